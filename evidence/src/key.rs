@@ -1,0 +1,100 @@
+//! Ed25519 keys and signatures, as raw bytes with strict verification.
+//!
+//! Promises: [`PublicKey::verify`] is `verify_strict` (RFC 8032 with small-order and
+//! non-canonical points refused), so two verifiers never disagree about a signature.
+//! Leaves the keeping of private keys to the node; here is only the trait it fulfils.
+
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use std::fmt;
+
+/// 32 bytes of an Ed25519 public key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PublicKey(pub [u8; 32]);
+
+/// 64 bytes of an Ed25519 signature.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Signature(pub [u8; 64]);
+
+/// Signs with a key that the implementer keeps.
+pub trait Signer: Send + Sync {
+    fn public(&self) -> PublicKey;
+    fn sign(&self, message: &[u8]) -> Signature;
+}
+
+/// A key held in memory, made from its 32-byte seed.
+#[derive(Clone)]
+pub struct SecretKey(SigningKey);
+
+impl SecretKey {
+    pub fn from_seed(seed: &[u8; 32]) -> SecretKey {
+        SecretKey(SigningKey::from_bytes(seed))
+    }
+
+    pub fn seed(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+}
+
+impl Signer for SecretKey {
+    fn public(&self) -> PublicKey {
+        PublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    fn sign(&self, message: &[u8]) -> Signature {
+        Signature(self.0.sign(message).to_bytes())
+    }
+}
+
+impl PublicKey {
+    /// Whether the bytes are a point that strict verification accepts as a key.
+    pub fn is_valid(&self) -> bool {
+        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| !key.is_weak())
+    }
+
+    pub fn verify(&self, message: &[u8], signature: &Signature) -> bool {
+        let Ok(key) = VerifyingKey::from_bytes(&self.0) else {
+            return false;
+        };
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        key.verify_strict(message, &signature).is_ok()
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&crate::digest::hex(&self.0))
+    }
+}
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}…", crate::digest::hex(&self.0[..6]))
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretKey(of {:?})", self.public())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_holds_for_its_message_and_key_only() {
+        let (a, b) = (
+            SecretKey::from_seed(&[1; 32]),
+            SecretKey::from_seed(&[2; 32]),
+        );
+        let signature = a.sign(b"message");
+        assert!(a.public().verify(b"message", &signature));
+        assert!(!a.public().verify(b"another", &signature));
+        assert!(!b.public().verify(b"message", &signature));
+        // The identity point is a key of small order: strict verification refuses it.
+        let mut weak = [0; 32];
+        weak[0] = 1;
+        assert!(!PublicKey(weak).is_valid());
+    }
+}

@@ -1,0 +1,23 @@
+//! Muniment's evidence: the formats, and the verifier that needs no trust in us.
+//!
+//! A node attests what it witnessed in a [`statement`]; apply gives it a position and an
+//! outcome and so makes it a [`record`]; records are leaves of one RFC 6962 [`tree`] and
+//! each names the leaf hash of the one before. A [`note`] signs the tree's head. The
+//! details stand in [`opening`]s behind salted commitments. A [`receipt`] proves one
+//! record, a [`bundle`] a whole period; [`verify`] judges both and says so in a
+//! [`report`].
+//!
+//! This crate has no I/O, no clock and no randomness, and depends on SHA-256, Ed25519
+//! and base64 alone. `FORMAT.md` beside it says every byte.
+//!
+//! Reading order: `digest`, `codec`, `key`, `statement`, `opening`, `record`, `tree`,
+//! `note`, `receipt`, `bundle`, `verify`.
+
+pub mod codec;
+pub mod digest;
+pub mod key;
+pub mod note;
+pub mod opening;
+pub mod record;
+pub mod statement;
+pub mod tree;

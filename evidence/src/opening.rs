@@ -1,0 +1,769 @@
+//! Openings: the salted, erasable details behind a statement's two commitments.
+//!
+//! Promises: one canonical encoding per opening, led by a version byte and the kind, so
+//! that the same bytes commit to the same meaning. The document says what was done, the
+//! actor says for whom; they are committed to apart, so that one can be erased alone.
+//! Leaves judgement of the content (limits, uniqueness) to the ledger.
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::digest::{Digest, tag};
+use crate::key::{PublicKey, Signature};
+use crate::statement::Kind;
+
+/// Makes a guessable opening unguessable; zero for public (system) openings.
+pub type Salt = [u8; 32];
+
+pub const PUBLIC_SALT: Salt = [0; 32];
+
+/// The commitment of a statement to what was done.
+pub fn commit_document(salt: &Salt, opening: &[u8]) -> Digest {
+    Digest::of(&[tag::DOCUMENT, salt, opening])
+}
+
+/// The commitment of a statement to who asked.
+pub fn commit_actor(salt: &Salt, opening: &[u8]) -> Digest {
+    Digest::of(&[tag::ACTOR, salt, opening])
+}
+
+/// A committed-to byte string with its salt, as stored and as shown to auditors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    pub salt: Salt,
+    pub bytes: Vec<u8>,
+}
+
+impl Opening {
+    /// Without salt: for system kinds.
+    pub fn public(bytes: Vec<u8>) -> Opening {
+        Opening {
+            salt: PUBLIC_SALT,
+            bytes,
+        }
+    }
+}
+
+/// Who asked: committed to apart from what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Actor {
+    /// The authenticated name, or `anonymous`; empty for the system itself.
+    pub principal: String,
+    /// Address of the client, without its port.
+    pub address: String,
+    /// What the client calls itself.
+    pub agent: String,
+}
+
+/// Identity: what makes an invoice unique within a ledger, for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Identity {
+    pub tenant: String,
+    /// The numbering scheme, such as `generic` or `cn.einvoice`.
+    pub scheme: String,
+    pub issuer: String,
+    pub number: String,
+    /// Empty where numbers are not reused per period.
+    pub period: String,
+}
+
+/// A party by id; the name is optional.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Party {
+    pub scheme: String,
+    pub id: String,
+    pub name: String,
+}
+
+/// i64 minor units, an ISO 4217 code and its exponent.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Money {
+    pub minor_units: i64,
+    pub currency: String,
+    pub exponent: u8,
+}
+
+/// A further identifier, such as a verification code.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct AlternativeId {
+    pub scheme: String,
+    pub value: String,
+}
+
+/// One tax subtotal.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TaxSubtotal {
+    pub category: String,
+    /// Millionths: 19 % is 190000.
+    pub rate_millionths: u32,
+    pub taxable: Money,
+    pub tax: Money,
+}
+
+/// A reference to another document.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Reference {
+    /// `REVERSES`, `CORRECTS`, `PRECEDES`, or the scheme's own word.
+    pub relation: String,
+    /// Uid of an invoice of this ledger, or free text where it lies elsewhere.
+    pub target: String,
+    /// SHA-256 of the target's body, where known.
+    pub sha256: Option<Digest>,
+    pub amount: Option<Money>,
+}
+
+/// Free key and value of the issuing service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Label {
+    pub key: String,
+    pub value: String,
+}
+
+/// The neutral metadata of an invoice, apart from its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Metadata {
+    pub identity: Identity,
+    /// Sorted, without repetition.
+    pub alternative_ids: Vec<AlternativeId>,
+    /// The scheme's raw code, such as `380`.
+    pub type_code: String,
+    /// `YYYY-MM-DD`, with an offset (`+08:00`) where the scheme has one.
+    pub issue_date: String,
+    pub seller: Option<Party>,
+    pub buyer: Option<Party>,
+    pub total: Option<Money>,
+    pub tax: Vec<TaxSubtotal>,
+    pub references: Vec<Reference>,
+    pub residency_domain: String,
+    /// `YYYY-MM-DD` until which it must be kept; empty when not stated.
+    pub retain_until: String,
+    /// Sorted by key, without repetition.
+    pub labels: Vec<Label>,
+}
+
+/// One stored form of an invoice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendition {
+    pub role: String,
+    pub media_type: String,
+    pub length: u64,
+    pub sha256: Digest,
+    /// UUIDv7; names the bytes, not their meaning, so not part of "the same content".
+    pub body_id: [u8; 16],
+}
+
+/// A holder's signed word that a body is durable there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    pub ledger: Digest,
+    pub body_id: [u8; 16],
+    pub sha256: Digest,
+    pub length: u64,
+    pub node: u64,
+    /// Changes when the node's disk is wiped or restored.
+    pub incarnation: [u8; 16],
+    pub zone: String,
+    /// Replicated upload epoch at the time of holding.
+    pub epoch: u64,
+    pub signature: Signature,
+}
+
+/// What an ISSUE or REVERSE statement commits to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssueDocument {
+    pub uid: [u8; 16],
+    pub request_id: String,
+    pub metadata: Metadata,
+    pub renditions: Vec<Rendition>,
+    pub holdings: Vec<Holding>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddRenditionDocument {
+    pub tenant: String,
+    pub uid: [u8; 16],
+    pub request_id: String,
+    pub rendition: Rendition,
+    pub holdings: Vec<Holding>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DownloadDocument {
+    pub tenant: String,
+    pub uid: [u8; 16],
+    pub role: String,
+    pub sha256: Digest,
+    /// The range about to be sent: `start..end` of `length`.
+    pub start: u64,
+    pub end: u64,
+    pub length: u64,
+}
+
+/// Bytes handed to the transport for one DOWNLOAD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Index of the DOWNLOAD record.
+    pub download: u64,
+    pub bytes: u64,
+    /// Whether the last byte of the range was handed over.
+    pub complete: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VoidDocument {
+    pub tenant: String,
+    pub uid: [u8; 16],
+    pub request_id: String,
+    pub reason: String,
+}
+
+/// A founding member and its public keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub node: u64,
+    pub region: String,
+    pub zone: String,
+    pub statement_key: PublicKey,
+    pub cosignature_key: PublicKey,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GenesisDocument {
+    pub origin: String,
+    pub log_key: PublicKey,
+    pub members: Vec<Member>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootDocument {
+    pub incarnation: [u8; 16],
+    pub statement_key: PublicKey,
+    pub software: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderDocument {
+    pub term: u64,
+    pub leader: u64,
+    /// Position of the leader's first entry in the Raft log.
+    pub log_index: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipDocument {
+    pub log_index: u64,
+    /// One set, or two while the members change.
+    pub voters: Vec<Vec<u64>>,
+    pub learners: Vec<u64>,
+}
+
+/// What was done, by kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Document {
+    Genesis(GenesisDocument),
+    Boot(BootDocument),
+    Issue(IssueDocument),
+    AddRendition(AddRenditionDocument),
+    Download(DownloadDocument),
+    DownloadEnd(Vec<Delivered>),
+    Reverse(IssueDocument),
+    Void(VoidDocument),
+    Membership(MembershipDocument),
+    Leader(LeaderDocument),
+}
+
+const VERSION: u8 = 0;
+
+impl Document {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Document::Genesis(_) => Kind::Genesis,
+            Document::Boot(_) => Kind::Boot,
+            Document::Issue(_) => Kind::Issue,
+            Document::AddRendition(_) => Kind::AddRendition,
+            Document::Download(_) => Kind::Download,
+            Document::DownloadEnd(_) => Kind::DownloadEnd,
+            Document::Reverse(_) => Kind::Reverse,
+            Document::Void(_) => Kind::Void,
+            Document::Membership(_) => Kind::Membership,
+            Document::Leader(_) => Kind::Leader,
+        }
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::new();
+        w.u8(VERSION).u8(self.kind() as u8);
+        match self {
+            Document::Genesis(d) => {
+                w.text(&d.origin).raw(&d.log_key.0);
+                w.list(&d.members, write_member);
+            }
+            Document::Boot(d) => {
+                w.raw(&d.incarnation)
+                    .raw(&d.statement_key.0)
+                    .text(&d.software);
+            }
+            Document::Issue(d) | Document::Reverse(d) => {
+                w.raw(&d.uid).text(&d.request_id);
+                d.metadata.write(&mut w);
+                w.list(&d.renditions, write_rendition);
+                w.list(&d.holdings, write_holding);
+            }
+            Document::AddRendition(d) => {
+                w.text(&d.tenant).raw(&d.uid).text(&d.request_id);
+                write_rendition(&mut w, &d.rendition);
+                w.list(&d.holdings, write_holding);
+            }
+            Document::Download(d) => {
+                w.text(&d.tenant).raw(&d.uid).text(&d.role);
+                w.digest(&d.sha256).u64(d.start).u64(d.end).u64(d.length);
+            }
+            Document::DownloadEnd(delivered) => {
+                w.list(delivered, |w, d| {
+                    w.u64(d.download).u64(d.bytes).u8(u8::from(d.complete));
+                });
+            }
+            Document::Void(d) => {
+                w.text(&d.tenant).raw(&d.uid);
+                w.text(&d.request_id).text(&d.reason);
+            }
+            Document::Membership(d) => {
+                w.u64(d.log_index);
+                w.list(&d.voters, |w, set| {
+                    w.list(set, |w, node| {
+                        w.u64(*node);
+                    });
+                });
+                w.list(&d.learners, |w, node| {
+                    w.u64(*node);
+                });
+            }
+            Document::Leader(d) => {
+                w.u64(d.term).u64(d.leader).u64(d.log_index);
+            }
+        }
+        w.finish()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Document, DecodeError> {
+        let mut r = Reader::new(bytes);
+        if r.u8()? != VERSION {
+            return Err(r.error("opening version 0"));
+        }
+        let kind = Kind::from_code(r.u8()?).ok_or_else(|| r.error("a known kind"))?;
+        let document = match kind {
+            Kind::Genesis => Document::Genesis(GenesisDocument {
+                origin: r.text()?,
+                log_key: PublicKey(r.array()?),
+                members: r.list(read_member)?,
+            }),
+            Kind::Boot => Document::Boot(BootDocument {
+                incarnation: r.array()?,
+                statement_key: PublicKey(r.array()?),
+                software: r.text()?,
+            }),
+            Kind::Issue => Document::Issue(read_issue(&mut r)?),
+            Kind::Reverse => Document::Reverse(read_issue(&mut r)?),
+            Kind::AddRendition => Document::AddRendition(AddRenditionDocument {
+                tenant: r.text()?,
+                uid: r.array()?,
+                request_id: r.text()?,
+                rendition: read_rendition(&mut r)?,
+                holdings: r.list(read_holding)?,
+            }),
+            Kind::Download => Document::Download(DownloadDocument {
+                tenant: r.text()?,
+                uid: r.array()?,
+                role: r.text()?,
+                sha256: r.digest()?,
+                start: r.u64()?,
+                end: r.u64()?,
+                length: r.u64()?,
+            }),
+            Kind::DownloadEnd => Document::DownloadEnd(r.list(|r| {
+                Ok(Delivered {
+                    download: r.u64()?,
+                    bytes: r.u64()?,
+                    complete: match r.u8()? {
+                        0 => false,
+                        1 => true,
+                        _ => return Err(r.error("0 or 1")),
+                    },
+                })
+            })?),
+            Kind::Void => Document::Void(VoidDocument {
+                tenant: r.text()?,
+                uid: r.array()?,
+                request_id: r.text()?,
+                reason: r.text()?,
+            }),
+            Kind::Membership => Document::Membership(MembershipDocument {
+                log_index: r.u64()?,
+                voters: r.list(|r| r.list(Reader::u64))?,
+                learners: r.list(Reader::u64)?,
+            }),
+            Kind::Leader => Document::Leader(LeaderDocument {
+                term: r.u64()?,
+                leader: r.u64()?,
+                log_index: r.u64()?,
+            }),
+        };
+        r.end()?;
+        Ok(document)
+    }
+}
+
+impl Actor {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::new();
+        w.u8(VERSION)
+            .text(&self.principal)
+            .text(&self.address)
+            .text(&self.agent);
+        w.finish()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Actor, DecodeError> {
+        let mut r = Reader::new(bytes);
+        if r.u8()? != VERSION {
+            return Err(r.error("opening version 0"));
+        }
+        let actor = Actor {
+            principal: r.text()?,
+            address: r.text()?,
+            agent: r.text()?,
+        };
+        r.end()?;
+        Ok(actor)
+    }
+}
+
+impl Metadata {
+    fn write(&self, w: &mut Writer) {
+        self.identity.write(w);
+        w.list(&self.alternative_ids, |w, id| {
+            w.text(&id.scheme).text(&id.value);
+        });
+        w.text(&self.type_code).text(&self.issue_date);
+        w.option(self.seller.as_ref(), write_party);
+        w.option(self.buyer.as_ref(), write_party);
+        w.option(self.total.as_ref(), write_money);
+        w.list(&self.tax, |w, tax| {
+            w.text(&tax.category).u32(tax.rate_millionths);
+            write_money(w, &tax.taxable);
+            write_money(w, &tax.tax);
+        });
+        w.list(&self.references, |w, reference| {
+            w.text(&reference.relation).text(&reference.target);
+            w.option(reference.sha256.as_ref(), |w, d| {
+                w.digest(d);
+            });
+            w.option(reference.amount.as_ref(), write_money);
+        });
+        w.text(&self.residency_domain).text(&self.retain_until);
+        w.list(&self.labels, |w, label| {
+            w.text(&label.key).text(&label.value);
+        });
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Metadata, DecodeError> {
+        Ok(Metadata {
+            identity: Identity::read(r)?,
+            alternative_ids: r.list(|r| {
+                Ok(AlternativeId {
+                    scheme: r.text()?,
+                    value: r.text()?,
+                })
+            })?,
+            type_code: r.text()?,
+            issue_date: r.text()?,
+            seller: r.option(read_party)?,
+            buyer: r.option(read_party)?,
+            total: r.option(read_money)?,
+            tax: r.list(|r| {
+                Ok(TaxSubtotal {
+                    category: r.text()?,
+                    rate_millionths: r.u32()?,
+                    taxable: read_money(r)?,
+                    tax: read_money(r)?,
+                })
+            })?,
+            references: r.list(|r| {
+                Ok(Reference {
+                    relation: r.text()?,
+                    target: r.text()?,
+                    sha256: r.option(Reader::digest)?,
+                    amount: r.option(read_money)?,
+                })
+            })?,
+            residency_domain: r.text()?,
+            retain_until: r.text()?,
+            labels: r.list(|r| {
+                Ok(Label {
+                    key: r.text()?,
+                    value: r.text()?,
+                })
+            })?,
+        })
+    }
+}
+
+impl Identity {
+    pub fn write(&self, w: &mut Writer) {
+        w.text(&self.tenant)
+            .text(&self.scheme)
+            .text(&self.issuer)
+            .text(&self.number)
+            .text(&self.period);
+    }
+
+    pub fn read(r: &mut Reader<'_>) -> Result<Identity, DecodeError> {
+        Ok(Identity {
+            tenant: r.text()?,
+            scheme: r.text()?,
+            issuer: r.text()?,
+            number: r.text()?,
+            period: r.text()?,
+        })
+    }
+}
+
+/// Decides what "the same invoice" is: the metadata and each rendition's role, media
+/// type, length and digest. Uid, body ids, holdings and request id do not count.
+pub fn content_digest(metadata: &Metadata, renditions: &[Rendition]) -> Digest {
+    let mut w = Writer::new();
+    metadata.write(&mut w);
+    w.list(renditions, write_content);
+    Digest::of(&[tag::METADATA, &w.finish()])
+}
+
+/// The same, for one rendition alone.
+pub fn rendition_digest(rendition: &Rendition) -> Digest {
+    let mut w = Writer::new();
+    write_content(&mut w, rendition);
+    Digest::of(&[tag::METADATA, &w.finish()])
+}
+
+impl Holding {
+    /// The bytes that the holder signs: everything but the signature.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        let mut w = Writer::new();
+        w.raw(tag::HOLDING);
+        self.write_unsigned(&mut w);
+        w.finish()
+    }
+
+    pub fn verify(&self, key: &PublicKey) -> bool {
+        key.verify(&self.signed_bytes(), &self.signature)
+    }
+
+    /// As it travels between nodes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::new();
+        write_holding(&mut w, self);
+        w.finish()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Holding, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let holding = read_holding(&mut r)?;
+        r.end()?;
+        Ok(holding)
+    }
+
+    fn write_unsigned(&self, w: &mut Writer) {
+        w.digest(&self.ledger)
+            .raw(&self.body_id)
+            .digest(&self.sha256)
+            .u64(self.length)
+            .u64(self.node)
+            .raw(&self.incarnation)
+            .text(&self.zone)
+            .u64(self.epoch);
+    }
+}
+
+fn write_holding(w: &mut Writer, holding: &Holding) {
+    holding.write_unsigned(w);
+    w.raw(&holding.signature.0);
+}
+
+fn read_holding(r: &mut Reader<'_>) -> Result<Holding, DecodeError> {
+    Ok(Holding {
+        ledger: r.digest()?,
+        body_id: r.array()?,
+        sha256: r.digest()?,
+        length: r.u64()?,
+        node: r.u64()?,
+        incarnation: r.array()?,
+        zone: r.text()?,
+        epoch: r.u64()?,
+        signature: Signature(r.array()?),
+    })
+}
+
+fn read_issue(r: &mut Reader<'_>) -> Result<IssueDocument, DecodeError> {
+    Ok(IssueDocument {
+        uid: r.array()?,
+        request_id: r.text()?,
+        metadata: Metadata::read(r)?,
+        renditions: r.list(read_rendition)?,
+        holdings: r.list(read_holding)?,
+    })
+}
+
+fn write_content(w: &mut Writer, rendition: &Rendition) {
+    w.text(&rendition.role)
+        .text(&rendition.media_type)
+        .u64(rendition.length)
+        .digest(&rendition.sha256);
+}
+
+fn write_rendition(w: &mut Writer, rendition: &Rendition) {
+    write_content(w, rendition);
+    w.raw(&rendition.body_id);
+}
+
+fn read_rendition(r: &mut Reader<'_>) -> Result<Rendition, DecodeError> {
+    Ok(Rendition {
+        role: r.text()?,
+        media_type: r.text()?,
+        length: r.u64()?,
+        sha256: r.digest()?,
+        body_id: r.array()?,
+    })
+}
+
+fn write_member(w: &mut Writer, member: &Member) {
+    w.u64(member.node)
+        .text(&member.region)
+        .text(&member.zone)
+        .raw(&member.statement_key.0)
+        .raw(&member.cosignature_key.0);
+}
+
+fn read_member(r: &mut Reader<'_>) -> Result<Member, DecodeError> {
+    Ok(Member {
+        node: r.u64()?,
+        region: r.text()?,
+        zone: r.text()?,
+        statement_key: PublicKey(r.array()?),
+        cosignature_key: PublicKey(r.array()?),
+    })
+}
+
+fn write_party(w: &mut Writer, party: &Party) {
+    w.text(&party.scheme).text(&party.id).text(&party.name);
+}
+
+fn read_party(r: &mut Reader<'_>) -> Result<Party, DecodeError> {
+    Ok(Party {
+        scheme: r.text()?,
+        id: r.text()?,
+        name: r.text()?,
+    })
+}
+
+fn write_money(w: &mut Writer, money: &Money) {
+    w.i64(money.minor_units)
+        .text(&money.currency)
+        .u8(money.exponent);
+}
+
+fn read_money(r: &mut Reader<'_>) -> Result<Money, DecodeError> {
+    Ok(Money {
+        minor_units: r.i64()?,
+        currency: r.text()?,
+        exponent: r.u8()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn issue() -> IssueDocument {
+        IssueDocument {
+            uid: [1; 16],
+            request_id: "r-1".into(),
+            metadata: Metadata {
+                identity: Identity {
+                    tenant: "default".into(),
+                    scheme: "generic".into(),
+                    issuer: "local".into(),
+                    number: "7".into(),
+                    period: String::new(),
+                },
+                total: Some(Money {
+                    minor_units: -1234,
+                    currency: "EUR".into(),
+                    exponent: 2,
+                }),
+                references: vec![Reference {
+                    relation: "REVERSES".into(),
+                    target: "x".into(),
+                    sha256: Some(Digest([3; 32])),
+                    amount: None,
+                }],
+                ..Metadata::default()
+            },
+            renditions: vec![Rendition {
+                role: "original".into(),
+                media_type: "application/pdf".into(),
+                length: 4,
+                sha256: Digest([5; 32]),
+                body_id: [6; 16],
+            }],
+            holdings: vec![Holding {
+                ledger: Digest([7; 32]),
+                body_id: [6; 16],
+                sha256: Digest([5; 32]),
+                length: 4,
+                node: 1,
+                incarnation: [8; 16],
+                zone: "z1".into(),
+                epoch: 1,
+                signature: Signature([9; 64]),
+            }],
+        }
+    }
+
+    #[test]
+    fn every_document_has_one_encoding() {
+        let documents = [
+            Document::Issue(issue()),
+            Document::Reverse(issue()),
+            Document::DownloadEnd(vec![Delivered {
+                download: 3,
+                bytes: 4,
+                complete: true,
+            }]),
+            Document::Membership(MembershipDocument {
+                log_index: 1,
+                voters: vec![vec![1, 2], vec![3]],
+                learners: vec![4],
+            }),
+            Document::Leader(LeaderDocument {
+                term: 1,
+                leader: 2,
+                log_index: 3,
+            }),
+        ];
+        for document in documents {
+            let bytes = document.encode();
+            assert_eq!(Document::decode(&bytes), Ok(document));
+            for length in 0..bytes.len() {
+                assert!(Document::decode(&bytes[..length]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn sameness_ignores_what_a_retry_changes() {
+        let first = issue();
+        let mut again = issue();
+        again.renditions[0].body_id = [9; 16];
+        let digest = |d: &IssueDocument| content_digest(&d.metadata, &d.renditions);
+        assert_eq!(digest(&first), digest(&again));
+        again.renditions[0].length = 5;
+        assert_ne!(digest(&first), digest(&again));
+    }
+}

@@ -1,0 +1,218 @@
+//! A record: position + outcome + statement + signature; the leaf of the log.
+//!
+//! Promises: a fixed layout of [`Record::LENGTH`] bytes. Position and outcome are given
+//! by apply, equal on every replica; the statement and its signature are the node's.
+//! The leaf hash is at once the link that the next record names as `prev`.
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::digest::Digest;
+use crate::key::Signature;
+use crate::statement::Statement;
+use crate::tree;
+use std::fmt;
+
+/// Why a numbered statement took no effect. Codes are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum Reason {
+    /// No invoice under that uid.
+    NotFound = 1,
+    /// The identity is taken by an invoice of other content.
+    IdentityTaken = 2,
+    /// The request id was used for other content.
+    RequestIdReused = 3,
+    /// The holdings do not meet the level under the membership at this index.
+    HoldingsInsufficient = 4,
+    /// The reversals would exceed the original amount, or its currency differs.
+    ReversalExceeds = 5,
+    /// The invoice is void.
+    AlreadyVoid = 6,
+    /// The invoice has been reversed, in part or in full.
+    AlreadyReversed = 7,
+    /// A rendition in that role exists with other bytes.
+    RenditionTaken = 8,
+    /// The tenant is not known to the ledger.
+    UnknownTenant = 9,
+    /// The statement does not hold what its kind needs.
+    Malformed = 10,
+    /// The item is not due, or no longer.
+    NotDue = 11,
+    /// The feature is above the ledger's feature level.
+    FeatureLevel = 12,
+    /// An alternative id belongs to another invoice.
+    AlternativeIdTaken = 13,
+}
+
+impl Reason {
+    pub const ALL: [Reason; 13] = [
+        Reason::NotFound,
+        Reason::IdentityTaken,
+        Reason::RequestIdReused,
+        Reason::HoldingsInsufficient,
+        Reason::ReversalExceeds,
+        Reason::AlreadyVoid,
+        Reason::AlreadyReversed,
+        Reason::RenditionTaken,
+        Reason::UnknownTenant,
+        Reason::Malformed,
+        Reason::NotDue,
+        Reason::FeatureLevel,
+        Reason::AlternativeIdTaken,
+    ];
+
+    pub fn from_code(code: u16) -> Option<Reason> {
+        Reason::ALL.into_iter().find(|r| *r as u16 == code)
+    }
+
+    /// Stable upper-case name, also the reason code in gRPC error details.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::NotFound => "NOT_FOUND",
+            Reason::IdentityTaken => "IDENTITY_TAKEN",
+            Reason::RequestIdReused => "REQUEST_ID_REUSED",
+            Reason::HoldingsInsufficient => "HOLDINGS_INSUFFICIENT",
+            Reason::ReversalExceeds => "REVERSAL_EXCEEDS",
+            Reason::AlreadyVoid => "ALREADY_VOID",
+            Reason::AlreadyReversed => "ALREADY_REVERSED",
+            Reason::RenditionTaken => "RENDITION_TAKEN",
+            Reason::UnknownTenant => "UNKNOWN_TENANT",
+            Reason::Malformed => "MALFORMED",
+            Reason::NotDue => "NOT_DUE",
+            Reason::FeatureLevel => "FEATURE_LEVEL",
+            Reason::AlternativeIdTaken => "ALTERNATIVE_ID_TAKEN",
+        }
+    }
+}
+
+/// What apply made of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It took effect: only now may one say "issued" or "downloaded".
+    Ok,
+    /// It took no effect.
+    Refused(Reason),
+    /// The same was done before, by the record at this index.
+    DuplicateOf(u64),
+}
+
+impl Outcome {
+    /// Code, reason and index: 11 bytes, unused parts zero.
+    pub fn write(&self, w: &mut Writer) {
+        let (code, reason, of) = match self {
+            Outcome::Ok => (0, 0, 0),
+            Outcome::Refused(reason) => (1, *reason as u16, 0),
+            Outcome::DuplicateOf(index) => (2, 0, *index),
+        };
+        w.u8(code).u16(reason).u64(of);
+    }
+
+    pub fn read(r: &mut Reader<'_>) -> Result<Outcome, DecodeError> {
+        match (r.u8()?, r.u16()?, r.u64()?) {
+            (0, 0, 0) => Ok(Outcome::Ok),
+            (1, code, 0) => match Reason::from_code(code) {
+                Some(reason) => Ok(Outcome::Refused(reason)),
+                None => Err(r.error("a known reason")),
+            },
+            (2, 0, index) => Ok(Outcome::DuplicateOf(index)),
+            _ => Err(r.error("an outcome")),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Ok => f.write_str("OK"),
+            Outcome::Refused(reason) => write!(f, "REFUSED({})", reason.name()),
+            Outcome::DuplicateOf(index) => write!(f, "DUPLICATE_OF({index})"),
+        }
+    }
+}
+
+/// One leaf of the log; see FORMAT.md for the layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Position in the log, from 0.
+    pub index: u64,
+    /// Leaf hash of the record before; zero at index 0.
+    pub prev: Digest,
+    /// The leader's clock when it proposed, clamped so that it never goes back: a claim.
+    pub committed_at_ms: u64,
+    pub outcome: Outcome,
+    pub statement: Statement,
+    pub signature: Signature,
+}
+
+impl Record {
+    pub const VERSION: u8 = 0;
+    pub const LENGTH: usize = 60 + Statement::LENGTH + 64;
+
+    pub fn encode(&self) -> [u8; Record::LENGTH] {
+        let mut w = Writer::new();
+        w.u8(Record::VERSION)
+            .u64(self.index)
+            .digest(&self.prev)
+            .u64(self.committed_at_ms);
+        self.outcome.write(&mut w);
+        w.raw(&self.statement.encode()).raw(&self.signature.0);
+        w.finish()
+            .try_into()
+            .expect("the layout above has a fixed length")
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
+        let mut r = Reader::new(bytes);
+        if r.u8()? != Record::VERSION {
+            return Err(r.error("record version 0"));
+        }
+        let index = r.u64()?;
+        let prev = r.digest()?;
+        let committed_at_ms = r.u64()?;
+        let outcome = Outcome::read(&mut r)?;
+        let statement = Statement::decode(r.raw(Statement::LENGTH)?)?;
+        let signature = Signature(r.array()?);
+        r.end()?;
+        Ok(Record {
+            index,
+            prev,
+            committed_at_ms,
+            outcome,
+            statement,
+            signature,
+        })
+    }
+
+    /// SHA-256(0x00 ‖ record): the tree's leaf hash and the chain link.
+    pub fn leaf_hash(&self) -> Digest {
+        tree::leaf_hash(&self.encode())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_has_one_encoding() {
+        for outcome in [
+            Outcome::Ok,
+            Outcome::Refused(Reason::IdentityTaken),
+            Outcome::DuplicateOf(9),
+        ] {
+            let record = Record {
+                index: 1,
+                prev: Digest([2; 32]),
+                committed_at_ms: 3,
+                outcome,
+                statement: crate::statement::tests::sample(),
+                signature: Signature([8; 64]),
+            };
+            let bytes = record.encode();
+            assert_eq!(Record::decode(&bytes), Ok(record));
+            assert!(Record::decode(&bytes[1..]).is_err());
+        }
+        let mut w = Writer::new();
+        w.u8(0).u16(1).u64(0);
+        assert!(Outcome::read(&mut Reader::new(&w.finish())).is_err());
+    }
+}

@@ -1,0 +1,309 @@
+//! A statement: what one node attests about one event it witnessed.
+//!
+//! Promises: a fixed layout of [`Statement::LENGTH`] bytes that encodes and decodes one
+//! way only. Everything that enters the log is a statement; whether it took effect is
+//! the record's outcome ([`crate::record`]). The details stand behind two commitments
+//! ([`crate::opening`]).
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::digest::{Digest, tag};
+use crate::key::{PublicKey, Signature};
+use std::fmt;
+
+/// What kind of event a statement speaks of. Kinds 128 and above are reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    /// The first record: the origin, the members and their keys.
+    Genesis = 1,
+    /// A node has started; closes its older strict lanes.
+    Boot = 2,
+    /// An invoice is to be issued.
+    Issue = 3,
+    /// A further rendition of an issued invoice.
+    AddRendition = 4,
+    /// The node is about to send a range of a rendition.
+    Download = 5,
+    /// Ranges whose bytes were handed to the transport.
+    DownloadEnd = 6,
+    /// An invoice that reverses another, in part or in full.
+    Reverse = 7,
+    /// An unreversed invoice is declared void.
+    Void = 8,
+    /// The members changed, as seen at a log position.
+    Membership = 9,
+    /// A leader took office at a log position.
+    Leader = 10,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 10] = [
+        Kind::Genesis,
+        Kind::Boot,
+        Kind::Issue,
+        Kind::AddRendition,
+        Kind::Download,
+        Kind::DownloadEnd,
+        Kind::Reverse,
+        Kind::Void,
+        Kind::Membership,
+        Kind::Leader,
+    ];
+
+    pub fn from_code(code: u8) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| *kind as u8 == code)
+    }
+
+    /// The name used in reports, metrics and documentation.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Genesis => "GENESIS",
+            Kind::Boot => "BOOT",
+            Kind::Issue => "ISSUE",
+            Kind::AddRendition => "ADD_RENDITION",
+            Kind::Download => "DOWNLOAD",
+            Kind::DownloadEnd => "DOWNLOAD_END",
+            Kind::Reverse => "REVERSE",
+            Kind::Void => "VOID",
+            Kind::Membership => "MEMBERSHIP",
+            Kind::Leader => "LEADER",
+        }
+    }
+
+    /// System kinds have public openings: zero salts, never erased, in every bundle.
+    pub fn is_system(self) -> bool {
+        matches!(
+            self,
+            Kind::Genesis | Kind::Boot | Kind::Membership | Kind::Leader
+        )
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Whether bytes waited for their record (evidence mode).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Mode {
+    /// Nothing was released by this statement.
+    None = 0,
+    /// The record commits before the first byte leaves.
+    Strict = 1,
+    /// The signed statement is durable at the node before the first byte leaves.
+    Deferred = 2,
+}
+
+/// The write level asked: a class and its number of zones or regions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Level {
+    /// The kind knows no level.
+    None,
+    Quorum,
+    Zones(u8),
+    Regions(u8),
+    All,
+}
+
+impl Level {
+    /// Class and number, as they stand in the statement.
+    pub fn code(self) -> (u8, u8) {
+        match self {
+            Level::None => (0, 0),
+            Level::Quorum => (1, 0),
+            Level::Zones(k) => (2, k),
+            Level::Regions(k) => (3, k),
+            Level::All => (4, 0),
+        }
+    }
+
+    pub fn from_code(class: u8, k: u8) -> Option<Level> {
+        match (class, k) {
+            (0, 0) => Some(Level::None),
+            (1, 0) => Some(Level::Quorum),
+            (2, k) if k > 0 => Some(Level::Zones(k)),
+            (3, k) if k > 0 => Some(Level::Regions(k)),
+            (4, 0) => Some(Level::All),
+            _ => None,
+        }
+    }
+}
+
+/// Which of a node's series a statement belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lane {
+    /// The node's BOOT statements (and, at the founding node, GENESIS before them).
+    Boot,
+    /// The lane of one boot; named by the index of that boot's BOOT record.
+    Strict(u64),
+    /// The lane of one outbox.
+    Outbox(u64),
+}
+
+impl Lane {
+    pub fn code(self) -> (u8, u64) {
+        match self {
+            Lane::Boot => (0, 0),
+            Lane::Strict(boot) => (1, boot),
+            Lane::Outbox(outbox) => (2, outbox),
+        }
+    }
+
+    pub fn from_code(kind: u8, id: u64) -> Option<Lane> {
+        match (kind, id) {
+            (0, 0) => Some(Lane::Boot),
+            (1, boot) => Some(Lane::Strict(boot)),
+            (2, outbox) => Some(Lane::Outbox(outbox)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lane::Boot => f.write_str("boot"),
+            Lane::Strict(boot) => write!(f, "strict({boot})"),
+            Lane::Outbox(outbox) => write!(f, "outbox({outbox})"),
+        }
+    }
+}
+
+/// See the module and FORMAT.md for the layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    pub kind: Kind,
+    pub mode: Mode,
+    pub level: Level,
+    /// Hash of the GENESIS leaf; zero inside GENESIS itself.
+    pub ledger: Digest,
+    pub node: u64,
+    pub lane: Lane,
+    /// Counts up by one from 0 within the lane.
+    pub seq: u64,
+    /// [`Statement::hash`] of the lane's statement before this; zero at seq 0.
+    pub prev: Digest,
+    /// The node's clock when it witnessed the event: milliseconds since 1970, a claim.
+    pub witnessed_at_ms: u64,
+    /// Commits to what was done.
+    pub document: Digest,
+    /// Commits to who asked for it.
+    pub actor: Digest,
+}
+
+impl Statement {
+    pub const VERSION: u8 = 0;
+    pub const LENGTH: usize = 166;
+
+    pub fn encode(&self) -> [u8; Statement::LENGTH] {
+        let (class, k) = self.level.code();
+        let (lane_kind, lane_id) = self.lane.code();
+        let mut w = Writer::new();
+        w.u8(Statement::VERSION)
+            .u8(self.kind as u8)
+            .u8(self.mode as u8)
+            .u8(class)
+            .u8(k)
+            .digest(&self.ledger)
+            .u64(self.node)
+            .u8(lane_kind)
+            .u64(lane_id)
+            .u64(self.seq)
+            .digest(&self.prev)
+            .u64(self.witnessed_at_ms)
+            .digest(&self.document)
+            .digest(&self.actor);
+        w.finish()
+            .try_into()
+            .expect("the layout above has a fixed length")
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Statement, DecodeError> {
+        let mut r = Reader::new(bytes);
+        if r.u8()? != Statement::VERSION {
+            return Err(r.error("statement version 0"));
+        }
+        let kind = Kind::from_code(r.u8()?).ok_or_else(|| r.error("a known kind"))?;
+        let mode = match r.u8()? {
+            0 => Mode::None,
+            1 => Mode::Strict,
+            2 => Mode::Deferred,
+            _ => return Err(r.error("an evidence mode")),
+        };
+        let level =
+            Level::from_code(r.u8()?, r.u8()?).ok_or_else(|| r.error("a write level"))?;
+        let ledger = r.digest()?;
+        let node = r.u64()?;
+        let lane = Lane::from_code(r.u8()?, r.u64()?).ok_or_else(|| r.error("a lane"))?;
+        let statement = Statement {
+            kind,
+            mode,
+            level,
+            ledger,
+            node,
+            lane,
+            seq: r.u64()?,
+            prev: r.digest()?,
+            witnessed_at_ms: r.u64()?,
+            document: r.digest()?,
+            actor: r.digest()?,
+        };
+        r.end()?;
+        Ok(statement)
+    }
+
+    /// What the lane's next statement names as `prev`, and what tells a repetition
+    /// from an equivocation.
+    pub fn hash(&self) -> Digest {
+        Digest::of(&[tag::STATEMENT_HASH, &self.encode()])
+    }
+
+    /// The bytes that the node signs.
+    pub fn signed_bytes(&self) -> Vec<u8> {
+        [tag::STATEMENT, &self.encode()[..]].concat()
+    }
+
+    /// Strict Ed25519 verification, as FORMAT.md prescribes.
+    pub fn verify(&self, key: &PublicKey, signature: &Signature) -> bool {
+        key.verify(&self.signed_bytes(), signature)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn sample() -> Statement {
+        Statement {
+            kind: Kind::Issue,
+            mode: Mode::None,
+            level: Level::Zones(2),
+            ledger: Digest([1; 32]),
+            node: 2,
+            lane: Lane::Strict(7),
+            seq: 3,
+            prev: Digest([4; 32]),
+            witnessed_at_ms: 5,
+            document: Digest([6; 32]),
+            actor: Digest([7; 32]),
+        }
+    }
+
+    #[test]
+    fn a_statement_has_one_encoding() {
+        let bytes = sample().encode();
+        assert_eq!(Statement::decode(&bytes), Ok(sample()));
+        for length in 0..bytes.len() {
+            assert!(Statement::decode(&bytes[..length]).is_err());
+        }
+        assert!(Statement::decode(&[&bytes[..], &[0]].concat()).is_err());
+        for (at, wrong) in [(0, 9), (1, 0), (2, 3), (3, 9), (45, 3)] {
+            let mut bad = bytes;
+            bad[at] = wrong;
+            assert!(Statement::decode(&bad).is_err(), "byte {at}");
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! The RFC 6962 Merkle tree over all records, kept as C2SP tlog-tiles rows.
+//!
+//! A *row* is the hash of 256^level leaves; 256 rows side by side are a tile. Promises:
+//! [`Frontier`] appends in O(1) amortised and says which rows became complete; proofs
+//! need O(log n) rows; verification follows RFC 9162 §2.1.3. Leaves storing rows to the
+//! caller, through [`Rows`].
+
+use crate::digest::Digest;
+
+/// Rows per tile, and so leaves per row of the next level (C2SP tlog-tiles).
+pub const TILE_WIDTH: u64 = 256;
+/// Binary levels inside one tile level.
+const TILE_HEIGHT: u32 = 8;
+
+/// SHA-256(0x00 ‖ leaf).
+pub fn leaf_hash(leaf: &[u8]) -> Digest {
+    Digest::of(&[&[0], leaf])
+}
+
+/// SHA-256(0x01 ‖ left ‖ right).
+pub fn node_hash(left: &Digest, right: &Digest) -> Digest {
+    Digest::of(&[&[1], &left.0, &right.0])
+}
+
+/// The root of a tree without leaves: SHA-256 of nothing.
+pub fn empty_root() -> Digest {
+    Digest::of(&[])
+}
+
+/// A complete row: the hash over leaves `index·256^level ..` of count `256^level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub level: u8,
+    pub index: u64,
+    pub hash: Digest,
+}
+
+/// Reads rows that were stored before. Asked only for complete rows.
+pub trait Rows {
+    type Error;
+    /// `count` ≤ 256 neighbouring rows of one tile.
+    fn rows(&self, level: u8, first: u64, count: u64) -> Result<Vec<Digest>, Self::Error>;
+}
+
+/// The right edge of the tree: one hash per set bit of the size, largest first.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Frontier {
+    size: u64,
+    peaks: Vec<Digest>,
+}
+
+impl Frontier {
+    pub fn new() -> Frontier {
+        Frontier::default()
+    }
+
+    /// Recomputes the edge of a stored tree from its rows.
+    pub fn load<R: Rows>(rows: &R, size: u64) -> Result<Frontier, R::Error> {
+        let mut peaks = Vec::new();
+        let mut start = 0;
+        for height in (0..u64::BITS).rev() {
+            if size >> height & 1 == 1 {
+                peaks.push(subtree(rows, height, start >> height)?);
+                start += 1 << height;
+            }
+        }
+        Ok(Frontier { size, peaks })
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds one leaf; returns the rows that are now complete, lowest level first.
+    pub fn append(&mut self, leaf: Digest) -> Vec<Row> {
+        let mut complete = vec![Row {
+            level: 0,
+            index: self.size,
+            hash: leaf,
+        }];
+        let mut hash = leaf;
+        let mut height = 0;
+        while self.size >> height & 1 == 1 {
+            let left = self.peaks.pop().expect("a set bit of the size has a peak");
+            hash = node_hash(&left, &hash);
+            height += 1;
+            if height % TILE_HEIGHT == 0 {
+                complete.push(Row {
+                    level: (height / TILE_HEIGHT) as u8,
+                    index: self.size >> height,
+                    hash,
+                });
+            }
+        }
+        self.peaks.push(hash);
+        self.size += 1;
+        complete
+    }
+
+    pub fn root(&self) -> Digest {
+        let mut peaks = self.peaks.iter().rev();
+        match peaks.next() {
+            None => empty_root(),
+            Some(last) => peaks.fold(*last, |right, left| node_hash(left, &right)),
+        }
+    }
+}
+
+/// The root at an older size, from rows.
+pub fn root_at<R: Rows>(rows: &R, size: u64) -> Result<Digest, R::Error> {
+    Ok(Frontier::load(rows, size)?.root())
+}
+
+/// The audit path of `index` in the tree of `size`, leaf to root (RFC 9162 §2.1.3.1).
+///
+/// # Panics
+/// If `index >= size`: the caller has checked it.
+pub fn inclusion_proof<R: Rows>(rows: &R, index: u64, size: u64) -> Result<Vec<Digest>, R::Error> {
+    assert!(index < size, "index {index} is beyond size {size}");
+    let mut path = Vec::new();
+    let (mut start, mut end) = (0, size);
+    while end - start > 1 {
+        let middle = start + split(end - start);
+        if index < middle {
+            path.push(range_hash(rows, middle, end)?);
+            end = middle;
+        } else {
+            path.push(range_hash(rows, start, middle)?);
+            start = middle;
+        }
+    }
+    path.reverse();
+    Ok(path)
+}
+
+/// The proof that the tree of `old` leaves is a prefix of that of `new`
+/// (RFC 9162 §2.1.4.1); empty for `old` 0 or `old` = `new`.
+///
+/// # Panics
+/// If `old > new`: the caller has checked it.
+pub fn consistency_proof<R: Rows>(rows: &R, old: u64, new: u64) -> Result<Vec<Digest>, R::Error> {
+    assert!(old <= new, "size {old} is beyond size {new}");
+    let mut proof = Vec::new();
+    if old == 0 || old == new {
+        return Ok(proof);
+    }
+    let (mut start, mut end) = (0, new);
+    // Whether the old tree's root equals the subtree reached, so that it is known.
+    while end != old {
+        let middle = start + split(end - start);
+        if old <= middle {
+            proof.push(range_hash(rows, middle, end)?);
+            end = middle;
+        } else {
+            proof.push(range_hash(rows, start, middle)?);
+            start = middle;
+        }
+    }
+    if start > 0 {
+        proof.push(range_hash(rows, start, end)?);
+    }
+    proof.reverse();
+    Ok(proof)
+}
+
+/// Whether `leaf` is the leaf at `index` under `root` of `size` leaves.
+pub fn verify_inclusion(
+    leaf: &Digest,
+    index: u64,
+    size: u64,
+    path: &[Digest],
+    root: &Digest,
+) -> bool {
+    if index >= size {
+        return false;
+    }
+    let (mut index, mut last) = (index, size - 1);
+    let mut hash = *leaf;
+    for sibling in path {
+        if last == 0 {
+            return false;
+        }
+        if index & 1 == 1 || index == last {
+            hash = node_hash(sibling, &hash);
+            while index & 1 == 0 && index != 0 {
+                index >>= 1;
+                last >>= 1;
+            }
+        } else {
+            hash = node_hash(&hash, sibling);
+        }
+        index >>= 1;
+        last >>= 1;
+    }
+    last == 0 && hash == *root
+}
+
+/// Whether the tree of `old` leaves is a prefix of the tree of `new` leaves.
+pub fn verify_consistency(
+    old: u64,
+    new: u64,
+    proof: &[Digest],
+    old_root: &Digest,
+    new_root: &Digest,
+) -> bool {
+    if old > new {
+        return false;
+    }
+    if old == new {
+        return proof.is_empty() && old_root == new_root;
+    }
+    if old == 0 {
+        return proof.is_empty() && *old_root == empty_root();
+    }
+    let mut path = proof.iter();
+    let (mut index, mut last) = (old - 1, new - 1);
+    while index & 1 == 1 {
+        index >>= 1;
+        last >>= 1;
+    }
+    let first = if old.is_power_of_two() {
+        *old_root
+    } else {
+        match path.next() {
+            Some(first) => *first,
+            None => return false,
+        }
+    };
+    let (mut old_hash, mut new_hash) = (first, first);
+    for sibling in path {
+        if last == 0 {
+            return false;
+        }
+        if index & 1 == 1 || index == last {
+            old_hash = node_hash(sibling, &old_hash);
+            new_hash = node_hash(sibling, &new_hash);
+            while index & 1 == 0 && index != 0 {
+                index >>= 1;
+                last >>= 1;
+            }
+        } else {
+            new_hash = node_hash(&new_hash, sibling);
+        }
+        index >>= 1;
+        last >>= 1;
+    }
+    last == 0 && old_hash == *old_root && new_hash == *new_root
+}
+
+/// The largest power of two strictly below `n`; `n` ≥ 2.
+fn split(n: u64) -> u64 {
+    1 << (u64::BITS - 1 - (n - 1).leading_zeros())
+}
+
+/// The hash over leaves `start..end`, where `start` is a multiple of a power of two
+/// not below the range's length.
+fn range_hash<R: Rows>(rows: &R, start: u64, end: u64) -> Result<Digest, R::Error> {
+    let length = end - start;
+    if length.is_power_of_two() {
+        let height = length.trailing_zeros();
+        return subtree(rows, height, start >> height);
+    }
+    let middle = start + split(length);
+    let left = range_hash(rows, start, middle)?;
+    let right = range_hash(rows, middle, end)?;
+    Ok(node_hash(&left, &right))
+}
+
+/// The hash of the perfect subtree of 2^height leaves number `index`.
+fn subtree<R: Rows>(rows: &R, height: u32, index: u64) -> Result<Digest, R::Error> {
+    let level = (height / TILE_HEIGHT) as u8;
+    let inside = height % TILE_HEIGHT;
+    let mut hashes = rows.rows(level, index << inside, 1 << inside)?;
+    while hashes.len() > 1 {
+        hashes = hashes
+            .chunks_exact(2)
+            .map(|pair| node_hash(&pair[0], &pair[1]))
+            .collect();
+    }
+    Ok(hashes[0])
+}
+
+/// Rows in memory, by level: for verifiers and tests.
+#[derive(Default)]
+pub struct MemoryRows(Vec<Vec<Digest>>);
+
+impl MemoryRows {
+    pub fn new() -> MemoryRows {
+        MemoryRows::default()
+    }
+
+    /// Takes the rows that [`Frontier::append`] returned.
+    pub fn extend(&mut self, rows: impl IntoIterator<Item = Row>) {
+        for row in rows {
+            let level = usize::from(row.level);
+            if self.0.len() <= level {
+                self.0.resize_with(level + 1, Vec::new);
+            }
+            assert_eq!(self.0[level].len() as u64, row.index, "rows come in order");
+            self.0[level].push(row.hash);
+        }
+    }
+}
+
+impl Rows for MemoryRows {
+    type Error = std::convert::Infallible;
+
+    fn rows(&self, level: u8, first: u64, count: u64) -> Result<Vec<Digest>, Self::Error> {
+        let level = &self.0[usize::from(level)];
+        Ok(level[first as usize..(first + count) as usize].to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 6962 §2.1, word for word.
+    fn naive_root(leaves: &[Digest]) -> Digest {
+        match leaves {
+            [] => empty_root(),
+            [leaf] => *leaf,
+            _ => {
+                let (left, right) = leaves.split_at(split(leaves.len() as u64) as usize);
+                node_hash(&naive_root(left), &naive_root(right))
+            }
+        }
+    }
+
+    fn grow(size: u64) -> (Frontier, MemoryRows, Vec<Digest>) {
+        let (mut frontier, mut rows, mut leaves) =
+            (Frontier::new(), MemoryRows::new(), Vec::new());
+        for i in 0..size {
+            let leaf = leaf_hash(&i.to_be_bytes());
+            rows.extend(frontier.append(leaf));
+            leaves.push(leaf);
+        }
+        (frontier, rows, leaves)
+    }
+
+    #[test]
+    fn published_root_of_eight_leaves() {
+        let inputs: [&[u8]; 8] = [
+            b"",
+            b"\x00",
+            b"\x10",
+            b"\x20\x21",
+            b"\x30\x31",
+            b"\x40\x41\x42\x43",
+            b"\x50\x51\x52\x53\x54\x55\x56\x57",
+            b"\x60\x61\x62\x63\x64\x65\x66\x67\x68\x69\x6a\x6b\x6c\x6d\x6e\x6f",
+        ];
+        let mut frontier = Frontier::new();
+        for input in inputs {
+            frontier.append(leaf_hash(input));
+        }
+        assert_eq!(
+            frontier.root().to_hex(),
+            "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
+        );
+    }
+
+    #[test]
+    fn frontier_agrees_with_the_naive_tree_and_reloads_from_rows() {
+        let (_, rows, leaves) = grow(700);
+        let mut frontier = Frontier::new();
+        for size in 0..=700u64 {
+            assert_eq!(frontier.root(), naive_root(&leaves[..size as usize]));
+            if size % 37 == 0 || size == 256 || size == 512 {
+                assert_eq!(Frontier::load(&rows, size), Ok(frontier.clone()));
+            }
+            if size < 700 {
+                frontier.append(leaves[size as usize]);
+            }
+        }
+    }
+
+    #[test]
+    fn proofs_verify_and_altered_ones_do_not() {
+        let (_, rows, leaves) = grow(530);
+        for size in [1, 2, 3, 7, 8, 255, 256, 257, 511, 530] {
+            let root = root_at(&rows, size).unwrap();
+            for index in [0, 1, size / 2, size - 1].into_iter().filter(|i| *i < size) {
+                let path = inclusion_proof(&rows, index, size).unwrap();
+                let leaf = &leaves[index as usize];
+                assert!(verify_inclusion(leaf, index, size, &path, &root));
+                assert!(!verify_inclusion(leaf, index + 1, size, &path, &root));
+                assert!(!verify_inclusion(&root_of(b"x"), index, size, &path, &root));
+                let longer = [&path[..], &[Digest::ZERO]].concat();
+                assert!(!verify_inclusion(leaf, index, size, &longer, &root));
+            }
+            for old in 0..=size {
+                let proof = consistency_proof(&rows, old, size).unwrap();
+                let old_root = root_at(&rows, old).unwrap();
+                assert!(verify_consistency(old, size, &proof, &old_root, &root));
+                if old > 0 && old < size {
+                    assert!(!verify_consistency(old, size, &proof, &root_of(b"x"), &root));
+                    assert!(!verify_consistency(old - 1, size, &proof, &old_root, &root));
+                }
+            }
+        }
+    }
+
+    fn root_of(leaf: &[u8]) -> Digest {
+        leaf_hash(leaf)
+    }
+}
