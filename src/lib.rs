@@ -1,3 +1,11 @@
 //! Muniment: a replicated store for issued invoices that can prove itself.
 
+pub mod clock;
+pub mod domain;
+pub mod ledger;
+pub mod objective;
+pub mod raft;
+pub mod stop;
+pub mod store;
+pub mod transport;
 pub mod wire;

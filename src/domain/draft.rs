@@ -1,0 +1,236 @@
+//! What a caller may hand in: limits on the metadata, each with its reason.
+//!
+//! Promises: metadata that passed [`check`] is canonical (sorted, without repetition) and
+//! small enough for one statement among many in a Raft entry. A refusal names the field.
+//! Leaves uniqueness and references to apply.
+
+use muniment_evidence::opening::{Metadata, Money};
+use std::fmt;
+
+/// Identifiers (tenant, scheme, issuer, number, party and alternative ids): the longest
+/// known is a Peppol id of 135 characters; keys hold two of them.
+pub const ID_BYTES_MAX: usize = 256;
+/// Names, label values, targets of references.
+pub const TEXT_BYTES_MAX: usize = 1024;
+/// Items in any list: an entry of 512 KiB must hold many statements.
+pub const ITEMS_MAX: usize = 32;
+/// Request ids: room for a UUID with a prefix, or a caller's own key.
+pub const REQUEST_ID_BYTES_MAX: usize = 200;
+/// Decimal digits of a minor unit (ISO 4217 knows up to 4; 6 leaves room for rates).
+pub const EXPONENT_MAX: u8 = 6;
+
+/// A field that cannot be taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadField {
+    pub field: String,
+    pub why: String,
+}
+
+impl fmt::Display for BadField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.why)
+    }
+}
+
+/// Builds a refusal.
+pub fn bad(field: &str, why: impl Into<String>) -> BadField {
+    BadField {
+        field: field.to_owned(),
+        why: why.into(),
+    }
+}
+
+/// Checks the limits and brings lists into canonical order.
+pub fn check(mut metadata: Metadata) -> Result<Metadata, BadField> {
+    let identity = &metadata.identity;
+    required("metadata.identity.tenant", &identity.tenant)?;
+    required("metadata.identity.scheme", &identity.scheme)?;
+    required("metadata.identity.issuer", &identity.issuer)?;
+    required("metadata.identity.number", &identity.number)?;
+    text("metadata.identity.period", &identity.period, ID_BYTES_MAX)?;
+    text("metadata.type_code", &metadata.type_code, ID_BYTES_MAX)?;
+    date("metadata.issue_date", &metadata.issue_date)?;
+    date("metadata.retain_until", &metadata.retain_until)?;
+    text(
+        "metadata.residency_domain",
+        &metadata.residency_domain,
+        ID_BYTES_MAX,
+    )?;
+    for (field, party) in [
+        ("metadata.seller", &metadata.seller),
+        ("metadata.buyer", &metadata.buyer),
+    ] {
+        if let Some(party) = party {
+            required(&format!("{field}.id"), &party.id)?;
+            text(&format!("{field}.scheme"), &party.scheme, ID_BYTES_MAX)?;
+            text(&format!("{field}.name"), &party.name, TEXT_BYTES_MAX)?;
+        }
+    }
+    if let Some(total) = &metadata.total {
+        money("metadata.total", total)?;
+    }
+    items("metadata.alternative_ids", metadata.alternative_ids.len())?;
+    items("metadata.tax", metadata.tax.len())?;
+    items("metadata.references", metadata.references.len())?;
+    items("metadata.labels", metadata.labels.len())?;
+    for id in &metadata.alternative_ids {
+        required("metadata.alternative_ids.scheme", &id.scheme)?;
+        required("metadata.alternative_ids.value", &id.value)?;
+    }
+    for tax in &metadata.tax {
+        text("metadata.tax.category", &tax.category, ID_BYTES_MAX)?;
+        money("metadata.tax.taxable", &tax.taxable)?;
+        money("metadata.tax.tax", &tax.tax)?;
+    }
+    for reference in &metadata.references {
+        required("metadata.references.relation", &reference.relation)?;
+        text(
+            "metadata.references.target",
+            &reference.target,
+            TEXT_BYTES_MAX,
+        )?;
+        if let Some(amount) = &reference.amount {
+            money("metadata.references.amount", amount)?;
+        }
+    }
+    for label in &metadata.labels {
+        required("metadata.labels.key", &label.key)?;
+        text("metadata.labels.value", &label.value, TEXT_BYTES_MAX)?;
+    }
+    metadata.alternative_ids.sort();
+    metadata.alternative_ids.dedup();
+    metadata.labels.sort();
+    if metadata.labels.windows(2).any(|w| w[0].key == w[1].key) {
+        return Err(bad("metadata.labels", "a key stands twice"));
+    }
+    Ok(metadata)
+}
+
+/// A request id: required, printable, bounded.
+pub fn request_id(field: &str, id: &str) -> Result<(), BadField> {
+    if id.is_empty() {
+        return Err(bad(
+            field,
+            "is required: it makes the call safe to repeat",
+        ));
+    }
+    text(field, id, REQUEST_ID_BYTES_MAX)
+}
+
+/// A required identifier.
+pub fn required(field: &str, value: &str) -> Result<(), BadField> {
+    if value.is_empty() {
+        return Err(bad(field, "is required"));
+    }
+    text(field, value, ID_BYTES_MAX)
+}
+
+/// Text without control characters, of at most `bytes_max` bytes.
+pub fn text(field: &str, value: &str, bytes_max: usize) -> Result<(), BadField> {
+    if value.len() > bytes_max {
+        return Err(bad(field, format!("is longer than {bytes_max} bytes")));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(bad(field, "holds a control character"));
+    }
+    Ok(())
+}
+
+fn items(field: &str, count: usize) -> Result<(), BadField> {
+    if count > ITEMS_MAX {
+        return Err(bad(field, format!("has more than {ITEMS_MAX} items")));
+    }
+    Ok(())
+}
+
+fn money(field: &str, money: &Money) -> Result<(), BadField> {
+    let code = money.currency.as_bytes();
+    if code.len() != 3 || !code.iter().all(u8::is_ascii_uppercase) {
+        return Err(bad(
+            &format!("{field}.currency"),
+            "is not a code of three capital letters (ISO 4217)",
+        ));
+    }
+    if money.exponent > EXPONENT_MAX {
+        return Err(bad(
+            &format!("{field}.exponent"),
+            format!("is above {EXPONENT_MAX}"),
+        ));
+    }
+    Ok(())
+}
+
+/// Empty, or `YYYY-MM-DD` of a day that exists, with an optional `Z` or `±hh:mm`.
+fn date(field: &str, value: &str) -> Result<(), BadField> {
+    if value.is_empty() {
+        return Ok(());
+    }
+    let wrong = || bad(field, "is not YYYY-MM-DD with an optional offset");
+    let (day, offset) = value.split_at_checked(10).ok_or_else(wrong)?;
+    let format = time::macros::format_description!("[year]-[month]-[day]");
+    time::Date::parse(day, format).map_err(|_| wrong())?;
+    let good = match offset.as_bytes() {
+        [] | [b'Z'] => true,
+        [b'+' | b'-', h1, h2, b':', m1, m2] => {
+            [h1, h2, m1, m2].iter().all(|c| c.is_ascii_digit())
+                && (*h1, *h2) <= (b'1', b'8')
+                && *m1 < b'6'
+        }
+        _ => false,
+    };
+    if good { Ok(()) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use muniment_evidence::opening::{Identity, Label};
+
+    fn minimal() -> Metadata {
+        Metadata {
+            identity: Identity {
+                tenant: "default".into(),
+                scheme: "generic".into(),
+                issuer: "local".into(),
+                number: "1".into(),
+                period: String::new(),
+            },
+            ..Metadata::default()
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_field() {
+        assert!(check(minimal()).is_ok());
+        let mut m = minimal();
+        m.identity.number.clear();
+        assert_eq!(check(m).unwrap_err().field, "metadata.identity.number");
+        let mut m = minimal();
+        m.issue_date = "2026-02-30".into();
+        assert_eq!(check(m).unwrap_err().field, "metadata.issue_date");
+        let mut m = minimal();
+        m.total = Some(Money {
+            minor_units: 1,
+            currency: "eur".into(),
+            exponent: 2,
+        });
+        assert_eq!(check(m).unwrap_err().field, "metadata.total.currency");
+        let mut m = minimal();
+        let label = |v: &str| Label {
+            key: "k".into(),
+            value: v.into(),
+        };
+        m.labels = vec![label("b"), label("a")];
+        assert_eq!(check(m).unwrap_err().field, "metadata.labels");
+    }
+
+    #[test]
+    fn dates_exist_and_may_have_an_offset() {
+        for good in ["", "2026-11-23", "2026-11-23Z", "2026-11-23+08:00"] {
+            assert!(date("d", good).is_ok(), "{good}");
+        }
+        for bad in ["2026-13-01", "23.11.2026", "2026-11-23+8", "2026-11-23T"] {
+            assert!(date("d", bad).is_err(), "{bad}");
+        }
+    }
+}

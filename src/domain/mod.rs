@@ -1,0 +1,9 @@
+//! Ids, commands and answers: what all floors above speak of. Pure.
+//!
+//! The data of an invoice itself ([`muniment_evidence::opening`]) is part of the evidence
+//! format, since an auditor must be able to read it; here are the ids, the limits that a
+//! caller's data must keep, and the command that is replicated.
+
+pub mod command;
+pub mod draft;
+pub mod ids;

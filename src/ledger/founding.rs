@@ -1,0 +1,100 @@
+//! GENESIS, BOOT, LEADER, MEMBERSHIP: the ledger's own events.
+//!
+//! Promises: GENESIS founds once; a BOOT closes the node's older strict lanes and opens
+//! one of its own; a due item is attested once. Leaves Raft's membership to `raft/`.
+
+use super::apply::due_key;
+use super::lanes;
+use super::rows::{DueRow, LaneRow, NodeRow};
+use super::txn::Txn;
+use crate::store::Error;
+use crate::store::keys::{StateKey, Table};
+use muniment_evidence::opening::{
+    BootDocument, GenesisDocument, LeaderDocument, MembershipDocument,
+};
+use muniment_evidence::record::{Outcome, Reason};
+use muniment_evidence::statement::Lane;
+
+/// Lanes of one node that a BOOT looks at: one open strict lane per boot is the rule, so
+/// this many are met only by a node that booted this often without ever being closed.
+const LANES_MAX: usize = 10_000;
+
+pub fn node_key(node: u64) -> Vec<u8> {
+    StateKey::of(Table::Node).u64(node).build()
+}
+
+pub fn genesis(txn: &mut Txn<'_>, genesis: &GenesisDocument) -> Result<Outcome, Error> {
+    for member in &genesis.members {
+        let row = NodeRow {
+            region: member.region.clone(),
+            zone: member.zone.clone(),
+            statement_key: member.statement_key,
+            cosignature_key: member.cosignature_key,
+            boot: None,
+            incarnation: [0; 16],
+        };
+        txn.put_row(node_key(member.node), &row);
+    }
+    Ok(Outcome::Ok)
+}
+
+pub fn boot(
+    txn: &mut Txn<'_>,
+    node: u64,
+    boot: &BootDocument,
+    index: u64,
+) -> Result<Outcome, Error> {
+    let Some(mut row) = txn.row::<NodeRow>(&node_key(node))? else {
+        return Ok(Outcome::Refused(Reason::NotFound));
+    };
+    if row.statement_key != boot.statement_key {
+        return Ok(Outcome::Refused(Reason::Malformed));
+    }
+    if row.boot.is_some() && row.incarnation != boot.incarnation {
+        // A wiped or restored disk comes back under a new node id, never under the old.
+        return Ok(Outcome::Refused(Reason::Malformed));
+    }
+    row.boot = Some(index);
+    row.incarnation = boot.incarnation;
+    txn.put_row(node_key(node), &row);
+    for (key, _) in txn.scan(&lanes::lanes_of(node), LANES_MAX)? {
+        if matches!(lanes::lane_of_key(&key), Some(Lane::Strict(_)))
+            && let Some(lane) = txn.row::<LaneRow>(&key)?
+            && !lane.closed
+        {
+            let closed = LaneRow {
+                closed: true,
+                ..lane
+            };
+            txn.put_row(key, &closed);
+        }
+    }
+    let own = lanes::lane_key(node, Lane::Strict(index));
+    txn.put_row(own, &LaneRow::default());
+    Ok(Outcome::Ok)
+}
+
+pub fn leader(txn: &mut Txn<'_>, leader: &LeaderDocument) -> Result<Outcome, Error> {
+    let due = DueRow::Leader { term: leader.term };
+    attest(txn, leader.log_index, &due)
+}
+
+pub fn membership(
+    txn: &mut Txn<'_>,
+    membership: &MembershipDocument,
+) -> Result<Outcome, Error> {
+    let due = DueRow::Membership {
+        voters: membership.voters.clone(),
+        learners: membership.learners.clone(),
+    };
+    attest(txn, membership.log_index, &due)
+}
+
+fn attest(txn: &mut Txn<'_>, log_index: u64, stated: &DueRow) -> Result<Outcome, Error> {
+    let key = due_key(log_index);
+    if txn.row::<DueRow>(&key)?.as_ref() != Some(stated) {
+        return Ok(Outcome::Refused(Reason::NotDue));
+    }
+    txn.delete(key);
+    Ok(Outcome::Ok)
+}

@@ -1,0 +1,452 @@
+//! ISSUE, REVERSE, ADD_RENDITION, VOID, DOWNLOAD: what each does, decided once, in apply.
+//!
+//! Promises: one identity is issued once, for ever; the same request again is the first
+//! outcome (I7); holdings are judged against the membership at this index (I3); the sum
+//! of reversals never exceeds the original. Never touches a body (I4).
+
+use super::apply::voters_key;
+use super::founding::node_key;
+use super::rows::{EventRow, Head, InvoiceRow, NodeRow, RequestRow, VotersRow};
+use super::state::{alternative_id_key, event_key, identity_key, invoice_key, request_key};
+use super::txn::Txn;
+use crate::domain::ids::Uid;
+use crate::objective::write::{Member, WriteLevel, meets};
+use crate::store::Error;
+use crate::store::keys::{StateKey, Table};
+use muniment_evidence::codec::Writer;
+use muniment_evidence::digest::Digest;
+use muniment_evidence::opening::{
+    AddRenditionDocument, DownloadDocument, Holding, IssueDocument, Metadata, Money, Reference,
+    Rendition, VoidDocument, content_digest, rendition_digest,
+};
+use muniment_evidence::record::{Outcome, Reason};
+use muniment_evidence::statement::{Kind, Statement};
+
+/// The relation by which a reversing invoice names its original.
+pub const REVERSES: &str = "REVERSES";
+
+pub fn issue(
+    txn: &mut Txn<'_>,
+    head: &Head,
+    statement: &Statement,
+    issue: &IssueDocument,
+    index: u64,
+) -> Result<Outcome, Error> {
+    if let Some(outcome) = refuse_issue(txn, head, statement, issue)? {
+        return Ok(outcome);
+    }
+    enter(txn, issue, index, Kind::Issue);
+    Ok(Outcome::Ok)
+}
+
+pub fn reverse(
+    txn: &mut Txn<'_>,
+    head: &Head,
+    statement: &Statement,
+    issue: &IssueDocument,
+    index: u64,
+) -> Result<Outcome, Error> {
+    if let Some(outcome) = refuse_issue(txn, head, statement, issue)? {
+        return Ok(outcome);
+    }
+    let Some(reference) = reverses(&issue.metadata) else {
+        return Ok(Outcome::Refused(Reason::Malformed));
+    };
+    let Ok(target) = reference.target.parse::<Uid>() else {
+        return Ok(Outcome::Refused(Reason::Malformed));
+    };
+    let Some(mut row) = txn.row::<InvoiceRow>(&invoice_key(target))? else {
+        return Ok(Outcome::Refused(Reason::NotFound));
+    };
+    if row.tenant != issue.metadata.identity.tenant {
+        return Ok(Outcome::Refused(Reason::NotFound));
+    }
+    let minor_units = match reversible(&row, reference.amount.as_ref()) {
+        Ok(minor_units) => minor_units,
+        Err(reason) => return Ok(Outcome::Refused(reason)),
+    };
+    match minor_units {
+        Some(amount) => row.reversed_minor_units += amount,
+        None => row.reversed_whole = true,
+    }
+    txn.put_row(invoice_key(target), &row);
+    let event = EventRow::Reversed {
+        by: Uid(issue.uid),
+        minor_units,
+    };
+    txn.put_row(event_key(target, index), &event);
+    enter(txn, issue, index, Kind::Reverse);
+    Ok(Outcome::Ok)
+}
+
+/// How much a reversal takes off, or why it may not. Pure.
+pub fn reversible(row: &InvoiceRow, amount: Option<&Money>) -> Result<Option<i64>, Reason> {
+    if row.is_reversal {
+        return Err(Reason::NotReversible);
+    }
+    if row.void {
+        return Err(Reason::AlreadyVoid);
+    }
+    let Some(total) = &row.total else {
+        return match (amount, row.reversed_whole) {
+            (None, false) => Ok(None),
+            _ => Err(Reason::ReversalExceeds),
+        };
+    };
+    let left = total.minor_units - row.reversed_minor_units;
+    let Some(amount) = amount else {
+        return if left == 0 {
+            Err(Reason::ReversalExceeds)
+        } else {
+            Ok(Some(left))
+        };
+    };
+    let same_money = amount.currency == total.currency && amount.exponent == total.exponent;
+    let same_sign = amount.minor_units.signum() == total.minor_units.signum();
+    let within = amount.minor_units.unsigned_abs() <= left.unsigned_abs();
+    if same_money && same_sign && within && amount.minor_units != 0 {
+        Ok(Some(amount.minor_units))
+    } else {
+        Err(Reason::ReversalExceeds)
+    }
+}
+
+/// The reference by which an invoice reverses another; exactly one.
+pub fn reverses(metadata: &Metadata) -> Option<&Reference> {
+    let mut found = metadata
+        .references
+        .iter()
+        .filter(|reference| reference.relation == REVERSES);
+    let first = found.next()?;
+    found.next().is_none().then_some(first)
+}
+
+pub fn add_rendition(
+    txn: &mut Txn<'_>,
+    head: &Head,
+    statement: &Statement,
+    add: &AddRenditionDocument,
+    index: u64,
+) -> Result<Outcome, Error> {
+    let uid = Uid(add.uid);
+    let content = rendition_request_digest(uid, &add.rendition);
+    if let Some(outcome) = seen(txn, &add.tenant, &add.request_id, statement.kind, &content)? {
+        return Ok(outcome);
+    }
+    match txn.row::<InvoiceRow>(&invoice_key(uid))? {
+        Some(row) if row.tenant == add.tenant => {}
+        _ => return Ok(Outcome::Refused(Reason::NotFound)),
+    }
+    let role_key = StateKey::of(Table::Body)
+        .raw(&add.uid)
+        .text(&add.rendition.role)
+        .build();
+    let digest = rendition_digest(&add.rendition);
+    if let Some(taken) = txn.get(&role_key)? {
+        let (stored, first) = taken.split_at(32);
+        return Ok(match first.try_into() {
+            Ok(first) if stored == digest.0 => {
+                Outcome::DuplicateOf(u64::from_be_bytes(first))
+            }
+            _ => Outcome::Refused(Reason::RenditionTaken),
+        });
+    }
+    if !held(txn, head, statement, &add.rendition, &add.holdings)? {
+        return Ok(Outcome::Refused(Reason::HoldingsInsufficient));
+    }
+    enter_rendition(txn, uid, &add.rendition, index);
+    txn.put_row(event_key(uid, index), &EventRow::RenditionAdded);
+    let request = RequestRow {
+        kind: statement.kind,
+        content,
+        index,
+        uid,
+    };
+    txn.put_row(request_key(&add.tenant, &add.request_id), &request);
+    Ok(Outcome::Ok)
+}
+
+pub fn void(txn: &mut Txn<'_>, void: &VoidDocument, index: u64) -> Result<Outcome, Error> {
+    let uid = Uid(void.uid);
+    let content = void_request_digest(uid, &void.reason);
+    if let Some(outcome) = seen(txn, &void.tenant, &void.request_id, Kind::Void, &content)? {
+        return Ok(outcome);
+    }
+    let Some(mut row) = txn.row::<InvoiceRow>(&invoice_key(uid))? else {
+        return Ok(Outcome::Refused(Reason::NotFound));
+    };
+    if row.tenant != void.tenant {
+        return Ok(Outcome::Refused(Reason::NotFound));
+    }
+    if row.void {
+        return Ok(Outcome::Refused(Reason::AlreadyVoid));
+    }
+    if row.reversed_minor_units != 0 || row.reversed_whole {
+        return Ok(Outcome::Refused(Reason::AlreadyReversed));
+    }
+    row.void = true;
+    txn.put_row(invoice_key(uid), &row);
+    txn.put_row(event_key(uid, index), &EventRow::Voided);
+    let request = RequestRow {
+        kind: Kind::Void,
+        content,
+        index,
+        uid,
+    };
+    txn.put_row(request_key(&void.tenant, &void.request_id), &request);
+    Ok(Outcome::Ok)
+}
+
+pub fn download(
+    txn: &mut Txn<'_>,
+    download: &DownloadDocument,
+    index: u64,
+) -> Result<Outcome, Error> {
+    let uid = Uid(download.uid);
+    match txn.row::<InvoiceRow>(&invoice_key(uid))? {
+        Some(row) if row.tenant == download.tenant => {}
+        _ => return Ok(Outcome::Refused(Reason::NotFound)),
+    }
+    if txn.get(&body_digest_key(&download.sha256, uid))?.is_none() {
+        return Ok(Outcome::Refused(Reason::NotFound));
+    }
+    let key = StateKey::of(Table::Download).raw(&uid.0).u64(index);
+    txn.put(key.build(), Vec::new());
+    Ok(Outcome::Ok)
+}
+
+/// What "the same request" means for an added rendition.
+pub fn rendition_request_digest(uid: Uid, rendition: &Rendition) -> Digest {
+    Digest::of(&[&uid.0, &rendition_digest(rendition).0])
+}
+
+/// What "the same request" means for a void.
+pub fn void_request_digest(uid: Uid, reason: &str) -> Digest {
+    let mut w = Writer::new();
+    w.raw(&uid.0).text(reason);
+    Digest::of(&[&w.finish()])
+}
+
+/// What was asked before under this request id, if anything.
+fn seen(
+    txn: &Txn<'_>,
+    tenant: &str,
+    request_id: &str,
+    kind: Kind,
+    content: &Digest,
+) -> Result<Option<Outcome>, Error> {
+    let row: Option<RequestRow> = txn.row(&request_key(tenant, request_id))?;
+    Ok(row.map(|row| {
+        if row.kind == kind && row.content == *content {
+            Outcome::DuplicateOf(row.index)
+        } else {
+            Outcome::Refused(Reason::RequestIdReused)
+        }
+    }))
+}
+
+/// Why an ISSUE or REVERSE takes no effect, if it does not.
+fn refuse_issue(
+    txn: &mut Txn<'_>,
+    head: &Head,
+    statement: &Statement,
+    issue: &IssueDocument,
+) -> Result<Option<Outcome>, Error> {
+    let metadata = &issue.metadata;
+    let tenant = &metadata.identity.tenant;
+    let content = content_digest(metadata, &issue.renditions);
+    if let Some(outcome) = seen(txn, tenant, &issue.request_id, statement.kind, &content)? {
+        return Ok(Some(outcome));
+    }
+    if let Some(uid) = txn.get(&identity_key(&metadata.identity))? {
+        let Ok(uid) = uid.try_into().map(Uid) else {
+            return Err(Error::corrupt("an identity row is not a uid"));
+        };
+        let row: InvoiceRow = txn
+            .row(&invoice_key(uid))?
+            .ok_or_else(|| Error::corrupt("an identity names no invoice"))?;
+        let same_kind = row.is_reversal == (statement.kind == Kind::Reverse);
+        if row.content != content || !same_kind {
+            return Ok(Some(Outcome::Refused(Reason::IdentityTaken)));
+        }
+        // Another request for the same invoice: it may be asked for by this id too.
+        let request = RequestRow {
+            kind: statement.kind,
+            content,
+            index: row.index,
+            uid,
+        };
+        txn.put_row(request_key(tenant, &issue.request_id), &request);
+        return Ok(Some(Outcome::DuplicateOf(row.index)));
+    }
+    for id in &metadata.alternative_ids {
+        if txn.get(&alternative_id_key(tenant, id))?.is_some() {
+            return Ok(Some(Outcome::Refused(Reason::AlternativeIdTaken)));
+        }
+    }
+    if issue.renditions.is_empty() || txn.get(&invoice_key(Uid(issue.uid)))?.is_some() {
+        return Ok(Some(Outcome::Refused(Reason::Malformed)));
+    }
+    for rendition in &issue.renditions {
+        if !held(txn, head, statement, rendition, &issue.holdings)? {
+            return Ok(Some(Outcome::Refused(Reason::HoldingsInsufficient)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the holdings meet the level asked, under the voters at this index: under both
+/// sets while they change. Signatures were verified before the proposal.
+fn held(
+    txn: &Txn<'_>,
+    head: &Head,
+    statement: &Statement,
+    rendition: &Rendition,
+    holdings: &[Holding],
+) -> Result<bool, Error> {
+    let Some(level) = WriteLevel::from_statement(statement.level) else {
+        return Ok(false);
+    };
+    let mut holders = Vec::new();
+    for holding in holdings {
+        let of_this = holding.body_id == rendition.body_id
+            && holding.sha256 == rendition.sha256
+            && holding.length == rendition.length
+            && holding.ledger == head.ledger;
+        let in_time = holding.epoch <= head.upload_epoch
+            && holding.epoch + 1 >= head.upload_epoch;
+        if !of_this || !in_time {
+            continue;
+        }
+        let Some(node) = txn.row::<NodeRow>(&node_key(holding.node))? else {
+            continue;
+        };
+        if node.boot.is_some() && node.incarnation == holding.incarnation {
+            holders.push(holding.node);
+        }
+    }
+    let voters: VotersRow = txn.row(&voters_key())?.unwrap_or_default();
+    for set in &voters.0 {
+        let mut members = Vec::with_capacity(set.len());
+        for node in set {
+            if let Some(row) = txn.row::<NodeRow>(&node_key(*node))? {
+                members.push(Member {
+                    node: *node,
+                    zone: row.zone,
+                    region: row.region,
+                    voter: true,
+                });
+            }
+        }
+        if !meets(level, &members, &holders) {
+            return Ok(false);
+        }
+    }
+    Ok(!voters.0.is_empty())
+}
+
+/// All rows of a newly issued invoice.
+fn enter(txn: &mut Txn<'_>, issue: &IssueDocument, index: u64, kind: Kind) {
+    let metadata = &issue.metadata;
+    let (identity, tenant) = (&metadata.identity, &metadata.identity.tenant);
+    let uid = Uid(issue.uid);
+    let content = content_digest(metadata, &issue.renditions);
+    let row = InvoiceRow {
+        tenant: tenant.clone(),
+        index,
+        is_reversal: kind == Kind::Reverse,
+        content,
+        total: metadata.total.clone(),
+        reversed_minor_units: 0,
+        reversed_whole: false,
+        void: false,
+    };
+    txn.put_row(invoice_key(uid), &row);
+    txn.put_row(event_key(uid, index), &EventRow::Issued);
+    txn.put(identity_key(identity), uid.0.to_vec());
+    let request = RequestRow {
+        kind,
+        content,
+        index,
+        uid,
+    };
+    txn.put_row(request_key(tenant, &issue.request_id), &request);
+    for id in &metadata.alternative_ids {
+        txn.put(alternative_id_key(tenant, id), uid.0.to_vec());
+    }
+    for rendition in &issue.renditions {
+        enter_rendition(txn, uid, rendition, index);
+    }
+    let mut list = |key: StateKey| txn.put(key.u64(index).build(), uid.0.to_vec());
+    let table = |table| StateKey::of(table).text(tenant);
+    list(table(Table::ByTenant));
+    list(table(Table::ByIssuer).text(&identity.issuer));
+    list(table(Table::ByNumber).text(&identity.number));
+    if let Some(buyer) = &metadata.buyer {
+        list(table(Table::ByBuyer).text(&buyer.id));
+    }
+    if let Some(month) = metadata.issue_date.get(..7) {
+        list(table(Table::ByMonth).text(month));
+    }
+}
+
+fn enter_rendition(txn: &mut Txn<'_>, uid: Uid, rendition: &Rendition, index: u64) {
+    txn.put(body_digest_key(&rendition.sha256, uid), Vec::new());
+    let role = StateKey::of(Table::Body).raw(&uid.0).text(&rendition.role);
+    let first = [&rendition_digest(rendition).0[..], &index.to_be_bytes()].concat();
+    txn.put(role.build(), first);
+}
+
+fn body_digest_key(sha256: &Digest, uid: Uid) -> Vec<u8> {
+    StateKey::of(Table::BodyDigest)
+        .raw(&sha256.0)
+        .raw(&uid.0)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(total: Option<i64>, reversed: i64) -> InvoiceRow {
+        InvoiceRow {
+            tenant: "t".into(),
+            index: 1,
+            is_reversal: false,
+            content: Digest::ZERO,
+            total: total.map(euro),
+            reversed_minor_units: reversed,
+            reversed_whole: false,
+            void: false,
+        }
+    }
+
+    fn euro(minor_units: i64) -> Money {
+        Money {
+            minor_units,
+            currency: "EUR".into(),
+            exponent: 2,
+        }
+    }
+
+    #[test]
+    fn reversals_never_exceed_the_original() {
+        assert_eq!(reversible(&row(Some(100), 0), None), Ok(Some(100)));
+        assert_eq!(reversible(&row(Some(100), 60), None), Ok(Some(40)));
+        let forty = euro(40);
+        assert_eq!(reversible(&row(Some(100), 60), Some(&forty)), Ok(Some(40)));
+        let exceeds = Err(Reason::ReversalExceeds);
+        assert_eq!(reversible(&row(Some(100), 61), Some(&forty)), exceeds);
+        assert_eq!(reversible(&row(Some(100), 0), Some(&euro(-1))), exceeds);
+        assert_eq!(reversible(&row(Some(100), 0), Some(&euro(0))), exceeds);
+        assert_eq!(reversible(&row(Some(100), 100), None), exceeds);
+        assert_eq!(reversible(&row(Some(-100), -60), None), Ok(Some(-40)));
+        assert_eq!(reversible(&row(None, 0), None), Ok(None));
+        assert_eq!(reversible(&row(None, 0), Some(&forty)), exceeds);
+        let void = InvoiceRow {
+            void: true,
+            ..row(Some(1), 0)
+        };
+        assert_eq!(reversible(&void, None), Err(Reason::AlreadyVoid));
+    }
+}

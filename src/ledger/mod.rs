@@ -1,0 +1,21 @@
+//! The ledger: the deterministic state machine, command in, answers out.
+//!
+//! Apply reads nothing but the entry and the replicated state: no clock, no randomness,
+//! no body, no I/O turned into an answer. One apply is one [`txn::Txn`]: leaf, tree rows,
+//! tables, lanes, head and the rolling state hash, all in one batch. Names neither
+//! RocksDB nor openraft; `raft/` feeds it, `service/` reads it through [`state`].
+//!
+//! * [`rows`]: what the tables hold, byte for byte
+//! * [`txn`]: one atomic step over the state
+//! * [`apply`]: a command becomes records
+//! * [`lanes`]: exactly once, by lane and seq
+//! * [`invoices`], [`founding`]: what each kind does
+//! * [`state`]: reading
+
+pub mod apply;
+pub mod founding;
+pub mod invoices;
+pub mod lanes;
+pub mod rows;
+pub mod state;
+pub mod txn;

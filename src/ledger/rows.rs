@@ -1,0 +1,360 @@
+//! The rows of the replicated tables, byte for byte.
+//!
+//! Promises one encoding per row, led by a version where a row may grow. Leaves keys to
+//! [`crate::store::keys`] and meaning to the files beside.
+
+use crate::domain::ids::Uid;
+use crate::store::Error;
+use muniment_evidence::codec::{DecodeError, Reader, Writer};
+use muniment_evidence::digest::Digest;
+use muniment_evidence::key::PublicKey;
+use muniment_evidence::opening::{Money, Opening};
+use muniment_evidence::record::Outcome;
+use muniment_evidence::statement::Kind;
+
+/// A row that can be stored.
+pub trait Row: Sized {
+    fn write(&self, w: &mut Writer);
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError>;
+
+    fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::new();
+        self.write(&mut w);
+        w.finish()
+    }
+
+    /// A row that cannot be read is damage, not an answer.
+    fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let mut r = Reader::new(bytes);
+        let row = Self::read(&mut r).and_then(|row| r.end().map(|()| row));
+        row.map_err(|error| {
+            Error::corrupt(format!("{}: {error}", std::any::type_name::<Self>()))
+        })
+    }
+}
+
+/// The ledger's head: one row.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Head {
+    /// GENESIS leaf hash; zero before the founding.
+    pub ledger: Digest,
+    pub origin: String,
+    /// Records in the log.
+    pub size: u64,
+    pub last_leaf: Digest,
+    /// Root of the tree at `size`; compared with the recomputed edge at start.
+    pub root: Digest,
+    pub committed_at_ms: u64,
+    pub feature_level: u64,
+    /// Collection of orphaned bodies goes by this counter, never by a clock.
+    pub upload_epoch: u64,
+    /// H(previous ‖ canonical writes), over all applied commands.
+    pub state_hash: Digest,
+}
+
+impl Row for Head {
+    fn write(&self, w: &mut Writer) {
+        w.u8(1).digest(&self.ledger).text(&self.origin);
+        w.u64(self.size).digest(&self.last_leaf).digest(&self.root);
+        w.u64(self.committed_at_ms).u64(self.feature_level);
+        w.u64(self.upload_epoch).digest(&self.state_hash);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Head, DecodeError> {
+        if r.u8()? != 1 {
+            return Err(r.error("head version 1"));
+        }
+        Ok(Head {
+            ledger: r.digest()?,
+            origin: r.text()?,
+            size: r.u64()?,
+            last_leaf: r.digest()?,
+            root: r.digest()?,
+            committed_at_ms: r.u64()?,
+            feature_level: r.u64()?,
+            upload_epoch: r.u64()?,
+            state_hash: r.digest()?,
+        })
+    }
+}
+
+/// Where a lane stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LaneRow {
+    pub next_seq: u64,
+    /// Hash of the statement before `next_seq`; zero at 0.
+    pub last: Digest,
+    pub closed: bool,
+}
+
+impl Row for LaneRow {
+    fn write(&self, w: &mut Writer) {
+        w.u64(self.next_seq)
+            .digest(&self.last)
+            .u8(u8::from(self.closed));
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<LaneRow, DecodeError> {
+        Ok(LaneRow {
+            next_seq: r.u64()?,
+            last: r.digest()?,
+            closed: r.u8()? == 1,
+        })
+    }
+}
+
+/// What became of one statement of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowRow {
+    pub hash: Digest,
+    pub index: u64,
+    pub outcome: Outcome,
+}
+
+impl Row for WindowRow {
+    fn write(&self, w: &mut Writer) {
+        w.digest(&self.hash).u64(self.index);
+        self.outcome.write(w);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<WindowRow, DecodeError> {
+        Ok(WindowRow {
+            hash: r.digest()?,
+            index: r.u64()?,
+            outcome: Outcome::read(r)?,
+        })
+    }
+}
+
+/// What apply needs to know of an invoice without reading its opening.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvoiceRow {
+    pub tenant: String,
+    /// Index of its ISSUE or REVERSE record.
+    pub index: u64,
+    pub is_reversal: bool,
+    pub content: Digest,
+    pub total: Option<Money>,
+    /// Sum of the OK reversals of this invoice, in minor units of the total.
+    pub reversed_minor_units: i64,
+    /// A reversal of everything, where there is no total to count against.
+    pub reversed_whole: bool,
+    pub void: bool,
+}
+
+impl Row for InvoiceRow {
+    fn write(&self, w: &mut Writer) {
+        w.u8(1).text(&self.tenant).u64(self.index);
+        w.u8(u8::from(self.is_reversal)).digest(&self.content);
+        w.option(self.total.as_ref(), |w, m| {
+            w.i64(m.minor_units).text(&m.currency).u8(m.exponent);
+        });
+        w.i64(self.reversed_minor_units);
+        w.u8(u8::from(self.reversed_whole)).u8(u8::from(self.void));
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<InvoiceRow, DecodeError> {
+        if r.u8()? != 1 {
+            return Err(r.error("invoice row version 1"));
+        }
+        Ok(InvoiceRow {
+            tenant: r.text()?,
+            index: r.u64()?,
+            is_reversal: r.u8()? == 1,
+            content: r.digest()?,
+            total: r.option(|r| {
+                Ok(Money {
+                    minor_units: r.i64()?,
+                    currency: r.text()?,
+                    exponent: r.u8()?,
+                })
+            })?,
+            reversed_minor_units: r.i64()?,
+            reversed_whole: r.u8()? == 1,
+            void: r.u8()? == 1,
+        })
+    }
+}
+
+/// What happened to an invoice at a record; status at N folds events ≤ N.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventRow {
+    Issued,
+    RenditionAdded,
+    /// Reversed by another invoice; no amount means in full.
+    Reversed {
+        by: Uid,
+        minor_units: Option<i64>,
+    },
+    Voided,
+}
+
+impl Row for EventRow {
+    fn write(&self, w: &mut Writer) {
+        match self {
+            EventRow::Issued => {
+                w.u8(0);
+            }
+            EventRow::RenditionAdded => {
+                w.u8(1);
+            }
+            EventRow::Reversed { by, minor_units } => {
+                w.u8(2).raw(&by.0);
+                w.option(minor_units.as_ref(), |w, m| {
+                    w.i64(*m);
+                });
+            }
+            EventRow::Voided => {
+                w.u8(3);
+            }
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<EventRow, DecodeError> {
+        Ok(match r.u8()? {
+            0 => EventRow::Issued,
+            1 => EventRow::RenditionAdded,
+            2 => EventRow::Reversed {
+                by: Uid(r.array()?),
+                minor_units: r.option(Reader::i64)?,
+            },
+            3 => EventRow::Voided,
+            _ => return Err(r.error("an event")),
+        })
+    }
+}
+
+/// What a request id was used for. Lives as long as the invoice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestRow {
+    pub kind: Kind,
+    pub content: Digest,
+    /// Index of the record that did it.
+    pub index: u64,
+    pub uid: Uid,
+}
+
+impl Row for RequestRow {
+    fn write(&self, w: &mut Writer) {
+        w.u8(self.kind as u8).digest(&self.content);
+        w.u64(self.index).raw(&self.uid.0);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<RequestRow, DecodeError> {
+        Ok(RequestRow {
+            kind: Kind::from_code(r.u8()?).ok_or_else(|| r.error("a known kind"))?,
+            content: r.digest()?,
+            index: r.u64()?,
+            uid: Uid(r.array()?),
+        })
+    }
+}
+
+/// A member as the ledger knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRow {
+    pub region: String,
+    pub zone: String,
+    pub statement_key: PublicKey,
+    pub cosignature_key: PublicKey,
+    /// Index of its newest BOOT record, once it has booted.
+    pub boot: Option<u64>,
+    /// Of that boot; holdings of another are void (I2).
+    pub incarnation: [u8; 16],
+}
+
+impl Row for NodeRow {
+    fn write(&self, w: &mut Writer) {
+        w.text(&self.region).text(&self.zone);
+        w.raw(&self.statement_key.0).raw(&self.cosignature_key.0);
+        w.option(self.boot.as_ref(), |w, b| {
+            w.u64(*b);
+        });
+        w.raw(&self.incarnation);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<NodeRow, DecodeError> {
+        Ok(NodeRow {
+            region: r.text()?,
+            zone: r.text()?,
+            statement_key: PublicKey(r.array()?),
+            cosignature_key: PublicKey(r.array()?),
+            boot: r.option(Reader::u64)?,
+            incarnation: r.array()?,
+        })
+    }
+}
+
+/// What the leader has to attest about a log position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DueRow {
+    Leader {
+        term: u64,
+    },
+    Membership {
+        voters: Vec<Vec<u64>>,
+        learners: Vec<u64>,
+    },
+}
+
+impl Row for DueRow {
+    fn write(&self, w: &mut Writer) {
+        match self {
+            DueRow::Leader { term } => {
+                w.u8(0).u64(*term);
+            }
+            DueRow::Membership { voters, learners } => {
+                w.u8(1).list(voters, |w, set| {
+                    w.list(set, |w, n| {
+                        w.u64(*n);
+                    });
+                });
+                w.list(learners, |w, n| {
+                    w.u64(*n);
+                });
+            }
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<DueRow, DecodeError> {
+        Ok(match r.u8()? {
+            0 => DueRow::Leader { term: r.u64()? },
+            1 => DueRow::Membership {
+                voters: r.list(|r| r.list(Reader::u64))?,
+                learners: r.list(Reader::u64)?,
+            },
+            _ => return Err(r.error("a due item")),
+        })
+    }
+}
+
+/// The voter sets in force: one, or two while the members change.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct VotersRow(pub Vec<Vec<u64>>);
+
+impl Row for VotersRow {
+    fn write(&self, w: &mut Writer) {
+        w.list(&self.0, |w, set| {
+            w.list(set, |w, n| {
+                w.u64(*n);
+            });
+        });
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<VotersRow, DecodeError> {
+        Ok(VotersRow(r.list(|r| r.list(Reader::u64))?))
+    }
+}
+
+impl Row for Opening {
+    fn write(&self, w: &mut Writer) {
+        w.raw(&self.salt).bytes(&self.bytes);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Opening, DecodeError> {
+        Ok(Opening {
+            salt: r.array()?,
+            bytes: r.bytes()?.to_vec(),
+        })
+    }
+}

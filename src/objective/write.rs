@@ -1,0 +1,171 @@
+//! Write levels: what must be durable where before a write is acknowledged.
+//!
+//! A level is a pure function of the members and of who holds the bytes; it is judged at
+//! the node that took the write, and again in apply against the membership at that index.
+
+use muniment_evidence::statement::Level;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+/// See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WriteLevel {
+    /// A majority of voters: survives any minority of nodes.
+    Quorum,
+    /// A majority that spans at least this many zones: survives any fewer zones.
+    Zones(u8),
+    /// A majority that spans at least this many regions.
+    Regions(u8),
+    /// Every voter.
+    All,
+}
+
+impl Default for WriteLevel {
+    /// The loss of any one zone loses nothing.
+    fn default() -> WriteLevel {
+        WriteLevel::Zones(2)
+    }
+}
+
+/// A member as levels see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub node: u64,
+    pub zone: String,
+    pub region: String,
+    pub voter: bool,
+}
+
+/// Whether holders among the members meet the level.
+pub fn meets(level: WriteLevel, members: &[Member], holders: &[u64]) -> bool {
+    let voters = members.iter().filter(|m| m.voter).count();
+    let holding: Vec<&Member> = members
+        .iter()
+        .filter(|m| m.voter && holders.contains(&m.node))
+        .collect();
+    let majority = voters > 0 && holding.len() > voters / 2;
+    let span = |place: fn(&Member) -> &str| {
+        let places: BTreeSet<&str> = holding.iter().map(|m| place(m)).collect();
+        places.len()
+    };
+    majority
+        && match level {
+            WriteLevel::Quorum => true,
+            WriteLevel::Zones(k) => span(|m| &m.zone) >= usize::from(k),
+            WriteLevel::Regions(k) => span(|m| &m.region) >= usize::from(k),
+            WriteLevel::All => holding.len() == voters,
+        }
+}
+
+/// Whether the members could ever meet the level, all of them being up.
+pub fn possible(level: WriteLevel, members: &[Member]) -> bool {
+    let all: Vec<u64> = members.iter().map(|m| m.node).collect();
+    meets(level, members, &all)
+}
+
+impl WriteLevel {
+    /// As it stands in a statement; `None` for kinds without a level.
+    pub fn from_statement(level: Level) -> Option<WriteLevel> {
+        match level {
+            Level::None => None,
+            Level::Quorum => Some(WriteLevel::Quorum),
+            Level::Zones(k) => Some(WriteLevel::Zones(k)),
+            Level::Regions(k) => Some(WriteLevel::Regions(k)),
+            Level::All => Some(WriteLevel::All),
+        }
+    }
+
+    pub fn to_statement(self) -> Level {
+        match self {
+            WriteLevel::Quorum => Level::Quorum,
+            WriteLevel::Zones(k) => Level::Zones(k),
+            WriteLevel::Regions(k) => Level::Regions(k),
+            WriteLevel::All => Level::All,
+        }
+    }
+}
+
+impl fmt::Display for WriteLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WriteLevel::Quorum => f.write_str("quorum"),
+            WriteLevel::Zones(k) => write!(f, "zones:{k}"),
+            WriteLevel::Regions(k) => write!(f, "regions:{k}"),
+            WriteLevel::All => f.write_str("all"),
+        }
+    }
+}
+
+impl FromStr for WriteLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<WriteLevel, String> {
+        let number = |k: &str| k.parse::<u8>().ok().filter(|k| *k > 0);
+        let level = match text.split_once(':') {
+            None if text == "quorum" => Some(WriteLevel::Quorum),
+            None if text == "all" => Some(WriteLevel::All),
+            Some(("zones", k)) => number(k).map(WriteLevel::Zones),
+            Some(("regions", k)) => number(k).map(WriteLevel::Regions),
+            _ => None,
+        };
+        level.ok_or_else(|| format!("{text:?} is none of quorum, zones:K, regions:K, all"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(zones: &[&str]) -> Vec<Member> {
+        zones
+            .iter()
+            .zip(1..)
+            .map(|(zone, node)| Member {
+                node,
+                zone: (*zone).to_owned(),
+                region: zone[..1].to_owned(),
+                voter: true,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_level_needs_a_majority_and_its_places() {
+        let five = members(&["a1", "a1", "a2", "b1", "b1"]);
+        assert!(!meets(WriteLevel::Quorum, &five, &[1, 2]));
+        assert!(meets(WriteLevel::Quorum, &five, &[1, 2, 3]));
+        assert!(meets(WriteLevel::Zones(2), &five, &[1, 2, 3]));
+        assert!(!meets(WriteLevel::Zones(3), &five, &[1, 2, 3]));
+        assert!(!meets(WriteLevel::Regions(2), &five, &[1, 2, 3]));
+        assert!(meets(WriteLevel::Regions(2), &five, &[1, 2, 4]));
+        assert!(!meets(WriteLevel::All, &five, &[1, 2, 3, 4]));
+        assert!(meets(WriteLevel::All, &five, &[1, 2, 3, 4, 5]));
+        // Strangers and repetitions do not count.
+        assert!(!meets(WriteLevel::Quorum, &five, &[1, 1, 2, 9]));
+        assert!(!meets(WriteLevel::Quorum, &[], &[1]));
+    }
+
+    /// More holders never unmeet a level: what was acknowledged stays acknowledged.
+    #[test]
+    fn levels_are_monotone_in_the_holders() {
+        let five = members(&["a1", "a1", "a2", "b1", "b2"]);
+        let levels = [
+            WriteLevel::Quorum,
+            WriteLevel::Zones(2),
+            WriteLevel::Zones(4),
+            WriteLevel::Regions(2),
+            WriteLevel::All,
+        ];
+        for level in levels {
+            for set in 0u32..32 {
+                let holders: Vec<u64> = (1..=5).filter(|n| set >> (n - 1) & 1 == 1).collect();
+                for extra in 1..=5 {
+                    let more = [&holders[..], &[extra]].concat();
+                    assert!(!meets(level, &five, &holders) || meets(level, &five, &more));
+                }
+            }
+            assert_eq!(level.to_string().parse(), Ok(level));
+        }
+    }
+}

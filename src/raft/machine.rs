@@ -1,0 +1,347 @@
+//! The library's state machine, on [`crate::ledger`].
+//!
+//! Promises: an entry's writes, its log id and the membership go into one batch, so that
+//! a crash leaves whole applies only and start-up may apply again; answers go out after
+//! their writes are readable. Leaves what a command does to `ledger/`.
+
+use super::codec;
+use super::types::{Answers, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::domain::command::Command;
+use crate::ledger::apply::{self, Edge};
+use crate::ledger::txn::Txn;
+use crate::store::engine::Engine;
+use crate::store::keys::{StateKey, Table};
+use crate::store::snapshot::{Received, Snapshot};
+use crate::store::{Blocking, Error, snapshot};
+use futures::{Stream, StreamExt as _};
+use muniment_evidence::codec::{DecodeError, Reader, Writer};
+use openraft::entry::RaftEntry as _;
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{OptionalSend, RaftSnapshotBuilder};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::watch;
+
+/// Entries applied in one visit to the blocking pool.
+const APPLY_ENTRIES: usize = 64;
+
+/// How far this replica has applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// Raft index; 0 also stands for "nothing yet".
+    pub raft_index: u64,
+    /// Records in the evidence log.
+    pub size: u64,
+}
+
+/// What a snapshot is on this node: taken here, or received from the leader.
+pub enum SnapshotData {
+    Taken(Snapshot),
+    Received(Received),
+}
+
+struct State {
+    edge: Edge,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+}
+
+/// See the module.
+pub struct Machine {
+    engine: Arc<dyn Engine>,
+    blocking: Blocking,
+    state: Arc<Mutex<State>>,
+    progress: watch::Sender<Applied>,
+    pictures: Pictures,
+}
+
+/// The newest snapshot, and where the next one is put.
+#[derive(Clone)]
+struct Pictures {
+    engine: Arc<dyn Engine>,
+    blocking: Blocking,
+    /// `None` in memory.
+    dir: Option<PathBuf>,
+    newest: Arc<Mutex<Option<(SnapshotMeta, Snapshot)>>>,
+    count: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Machine {
+    /// Loads the state and checks the tree's edge; `snapshots` is emptied, since a
+    /// snapshot is cheap to take again.
+    pub async fn open(
+        engine: Arc<dyn Engine>,
+        blocking: Blocking,
+        snapshots: Option<PathBuf>,
+    ) -> Result<(Machine, watch::Receiver<Applied>), Error> {
+        let (opened, dir) = (engine.clone(), snapshots.clone());
+        let state = blocking
+            .run(move || {
+                snapshot::sweep(opened.as_ref())?;
+                if let Some(dir) = dir {
+                    empty_dir(&dir)?;
+                }
+                load(opened.as_ref())
+            })
+            .await?;
+        let (progress, watched) = watch::channel(state.progress());
+        let machine = Machine {
+            pictures: Pictures {
+                engine: engine.clone(),
+                blocking,
+                dir: snapshots,
+                newest: Arc::default(),
+                count: Arc::default(),
+            },
+            engine,
+            blocking,
+            state: Arc::new(Mutex::new(state)),
+            progress,
+        };
+        Ok((machine, watched))
+    }
+}
+
+impl State {
+    fn progress(&self) -> Applied {
+        Applied {
+            raft_index: self.applied.as_ref().map_or(0, LogId::index),
+            size: self.edge.head.size,
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("an apply that panics ends the process")
+}
+
+fn empty_dir(dir: &std::path::Path) -> Result<(), Error> {
+    let fail = |error: io::Error| Error::file(dir, error);
+    if dir.exists() {
+        std::fs::remove_dir_all(dir).map_err(fail)?;
+    }
+    std::fs::create_dir_all(dir).map_err(fail)
+}
+
+fn applied_key() -> Vec<u8> {
+    StateKey::of(Table::Applied).build()
+}
+
+fn encode_applied(applied: Option<LogId>, membership: &StoredMembership) -> Vec<u8> {
+    let mut w = Writer::new();
+    w.u8(1);
+    codec::Wire::write(&applied, &mut w);
+    codec::Wire::write(membership, &mut w);
+    w.finish()
+}
+
+fn decode_applied(bytes: &[u8]) -> Result<(Option<LogId>, StoredMembership), DecodeError> {
+    let mut r = Reader::new(bytes);
+    if r.u8()? != 1 {
+        return Err(r.error("applied version 1"));
+    }
+    let read = (codec::Wire::read(&mut r)?, codec::Wire::read(&mut r)?);
+    r.end()?;
+    Ok(read)
+}
+
+fn load(engine: &dyn Engine) -> Result<State, Error> {
+    let generation = snapshot::current(engine)?;
+    let (applied, membership) = match engine.get(&generation.key(&applied_key()))? {
+        None => Default::default(),
+        Some(bytes) => decode_applied(&bytes)
+            .map_err(|error| Error::corrupt(format!("the applied row: {error}")))?,
+    };
+    Ok(State {
+        edge: Edge::load(engine, generation)?,
+        applied,
+        membership,
+    })
+}
+
+/// One entry, one batch.
+fn apply_entry(
+    engine: &dyn Engine,
+    state: &mut State,
+    log_id: LogId,
+    payload: &EntryPayload,
+) -> Result<Answers, Error> {
+    let generation = snapshot::current(engine)?;
+    let mut txn = Txn::begin(engine, generation);
+    let mut edge = state.edge.clone();
+    let mut answers = Answers::default();
+    let mut membership = None;
+    match payload {
+        EntryPayload::Blank => {
+            let term = log_id.committed_leader_id().term;
+            apply::leader(&mut txn, &mut edge, term, log_id.index());
+        }
+        EntryPayload::Normal(payload) => {
+            let command = Command::decode(&payload.0).map_err(|error| {
+                Error::corrupt(format!("the command at {}: {error}", log_id.index()))
+            })?;
+            answers.0 = apply::command(&mut txn, &mut edge, &command, log_id.index())?;
+        }
+        EntryPayload::Membership(new) => {
+            let voters = new
+                .get_joint_config()
+                .iter()
+                .map(|set| set.iter().copied().collect())
+                .collect();
+            let learners = new.learner_ids().collect();
+            apply::membership(&mut txn, &mut edge, log_id.index(), voters, learners);
+            membership = Some(StoredMembership::new(Some(log_id), new.clone()));
+        }
+    }
+    let membership = membership.unwrap_or_else(|| state.membership.clone());
+    let mut batch = txn.into_batch();
+    batch.put(
+        generation.key(&applied_key()),
+        encode_applied(Some(log_id), &membership),
+    );
+    engine.write(batch)?;
+    state.edge = edge;
+    state.applied = Some(log_id);
+    state.membership = membership;
+    Ok(answers)
+}
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let state = lock(&self.state);
+        Ok((state.applied, state.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        let mut chunks = entries.ready_chunks(APPLY_ENTRIES);
+        while let Some(chunk) = chunks.next().await {
+            let (mut entries, mut responders) = (Vec::new(), Vec::new());
+            for item in chunk {
+                let (entry, responder) = item?;
+                entries.push((entry.log_id(), entry.payload));
+                responders.push(responder);
+            }
+            let (engine, state) = (self.engine.clone(), self.state.clone());
+            let answers = self
+                .blocking
+                .run(move || {
+                    let mut state = lock(&state);
+                    entries
+                        .iter()
+                        .map(|(log_id, payload)| {
+                            apply_entry(engine.as_ref(), &mut state, *log_id, payload)
+                        })
+                        .collect::<Result<Vec<_>, _>>()
+                })
+                .await?;
+            self.progress.send_replace(lock(&self.state).progress());
+            for (responder, answers) in responders.into_iter().zip(answers) {
+                if let Some(responder) = responder {
+                    responder.send(answers);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Builder> {
+        Some(self.get_snapshot_builder().await)
+    }
+
+    /// The checkpoint is taken here, between two applies, so that it is consistent with
+    /// the applied log id; building afterwards runs beside apply.
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder {
+            taken: self.pictures.take().await,
+            pictures: self.pictures.clone(),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        _meta: &SnapshotMeta,
+        data: SnapshotData,
+    ) -> io::Result<()> {
+        let SnapshotData::Received(received) = data else {
+            return Err(io::Error::other("a snapshot taken here is not installed here"));
+        };
+        received.flip(self.engine.clone(), self.blocking).await?;
+        let engine = self.engine.clone();
+        let state = self.blocking.run(move || load(engine.as_ref())).await?;
+        *lock(&self.state) = state;
+        self.progress.send_replace(lock(&self.state).progress());
+        self.pictures.take().await?;
+        Ok(())
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<openraft::alias::SnapshotOf<TypeConfig, SnapshotData>>> {
+        Ok(self.pictures.newest())
+    }
+}
+
+impl Pictures {
+    fn newest(&self) -> Option<openraft::alias::SnapshotOf<TypeConfig, SnapshotData>> {
+        let newest = self.newest.lock().expect("nobody panics with it");
+        newest
+            .clone()
+            .map(|(meta, snapshot)| openraft::storage::Snapshot {
+                meta,
+                snapshot: SnapshotData::Taken(snapshot),
+            })
+    }
+
+    /// Takes a picture of now. An older one lives on until its last reader is done.
+    async fn take(&self) -> Result<(), Error> {
+        let this = self.clone();
+        self.blocking
+            .run(move || {
+                let number = this
+                    .count
+                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let dir = this.dir.as_ref().map(|dir| dir.join(number.to_string()));
+                let generation = snapshot::current(this.engine.as_ref())?;
+                let snapshot = Snapshot::take(this.engine.as_ref(), generation, dir)?;
+                let row = snapshot.get(&applied_key())?;
+                let (last_log_id, last_membership) = match row {
+                    None => Default::default(),
+                    Some(bytes) => decode_applied(&bytes)
+                        .map_err(|error| Error::corrupt(format!("a snapshot: {error}")))?,
+                };
+                let meta = SnapshotMeta {
+                    last_log_id,
+                    last_membership,
+                };
+                *this.newest.lock().expect("nobody panics with it") = Some((meta, snapshot));
+                Ok(())
+            })
+            .await
+    }
+}
+
+/// Hands out the picture that was taken when it was made.
+pub struct Builder {
+    taken: Result<(), Error>,
+    pictures: Pictures,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(
+        &mut self,
+    ) -> io::Result<openraft::alias::SnapshotOf<TypeConfig, SnapshotData>> {
+        self.taken.clone()?;
+        self.pictures
+            .newest()
+            .ok_or_else(|| io::Error::other("the picture taken is gone"))
+    }
+}

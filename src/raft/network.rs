@@ -1,0 +1,306 @@
+//! The library's network, on [`crate::transport`].
+//!
+//! Promises what the library leaves to its network: every call has a deadline, appends
+//! are pipelined on one long-lived stream per follower, a stream whose follower owes an
+//! answer for too long is ended, and each class of traffic has a connection of its own.
+//! Leaves serving to [`super::server`].
+
+use super::codec::{self, Wire};
+use super::machine::SnapshotData;
+use super::types::{Peer, TypeConfig, Vote};
+use crate::store::Blocking;
+use crate::store::snapshot::Piece;
+use crate::transport::{Class, Failure, Method, Transport};
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, Stream, StreamExt as _};
+use muniment_evidence::codec::Writer;
+use openraft::alias::SnapshotOf;
+use openraft::base::{BoxFuture, BoxStream as RaftStream};
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{
+    Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption,
+};
+use openraft::raft::{
+    AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, RaftNetworkFactory};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// How long a follower may owe an answer to an append before the stream is given up and
+/// opened anew: above any healthy fsync, below what an operator would call an outage.
+const APPEND_ANSWER_MAX: Duration = Duration::from_secs(3);
+/// Without a piece taken or an answer for this long, a snapshot transfer is given up.
+const SNAPSHOT_STALL_MAX: Duration = Duration::from_secs(60);
+/// Snapshot pieces read ahead of the connection: bounds memory to this many MiB.
+const SNAPSHOT_PIECES_AHEAD: usize = 4;
+
+/// First byte of a snapshot frame.
+pub(super) const FRAME_HEADER: u8 = 0;
+pub(super) const FRAME_PAIRS: u8 = 1;
+pub(super) const FRAME_END: u8 = 2;
+
+pub struct Factory {
+    pub transport: Arc<dyn Transport>,
+    pub blocking: Blocking,
+}
+
+impl Factory {
+    fn link(&self, peer: &Peer, class: Class) -> Link {
+        Link {
+            transport: self.transport.clone(),
+            blocking: self.blocking,
+            address: peer.address.clone(),
+            class,
+        }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Factory {
+    type Network = Link;
+
+    async fn new_client(&mut self, _target: u64, peer: &Peer) -> Link {
+        self.link(peer, Class::Log)
+    }
+
+    async fn new_heartbeat_client(&mut self, _target: u64, peer: &Peer) -> Link {
+        self.link(peer, Class::Control)
+    }
+
+    async fn new_snapshot_client(&mut self, _target: u64, peer: &Peer) -> Link {
+        self.link(peer, Class::Bulk)
+    }
+}
+
+/// One peer, one class of traffic.
+pub struct Link {
+    transport: Arc<dyn Transport>,
+    blocking: Blocking,
+    address: String,
+    class: Class,
+}
+
+fn unreachable(why: impl ToString) -> Unreachable<TypeConfig> {
+    Unreachable::from_string(why)
+}
+
+impl Link {
+    async fn call<Q: Wire, A: Wire>(
+        &self,
+        method: Method,
+        request: &Q,
+        option: &RPCOption,
+    ) -> Result<A, RPCError<TypeConfig>> {
+        let body = Bytes::from(codec::encode(request));
+        let address = self.address.clone();
+        let answer = self
+            .transport
+            .call(address, Class::Control, method, body, option.hard_ttl())
+            .await
+            .map_err(unreachable)?;
+        codec::decode(&answer).map_err(|error| unreachable(error).into())
+    }
+}
+
+impl NetVote<TypeConfig> for Link {
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.call(Method::Vote, &request, &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.call(Method::PreVote, &request, &option).await
+    }
+}
+
+impl NetTransferLeader<TypeConfig> for Link {
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let accepted: Accepted = self
+            .call(Method::TransferLeader, &request, &option)
+            .await?;
+        if accepted.0 {
+            Ok(Ok(()))
+        } else {
+            Err(unreachable("the target is not ready to lead").into())
+        }
+    }
+}
+
+/// Whether a leadership transfer was taken up.
+pub(super) struct Accepted(pub bool);
+
+impl Wire for Accepted {
+    fn write(&self, w: &mut Writer) {
+        w.u8(u8::from(self.0));
+    }
+
+    fn read(
+        r: &mut muniment_evidence::codec::Reader<'_>,
+    ) -> Result<Self, muniment_evidence::codec::DecodeError> {
+        Ok(Accepted(r.u8()? == 1))
+    }
+}
+
+impl NetBackoff<TypeConfig> for Link {
+    fn backoff(&self) -> Option<Backoff> {
+        // Short, since a restarted follower should be found again within a heartbeat or
+        // two; the connection itself backs off below.
+        Some(Backoff::new(std::iter::repeat(Duration::from_millis(100))))
+    }
+}
+
+impl NetStreamAppend<TypeConfig> for Link {
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<
+        's,
+        Result<
+            RaftStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>,
+            RPCError<TypeConfig>,
+        >,
+    >
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let (transport, address, class) = (self.transport.clone(), self.address.clone(), self.class);
+        Box::pin(async move {
+            let sent = Arc::new(std::sync::Mutex::new(None::<Instant>));
+            let noted = sent.clone();
+            let frames = input.map(move |request| {
+                *noted.lock().expect("nobody panics with it") = Some(Instant::now());
+                Bytes::from(codec::encode(&request))
+            });
+            let opening = transport.stream(address, class, Method::Append, frames.boxed());
+            let answers = tokio::time::timeout(APPEND_ANSWER_MAX, opening)
+                .await
+                .map_err(|_| unreachable("the append stream did not open in time"))?
+                .map_err(unreachable)?;
+            let decoded = guard(answers, sent).map(|answer| match answer {
+                Ok(bytes) => codec::decode::<StreamAppendResult<TypeConfig>>(&bytes)
+                    .map_err(|error| unreachable(error).into()),
+                Err(failure) => Err(unreachable(failure).into()),
+            });
+            Ok(Box::pin(decoded) as RaftStream<'s, _>)
+        })
+    }
+}
+
+/// Ends the answers when one is owed for too long. Answers may be fewer than requests
+/// (one speaks for all before it), so what counts is the time since the last request
+/// that no later answer followed.
+fn guard(
+    answers: BoxStream<'static, Result<Bytes, Failure>>,
+    sent: Arc<std::sync::Mutex<Option<Instant>>>,
+) -> impl Stream<Item = Result<Bytes, Failure>> {
+    stream::unfold(Some(answers), move |answers| {
+        let sent = sent.clone();
+        async move {
+            let mut answers = answers?;
+            loop {
+                match tokio::time::timeout(APPEND_ANSWER_MAX, answers.next()).await {
+                    Ok(Some(Ok(answer))) => {
+                        *sent.lock().expect("nobody panics with it") = None;
+                        return Some((Ok(answer), Some(answers)));
+                    }
+                    Ok(Some(Err(failure))) => return Some((Err(failure), None)),
+                    Ok(None) => return None,
+                    Err(_) => {
+                        let owed = *sent.lock().expect("nobody panics with it");
+                        if owed.is_some_and(|at| at.elapsed() >= APPEND_ANSWER_MAX) {
+                            return Some((Err(Failure::Timeout), None));
+                        }
+                    }
+                }
+            }
+        }
+    })
+}
+
+impl NetSnapshot<TypeConfig> for Link {
+    type SnapshotData = SnapshotData;
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: SnapshotOf<TypeConfig, SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let SnapshotData::Taken(taken) = snapshot.snapshot else {
+            return Err(unreachable("a received snapshot is not sent on").into());
+        };
+        let (sender, receiver) = mpsc::channel::<Bytes>(SNAPSHOT_PIECES_AHEAD);
+        let mut header = Writer::new();
+        header.u8(FRAME_HEADER);
+        vote.write(&mut header);
+        snapshot.meta.write(&mut header);
+        let header = Bytes::from(header.finish());
+        let blocking = self.blocking;
+        let sending = async move {
+            if sender.send(header).await.is_err() {
+                return Ok(());
+            }
+            let mut pieces = taken.pieces();
+            loop {
+                let (next, back) = blocking
+                    .run(move || {
+                        let next = pieces.next()?;
+                        Ok((next, pieces))
+                    })
+                    .await?;
+                pieces = back;
+                let (kind, content, last) = match next {
+                    Piece::Pairs(content) => (FRAME_PAIRS, content, false),
+                    Piece::End(digest) => (FRAME_END, digest.0.to_vec(), true),
+                };
+                let frame = Bytes::from([&[kind], &content[..]].concat());
+                let sent = tokio::time::timeout(SNAPSHOT_STALL_MAX, sender.send(frame)).await;
+                if last || !matches!(sent, Ok(Ok(()))) {
+                    return Ok::<(), crate::store::Error>(());
+                }
+            }
+        };
+        let frames = tokio_stream::wrappers::ReceiverStream::new(receiver).boxed();
+        let transport = self.transport.clone();
+        let address = self.address.clone();
+        let answering = async move {
+            let mut answers = transport
+                .stream(address, Class::Bulk, Method::Snapshot, frames)
+                .await
+                .map_err(unreachable)?;
+            match answers.next().await {
+                Some(Ok(answer)) => codec::decode::<Vote>(&answer).map_err(unreachable),
+                Some(Err(failure)) => Err(unreachable(failure)),
+                None => Err(unreachable("the receiver ended without an answer")),
+            }
+        };
+        let both = async move {
+            let (sent, answered) = futures::join!(sending, answering);
+            if let Err(error) = sent {
+                return Err(unreachable(error));
+            }
+            answered
+        };
+        tokio::select! {
+            closed = cancel => Err(closed.into()),
+            answered = both => Ok(SnapshotResponse::new(answered?)),
+        }
+    }
+}

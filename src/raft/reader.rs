@@ -1,0 +1,119 @@
+//! Permission to read: how fresh this replica is known to be.
+//!
+//! Promises: after `linearizable` returns, everything acknowledged before the call is
+//! applied here. One read index is in flight per node and serves all who wait; those who
+//! come while it is in flight wait for the next. Never uses leases or clocks.
+
+use super::group::{Group, Refusal};
+use crate::transport::{Class, Method, Transport};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// How long one question to the leader may take: above a quorum round of a healthy
+/// group, below the shortest request deadline.
+const READ_INDEX_MAX: Duration = Duration::from_millis(1000);
+/// How long the answer may take to be applied here.
+const APPLY_MAX: Duration = Duration::from_secs(5);
+/// Pause before asking again when no leader is known.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a read may not go ahead. A passing fault.
+#[derive(Clone, Debug)]
+pub struct NotFresh(pub String);
+
+type Waiter = oneshot::Sender<Result<u64, NotFresh>>;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    group: Group,
+    waiting: mpsc::UnboundedSender<Waiter>,
+}
+
+impl Reader {
+    pub fn start(group: Group, transport: Arc<dyn Transport>) -> Reader {
+        // Bounded by the requests in flight, each of which waits for its answer.
+        let (waiting, mut queue) = mpsc::unbounded_channel::<Waiter>();
+        let asking = group.clone();
+        tokio::spawn(async move {
+            while let Some(first) = queue.recv().await {
+                let mut waiters = vec![first];
+                while let Ok(next) = queue.try_recv() {
+                    waiters.push(next);
+                }
+                let answer = ask(&asking, transport.as_ref()).await;
+                for waiter in waiters {
+                    // A waiter that has gone needs no answer.
+                    let _ = waiter.send(answer.clone());
+                }
+            }
+        });
+        Reader { group, waiting }
+    }
+
+    /// Asks for a read index within `limit`, however often leadership moves meanwhile.
+    pub async fn read_index(&self, limit: Duration) -> Result<u64, NotFresh> {
+        let asked = async {
+            loop {
+                let (sender, receiver) = oneshot::channel();
+                let stopped = || NotFresh("the node is stopping".into());
+                self.waiting.send(sender).map_err(|_| stopped())?;
+                match receiver.await.map_err(|_| stopped())? {
+                    Ok(index) => return Ok(index),
+                    Err(why) => {
+                        tracing::debug!(why = %why.0, "no read index yet");
+                        tokio::time::sleep(RETRY_PAUSE).await;
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(limit, asked)
+            .await
+            .unwrap_or_else(|_| Err(NotFresh("no quorum answered in time".into())))
+    }
+
+    /// Waits until this replica misses nothing acknowledged before the call.
+    pub async fn linearizable(&self, limit: Duration) -> Result<u64, NotFresh> {
+        let index = self.read_index(limit).await?;
+        if self.group.wait_applied(index, limit.min(APPLY_MAX)).await {
+            Ok(index)
+        } else {
+            Err(NotFresh(format!(
+                "this replica has not applied index {index} in time"
+            )))
+        }
+    }
+}
+
+async fn ask(group: &Group, transport: &dyn Transport) -> Result<u64, NotFresh> {
+    let leader = match group.leader() {
+        None => return Err(NotFresh("no leader is known".into())),
+        Some(leader) => leader,
+    };
+    if leader.0 == group.node() {
+        let asked = tokio::time::timeout(READ_INDEX_MAX, group.leader_read_index()).await;
+        return match asked {
+            Ok(Ok(index)) => Ok(index),
+            Ok(Err(refusal @ (Refusal::NotLeader(_) | Refusal::Unknown(_) | Refusal::Stopped))) => {
+                Err(NotFresh(refusal.to_string()))
+            }
+            Err(_) => Err(NotFresh("no quorum answered in time".into())),
+        };
+    }
+    let answer = transport
+        .call(
+            leader.1.address,
+            Class::Control,
+            Method::ReadIndex,
+            Bytes::new(),
+            READ_INDEX_MAX,
+        )
+        .await
+        .map_err(|failure| NotFresh(failure.to_string()))?;
+    match answer[..].try_into() {
+        Ok(index) => Ok(u64::from_be_bytes(index)),
+        Err(_) => Err(NotFresh("a read index is eight bytes".into())),
+    }
+}

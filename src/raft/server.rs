@@ -1,0 +1,135 @@
+//! Serving Raft's peers: votes, appends, snapshots, transfers, read index.
+//!
+//! Promises: a node whose log is below its floor neither votes nor stands; snapshot
+//! installs happen one at a time (overlapping ones are refused, the leader tries again).
+//! Leaves other methods to their floors.
+
+use super::codec::{self, Wire};
+use super::group::Group;
+use super::machine::SnapshotData;
+use super::network::{Accepted, FRAME_END, FRAME_HEADER, FRAME_PAIRS};
+use super::types::{SnapshotMeta, TypeConfig, Vote};
+use crate::store::snapshot::{Installer, Received};
+use crate::transport::{Failure, Frames, Method};
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
+use muniment_evidence::codec::Reader;
+use muniment_evidence::digest::Digest;
+use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
+use std::time::Duration;
+
+/// Without a frame for this long, an incoming snapshot is given up.
+const SNAPSHOT_STALL_MAX: Duration = Duration::from_secs(60);
+
+fn refused(why: impl ToString) -> Failure {
+    Failure::Refused(why.to_string())
+}
+
+fn read<T: Wire>(body: &[u8]) -> Result<T, Failure> {
+    codec::decode(body).map_err(refused)
+}
+
+impl Group {
+    /// Answers a call of one of Raft's methods.
+    pub async fn serve_call(&self, method: Method, body: Bytes) -> Result<Bytes, Failure> {
+        let answer = match method {
+            Method::Vote => {
+                self.above_floor()?;
+                let request: VoteRequest<TypeConfig> = read(&body)?;
+                codec::encode(&self.raft.vote(request).await.map_err(refused)?)
+            }
+            Method::PreVote => {
+                self.above_floor()?;
+                let request: VoteRequest<TypeConfig> = read(&body)?;
+                codec::encode(&self.raft.pre_vote(request).await.map_err(refused)?)
+            }
+            Method::TransferLeader => {
+                self.above_floor()?;
+                let request: TransferLeaderRequest<TypeConfig> = read(&body)?;
+                let taken = self.raft.handle_transfer_leader(request).await;
+                codec::encode(&Accepted(taken.map_err(refused)?.is_ok()))
+            }
+            Method::ReadIndex => {
+                let index = self.leader_read_index().await.map_err(refused)?;
+                index.to_be_bytes().to_vec()
+            }
+            _ => return Err(refused("not a call of Raft")),
+        };
+        Ok(Bytes::from(answer))
+    }
+
+    /// The appends of one leader, answered in order.
+    pub fn serve_append(&self, frames: Frames) -> Frames {
+        // A frame that cannot be read ends the stream: the leader opens another.
+        let requests = frames
+            .map(|frame| read::<AppendEntriesRequest<TypeConfig>>(&frame?))
+            .take_while(|request| std::future::ready(request.is_ok()))
+            .filter_map(|request| std::future::ready(request.ok()));
+        self.raft
+            .stream_append(requests.boxed())
+            .map(|answer| match answer {
+                Ok(answer) => Ok(Bytes::from(codec::encode(&answer))),
+                Err(fatal) => Err(refused(fatal)),
+            })
+            .boxed()
+    }
+
+    /// Receives and installs one snapshot.
+    pub async fn serve_snapshot(&self, frames: Frames) -> Result<Frames, Failure> {
+        let Ok(_single) = self.installing.try_lock() else {
+            return Err(refused("another snapshot is being installed"));
+        };
+        let (vote, meta, received) = self.receive(frames).await?;
+        let snapshot = openraft::storage::Snapshot {
+            meta,
+            snapshot: SnapshotData::Received(received),
+        };
+        let installed = self.raft.install_full_snapshot(vote, snapshot).await;
+        let vote = installed.map_err(refused)?.vote;
+        let answer = Bytes::from(codec::encode(&vote));
+        Ok(stream::iter([Ok(answer)]).boxed())
+    }
+
+    async fn receive(&self, mut frames: Frames) -> Result<(Vote, SnapshotMeta, Received), Failure> {
+        let mut header: Option<(Vote, SnapshotMeta)> = None;
+        let mut installer: Option<Installer> = None;
+        loop {
+            let frame = tokio::time::timeout(SNAPSHOT_STALL_MAX, frames.next())
+                .await
+                .map_err(|_| Failure::Timeout)?
+                .ok_or_else(|| refused("the snapshot ended early"))??;
+            let Some((kind, content)) = frame.split_first() else {
+                return Err(refused("an empty snapshot frame"));
+            };
+            let content = Bytes::copy_from_slice(content);
+            match (*kind, header.is_some(), installer.take()) {
+                (FRAME_HEADER, false, None) => {
+                    let mut r = Reader::new(&content);
+                    let read = Vote::read(&mut r).and_then(|vote| {
+                        let meta = SnapshotMeta::read(&mut r)?;
+                        Ok((vote, meta))
+                    });
+                    header = Some(read.map_err(refused)?);
+                    let engine = self.engine.clone();
+                    let begun = self.blocking.run(move || Installer::begin(engine)).await;
+                    installer = Some(begun.map_err(refused)?);
+                }
+                (FRAME_PAIRS, true, Some(mut writing)) => {
+                    let written = self
+                        .blocking
+                        .run(move || writing.write(&content).map(|()| writing));
+                    installer = Some(written.await.map_err(refused)?);
+                }
+                (FRAME_END, true, Some(writing)) => {
+                    let Ok(digest) = content[..].try_into().map(Digest) else {
+                        return Err(refused("a snapshot digest is 32 bytes"));
+                    };
+                    let received = writing.finish(digest).map_err(refused)?;
+                    let (vote, meta) = header.expect("matched on a header being there");
+                    return Ok((vote, meta, received));
+                }
+                _ => return Err(refused("snapshot frames out of order")),
+            }
+        }
+    }
+}

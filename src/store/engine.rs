@@ -1,0 +1,85 @@
+//! The seam to the key-value engine: what every store above promises rests on this.
+//!
+//! Two engines stand behind it: RocksDB (`rocks`) and memory (`memory`, for the simulator
+//! and tests). Contract of both: a batch is applied whole or not at all; it is readable
+//! when `write` returns and durable when a later `sync` returns; after a crash the engine
+//! holds a prefix of the writes in their order. Calls block: they run through
+//! [`super::Blocking`]. Leaves typed keys to [`super::keys`].
+
+use super::Error;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    Put(Vec<u8>, Vec<u8>),
+    Delete(Vec<u8>),
+    /// Start inclusive, end exclusive.
+    DeleteRange(Vec<u8>, Vec<u8>),
+}
+
+/// Changes that take effect together, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub ops: Vec<Op>,
+}
+
+impl Batch {
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.ops.push(Op::Put(key.into(), value.into()));
+    }
+
+    pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
+        self.ops.push(Op::Delete(key.into()));
+    }
+
+    pub fn delete_range(&mut self, start: impl Into<Vec<u8>>, end: impl Into<Vec<u8>>) {
+        self.ops.push(Op::DeleteRange(start.into(), end.into()));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+}
+
+/// Reads. `end` is exclusive; `limit` bounds the pairs returned, so that no scan holds
+/// more memory than its caller named.
+pub trait View: Send + Sync {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error>;
+    /// From the largest key below `end` downwards.
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error>;
+}
+
+/// Reads and ordered writes.
+pub trait Engine: View {
+    fn write(&self, batch: Batch) -> Result<(), Error>;
+    /// Makes every write that has returned durable. A failure is final: the caller stops
+    /// the node and never tries again (after a failed fsync nobody knows what is on disk).
+    fn sync(&self) -> Result<(), Error>;
+    /// A stable picture of now, kept below `dir`, which must not exist yet.
+    fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, Error>;
+    /// Bytes on disk, roughly; for metrics.
+    fn size_bytes(&self) -> u64;
+}
+
+/// The smallest key above all keys that begin with `prefix`.
+pub fn prefix_end(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < 0xff {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    // No key is above a prefix of 0xff alone; such prefixes are not used.
+    vec![0xff; prefix.len() + 1]
+}

@@ -1,0 +1,174 @@
+//! An engine in memory, which can lose what was not synced: for the simulator and tests.
+//!
+//! Promises the contract of [`super::engine`]; [`MemoryEngine::crash`] returns it to the
+//! state of the last sync, as a power cut would. Leaves nothing on disk.
+
+use super::Error;
+use super::engine::{Batch, Engine, Op, Pair, View};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+#[derive(Default)]
+struct State {
+    now: Map,
+    /// Writes since the last sync; the durable state is `now` without them.
+    unsynced: Vec<Batch>,
+    durable: Map,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct MemoryEngine(Mutex<State>);
+
+impl MemoryEngine {
+    pub fn new() -> MemoryEngine {
+        MemoryEngine::default()
+    }
+
+    /// Loses every write after the last sync.
+    pub fn crash(&self) {
+        let mut state = self.lock();
+        state.unsynced.clear();
+        state.now = state.durable.clone();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock is held leaves a half-applied map: stop, never serve it.
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl View for MemoryEngine {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.lock().now.view_get(key)
+    }
+
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+        self.lock().now.view_scan(start, end, limit)
+    }
+
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+        self.lock().now.view_scan_back(start, end, limit)
+    }
+}
+
+impl Engine for MemoryEngine {
+    fn write(&self, batch: Batch) -> Result<(), Error> {
+        let mut state = self.lock();
+        apply(&mut state.now, &batch);
+        state.unsynced.push(batch);
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        let mut state = self.lock();
+        for batch in std::mem::take(&mut state.unsynced) {
+            apply(&mut state.durable, &batch);
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&self, _dir: &Path) -> Result<Arc<dyn View>, Error> {
+        Ok(Arc::new(Frozen(self.lock().now.clone())))
+    }
+
+    fn size_bytes(&self) -> u64 {
+        let state = self.lock();
+        state.now.iter().map(|(k, v)| (k.len() + v.len()) as u64).sum()
+    }
+}
+
+struct Frozen(Map);
+
+impl View for Frozen {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.0.view_get(key)
+    }
+
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+        self.0.view_scan(start, end, limit)
+    }
+
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+        self.0.view_scan_back(start, end, limit)
+    }
+}
+
+/// The reads of a view, on a plain map.
+trait MapView {
+    fn view_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+    fn view_scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error>;
+    fn view_scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error>;
+}
+
+impl MapView for Map {
+    fn view_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.get(key).cloned())
+    }
+
+    fn view_scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+        if start >= end {
+            return Ok(Vec::new());
+        }
+        let range = (Bound::Included(start), Bound::Excluded(end));
+        Ok(owned(self.range::<[u8], _>(range).take(limit)))
+    }
+
+    fn view_scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+        if start >= end {
+            return Ok(Vec::new());
+        }
+        let range = (Bound::Included(start), Bound::Excluded(end));
+        Ok(owned(self.range::<[u8], _>(range).rev().take(limit)))
+    }
+}
+
+fn owned<'a>(pairs: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>) -> Vec<Pair> {
+    pairs.map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+fn apply(map: &mut Map, batch: &Batch) {
+    for op in &batch.ops {
+        match op {
+            Op::Put(key, value) => {
+                map.insert(key.clone(), value.clone());
+            }
+            Op::Delete(key) => {
+                map.remove(key);
+            }
+            Op::DeleteRange(start, end) => {
+                let range = (Bound::Included(start.clone()), Bound::Excluded(end.clone()));
+                let keys: Vec<_> = map.range(range).map(|(k, _)| k.clone()).collect();
+                for key in keys {
+                    map.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_loses_what_was_not_synced_and_nothing_else() {
+        let engine = MemoryEngine::new();
+        let put = |key: &[u8]| {
+            let mut batch = Batch::new();
+            batch.put(key, *b"v");
+            engine.write(batch).unwrap();
+        };
+        put(b"a");
+        engine.sync().unwrap();
+        put(b"b");
+        assert!(engine.get(b"b").unwrap().is_some());
+        engine.crash();
+        assert!(engine.get(b"a").unwrap().is_some());
+        assert!(engine.get(b"b").unwrap().is_none());
+    }
+}

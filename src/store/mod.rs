@@ -1,0 +1,98 @@
+//! Storage: two databases per node, and the files beside them.
+//!
+//! The only floor that names RocksDB (in `rocks`); everything above it stands on the
+//! [`engine`] seam, so the simulator runs the same code on memory.
+//!
+//! | stored thing | where | trusted? | what if changed? | what if lost? |
+//! |---|---|---|---|---|
+//! | Raft log, vote | `ledger/` | yes | checksums of the engine; a broken entry stops the node | the floor file notices a lost tail: no vote until refilled |
+//! | replicated state, records, openings | `ledger/` | after the root was recomputed at start | the tree root no longer matches: refuses to serve | rebuilt from a peer's snapshot under a new node id |
+//! | bodies | `bodies/` | never: each chunk is hashed before it is sent | refused, fetched from another holder | served by proxy from another holder |
+//! | floor file | beside the databases | yes, checksummed | treated as lost | a lost tail would go unnoticed once |
+//! | marker | beside the databases | yes | refuses to start | refuses to start on a non-empty directory |
+//! | snapshots | `snapshots/` | no: digest checked by the receiver | refused | built again |
+
+pub mod bodies;
+pub mod engine;
+pub mod floor;
+pub mod flush;
+pub mod keys;
+pub mod log;
+pub mod memory;
+#[cfg(feature = "rocksdb")]
+pub mod rocks;
+pub mod snapshot;
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Why storage could not do what it was asked.
+#[derive(Clone, Debug)]
+pub enum Error {
+    /// The engine failed; final, the node stops.
+    Engine(Arc<str>),
+    /// A file beside the databases failed; final, the node stops.
+    File(Arc<str>),
+    /// What was read is not what was written; final, the node stops.
+    Corrupt(Arc<str>),
+    /// The store is shutting down.
+    Stopped,
+}
+
+impl Error {
+    pub fn engine(error: impl fmt::Display) -> Error {
+        Error::Engine(error.to_string().into())
+    }
+
+    pub fn file(path: &std::path::Path, error: impl fmt::Display) -> Error {
+        Error::File(format!("{}: {error}", path.display()).into())
+    }
+
+    pub fn corrupt(what: impl fmt::Display) -> Error {
+        Error::Corrupt(what.to_string().into())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Engine(error) => write!(f, "storage engine: {error}"),
+            Error::File(error) => write!(f, "storage file: {error}"),
+            Error::Corrupt(what) => write!(f, "stored data is damaged: {what}"),
+            Error::Stopped => f.write_str("storage is shutting down"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        std::io::Error::other(error)
+    }
+}
+
+/// The one seam through which blocking work leaves the async workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocking {
+    /// On tokio's blocking threads.
+    Pool,
+    /// In place: for the simulator, whose engine never blocks and whose runs must repeat.
+    Inline,
+}
+
+impl Blocking {
+    pub async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        match self {
+            Blocking::Inline => work(),
+            Blocking::Pool => match tokio::task::spawn_blocking(work).await {
+                Ok(result) => result,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => Err(Error::Stopped),
+            },
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The engine on RocksDB: the only file that names it.
+//!
+//! Promises the contract of [`super::engine`]: one write-ahead log per database, written
+//! unsynced and synced by `sync`, so that one fsync serves all that waits. Leaves the
+//! choice of what goes into which database to `ledger db` and `bodies db`.
+
+use super::Error;
+use super::engine::{Batch, Engine, Op, Pair, View};
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{
+    BlockBasedOptions, DB, DBCompressionType, Direction, IteratorMode, Options, ReadOptions,
+    WriteBatch,
+};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Memory for one database's write buffer: large enough that a burst of a minute at the
+/// rates we measured flushes in the background, small enough for two databases per node.
+const WRITE_BUFFER_BYTES: usize = 64 << 20;
+/// Write buffers that may wait for their flush before writes slow down.
+const WRITE_BUFFERS_MAX: i32 = 4;
+/// Open table files per database; the rest of the descriptors belong to connections.
+const OPEN_FILES_MAX: i32 = 512;
+/// Values from this size on go to blob files: below it, a chunk is the tail of a body.
+const BLOB_BYTES_MIN: u64 = 4 << 10;
+/// One blob file; whole files are dropped when all in them is deleted.
+const BLOB_FILE_BYTES: u64 = 256 << 20;
+
+/// Which of the two databases of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Raft log, vote, state, evidence: small values, read back often.
+    Ledger,
+    /// Bodies: large values, written once, never compacted.
+    Bodies,
+}
+
+/// See the module.
+pub struct RocksEngine(DB);
+
+impl RocksEngine {
+    pub fn open(path: &Path, purpose: Purpose) -> Result<RocksEngine, Error> {
+        let db = DB::open(&options(purpose), path).map_err(Error::engine)?;
+        Ok(RocksEngine(db))
+    }
+}
+
+fn options(purpose: Purpose) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_max_write_buffer_number(WRITE_BUFFERS_MAX);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_keep_log_file_num(4);
+    options.set_max_background_jobs(2);
+    // A write error that the engine would like to hide must be seen: stop, do not repair.
+    options.set_paranoid_checks(true);
+    match purpose {
+        Purpose::Ledger => {
+            options.set_compression_type(DBCompressionType::Lz4);
+            let mut table = BlockBasedOptions::default();
+            table.set_bloom_filter(10.0, false);
+            options.set_block_based_table_factory(&table);
+        }
+        Purpose::Bodies => {
+            // PDFs are compressed inside; compressing again costs and gains nothing.
+            options.set_compression_type(DBCompressionType::None);
+            options.set_enable_blob_files(true);
+            options.set_min_blob_size(BLOB_BYTES_MIN);
+            options.set_blob_file_size(BLOB_FILE_BYTES);
+            options.set_blob_compression_type(DBCompressionType::None);
+            options.set_enable_blob_gc(false);
+        }
+    }
+    options
+}
+
+impl View for RocksEngine {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.0.get(key).map_err(Error::engine)
+    }
+
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+        scan(&self.0, start, end, limit, Direction::Forward)
+    }
+
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+        scan(&self.0, start, end, limit, Direction::Reverse)
+    }
+}
+
+impl Engine for RocksEngine {
+    fn write(&self, batch: Batch) -> Result<(), Error> {
+        let mut writes = WriteBatch::default();
+        for op in batch.ops {
+            match op {
+                Op::Put(key, value) => writes.put(key, value),
+                Op::Delete(key) => writes.delete(key),
+                Op::DeleteRange(start, end) => writes.delete_range(start, end),
+            }
+        }
+        self.0.write(writes).map_err(Error::engine)
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        self.0.flush_wal(true).map_err(Error::engine)
+    }
+
+    fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, Error> {
+        Checkpoint::new(&self.0)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(dir))
+            .map_err(Error::engine)?;
+        let mut options = Options::default();
+        options.set_max_open_files(OPEN_FILES_MAX);
+        let db = DB::open_for_read_only(&options, dir, false).map_err(Error::engine)?;
+        Ok(Arc::new(Frozen(db)))
+    }
+
+    fn size_bytes(&self) -> u64 {
+        ["rocksdb.total-sst-files-size", "rocksdb.total-blob-file-size", "rocksdb.size-all-mem-tables"]
+            .into_iter()
+            .filter_map(|name| self.0.property_int_value(name).ok().flatten())
+            .sum()
+    }
+}
+
+/// A checkpoint directory, read only.
+struct Frozen(DB);
+
+impl View for Frozen {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.0.get(key).map_err(Error::engine)
+    }
+
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+        scan(&self.0, start, end, limit, Direction::Forward)
+    }
+
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+        scan(&self.0, start, end, limit, Direction::Reverse)
+    }
+}
+
+fn scan(
+    db: &DB,
+    start: &[u8],
+    end: &[u8],
+    limit: usize,
+    direction: Direction,
+) -> Result<Vec<Pair>, Error> {
+    if start >= end || limit == 0 {
+        return Ok(Vec::new());
+    }
+    let mut bounds = ReadOptions::default();
+    bounds.set_iterate_lower_bound(start);
+    bounds.set_iterate_upper_bound(end);
+    let mode = match direction {
+        Direction::Forward => IteratorMode::Start,
+        Direction::Reverse => IteratorMode::End,
+    };
+    db.iterator_opt(mode, bounds)
+        .take(limit)
+        .map(|pair| {
+            let (key, value) = pair.map_err(Error::engine)?;
+            Ok((key.into_vec(), value.into_vec()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_engines_answer_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let rocks = RocksEngine::open(&dir.path().join("db"), Purpose::Ledger).unwrap();
+        let memory = super::super::memory::MemoryEngine::new();
+        let engines: [&dyn Engine; 2] = [&rocks, &memory];
+        for engine in engines {
+            let mut batch = Batch::new();
+            for i in 0..20u8 {
+                batch.put([b'k', i], [i]);
+            }
+            batch.delete([b'k', 3]);
+            batch.delete_range([b'k', 10], [b'k', 15]);
+            engine.write(batch).unwrap();
+            engine.sync().unwrap();
+        }
+        for limit in [0, 1, 5, 100] {
+            for (start, end) in [(0, 20), (2, 12), (15, 15), (12, 2)] {
+                let (start, end) = ([b'k', start], [b'k', end]);
+                assert_eq!(
+                    rocks.scan(&start, &end, limit).unwrap(),
+                    memory.scan(&start, &end, limit).unwrap()
+                );
+                assert_eq!(
+                    rocks.scan_back(&start, &end, limit).unwrap(),
+                    memory.scan_back(&start, &end, limit).unwrap()
+                );
+            }
+        }
+        let frozen = rocks.checkpoint(&dir.path().join("cp")).unwrap();
+        let mut batch = Batch::new();
+        batch.delete([b'k', 1]);
+        rocks.write(batch).unwrap();
+        assert_eq!(frozen.get(&[b'k', 1]).unwrap(), Some(vec![1]));
+    }
+}

@@ -1,0 +1,125 @@
+//! All traffic between nodes, behind one trait: calls and streams of opaque frames.
+//!
+//! gRPC stands below it in `rpc/`, the simulator beside it in the tests. Promises of an
+//! implementation: a call ends by its deadline; a stream ends when either side drops it;
+//! classes do not wait for each other, so that bulk never delays a heartbeat. Leaves the
+//! meaning of frames to the floors that send them. Frames are at most
+//! [`FRAME_BYTES_MAX`].
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use std::fmt;
+use std::time::Duration;
+
+/// One frame: below the 4 MiB message limit with room for its envelope. The largest is an
+/// append: 1 MiB of entries, plus one entry that may follow, plus headers.
+pub const FRAME_BYTES_MAX: usize = 3 << 20;
+
+/// What a frame is for. The number is part of the protocol: never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Method {
+    Vote = 1,
+    PreVote = 2,
+    TransferLeader = 3,
+    /// Streams from here on are marked.
+    Append = 4,
+    Snapshot = 5,
+    ReadIndex = 6,
+    Submit = 7,
+    PutBody = 8,
+    GetBody = 9,
+}
+
+impl Method {
+    pub const ALL: [Method; 9] = [
+        Method::Vote,
+        Method::PreVote,
+        Method::TransferLeader,
+        Method::Append,
+        Method::Snapshot,
+        Method::ReadIndex,
+        Method::Submit,
+        Method::PutBody,
+        Method::GetBody,
+    ];
+
+    pub fn from_code(code: u32) -> Option<Method> {
+        Method::ALL.into_iter().find(|m| *m as u32 == code)
+    }
+}
+
+/// Which connection to a peer: those of one class share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// Heartbeats, votes, read index: small and urgent.
+    Control,
+    /// Log entries and statements.
+    Log,
+    /// Bodies and snapshots.
+    Bulk,
+}
+
+/// Why a peer did not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Not reached, or cut off midway: what was sent may have been done.
+    Unreachable(String),
+    Timeout,
+    /// It answered that it will not.
+    Refused(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Unreachable(why) => write!(f, "unreachable: {why}"),
+            Failure::Timeout => f.write_str("no answer in time"),
+            Failure::Refused(why) => write!(f, "refused: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Frames of one direction of a stream; an error ends it.
+pub type Frames = BoxStream<'static, Result<Bytes, Failure>>;
+
+/// Reaches peers by address (`host:port`).
+pub trait Transport: Send + Sync {
+    fn call(
+        &self,
+        address: String,
+        class: Class,
+        method: Method,
+        body: Bytes,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, Failure>>;
+
+    /// The first answer need not come before the first frame was sent.
+    fn stream(
+        &self,
+        address: String,
+        class: Class,
+        method: Method,
+        frames: BoxStream<'static, Bytes>,
+    ) -> BoxFuture<'static, Result<Frames, Failure>>;
+}
+
+/// Serves peers: what a node does with incoming frames.
+pub trait Serve: Send + Sync {
+    fn call(
+        &self,
+        from: u64,
+        method: Method,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, Failure>>;
+
+    fn stream(
+        &self,
+        from: u64,
+        method: Method,
+        frames: Frames,
+    ) -> BoxFuture<'static, Result<Frames, Failure>>;
+}
