@@ -1,10 +1,12 @@
 //! Muniment: a replicated store for issued invoices that can prove itself.
 
+pub mod bodies;
 pub mod clock;
 pub mod domain;
 pub mod ledger;
 pub mod objective;
 pub mod raft;
+pub mod recorder;
 pub mod stop;
 pub mod store;
 pub mod transport;

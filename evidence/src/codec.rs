@@ -94,11 +94,7 @@ impl Writer {
     }
 
     /// 0, or 1 and the value.
-    pub fn option<T>(
-        &mut self,
-        value: Option<&T>,
-        write: impl FnOnce(&mut Self, &T),
-    ) -> &mut Self {
+    pub fn option<T>(&mut self, value: Option<&T>, write: impl FnOnce(&mut Self, &T)) -> &mut Self {
         match value {
             None => {
                 self.u8(0);

@@ -11,13 +11,25 @@
 //! and base64 alone. `FORMAT.md` beside it says every byte.
 //!
 //! Reading order: `digest`, `codec`, `key`, `statement`, `opening`, `record`, `tree`,
-//! `note`, `receipt`, `bundle`, `verify`.
+//! `note`; then what auditors hold: `receipt`, `bundle`, `trust`; then how it is judged:
+//! `ledger` (the keys), `judge` (one record), `chain` (one after another), `verify` (all
+//! of it, top to bottom), `account` and `report` (what was found, in words and in JSON).
 
+pub mod account;
+pub mod bundle;
+pub mod chain;
 pub mod codec;
 pub mod digest;
+pub mod json;
+mod judge;
 pub mod key;
+pub mod ledger;
 pub mod note;
 pub mod opening;
+pub mod receipt;
 pub mod record;
+pub mod report;
 pub mod statement;
 pub mod tree;
+pub mod trust;
+pub mod verify;

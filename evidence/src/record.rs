@@ -41,10 +41,12 @@ pub enum Reason {
     FeatureLevel = 12,
     /// An alternative id belongs to another invoice.
     AlternativeIdTaken = 13,
+    /// A reversal cannot itself be reversed.
+    NotReversible = 14,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 13] = [
+    pub const ALL: [Reason; 14] = [
         Reason::NotFound,
         Reason::IdentityTaken,
         Reason::RequestIdReused,
@@ -58,6 +60,7 @@ impl Reason {
         Reason::NotDue,
         Reason::FeatureLevel,
         Reason::AlternativeIdTaken,
+        Reason::NotReversible,
     ];
 
     pub fn from_code(code: u16) -> Option<Reason> {
@@ -80,6 +83,7 @@ impl Reason {
             Reason::NotDue => "NOT_DUE",
             Reason::FeatureLevel => "FEATURE_LEVEL",
             Reason::AlternativeIdTaken => "ALTERNATIVE_ID_TAKEN",
+            Reason::NotReversible => "NOT_REVERSIBLE",
         }
     }
 }

@@ -233,8 +233,7 @@ impl Statement {
             2 => Mode::Deferred,
             _ => return Err(r.error("an evidence mode")),
         };
-        let level =
-            Level::from_code(r.u8()?, r.u8()?).ok_or_else(|| r.error("a write level"))?;
+        let level = Level::from_code(r.u8()?, r.u8()?).ok_or_else(|| r.error("a write level"))?;
         let ledger = r.digest()?;
         let node = r.u64()?;
         let lane = Lane::from_code(r.u8()?, r.u64()?).ok_or_else(|| r.error("a lane"))?;

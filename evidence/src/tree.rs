@@ -67,8 +67,19 @@ impl Frontier {
         Ok(Frontier { size, peaks })
     }
 
+    /// Takes an edge that someone else kept; `None` unless there is one peak per set bit
+    /// of the size. Whether the peaks are true shows only in a signed root.
+    pub fn from_parts(size: u64, peaks: Vec<Digest>) -> Option<Frontier> {
+        (peaks.len() == size.count_ones() as usize).then_some(Frontier { size, peaks })
+    }
+
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// One hash per set bit of the size, largest first.
+    pub fn peaks(&self) -> &[Digest] {
+        &self.peaks
     }
 
     /// Adds one leaf; returns the rows that are now complete, lowest level first.
@@ -206,11 +217,14 @@ pub fn verify_consistency(
     if old > new {
         return false;
     }
+    if old == 0 && *old_root != empty_root() {
+        return false;
+    }
     if old == new {
         return proof.is_empty() && old_root == new_root;
     }
     if old == 0 {
-        return proof.is_empty() && *old_root == empty_root();
+        return proof.is_empty();
     }
     let mut path = proof.iter();
     let (mut index, mut last) = (old - 1, new - 1);
@@ -328,8 +342,7 @@ mod tests {
     }
 
     fn grow(size: u64) -> (Frontier, MemoryRows, Vec<Digest>) {
-        let (mut frontier, mut rows, mut leaves) =
-            (Frontier::new(), MemoryRows::new(), Vec::new());
+        let (mut frontier, mut rows, mut leaves) = (Frontier::new(), MemoryRows::new(), Vec::new());
         for i in 0..size {
             let leaf = leaf_hash(&i.to_be_bytes());
             rows.extend(frontier.append(leaf));
@@ -368,6 +381,10 @@ mod tests {
             assert_eq!(frontier.root(), naive_root(&leaves[..size as usize]));
             if size % 37 == 0 || size == 256 || size == 512 {
                 assert_eq!(Frontier::load(&rows, size), Ok(frontier.clone()));
+                let peaks = frontier.peaks().to_vec();
+                assert_eq!(Frontier::from_parts(size, peaks), Some(frontier.clone()));
+                let longer = [frontier.peaks(), &[Digest::ZERO]].concat();
+                assert_eq!(Frontier::from_parts(size, longer), None);
             }
             if size < 700 {
                 frontier.append(leaves[size as usize]);
@@ -378,6 +395,9 @@ mod tests {
     #[test]
     fn proofs_verify_and_altered_ones_do_not() {
         let (_, rows, leaves) = grow(530);
+        // The empty tree has one root.
+        let other = root_of(b"x");
+        assert!(!verify_consistency(0, 0, &[], &other, &other));
         for size in [1, 2, 3, 7, 8, 255, 256, 257, 511, 530] {
             let root = root_at(&rows, size).unwrap();
             for index in [0, 1, size / 2, size - 1].into_iter().filter(|i| *i < size) {
@@ -394,7 +414,13 @@ mod tests {
                 let old_root = root_at(&rows, old).unwrap();
                 assert!(verify_consistency(old, size, &proof, &old_root, &root));
                 if old > 0 && old < size {
-                    assert!(!verify_consistency(old, size, &proof, &root_of(b"x"), &root));
+                    assert!(!verify_consistency(
+                        old,
+                        size,
+                        &proof,
+                        &root_of(b"x"),
+                        &root
+                    ));
                     assert!(!verify_consistency(old - 1, size, &proof, &old_root, &root));
                 }
             }

@@ -137,7 +137,6 @@ impl Answer {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -109,10 +109,7 @@ pub fn check(mut metadata: Metadata) -> Result<Metadata, BadField> {
 /// A request id: required, printable, bounded.
 pub fn request_id(field: &str, id: &str) -> Result<(), BadField> {
     if id.is_empty() {
-        return Err(bad(
-            field,
-            "is required: it makes the call safe to repeat",
-        ));
+        return Err(bad(field, "is required: it makes the call safe to repeat"));
     }
     text(field, id, REQUEST_ID_BYTES_MAX)
 }

@@ -79,7 +79,9 @@ impl Rows for StoredRows<'_> {
 
     fn rows(&self, level: u8, first: u64, count: u64) -> Result<Vec<Digest>, Error> {
         let key = |index| self.generation.key(&row_key(level, index));
-        let found = self.view.scan(&key(first), &key(first + count), count as usize)?;
+        let found = self
+            .view
+            .scan(&key(first), &key(first + count), count as usize)?;
         if found.len() as u64 != count {
             return Err(Error::corrupt(format!(
                 "tree rows {first}..{} of level {level} are not all there",
@@ -228,9 +230,7 @@ fn judge(
         Document::Membership(membership) => founding::membership(txn, &membership),
         Document::Issue(issue) => invoices::issue(txn, head, statement, &issue, index),
         Document::Reverse(issue) => invoices::reverse(txn, head, statement, &issue, index),
-        Document::AddRendition(add) => {
-            invoices::add_rendition(txn, head, statement, &add, index)
-        }
+        Document::AddRendition(add) => invoices::add_rendition(txn, head, statement, &add, index),
         Document::Void(void) => invoices::void(txn, &void, index),
         Document::Download(download) => invoices::download(txn, &download, index),
         Document::DownloadEnd(_) => Ok(Outcome::Ok),

@@ -79,10 +79,7 @@ pub fn leader(txn: &mut Txn<'_>, leader: &LeaderDocument) -> Result<Outcome, Err
     attest(txn, leader.log_index, &due)
 }
 
-pub fn membership(
-    txn: &mut Txn<'_>,
-    membership: &MembershipDocument,
-) -> Result<Outcome, Error> {
+pub fn membership(txn: &mut Txn<'_>, membership: &MembershipDocument) -> Result<Outcome, Error> {
     let due = DueRow::Membership {
         voters: membership.voters.clone(),
         learners: membership.learners.clone(),

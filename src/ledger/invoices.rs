@@ -145,9 +145,7 @@ pub fn add_rendition(
     if let Some(taken) = txn.get(&role_key)? {
         let (stored, first) = taken.split_at(32);
         return Ok(match first.try_into() {
-            Ok(first) if stored == digest.0 => {
-                Outcome::DuplicateOf(u64::from_be_bytes(first))
-            }
+            Ok(first) if stored == digest.0 => Outcome::DuplicateOf(u64::from_be_bytes(first)),
             _ => Outcome::Refused(Reason::RenditionTaken),
         });
     }
@@ -313,8 +311,7 @@ fn held(
             && holding.sha256 == rendition.sha256
             && holding.length == rendition.length
             && holding.ledger == head.ledger;
-        let in_time = holding.epoch <= head.upload_epoch
-            && holding.epoch + 1 >= head.upload_epoch;
+        let in_time = holding.epoch <= head.upload_epoch && holding.epoch + 1 >= head.upload_epoch;
         if !of_this || !in_time {
             continue;
         }

@@ -27,9 +27,7 @@ pub trait Row: Sized {
     fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let mut r = Reader::new(bytes);
         let row = Self::read(&mut r).and_then(|row| r.end().map(|()| row));
-        row.map_err(|error| {
-            Error::corrupt(format!("{}: {error}", std::any::type_name::<Self>()))
-        })
+        row.map_err(|error| Error::corrupt(format!("{}: {error}", std::any::type_name::<Self>())))
     }
 }
 

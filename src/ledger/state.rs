@@ -11,9 +11,7 @@ use crate::store::engine::Engine;
 use crate::store::keys::{Generation, StateKey, Table, trailing_u64};
 use crate::store::{Error, snapshot};
 use muniment_evidence::digest::Digest;
-use muniment_evidence::opening::{
-    AlternativeId, Document, Identity, Metadata, Opening, Rendition,
-};
+use muniment_evidence::opening::{AlternativeId, Document, Identity, Metadata, Opening, Rendition};
 use muniment_evidence::record::Record;
 use muniment_evidence::tree;
 use std::sync::Arc;
@@ -313,8 +311,7 @@ impl Tables {
         let bytes = self
             .record_bytes(index)?
             .ok_or_else(|| Error::corrupt(format!("record {index} is missing")))?;
-        Record::decode(&bytes)
-            .map_err(|error| Error::corrupt(format!("record {index}: {error}")))
+        Record::decode(&bytes).map_err(|error| Error::corrupt(format!("record {index}: {error}")))
     }
 
     /// Document and actor openings of a record.

@@ -16,9 +16,11 @@ use crate::store::log::LogStore;
 use crate::store::{Blocking, Error};
 use crate::transport::{Failure, Transport};
 use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt as _};
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
+use openraft::vote::RaftLeaderId as _;
 use openraft::{Config, ServerState, SnapshotPolicy};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -74,6 +76,23 @@ impl std::fmt::Display for Refusal {
 pub struct Proposed {
     pub raft_index: u64,
     pub answers: Vec<Answer>,
+}
+
+/// Tells what became of a queued command, once it was applied here.
+pub struct Ticket(BoxFuture<'static, Result<Proposed, Refusal>>);
+
+impl Ticket {
+    pub async fn done(self) -> Result<Proposed, Refusal> {
+        self.0.await
+    }
+}
+
+/// Who leads whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Office {
+    pub leader: Option<u64>,
+    pub term: u64,
+    pub members_at: Option<u64>,
 }
 
 /// A picture of the group.
@@ -222,7 +241,9 @@ impl Group {
 
     pub(super) fn above_floor(&self) -> Result<(), Failure> {
         if self.below_floor.load(Ordering::SeqCst) {
-            return Err(Failure::Refused("this node's log is below its floor".into()));
+            return Err(Failure::Refused(
+                "this node's log is below its floor".into(),
+            ));
         }
         Ok(())
     }
@@ -241,19 +262,30 @@ impl Group {
         self.raft.is_initialized().await.unwrap_or(false)
     }
 
-    /// Proposes an encoded command; returns when it was applied here.
-    pub async fn propose(&self, command: Bytes) -> Result<Proposed, Refusal> {
-        match self.raft.client_write(Payload(command)).await {
-            Ok(done) => Ok(Proposed {
-                raft_index: done.log_id.index(),
-                answers: done.data.0,
-            }),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
-                Err(Refusal::NotLeader(leader_of(to)))
+    /// Queues an encoded command after all that were queued before it.
+    pub async fn queue(&self, command: Bytes) -> Result<Ticket, Refusal> {
+        let (responder, receiver) = openraft::impls::ProgressResponder::complete_only();
+        let queued = self
+            .raft
+            .client_write_ff(Payload(command), Some(responder))
+            .await;
+        queued.map_err(|_| Refusal::Stopped)?;
+        Ok(Ticket(
+            async move {
+                match receiver.await {
+                    Ok(Ok(done)) => Ok(Proposed {
+                        raft_index: done.log_id.index(),
+                        answers: done.data.0,
+                    }),
+                    Ok(Err(ClientWriteError::ForwardToLeader(to))) => {
+                        Err(Refusal::NotLeader(leader_of(to)))
+                    }
+                    Ok(Err(error)) => Err(Refusal::Unknown(error.to_string())),
+                    Err(_) => Err(Refusal::Stopped),
+                }
             }
-            Err(RaftError::APIError(error)) => Err(Refusal::Unknown(error.to_string())),
-            Err(RaftError::Fatal(_)) => Err(Refusal::Stopped),
-        }
+            .boxed(),
+        ))
     }
 
     /// A Raft index such that whoever has applied it misses nothing that was
@@ -311,13 +343,28 @@ impl Group {
         matches!(tokio::time::timeout(limit, reached).await, Ok(Ok(_)))
     }
 
-    /// Calls back on every change of leader or role until the node stops.
-    pub async fn leadership_changed(&self, known: Option<u64>) -> Option<u64> {
+    /// Waits until term, leader or members differ from `seen`; returns what they are.
+    pub async fn office_changed(&self, seen: Option<Office>) -> Office {
         let mut metrics = self.raft.server_metrics();
         loop {
-            let now = metrics.borrow_watched().current_leader;
-            if now != known || metrics.changed().await.is_err() {
+            let now = {
+                let metrics = metrics.borrow_watched();
+                Office {
+                    leader: metrics.current_leader,
+                    term: metrics.vote.leader_id().term(),
+                    members_at: metrics
+                        .membership_config
+                        .log_id()
+                        .as_ref()
+                        .map(LogId::index),
+                }
+            };
+            if Some(now) != seen {
                 return now;
+            }
+            if metrics.changed().await.is_err() {
+                // The library has ended; the node is on its way out.
+                std::future::pending::<()>().await;
             }
         }
     }

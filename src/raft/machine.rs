@@ -270,7 +270,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
         data: SnapshotData,
     ) -> io::Result<()> {
         let SnapshotData::Received(received) = data else {
-            return Err(io::Error::other("a snapshot taken here is not installed here"));
+            return Err(io::Error::other(
+                "a snapshot taken here is not installed here",
+            ));
         };
         received.flip(self.engine.clone(), self.blocking).await?;
         let engine = self.engine.clone();

@@ -130,9 +130,7 @@ impl NetTransferLeader<TypeConfig> for Link {
         request: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let accepted: Accepted = self
-            .call(Method::TransferLeader, &request, &option)
-            .await?;
+        let accepted: Accepted = self.call(Method::TransferLeader, &request, &option).await?;
         if accepted.0 {
             Ok(Ok(()))
         } else {
@@ -179,7 +177,8 @@ impl NetStreamAppend<TypeConfig> for Link {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        let (transport, address, class) = (self.transport.clone(), self.address.clone(), self.class);
+        let (transport, address, class) =
+            (self.transport.clone(), self.address.clone(), self.class);
         Box::pin(async move {
             let sent = Arc::new(std::sync::Mutex::new(None::<Instant>));
             let noted = sent.clone();

@@ -123,8 +123,7 @@ impl LogStore {
                 let (mut next, mut bytes) = (start, 0);
                 while next < end && bytes < bytes_max {
                     let limit = PAGE_ENTRIES.min((end - next) as usize);
-                    let page =
-                        engine.scan(&keys::log_entry(next), &keys::log_entry(end), limit)?;
+                    let page = engine.scan(&keys::log_entry(next), &keys::log_entry(end), limit)?;
                     if page.is_empty() {
                         break;
                     }

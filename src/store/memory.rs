@@ -78,7 +78,11 @@ impl Engine for MemoryEngine {
 
     fn size_bytes(&self) -> u64 {
         let state = self.lock();
-        state.now.iter().map(|(k, v)| (k.len() + v.len()) as u64).sum()
+        state
+            .now
+            .iter()
+            .map(|(k, v)| (k.len() + v.len()) as u64)
+            .sum()
     }
 }
 

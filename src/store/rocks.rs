@@ -117,10 +117,14 @@ impl Engine for RocksEngine {
     }
 
     fn size_bytes(&self) -> u64 {
-        ["rocksdb.total-sst-files-size", "rocksdb.total-blob-file-size", "rocksdb.size-all-mem-tables"]
-            .into_iter()
-            .filter_map(|name| self.0.property_int_value(name).ok().flatten())
-            .sum()
+        [
+            "rocksdb.total-sst-files-size",
+            "rocksdb.total-blob-file-size",
+            "rocksdb.size-all-mem-tables",
+        ]
+        .into_iter()
+        .filter_map(|name| self.0.property_int_value(name).ok().flatten())
+        .sum()
     }
 }
 

@@ -211,9 +211,11 @@ fn read_pairs(piece: &[u8]) -> Result<Vec<Pair>, Error> {
     let mut pairs = Vec::new();
     while !r.is_empty() {
         let pair = (|| Ok((r.bytes()?.to_vec(), r.bytes()?.to_vec())))();
-        pairs.push(pair.map_err(|error: muniment_evidence::codec::DecodeError| {
-            Error::corrupt(format!("a snapshot piece: {error}"))
-        })?);
+        pairs.push(
+            pair.map_err(|error: muniment_evidence::codec::DecodeError| {
+                Error::corrupt(format!("a snapshot piece: {error}"))
+            })?,
+        );
     }
     Ok(pairs)
 }

@@ -1,0 +1,505 @@
+//! A bundle: one framed stream with everything an auditor needs for a range of records.
+//!
+//! Promises: the writer gives bytes piece by piece and ends them in a digest over all;
+//! the parser takes bytes in any pieces, holds no more than one frame and what was
+//! pushed, and notices truncation, additions, and frames out of order. Leaves whether
+//! the contents are true to [`crate::verify`].
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::digest::{Digest, Hasher, tag};
+use crate::opening::Opening;
+use crate::receipt::{
+    Genesis, ORIGIN_BYTES_MAX, read_digests, read_note, read_opening, read_record, write_opening,
+};
+use std::fmt;
+
+/// The first line of a bundle.
+pub const MAGIC: &[u8] = b"muniment-bundle/v0\n";
+
+/// The most payload bytes of one frame: a record and two openings of 1 MiB fit, and a
+/// reader may hold a frame in memory without fear.
+pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The largest tree size in a manifest: keeps sizes far from the end of u64.
+pub const SIZE_MAX: u64 = 1 << 62;
+
+/// Type and length.
+const HEADER: usize = 5;
+
+const MANIFEST: u8 = 1;
+const RECORD: u8 = 2;
+const CHECKPOINT: u8 = 3;
+const END: u8 = 0xff;
+
+/// One piece of a bundle. The END frame is the writer's and the parser's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    Manifest(Manifest),
+    Record(RecordFrame),
+    /// A signed note of size [`Manifest::end`].
+    Checkpoint(String),
+}
+
+/// What the bundle is about; the first frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    pub origin: String,
+    /// Leaf hash of the genesis record.
+    pub ledger: Digest,
+    /// The records are `first..end`.
+    pub first: u64,
+    pub end: u64,
+    /// The edge of the tree of size `first` ([`crate::tree::Frontier::peaks`]).
+    pub peaks: Vec<Digest>,
+    pub genesis: Genesis,
+}
+
+/// One record with the openings that are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordFrame {
+    pub record: Vec<u8>,
+    pub document: Option<Opening>,
+    pub actor: Option<Opening>,
+}
+
+/// Writes frames and counts and hashes what it wrote.
+#[derive(Default)]
+pub struct BundleWriter {
+    sum: RunningSum,
+    begun: bool,
+}
+
+impl BundleWriter {
+    pub fn new() -> BundleWriter {
+        BundleWriter::default()
+    }
+
+    /// The bytes of the frame; before the first comes the magic line.
+    ///
+    /// # Panics
+    /// If the payload is above [`FRAME_BYTES_MAX`], which openings within
+    /// [`crate::receipt::OPENING_BYTES_MAX`] cannot cause.
+    pub fn frame(&mut self, frame: &Frame) -> Vec<u8> {
+        let (kind, payload) = frame.encode();
+        assert!(
+            payload.len() <= FRAME_BYTES_MAX,
+            "a frame of {} bytes is over the limit",
+            payload.len()
+        );
+        let mut bytes = self.begin();
+        bytes.extend_from_slice(&framed(kind, &payload));
+        self.sum.add(kind, &bytes);
+        bytes
+    }
+
+    /// The END frame.
+    pub fn finish(mut self) -> Vec<u8> {
+        let mut bytes = self.begin();
+        self.sum.hasher.update(&bytes);
+        let mut w = Writer::new();
+        w.u64(self.sum.records).digest(&self.sum.hasher.finish());
+        bytes.extend_from_slice(&framed(END, &w.finish()));
+        bytes
+    }
+
+    fn begin(&mut self) -> Vec<u8> {
+        if std::mem::replace(&mut self.begun, true) {
+            Vec::new()
+        } else {
+            MAGIC.to_vec()
+        }
+    }
+}
+
+/// Reads frames from pieces of any size.
+#[derive(Default)]
+pub struct BundleParser {
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that were read.
+    taken: usize,
+    /// Bytes of the stream before the buffer.
+    offset: u64,
+    sum: RunningSum,
+    stage: Stage,
+}
+
+/// What may come next; frames never go back to an earlier stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum Stage {
+    #[default]
+    Magic,
+    Manifest,
+    Records,
+    Checkpoints,
+    Ended,
+}
+
+/// Where and why a stream is not a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundleError {
+    /// Offset in the stream of the frame (or byte) at fault.
+    pub offset: u64,
+    pub fault: Fault,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The first line is another.
+    NotABundle,
+    UnknownFrame(u8),
+    FrameTooLong(u32),
+    /// A frame of a known type where it may not stand.
+    OutOfOrder,
+    Malformed(DecodeError),
+    /// END counts more or fewer records than there are.
+    Count {
+        announced: u64,
+        found: u64,
+    },
+    /// The digest in END is not that of the bytes.
+    Digest,
+    /// Bytes after END.
+    Trailing,
+    /// The stream ends before END.
+    Truncated,
+}
+
+impl BundleParser {
+    pub fn new() -> BundleParser {
+        BundleParser::default()
+    }
+
+    /// Takes the next bytes of the stream; read the frames with [`BundleParser::next`]
+    /// before pushing more, so that little is held.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.drain(..self.taken);
+        self.offset += self.taken as u64;
+        self.taken = 0;
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next frame, or `None` when more bytes are needed or the end was read.
+    /// After an error the stream cannot be read on.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "None means more bytes, not the end"
+    )]
+    pub fn next(&mut self) -> Result<Option<Frame>, BundleError> {
+        if self.stage == Stage::Magic && !self.magic()? {
+            return Ok(None);
+        }
+        let rest = &self.buffer[self.taken..];
+        if self.stage == Stage::Ended {
+            return match rest.is_empty() {
+                true => Ok(None),
+                false => Err(self.error(Fault::Trailing)),
+            };
+        }
+        let Some((&[kind, a, b, c, d], after)) = rest.split_first_chunk::<HEADER>() else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes([a, b, c, d]);
+        if !matches!(kind, MANIFEST | RECORD | CHECKPOINT | END) {
+            return Err(self.error(Fault::UnknownFrame(kind)));
+        }
+        if length as usize > FRAME_BYTES_MAX {
+            return Err(self.error(Fault::FrameTooLong(length)));
+        }
+        let Some(payload) = after.get(..length as usize) else {
+            return Ok(None);
+        };
+        let stage = match (self.stage, kind) {
+            (Stage::Manifest, MANIFEST) => Stage::Records,
+            (Stage::Records, RECORD) => Stage::Records,
+            (Stage::Records | Stage::Checkpoints, CHECKPOINT) => Stage::Checkpoints,
+            (Stage::Records | Stage::Checkpoints, END) => Stage::Ended,
+            _ => return Err(self.error(Fault::OutOfOrder)),
+        };
+        let whole = HEADER + payload.len();
+        let frame = if kind == END {
+            self.end(payload).map_err(|fault| self.error(fault))?;
+            None
+        } else {
+            let frame =
+                Frame::decode(kind, payload).map_err(|e| self.error(Fault::Malformed(e)))?;
+            self.sum.add(kind, &rest[..whole]);
+            Some(frame)
+        };
+        self.taken += whole;
+        self.stage = stage;
+        if stage == Stage::Ended {
+            // Reports what may follow the end.
+            return self.next();
+        }
+        Ok(frame)
+    }
+
+    /// Whether the END frame was read and holds.
+    pub fn is_ended(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+
+    /// Records read so far.
+    pub fn records(&self) -> u64 {
+        self.sum.records
+    }
+
+    /// Call after the last push, when [`BundleParser::next`] gives no more.
+    pub fn finish(self) -> Result<(), BundleError> {
+        let rest = self.buffer.len() - self.taken;
+        match (self.is_ended(), rest) {
+            (true, 0) => Ok(()),
+            (true, _) => Err(self.error(Fault::Trailing)),
+            (false, _) => Err(BundleError {
+                offset: self.offset + self.buffer.len() as u64,
+                fault: Fault::Truncated,
+            }),
+        }
+    }
+
+    fn magic(&mut self) -> Result<bool, BundleError> {
+        let seen = self.buffer.len().min(MAGIC.len());
+        if self.buffer[..seen] != MAGIC[..seen] {
+            return Err(self.error(Fault::NotABundle));
+        }
+        if seen < MAGIC.len() {
+            return Ok(false);
+        }
+        self.sum.hasher.update(MAGIC);
+        self.taken = MAGIC.len();
+        self.stage = Stage::Manifest;
+        Ok(true)
+    }
+
+    fn end(&self, payload: &[u8]) -> Result<(), Fault> {
+        let mut r = Reader::new(payload);
+        let mut read = || Ok((r.u64()?, r.digest()?));
+        let (announced, digest) = read().map_err(Fault::Malformed)?;
+        r.end().map_err(Fault::Malformed)?;
+        if digest != self.sum.hasher.clone().finish() {
+            return Err(Fault::Digest);
+        }
+        let found = self.sum.records;
+        if announced != found {
+            return Err(Fault::Count { announced, found });
+        }
+        Ok(())
+    }
+
+    fn error(&self, fault: Fault) -> BundleError {
+        BundleError {
+            offset: self.offset + self.taken as u64,
+            fault,
+        }
+    }
+}
+
+/// The digest and the count that END carries.
+struct RunningSum {
+    hasher: Hasher,
+    records: u64,
+}
+
+impl Default for RunningSum {
+    fn default() -> RunningSum {
+        let mut hasher = Hasher::new();
+        hasher.update(tag::BUNDLE);
+        RunningSum { hasher, records: 0 }
+    }
+}
+
+impl RunningSum {
+    fn add(&mut self, kind: u8, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.records += u64::from(kind == RECORD);
+    }
+}
+
+fn framed(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let mut w = Writer::new();
+    w.u8(kind).bytes(payload);
+    w.finish()
+}
+
+impl Frame {
+    fn encode(&self) -> (u8, Vec<u8>) {
+        let mut w = Writer::new();
+        let kind = match self {
+            Frame::Manifest(m) => {
+                w.text(&m.origin).digest(&m.ledger).u64(m.first).u64(m.end);
+                w.list(&m.peaks, |w, peak| {
+                    w.digest(peak);
+                });
+                m.genesis.write(&mut w);
+                MANIFEST
+            }
+            Frame::Record(frame) => {
+                w.bytes(&frame.record);
+                w.option(frame.document.as_ref(), write_opening);
+                w.option(frame.actor.as_ref(), write_opening);
+                RECORD
+            }
+            Frame::Checkpoint(note) => {
+                w.text(note);
+                CHECKPOINT
+            }
+        };
+        (kind, w.finish())
+    }
+
+    fn decode(kind: u8, payload: &[u8]) -> Result<Frame, DecodeError> {
+        let mut r = Reader::new(payload);
+        let frame = match kind {
+            MANIFEST => Frame::Manifest(read_manifest(&mut r)?),
+            RECORD => Frame::Record(RecordFrame {
+                record: read_record(&mut r)?,
+                document: r.option(read_opening)?,
+                actor: r.option(read_opening)?,
+            }),
+            CHECKPOINT => Frame::Checkpoint(read_note(&mut r)?),
+            _ => return Err(r.error("a known frame")),
+        };
+        r.end()?;
+        Ok(frame)
+    }
+}
+
+fn read_manifest(r: &mut Reader<'_>) -> Result<Manifest, DecodeError> {
+    let origin = r.text()?;
+    if origin.len() > ORIGIN_BYTES_MAX {
+        return Err(r.error("an origin of at most 255 bytes"));
+    }
+    let (ledger, first, end) = (r.digest()?, r.u64()?, r.u64()?);
+    if first > end || end > SIZE_MAX {
+        return Err(r.error("a range of records"));
+    }
+    let peaks = read_digests(r)?;
+    if peaks.len() != first.count_ones() as usize {
+        return Err(r.error("one peak per set bit of the first index"));
+    }
+    Ok(Manifest {
+        origin,
+        ledger,
+        first,
+        end,
+        peaks,
+        genesis: Genesis::read(r)?,
+    })
+}
+
+impl fmt::Display for BundleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at byte {} of the bundle: ", self.offset)?;
+        match &self.fault {
+            Fault::NotABundle => f.write_str("the line muniment-bundle/v0 is missing"),
+            Fault::UnknownFrame(kind) => write!(f, "a frame of the unknown type {kind}"),
+            Fault::FrameTooLong(length) => {
+                write!(f, "a frame of {length} bytes is over the limit of 4 MiB")
+            }
+            Fault::OutOfOrder => f.write_str("a frame stands where its type may not"),
+            Fault::Malformed(e) => write!(f, "a frame cannot be read ({e})"),
+            Fault::Count { announced, found } => write!(
+                f,
+                "the end announces {announced} records where there are {found}"
+            ),
+            Fault::Digest => {
+                f.write_str("the digest at the end is not that of the bytes before it")
+            }
+            Fault::Trailing => f.write_str("there are bytes after the end"),
+            Fault::Truncated => f.write_str("the stream stops before the end frame"),
+        }
+    }
+}
+
+impl std::error::Error for BundleError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Record;
+
+    fn frames() -> Vec<Frame> {
+        let genesis = Genesis {
+            record: vec![1; Record::LENGTH],
+            opening: vec![2; 3],
+        };
+        vec![
+            Frame::Manifest(Manifest {
+                origin: "o/0".into(),
+                ledger: Digest([3; 32]),
+                first: 5,
+                end: 6,
+                peaks: vec![Digest([4; 32]), Digest([5; 32])],
+                genesis,
+            }),
+            Frame::Record(RecordFrame {
+                record: vec![6; Record::LENGTH],
+                document: None,
+                actor: Some(Opening::public(vec![7])),
+            }),
+            Frame::Checkpoint("note\n".into()),
+        ]
+    }
+
+    fn bytes(frames: &[Frame]) -> Vec<u8> {
+        let mut writer = BundleWriter::new();
+        let mut bytes: Vec<u8> = frames.iter().flat_map(|f| writer.frame(f)).collect();
+        bytes.extend(writer.finish());
+        bytes
+    }
+
+    fn parse(bytes: &[u8], piece: usize) -> Result<Vec<Frame>, BundleError> {
+        let mut parser = BundleParser::new();
+        let mut frames = Vec::new();
+        for piece in bytes.chunks(piece) {
+            parser.push(piece);
+            while let Some(frame) = parser.next()? {
+                frames.push(frame);
+            }
+        }
+        parser.finish()?;
+        Ok(frames)
+    }
+
+    #[test]
+    fn frames_are_read_from_pieces_of_any_size() {
+        let bytes = bytes(&frames());
+        for piece in [1, 2, 7, 100, bytes.len()] {
+            assert_eq!(parse(&bytes, piece), Ok(frames()));
+        }
+    }
+
+    #[test]
+    fn truncation_additions_and_any_flipped_byte_are_noticed() {
+        let bytes = bytes(&frames());
+        for length in 0..bytes.len() {
+            let fault = parse(&bytes[..length], 64).unwrap_err().fault;
+            assert_eq!(fault, Fault::Truncated);
+        }
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            assert!(parse(&flipped, 64).is_err(), "byte {at}");
+        }
+        let longer = [&bytes[..], b"x"].concat();
+        for piece in [1, 64, longer.len()] {
+            let fault = parse(&longer, piece).unwrap_err().fault;
+            assert_eq!(fault, Fault::Trailing);
+        }
+    }
+
+    #[test]
+    fn frames_out_of_order_are_refused() {
+        let [manifest, record, checkpoint] = <[Frame; 3]>::try_from(frames()).unwrap();
+        for order in [
+            vec![],
+            vec![record.clone()],
+            vec![manifest.clone(), manifest.clone()],
+            vec![manifest.clone(), checkpoint, record],
+        ] {
+            let fault = parse(&bytes(&order), 64).unwrap_err().fault;
+            assert_eq!(fault, Fault::OutOfOrder);
+        }
+        assert!(parse(&bytes(&[manifest]), 64).is_ok());
+    }
+}

@@ -1,0 +1,312 @@
+//! The rule for following the log record by record: chain, lanes, time.
+//!
+//! Promises: given records in the order of a bundle, says where one does not follow from
+//! those before it, and goes on after a fault so that one fault is one finding. Keeps
+//! eight bytes for each record and one entry for each open lane. Leaves signatures to
+//! [`crate::judge`] and the tree to [`crate::verify`].
+
+use crate::digest::Digest;
+use crate::opening::Document;
+use crate::record::{Outcome, Record};
+use crate::report::{Class, Finding};
+use crate::statement::{Kind, Lane, Statement};
+use std::collections::BTreeMap;
+
+/// What of a followed record later ones may name.
+#[derive(Clone, Copy)]
+struct Mark {
+    /// Place of the node in `Chain::nodes`.
+    node: u32,
+    kind: Kind,
+    ok: bool,
+    ended: bool,
+}
+
+/// Invariants of the log, in the order in which they are checked:
+/// * the index counts up by one;
+/// * `prev` is the leaf hash of the record before (zero at index 0);
+/// * `committed_at` never goes back;
+/// * each lane goes on where it stopped ([`Lanes`]);
+/// * DUPLICATE_OF names an earlier OK record;
+/// * DOWNLOAD_END names earlier OK DOWNLOAD records of the same node, each once.
+pub struct Chain {
+    first: u64,
+    next: u64,
+    /// `None` when the record before is not known.
+    prev: Option<Digest>,
+    time_ms: u64,
+    lanes: Lanes,
+    /// One per record from `first`; `None` where it could not be read.
+    marks: Vec<Option<Mark>>,
+    nodes: BTreeMap<u64, u32>,
+    whole: bool,
+}
+
+impl Chain {
+    /// For records from `first` on; `last` is the leaf hash of the record before, where
+    /// it is known.
+    pub fn new(first: u64, last: Option<Digest>) -> Chain {
+        Chain {
+            first,
+            next: first,
+            prev: if first == 0 { Some(Digest::ZERO) } else { last },
+            time_ms: 0,
+            lanes: Lanes::new(first),
+            marks: Vec::new(),
+            nodes: BTreeMap::new(),
+            whole: true,
+        }
+    }
+
+    /// The index that the next record should have.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Whether every record so far stood at its place, so that a tree can be built.
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// Level 0: only whether the record stands at its place.
+    pub fn place(&mut self, index: u64) -> Option<Finding> {
+        let expected = self.next;
+        if index >= expected {
+            self.next = index.saturating_add(1);
+        }
+        if index == expected {
+            return None;
+        }
+        self.whole = false;
+        // Whatever came before is not what this record continues.
+        self.prev = None;
+        Some(if index > expected {
+            let detail = match index - expected {
+                1 => format!("record {expected} is missing before this one"),
+                _ => format!("records {expected} to {} are missing", index - 1),
+            };
+            Finding::at(Class::MissingData, index, detail)
+        } else {
+            let detail = format!("repeated or out of order: record {expected} was due");
+            Finding::at(Class::BrokenChain, index, detail)
+        })
+    }
+
+    /// Level 0, for bytes that are no record: it takes a place all the same.
+    pub fn place_unreadable(&mut self, leaf: &Digest) {
+        self.next = self.next.saturating_add(1);
+        self.prev = Some(*leaf);
+        if self.whole {
+            self.marks.push(None);
+        }
+    }
+
+    /// Level 4: everything, [`Chain::place`] included. The document is given when its
+    /// opening is there and is what the record commits to.
+    pub fn follow(
+        &mut self,
+        record: &Record,
+        leaf: &Digest,
+        document: Option<&Document>,
+    ) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = self.place(record.index).into_iter().collect();
+        let mut fault = |class, detail: String| {
+            findings.push(Finding::at(class, record.index, detail));
+        };
+        if self.prev.is_some_and(|prev| prev != record.prev) {
+            let detail = "does not name the leaf hash of the record before it";
+            fault(Class::BrokenChain, detail.to_owned());
+        }
+        self.prev = Some(*leaf);
+        if record.committed_at_ms < self.time_ms {
+            let detail = format!(
+                "committed at {} ms, before the record ahead of it ({} ms)",
+                record.committed_at_ms, self.time_ms
+            );
+            fault(Class::Time, detail);
+        }
+        self.time_ms = self.time_ms.max(record.committed_at_ms);
+        if let Err(detail) = self.lanes.follow(record) {
+            fault(Class::Lane, detail);
+        }
+        if let Outcome::DuplicateOf(of) = record.outcome {
+            let earlier = of < record.index;
+            let unseen = of < self.first || !self.whole;
+            if !earlier || !(unseen || self.mark(of).is_some_and(|mark| mark.ok)) {
+                let detail = format!("duplicate of {of}, which is no earlier OK record");
+                fault(Class::BrokenChain, detail);
+            }
+        }
+        if let (Outcome::Ok, Some(Document::DownloadEnd(ends))) = (record.outcome, document) {
+            for end in ends {
+                if let Err(detail) = self.end(record, end.download) {
+                    fault(Class::BrokenChain, detail);
+                }
+            }
+        }
+        self.remember(record);
+        findings
+    }
+
+    /// Indexes of the OK DOWNLOAD records that no DOWNLOAD_END named.
+    pub fn unfinished(&self) -> impl Iterator<Item = u64> + '_ {
+        self.marks.iter().zip(self.first..).filter_map(|(mark, i)| {
+            let mark = mark.as_ref()?;
+            (mark.ok && !mark.ended && mark.kind == Kind::Download).then_some(i)
+        })
+    }
+
+    fn end(&mut self, record: &Record, download: u64) -> Result<(), String> {
+        if download >= record.index {
+            return Err(format!(
+                "ends the download {download}, which is not earlier"
+            ));
+        }
+        if download < self.first || !self.whole {
+            return Ok(());
+        }
+        let node = self.nodes.get(&record.statement.node).copied();
+        let at = (download - self.first) as usize;
+        let Some(mark) = self.marks.get_mut(at).and_then(Option::as_mut) else {
+            // That record could not be read, which was said there.
+            return Ok(());
+        };
+        if !mark.ok || mark.kind != Kind::Download || Some(mark.node) != node {
+            return Err(format!(
+                "ends the download {download}, which is no OK DOWNLOAD of its node"
+            ));
+        }
+        if std::mem::replace(&mut mark.ended, true) {
+            return Err(format!("ends the download {download} a second time"));
+        }
+        Ok(())
+    }
+
+    fn mark(&self, index: u64) -> Option<&Mark> {
+        let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
+        self.marks.get(at)?.as_ref()
+    }
+
+    /// After a gap, places and marks no longer agree; then nothing more is kept.
+    fn remember(&mut self, record: &Record) {
+        if !self.whole {
+            return;
+        }
+        let slots = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        let node = *self.nodes.entry(record.statement.node).or_insert(slots);
+        self.marks.push(Some(Mark {
+            node,
+            kind: record.statement.kind,
+            ok: record.outcome == Outcome::Ok,
+            ended: false,
+        }));
+    }
+}
+
+/// Where each lane stands. In a bundle from record 0 each lane begins at seq 0 and
+/// leaves one record for each number; in a slice a lane may begin anywhere, once.
+pub struct Lanes {
+    first: u64,
+    ends: BTreeMap<(u64, Lane), LaneEnd>,
+    /// Index of each node's latest OK BOOT.
+    boots: BTreeMap<u64, u64>,
+}
+
+struct LaneEnd {
+    next: u64,
+    last: Digest,
+}
+
+impl Lanes {
+    pub fn new(first: u64) -> Lanes {
+        Lanes {
+            first,
+            ends: BTreeMap::new(),
+            boots: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the record's statement as its lane's next, or says why it is not; in either
+    /// case the lane goes on from there.
+    pub fn follow(&mut self, record: &Record) -> Result<(), String> {
+        let statement = &record.statement;
+        let result = self.is_open(record).and_then(|()| self.is_next(statement));
+        self.ends.insert(
+            (statement.node, statement.lane),
+            LaneEnd {
+                next: statement.seq.saturating_add(1),
+                last: statement.hash(),
+            },
+        );
+        if statement.kind == Kind::Boot && record.outcome == Outcome::Ok {
+            self.boots.insert(statement.node, record.index);
+            let (from, to) = (Lane::Strict(0), Lane::Strict(u64::MAX));
+            let closed: Vec<_> = self
+                .ends
+                .range((statement.node, from)..=(statement.node, to))
+                .map(|(key, _)| *key)
+                .collect();
+            for key in closed {
+                self.ends.remove(&key);
+            }
+        }
+        result
+    }
+
+    fn is_open(&self, record: &Record) -> Result<(), String> {
+        let Statement {
+            kind, lane, node, ..
+        } = record.statement;
+        let starts = matches!(kind, Kind::Genesis | Kind::Boot);
+        match lane {
+            Lane::Boot if starts => Ok(()),
+            _ if starts => Err(format!("a {kind} stands in the lane {lane}")),
+            Lane::Boot => Err(format!("a {kind} stands in the boot lane")),
+            Lane::Outbox(_) => Ok(()),
+            Lane::Strict(boot) => match self.boots.get(&node) {
+                Some(latest) if *latest == boot => Ok(()),
+                Some(latest) if boot < *latest => Err(format!(
+                    "lane {lane} of node {node} was closed by the BOOT at {latest}"
+                )),
+                // The slice begins after this boot.
+                None if boot < self.first => Ok(()),
+                _ => Err(format!(
+                    "lane {lane} of node {node} names no OK BOOT record of that node"
+                )),
+            },
+        }
+    }
+
+    fn is_next(&self, statement: &Statement) -> Result<(), String> {
+        let Statement {
+            node, lane, seq, ..
+        } = *statement;
+        // A strict lane whose BOOT is in the slice begins in the slice.
+        let begins = match lane {
+            Lane::Strict(boot) => boot >= self.first,
+            _ => self.first == 0,
+        };
+        let (next, last) = match self.ends.get(&(node, lane)) {
+            Some(end) => (end.next, end.last),
+            None if begins || seq == 0 => (0, Digest::ZERO),
+            None => return Ok(()),
+        };
+        if seq > next {
+            return Err(format!(
+                "lane {lane} of node {node} goes from {next} to {seq}: statements are missing"
+            ));
+        }
+        if seq < next {
+            return Err(format!(
+                "lane {lane} of node {node} is at {next} and has {seq} again"
+            ));
+        }
+        if statement.prev != last {
+            return Err(format!(
+                "lane {lane} of node {node}: statement {seq} follows another statement \
+                 than the one in the log"
+            ));
+        }
+        Ok(())
+    }
+}

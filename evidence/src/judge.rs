@@ -1,0 +1,225 @@
+//! The checks of one record by itself: ledger, key, signature, openings, holdings.
+//!
+//! Promises: each check is pure and independent of every other record, so that records
+//! can be judged on all cores. An opening is handed on only when the record commits to
+//! it. Leaves what one record means for the next to [`crate::chain`].
+
+use crate::digest::Digest;
+use crate::ledger::Ledger;
+use crate::opening::{
+    Actor, Document, Holding, Opening, PUBLIC_SALT, Rendition, commit_actor, commit_document,
+};
+use crate::record::{Outcome, Reason, Record};
+use crate::report::Class;
+use crate::statement::Kind;
+
+/// A class and what to say of it; the index is added by the caller.
+pub(crate) type Fault = (Class, String);
+
+/// What the openings of a record showed.
+#[derive(Default)]
+pub(crate) struct Opened {
+    /// Only when the record commits to it.
+    pub document: Option<Document>,
+    /// Only when the record commits to it.
+    pub actor: Option<Actor>,
+    pub faults: Vec<Fault>,
+}
+
+/// Whether the statement belongs to this ledger. GENESIS names none, being its beginning;
+/// it is the first record, and no other is.
+pub(crate) fn belongs(ledger: &Ledger, record: &Record) -> Option<Fault> {
+    let detail = if record.statement.kind == Kind::Genesis || record.index == 0 {
+        if record.leaf_hash() == ledger.id {
+            return None;
+        }
+        "GENESIS is the first record, and no other is"
+    } else {
+        if record.statement.ledger == ledger.id {
+            return None;
+        }
+        "the statement was made for another ledger"
+    };
+    Some((Class::BrokenChain, detail.to_owned()))
+}
+
+/// Whether the node that the statement names has signed it.
+pub(crate) fn signature(ledger: &Ledger, record: &Record) -> Option<Fault> {
+    let node = record.statement.node;
+    match ledger.statement_key(node) {
+        None => Some((
+            Class::UnknownKey,
+            format!("the statement is of node {node}, which the genesis does not name"),
+        )),
+        Some(key) if record.statement.verify(key, &record.signature) => None,
+        Some(_) => Some((
+            Class::BadSignature,
+            format!("the signature of node {node} on the statement does not hold"),
+        )),
+    }
+}
+
+/// Checks the openings that are shown. One that was erased or is withheld is no fault,
+/// but for the document of a system kind, which is public and never erased.
+pub(crate) fn openings(
+    ledger: &Ledger,
+    record: &Record,
+    document: Option<&Opening>,
+    actor: Option<&Opening>,
+) -> Opened {
+    let mut opened = Opened::default();
+    match document {
+        Some(opening) => open_document(ledger, record, opening, &mut opened),
+        None if record.statement.kind.is_system() => opened.faults.push((
+            Class::MissingData,
+            format!(
+                "the public opening of this {} record is missing",
+                record.statement.kind
+            ),
+        )),
+        None => {}
+    }
+    if let Some(opening) = actor {
+        open_actor(record, opening, &mut opened);
+    }
+    opened
+}
+
+fn open_document(ledger: &Ledger, record: &Record, opening: &Opening, opened: &mut Opened) {
+    let statement = &record.statement;
+    let mut fault = |class, detail: String| opened.faults.push((class, detail));
+    if commit_document(&opening.salt, &opening.bytes) != statement.document {
+        let detail = "the document opening is not what the record commits to";
+        return fault(Class::Opening, detail.to_owned());
+    }
+    if statement.kind.is_system() && opening.salt != PUBLIC_SALT {
+        let detail = "the document opening of a system kind has a salt";
+        fault(Class::Opening, detail.to_owned());
+    }
+    let document = match Document::decode(&opening.bytes) {
+        Ok(document) => document,
+        // The ledger refused it for that very reason.
+        Err(_) if record.outcome == Outcome::Refused(Reason::Malformed) => return,
+        Err(e) => {
+            let detail = format!("the document opening cannot be read: {e}");
+            return fault(Class::Opening, detail);
+        }
+    };
+    if document.kind() != statement.kind {
+        let detail = format!(
+            "the document opening is of kind {} in a record of kind {}",
+            document.kind(),
+            statement.kind
+        );
+        return fault(Class::Opening, detail);
+    }
+    if record.outcome == Outcome::Ok {
+        // What was refused may well have been refused for these faults.
+        for (class, detail) in content(ledger, record, &document) {
+            fault(class, detail);
+        }
+    }
+    opened.document = Some(document);
+}
+
+fn open_actor(record: &Record, opening: &Opening, opened: &mut Opened) {
+    if commit_actor(&opening.salt, &opening.bytes) != record.statement.actor {
+        let detail = "the actor opening is not what the record commits to";
+        return opened.faults.push((Class::Opening, detail.to_owned()));
+    }
+    match Actor::decode(&opening.bytes) {
+        Ok(actor) => opened.actor = Some(actor),
+        Err(_) if record.outcome == Outcome::Refused(Reason::Malformed) => {}
+        Err(e) => opened.faults.push((
+            Class::Opening,
+            format!("the actor opening cannot be read: {e}"),
+        )),
+    }
+}
+
+/// What a document that took effect must hold in itself.
+fn content(ledger: &Ledger, record: &Record, document: &Document) -> Vec<Fault> {
+    match document {
+        Document::Issue(d) | Document::Reverse(d) => holdings(ledger, &d.holdings, &d.renditions),
+        Document::AddRendition(d) => {
+            holdings(ledger, &d.holdings, std::slice::from_ref(&d.rendition))
+        }
+        Document::Download(d) if d.start > d.end || d.end > d.length => vec![(
+            Class::Opening,
+            format!(
+                "the range {}..{} does not lie within {} bytes",
+                d.start, d.end, d.length
+            ),
+        )],
+        Document::Boot(d)
+            if ledger
+                .statement_key(record.statement.node)
+                .is_some_and(|key| *key != d.statement_key) =>
+        {
+            vec![(
+                Class::UnknownKey,
+                "the BOOT names another statement key than the genesis".to_owned(),
+            )]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Each holding must be of this ledger, of one of the renditions, and signed by the
+/// node whose word it is.
+fn holdings(ledger: &Ledger, holdings: &[Holding], renditions: &[Rendition]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (i, holding) in holdings.iter().enumerate() {
+        let named = renditions.iter().any(|rendition| {
+            rendition.body_id == holding.body_id
+                && rendition.sha256 == holding.sha256
+                && rendition.length == holding.length
+        });
+        let fault = match ledger.member(holding.node) {
+            _ if holding.ledger != ledger.id => (Class::Opening, "is of another ledger"),
+            _ if !named => (Class::Opening, "is of bytes that the record does not name"),
+            None => (
+                Class::UnknownKey,
+                "is of a node that the genesis does not name",
+            ),
+            Some(member) if member.zone != holding.zone => (
+                Class::Opening,
+                "names another zone than the genesis does for its node",
+            ),
+            Some(member) if !holding.verify(&member.statement_key) => (
+                Class::BadSignature,
+                "carries a signature that does not hold",
+            ),
+            Some(_) => continue,
+        };
+        let (class, what) = fault;
+        let detail = format!("holding {i}, by node {}, {what}", holding.node);
+        faults.push((class, detail));
+    }
+    faults
+}
+
+/// Whether a document's bytes (by digest and length) are those that the record speaks of.
+pub(crate) fn same_bytes(document: Option<&Document>, given: (&Digest, u64)) -> Option<Fault> {
+    let (sha256, length) = given;
+    let known: Vec<(Digest, u64)> = match document {
+        None => {
+            let detail = "the record's document opening is not there, so the given document \
+                          cannot be compared";
+            return Some((Class::Document, detail.to_owned()));
+        }
+        Some(Document::Issue(d) | Document::Reverse(d)) => {
+            d.renditions.iter().map(|r| (r.sha256, r.length)).collect()
+        }
+        Some(Document::AddRendition(d)) => vec![(d.rendition.sha256, d.rendition.length)],
+        Some(Document::Download(d)) => vec![(d.sha256, d.length)],
+        Some(_) => Vec::new(),
+    };
+    (!known.contains(&(*sha256, length))).then(|| {
+        let detail = format!(
+            "the given document ({length} bytes, SHA-256 {sha256}) is not one that the \
+             record speaks of"
+        );
+        (Class::Document, detail)
+    })
+}

@@ -1,0 +1,140 @@
+//! One read for all who want the same chunk, and a small cache of what was wanted last.
+//!
+//! Promises: while a chunk is being read, whoever else wants it waits for that read; what
+//! is cached was checked against its digest; memory stays below [`CACHE_BYTES_MAX`].
+
+use super::Error;
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use tokio::sync::OnceCell;
+
+/// Cached bytes: some 1,500 typical invoices.
+pub const CACHE_BYTES_MAX: usize = 64 << 20;
+
+/// A chunk of a body.
+pub type ChunkKey = ([u8; 16], u32);
+
+type Cell = Arc<OnceCell<Bytes>>;
+
+#[derive(Default)]
+struct Cache {
+    cells: HashMap<ChunkKey, Cell>,
+    /// Filled cells, oldest first.
+    order: VecDeque<(ChunkKey, usize)>,
+    bytes: usize,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Hot {
+    cache: Mutex<Cache>,
+    reads: std::sync::atomic::AtomicU64,
+}
+
+impl Hot {
+    pub fn new() -> Hot {
+        Hot::default()
+    }
+
+    /// Reads that went to disk or to another node.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The chunk: cached, being read by another, or read now.
+    pub async fn get(
+        &self,
+        key: ChunkKey,
+        read: impl Future<Output = Result<Bytes, Error>>,
+    ) -> Result<Bytes, Error> {
+        let cell = self.lock().cells.entry(key).or_default().clone();
+        let mut filled = false;
+        let chunk = cell
+            .get_or_try_init(|| async {
+                self.reads
+                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let chunk = read.await?;
+                filled = true;
+                Ok(chunk)
+            })
+            .await;
+        match chunk {
+            Ok(chunk) => {
+                if filled {
+                    self.filled(key, chunk.len());
+                }
+                Ok(chunk.clone())
+            }
+            Err(error) => {
+                // Nobody keeps an empty cell for a chunk that could not be read.
+                let mut cache = self.lock();
+                if cache
+                    .cells
+                    .get(&key)
+                    .is_some_and(|cell| !cell.initialized())
+                {
+                    cache.cells.remove(&key);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn filled(&self, key: ChunkKey, bytes: usize) {
+        let mut cache = self.lock();
+        cache.order.push_back((key, bytes));
+        cache.bytes += bytes;
+        while cache.bytes > CACHE_BYTES_MAX
+            && let Some((old, bytes)) = cache.order.pop_front()
+        {
+            cache.bytes -= bytes;
+            cache.cells.remove(&old);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
+        self.cache.lock().expect("nobody panics with it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thousand_who_want_one_chunk_read_it_once() {
+        let hot = Arc::new(Hot::new());
+        let wants = (0..1000).map(|_| {
+            let hot = hot.clone();
+            tokio::spawn(async move {
+                let read = async {
+                    tokio::task::yield_now().await;
+                    Ok(Bytes::from_static(b"chunk"))
+                };
+                hot.get(([1; 16], 0), read).await.unwrap()
+            })
+        });
+        for want in futures::future::join_all(wants).await {
+            assert_eq!(want.unwrap(), "chunk");
+        }
+        assert_eq!(hot.reads(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_failed_read_is_tried_again_and_memory_is_bounded() {
+        let hot = Hot::new();
+        let key = ([1; 16], 0);
+        let failing = async { Err(Error::Unavailable("away".into())) };
+        assert!(hot.get(key, failing).await.is_err());
+        let working = async { Ok(Bytes::from_static(b"back")) };
+        assert_eq!(hot.get(key, working).await.unwrap(), "back");
+        for n in 0..100 {
+            let chunk = async { Ok(Bytes::from(vec![0; 1 << 20])) };
+            hot.get(([2; 16], n), chunk).await.unwrap();
+        }
+        assert!(hot.lock().bytes <= CACHE_BYTES_MAX);
+        assert!(hot.lock().cells.len() <= 64);
+    }
+}

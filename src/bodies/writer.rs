@@ -1,0 +1,115 @@
+//! Writes one body: cut into chunks, hashed on the way, sealed with its manifest.
+//!
+//! Promises: chunks are of one size whatever the sender's pieces were; hashing and
+//! storing run off the async workers; nothing is held by this node before `seal`
+//! returns. An unsealed body is not found by anyone.
+
+use super::Sealed;
+use crate::store::bodies::{BodyStore, Manifest};
+use crate::store::{Blocking, Error};
+use bytes::{Bytes, BytesMut};
+use muniment_evidence::digest::{Digest, Hasher};
+
+/// One chunk: what is checked, cached and sent at a time.
+pub const CHUNK_BYTES: usize = 1 << 20;
+
+/// See the module.
+pub struct BodyWriter {
+    store: BodyStore,
+    blocking: Blocking,
+    id: [u8; 16],
+    buffer: BytesMut,
+    chunks: Vec<(u32, Digest)>,
+    whole: Hasher,
+    length: u64,
+}
+
+impl BodyWriter {
+    pub fn new(store: BodyStore, blocking: Blocking, id: [u8; 16]) -> BodyWriter {
+        BodyWriter {
+            store,
+            blocking,
+            id,
+            buffer: BytesMut::new(),
+            chunks: Vec::new(),
+            whole: Hasher::new(),
+            length: 0,
+        }
+    }
+
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub async fn push(&mut self, piece: &Bytes) -> Result<(), Error> {
+        self.length += piece.len() as u64;
+        let mut rest = &piece[..];
+        while !rest.is_empty() {
+            let room = CHUNK_BYTES - self.buffer.len();
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            self.buffer.extend_from_slice(now);
+            rest = later;
+            if self.buffer.len() == CHUNK_BYTES {
+                self.store_chunk().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn store_chunk(&mut self) -> Result<(), Error> {
+        let chunk = self.buffer.split().freeze();
+        let (hashed, mut whole) = (chunk.clone(), std::mem::take(&mut self.whole));
+        let (digest, whole) = self
+            .blocking
+            .run(move || {
+                whole.update(&hashed);
+                Ok((Digest::of(&[&hashed]), whole))
+            })
+            .await?;
+        self.whole = whole;
+        let number = self.chunks.len() as u32;
+        self.chunks.push((chunk.len() as u32, digest));
+        self.store.put_chunk(self.id, number, chunk).await
+    }
+
+    /// The digest of all bytes; stores what is left in the buffer.
+    async fn digest(&mut self) -> Result<Digest, Error> {
+        if !self.chunks.is_empty() {
+            if !self.buffer.is_empty() {
+                self.store_chunk().await?;
+            }
+            return Ok(std::mem::take(&mut self.whole).finish());
+        }
+        // A body of one chunk, the usual case, is hashed once.
+        let chunk = self.buffer.split().freeze();
+        let hashed = chunk.clone();
+        let hashing = self.blocking.run(move || Ok(Digest::of(&[&hashed])));
+        let digest = hashing.await?;
+        self.chunks.push((chunk.len() as u32, digest));
+        self.store.put_chunk(self.id, 0, chunk).await?;
+        Ok(digest)
+    }
+
+    /// Writes the manifest and waits until all of it is durable.
+    pub async fn seal(mut self, epoch: u64) -> Result<Sealed, Error> {
+        let sha256 = self.digest().await?;
+        let sealed = Sealed {
+            id: self.id,
+            sha256,
+            length: self.length,
+        };
+        let manifest = Manifest {
+            length: self.length,
+            sha256,
+            epoch,
+            chunks: self.chunks,
+        };
+        self.store.seal(self.id, manifest).await?;
+        Ok(sealed)
+    }
+
+    /// Forgets what was written so far.
+    pub async fn abandon(self) -> Result<(), Error> {
+        self.store.delete(self.id).await
+    }
+}

@@ -1,0 +1,165 @@
+//! The leader's side: verify, stamp, propose, in the order of arrival.
+//!
+//! Promises: no statement or holding with a bad signature is proposed; verification runs
+//! off the Raft task; commands of one node are queued in the order they came. Apply never
+//! verifies signatures: it relies on this. Leaves lanes and outcomes to apply.
+
+use crate::clock::SharedClock;
+use crate::domain::command::{Answer, Command, Submission};
+use crate::ledger::rows::NodeRow;
+use crate::ledger::state::State;
+use crate::raft::group::{Group, Refusal, Ticket};
+use crate::store::Blocking;
+use bytes::Bytes;
+use muniment_evidence::opening::{Document, Holding};
+use muniment_evidence::statement::Kind;
+use std::collections::HashMap;
+
+/// Why a command was not queued.
+#[derive(Clone, Debug)]
+pub enum Rejected {
+    /// A signature does not verify, or the node is not a member: a broken or lying node.
+    Bad(String),
+    Refusal(Refusal),
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Intake {
+    group: Group,
+    state: State,
+    blocking: Blocking,
+    clock: SharedClock,
+}
+
+impl Intake {
+    pub fn new(group: Group, state: State, blocking: Blocking, clock: SharedClock) -> Intake {
+        Intake {
+            group,
+            state,
+            blocking,
+            clock,
+        }
+    }
+
+    /// Verifies submissions of `from` and gives them back.
+    pub async fn verify(
+        &self,
+        from: u64,
+        submissions: Vec<Submission>,
+    ) -> Result<Vec<Submission>, Rejected> {
+        let (state, own) = (self.state.clone(), self.group.node());
+        let verified = self
+            .blocking
+            .run(move || {
+                let mut keys = Keys {
+                    state: &state,
+                    rows: HashMap::new(),
+                };
+                for submission in &submissions {
+                    if let Err(why) = check(&mut keys, from, own, submission)? {
+                        return Ok(Err(why));
+                    }
+                }
+                Ok(Ok(submissions))
+            })
+            .await;
+        match verified {
+            Ok(Ok(submissions)) => Ok(submissions),
+            Ok(Err(why)) => Err(Rejected::Bad(why)),
+            Err(error) => Err(Rejected::Refusal(Refusal::Unknown(error.to_string()))),
+        }
+    }
+
+    /// Stamps and queues verified submissions; the ticket tells what became of them.
+    pub async fn queue(&self, submissions: Vec<Submission>) -> Result<Ticket, Rejected> {
+        let command = Command {
+            proposed_at_ms: self.clock.now_ms(),
+            submissions,
+        };
+        let queued = self.group.queue(Bytes::from(command.encode())).await;
+        queued.map_err(Rejected::Refusal)
+    }
+
+    /// Both, for a single command.
+    pub async fn propose(
+        &self,
+        from: u64,
+        submissions: Vec<Submission>,
+    ) -> Result<Vec<Answer>, Rejected> {
+        let verified = self.verify(from, submissions).await?;
+        let ticket = self.queue(verified).await?;
+        let done = ticket.done().await.map_err(Rejected::Refusal)?;
+        Ok(done.answers)
+    }
+}
+
+struct Keys<'a> {
+    state: &'a State,
+    rows: HashMap<u64, Option<NodeRow>>,
+}
+
+impl Keys<'_> {
+    fn row(&mut self, node: u64) -> Result<Option<&NodeRow>, crate::store::Error> {
+        if !self.rows.contains_key(&node) {
+            let row = self.state.tables()?.node(node)?;
+            self.rows.insert(node, row);
+        }
+        Ok(self.rows.get(&node).and_then(Option::as_ref))
+    }
+}
+
+/// `Ok(Err(why))` is a bad submission; `Err` is a storage fault.
+fn check(
+    keys: &mut Keys<'_>,
+    from: u64,
+    own: u64,
+    submission: &Submission,
+) -> Result<Result<(), String>, crate::store::Error> {
+    let statement = &submission.statement;
+    if statement.node != from {
+        return Ok(Err(format!(
+            "node {from} submits a statement of node {}",
+            statement.node
+        )));
+    }
+    if statement.kind == Kind::Genesis {
+        // Its keys are its own content; apply takes it at size 0 alone.
+        return Ok(Ok(()));
+    }
+    let Some(row) = keys.row(from)? else {
+        return Ok(Err(format!("node {from} is not a member of the ledger")));
+    };
+    // What this very node has just signed need not be verified by it.
+    if from != own && !statement.verify(&row.statement_key, &submission.signature) {
+        return Ok(Err(format!(
+            "a statement of node {from} has a bad signature"
+        )));
+    }
+    for holding in holdings(submission) {
+        let key = match keys.row(holding.node)? {
+            Some(row) => row.statement_key,
+            None => return Ok(Err(format!("a holding of unknown node {}", holding.node))),
+        };
+        if !holding.verify(&key) {
+            return Ok(Err(format!(
+                "a holding of node {} has a bad signature",
+                holding.node
+            )));
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn holdings(submission: &Submission) -> Vec<Holding> {
+    match submission.statement.kind {
+        Kind::Issue | Kind::Reverse | Kind::AddRendition => {}
+        _ => return Vec::new(),
+    }
+    match Document::decode(&submission.document.bytes) {
+        Ok(Document::Issue(d) | Document::Reverse(d)) => d.holdings,
+        Ok(Document::AddRendition(d)) => d.holdings,
+        // Apply refuses what cannot be read.
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,231 @@
+//! To the leader, here or elsewhere, in order.
+//!
+//! Promises: batches reach the leader in the order they were sent, over one stream per
+//! leader; a batch is answered or its route fails, and when a route fails nothing is said
+//! about what was sent over it. Leaves finding out to [`super::lane`].
+
+use super::intake::{Intake, Rejected};
+use crate::domain::command::{Answer, Submission};
+use crate::raft::group::Group;
+use crate::transport::{Class, Failure, Frames, Method, Transport};
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::StreamExt as _;
+use muniment_evidence::codec::{DecodeError, Reader, Writer};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{mpsc, oneshot};
+
+/// Batches on one stream that wait for their answers; the lane has fewer in flight.
+const BATCHES_ON_STREAM_MAX: usize = 64;
+/// Batches of one node that the leader verifies or awaits at the same time.
+const BATCHES_SERVED_MAX: usize = 16;
+
+/// The route failed: what was sent may or may not take effect.
+#[derive(Clone, Debug)]
+pub struct Lost(pub String);
+
+/// What became of one batch.
+pub type Answered = BoxFuture<'static, Result<Vec<Answer>, Lost>>;
+
+type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Result<Vec<Answer>, Lost>>>>>;
+
+/// Where batches go; made anew for each leader.
+pub enum Route {
+    Here(Intake, u64),
+    There(Stream),
+}
+
+/// One stream to a leader elsewhere.
+pub struct Stream {
+    frames: mpsc::Sender<Bytes>,
+    waiting: Waiting,
+    next: u64,
+}
+
+impl Route {
+    /// Opens a route to the present leader; `None` when none is known.
+    pub fn open(group: &Group, intake: &Intake, transport: &Arc<dyn Transport>) -> Option<Route> {
+        let (leader, peer) = group.leader()?;
+        if leader == group.node() {
+            return Some(Route::Here(intake.clone(), leader));
+        }
+        let (frames, receiver) = mpsc::channel(BATCHES_ON_STREAM_MAX);
+        let waiting: Waiting = Arc::default();
+        let frames_out = tokio_stream::wrappers::ReceiverStream::new(receiver).boxed();
+        let opening = transport.stream(peer.address, Class::Log, Method::Submit, frames_out);
+        tokio::spawn(receive(opening, waiting.clone()));
+        Some(Route::There(Stream {
+            frames,
+            waiting,
+            next: 0,
+        }))
+    }
+
+    /// Sends one batch after all that were sent before it.
+    pub async fn send(&mut self, batch: Vec<Submission>) -> Result<Answered, Lost> {
+        match self {
+            Route::Here(intake, node) => {
+                let lost = |rejected| Lost(describe(rejected));
+                let verified = intake.verify(*node, batch).await.map_err(lost)?;
+                let ticket = intake.queue(verified).await.map_err(lost)?;
+                let done = async move {
+                    let done = ticket.done().await;
+                    done.map(|done| done.answers)
+                        .map_err(|refusal| Lost(refusal.to_string()))
+                };
+                Ok(done.boxed())
+            }
+            Route::There(stream) => stream.send(batch).await,
+        }
+    }
+}
+
+impl Stream {
+    async fn send(&mut self, batch: Vec<Submission>) -> Result<Answered, Lost> {
+        let id = self.next;
+        self.next += 1;
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.waiting).insert(id, sender);
+        let frame = encode_batch(id, &batch);
+        let gone = || Lost("the stream to the leader ended".into());
+        self.frames.send(frame).await.map_err(|_| gone())?;
+        let answered = async move { receiver.await.unwrap_or_else(|_| Err(gone())) };
+        Ok(answered.boxed())
+    }
+}
+
+/// Hands answers to their waiters; at the end, drops those that are left.
+async fn receive(opening: BoxFuture<'static, Result<Frames, Failure>>, waiting: Waiting) {
+    let failure = match opening.await {
+        Err(failure) => failure.to_string(),
+        Ok(mut answers) => loop {
+            match answers.next().await {
+                Some(Ok(frame)) => match decode_answer(&frame) {
+                    Ok((id, answer)) => {
+                        if let Some(waiter) = lock(&waiting).remove(&id) {
+                            // A waiter that has gone resolves its batch otherwise.
+                            let _ = waiter.send(answer);
+                        }
+                    }
+                    Err(error) => break error.to_string(),
+                },
+                Some(Err(failure)) => break failure.to_string(),
+                None => break "the leader ended the stream".to_owned(),
+            }
+        },
+    };
+    for (_, waiter) in lock(&waiting).drain() {
+        let _ = waiter.send(Err(Lost(failure.clone())));
+    }
+}
+
+fn lock(
+    waiting: &Waiting,
+) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<Vec<Answer>, Lost>>>> {
+    waiting.lock().expect("nobody panics with it")
+}
+
+fn describe(rejected: Rejected) -> String {
+    match rejected {
+        Rejected::Bad(why) => why,
+        Rejected::Refusal(refusal) => refusal.to_string(),
+    }
+}
+
+/// The leader's end of a stream: batches of one node, answered as they are applied.
+pub fn serve(intake: Intake, from: u64, frames: Frames) -> Frames {
+    let queued = frames
+        // Verified side by side, queued in order.
+        .map({
+            let intake = intake.clone();
+            move |frame| {
+                let intake = intake.clone();
+                async move {
+                    let (id, batch) = decode_batch(&frame?)
+                        .map_err(|error| Failure::Refused(error.to_string()))?;
+                    Ok((id, intake.verify(from, batch).await))
+                }
+            }
+        })
+        .buffered(BATCHES_SERVED_MAX)
+        .then(move |verified: Result<_, Failure>| {
+            let intake = intake.clone();
+            async move {
+                let (id, verified) = verified?;
+                let ticket = match verified {
+                    Ok(batch) => intake.queue(batch).await,
+                    Err(rejected) => Err(rejected),
+                };
+                Ok::<_, Failure>((id, ticket))
+            }
+        });
+    queued
+        .map(|queued| async move {
+            let (id, ticket) = queued?;
+            let answered = match ticket {
+                Ok(ticket) => match ticket.done().await {
+                    Ok(done) => Ok(done.answers),
+                    Err(refusal) => Err(refusal.to_string()),
+                },
+                Err(rejected) => Err(describe(rejected)),
+            };
+            Ok(encode_answer(id, &answered))
+        })
+        .buffer_unordered(BATCHES_SERVED_MAX)
+        // The first failure ends the stream: order is lost from there on.
+        .scan(false, |ended, answer: Result<Bytes, Failure>| {
+            if *ended {
+                return std::future::ready(None);
+            }
+            *ended = answer.is_err();
+            std::future::ready(Some(answer))
+        })
+        .boxed()
+}
+
+fn encode_batch(id: u64, batch: &[Submission]) -> Bytes {
+    let mut w = Writer::new();
+    w.u8(1).u64(id).list(batch, |w, s| s.write(w));
+    Bytes::from(w.finish())
+}
+
+fn decode_batch(frame: &[u8]) -> Result<(u64, Vec<Submission>), DecodeError> {
+    let mut r = Reader::new(frame);
+    if r.u8()? != 1 {
+        return Err(r.error("batch version 1"));
+    }
+    let batch = (r.u64()?, r.list(Submission::read)?);
+    r.end()?;
+    Ok(batch)
+}
+
+fn encode_answer(id: u64, answered: &Result<Vec<Answer>, String>) -> Bytes {
+    let mut w = Writer::new();
+    w.u8(1).u64(id);
+    match answered {
+        Ok(answers) => {
+            w.u8(0).list(answers, |w, a| a.write(w));
+        }
+        Err(why) => {
+            w.u8(1).text(why);
+        }
+    }
+    Bytes::from(w.finish())
+}
+
+#[allow(clippy::type_complexity, reason = "an id and what became of its batch")]
+fn decode_answer(frame: &[u8]) -> Result<(u64, Result<Vec<Answer>, Lost>), DecodeError> {
+    let mut r = Reader::new(frame);
+    if r.u8()? != 1 {
+        return Err(r.error("answer version 1"));
+    }
+    let id = r.u64()?;
+    let answered = match r.u8()? {
+        0 => Ok(r.list(Answer::read)?),
+        1 => Err(Lost(r.text()?)),
+        _ => return Err(r.error("0 or 1")),
+    };
+    r.end()?;
+    Ok((id, answered))
+}
