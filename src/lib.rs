@@ -2,7 +2,9 @@
 
 pub mod bodies;
 pub mod clock;
+pub mod config;
 pub mod domain;
+pub mod keyring;
 pub mod ledger;
 pub mod objective;
 pub mod raft;

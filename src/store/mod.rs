@@ -18,6 +18,7 @@ pub mod floor;
 pub mod flush;
 pub mod keys;
 pub mod log;
+pub mod marker;
 pub mod memory;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;

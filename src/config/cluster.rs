@@ -1,0 +1,103 @@
+//! What must be equal on every node of a cluster.
+
+use crate::objective::timing::Profile;
+use crate::objective::write::WriteLevel;
+use serde::{Deserialize, Deserializer};
+use std::str::FromStr;
+
+/// Entries after which a snapshot is taken: some minutes of a busy ledger, so that a
+/// restart replays little.
+const SNAPSHOT_AFTER_ENTRIES: u64 = 100_000;
+/// Entries kept behind a snapshot: a follower that was away for less catches up by log.
+const LOG_ENTRIES_KEPT: u64 = 50_000;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// The ledger's name and recovery epoch, such as `ledger.example/0`; the name of its
+    /// log key.
+    pub origin: String,
+    /// `lan`, `metro`, `wan` or `global`: how fast a failed leader is replaced.
+    #[serde(default, deserialize_with = "text")]
+    pub profile: Profile,
+    #[serde(default = "snapshot_after_entries")]
+    pub snapshot_after_entries: u64,
+    #[serde(default = "log_entries_kept")]
+    pub log_entries_kept: u64,
+}
+
+/// Whose invoices are kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tenant {
+    pub name: String,
+    /// Used when a call names none.
+    #[serde(default = "default_scheme")]
+    pub scheme: String,
+    #[serde(default = "default_issuer")]
+    pub issuer: String,
+    /// What a write waits for when it asks for nothing.
+    #[serde(default, deserialize_with = "text")]
+    pub write_level: WriteLevel,
+}
+
+impl Tenant {
+    pub fn named(name: &str) -> Tenant {
+        Tenant {
+            name: name.to_owned(),
+            scheme: default_scheme(),
+            issuer: default_issuer(),
+            write_level: WriteLevel::default(),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        for (key, value) in [
+            ("tenants.name", &self.name),
+            ("tenants.scheme", &self.scheme),
+            ("tenants.issuer", &self.issuer),
+        ] {
+            crate::domain::draft::required(key, value).map_err(|bad| bad.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+impl Cluster {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if !muniment_evidence::note::is_key_name(&self.origin) {
+            return Err(format!(
+                "cluster.origin: {:?} is empty or has spaces or '+'",
+                self.origin
+            ));
+        }
+        if self.snapshot_after_entries < 100 || self.log_entries_kept < 10 {
+            return Err("cluster.snapshot_after_entries, cluster.log_entries_kept: \
+                        at least 100 and 10"
+                .into());
+        }
+        Ok(())
+    }
+}
+
+fn snapshot_after_entries() -> u64 {
+    SNAPSHOT_AFTER_ENTRIES
+}
+
+fn log_entries_kept() -> u64 {
+    LOG_ENTRIES_KEPT
+}
+
+fn default_scheme() -> String {
+    "generic".to_owned()
+}
+
+fn default_issuer() -> String {
+    "local".to_owned()
+}
+
+/// Reads a value from its text form.
+fn text<'de, D: Deserializer<'de>, T: FromStr<Err = String>>(d: D) -> Result<T, D::Error> {
+    let text = String::deserialize(d)?;
+    text.parse().map_err(serde::de::Error::custom)
+}

@@ -1,0 +1,151 @@
+//! Configuration: what must be equal on every node apart from what each node chooses.
+//!
+//! Promises: every key is known (an unknown one is refused, with its line), every default
+//! is a named constant with its reason, relative paths are relative to the file. Leaves
+//! the preflight of the machine to [`check`].
+
+pub mod check;
+pub mod cluster;
+pub mod limits;
+pub mod node;
+
+use serde::Deserialize;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use cluster::{Cluster, Tenant};
+pub use limits::Limits;
+pub use node::{Listen, Log, Node};
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Differs per node.
+    pub node: Node,
+    pub listen: Listen,
+    pub keys: Keys,
+    #[serde(default)]
+    pub log: Log,
+    /// Equal on every node.
+    pub cluster: Cluster,
+    #[serde(default)]
+    pub limits: Limits,
+    /// Equal on every node; `default` is always present.
+    #[serde(default)]
+    pub tenants: Vec<Tenant>,
+}
+
+/// Where the key files lie.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// Holds `statement.key`, `cosignature.key` and `log.key`, readable by their owner
+    /// alone.
+    pub dir: PathBuf,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug)]
+pub struct Error(pub String);
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Config {
+    pub fn load(path: &Path) -> Result<Config, Error> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path).map_err(|e| Error(format!("{shown}: {e}")))?;
+        let mut config = Config::parse(&text).map_err(|e| Error(format!("{shown}: {e}")))?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        config.node.data_dir = base.join(&config.node.data_dir);
+        config.keys.dir = base.join(&config.keys.dir);
+        Ok(config)
+    }
+
+    pub fn parse(text: &str) -> Result<Config, Error> {
+        let mut config: Config = toml::from_str(text).map_err(|e| Error(e.to_string()))?;
+        if !config.tenants.iter().any(|t| t.name == "default") {
+            config.tenants.insert(0, Tenant::named("default"));
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.node.check().map_err(Error)?;
+        self.cluster.check().map_err(Error)?;
+        self.limits.check().map_err(Error)?;
+        for (at, tenant) in self.tenants.iter().enumerate() {
+            tenant.check().map_err(Error)?;
+            if self.tenants[..at].iter().any(|t| t.name == tenant.name) {
+                let name = &tenant.name;
+                return Err(Error(format!("tenants.name: {name:?} stands twice")));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn tenant(&self, name: &str) -> Option<&Tenant> {
+        self.tenants.iter().find(|tenant| tenant.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = r#"
+        [node]
+        id = 1
+        zone = "zone-a"
+        data_dir = "data"
+        [listen]
+        client = "127.0.0.1:7401"
+        peer = "127.0.0.1:7601"
+        http = "127.0.0.1:7501"
+        [keys]
+        dir = "keys"
+        [cluster]
+        origin = "ledger.example/0"
+    "#;
+
+    #[test]
+    fn a_minimal_file_has_every_default_and_the_default_tenant() {
+        let config = Config::parse(MINIMAL).unwrap();
+        assert_eq!(config.node.region, "region-1");
+        assert!(config.tenant("default").is_some());
+        assert!(config.tenant("other").is_none());
+    }
+
+    #[test]
+    fn a_wrong_key_or_value_is_named() {
+        for (from, to, named) in [
+            ("id = 1", "id = 1\ncolour = 2", "colour"),
+            ("id = 1", "id = 0", "node.id"),
+            ("zone-a", "zone a", "node.zone"),
+            ("ledger.example/0", "ledger example", "cluster.origin"),
+            (
+                "[cluster]",
+                "[limits]\nbody_bytes = 0\n[cluster]",
+                "limits.body_bytes",
+            ),
+            (
+                "[cluster]",
+                "[cluster]\nprofile = \"fast\"",
+                "none of lan, metro, wan, global",
+            ),
+            ("127.0.0.1:7601", "nowhere", "invalid socket address"),
+        ] {
+            let error = Config::parse(&MINIMAL.replace(from, to)).unwrap_err();
+            assert!(error.0.contains(named), "{named}: {error}");
+        }
+        let twice = format!("{MINIMAL}\n[[tenants]]\nname = \"a\"\n[[tenants]]\nname = \"a\"");
+        assert!(Config::parse(&twice).unwrap_err().0.contains("twice"));
+    }
+}
