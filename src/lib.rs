@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod objective;
 pub mod raft;
 pub mod recorder;
+pub mod service;
 pub mod stop;
 pub mod store;
 pub mod transport;

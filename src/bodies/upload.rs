@@ -35,7 +35,6 @@ pub struct Upload {
     bodies: Bodies,
     ledger: Digest,
     epoch: u64,
-    id: [u8; 16],
     writer: Option<BodyWriter>,
     peers: Vec<mpsc::Sender<Bytes>>,
     holdings: mpsc::Receiver<(u64, Result<Holding, Failure>)>,
@@ -88,7 +87,6 @@ impl Bodies {
             bodies: self.clone(),
             ledger: head.ledger,
             epoch: head.upload_epoch,
-            id,
             peers,
             holdings,
         })
@@ -119,30 +117,31 @@ impl Upload {
         Ok(())
     }
 
-    /// Checks the bytes with `accept`, then waits until enough holders have signed. A
-    /// refusal of `accept` leaves nothing behind anywhere.
+    /// Checks length and digest with `accept`, then waits until enough holders have
+    /// signed. A refusal of `accept` leaves nothing behind anywhere.
     pub async fn finish<E>(
         mut self,
         level: WriteLevel,
-        accept: impl FnOnce(u64) -> Result<Option<Digest>, E>,
+        accept: impl FnOnce(u64, Digest) -> Result<(), E>,
     ) -> Result<Result<Stored, E>, Error> {
-        let Some(writer) = self.writer.take() else {
+        let Some(writer) = &mut self.writer else {
             return Err(Error::Broken("an upload is finished once".into()));
         };
-        let announced = match accept(writer.length()) {
-            Ok(announced) => announced,
-            Err(refusal) => {
-                // Dropping the channels without an end frame makes the peers forget too.
-                writer.abandon().await?;
-                return Ok(Err(refusal));
-            }
-        };
-        // Peers check the announced digest themselves, or take whatever came whole.
-        let end = Bytes::from(encode_end(writer.length(), announced.as_ref()));
+        let digest = writer.digest().await?;
+        if let Err(refusal) = accept(writer.length(), digest) {
+            // Without an end frame the peers forget it too.
+            self.abandon().await;
+            return Ok(Err(refusal));
+        }
+        // Each peer compares its own digest with this one before it signs.
+        let end = Bytes::from(encode_end(writer.length(), Some(&digest)));
         for peer in self.peers.drain(..) {
             // A full channel is a stalled peer: it is given up.
             let _ = peer.try_send(end.clone());
         }
+        let Some(writer) = self.writer.take() else {
+            return Err(Error::Broken("an upload is finished once".into()));
+        };
         let body = writer.seal(self.epoch).await?;
         let own = self.bodies.sign(self.ledger, &body, self.epoch);
         let mut holdings = vec![own];
@@ -180,16 +179,27 @@ impl Upload {
     }
 
     /// Forgets the upload here; peers forget it when they see no end.
-    pub async fn abandon(mut self) {
-        if let Some(writer) = self.writer.take()
-            && let Err(error) = writer.abandon().await
-        {
-            tracing::warn!(%error, "an abandoned upload stays as an orphan");
+    async fn abandon(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            forget(writer).await;
         }
     }
+}
 
-    pub fn id(&self) -> [u8; 16] {
-        self.id
+impl Drop for Upload {
+    /// A client that goes away midway leaves nothing.
+    fn drop(&mut self) {
+        if let (Some(writer), Ok(runtime)) =
+            (self.writer.take(), tokio::runtime::Handle::try_current())
+        {
+            runtime.spawn(forget(writer));
+        }
+    }
+}
+
+async fn forget(writer: BodyWriter) {
+    if let Err(error) = writer.abandon().await {
+        tracing::warn!(%error, "an abandoned upload stays as an orphan");
     }
 }
 

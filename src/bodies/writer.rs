@@ -22,6 +22,8 @@ pub struct BodyWriter {
     chunks: Vec<(u32, Digest)>,
     whole: Hasher,
     length: u64,
+    /// Known once all bytes are stored.
+    sha256: Option<Digest>,
 }
 
 impl BodyWriter {
@@ -34,6 +36,7 @@ impl BodyWriter {
             chunks: Vec::new(),
             whole: Hasher::new(),
             length: 0,
+            sha256: None,
         }
     }
 
@@ -72,8 +75,17 @@ impl BodyWriter {
         self.store.put_chunk(self.id, number, chunk).await
     }
 
-    /// The digest of all bytes; stores what is left in the buffer.
-    async fn digest(&mut self) -> Result<Digest, Error> {
+    /// The digest of all bytes; no more may be pushed. Stores what is left in the buffer.
+    pub async fn digest(&mut self) -> Result<Digest, Error> {
+        if let Some(known) = self.sha256 {
+            return Ok(known);
+        }
+        let digest = self.last_chunk().await?;
+        self.sha256 = Some(digest);
+        Ok(digest)
+    }
+
+    async fn last_chunk(&mut self) -> Result<Digest, Error> {
         if !self.chunks.is_empty() {
             if !self.buffer.is_empty() {
                 self.store_chunk().await?;

@@ -1,0 +1,204 @@
+//! Founding, status, leadership: what operators ask for.
+//!
+//! Promises: a ledger is founded once, on an empty node, with members that can meet the
+//! default level; status is this node's own view and never waits for another.
+
+use super::{Core, Error, Principal};
+use crate::domain::draft::{self, bad};
+use crate::ledger::rows::Head;
+use crate::ledger::state::Tables;
+use crate::raft::group;
+use crate::raft::types::Peer;
+use crate::recorder::Pen;
+use crate::recorder::boot;
+use muniment_evidence::digest::Digest;
+use muniment_evidence::key::{PublicKey, Signer as _};
+use muniment_evidence::opening::{GenesisDocument, Member};
+use muniment_evidence::trust::Trust;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long founding may take: an election and a few commits.
+const FOUNDING_MAX: Duration = Duration::from_secs(30);
+/// Members of a founding; more are added later.
+const MEMBERS_MAX: usize = 64;
+
+/// What founding needs beyond the core.
+pub struct Founder {
+    pub origin: String,
+    pub means: boot::Means,
+}
+
+/// A founding member.
+#[derive(Clone, Debug)]
+pub struct MemberSpec {
+    pub node: u64,
+    pub region: String,
+    pub zone: String,
+    pub peer_address: String,
+    pub client_address: String,
+    pub statement_key: PublicKey,
+    pub cosignature_key: PublicKey,
+}
+
+/// Founds the ledger.
+pub async fn init(
+    core: &Core,
+    _principal: &Principal,
+    origin: &str,
+    members: Vec<MemberSpec>,
+) -> Result<Trust, Error> {
+    check(core, origin, &members)?;
+    let head = core.read(Tables::head).await?;
+    if head.size > 0 {
+        let reason = muniment_evidence::record::Reason::Malformed;
+        let detail = format!("a ledger is founded here already: {}", head.ledger);
+        return Err(Error::NotNow { reason, detail });
+    }
+    let peers: BTreeMap<u64, Peer> = members
+        .iter()
+        .map(|member| {
+            let peer = Peer {
+                address: member.peer_address.clone(),
+                client_address: member.client_address.clone(),
+                zone: member.zone.clone(),
+                region: member.region.clone(),
+            };
+            (member.node, peer)
+        })
+        .collect();
+    if !core.group.is_initialized().await {
+        let founded = core.group.initialize(peers).await;
+        founded.map_err(|why| core.unavailable(why))?;
+    }
+    let genesis = GenesisDocument {
+        origin: origin.to_owned(),
+        log_key: core.keys.log.public(),
+        members: members
+            .into_iter()
+            .map(|member| Member {
+                node: member.node,
+                region: member.region,
+                zone: member.zone,
+                statement_key: member.statement_key,
+                cosignature_key: member.cosignature_key,
+            })
+            .collect(),
+    };
+    let pen = Pen {
+        node: core.node,
+        ledger: Digest::ZERO,
+        signer: core.keys.statement.clone(),
+        clock: core.clock.clone(),
+    };
+    let found = core.founder.means.found(&pen, genesis);
+    match tokio::time::timeout(FOUNDING_MAX, found).await {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => return Err(core.unavailable(why)),
+        Err(_) => {
+            return Err(core.unavailable(
+                "no majority of the members answered; start them and make the call again",
+            ));
+        }
+    }
+    let mut booted = core.booted.clone();
+    let ready = booted.wait_for(Option::is_some);
+    match tokio::time::timeout(FOUNDING_MAX, ready).await {
+        Ok(Ok(_)) => super::prove::trust(core, _principal),
+        _ => Err(core.unavailable("founded, but this node has not booted in time")),
+    }
+}
+
+fn check(core: &Core, origin: &str, members: &[MemberSpec]) -> Result<(), Error> {
+    if origin != core.founder.origin {
+        let own = &core.founder.origin;
+        let why = format!("is {origin:?}, but this node is configured for {own:?}");
+        return Err(bad("origin", why).into());
+    }
+    if members.is_empty() || members.len() > MEMBERS_MAX {
+        return Err(bad("members", format!("are 1 to {MEMBERS_MAX}")).into());
+    }
+    for (at, member) in members.iter().enumerate() {
+        let field = |name: &str| format!("members[{at}].{name}");
+        if member.node == 0 || members[..at].iter().any(|m| m.node == member.node) {
+            return Err(bad(&field("node"), "is a number from 1 on, each once").into());
+        }
+        draft::required(&field("zone"), &member.zone)?;
+        draft::required(&field("region"), &member.region)?;
+        draft::required(&field("peer_address"), &member.peer_address)?;
+        for (name, key) in [
+            ("statement_key", &member.statement_key),
+            ("cosignature_key", &member.cosignature_key),
+        ] {
+            if !key.is_valid() {
+                return Err(bad(&field(name), "is not an Ed25519 public key").into());
+            }
+        }
+    }
+    let own = members.iter().find(|m| m.node == core.node);
+    let fits = own.is_some_and(|m| {
+        m.zone == core.zone
+            && m.region == core.region
+            && m.statement_key == core.keys.statement.public()
+            && m.cosignature_key == core.keys.cosignature.public()
+    });
+    if !fits {
+        let node = core.node;
+        let why = format!("do not hold this node ({node}) with its zone, region and keys");
+        return Err(bad("members", why).into());
+    }
+    Ok(())
+}
+
+/// A node's view of itself and its group.
+pub struct View {
+    pub group: group::Status,
+    pub head: Head,
+    pub applied_index: u64,
+    pub ready: Result<(), Vec<String>>,
+}
+
+pub async fn status(core: &Core, _principal: &Principal) -> Result<View, Error> {
+    let group = core.group.status();
+    // State hash and applied index belong together: read again if apply moved between.
+    loop {
+        let before = core.group.applied();
+        let head = core.read(Tables::head).await?;
+        if core.group.applied() == before {
+            return Ok(View {
+                ready: ready(core),
+                group,
+                head,
+                applied_index: before.raft_index,
+            });
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Whether this node may serve, or why not.
+pub fn ready(core: &Core) -> Result<(), Vec<String>> {
+    let mut reasons = Vec::new();
+    if core.booted.borrow().is_none() {
+        reasons.push("not booted into a ledger".to_owned());
+    }
+    if core.group.leader().is_none() {
+        reasons.push("no leader is known".to_owned());
+    }
+    if reasons.is_empty() {
+        Ok(())
+    } else {
+        Err(reasons)
+    }
+}
+
+pub async fn transfer(core: &Arc<Core>, _principal: &Principal, to: u64) -> Result<u64, Error> {
+    if !core.group.is_leader() {
+        return Err(core.unavailable("only the leader hands leadership over"));
+    }
+    match core.group.transfer(to).await {
+        Ok(()) => Ok(to),
+        Err(why) => Err(bad("to", why).into()),
+    }
+}

@@ -1,0 +1,200 @@
+//! Download: evidence first, bytes second.
+//!
+//! Promises: no byte leaves before the DOWNLOAD record is committed with outcome OK; that
+//! record is the read barrier too. Each chunk is checked before it is sent. What was
+//! handed to the transport is noted for a DOWNLOAD_END, also when the caller goes away.
+
+use super::{Booted, Core, Error, Principal, prove};
+use crate::bodies;
+use crate::domain::draft::bad;
+use crate::ledger::state::{Invoice, Key};
+use crate::recorder::Intent;
+use crate::recorder::endings::Endings;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt as _};
+use muniment_evidence::digest::{Digest, Hasher};
+use muniment_evidence::opening::{Delivered, Document, DownloadDocument, Rendition};
+use muniment_evidence::receipt::Receipt;
+use muniment_evidence::record::Outcome;
+use muniment_evidence::statement::{Level, Mode};
+use std::ops::Range;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Bytes handed to the transport at a time: small enough that one slow reader holds
+/// little, large enough to be few.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// What precedes the bytes.
+#[derive(Clone, Debug)]
+pub struct Started {
+    pub invoice: Invoice,
+    pub rendition: Rendition,
+    pub range: Range<u64>,
+    pub receipt: Receipt,
+    /// Node whose disk the bytes come from.
+    pub body_from: u64,
+}
+
+/// The bytes, then their digest.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    Bytes(Bytes),
+    End { sha256: Digest, length: u64 },
+}
+
+pub type Pieces = BoxStream<'static, Result<Piece, Error>>;
+
+/// Bytes `start..end` of a rendition; `end` 0 means to its end.
+pub async fn download(
+    core: &Core,
+    principal: &Principal,
+    key: Key,
+    role: String,
+    start: u64,
+    end: u64,
+) -> Result<(Started, Pieces), Error> {
+    let booted = core.booted()?;
+    let Ok(permit) = core.downloads.clone().try_acquire_owned() else {
+        return Err(Error::exhausted(
+            "as many downloads as allowed are in flight",
+        ));
+    };
+    let uid = core.find(&key).await?;
+    let invoice = core.invoice(uid).await?;
+    let role = if role.is_empty() {
+        super::issue::ORIGINAL.to_owned()
+    } else {
+        role
+    };
+    let rendition = invoice
+        .renditions
+        .iter()
+        .find(|rendition| rendition.role == role)
+        .cloned()
+        .ok_or_else(|| Error::not_found(format!("rendition {role:?} of invoice {uid}")))?;
+    let end = if end == 0 { rendition.length } else { end };
+    if start > end || end > rendition.length {
+        let why = format!("{start}..{end} is not within 0..{}", rendition.length);
+        return Err(bad("range", why).into());
+    }
+    // A holder is found first, so that a record is not made for bytes nobody can send.
+    let source = core.bodies.source(&rendition).await;
+    let source = source.map_err(|error| core.unavailable(error.to_string()))?;
+    let intent = Intent {
+        document: Document::Download(DownloadDocument {
+            tenant: invoice.metadata.identity.tenant.clone(),
+            uid: uid.0,
+            role,
+            sha256: rendition.sha256,
+            start,
+            end,
+            length: rendition.length,
+        }),
+        actor: principal.actor(),
+        mode: Mode::Strict,
+        level: Level::None,
+    };
+    let recorded = core.record(&booted, intent).await?;
+    match recorded.outcome {
+        Outcome::Ok => {}
+        Outcome::Refused(reason) => return Err(Error::refused(reason, &super::describe(&key))),
+        Outcome::DuplicateOf(_) => {
+            return Err(core.unavailable("a download was taken for another"));
+        }
+    }
+    let started = Started {
+        // As of the record, which may be later than what was looked up before.
+        invoice: core.invoice(uid).await?,
+        receipt: prove::receipt(core, &booted, recorded.index).await?,
+        rendition: rendition.clone(),
+        range: start..end,
+        body_from: source.node,
+    };
+    let bytes = core.bodies.read(source, rendition, start..end);
+    let ending = Ending::new(&booted, recorded.index, end - start, permit);
+    Ok((started, send(bytes, ending)))
+}
+
+/// Notes what was handed over when it is dropped: at the end, or when the caller goes.
+struct Ending {
+    endings: Endings,
+    download: u64,
+    asked: u64,
+    sent: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Ending {
+    fn new(booted: &Booted, download: u64, asked: u64, permit: OwnedSemaphorePermit) -> Ending {
+        Ending {
+            endings: booted.endings.clone(),
+            download,
+            asked,
+            sent: 0,
+            _permit: permit,
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let delivered = Delivered {
+            download: self.download,
+            bytes: self.sent,
+            complete: self.sent == self.asked,
+        };
+        let endings = self.endings.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { endings.note(delivered).await });
+        }
+    }
+}
+
+fn send(bytes: BoxStream<'static, Result<Bytes, bodies::Error>>, ending: Ending) -> Pieces {
+    let pieces = bytes.flat_map(|chunk| match chunk {
+        Ok(chunk) => stream::iter(cut(chunk).into_iter().map(Ok).collect::<Vec<_>>()),
+        Err(error) => stream::iter(vec![Err(error)]),
+    });
+    let state = (pieces.boxed(), ending, Hasher::new(), false);
+    stream::unfold(
+        state,
+        |(mut pieces, mut ending, mut hasher, ended)| async move {
+            if ended {
+                return None;
+            }
+            match pieces.next().await {
+                Some(Ok(piece)) => {
+                    hasher.update(&piece);
+                    ending.sent += piece.len() as u64;
+                    Some((Ok(Piece::Bytes(piece)), (pieces, ending, hasher, false)))
+                }
+                Some(Err(error)) => {
+                    let error = Error::Unavailable {
+                        why: error.to_string(),
+                        leader_address: None,
+                    };
+                    Some((Err(error), (pieces, ending, hasher, true)))
+                }
+                None => {
+                    let end = Piece::End {
+                        sha256: hasher.clone().finish(),
+                        length: ending.sent,
+                    };
+                    Some((Ok(end), (pieces, ending, hasher, true)))
+                }
+            }
+        },
+    )
+    .boxed()
+}
+
+fn cut(mut chunk: Bytes) -> Vec<Bytes> {
+    let mut pieces = Vec::new();
+    while chunk.len() > PIECE_BYTES {
+        pieces.push(chunk.split_to(PIECE_BYTES));
+    }
+    if !chunk.is_empty() {
+        pieces.push(chunk);
+    }
+    pieces
+}

@@ -1,0 +1,121 @@
+//! Why a verb did not do what it was asked, by what the caller does next.
+//!
+//! The caller's mistakes are outcomes and stay; passing faults say that they pass. A
+//! broken promise is not answered: it stops the node, and callers see it go away.
+
+use crate::domain::draft::BadField;
+use muniment_evidence::digest::Digest;
+use muniment_evidence::record::Reason;
+use std::fmt;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Mend the field.
+    Invalid(BadField),
+    /// There is no such thing.
+    NotFound(String),
+    /// Taken by other content: use another identity, or look at what is there.
+    Taken {
+        reason: Reason,
+        detail: String,
+        /// Digest of the stored bytes, where that is what differs.
+        stored_sha256: Option<Digest>,
+    },
+    /// Not in this state of the invoice.
+    NotNow { reason: Reason, detail: String },
+    /// Come back a little later.
+    Exhausted { what: String, retry_after_ms: u64 },
+    /// Try again, here or at another node.
+    Unavailable {
+        why: String,
+        leader_address: Option<String>,
+    },
+}
+
+/// What a shed caller is told to wait.
+const RETRY_AFTER_MS: u64 = 200;
+
+impl Error {
+    pub fn not_found(what: impl Into<String>) -> Error {
+        Error::NotFound(what.into())
+    }
+
+    pub fn exhausted(what: impl Into<String>) -> Error {
+        Error::Exhausted {
+            what: what.into(),
+            retry_after_ms: RETRY_AFTER_MS,
+        }
+    }
+
+    /// The answer to a REFUSED record.
+    pub fn refused(reason: Reason, what: &str) -> Error {
+        let taken = |detail: String| Error::Taken {
+            reason,
+            detail,
+            stored_sha256: None,
+        };
+        let not_now = |detail: String| Error::NotNow { reason, detail };
+        match reason {
+            Reason::NotFound | Reason::UnknownTenant => Error::not_found(what),
+            Reason::IdentityTaken => taken(format!("{what} was issued with other content")),
+            Reason::RequestIdReused => {
+                taken("the request id was used for other content".to_owned())
+            }
+            Reason::AlternativeIdTaken => {
+                taken("an alternative id belongs to another invoice".to_owned())
+            }
+            Reason::RenditionTaken => taken(format!(
+                "{what} has a rendition in this role with other bytes"
+            )),
+            Reason::ReversalExceeds => not_now(format!(
+                "the reversals of {what} would exceed its total, or are in another currency"
+            )),
+            Reason::AlreadyVoid => not_now(format!("{what} is void")),
+            Reason::AlreadyReversed => not_now(format!("{what} has been reversed")),
+            Reason::NotReversible => not_now(format!("{what} is itself a reversal")),
+            Reason::FeatureLevel => {
+                not_now("the ledger's feature level does not allow it yet".to_owned())
+            }
+            Reason::HoldingsInsufficient => Error::Unavailable {
+                why: "the members changed while the body was stored; make the call again"
+                    .to_owned(),
+                leader_address: None,
+            },
+            Reason::Malformed | Reason::NotDue => Error::Unavailable {
+                why: format!("the ledger refused {what}: {}", reason.name()),
+                leader_address: None,
+            },
+        }
+    }
+}
+
+impl From<BadField> for Error {
+    fn from(bad: BadField) -> Error {
+        Error::Invalid(bad)
+    }
+}
+
+impl From<crate::store::Error> for Error {
+    fn from(error: crate::store::Error) -> Error {
+        // Storage that fails stops the node; its callers go elsewhere.
+        tracing::error!(%error, "storage failed under a request");
+        Error::Unavailable {
+            why: "this node's storage failed".to_owned(),
+            leader_address: None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Invalid(bad) => bad.fmt(f),
+            Error::NotFound(what) => write!(f, "{what} is not found"),
+            Error::Taken { detail, .. } | Error::NotNow { detail, .. } => f.write_str(detail),
+            Error::Exhausted { what, .. } => f.write_str(what),
+            Error::Unavailable { why, .. } => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

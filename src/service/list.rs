@@ -1,0 +1,224 @@
+//! List: invoices in the order of the log, page by page, bound to one index.
+//!
+//! Promises: all pages of one listing fold the records below the same size, so that no
+//! invoice is missed, repeated or seen in two states while the list is read.
+
+use super::{Answered, Core, Error, Principal};
+use crate::domain::draft::bad;
+use crate::ledger::state::{Invoice, Status};
+use crate::objective::read::ReadLevel;
+use crate::store::keys::{StateKey, Table};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use muniment_evidence::codec::{Reader, Writer};
+use muniment_evidence::digest::Digest;
+
+/// Invoices on a page when nothing is said.
+const PAGE_DEFAULT: usize = 100;
+/// ... and at most, so that an answer stays below the message limit.
+pub const PAGE_MAX: usize = 1000;
+/// Rows looked at for one page; a rare filter is answered with a short page and a cursor
+/// rather than with a long wait.
+const ROWS_MAX: usize = 10_000;
+/// Rows read at a time.
+const ROWS_AT_A_TIME: usize = 256;
+/// Bytes of invoices in one answer: below the message limit with room to spare.
+const ANSWER_BYTES_MAX: usize = 2 << 20;
+
+/// What to list; empty fields match all.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub tenant: String,
+    pub scheme: String,
+    pub issuer: String,
+    pub buyer: String,
+    pub month: String,
+    pub number: String,
+    pub status: Option<Status>,
+}
+
+pub struct Page {
+    pub invoices: Vec<Invoice>,
+    /// Empty after the last page.
+    pub cursor: String,
+    pub complete_until: u64,
+    pub answered: Answered,
+}
+
+pub async fn list(
+    core: &Core,
+    _principal: &Principal,
+    mut filter: Filter,
+    page_size: usize,
+    cursor: &str,
+    level: ReadLevel,
+) -> Result<Page, Error> {
+    filter.tenant = core.tenant(&filter.tenant)?.name.clone();
+    if page_size > PAGE_MAX {
+        return Err(bad("page_size", format!("is above {PAGE_MAX}")).into());
+    }
+    let page_size = if page_size == 0 {
+        PAGE_DEFAULT
+    } else {
+        page_size
+    };
+    let bound = match cursor {
+        "" => None,
+        text => Some(Cursor::parse(text, &filter)?),
+    };
+    core.fresh(level).await?;
+    let answered = core.answered(level == ReadLevel::Linearizable);
+    let (size, from) = match bound {
+        Some(cursor) if cursor.size > answered.log_size => {
+            return Err(core.unavailable("this replica has not applied the cursor's index yet"));
+        }
+        Some(cursor) => (cursor.size, cursor.next),
+        None => (answered.log_size, 0),
+    };
+    let wanted = filter.clone();
+    let (invoices, next) = core
+        .read(move |tables| {
+            let (mut found, mut next, mut looked, mut bytes) = (Vec::new(), from, 0, 0);
+            loop {
+                let rows = tables.listed(index(&wanted), next, size, ROWS_AT_A_TIME)?;
+                if rows.is_empty() {
+                    return Ok((found, None));
+                }
+                for (record, uid) in rows {
+                    next = record + 1;
+                    looked += 1;
+                    if let Some(invoice) = tables.invoice(uid, size)?
+                        && wanted.matches(&invoice)
+                    {
+                        // The opening is the larger part of what is sent.
+                        bytes += 512 + 256 * invoice.renditions.len();
+                        found.push(invoice);
+                    }
+                    let full = found.len() >= page_size || bytes >= ANSWER_BYTES_MAX;
+                    if full || looked >= ROWS_MAX {
+                        return Ok((found, Some(next)));
+                    }
+                }
+            }
+        })
+        .await?;
+    Ok(Page {
+        invoices,
+        cursor: match next {
+            Some(next) => Cursor { size, next }.render(&filter),
+            None => String::new(),
+        },
+        complete_until: size,
+        answered,
+    })
+}
+
+impl Filter {
+    fn matches(&self, invoice: &Invoice) -> bool {
+        let metadata = &invoice.metadata;
+        let is = |wanted: &str, actual: &str| wanted.is_empty() || wanted == actual;
+        let buyer = metadata.buyer.as_ref().map_or("", |b| &b.id);
+        is(&self.scheme, &metadata.identity.scheme)
+            && is(&self.issuer, &metadata.identity.issuer)
+            && is(&self.number, &metadata.identity.number)
+            && is(&self.buyer, buyer)
+            && is(&self.month, metadata.issue_date.get(..7).unwrap_or(""))
+            && self.status.is_none_or(|status| status == invoice.status)
+    }
+
+    fn digest(&self) -> Digest {
+        let mut w = Writer::new();
+        for part in [
+            &self.tenant,
+            &self.scheme,
+            &self.issuer,
+            &self.buyer,
+            &self.month,
+            &self.number,
+        ] {
+            w.text(part);
+        }
+        w.u8(self.status.map_or(0, |status| status as u8 + 1));
+        Digest::of(&[&w.finish()])
+    }
+}
+
+/// The index that leaves least to look at.
+fn index(filter: &Filter) -> StateKey {
+    let table = |table| StateKey::of(table).text(&filter.tenant);
+    if !filter.number.is_empty() {
+        table(Table::ByNumber).text(&filter.number)
+    } else if !filter.buyer.is_empty() {
+        table(Table::ByBuyer).text(&filter.buyer)
+    } else if !filter.issuer.is_empty() {
+        table(Table::ByIssuer).text(&filter.issuer)
+    } else if !filter.month.is_empty() {
+        table(Table::ByMonth).text(&filter.month)
+    } else {
+        table(Table::ByTenant)
+    }
+}
+
+struct Cursor {
+    size: u64,
+    next: u64,
+}
+
+impl Cursor {
+    fn render(&self, filter: &Filter) -> String {
+        let mut w = Writer::new();
+        w.u8(1).u64(self.size).u64(self.next);
+        w.raw(&filter.digest().0[..8]);
+        URL_SAFE_NO_PAD.encode(w.finish())
+    }
+
+    fn parse(text: &str, filter: &Filter) -> Result<Cursor, Error> {
+        let wrong = |why| Error::from(bad("cursor", why));
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text)
+            .map_err(|_| wrong("is not a cursor of this service"))?;
+        let mut r = Reader::new(&bytes);
+        let read = (|| {
+            let version = r.u8()?;
+            let cursor = Cursor {
+                size: r.u64()?,
+                next: r.u64()?,
+            };
+            Ok::<_, muniment_evidence::codec::DecodeError>((version, cursor, r.array::<8>()?))
+        })();
+        match read {
+            Ok((1, cursor, of)) if r.is_empty() => {
+                if of[..] == filter.digest().0[..8] {
+                    Ok(cursor)
+                } else {
+                    Err(wrong("belongs to another filter"))
+                }
+            }
+            _ => Err(wrong("is not a cursor of this service")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_bound_to_its_filter() {
+        let filter = Filter {
+            tenant: "default".into(),
+            month: "2026-11".into(),
+            ..Filter::default()
+        };
+        let text = Cursor { size: 9, next: 3 }.render(&filter);
+        let cursor = Cursor::parse(&text, &filter).unwrap();
+        assert_eq!((cursor.size, cursor.next), (9, 3));
+        let other = Filter {
+            month: "2026-12".into(),
+            ..filter.clone()
+        };
+        assert!(Cursor::parse(&text, &other).is_err());
+        assert!(Cursor::parse("!", &filter).is_err());
+        assert!(Cursor::parse("AAAA", &filter).is_err());
+    }
+}

@@ -1,0 +1,242 @@
+//! The verbs: what a node does for its callers, one file each.
+//!
+//! Each takes a [`Principal`] and checked domain values, flows down once and comes back
+//! once. Knows no gRPC type. Every verb that changes or reveals leaves its evidence
+//! through the recorder before it answers.
+//!
+//! * [`issue`], [`reverse`], [`add_rendition`], [`void`]: changes
+//! * [`download`]: bytes, evidence first
+//! * [`lookup`], [`list`], [`check`], [`watch`]: reading
+//! * [`prove`], [`export`]: handing over evidence, never judging it
+//! * [`admin`]: founding, status, leadership
+
+pub mod add_rendition;
+pub mod admin;
+pub mod check;
+pub mod download;
+pub mod error;
+pub mod export;
+pub mod issue;
+pub mod list;
+pub mod lookup;
+pub mod prove;
+pub mod reverse;
+pub mod void;
+pub mod watch;
+
+pub use error::Error;
+
+use crate::bodies::Bodies;
+use crate::clock::SharedClock;
+use crate::config::{Limits, Tenant};
+use crate::domain::ids::Uid;
+use crate::keyring::Keyring;
+use crate::ledger::state::{Invoice, Key, State, Tables};
+use crate::objective::read::ReadLevel;
+use crate::raft::group::Group;
+use crate::raft::reader::Reader;
+use crate::recorder::endings::Endings;
+use crate::recorder::lane::Recorder;
+use crate::recorder::{Intent, Recorded};
+use crate::store::Blocking;
+use muniment_evidence::opening::Actor;
+use muniment_evidence::receipt::Genesis;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch as signal};
+
+/// How long a read below its own deadline may wait for freshness.
+const FRESH_MAX: Duration = Duration::from_secs(5);
+/// How long this replica may take to apply what the leader has committed.
+const APPLY_MAX: Duration = Duration::from_secs(5);
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    pub name: String,
+    pub address: String,
+    pub agent: String,
+}
+
+impl Principal {
+    /// Nobody in particular, until callers authenticate.
+    pub fn anonymous(address: String, agent: String) -> Principal {
+        Principal {
+            name: "anonymous".to_owned(),
+            address,
+            agent,
+        }
+    }
+
+    pub(crate) fn actor(&self) -> Actor {
+        Actor {
+            principal: self.name.clone(),
+            address: self.address.clone(),
+            agent: self.agent.clone(),
+        }
+    }
+}
+
+/// What a node has once its BOOT record is committed; before that it says nothing.
+#[derive(Clone)]
+pub struct Booted {
+    pub recorder: Recorder,
+    pub endings: Endings,
+    pub genesis: Arc<Genesis>,
+    pub origin: String,
+}
+
+/// Who answered, and as of when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    pub node: u64,
+    pub zone: String,
+    pub region: String,
+    pub applied_index: u64,
+    pub log_size: u64,
+    /// `Some(0)` when nothing acknowledged before the call is missed.
+    pub staleness_ms_max: Option<u64>,
+}
+
+/// What the verbs work with; one per node.
+pub struct Core {
+    pub node: u64,
+    pub zone: String,
+    pub region: String,
+    pub group: Group,
+    pub reader: Reader,
+    pub state: State,
+    pub blocking: Blocking,
+    pub bodies: Bodies,
+    pub keys: Arc<Keyring>,
+    pub clock: SharedClock,
+    pub limits: Limits,
+    pub tenants: Vec<Tenant>,
+    pub uploads: Arc<Semaphore>,
+    pub downloads: Arc<Semaphore>,
+    pub booted: signal::Receiver<Option<Booted>>,
+    pub founder: admin::Founder,
+    /// Free bytes where bodies go; asked before each upload.
+    pub free_bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Core {
+    /// The recorder, or why there is none yet.
+    pub fn booted(&self) -> Result<Booted, Error> {
+        let booted = self.booted.borrow().clone();
+        booted.ok_or_else(|| self.unavailable("this node has not booted into a ledger yet"))
+    }
+
+    /// A passing fault, with the leader to try next.
+    pub fn unavailable(&self, why: impl Into<String>) -> Error {
+        Error::Unavailable {
+            why: why.into(),
+            leader_address: self.group.leader().map(|(_, peer)| peer.client_address),
+        }
+    }
+
+    pub fn answered(&self, fresh: bool) -> Answered {
+        let applied = self.group.applied();
+        Answered {
+            node: self.node,
+            zone: self.zone.clone(),
+            region: self.region.clone(),
+            applied_index: applied.raft_index,
+            log_size: applied.size,
+            staleness_ms_max: fresh.then_some(0),
+        }
+    }
+
+    pub(crate) fn tenant(&self, name: &str) -> Result<&Tenant, Error> {
+        let name = if name.is_empty() { "default" } else { name };
+        self.tenants
+            .iter()
+            .find(|tenant| tenant.name == name)
+            .ok_or_else(|| Error::not_found(format!("tenant {name:?}")))
+    }
+
+    /// Reads the tables off the async workers.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Tables) -> Result<T, crate::store::Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let state = self.state.clone();
+        let found = self.blocking.run(move || read(&state.tables()?)).await;
+        found.map_err(Error::from)
+    }
+
+    /// Makes the level true of this replica, or says why it cannot.
+    pub(crate) async fn fresh(&self, level: ReadLevel) -> Result<(), Error> {
+        match level {
+            ReadLevel::Local => Ok(()),
+            ReadLevel::Linearizable => match self.reader.linearizable(FRESH_MAX).await {
+                Ok(_) => Ok(()),
+                Err(why) => Err(self.unavailable(why.0)),
+            },
+        }
+    }
+
+    /// Finds an invoice; a miss joins the node's read index before it is believed.
+    pub(crate) async fn find(&self, key: &Key) -> Result<Uid, Error> {
+        for attempt in 0..2 {
+            let wanted = key.clone();
+            if let Some(uid) = self.read(move |tables| tables.find(&wanted)).await? {
+                return Ok(uid);
+            }
+            if attempt == 0 {
+                self.fresh(ReadLevel::Linearizable).await?;
+            }
+        }
+        Err(Error::not_found(describe(key)))
+    }
+
+    /// The invoice as of everything applied here.
+    pub(crate) async fn invoice(&self, uid: Uid) -> Result<Invoice, Error> {
+        let found = self
+            .read(move |tables| {
+                let size = tables.head()?.size;
+                tables.invoice(uid, size)
+            })
+            .await?;
+        found.ok_or_else(|| Error::not_found(format!("invoice {uid}")))
+    }
+
+    /// Records and waits until the record is applied here too. What takes longer than a
+    /// request may is not undone: its outcome is unknown to the caller, who asks again.
+    pub(crate) async fn record(&self, booted: &Booted, intent: Intent) -> Result<Recorded, Error> {
+        let limit = Duration::from_millis(self.limits.request_deadline_ms);
+        let recorded = tokio::time::timeout(limit, booted.recorder.record(intent)).await;
+        let recorded = match recorded {
+            Ok(Ok(recorded)) => recorded,
+            Ok(Err(crate::recorder::Error::Full)) => {
+                return Err(Error::exhausted("the recorder's queue is full"));
+            }
+            Ok(Err(crate::recorder::Error::Stopped)) => {
+                return Err(self.unavailable("the node is stopping; the outcome is unknown"));
+            }
+            Err(_) => {
+                return Err(self.unavailable(
+                    "no quorum answered in time; the outcome is unknown: make the same call \
+                     again to learn it",
+                ));
+            }
+        };
+        if !self.group.wait_size(recorded.index + 1, APPLY_MAX).await {
+            return Err(self.unavailable("this replica lags behind; make the same call again"));
+        }
+        Ok(recorded)
+    }
+}
+
+/// A key in words.
+pub(crate) fn describe(key: &Key) -> String {
+    match key {
+        Key::Uid(uid) => format!("invoice {uid}"),
+        Key::Identity(id) => format!(
+            "invoice {} of issuer {} (tenant {}, scheme {})",
+            id.number, id.issuer, id.tenant, id.scheme
+        ),
+        Key::AlternativeId { id, .. } => format!("invoice with {} {}", id.scheme, id.value),
+        Key::RequestId { request_id, .. } => format!("invoice of request {request_id}"),
+    }
+}

@@ -1,0 +1,92 @@
+//! Watch: changes of invoices from an index on, as they are committed.
+//!
+//! Promises: every change once, in the order of the log; a watcher that falls behind is
+//! not fed from memory but from the log, so it may take its time.
+
+use super::{Core, Error, Principal};
+use crate::domain::ids::Uid;
+use crate::ledger::state::{Invoice, Tables};
+use futures::stream::{self, BoxStream, StreamExt as _};
+use muniment_evidence::opening::Document;
+use muniment_evidence::record::{Outcome, Record};
+use muniment_evidence::statement::Kind;
+use std::sync::Arc;
+
+/// Records looked at in one read.
+const RECORDS_AT_A_TIME: usize = 256;
+
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub index: u64,
+    pub kind: Kind,
+    /// As of just after the change.
+    pub invoice: Invoice,
+}
+
+pub fn watch(
+    core: Arc<Core>,
+    _principal: &Principal,
+    tenant: &str,
+    from: u64,
+) -> Result<BoxStream<'static, Result<Change, Error>>, Error> {
+    let tenant = core.tenant(tenant)?.name.clone();
+    let pages = stream::try_unfold((core, tenant, from), |(core, tenant, next)| async move {
+        // Waits for the record `next`; the stream ends with its caller or the node.
+        let mut applied = core.group.watch_applied();
+        if applied.wait_for(|now| now.size > next).await.is_err() {
+            return Ok(None);
+        }
+        let wanted = tenant.clone();
+        let (changes, after) = core
+            .read(move |tables| {
+                let end = tables.head()?.size;
+                let records = tables.record_range(next, end, RECORDS_AT_A_TIME)?;
+                let after = next + records.len() as u64;
+                let mut changes = Vec::new();
+                for bytes in records {
+                    changes.extend(change(tables, &wanted, &bytes)?);
+                }
+                Ok((changes, after))
+            })
+            .await?;
+        let page = stream::iter(changes.into_iter().map(Ok));
+        Ok::<_, Error>(Some((page, (core, tenant, after))))
+    });
+    Ok(pages
+        .flat_map(|page| match page {
+            Ok(page) => page.boxed(),
+            Err(error) => stream::iter([Err(error)]).boxed(),
+        })
+        .boxed())
+}
+
+fn change(
+    tables: &Tables,
+    tenant: &str,
+    bytes: &[u8],
+) -> Result<Option<Change>, crate::store::Error> {
+    let record = Record::decode(bytes)
+        .map_err(|error| crate::store::Error::corrupt(format!("a record: {error}")))?;
+    let kind = record.statement.kind;
+    let changes = matches!(
+        kind,
+        Kind::Issue | Kind::Reverse | Kind::Void | Kind::AddRendition
+    );
+    if !changes || record.outcome != Outcome::Ok {
+        return Ok(None);
+    }
+    let uid = match tables.document(record.index)? {
+        Document::Issue(d) | Document::Reverse(d) => d.uid,
+        Document::Void(d) => d.uid,
+        Document::AddRendition(d) => d.uid,
+        _ => return Ok(None),
+    };
+    let invoice = tables.invoice(Uid(uid), record.index + 1)?;
+    Ok(invoice
+        .filter(|invoice| invoice.metadata.identity.tenant == tenant)
+        .map(|invoice| Change {
+            index: record.index,
+            kind,
+            invoice,
+        }))
+}
