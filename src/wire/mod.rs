@@ -1,7 +1,11 @@
 //! The border to protobuf: generated types and their translation to domain types.
 //!
 //! Promises: nothing generated goes further in than this floor, `rpc/` and `client/`;
-//! what comes out of a translation has been checked. Leaves transport to `rpc/`.
+//! what comes out of a translation towards the domain has been checked, and what is
+//! missing or wrong is named by its field. Leaves transport to `rpc/`.
+
+pub mod incoming;
+pub mod outgoing;
 
 /// Generated from `proto/muniment/v1`.
 #[allow(clippy::all, clippy::pedantic, missing_docs)]

@@ -1,0 +1,399 @@
+//! `muniment dev`: a cluster on this machine, one zone per node, for trying things out.
+//!
+//! Promises: the directory can be started again as it is; `cluster.json` appears when the
+//! cluster serves; nodes end with this command. A node that was killed from outside is
+//! not restarted: its owner may do that with `muniment serve --config`.
+
+use muniment::clock::SystemClock;
+use muniment::config::Config;
+use muniment::keyring::{self, Keyring};
+use muniment::store::marker::write_durably;
+use muniment::wire::v1;
+use muniment::wire::v1::cluster_service_client::ClusterServiceClient;
+use muniment::wire::v1::evidence_service_client::EvidenceServiceClient;
+use muniment_evidence::key::Signer as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+use tonic::transport::Channel;
+
+/// The ledger of a development cluster.
+const ORIGIN: &str = "muniment.dev/0";
+/// How long a cluster may take to serve; a first start founds it.
+const READY_MAX: Duration = Duration::from_secs(60);
+/// Pause between looks at a node that is not up yet.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// How long nodes may take to stop before they are killed.
+const STOP_MAX: Duration = Duration::from_secs(15);
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Where the nodes live; used again if it is there.
+    #[arg(long, default_value = "./muniment-dev")]
+    pub dir: PathBuf,
+    /// Nodes, each in a zone of its own.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
+    pub zones: u16,
+    /// gRPC is at base+i, http at base+100+i, peers at base+200+i.
+    #[arg(long, default_value_t = 7400)]
+    pub base_port: u16,
+}
+
+pub async fn run(args: Args, json: bool) -> ExitCode {
+    match dev(args, json).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("muniment dev: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A node's process.
+struct Running {
+    id: u64,
+    child: Child,
+    /// Held open: the node stops when it ends. Kept apart from the child, since waiting
+    /// for a child closes its own.
+    stdin: Option<ChildStdin>,
+}
+
+struct Node {
+    id: u64,
+    zone: String,
+    dir: PathBuf,
+    config: PathBuf,
+    port: u16,
+}
+
+const REGION: &str = "region-1";
+
+impl Node {
+    fn client(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn http(&self) -> String {
+        format!("127.0.0.1:{}", self.port + 100)
+    }
+
+    fn peer(&self) -> String {
+        format!("127.0.0.1:{}", self.port + 200)
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.client())
+    }
+}
+
+async fn dev(args: Args, json: bool) -> Result<(), String> {
+    let dir = std::path::absolute(&args.dir).map_err(|e| e.to_string())?;
+    std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let described = dir.join("cluster.json");
+    // It says that the cluster serves, which it does not yet.
+    let _ = std::fs::remove_file(&described);
+    let nodes = lay_out(&dir, args.zones, args.base_port)?;
+    let mut children = Vec::new();
+    for node in &nodes {
+        children.push(start(node)?);
+    }
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let served = tokio::select! {
+        served = serve(&dir, &described, &nodes, &mut children, json) => served,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    };
+    let _ = std::fs::remove_file(&described);
+    stop(children).await;
+    served
+}
+
+async fn serve(
+    dir: &Path,
+    described: &Path,
+    nodes: &[Node],
+    children: &mut [Running],
+    json: bool,
+) -> Result<(), String> {
+    {
+        let starting = come_up(dir, nodes);
+        tokio::pin!(starting);
+        tokio::select! {
+            up = &mut starting => up?,
+            ended = first_end(children) => return Err(ended),
+        }
+    }
+    let pids: Vec<Option<u32>> = children.iter().map(|running| running.child.id()).collect();
+    let description = describe(dir, nodes, &pids);
+    let text = format!("{description:#}\n");
+    write_durably(described, text.as_bytes()).map_err(|e| e.to_string())?;
+    if json {
+        println!("{description}");
+    } else {
+        println!(
+            "{:<5} {:<8} {:<24} {:<24} pid",
+            "node", "zone", "grpc", "http"
+        );
+        for (node, pid) in nodes.iter().zip(&pids) {
+            let pid = pid.map_or("-".to_owned(), |pid| pid.to_string());
+            let http = format!("http://{}", node.http());
+            println!(
+                "{:<5} {:<8} {:<24} {http:<24} {pid}",
+                node.id,
+                node.zone,
+                node.url()
+            );
+        }
+        println!(
+            "\nserving; described in {}; Ctrl-C stops it",
+            described.display()
+        );
+    }
+    loop {
+        let ended = first_end(children).await;
+        eprintln!("muniment dev: {ended}; not restarted");
+    }
+}
+
+/// Keys and configuration of each node, unless they are there.
+fn lay_out(dir: &Path, zones: u16, base_port: u16) -> Result<Vec<Node>, String> {
+    let mut nodes = Vec::new();
+    for i in 1..=zones {
+        let letter = char::from(b'a' + (i - 1) as u8);
+        let own = dir.join(format!("node{i}"));
+        nodes.push(Node {
+            id: u64::from(i),
+            zone: format!("zone-{letter}"),
+            config: own.join("muniment.toml"),
+            dir: own,
+            port: base_port
+                .checked_add(i)
+                .filter(|port| *port < u16::MAX - 200)
+                .ok_or("--base-port leaves no room for the ports of all nodes")?,
+        });
+    }
+    for (at, node) in nodes.iter().enumerate() {
+        let keys = node.dir.join("keys");
+        if !keys.exists() {
+            let made = keyring::generate(&keys, &SystemClock);
+            made.map_err(|error| error.to_string())?;
+            let log = match at {
+                0 => keyring::generate_log_key(&keys, &SystemClock).map(|_| ()),
+                _ => keyring::copy_log_key(&nodes[0].dir.join("keys"), &keys),
+            };
+            log.map_err(|error| error.to_string())?;
+        }
+        if !node.config.exists() {
+            write_durably(&node.config, configuration(node).as_bytes())
+                .map_err(|error| error.to_string())?;
+        }
+        let config = Config::load(&node.config).map_err(|error| error.to_string())?;
+        if config.listen.client.port() != node.port {
+            return Err(format!(
+                "{} was laid out for port {}; use the same --base-port or another --dir",
+                dir.display(),
+                config.listen.client.port()
+            ));
+        }
+    }
+    Ok(nodes)
+}
+
+fn configuration(node: &Node) -> String {
+    format!(
+        r#"# Made by `muniment dev`; every key is described in docs/configuration.md.
+[node]
+id = {id}
+zone = "{zone}"
+region = "{REGION}"
+data_dir = "data"
+
+[listen]
+client = "{client}"
+peer = "{peer}"
+http = "{http}"
+
+[keys]
+dir = "keys"
+
+[cluster]
+origin = "{ORIGIN}"
+profile = "lan"
+
+[[tenants]]
+name = "default"
+"#,
+        id = node.id,
+        zone = node.zone,
+        client = node.client(),
+        peer = node.peer(),
+        http = node.http(),
+    )
+}
+
+fn start(node: &Node) -> Result<Running, String> {
+    let log = node.dir.join("node.log");
+    let output = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .map_err(|e| format!("{}: {e}", log.display()))?;
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    let mut child = Command::new(program)
+        .args(["serve", "--exit-on-stdin-close", "--config"])
+        .arg(&node.config)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(output)
+        // A terminal's Ctrl-C is for this command, which then stops its nodes in order.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|e| format!("node {} cannot be started: {e}", node.id))?;
+    Ok(Running {
+        id: node.id,
+        stdin: child.stdin.take(),
+        child,
+    })
+}
+
+/// Waits until one of the children ends, and says which.
+async fn first_end(children: &mut [Running]) -> String {
+    let waits = children
+        .iter_mut()
+        .filter(|running| running.child.id().is_some());
+    let waits: Vec<_> = waits
+        .map(|running| {
+            Box::pin(async move {
+                let id = running.id;
+                match running.child.wait().await {
+                    Ok(status) => format!("node {id} ended ({status}); see its node.log"),
+                    Err(error) => format!("node {id} cannot be waited for: {error}"),
+                }
+            })
+        })
+        .collect();
+    if waits.is_empty() {
+        return std::future::pending().await;
+    }
+    futures::future::select_all(waits).await.0
+}
+
+async fn stop(children: Vec<Running>) {
+    let stopping = children.into_iter().map(|mut running| async move {
+        // Its standard input ends, which it takes for a request to stop.
+        drop(running.stdin.take());
+        if tokio::time::timeout(STOP_MAX, running.child.wait())
+            .await
+            .is_err()
+        {
+            let id = running.id;
+            eprintln!("muniment dev: node {id} did not stop in time and is killed");
+            let _ = running.child.kill().await;
+        }
+    });
+    futures::future::join_all(stopping).await;
+}
+
+/// Waits for every node, founds the ledger if it is not, waits until all serve.
+async fn come_up(dir: &Path, nodes: &[Node]) -> Result<(), String> {
+    let deadline = Instant::now() + READY_MAX;
+    for node in nodes {
+        look(node, deadline, |_| true).await?;
+    }
+    let first = look(&nodes[0], deadline, |_| true).await?;
+    if first.ledger.is_empty() {
+        found(nodes).await?;
+    }
+    for node in nodes {
+        look(node, deadline, |status| status.ready).await?;
+    }
+    let mut evidence = EvidenceServiceClient::new(channel(&nodes[0])?);
+    let trust = evidence
+        .get_trust(v1::GetTrustRequest {})
+        .await
+        .map_err(|status| status.message().to_owned())?;
+    write_durably(&dir.join("trust"), trust.into_inner().trust.as_bytes())
+        .map_err(|error| error.to_string())
+}
+
+fn channel(node: &Node) -> Result<Channel, String> {
+    let endpoint = Channel::from_shared(node.url()).map_err(|e| e.to_string())?;
+    Ok(endpoint.connect_lazy())
+}
+
+/// Asks a node for its status until it is as wanted.
+async fn look(
+    node: &Node,
+    deadline: Instant,
+    wanted: impl Fn(&v1::StatusResponse) -> bool,
+) -> Result<v1::StatusResponse, String> {
+    let mut client = ClusterServiceClient::new(channel(node)?);
+    let mut last = String::from("no answer");
+    while Instant::now() < deadline {
+        match client.status(v1::StatusRequest {}).await {
+            Ok(status) if wanted(status.get_ref()) => return Ok(status.into_inner()),
+            Ok(status) => last = status.into_inner().reasons.join(", "),
+            Err(status) => last = status.message().to_owned(),
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    Err(format!("node {} did not come up in time: {last}", node.id))
+}
+
+async fn found(nodes: &[Node]) -> Result<(), String> {
+    let mut members = Vec::new();
+    for node in nodes {
+        let keys = Keyring::load(&node.dir.join("keys")).map_err(|e| e.to_string())?;
+        members.push(v1::MemberSpec {
+            node: node.id,
+            region: REGION.to_owned(),
+            zone: node.zone.clone(),
+            peer_address: node.peer(),
+            client_address: node.client(),
+            statement_key: keys.statement.public().0.to_vec().into(),
+            cosignature_key: keys.cosignature.public().0.to_vec().into(),
+        });
+    }
+    let request = v1::InitRequest {
+        origin: ORIGIN.to_owned(),
+        members,
+    };
+    let mut client = ClusterServiceClient::new(channel(&nodes[0])?);
+    client
+        .init(request)
+        .await
+        .map(|_| ())
+        .map_err(|status| format!("founding failed: {}", status.message()))
+}
+
+fn describe(dir: &Path, nodes: &[Node], pids: &[Option<u32>]) -> serde_json::Value {
+    let nodes: Vec<_> = nodes
+        .iter()
+        .zip(pids)
+        .map(|(node, pid)| {
+            serde_json::json!({
+                "id": node.id,
+                "zone": node.zone,
+                "region": REGION,
+                "grpc": node.url(),
+                "http": format!("http://{}", node.http()),
+                "pid": pid,
+                "dir": node.dir,
+                "config": node.config,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "nodes": nodes,
+        "ca": null,
+        "cert": null,
+        "key": null,
+        "token": null,
+        "trust": dir.join("trust"),
+    })
+}

@@ -1,0 +1,51 @@
+//! `muniment keygen`: a node's keys, and the ledger's log key.
+
+use muniment::clock::SystemClock;
+use muniment::keyring;
+use muniment_evidence::digest::hex;
+use muniment_evidence::note::VerifierKey;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Where the key files go; existing ones are never replaced.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Makes the log key of this origin too; copy it to every voter.
+    #[arg(long, value_name = "ORIGIN")]
+    pub log: Option<String>,
+}
+
+pub async fn run(args: Args, json: bool) -> ExitCode {
+    match make(&args) {
+        Ok(value) => {
+            if json {
+                println!("{value}");
+            } else {
+                for (name, shown) in value.as_object().into_iter().flatten() {
+                    println!("{name:<20} {}", shown.as_str().unwrap_or_default());
+                }
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("muniment: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn make(args: &Args) -> Result<serde_json::Value, keyring::Error> {
+    let keys = keyring::generate(&args.out, &SystemClock)?;
+    let mut value = serde_json::json!({
+        "dir": args.out.display().to_string(),
+        "statement_key": hex(&keys.statement.0),
+        "cosignature_key": hex(&keys.cosignature.0),
+    });
+    if let Some(origin) = &args.log {
+        let key = keyring::generate_log_key(&args.out, &SystemClock)?;
+        value["log_key"] = VerifierKey::log(origin, key).to_string().into();
+    }
+    Ok(value)
+}

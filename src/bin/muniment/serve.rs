@@ -1,0 +1,66 @@
+//! `muniment serve`: one node, until a signal or a broken promise ends it.
+
+use muniment::clock::SystemClock;
+use muniment::config::Config;
+use muniment::node::{self, Listeners};
+use muniment::stop::Stop;
+use muniment::telemetry;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The node stopped because a promise was broken: look at the log before restarting.
+pub const EXIT_BROKEN: u8 = 70;
+/// The node could not start: mend the configuration or the machine.
+pub const EXIT_START: u8 = 78;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The node's configuration file.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Stops when standard input ends, so that a child does not outlive its parent.
+    #[arg(long)]
+    pub exit_on_stdin_close: bool,
+}
+
+pub async fn run(args: Args) -> ExitCode {
+    match serve(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("muniment: {error}");
+            match error {
+                node::Error::Start(_) => ExitCode::from(EXIT_START),
+                node::Error::Broken(_) => ExitCode::from(EXIT_BROKEN),
+            }
+        }
+    }
+}
+
+async fn serve(args: Args) -> Result<(), node::Error> {
+    let start = |why: &dyn std::fmt::Display| node::Error::Start(why.to_string());
+    let config = Config::load(&args.config).map_err(|e| start(&e))?;
+    telemetry::start_logging(&config.log).map_err(|e| start(&e))?;
+    let listeners = Listeners::bind(&config).await?;
+    let stop = Stop::new();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind).map_err(|e| start(&e))?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                stop.request();
+            }
+        });
+    }
+    if args.exit_on_stdin_close {
+        let stop = stop.clone();
+        // A thread of its own: a read that never returns must not hold the runtime up.
+        std::thread::spawn(move || {
+            let drained = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            tracing::debug!(?drained, "standard input ended");
+            stop.request();
+        });
+    }
+    node::run(config, listeners, Arc::new(SystemClock), stop).await
+}

@@ -1,0 +1,116 @@
+//! What HTTP shows of a node.
+
+use super::tiles::Tile;
+use crate::objective::read::ReadLevel;
+use crate::service::{Core, Principal, admin, prove};
+use crate::store::Error;
+use crate::store::engine::Engine;
+use crate::telemetry::Metrics;
+use bytes::Bytes;
+use muniment_evidence::tree::Rows as _;
+use std::sync::Arc;
+
+/// See the module.
+pub struct NodeSource {
+    pub core: Arc<Core>,
+    pub engines: [(&'static str, Arc<dyn Engine>); 2],
+}
+
+impl NodeSource {
+    /// The newest checkpoint of this replica: a prefix of the leader's at worst.
+    pub async fn checkpoint(&self) -> Result<String, String> {
+        let nobody = Principal::anonymous(String::new(), String::new());
+        let signed = prove::checkpoint(&self.core, &nobody, ReadLevel::Local).await;
+        match signed {
+            Ok((note, _)) => Ok(note),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// `None` beyond the log.
+    pub async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, String> {
+        let size = self.core.group.applied().size;
+        let Some(first) = tile.first().filter(|_| tile.is_within(size)) else {
+            return Ok(None);
+        };
+        let state = self.core.state.clone();
+        let read = self.core.blocking.run(move || {
+            let tables = state.tables()?;
+            let mut bytes = Vec::new();
+            match tile.level {
+                Some(level) => {
+                    for hash in tables.tree_rows().rows(level, first, tile.width)? {
+                        bytes.extend_from_slice(&hash.0);
+                    }
+                }
+                None => {
+                    let end = first + tile.width;
+                    for record in tables.record_range(first, end, tile.width as usize)? {
+                        let length = u16::try_from(record.len())
+                            .map_err(|_| Error::corrupt("a record of 64 KiB"))?;
+                        bytes.extend_from_slice(&length.to_be_bytes());
+                        bytes.extend_from_slice(&record);
+                    }
+                }
+            }
+            Ok(Bytes::from(bytes))
+        });
+        read.await.map(Some).map_err(|error| error.to_string())
+    }
+
+    pub fn ready(&self) -> Result<(), Vec<String>> {
+        admin::ready(&self.core)
+    }
+
+    /// Takes the numbers that nobody pushes.
+    pub fn refresh(&self, metrics: &Metrics) {
+        let status = self.core.group.status();
+        let set = |gauge: &prometheus::IntGauge, value: u64| gauge.set(value as i64);
+        set(&metrics.raft_term, status.term);
+        set(&metrics.raft_leader, status.leader.unwrap_or(0));
+        set(
+            &metrics.raft_is_leader,
+            u64::from(self.core.group.is_leader()),
+        );
+        set(&metrics.raft_last_log_index, status.last_log_index);
+        set(&metrics.raft_committed_index, status.committed_index);
+        set(&metrics.raft_applied_index, status.applied_index);
+        set(&metrics.raft_snapshot_index, status.snapshot_index);
+        metrics.raft_peer_lag_entries.reset();
+        for (node, matched) in &status.matched {
+            let lag = status.last_log_index.saturating_sub(matched.unwrap_or(0));
+            let labels = [node.to_string()];
+            let gauge = metrics.raft_peer_lag_entries.with_label_values(&labels);
+            set(&gauge, lag);
+        }
+        set(&metrics.evidence_size, self.core.group.applied().size);
+        for (name, engine) in &self.engines {
+            let gauge = metrics.store_bytes.with_label_values(&[name]);
+            set(&gauge, engine.size_bytes());
+        }
+        let limits = &self.core.limits;
+        let used = |most: usize, free: usize| most.saturating_sub(free) as u64;
+        set(
+            &metrics.uploads_in_flight,
+            used(
+                limits.uploads_in_flight,
+                self.core.uploads.available_permits(),
+            ),
+        );
+        set(
+            &metrics.downloads_in_flight,
+            used(
+                limits.downloads_in_flight,
+                self.core.downloads.available_permits(),
+            ),
+        );
+        set(&metrics.body_reads, self.core.bodies.hot.reads());
+        // /proc is Linux's own; elsewhere the gauge stays at zero.
+        let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+        set(&metrics.open_fds, open as u64);
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        set(&metrics.max_fds, limit.current.unwrap_or(0));
+        set(&metrics.disk_free_bytes, (self.core.free_bytes)());
+        set(&metrics.ready, u64::from(self.ready().is_ok()));
+    }
+}

@@ -1,0 +1,59 @@
+//! Handlers of ClusterService.
+
+use super::invoices::principal;
+use super::status::status;
+use crate::service::{Core, admin};
+use crate::wire::{incoming, outgoing, v1};
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+
+/// See the module.
+pub struct Cluster {
+    pub core: Arc<Core>,
+    /// The node's monotonic clock when it started.
+    pub started: Duration,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl v1::cluster_service_server::ClusterService for Cluster {
+    async fn init(&self, request: Request<v1::InitRequest>) -> Answer<v1::InitResponse> {
+        let principal = principal(&request);
+        let request = request.into_inner();
+        let called = async {
+            let members = request
+                .members
+                .into_iter()
+                .enumerate()
+                .map(|(at, member)| incoming::member(at, member))
+                .collect::<Result<_, _>>()?;
+            admin::init(&self.core, &principal, &request.origin, members).await
+        };
+        let trust = called.await.map_err(status)?;
+        Ok(Response::new(v1::InitResponse {
+            trust: trust.to_string(),
+        }))
+    }
+
+    async fn status(&self, request: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {
+        let view = admin::status(&self.core, &principal(&request)).await;
+        let view = view.map_err(status)?;
+        let uptime = self.core.clock.monotonic().saturating_sub(self.started);
+        let uptime_ms = uptime.as_millis() as u64;
+        Ok(Response::new(outgoing::status(&self.core, view, uptime_ms)))
+    }
+
+    async fn transfer(
+        &self,
+        request: Request<v1::TransferRequest>,
+    ) -> Answer<v1::TransferResponse> {
+        let principal = principal(&request);
+        let to = request.into_inner().to;
+        let leader = admin::transfer(&self.core, &principal, to).await;
+        Ok(Response::new(v1::TransferResponse {
+            leader: leader.map_err(status)?,
+        }))
+    }
+}

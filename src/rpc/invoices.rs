@@ -1,0 +1,301 @@
+//! Handlers of InvoiceService.
+
+use super::status::{from_upload, status};
+use crate::domain::draft::bad;
+use crate::service::issue::Pieces;
+use crate::service::{
+    self, Core, Error, add_rendition, check, download, issue, list, lookup, reverse, void, watch,
+};
+use crate::wire::{incoming, outgoing, v1};
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt as _};
+use std::sync::Arc;
+use tonic::{Request, Response, Status, Streaming};
+
+/// See the module.
+pub struct Invoices(pub Arc<Core>);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// Who calls: anonymous, at the address of the connection.
+pub(super) fn principal<T>(request: &Request<T>) -> service::Principal {
+    let address = request
+        .remote_addr()
+        .map(|address| address.ip().to_string())
+        .unwrap_or_default();
+    let agent = request
+        .metadata()
+        .get("user-agent")
+        .and_then(|agent| agent.to_str().ok())
+        .map(|agent| agent.chars().take(200).collect())
+        .unwrap_or_default();
+    service::Principal::anonymous(address, agent)
+}
+
+/// Splits an upload: its first message, and the chunks of the rest.
+async fn split<M: Send + 'static, H>(
+    mut stream: Streaming<M>,
+    header: impl FnOnce(M) -> Option<H>,
+    chunk: impl Fn(M) -> Option<Bytes> + Send + 'static,
+) -> Result<(H, Pieces), Error> {
+    let first = stream.message().await.map_err(|s| from_upload(&s))?;
+    let header = first
+        .and_then(header)
+        .ok_or_else(|| bad("header", "is the first message of the call"))?;
+    let pieces = stream.map(move |message| match message {
+        Ok(message) => {
+            chunk(message).ok_or_else(|| bad("chunk", "follows the header, and only that").into())
+        }
+        Err(status) => Err(from_upload(&status)),
+    });
+    Ok((header, pieces.boxed()))
+}
+
+fn issued(core: &Core, issued: issue::Issued) -> v1::IssueResponse {
+    v1::IssueResponse {
+        invoice: Some(outgoing::invoice(issued.invoice)),
+        repeated: issued.repeated,
+        receipt: Some(outgoing::receipt(&issued.receipt)),
+        durability: Some(outgoing::durability(
+            issued.level,
+            issued.nodes,
+            issued.zones,
+        )),
+        answered: Some(outgoing::answered(core.answered(true))),
+    }
+}
+
+#[tonic::async_trait]
+impl v1::invoice_service_server::InvoiceService for Invoices {
+    async fn issue(
+        &self,
+        request: Request<Streaming<v1::IssueRequest>>,
+    ) -> Answer<v1::IssueResponse> {
+        use v1::issue_request::Part;
+        let principal = principal(&request);
+        let called = async {
+            let (header, pieces) = split(
+                request.into_inner(),
+                |message: v1::IssueRequest| match message.part {
+                    Some(Part::Header(header)) => Some(header),
+                    _ => None,
+                },
+                |message| match message.part {
+                    Some(Part::Chunk(chunk)) => Some(chunk),
+                    _ => None,
+                },
+            )
+            .await?;
+            let header = incoming::upload(header)?;
+            issue::issue(&self.0, &principal, header, pieces).await
+        };
+        let done = called.await.map_err(status)?;
+        Ok(Response::new(issued(&self.0, done)))
+    }
+
+    async fn get(&self, request: Request<v1::GetRequest>) -> Answer<v1::GetResponse> {
+        let principal = principal(&request);
+        let request = request.into_inner();
+        let called = async {
+            let key = incoming::key("key", request.key)?;
+            let level = incoming::read_level(request.read);
+            lookup::get(&self.0, &principal, key, level).await
+        };
+        let (invoice, answered) = called.await.map_err(status)?;
+        Ok(Response::new(v1::GetResponse {
+            invoice: Some(outgoing::invoice(invoice)),
+            answered: Some(outgoing::answered(answered)),
+        }))
+    }
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Answer<v1::ListResponse> {
+        let principal = principal(&request);
+        let request = request.into_inner();
+        let called = async {
+            let filter = incoming::filter(&request)?;
+            let level = incoming::read_level(request.read);
+            let size = request.page_size as usize;
+            list::list(&self.0, &principal, filter, size, &request.cursor, level).await
+        };
+        let page = called.await.map_err(status)?;
+        Ok(Response::new(v1::ListResponse {
+            invoices: page.invoices.into_iter().map(outgoing::invoice).collect(),
+            cursor: page.cursor,
+            complete_until: page.complete_until,
+            answered: Some(outgoing::answered(page.answered)),
+        }))
+    }
+
+    type DownloadStream = BoxStream<'static, Result<v1::DownloadResponse, Status>>;
+
+    async fn download(
+        &self,
+        request: Request<v1::DownloadRequest>,
+    ) -> Answer<Self::DownloadStream> {
+        use v1::download_response::Part;
+        let principal = principal(&request);
+        let request = request.into_inner();
+        let called = async {
+            let key = incoming::key("key", request.key)?;
+            let (start, end) = (request.start, request.end);
+            download::download(&self.0, &principal, key, request.role, start, end).await
+        };
+        let (started, pieces) = called.await.map_err(status)?;
+        let header = Part::Header(v1::DownloadHeader {
+            invoice: Some(outgoing::invoice(started.invoice)),
+            rendition: Some(outgoing::rendition(started.rendition)),
+            start: started.range.start,
+            end: started.range.end,
+            receipt: Some(outgoing::receipt(&started.receipt)),
+            body_from: started.body_from,
+            answered: Some(outgoing::answered(self.0.answered(true))),
+        });
+        let pieces = pieces.map(|piece| match piece {
+            Ok(download::Piece::Bytes(bytes)) => Ok(Part::Chunk(bytes)),
+            Ok(download::Piece::End { sha256, length }) => Ok(Part::Trailer(v1::DownloadTrailer {
+                sha256: outgoing::digest(&sha256),
+                length,
+            })),
+            Err(error) => Err(status(error)),
+        });
+        let parts = stream::iter([Ok(header)]).chain(pieces);
+        let responses =
+            parts.map(|part| part.map(|part| v1::DownloadResponse { part: Some(part) }));
+        Ok(Response::new(responses.boxed()))
+    }
+
+    async fn check(
+        &self,
+        request: Request<Streaming<v1::CheckRequest>>,
+    ) -> Answer<v1::CheckResponse> {
+        use v1::check_request::Part;
+        let principal = principal(&request);
+        let called = async {
+            let (header, pieces) = split(
+                request.into_inner(),
+                |message: v1::CheckRequest| match message.part {
+                    Some(Part::Header(header)) => Some(header),
+                    _ => None,
+                },
+                |message| match message.part {
+                    Some(Part::Chunk(chunk)) => Some(chunk),
+                    _ => None,
+                },
+            )
+            .await?;
+            let sha256 = incoming::check_digest(&header)?;
+            let level = incoming::read_level(header.read);
+            let tenant = &header.tenant;
+            check::check(&self.0, &principal, tenant, sha256, pieces, level).await
+        };
+        let checked = called.await.map_err(status)?;
+        Ok(Response::new(v1::CheckResponse {
+            sha256: outgoing::digest(&checked.sha256),
+            invoices: checked
+                .invoices
+                .into_iter()
+                .map(outgoing::invoice)
+                .collect(),
+            answered: Some(outgoing::answered(checked.answered)),
+        }))
+    }
+
+    async fn reverse(
+        &self,
+        request: Request<Streaming<v1::ReverseRequest>>,
+    ) -> Answer<v1::IssueResponse> {
+        use v1::reverse_request::Part;
+        let principal = principal(&request);
+        let called = async {
+            let (header, pieces) = split(
+                request.into_inner(),
+                |message: v1::ReverseRequest| match message.part {
+                    Some(Part::Header(header)) => Some(header),
+                    _ => None,
+                },
+                |message| match message.part {
+                    Some(Part::Chunk(chunk)) => Some(chunk),
+                    _ => None,
+                },
+            )
+            .await?;
+            let upload = header.upload.ok_or_else(|| bad("upload", "is required"))?;
+            let upload = incoming::upload(upload)?;
+            let target = incoming::key("target", header.target)?;
+            let amount = header
+                .amount
+                .map(|amount| incoming::money("amount", amount))
+                .transpose()?;
+            reverse::reverse(&self.0, &principal, upload, target, amount, pieces).await
+        };
+        let done = called.await.map_err(status)?;
+        Ok(Response::new(issued(&self.0, done)))
+    }
+
+    async fn void(&self, request: Request<v1::VoidRequest>) -> Answer<v1::VoidResponse> {
+        let principal = principal(&request);
+        let request = request.into_inner();
+        let called = async {
+            let key = incoming::key("key", request.key)?;
+            let (id, reason) = (request.request_id, request.reason);
+            void::void(&self.0, &principal, id, key, reason).await
+        };
+        let voided = called.await.map_err(status)?;
+        Ok(Response::new(v1::VoidResponse {
+            invoice: Some(outgoing::invoice(voided.invoice)),
+            repeated: voided.repeated,
+            receipt: Some(outgoing::receipt(&voided.receipt)),
+            answered: Some(outgoing::answered(self.0.answered(true))),
+        }))
+    }
+
+    async fn add_rendition(
+        &self,
+        request: Request<Streaming<v1::AddRenditionRequest>>,
+    ) -> Answer<v1::AddRenditionResponse> {
+        use v1::add_rendition_request::Part;
+        let principal = principal(&request);
+        let called = async {
+            let (header, pieces) = split(
+                request.into_inner(),
+                |message: v1::AddRenditionRequest| match message.part {
+                    Some(Part::Header(header)) => Some(header),
+                    _ => None,
+                },
+                |message| match message.part {
+                    Some(Part::Chunk(chunk)) => Some(chunk),
+                    _ => None,
+                },
+            )
+            .await?;
+            let header = incoming::add_rendition(header)?;
+            add_rendition::add_rendition(&self.0, &principal, header, pieces).await
+        };
+        let added = called.await.map_err(status)?;
+        Ok(Response::new(v1::AddRenditionResponse {
+            invoice: Some(outgoing::invoice(added.invoice)),
+            repeated: added.repeated,
+            receipt: Some(outgoing::receipt(&added.receipt)),
+            durability: Some(outgoing::durability(added.level, added.nodes, added.zones)),
+            answered: Some(outgoing::answered(self.0.answered(true))),
+        }))
+    }
+
+    type WatchStream = BoxStream<'static, Result<v1::WatchResponse, Status>>;
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
+        let principal = principal(&request);
+        let request = request.into_inner();
+        let core = self.0.clone();
+        let changes = watch::watch(core, &principal, &request.tenant, request.from_index);
+        let changes = changes.map_err(status)?.map(|change| match change {
+            Ok(change) => Ok(v1::WatchResponse {
+                index: change.index,
+                kind: change.kind.name().to_owned(),
+                invoice: Some(outgoing::invoice(change.invoice)),
+            }),
+            Err(error) => Err(status(error)),
+        });
+        Ok(Response::new(changes.boxed()))
+    }
+}

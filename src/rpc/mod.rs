@@ -1,0 +1,22 @@
+//! gRPC: thin handlers, one status table, one access table, limits on everything.
+//!
+//! A handler translates, calls one verb, translates back. Promises: every call is
+//! measured and traced, has a row in the access table, and ends in a status that says
+//! what to do next. Leaves meaning to `service/`.
+//!
+//! * [`server`]: listeners with their limits
+//! * [`invoices`], [`evidence`], [`cluster`]: handlers
+//! * [`status`]: [`crate::service::Error`] to gRPC, in one place
+//! * [`access`]: who may call what
+//! * [`observe`]: one span and one measurement per call
+//! * [`peers`], [`dial`]: nodes among each other
+
+pub mod access;
+pub mod cluster;
+pub mod dial;
+pub mod evidence;
+pub mod invoices;
+pub mod observe;
+pub mod peers;
+pub mod server;
+pub mod status;

@@ -1,0 +1,71 @@
+//! One table from the verbs' errors to gRPC statuses with `google.rpc` details.
+//!
+//! | error | code | details |
+//! |---|---|---|
+//! | Invalid | INVALID_ARGUMENT | BadRequest naming the field |
+//! | NotFound | NOT_FOUND | ErrorInfo |
+//! | Taken | ALREADY_EXISTS | ErrorInfo with the reason; `stored_sha256` |
+//! | NotNow | FAILED_PRECONDITION | ErrorInfo with the reason |
+//! | Exhausted | RESOURCE_EXHAUSTED | RetryInfo |
+//! | Unavailable | UNAVAILABLE | RetryInfo; ErrorInfo with `leader_address` |
+
+use crate::service::Error;
+use std::collections::HashMap;
+use std::time::Duration;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// Domain of the reason codes.
+pub const DOMAIN: &str = "muniment";
+/// When to try again after a passing fault: an election of the `lan` profile.
+const RETRY: Duration = Duration::from_millis(250);
+
+pub fn status(error: Error) -> Status {
+    let message = error.to_string();
+    let mut details = ErrorDetails::new();
+    let mut info = HashMap::new();
+    let (code, reason) = match error {
+        Error::Invalid(bad) => {
+            details.add_bad_request_violation(bad.field, bad.why);
+            (Code::InvalidArgument, "INVALID")
+        }
+        Error::NotFound(_) => (Code::NotFound, "NOT_FOUND"),
+        Error::Taken {
+            reason,
+            stored_sha256,
+            ..
+        } => {
+            if let Some(digest) = stored_sha256 {
+                info.insert("stored_sha256".to_owned(), digest.to_hex());
+            }
+            (Code::AlreadyExists, reason.name())
+        }
+        Error::NotNow { reason, .. } => (Code::FailedPrecondition, reason.name()),
+        Error::Exhausted { retry_after_ms, .. } => {
+            details.set_retry_info(Some(Duration::from_millis(retry_after_ms)));
+            (Code::ResourceExhausted, "EXHAUSTED")
+        }
+        Error::Unavailable { leader_address, .. } => {
+            details.set_retry_info(Some(RETRY));
+            if let Some(address) = leader_address {
+                info.insert("leader_address".to_owned(), address);
+            }
+            (Code::Unavailable, "UNAVAILABLE")
+        }
+    };
+    details.set_error_info(reason, DOMAIN, info);
+    Status::with_error_details(code, message, details)
+}
+
+/// A fault of the transport under an upload.
+pub fn from_upload(status: &Status) -> Error {
+    match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => {
+            crate::domain::draft::bad("chunk", status.message().to_owned()).into()
+        }
+        _ => Error::Unavailable {
+            why: format!("the upload broke off: {}", status.message()),
+            leader_address: None,
+        },
+    }
+}

@@ -1,0 +1,224 @@
+//! From the domain to protobuf: total, nothing can go wrong.
+
+use super::v1;
+use crate::domain::ids::BodyId;
+use crate::ledger::state::{Invoice, Status};
+use crate::objective::write::WriteLevel;
+use crate::service::admin::View;
+use crate::service::prove::Listed;
+use crate::service::{Answered, Core};
+use bytes::Bytes;
+use muniment_evidence::digest::Digest;
+use muniment_evidence::opening::{Identity, Metadata, Money, Party, Rendition};
+use muniment_evidence::receipt::Receipt;
+
+fn bytes_of(digest: &Digest) -> Bytes {
+    Bytes::copy_from_slice(&digest.0)
+}
+
+fn identity(identity: Identity) -> v1::Identity {
+    v1::Identity {
+        tenant: identity.tenant,
+        scheme: identity.scheme,
+        issuer: identity.issuer,
+        number: identity.number,
+        period: identity.period,
+    }
+}
+
+fn money(money: Money) -> v1::Money {
+    v1::Money {
+        minor_units: money.minor_units,
+        currency: money.currency,
+        exponent: u32::from(money.exponent),
+    }
+}
+
+fn party(party: Party) -> v1::Party {
+    v1::Party {
+        scheme: party.scheme,
+        id: party.id,
+        name: party.name,
+    }
+}
+
+fn metadata(metadata: Metadata) -> v1::Metadata {
+    v1::Metadata {
+        identity: Some(identity(metadata.identity)),
+        alternative_ids: metadata
+            .alternative_ids
+            .into_iter()
+            .map(|id| v1::AlternativeId {
+                scheme: id.scheme,
+                value: id.value,
+            })
+            .collect(),
+        type_code: metadata.type_code,
+        issue_date: metadata.issue_date,
+        seller: metadata.seller.map(party),
+        buyer: metadata.buyer.map(party),
+        total: metadata.total.map(money),
+        tax: metadata
+            .tax
+            .into_iter()
+            .map(|tax| v1::TaxSubtotal {
+                category: tax.category,
+                rate_millionths: tax.rate_millionths,
+                taxable: Some(money(tax.taxable)),
+                tax: Some(money(tax.tax)),
+            })
+            .collect(),
+        references: metadata
+            .references
+            .into_iter()
+            .map(|reference| v1::Reference {
+                relation: reference.relation,
+                target: reference.target,
+                sha256: reference.sha256.as_ref().map(bytes_of).unwrap_or_default(),
+                amount: reference.amount.map(money),
+            })
+            .collect(),
+        residency_domain: metadata.residency_domain,
+        retain_until: metadata.retain_until,
+        labels: metadata
+            .labels
+            .into_iter()
+            .map(|label| v1::Label {
+                key: label.key,
+                value: label.value,
+            })
+            .collect(),
+    }
+}
+
+pub fn rendition(rendition: Rendition) -> v1::Rendition {
+    v1::Rendition {
+        role: rendition.role,
+        media_type: rendition.media_type,
+        length: rendition.length,
+        sha256: bytes_of(&rendition.sha256),
+        body_id: BodyId(rendition.body_id).to_string(),
+    }
+}
+
+pub fn invoice(invoice: Invoice) -> v1::Invoice {
+    let status = match invoice.status {
+        Status::Issued => v1::InvoiceStatus::Issued,
+        Status::PartlyReversed => v1::InvoiceStatus::PartlyReversed,
+        Status::Reversed => v1::InvoiceStatus::Reversed,
+        Status::Void => v1::InvoiceStatus::Void,
+    };
+    v1::Invoice {
+        uid: invoice.uid.to_string(),
+        metadata: Some(metadata(invoice.metadata)),
+        renditions: invoice.renditions.into_iter().map(rendition).collect(),
+        status: status.into(),
+        reversed_minor_units: invoice.reversed_minor_units,
+        reversed_by: invoice
+            .reversed_by
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        record_index: invoice.record_index,
+        committed_at_ms: invoice.committed_at_ms,
+    }
+}
+
+pub fn receipt(receipt: &Receipt) -> v1::Receipt {
+    v1::Receipt {
+        bytes: Bytes::from(receipt.encode()),
+    }
+}
+
+pub fn answered(answered: Answered) -> v1::Answered {
+    v1::Answered {
+        served_by: answered.node,
+        zone: answered.zone,
+        region: answered.region,
+        applied_index: answered.applied_index,
+        log_size: answered.log_size,
+        staleness_ms_max: answered.staleness_ms_max,
+    }
+}
+
+pub fn durability(level: WriteLevel, nodes: Vec<u64>, zones: Vec<String>) -> v1::Durability {
+    v1::Durability {
+        level: level.to_string(),
+        nodes,
+        zones,
+    }
+}
+
+pub fn digest(digest: &Digest) -> Bytes {
+    bytes_of(digest)
+}
+
+pub fn record(listed: Listed) -> v1::LogRecord {
+    let (document_salt, document) = opening(listed.document);
+    let (actor_salt, actor) = opening(listed.actor);
+    v1::LogRecord {
+        index: listed.index,
+        record: listed.record.into(),
+        document_salt,
+        document,
+        actor_salt,
+        actor,
+    }
+}
+
+fn opening(opening: Option<muniment_evidence::opening::Opening>) -> (Bytes, Bytes) {
+    match opening {
+        None => Default::default(),
+        Some(opening) => (
+            Bytes::copy_from_slice(&opening.salt),
+            Bytes::from(opening.bytes),
+        ),
+    }
+}
+
+pub fn status(core: &Core, view: View, uptime_ms: u64) -> v1::StatusResponse {
+    let group = view.group;
+    let peers = group
+        .members
+        .iter()
+        .map(|(node, peer)| v1::PeerStatus {
+            node: *node,
+            zone: peer.zone.clone(),
+            region: peer.region.clone(),
+            client_address: peer.client_address.clone(),
+            voter: group.voters.contains(node),
+            lag_entries: group
+                .matched
+                .get(node)
+                .map(|matched| group.last_log_index.saturating_sub(matched.unwrap_or(0))),
+        })
+        .collect();
+    let founded = view.head.size > 0;
+    v1::StatusResponse {
+        node: core.node,
+        zone: core.zone.clone(),
+        region: core.region.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        origin: core.founder.origin.clone(),
+        ledger: if founded {
+            view.head.ledger.to_hex()
+        } else {
+            String::new()
+        },
+        role: group.role.to_owned(),
+        leader: group.leader.unwrap_or(0),
+        term: group.term,
+        last_log_index: group.last_log_index,
+        committed_index: group.committed_index,
+        applied_index: view.applied_index,
+        log_size: view.head.size,
+        state_hash: view.head.state_hash.to_hex(),
+        root: view.head.root.to_hex(),
+        ready: view.ready.is_ok(),
+        reasons: view.ready.err().unwrap_or_default(),
+        peers,
+        feature_level: view.head.feature_level,
+        snapshot_index: group.snapshot_index,
+        uptime_ms,
+    }
+}
