@@ -269,10 +269,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
         _meta: &SnapshotMeta,
         data: SnapshotData,
     ) -> io::Result<()> {
-        let SnapshotData::Received(received) = data else {
-            return Err(io::Error::other(
-                "a snapshot taken here is not installed here",
-            ));
+        let received = match data {
+            SnapshotData::Received(received) => received,
+            SnapshotData::Taken(taken) => {
+                let engine = self.engine.clone();
+                self.blocking.run(move || taken.copy_into(engine)).await?
+            }
         };
         received.flip(self.engine.clone(), self.blocking).await?;
         let engine = self.engine.clone();

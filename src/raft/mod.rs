@@ -18,3 +18,6 @@ pub mod network;
 pub mod reader;
 pub mod server;
 pub mod types;
+
+#[cfg(test)]
+mod suite;

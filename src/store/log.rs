@@ -127,6 +127,9 @@ impl LogStore {
                     if page.is_empty() {
                         break;
                     }
+                    if entries.is_empty() {
+                        next = begin(engine.as_ref(), next, &page[0].0)?;
+                    }
                     for (key, value) in page {
                         if keys::log_index(&key) != Some(next) {
                             return Err(Error::corrupt(format!(
@@ -261,6 +264,16 @@ impl LogStore {
         let engine = self.engine.clone();
         self.blocking.run(move || engine.get(key)).await
     }
+}
+
+/// Where reading from `start` begins: at the first entry found, if all before it was
+/// purged; else at `start`, which then must be there.
+fn begin(engine: &dyn Engine, start: u64, found: &[u8]) -> Result<u64, Error> {
+    let (first, end) = (keys::log_entry(0), keys::log_entry(start));
+    if engine.scan(&first, &end, 1)?.is_empty() {
+        return Ok(keys::log_index(found).unwrap_or(start));
+    }
+    Ok(start)
 }
 
 fn lock(floor: &Mutex<FloorFile>) -> MutexGuard<'_, FloorFile> {

@@ -61,6 +61,18 @@ impl Snapshot {
         self.0.view.get(&self.0.generation.key(state_key))
     }
 
+    /// Writes the picture as the next generation, as a receiver would.
+    pub fn copy_into(&self, engine: Arc<dyn Engine>) -> Result<Received, Error> {
+        let mut installer = Installer::begin(engine)?;
+        let mut pieces = self.pieces();
+        loop {
+            match pieces.next()? {
+                Piece::Pairs(piece) => installer.write(&piece)?,
+                Piece::End(digest) => return installer.finish(digest),
+            }
+        }
+    }
+
     pub fn pieces(&self) -> Pieces {
         let (next, end) = self.0.generation.range();
         Pieces {

@@ -1,0 +1,455 @@
+//! Real nodes as child processes on loopback, and the calls the scenarios share.
+//!
+//! One cluster runs at a time: two cores serve all nodes of it. A cluster that is
+//! dropped is killed; its logs are shown if the test failed.
+
+use futures::StreamExt as _;
+use muniment::clock::SystemClock;
+use muniment::keyring::{self, Keyring};
+use muniment::wire::v1;
+use muniment::wire::v1::cluster_service_client::ClusterServiceClient;
+use muniment::wire::v1::evidence_service_client::EvidenceServiceClient;
+use muniment::wire::v1::invoice_service_client::InvoiceServiceClient;
+use muniment_evidence::digest::Digest;
+use muniment_evidence::key::Signer as _;
+use muniment_evidence::report::Report;
+use muniment_evidence::trust::Trust;
+use muniment_evidence::verify::{BundleVerifier, Options};
+use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::transport::Channel;
+
+pub const ORIGIN: &str = "muniment.test/0";
+/// How long anything may take that ought to happen soon.
+pub const SOON: Duration = Duration::from_secs(30);
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+pub struct Cluster {
+    pub dir: tempfile::TempDir,
+    pub nodes: Vec<Node>,
+    pub trust: Trust,
+    _turn: MutexGuard<'static, ()>,
+}
+
+pub struct Node {
+    pub id: u64,
+    pub zone: String,
+    pub dir: PathBuf,
+    pub config: PathBuf,
+    pub ports: [u16; 3],
+    child: Option<Child>,
+    channel: Channel,
+}
+
+/// What differs from the defaults: lines for `[cluster]` and `[limits]`.
+#[derive(Default)]
+pub struct Settings {
+    pub cluster: &'static str,
+    pub limits: &'static str,
+}
+
+impl Cluster {
+    pub async fn start() -> Cluster {
+        Cluster::start_with(Settings::default()).await
+    }
+
+    pub async fn start_with(settings: Settings) -> Cluster {
+        let turn = ONE_AT_A_TIME.lock().await;
+        let dir = tempfile::tempdir().unwrap();
+        let mut nodes = Vec::new();
+        let mut ports = free_ports(9).into_iter();
+        for id in 1..=3u64 {
+            let ports = [(); 3].map(|()| ports.next().unwrap());
+            nodes.push(Node::lay_out(dir.path().join(format!("n{id}")), id, ports, &settings));
+        }
+        let log_key = nodes[0].dir.join("keys");
+        keyring::generate_log_key(&log_key, &SystemClock).unwrap();
+        for node in &nodes[1..] {
+            keyring::copy_log_key(&log_key, &node.dir.join("keys")).unwrap();
+        }
+        for node in &mut nodes {
+            node.start();
+        }
+        let mut cluster = Cluster {
+            dir,
+            nodes,
+            trust: Trust {
+                origin: String::new(),
+                genesis: Digest::ZERO,
+            },
+            _turn: turn,
+        };
+        cluster.found().await;
+        cluster
+    }
+
+    async fn found(&mut self) {
+        for node in &self.nodes {
+            node.wait_status("it answers", |_| true).await;
+        }
+        let members = self.nodes.iter().map(Node::member).collect();
+        let request = v1::InitRequest {
+            origin: ORIGIN.to_owned(),
+            members,
+        };
+        let founded = self.nodes[0].cluster().init(request).await.unwrap();
+        self.trust = Trust::parse(&founded.into_inner().trust).unwrap();
+        self.wait_ready().await;
+    }
+
+    /// Waits until every node that runs would serve.
+    pub async fn wait_ready(&self) {
+        for node in self.nodes.iter().filter(|node| node.child.is_some()) {
+            node.wait_status("it is ready", |status| status.ready).await;
+        }
+    }
+
+    /// The index in `nodes` of a node that says it leads.
+    pub async fn leader(&self) -> usize {
+        let deadline = Instant::now() + SOON;
+        loop {
+            for (at, node) in self.nodes.iter().enumerate() {
+                if node.child.is_some()
+                    && let Ok(status) = node.status().await
+                    && status.role == "leader"
+                {
+                    return at;
+                }
+            }
+            assert!(Instant::now() < deadline, "nobody leads");
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    }
+
+    /// Waits until all nodes have applied the same index, then returns their states.
+    pub async fn settled(&self) -> Vec<v1::StatusResponse> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let mut states = Vec::new();
+            for node in &self.nodes {
+                states.extend(node.status().await.ok());
+            }
+            let first = states.first().map(|s| s.applied_index);
+            let same = states.iter().all(|s| Some(s.applied_index) == first);
+            let committed = states.iter().all(|s| s.last_log_index == s.applied_index);
+            if states.len() == self.nodes.len() && same && committed {
+                return states;
+            }
+            assert!(Instant::now() < deadline, "nodes do not settle: {states:#?}");
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    }
+
+    /// The whole log as a bundle from one node.
+    pub async fn export(&self, at: usize) -> Vec<u8> {
+        let request = v1::ExportRequest::default();
+        let answer = self.nodes[at].evidence().export(request).await.unwrap();
+        let mut pieces = answer.into_inner();
+        let mut bundle = Vec::new();
+        while let Some(piece) = pieces.message().await.unwrap() {
+            bundle.extend_from_slice(&piece.bytes);
+        }
+        bundle
+    }
+
+    /// What the verifier says of a bundle, pinned.
+    pub fn verify(&self, bundle: &[u8]) -> Report {
+        let mut verifier = BundleVerifier::new(Options {
+            trust: Some(self.trust.clone()),
+            ..Options::default()
+        });
+        verifier.push(bundle);
+        verifier.finish()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            node.kill();
+        }
+        if std::thread::panicking() {
+            for node in &self.nodes {
+                let log = std::fs::read_to_string(node.dir.join("log")).unwrap_or_default();
+                let tail: Vec<&str> = log.lines().rev().take(40).collect();
+                eprintln!("--- node {} ---", node.id);
+                for line in tail.iter().rev() {
+                    eprintln!("{line}");
+                }
+            }
+        }
+    }
+}
+
+impl Node {
+    fn lay_out(dir: PathBuf, id: u64, ports: [u16; 3], settings: &Settings) -> Node {
+        let zone = format!("zone-{id}");
+        std::fs::create_dir_all(&dir).unwrap();
+        keyring::generate(&dir.join("keys"), &SystemClock).unwrap();
+        let [client, peer, http] = ports;
+        let text = format!(
+            "[node]\nid = {id}\nzone = \"{zone}\"\ndata_dir = \"data\"\n\
+             [listen]\nclient = \"127.0.0.1:{client}\"\npeer = \"127.0.0.1:{peer}\"\n\
+             http = \"127.0.0.1:{http}\"\n[keys]\ndir = \"keys\"\n\
+             [cluster]\norigin = \"{ORIGIN}\"\n{}\n[limits]\n{}\n",
+            settings.cluster, settings.limits
+        );
+        let config = dir.join("muniment.toml");
+        std::fs::write(&config, text).unwrap();
+        let channel = Channel::from_shared(format!("http://127.0.0.1:{client}"))
+            .unwrap()
+            .connect_timeout(Duration::from_millis(500))
+            .connect_lazy();
+        Node {
+            id,
+            zone,
+            dir,
+            config,
+            ports,
+            child: None,
+            channel,
+        }
+    }
+
+    fn member(&self) -> v1::MemberSpec {
+        let keys = Keyring::load(&self.dir.join("keys")).unwrap();
+        v1::MemberSpec {
+            node: self.id,
+            region: "region-1".into(),
+            zone: self.zone.clone(),
+            client_address: format!("127.0.0.1:{}", self.ports[0]),
+            peer_address: format!("127.0.0.1:{}", self.ports[1]),
+            statement_key: keys.statement.public().0.to_vec().into(),
+            cosignature_key: keys.cosignature.public().0.to_vec().into(),
+        }
+    }
+
+    pub fn start(&mut self) {
+        assert!(self.child.is_none(), "node {} runs already", self.id);
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.join("log"))
+            .unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_muniment"))
+            .args(["serve", "--config"])
+            .arg(&self.config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+    }
+
+    /// The same node to call, without its process.
+    pub fn probe(&self) -> Node {
+        Node {
+            id: self.id,
+            zone: self.zone.clone(),
+            dir: self.dir.clone(),
+            config: self.config.clone(),
+            ports: self.ports,
+            child: None,
+            channel: self.channel.clone(),
+        }
+    }
+
+    /// SIGKILL, at whatever it is doing.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM; its exit status.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.child.take().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.signal(), None);
+        status
+    }
+
+    /// Waits for a process that ends by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
+                self.child = None;
+                return status;
+            }
+            assert!(Instant::now() < deadline, "node {} goes on", self.id);
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    pub fn invoices(&self) -> InvoiceServiceClient<Channel> {
+        InvoiceServiceClient::new(self.channel.clone())
+    }
+
+    pub fn evidence(&self) -> EvidenceServiceClient<Channel> {
+        EvidenceServiceClient::new(self.channel.clone())
+    }
+
+    pub fn cluster(&self) -> ClusterServiceClient<Channel> {
+        ClusterServiceClient::new(self.channel.clone())
+    }
+
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub async fn status(&self) -> Result<v1::StatusResponse, Status> {
+        let mut client = self.cluster();
+        let asked = client.status(v1::StatusRequest {});
+        match tokio::time::timeout(Duration::from_secs(2), asked).await {
+            Ok(answer) => answer.map(tonic::Response::into_inner),
+            Err(_) => Err(Status::deadline_exceeded("no status in time")),
+        }
+    }
+
+    pub async fn wait_status(
+        &self,
+        what: &str,
+        wanted: impl Fn(&v1::StatusResponse) -> bool,
+    ) -> v1::StatusResponse {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let status = self.status().await;
+            if let Ok(status) = &status
+                && wanted(status)
+            {
+                return status.clone();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "node {}: not true in time that {what}: {status:?}",
+                self.id
+            );
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    }
+}
+
+fn free_ports(count: usize) -> Vec<u16> {
+    let held: Vec<_> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    held.iter().map(|l| l.local_addr().unwrap().port()).collect()
+}
+
+/// The identity of an invoice that differs from others by its number alone.
+pub fn identity(number: &str) -> v1::Identity {
+    v1::Identity {
+        tenant: "default".into(),
+        scheme: "generic".into(),
+        issuer: "local".into(),
+        number: number.into(),
+        period: String::new(),
+    }
+}
+
+pub fn key(number: &str) -> Option<v1::InvoiceKey> {
+    Some(v1::InvoiceKey {
+        key: Some(v1::invoice_key::Key::Identity(identity(number))),
+    })
+}
+
+pub fn header(number: &str, request_id: &str, body: &[u8]) -> v1::UploadHeader {
+    v1::UploadHeader {
+        request_id: request_id.into(),
+        metadata: Some(v1::Metadata {
+            identity: Some(identity(number)),
+            issue_date: "2026-11-23".into(),
+            ..v1::Metadata::default()
+        }),
+        length: body.len() as u64,
+        sha256: Digest::of(&[body]).0.to_vec().into(),
+        ..v1::UploadHeader::default()
+    }
+}
+
+/// An Issue call: header, then chunks of 256 KiB.
+pub fn upload(header: v1::UploadHeader, body: &[u8]) -> Vec<v1::IssueRequest> {
+    use v1::issue_request::Part;
+    let mut parts = vec![Part::Header(header)];
+    parts.extend(body.chunks(256 << 10).map(|c| Part::Chunk(c.to_vec().into())));
+    parts
+        .into_iter()
+        .map(|part| v1::IssueRequest { part: Some(part) })
+        .collect()
+}
+
+pub async fn issue(
+    node: &Node,
+    number: &str,
+    request_id: &str,
+    body: &[u8],
+) -> Result<v1::IssueResponse, Status> {
+    let messages = upload(header(number, request_id, body), body);
+    let answer = node.invoices().issue(futures::stream::iter(messages)).await;
+    answer.map(tonic::Response::into_inner)
+}
+
+/// Header, bytes, trailer of a whole download.
+pub async fn download(
+    node: &Node,
+    number: &str,
+) -> Result<(v1::DownloadHeader, Vec<u8>, v1::DownloadTrailer), Status> {
+    download_range(node, number, 0, 0).await
+}
+
+pub async fn download_range(
+    node: &Node,
+    number: &str,
+    start: u64,
+    end: u64,
+) -> Result<(v1::DownloadHeader, Vec<u8>, v1::DownloadTrailer), Status> {
+    use v1::download_response::Part;
+    let request = v1::DownloadRequest {
+        key: key(number),
+        start,
+        end,
+        ..v1::DownloadRequest::default()
+    };
+    let mut parts = node.invoices().download(request).await?.into_inner();
+    let (mut header, mut bytes) = (None, Vec::new());
+    while let Some(part) = parts.next().await {
+        match part?.part {
+            Some(Part::Header(first)) => header = Some(first),
+            Some(Part::Chunk(chunk)) => bytes.extend_from_slice(&chunk),
+            Some(Part::Trailer(trailer)) => return Ok((header.unwrap(), bytes, trailer)),
+            None => {}
+        }
+    }
+    Err(Status::data_loss("a download without a trailer"))
+}
+
+/// A body that differs by its number.
+pub fn body(number: u64, length: usize) -> Vec<u8> {
+    let mut body = format!("%PDF-1.7\n% invoice {number}\n").into_bytes();
+    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    while body.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        body.extend_from_slice(&state.to_be_bytes());
+    }
+    body.truncate(length.max(1));
+    body
+}
