@@ -140,6 +140,7 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use muniment_evidence::digest::Digest;
     use muniment_evidence::opening::Opening;
     use muniment_evidence::statement::{Kind, Lane, Level, Mode};
 
