@@ -49,6 +49,7 @@ impl Clock for SystemClock {
         Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
     }
 
+    #[allow(clippy::disallowed_methods, reason = "this is the one reader")]
     fn random(&self, bytes: &mut [u8]) {
         getrandom::fill(bytes).expect("the machine's random source works");
     }

@@ -21,6 +21,9 @@
 //! * [`rpc`], [`http`]: listeners
 //! * [`node`]: the composition root
 
+// Here and not in the workspace: tests say what they expect by unwrapping.
+#![warn(clippy::unwrap_used)]
+
 pub mod bodies;
 pub mod clock;
 pub mod config;

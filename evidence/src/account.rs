@@ -110,7 +110,7 @@ impl Account {
         match &self.document {
             None => lines.push(("document", "not shown (erased or withheld)".to_owned())),
             Some(Document::Issue(d) | Document::Reverse(d)) => {
-                issue_lines(d, self.holdings(&d.holdings), &mut lines)
+                issue_lines(d, self.holdings(&d.holdings), &mut lines);
             }
             Some(Document::AddRendition(d)) => {
                 lines.push(("invoice", uuid(&d.uid)));

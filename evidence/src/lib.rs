@@ -15,6 +15,9 @@
 //! `ledger` (the keys), `judge` (one record), `chain` (one after another), `verify` (all
 //! of it, top to bottom), `account` and `report` (what was found, in words and in JSON).
 
+// Here and not in the workspace: tests say what they expect by unwrapping.
+#![warn(clippy::unwrap_used)]
+
 pub mod account;
 pub mod bundle;
 pub mod chain;

@@ -2,6 +2,8 @@
 
 use crate::objective::timing::Profile;
 use crate::objective::write::WriteLevel;
+use muniment_evidence::codec::Writer;
+use muniment_evidence::digest::Digest;
 use serde::{Deserialize, Deserializer};
 use std::str::FromStr;
 
@@ -78,6 +80,28 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// Sets the digest apart from every other hash.
+const DIGEST_TAG: &[u8] = b"muniment/cluster-config/v1\n";
+
+/// Over every field, each behind its length, so that no two configurations read alike;
+/// the order of tenants in the file does not matter.
+pub(super) fn digest(cluster: &Cluster, tenants: &[Tenant]) -> Digest {
+    let mut sorted: Vec<&Tenant> = tenants.iter().collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut w = Writer::new();
+    w.text(&cluster.origin)
+        .text(&cluster.profile.to_string())
+        .u64(cluster.snapshot_after_entries)
+        .u64(cluster.log_entries_kept)
+        .list(&sorted, |w, tenant| {
+            w.text(&tenant.name)
+                .text(&tenant.scheme)
+                .text(&tenant.issuer)
+                .text(&tenant.write_level.to_string());
+        });
+    Digest::of(&[DIGEST_TAG, &w.finish()])
 }
 
 fn snapshot_after_entries() -> u64 {

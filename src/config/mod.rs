@@ -1,14 +1,17 @@
 //! Configuration: what must be equal on every node apart from what each node chooses.
 //!
 //! Promises: every key is known (an unknown one is refused, with its line), every default
-//! is a named constant with its reason, relative paths are relative to the file. Leaves
-//! the preflight of the machine to [`check`].
+//! is a named constant with its reason, relative paths are relative to the file. What must
+//! be equal has a digest, so that nodes can compare. Leaves the preflight of the machine
+//! to [`check`]. [`EXAMPLE`] is a whole file with every key at its default.
 
 pub mod check;
 pub mod cluster;
 pub mod limits;
 pub mod node;
+mod place;
 
+use muniment_evidence::digest::Digest;
 use serde::Deserialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,6 +19,9 @@ use std::path::{Path, PathBuf};
 pub use cluster::{Cluster, Tenant};
 pub use limits::Limits;
 pub use node::{Listen, Log, Node};
+
+/// Every key at its default, with its effect: what people copy.
+pub const EXAMPLE: &str = include_str!("example.toml");
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -69,11 +75,14 @@ impl Config {
     }
 
     pub fn parse(text: &str) -> Result<Config, Error> {
-        let mut config: Config = toml::from_str(text).map_err(|e| Error(e.to_string()))?;
+        let mut config: Config =
+            toml::from_str(text).map_err(|error| Error(place::explain(text, &error)))?;
         if !config.tenants.iter().any(|t| t.name == "default") {
             config.tenants.insert(0, Tenant::named("default"));
         }
-        config.check()?;
+        config
+            .check()
+            .map_err(|error| Error(place::with_line(text, &error.0)))?;
         Ok(config)
     }
 
@@ -93,6 +102,11 @@ impl Config {
 
     pub fn tenant(&self, name: &str) -> Option<&Tenant> {
         self.tenants.iter().find(|tenant| tenant.name == name)
+    }
+
+    /// Of everything that must be equal on every node, and of nothing else.
+    pub fn cluster_digest(&self) -> Digest {
+        cluster::digest(&self.cluster, &self.tenants)
     }
 }
 
@@ -147,5 +161,47 @@ mod tests {
         }
         let twice = format!("{MINIMAL}\n[[tenants]]\nname = \"a\"\n[[tenants]]\nname = \"a\"");
         assert!(Config::parse(&twice).unwrap_err().0.contains("twice"));
+    }
+
+    /// The example must say the defaults, or people would copy something else.
+    #[test]
+    fn the_example_says_the_defaults() {
+        let example = Config::parse(EXAMPLE).unwrap();
+        let minimal = Config::parse(
+            &MINIMAL
+                .replace("\"data\"", "\"/var/lib/muniment\"")
+                .replace("\"keys\"", "\"/etc/muniment/keys\""),
+        )
+        .unwrap();
+        assert_eq!(format!("{example:?}"), format!("{minimal:?}"));
+    }
+
+    /// Nodes compare the digest: it must see what matters and nothing else.
+    #[test]
+    fn the_digest_is_of_the_cluster_part_alone() {
+        let digest = |text: &str| Config::parse(text).unwrap().cluster_digest();
+        let one = digest(MINIMAL);
+        for same in [
+            MINIMAL.replace("id = 1", "id = 2"),
+            MINIMAL.replace("zone-a", "zone-b"),
+            format!("{MINIMAL}[[tenants]]\nname = \"default\"\n"),
+        ] {
+            assert_eq!(one, digest(&same), "{same}");
+        }
+        for change in [
+            "profile = \"wan\"",
+            "log_entries_kept = 60000",
+            "[[tenants]]\nname = \"default\"\nwrite_level = \"all\"",
+            "[[tenants]]\nname = \"acme\"",
+        ] {
+            assert_ne!(one, digest(&format!("{MINIMAL}{change}\n")), "{change}");
+        }
+        let tenants =
+            |a, b| format!("{MINIMAL}[[tenants]]\nname = \"{a}\"\n[[tenants]]\nname = \"{b}\"");
+        assert_eq!(
+            digest(&tenants("a", "b")),
+            digest(&tenants("b", "a")),
+            "order says nothing"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! HTTP for machines: tlog-tiles, metrics, health.
 //!
 //! Read only and without secrets, so it may stand open to auditors and monitors. Leaves
-//! where the data comes from to [`source`].
+//! where the data comes from to [`source`], and the connections to [`listen`].
 //!
 //! | path | what |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | `/healthz` | 200 while the process lives |
 //! | `/readyz` | 200 when this node may serve, else 503 with reasons |
 
+pub mod listen;
 pub mod source;
 pub mod tiles;
 
@@ -39,7 +40,7 @@ pub async fn serve(
     listener: TcpListener,
     source: Arc<NodeSource>,
     metrics: Arc<Metrics>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: impl Future<Output = ()> + Send,
 ) {
     let app = Router::new()
         .route("/checkpoint", get(checkpoint))
@@ -48,10 +49,7 @@ pub async fn serve(
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .with_state((source, metrics));
-    let served = axum::serve(listener, app).with_graceful_shutdown(shutdown);
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the http listener ended");
-    }
+    listen::serve(listener, app, shutdown).await;
 }
 
 fn unavailable(why: String) -> Response {

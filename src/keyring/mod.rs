@@ -3,7 +3,12 @@
 //! Promises: a key file that others may read is refused; a new key is durable before its
 //! public part is shown. Three keys: `statement.key` signs what the node attests,
 //! `cosignature.key` vouches for checkpoints as this node, `log.key` is the ledger's own
-//! and the same on every voter.
+//! and the same on every voter. Leaves *when* a checkpoint may be signed to the callers,
+//! who must ask the [`guard`] first.
+
+pub mod guard;
+
+pub use guard::{GuardRefusal, SignGuard};
 
 use crate::clock::Clock;
 use muniment_evidence::digest::{hex, unhex};

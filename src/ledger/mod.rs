@@ -10,7 +10,7 @@
 //! * [`apply`]: a command becomes records
 //! * [`lanes`]: exactly once, by lane and seq
 //! * [`invoices`], [`founding`]: what each kind does
-//! * [`state`]: reading
+//! * [`state`]: reading it
 
 pub mod apply;
 pub mod founding;

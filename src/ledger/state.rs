@@ -7,7 +7,7 @@
 use super::apply::{StoredRows, head_key};
 use super::rows::{DueRow, EventRow, Head, InvoiceRow, NodeRow, RequestRow, Row, VotersRow};
 use crate::domain::ids::Uid;
-use crate::store::engine::Engine;
+use crate::store::engine::{Engine, Pair};
 use crate::store::keys::{Generation, StateKey, Table, trailing_u64};
 use crate::store::{Error, snapshot};
 use muniment_evidence::digest::Digest;
@@ -120,11 +120,7 @@ impl Tables {
     }
 
     /// Up to `limit` pairs of a range; keys without the generation.
-    fn scan(
-        &self,
-        (start, end): (Vec<u8>, Vec<u8>),
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    fn scan(&self, (start, end): (Vec<u8>, Vec<u8>), limit: usize) -> Result<Vec<Pair>, Error> {
         let skip = self.generation.prefix().len();
         let (start, end) = (self.generation.key(&start), self.generation.key(&end));
         let found = self.engine.scan(&start, &end, limit)?;

@@ -88,9 +88,8 @@ impl Reader {
 }
 
 async fn ask(group: &Group, transport: &dyn Transport) -> Result<u64, NotFresh> {
-    let leader = match group.leader() {
-        None => return Err(NotFresh("no leader is known".into())),
-        Some(leader) => leader,
+    let Some(leader) = group.leader() else {
+        return Err(NotFresh("no leader is known".into()));
     };
     if leader.0 == group.node() {
         let asked = tokio::time::timeout(READ_INDEX_MAX, group.leader_read_index()).await;

@@ -28,7 +28,8 @@ pub struct Lost(pub String);
 /// What became of one batch.
 pub type Answered = BoxFuture<'static, Result<Vec<Answer>, Lost>>;
 
-type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Result<Vec<Answer>, Lost>>>>>;
+type Waiters = HashMap<u64, oneshot::Sender<Result<Vec<Answer>, Lost>>>;
+type Waiting = Arc<Mutex<Waiters>>;
 
 /// Where batches go; made anew for each leader.
 pub enum Route {
@@ -120,9 +121,7 @@ async fn receive(opening: BoxFuture<'static, Result<Frames, Failure>>, waiting: 
     }
 }
 
-fn lock(
-    waiting: &Waiting,
-) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<Vec<Answer>, Lost>>>> {
+fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, Waiters> {
     waiting.lock().expect("nobody panics with it")
 }
 

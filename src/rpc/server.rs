@@ -78,7 +78,7 @@ pub async fn serve_clients(
     let cluster = ClusterServiceServer::new(cluster);
     let accepted = metrics.accepted_connections.clone();
     let connections = accept(listener, limits.connections, &limits, move || {
-        accepted.inc()
+        accepted.inc();
     });
     let served = builder(&limits, limits.streams_per_connection)
         .layer(Observe(metrics))

@@ -55,7 +55,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments: Vec<String> = match std::env::args_os()
         .skip(1)
-        .map(|argument| argument.into_string())
+        .map(std::ffi::OsString::into_string)
         .collect()
     {
         Ok(arguments) => arguments,

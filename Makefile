@@ -1,0 +1,55 @@
+# Everything is built with one profile, one set of flags and one target directory, so
+# that RocksDB is compiled once. That takes about 15 minutes on two cores, the first
+# time; `make bootstrap` first looks whether what its build needs is there.
+
+CARGO ?= cargo
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+BIN_DIR := $(CARGO_TARGET_DIR)/release
+# A directory of files to issue; the demo makes samples when it is empty.
+INVOICES ?=
+
+.PHONY: help demo test check fix sim cluster bench chaos build bootstrap
+
+help:
+	@echo 'make demo     three nodes in three zones: issue, kill the leader, verify offline'
+	@echo 'make test     formatting, lints, all tests, the simulator (changes no file)'
+	@echo 'make cluster  the same three nodes, left running until Ctrl-C'
+	@echo 'make sim      the simulator alone, without RocksDB'
+	@echo 'make bench    measure this machine'
+	@echo 'make chaos    faults against real processes'
+	@echo 'make check    as make test, without running tests'
+	@echo 'make fix      let cargo repair formatting and simple lints'
+
+demo: build
+	BIN_DIR='$(BIN_DIR)' INVOICES='$(INVOICES)' bash cluster/demo.sh
+
+cluster: build
+	'$(BIN_DIR)/muniment' dev
+
+test: check
+	$(CARGO) test --release --workspace
+	$(MAKE) --no-print-directory sim
+
+check: bootstrap
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+
+fix: bootstrap
+	$(CARGO) clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
+	$(CARGO) fmt --all
+
+# Without RocksDB, so that a change of the simulator is tried within seconds.
+sim:
+	$(CARGO) test --release --no-default-features --test sim
+
+bench chaos: build
+	@test -x cluster/$@.sh || { echo 'make $@: cluster/$@.sh does not exist yet' >&2; exit 1; }
+	BIN_DIR='$(BIN_DIR)' cluster/$@.sh
+
+build: bootstrap
+	$(CARGO) build --release --workspace
+
+bootstrap:
+	@bash .ci/bootstrap
+	@ls '$(BIN_DIR)'/build/librocksdb-sys-*/out/librocksdb.a >/dev/null 2>&1 || \
+		echo 'RocksDB will be compiled first: about 15 minutes on two cores, once.'
