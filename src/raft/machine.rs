@@ -282,6 +282,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
         *lock(&self.state) = state;
         self.progress.send_replace(lock(&self.state).progress());
         self.pictures.take().await?;
+        let now = lock(&self.state).progress();
+        tracing::info!(
+            index = now.raft_index,
+            size = now.size,
+            "snapshot installed"
+        );
         Ok(())
     }
 

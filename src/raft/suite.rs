@@ -34,8 +34,7 @@ struct InMemory;
 impl StoreBuilder<TypeConfig, Log, Machine, ()> for InMemory {
     async fn build(&self) -> Result<((), Log, Machine), StorageError<TypeConfig>> {
         let engine = Arc::new(MemoryEngine::new());
-        let (log, machine) =
-            open(engine, Blocking::Inline, FloorFile::in_memory(), None).await;
+        let (log, machine) = open(engine, Blocking::Inline, FloorFile::in_memory(), None).await;
         Ok(((), log, machine))
     }
 }
@@ -87,7 +86,9 @@ mod durability {
 
     async fn append(log: &mut Log, entries: Vec<Entry>) {
         let (sender, receiver) = TypeConfig::oneshot();
-        log.append(entries, IOFlushed::signal(sender)).await.unwrap();
+        log.append(entries, IOFlushed::signal(sender))
+            .await
+            .unwrap();
         receiver.await.unwrap().unwrap();
     }
 
@@ -133,7 +134,10 @@ mod durability {
                 if floor.last_log.is_some_and(|last| last.index == 8) {
                     break;
                 }
-                assert!(tokio::time::Instant::now() < deadline, "the floor does not follow");
+                assert!(
+                    tokio::time::Instant::now() < deadline,
+                    "the floor does not follow"
+                );
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
             // An engine that lost everything: the vote is known all the same.

@@ -68,7 +68,12 @@ impl Cluster {
         let mut ports = free_ports(9).into_iter();
         for id in 1..=3u64 {
             let ports = [(); 3].map(|()| ports.next().unwrap());
-            nodes.push(Node::lay_out(dir.path().join(format!("n{id}")), id, ports, &settings));
+            nodes.push(Node::lay_out(
+                dir.path().join(format!("n{id}")),
+                id,
+                ports,
+                &settings,
+            ));
         }
         let log_key = nodes[0].dir.join("keys");
         keyring::generate_log_key(&log_key, &SystemClock).unwrap();
@@ -143,7 +148,10 @@ impl Cluster {
             if states.len() == self.nodes.len() && same && committed {
                 return states;
             }
-            assert!(Instant::now() < deadline, "nodes do not settle: {states:#?}");
+            assert!(
+                Instant::now() < deadline,
+                "nodes do not settle: {states:#?}"
+            );
             tokio::time::sleep(LOOK_PAUSE).await;
         }
     }
@@ -350,7 +358,9 @@ fn free_ports(count: usize) -> Vec<u16> {
     let held: Vec<_> = (0..count)
         .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
         .collect();
-    held.iter().map(|l| l.local_addr().unwrap().port()).collect()
+    held.iter()
+        .map(|l| l.local_addr().unwrap().port())
+        .collect()
 }
 
 /// The identity of an invoice that differs from others by its number alone.
@@ -388,7 +398,10 @@ pub fn header(number: &str, request_id: &str, body: &[u8]) -> v1::UploadHeader {
 pub fn upload(header: v1::UploadHeader, body: &[u8]) -> Vec<v1::IssueRequest> {
     use v1::issue_request::Part;
     let mut parts = vec![Part::Header(header)];
-    parts.extend(body.chunks(256 << 10).map(|c| Part::Chunk(c.to_vec().into())));
+    parts.extend(
+        body.chunks(256 << 10)
+            .map(|c| Part::Chunk(c.to_vec().into())),
+    );
     parts
         .into_iter()
         .map(|part| v1::IssueRequest { part: Some(part) })

@@ -120,14 +120,30 @@ async fn nothing_acknowledged_is_lost_when_nodes_are_killed() {
     println!("seed {seed}, {rounds} rounds");
     let mut dice = Dice(seed);
     let mut cluster = Cluster::start().await;
-    let nodes = Arc::new(cluster.nodes.iter().map(|n| Probe(n.probe())).collect::<Vec<_>>());
+    let nodes = Arc::new(
+        cluster
+            .nodes
+            .iter()
+            .map(|n| Probe(n.probe()))
+            .collect::<Vec<_>>(),
+    );
     let (seen, on) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(true)));
     let mut load = tokio::task::JoinSet::new();
     for worker in 0..ISSUERS {
-        load.spawn(issue_for_ever(nodes.clone(), worker, seen.clone(), on.clone()));
+        load.spawn(issue_for_ever(
+            nodes.clone(),
+            worker,
+            seen.clone(),
+            on.clone(),
+        ));
     }
     for worker in 0..DOWNLOADERS {
-        load.spawn(download_for_ever(nodes.clone(), worker, seen.clone(), on.clone()));
+        load.spawn(download_for_ever(
+            nodes.clone(),
+            worker,
+            seen.clone(),
+            on.clone(),
+        ));
     }
     let all_at_once = AtomicU64::new(0);
     for round in 0..rounds {
@@ -173,7 +189,10 @@ async fn nothing_acknowledged_is_lost_when_nodes_are_killed() {
 async fn check(cluster: &Cluster, issued: &HashMap<String, (Digest, u64)>, delivered: &[u64]) {
     let states = cluster.settled().await;
     for state in &states {
-        assert_eq!(state.state_hash, states[0].state_hash, "state hashes differ");
+        assert_eq!(
+            state.state_hash, states[0].state_hash,
+            "state hashes differ"
+        );
         assert_eq!(state.root, states[0].root, "roots differ");
     }
     let bundle = cluster.export(0).await;
@@ -208,6 +227,9 @@ async fn check(cluster: &Cluster, issued: &HashMap<String, (Digest, u64)>, deliv
         assert_eq!(Digest::of(&[&bytes]), *digest, "{number} has changed");
     }
     for index in delivered {
-        assert!(ok_downloads.contains(index), "download {index} has no record");
+        assert!(
+            ok_downloads.contains(index),
+            "download {index} has no record"
+        );
     }
 }
