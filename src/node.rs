@@ -16,7 +16,7 @@ use crate::recorder::endings::Endings;
 use crate::recorder::intake::Intake;
 use crate::recorder::{Pen, boot, due, lane, route};
 use crate::rpc::{dial::Dialer, server};
-use crate::service::{Booted, Core, admin};
+use crate::service::{Booted, Core, admin, guarding};
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
@@ -33,6 +33,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use muniment_evidence::key::Signer as _;
 use muniment_evidence::opening::{BootDocument, Document};
 use muniment_evidence::receipt::Genesis;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -117,9 +118,12 @@ pub async fn run(
     tokio::spawn(boot_into_ledger(
         core.clone(),
         means,
-        stores.marker.incarnation,
+        Boot {
+            incarnation: stores.marker.incarnation,
+            data_dir: config.node.data_dir.clone(),
+            queue_max: config.limits.recorder_queue,
+        },
         booted,
-        config.limits.recorder_queue,
         stop.clone(),
     ));
     let client_server = {
@@ -342,16 +346,22 @@ async fn build(
     })
 }
 
+/// What a boot needs of the configuration and the disk.
+struct Boot {
+    incarnation: [u8; 16],
+    data_dir: PathBuf,
+    queue_max: usize,
+}
+
 /// BOOT before anything else; then the recorder, what is due, and clients.
 async fn boot_into_ledger(
     core: Arc<Core>,
     means: boot::Means,
-    incarnation: [u8; 16],
+    boot: Boot,
     booted: watch::Sender<Option<Booted>>,
-    queue_max: usize,
     stop: Stop,
 ) {
-    match boot_once(&core, &means, incarnation, queue_max, &stop).await {
+    match boot_once(&core, &means, &boot, &stop).await {
         Ok((ready, recorder)) => {
             tracing::info!(origin = ready.origin, "booted into the ledger");
             booted.send_replace(Some(ready));
@@ -376,8 +386,7 @@ async fn boot_into_ledger(
 async fn boot_once(
     core: &Arc<Core>,
     means: &boot::Means,
-    incarnation: [u8; 16],
-    queue_max: usize,
+    boot: &Boot,
     stop: &Stop,
 ) -> Result<(Booted, lane::Recorder), String> {
     let ledger = means.founded().await?;
@@ -399,11 +408,18 @@ async fn boot_once(
         clock: core.clock.clone(),
     };
     let document = Document::Boot(BootDocument {
-        incarnation,
+        incarnation: boot.incarnation,
         statement_key: core.keys.statement.public(),
         software: format!("muniment {}", env!("CARGO_PKG_VERSION")),
     });
     let index = means.boot(&pen, document).await?;
+    let guarding = guarding::Means {
+        group: means.group.clone(),
+        state: means.state.clone(),
+        blocking: means.blocking,
+        stop: stop.clone(),
+    };
+    guarding.start(&boot.data_dir, &ledger.origin).await?;
     let lane = lane::Means {
         pen,
         group: means.group.clone(),
@@ -414,7 +430,7 @@ async fn boot_once(
         transport: means.transport.clone(),
         stop: stop.clone(),
     };
-    let recorder = lane::start(lane, index, queue_max);
+    let recorder = lane::start(lane, index, boot.queue_max);
     let ready = Booted {
         endings: Endings::start(recorder.clone()),
         recorder: recorder.clone(),

@@ -31,6 +31,7 @@ impl<'a> Watch<'a> {
     /// no endpoint can be reached.
     pub async fn next(&mut self) -> Result<v1::WatchResponse, Error> {
         let mut journey = self.client.route.journey(self.client.deadline);
+        let mut broke = false;
         loop {
             let stream = match &mut self.stream {
                 Some(stream) => stream,
@@ -64,6 +65,12 @@ impl<'a> Watch<'a> {
                 Err(status) => status,
             };
             self.stream = None;
+            // The stream may have been silent for longer than the deadline, and rightly so;
+            // streams that break one after the other have to share one deadline.
+            if !broke {
+                journey.renew();
+                broke = true;
+            }
             journey.onward(status).await?;
         }
     }

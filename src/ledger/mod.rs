@@ -19,3 +19,6 @@ pub mod lanes;
 pub mod rows;
 pub mod state;
 pub mod txn;
+
+#[cfg(test)]
+mod story;

@@ -9,6 +9,7 @@
 //! * [`lookup`], [`list`], [`check`], [`watch`]: reading
 //! * [`prove`], [`export`]: handing over evidence, never judging it
 //! * [`admin`]: founding, status, leadership
+//! * [`guarding`]: what must be true before anything is signed
 
 pub mod add_rendition;
 pub mod admin;
@@ -16,6 +17,7 @@ pub mod check;
 pub mod download;
 pub mod error;
 pub mod export;
+pub mod guarding;
 pub mod issue;
 pub mod list;
 pub mod lookup;

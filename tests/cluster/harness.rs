@@ -33,7 +33,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(20);
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 pub struct Cluster {
-    pub dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     pub nodes: Vec<Node>,
     pub trust: Trust,
     _turn: MutexGuard<'static, ()>,
@@ -84,7 +84,7 @@ impl Cluster {
             node.start();
         }
         let mut cluster = Cluster {
-            dir,
+            _dir: dir,
             nodes,
             trust: Trust {
                 origin: String::new(),
@@ -289,19 +289,6 @@ impl Node {
         status
     }
 
-    /// Waits for a process that ends by itself.
-    pub async fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + SOON;
-        loop {
-            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
-                self.child = None;
-                return status;
-            }
-            assert!(Instant::now() < deadline, "node {} goes on", self.id);
-            tokio::time::sleep(LOOK_PAUSE).await;
-        }
-    }
-
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
@@ -316,10 +303,6 @@ impl Node {
 
     pub fn cluster(&self) -> ClusterServiceClient<Channel> {
         ClusterServiceClient::new(self.channel.clone())
-    }
-
-    pub fn channel(&self) -> Channel {
-        self.channel.clone()
     }
 
     pub async fn status(&self) -> Result<v1::StatusResponse, Status> {

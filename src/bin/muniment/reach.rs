@@ -1,6 +1,6 @@
 //! The global flags: how to reach a ledger, and which one is meant.
 //!
-//! Promises: a flag outranks the environment, which outranks `--cluster-json`, which
+//! Promises: a flag outranks `--cluster-json`, which outranks the environment, which
 //! outranks the default. Leaves connecting to the client.
 
 use crate::exit::Failure;
@@ -13,14 +13,17 @@ use std::time::Duration;
 
 /// Where `muniment dev` and the examples put the first node.
 const ENDPOINT_DEFAULT: &str = "http://127.0.0.1:7401";
+/// Not clap's own `env`, which could not be told from the flag: a file named on the command
+/// line must outrank the environment.
+const ENDPOINTS_VARIABLE: &str = "MUNIMENT_ENDPOINTS";
 
 #[derive(clap::Args, Clone)]
 pub struct Reach {
-    /// Nodes to call, separated by commas [default: http://127.0.0.1:7401]
+    /// Nodes to call, separated by commas [env: MUNIMENT_ENDPOINTS] [default:
+    /// http://127.0.0.1:7401]
     #[arg(
         long,
         global = true,
-        env = "MUNIMENT_ENDPOINTS",
         value_name = "LIST",
         value_delimiter = ',',
         help_heading = "Connection"
@@ -97,6 +100,11 @@ impl Reach {
         let mut endpoints = self.endpoints.clone();
         if endpoints.is_empty() {
             endpoints = file.nodes.into_iter().map(|node| node.grpc).collect();
+        }
+        if endpoints.is_empty() {
+            let variable = std::env::var(ENDPOINTS_VARIABLE).unwrap_or_default();
+            let named = variable.split(',').filter(|text| !text.trim().is_empty());
+            endpoints = named.map(str::to_owned).collect();
         }
         if endpoints.is_empty() {
             endpoints.push(ENDPOINT_DEFAULT.to_owned());
