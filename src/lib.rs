@@ -19,12 +19,14 @@
 //! * [`service`]: the verbs, one file each
 //! * [`wire`]: generated protobuf code and its translation
 //! * [`rpc`], [`http`]: listeners
+//! * [`client`]: routing, retry, receipts always verified; stands beside `rpc`
 //! * [`node`]: the composition root
 
 // Here and not in the workspace: tests say what they expect by unwrapping.
 #![warn(clippy::unwrap_used)]
 
 pub mod bodies;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod domain;

@@ -7,8 +7,8 @@ use tonic_types::StatusExt as _;
 
 /// The field that a refusal names.
 fn field(status: &Status) -> String {
-    let violations = status.get_details_bad_request().unwrap_or_default();
-    let first = violations.field_violations.into_iter().next();
+    let refused = status.get_details_bad_request();
+    let first = refused.and_then(|refused| refused.field_violations.into_iter().next());
     first.map(|violation| violation.field).unwrap_or_default()
 }
 

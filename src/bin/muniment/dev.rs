@@ -7,6 +7,7 @@
 use muniment::clock::SystemClock;
 use muniment::config::Config;
 use muniment::keyring::{self, Keyring};
+use muniment::objective::write::WriteLevel;
 use muniment::store::marker::write_durably;
 use muniment::wire::v1;
 use muniment::wire::v1::cluster_service_client::ClusterServiceClient;
@@ -188,7 +189,7 @@ fn lay_out(dir: &Path, zones: u16, base_port: u16) -> Result<Vec<Node>, String> 
             log.map_err(|error| error.to_string())?;
         }
         if !node.config.exists() {
-            write_durably(&node.config, configuration(node).as_bytes())
+            write_durably(&node.config, configuration(node, zones).as_bytes())
                 .map_err(|error| error.to_string())?;
         }
         let config = Config::load(&node.config).map_err(|error| error.to_string())?;
@@ -203,7 +204,12 @@ fn lay_out(dir: &Path, zones: u16, base_port: u16) -> Result<Vec<Node>, String> 
     Ok(nodes)
 }
 
-fn configuration(node: &Node) -> String {
+fn configuration(node: &Node, zones: u16) -> String {
+    // One zone cannot meet the default of two, and no write would ever be acknowledged.
+    let level = match zones {
+        1 => WriteLevel::Quorum,
+        _ => WriteLevel::default(),
+    };
     format!(
         r#"# Made by `muniment dev`; every key is described in docs/configuration.md.
 [node]
@@ -226,6 +232,7 @@ profile = "lan"
 
 [[tenants]]
 name = "default"
+write_level = "{level}"
 "#,
         id = node.id,
         zone = node.zone,

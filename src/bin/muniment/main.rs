@@ -1,46 +1,157 @@
-//! The command line: parse, call, print, exit code.
+//! `muniment`: parse, call, print, exit code.
+//!
+//! Promises: every command takes `--json`, writes its answer to stdout and its failures to
+//! stderr, and ends with a code of the table in docs/cli.md. Leaves each command to its
+//! file, and all judgement of evidence to the client and the evidence crate.
 
+mod add_rendition;
+mod bench;
+mod check;
 mod check_config;
+mod cluster;
 mod dev;
+mod download;
+mod evidence;
+mod exit;
+mod files;
+mod get;
+mod identity;
+mod issue;
 mod keygen;
+mod list;
+mod lookup;
+mod manifest;
+mod measure;
+mod money;
+mod now;
+mod output;
+mod reach;
+mod reverse;
 mod serve;
+mod void;
+mod watch;
 
 use clap::{Parser, Subcommand};
+use exit::{Exit, Failure};
+use reach::Reach;
 use std::process::ExitCode;
 
+/// A replicated store for issued invoices that can prove itself.
 #[derive(Parser)]
-#[command(
-    name = "muniment",
-    version,
-    about = "Keeps issued invoices safe, available and provable"
-)]
+#[command(name = "muniment", version, max_term_width = 100)]
 struct Cli {
-    /// One JSON document on standard output.
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    reach: Reach,
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Runs one node.
-    Serve(serve::Args),
-    /// Makes a node's keys.
-    Keygen(keygen::Args),
-    /// Checks a node's configuration and machine.
-    CheckConfig(check_config::Args),
-    /// Runs a cluster on this machine.
-    Dev(dev::Args),
+/// One line per command: its name, and the module with its `Args` and `run`.
+macro_rules! commands {
+    (
+        calls { $($(#[$call_doc:meta])* $call:ident: $call_module:ident,)* }
+        local { $($(#[$local_doc:meta])* $local:ident: $local_module:ident,)* }
+    ) => {
+        #[derive(Subcommand)]
+        // Parsed once per process: the size of the largest variant does not matter.
+        #[allow(clippy::large_enum_variant)]
+        enum Command {
+            $($(#[$call_doc])* $call($call_module::Args),)*
+            $($(#[$local_doc])* $local($local_module::Args),)*
+        }
+
+        async fn run(command: Command, reach: Reach) -> ExitCode {
+            let json = reach.json;
+            match command {
+                $(Command::$call(args) => exit::conclude($call_module::run(args, &reach).await, json),)*
+                $(Command::$local(args) => $local_module::run(args, json).await,)*
+            }
+        }
+    };
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match cli.command {
-        Command::Serve(args) => serve::run(args).await,
-        Command::Keygen(args) => keygen::run(args, cli.json).await,
-        Command::CheckConfig(args) => check_config::run(args, cli.json).await,
-        Command::Dev(args) => dev::run(args, cli.json).await,
+commands! {
+    // Call a ledger: `async fn run(Args, &Reach) -> Result<Exit, Failure>`.
+    calls {
+        /// Issue invoices from files
+        Issue: issue,
+        /// Show one invoice
+        Get: get,
+        /// List invoices
+        List: list,
+        /// Fetch an invoice's bytes; the download itself is put on record
+        Download: download,
+        /// Is this document issued here, and what is its status now?
+        Check: check,
+        /// Issue an invoice that reverses another, in part or in full
+        Reverse: reverse,
+        /// Declare an unreversed invoice void
+        Void: void,
+        /// Add a further form of an issued invoice
+        AddRendition: add_rendition,
+        /// Follow changes as they are committed
+        Watch: watch,
+        /// Heads, records, receipts and bundles
+        Evidence: evidence,
+        /// Found, inspect and steer the cluster
+        Cluster: cluster,
+        /// Measure the ledger in a closed loop; prints JSON
+        Bench: bench,
+    }
+    // Run here: `async fn run(Args, json: bool) -> ExitCode`.
+    local {
+        /// Run one node
+        Serve: serve,
+        /// Make a node's keys
+        Keygen: keygen,
+        /// Check a node's configuration and machine before it starts
+        CheckConfig: check_config,
+        /// Run a cluster on this machine
+        Dev: dev,
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failure = Failure::new(Exit::Other, format!("cannot start threads: {error}"));
+            return exit::conclude(Err(failure), cli.reach.json);
+        }
+    };
+    runtime.block_on(run(cli.command, cli.reach))
+}
+
+/// Help and version go to stdout; what cannot be parsed goes to stderr, as JSON where that
+/// was asked for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && json {
+        let text = error.to_string();
+        let why = text.trim().trim_start_matches("error: ").to_owned();
+        return exit::conclude(Err(Failure::new(Exit::Usage, why)), true);
+    }
+    // A closed pipe must not change the exit code.
+    let _ = error.print();
+    if error.use_stderr() {
+        Exit::Usage.into()
+    } else {
+        Exit::Ok.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    /// clap checks names, conflicts and global flags only when asked.
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
     }
 }

@@ -25,7 +25,7 @@ pub struct Args {
     pub exit_on_stdin_close: bool,
 }
 
-pub async fn run(args: Args) -> ExitCode {
+pub async fn run(args: Args, _json: bool) -> ExitCode {
     match serve(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,0 +1,383 @@
+//! `cluster`: founding, status and leadership.
+//!
+//! Promises: `status` asks every node it hears of, and ends with 0 only when a node that
+//! can serve now names a leader. Leaves membership changes to a later build.
+
+use crate::exit::{Exit, Failure};
+use crate::files;
+use crate::output;
+use crate::reach::Reach;
+use clap::Subcommand;
+use muniment::client::Client;
+use muniment::client::v1::{InitRequest, MemberSpec, StatusResponse};
+use muniment_evidence::digest::unhex;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A node that does not answer in this time is shown as unreachable: status is asked for
+/// when something is wrong, so it must not wait long for what is broken.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Found the ledger at the first endpoint; every other node must be empty
+    Init(Init),
+    /// What each node says of itself
+    Status,
+    /// Hand leadership to a node
+    Transfer(Transfer),
+}
+
+#[derive(clap::Args)]
+struct Init {
+    /// Members: JSON or TOML (docs/cli.md)
+    #[arg(long, value_name = "FILE")]
+    members: PathBuf,
+    /// The ledger's name for ever, such as ledger.example/0
+    #[arg(long, value_name = "NAME")]
+    origin: String,
+    /// Write the trust file here
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct Transfer {
+    /// Node that is to lead
+    node: u64,
+}
+
+pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+    match args.command {
+        Command::Init(args) => init(args, reach).await,
+        Command::Status => status(reach).await,
+        Command::Transfer(args) => transfer(args, reach).await,
+    }
+}
+
+/// One member as the members file has it: what `muniment keygen` prints, and addresses.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MemberEntry {
+    #[serde(alias = "id")]
+    node: u64,
+    region: String,
+    zone: String,
+    peer_address: String,
+    client_address: String,
+    statement_key: String,
+    cosignature_key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MembersFile {
+    members: Vec<MemberEntry>,
+}
+
+async fn init(args: Init, reach: &Reach) -> Result<Exit, Failure> {
+    let text = std::fs::read_to_string(&args.members)
+        .map_err(|e| Failure::local(args.members.display(), &e))?;
+    let members = members(&args.members, &text)
+        .map_err(|why| Failure::invalid(format!("{}: {why}", args.members.display())))?;
+    let client = reach.client()?;
+    let request = InitRequest {
+        origin: args.origin,
+        members,
+    };
+    let trust = client.init(request).await?;
+    if let Some(path) = &args.output {
+        files::write(path, trust.as_bytes()).await?;
+    }
+    if reach.json {
+        output::say_json(&json!({ "trust": trust }));
+    } else {
+        output::say("The ledger is founded. Keep its trust file, and hand it to auditors:");
+        output::say(&trust);
+    }
+    Ok(Exit::Ok)
+}
+
+/// A list of members, or an object with one under `members`.
+fn members(path: &Path, text: &str) -> Result<Vec<MemberSpec>, String> {
+    let is_toml = path.extension().is_some_and(|e| e == "toml");
+    let entries = if is_toml {
+        let file: MembersFile = toml::from_str(text).map_err(|e| e.to_string())?;
+        file.members
+    } else if text.trim_start().starts_with('[') {
+        serde_json::from_str(text).map_err(|e| e.to_string())?
+    } else {
+        let file: MembersFile = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        file.members
+    };
+    if entries.is_empty() {
+        return Err("there are no members".to_owned());
+    }
+    let mut nodes = BTreeSet::new();
+    entries
+        .into_iter()
+        .map(|entry| {
+            if !nodes.insert(entry.node) {
+                return Err(format!("node {} stands twice", entry.node));
+            }
+            let key = |name: &str, text: &str| {
+                let bytes = unhex(text).filter(|bytes| bytes.len() == 32);
+                let why = format!("node {}: {name} is not 64 hexadecimal digits", entry.node);
+                bytes.ok_or(why).map(bytes::Bytes::from)
+            };
+            Ok(MemberSpec {
+                node: entry.node,
+                statement_key: key("statement_key", &entry.statement_key)?,
+                cosignature_key: key("cosignature_key", &entry.cosignature_key)?,
+                region: entry.region,
+                zone: entry.zone,
+                peer_address: entry.peer_address,
+                client_address: entry.client_address,
+            })
+        })
+        .collect()
+}
+
+/// What is known after asking around.
+#[derive(Default)]
+struct Survey {
+    answers: BTreeMap<u64, StatusResponse>,
+    /// Address and reason.
+    silent: Vec<(String, String)>,
+}
+
+impl Survey {
+    async fn take(client: &Client, timeout: Duration) -> Survey {
+        let mut survey = Survey::default();
+        let mut asked = BTreeSet::new();
+        let mut addresses = client.endpoints();
+        // Twice at most: the endpoints, then the peers that those named.
+        while !addresses.is_empty() {
+            let round = addresses.iter().map(|address| async move {
+                (address.clone(), client.status_of(address, timeout).await)
+            });
+            let answers = futures::future::join_all(round).await;
+            asked.extend(addresses.iter().map(|address| bare(address)));
+            for (address, answer) in answers {
+                match answer {
+                    Ok(answer) => {
+                        survey.answers.insert(answer.node, answer);
+                    }
+                    Err(error) => survey.silent.push((address, error.to_string())),
+                }
+            }
+            addresses = survey.unasked(&asked);
+        }
+        survey
+    }
+
+    fn unasked(&self, asked: &BTreeSet<String>) -> Vec<String> {
+        let peers = self.answers.values().flat_map(|answer| &answer.peers);
+        let unasked: BTreeSet<String> = peers
+            .filter(|peer| !self.answers.contains_key(&peer.node))
+            .map(|peer| peer.client_address.clone())
+            .filter(|address| !address.is_empty() && !asked.contains(&bare(address)))
+            .collect();
+        unasked.into_iter().collect()
+    }
+
+    /// As the node with the newest term says; 0 when nobody knows one.
+    fn leader(&self) -> u64 {
+        let newest = self
+            .answers
+            .values()
+            .max_by_key(|a| (a.term, a.leader != 0));
+        newest.map_or(0, |answer| answer.leader)
+    }
+
+    fn serves(&self) -> bool {
+        self.leader() != 0 && self.answers.values().any(|answer| answer.ready)
+    }
+}
+
+fn bare(address: &str) -> String {
+    let address = address.strip_prefix("http://").unwrap_or(address);
+    address.trim_end_matches('/').to_owned()
+}
+
+async fn status(reach: &Reach) -> Result<Exit, Failure> {
+    let client = reach.client()?;
+    let survey = Survey::take(&client, STATUS_TIMEOUT.min(reach.deadline())).await;
+    let Some(first) = survey.answers.values().next() else {
+        let silent: Vec<String> = survey
+            .silent
+            .iter()
+            .map(|(address, why)| format!("{address}: {why}"))
+            .collect();
+        let why = format!("no node answers\n{}", silent.join("\n"));
+        return Err(Failure::new(Exit::Unavailable, why));
+    };
+    let exit = if survey.serves() {
+        Exit::Ok
+    } else {
+        Exit::Unavailable
+    };
+    if reach.json {
+        output::say_json(&json!({
+            "leader": survey.leader(),
+            "serving": survey.serves(),
+            "origin": first.origin,
+            "ledger": first.ledger,
+            "nodes": survey.answers.values().map(node_value).collect::<Vec<Value>>(),
+            "unreachable": survey.silent.iter().map(|(address, why)| {
+                json!({"endpoint": address, "why": why})
+            }).collect::<Vec<Value>>(),
+        }));
+        return Ok(exit);
+    }
+    let says = match (survey.leader(), survey.serves()) {
+        (0, _) => "There is no leader: nothing can be written now.".to_owned(),
+        (leader, true) => format!("Node {leader} leads."),
+        (leader, false) => format!("Node {leader} leads, but no node is ready to serve."),
+    };
+    let origin = if first.origin.is_empty() {
+        "not founded yet"
+    } else {
+        &first.origin
+    };
+    output::say(&format!("Ledger {}. {says}\n", output::shown(origin)));
+    let headings = [
+        "NODE", "ZONE", "REGION", "ROLE", "TERM", "APPLIED", "RECORDS", "LAG", "STATE", "READY",
+    ];
+    let rows: Vec<Vec<String>> = survey.answers.values().map(|a| cells(&survey, a)).collect();
+    output::say(&output::table(&headings, &rows));
+    for answer in survey.answers.values() {
+        for reason in &answer.reasons {
+            output::say(&output::shown(&format!("node {}: {reason}", answer.node)));
+        }
+    }
+    for (address, _) in &survey.silent {
+        output::say(&output::shown(&format!("{address} cannot be reached")));
+    }
+    Ok(exit)
+}
+
+fn cells(survey: &Survey, answer: &StatusResponse) -> Vec<String> {
+    // Only the leader knows how far the others are behind.
+    let leader = survey.answers.get(&survey.leader());
+    let peers = leader.into_iter().flat_map(|leader| &leader.peers);
+    let lag = peers
+        .filter(|peer| peer.node == answer.node)
+        .find_map(|peer| peer.lag_entries);
+    vec![
+        answer.node.to_string(),
+        answer.zone.clone(),
+        answer.region.clone(),
+        answer.role.clone(),
+        answer.term.to_string(),
+        answer.applied_index.to_string(),
+        answer.log_size.to_string(),
+        lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string()),
+        answer.state_hash.chars().take(8).collect(),
+        if answer.ready { "yes" } else { "no" }.to_owned(),
+    ]
+}
+
+fn node_value(answer: &StatusResponse) -> Value {
+    let peers = answer.peers.iter().map(|peer| {
+        json!({
+            "node": peer.node,
+            "zone": peer.zone,
+            "region": peer.region,
+            "client_address": peer.client_address,
+            "voter": peer.voter,
+            "lag_entries": peer.lag_entries,
+        })
+    });
+    json!({
+        "node": answer.node,
+        "zone": answer.zone,
+        "region": answer.region,
+        "version": answer.version,
+        "origin": answer.origin,
+        "ledger": answer.ledger,
+        "role": answer.role,
+        "leader": answer.leader,
+        "term": answer.term,
+        "last_log_index": answer.last_log_index,
+        "committed_index": answer.committed_index,
+        "applied_index": answer.applied_index,
+        "log_size": answer.log_size,
+        "state_hash": answer.state_hash,
+        "root": answer.root,
+        "ready": answer.ready,
+        "reasons": answer.reasons,
+        "peers": peers.collect::<Vec<Value>>(),
+        "feature_level": answer.feature_level,
+        "snapshot_index": answer.snapshot_index,
+        "uptime_ms": answer.uptime_ms,
+    })
+}
+
+async fn transfer(args: Transfer, reach: &Reach) -> Result<Exit, Failure> {
+    let leader = reach.client()?.transfer(args.node).await?;
+    if reach.json {
+        output::say_json(&json!({ "leader": leader }));
+    } else {
+        output::say(&format!("Node {leader} leads."));
+    }
+    Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_read_from_json_and_toml() {
+        let key = "ab".repeat(32);
+        let fields = format!(
+            r#""id":1,"region":"r","zone":"a","peer_address":"h:1","client_address":"h:2",
+               "statement_key":"{key}","cosignature_key":"{key}""#
+        );
+        let list = members(Path::new("m.json"), &format!("[{{{fields}}}]")).unwrap();
+        let object = format!(r#"{{"members":[{{{fields}}}]}}"#);
+        assert_eq!(members(Path::new("m.json"), &object).unwrap(), list);
+        let toml = format!(
+            "[[members]]\nnode = 1\nregion = \"r\"\nzone = \"a\"\npeer_address = \"h:1\"\n\
+             client_address = \"h:2\"\nstatement_key = \"{key}\"\ncosignature_key = \"{key}\"\n"
+        );
+        assert_eq!(members(Path::new("m.toml"), &toml).unwrap(), list);
+        let twice = format!("[{{{fields}}},{{{fields}}}]");
+        assert!(members(Path::new("m.json"), &twice).is_err());
+        let short = format!("[{{{fields}}}]").replace(&key, "ab");
+        let why = members(Path::new("m.json"), &short).unwrap_err();
+        assert!(why.contains("statement_key"), "{why}");
+        assert!(members(Path::new("m.json"), "[]").is_err());
+    }
+
+    /// A deposed leader that still believes in itself must not be named.
+    #[test]
+    fn the_leader_is_the_one_of_the_newest_term() {
+        let answer = |node, leader, term, ready| StatusResponse {
+            node,
+            leader,
+            term,
+            ready,
+            ..StatusResponse::default()
+        };
+        let survey = Survey {
+            answers: [answer(1, 1, 4, false), answer(2, 3, 5, true)]
+                .map(|a| (a.node, a))
+                .into(),
+            silent: Vec::new(),
+        };
+        assert_eq!(survey.leader(), 3);
+        assert!(survey.serves());
+        assert!(!Survey::default().serves());
+    }
+}

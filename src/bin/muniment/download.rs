@@ -1,0 +1,85 @@
+//! `download`: an invoice's bytes, with the release of them on record.
+//!
+//! Promises: a file appears under its name only after its bytes have been checked; on
+//! stdout the exit code says whether they were right. Leaves resuming to the client.
+
+use crate::exit::{Exit, Failure};
+use crate::files::Target;
+use crate::lookup::{Which, key_of};
+use crate::reach::Reach;
+use crate::{measure, output};
+use muniment::client::v1::{DownloadRequest, ReadLevel};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use tokio::time::Instant;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// Write to this file; - is stdout [default: stdout, unless it is a terminal]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Which rendition
+    #[arg(long, value_name = "R", default_value = "original")]
+    role: String,
+    /// First and last byte, from 0: 0-99, or 100- for the rest
+    #[arg(long, value_name = "A-B", value_parser = measure::range)]
+    range: Option<measure::Range>,
+    /// How the invoice is looked up: linearizable (default) or local
+    #[arg(long, value_name = "LEVEL", value_parser = measure::read_level)]
+    read: Option<ReadLevel>,
+}
+
+pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+    let client = reach.client()?;
+    let (invoice, _) = args.which.find(&client, args.read).await?;
+    let mut target = Target::open(args.output.as_deref(), reach.json).await?;
+    let range = args.range.unwrap_or_default();
+    let request = DownloadRequest {
+        key: Some(key_of(&invoice)),
+        role: args.role,
+        start: range.start,
+        end: range.end,
+    };
+    let started = Instant::now();
+    let done = match client.download(request, target.sink()).await {
+        Ok(done) => done,
+        Err(error) => {
+            target.discard().await;
+            return Err(error.into());
+        }
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    target.keep().await?;
+    let file = args.output.filter(|path| path.as_os_str() != "-");
+    if reach.json {
+        output::say_json(&json!({
+            "invoice": output::invoice_value(&done.invoice),
+            "role": done.rendition.role,
+            "file": file.map(|path| path.display().to_string()),
+            "start": done.start,
+            "end": done.end,
+            "sha256": done.sha256.to_hex(),
+            "receipts": done.proofs.iter().map(output::proof_value).collect::<Vec<Value>>(),
+            "body_from": done.body_from,
+            "seconds": seconds,
+            "answered": output::answered_value(&done.answered),
+        }));
+    } else if let Some(path) = file {
+        let mut rows = vec![
+            ("file", path.display().to_string()),
+            ("sha256", done.sha256.to_hex()),
+        ];
+        rows.extend(done.proofs.iter().map(output::proof_line));
+        rows.push(("bytes from", format!("node {}", done.body_from)));
+        rows.push(output::answered_line(&done.answered));
+        output::say(&format!(
+            "{}: {} in {seconds:.2} s\n{}",
+            output::shown(&output::identity(&done.invoice).number),
+            output::size(done.end - done.start),
+            output::lines(&rows)
+        ));
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,121 @@
+//! The global flags: how to reach a ledger, and which one is meant.
+//!
+//! Promises: a flag outranks the environment, which outranks `--cluster-json`, which
+//! outranks the default. Leaves connecting to the client.
+
+use crate::exit::Failure;
+use crate::now;
+use muniment::client::{Client, Options};
+use muniment_evidence::trust::Trust;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where `muniment dev` and the examples put the first node.
+const ENDPOINT_DEFAULT: &str = "http://127.0.0.1:7401";
+
+#[derive(clap::Args, Clone)]
+pub struct Reach {
+    /// Nodes to call, separated by commas [default: http://127.0.0.1:7401]
+    #[arg(
+        long,
+        global = true,
+        env = "MUNIMENT_ENDPOINTS",
+        value_name = "LIST",
+        value_delimiter = ',',
+        help_heading = "Connection"
+    )]
+    endpoints: Vec<String>,
+    /// Take endpoints, credentials and trust from this file (`muniment dev` writes one)
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    cluster_json: Option<PathBuf>,
+    /// Certificate authority of the nodes (not supported by this build yet)
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    ca: Option<PathBuf>,
+    /// Client certificate (not supported by this build yet)
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    cert: Option<PathBuf>,
+    /// Client key (not supported by this build yet)
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    key: Option<PathBuf>,
+    /// File with a bearer token
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    token: Option<PathBuf>,
+    /// Trust file: which ledger is meant; receipts of another are refused
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    trust: Option<PathBuf>,
+    /// For one call with its retries; for streams the longest time without progress
+    #[arg(
+        long,
+        global = true,
+        value_name = "MS",
+        default_value_t = 30_000,
+        value_parser = clap::value_parser!(u64).range(1..=86_400_000),
+        help_heading = "Connection"
+    )]
+    timeout_ms: u64,
+    /// Answer with one JSON document on stdout; errors as JSON on stderr
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The parts of cluster.json that a client needs; whatever else is in it is passed over.
+#[derive(Deserialize, Default)]
+struct ClusterFile {
+    nodes: Vec<NodeEntry>,
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    token: Option<PathBuf>,
+    trust: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct NodeEntry {
+    grpc: String,
+}
+
+impl Reach {
+    pub fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(self.options()?)?)
+    }
+
+    pub fn deadline(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    pub fn options(&self) -> Result<Options, Failure> {
+        let file = match &self.cluster_json {
+            None => ClusterFile::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|e| Failure::local(path.display(), &e))?;
+                serde_json::from_str(&text)
+                    .map_err(|e| Failure::invalid(format!("{}: {e}", path.display())))?
+            }
+        };
+        let mut endpoints = self.endpoints.clone();
+        if endpoints.is_empty() {
+            endpoints = file.nodes.into_iter().map(|node| node.grpc).collect();
+        }
+        if endpoints.is_empty() {
+            endpoints.push(ENDPOINT_DEFAULT.to_owned());
+        }
+        let trust = self.trust.clone().or(file.trust);
+        Ok(Options {
+            endpoints,
+            ca: self.ca.clone().or(file.ca),
+            cert: self.cert.clone().or(file.cert),
+            key: self.key.clone().or(file.key),
+            token: self.token.clone().or(file.token),
+            trust: trust.as_deref().map(read_trust).transpose()?,
+            deadline: self.deadline(),
+            seed: now::seed(),
+        })
+    }
+}
+
+fn read_trust(path: &Path) -> Result<Trust, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::local(path.display(), &e))?;
+    Trust::parse(&text).map_err(|e| Failure::invalid(format!("{}: {e}", path.display())))
+}

@@ -1,0 +1,375 @@
+//! Streams of bytes from the ledger: downloads of invoices and exports of evidence.
+//!
+//! Promises: no byte of a download is handed on before the receipt of its release has been
+//! verified; a download that breaks off goes on at another endpoint at the byte reached;
+//! the whole of a rendition is checked against its SHA-256. An export is not resumed after
+//! its first byte: the log may have grown, and its pieces would not fit. Leaves it to the
+//! caller to throw bytes away when the end is an error.
+
+use super::verify::{self, Claim, Proof};
+use super::{Client, Error, evidence, invoices};
+use crate::wire::v1;
+use muniment_evidence::digest::{Digest, Hasher};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tonic::{Status, Streaming};
+use v1::download_response::Part;
+
+/// A finished download.
+#[derive(Clone, Debug)]
+pub struct Downloaded {
+    pub invoice: v1::Invoice,
+    pub rendition: v1::Rendition,
+    /// The range of the rendition that was written.
+    pub start: u64,
+    pub end: u64,
+    /// SHA-256 of the bytes written; that of the rendition where all of it was asked for.
+    pub sha256: Digest,
+    /// One per endpoint that took part: each released its own range.
+    pub proofs: Vec<Proof>,
+    /// Node whose disk the last bytes came from.
+    pub body_from: u64,
+    pub answered: v1::Answered,
+}
+
+/// What is known of a download under way.
+struct Progress {
+    asked: v1::DownloadRequest,
+    /// From the first answer on.
+    header: Option<v1::DownloadHeader>,
+    sha256: Digest,
+    written: u64,
+    hasher: Hasher,
+    proofs: Vec<Proof>,
+}
+
+/// Why a stream of a download ended before its trailer.
+enum Break {
+    /// May pass: go on at another endpoint.
+    Status(Status),
+    /// Will not pass.
+    Error(Error),
+}
+
+impl From<Error> for Break {
+    fn from(error: Error) -> Break {
+        Break::Error(error)
+    }
+}
+
+impl Client {
+    /// Writes the bytes asked for to `sink`. On an error the sink may hold some of them.
+    pub async fn download(
+        &self,
+        request: v1::DownloadRequest,
+        sink: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<Downloaded, Error> {
+        let mut progress = Progress {
+            asked: request,
+            header: None,
+            sha256: Digest::ZERO,
+            written: 0,
+            hasher: Hasher::new(),
+            proofs: Vec::new(),
+        };
+        let mut journey = self.route.journey(self.deadline);
+        loop {
+            let mut service = invoices(journey.line_for_stream());
+            let opened = journey.within(service.download(progress.rest())).await;
+            let ended = match opened {
+                Ok(response) => {
+                    let mut stream = response.into_inner();
+                    loop {
+                        match self.step(&mut stream, &mut progress, &journey, sink).await {
+                            // Time without progress counts, not the time of the whole.
+                            Ok(false) => journey.renew(),
+                            Ok(true) => break None,
+                            Err(why) => break Some(why),
+                        }
+                    }
+                }
+                Err(status) => Some(Break::Status(status)),
+            };
+            match ended {
+                None => {
+                    journey.arrived();
+                    let flushed = sink.flush().await;
+                    flushed.map_err(|e| Error::local("cannot write the bytes", e))?;
+                    return progress.conclude();
+                }
+                Some(Break::Status(status)) => journey.onward(status).await?,
+                Some(Break::Error(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes one message; true after the trailer.
+    async fn step(
+        &self,
+        stream: &mut Streaming<v1::DownloadResponse>,
+        progress: &mut Progress,
+        journey: &super::route::Journey<'_>,
+        sink: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<bool, Break> {
+        let message = journey.within(stream.message()).await;
+        match message.map_err(Break::Status)?.and_then(|m| m.part) {
+            Some(Part::Header(header)) => {
+                progress.begin(header, |receipt, claim| {
+                    verify::claim(receipt, self.trust(), claim)
+                })?;
+                Ok(false)
+            }
+            Some(Part::Chunk(chunk)) => {
+                progress.take(&chunk)?;
+                let written = sink.write_all(&chunk).await;
+                written.map_err(|e| Error::local("cannot write the bytes", e))?;
+                Ok(false)
+            }
+            Some(Part::Trailer(_)) => Ok(true),
+            // Closed without a trailer: as good as a broken connection.
+            None => Err(Break::Status(Status::unavailable(
+                "the download ended without its trailer",
+            ))),
+        }
+    }
+
+    /// Writes a bundle of the records `from..to` (0: up to now) to `sink`; gives its length.
+    pub async fn export(
+        &self,
+        from: u64,
+        to: u64,
+        sink: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<u64, Error> {
+        let mut journey = self.route.journey(self.deadline);
+        let mut written = 0;
+        loop {
+            let mut service = evidence(journey.line_for_stream());
+            let request = v1::ExportRequest {
+                from_index: from,
+                to_index: to,
+            };
+            let opened = journey.within(service.export(request)).await;
+            let status = match opened {
+                Err(status) => status,
+                Ok(response) => {
+                    let mut stream = response.into_inner();
+                    loop {
+                        match journey.within(stream.message()).await {
+                            Ok(Some(piece)) => {
+                                let wrote = sink.write_all(&piece.bytes).await;
+                                wrote.map_err(|e| Error::local("cannot write the bundle", e))?;
+                                written += piece.bytes.len() as u64;
+                                journey.renew();
+                            }
+                            Ok(None) => {
+                                let flushed = sink.flush().await;
+                                flushed.map_err(|e| Error::local("cannot write the bundle", e))?;
+                                journey.arrived();
+                                return Ok(written);
+                            }
+                            Err(status) => break status,
+                        }
+                    }
+                }
+            };
+            if written > 0 {
+                return Err(Error::from_status(&status, journey.url()));
+            }
+            journey.onward(status).await?;
+        }
+    }
+}
+
+impl Progress {
+    /// What is still to be asked for. After the first answer the invoice is named by uid
+    /// and the end by number, so that another endpoint goes on with the very same bytes.
+    fn rest(&self) -> v1::DownloadRequest {
+        let Some(header) = &self.header else {
+            return self.asked.clone();
+        };
+        let uid = header.invoice.as_ref().map(|i| i.uid.clone());
+        v1::DownloadRequest {
+            key: Some(v1::InvoiceKey {
+                key: uid.map(v1::invoice_key::Key::Uid),
+            }),
+            role: self.asked.role.clone(),
+            start: header.start + self.written,
+            end: header.end,
+        }
+    }
+
+    fn begin(
+        &mut self,
+        header: v1::DownloadHeader,
+        verify: impl FnOnce(Option<v1::Receipt>, Claim<'_>) -> Result<Proof, Error>,
+    ) -> Result<(), Error> {
+        let (Some(invoice), Some(rendition)) = (&header.invoice, &header.rendition) else {
+            return Err(Error::lacks("the invoice or its rendition"));
+        };
+        let sha256: [u8; 32] = rendition.sha256[..]
+            .try_into()
+            .map_err(|_| Error::lacks("the SHA-256 of the rendition"))?;
+        let sha256 = Digest(sha256);
+        match &self.header {
+            None => {
+                let end_asked = match self.asked.end {
+                    0 => rendition.length,
+                    end => end,
+                };
+                // A range past the end may be cut, never moved.
+                if header.start != self.asked.start
+                    || header.end != end_asked.min(rendition.length)
+                    || header.start > header.end
+                {
+                    return Err(Error::unproven("another range was released than asked for"));
+                }
+            }
+            Some(first) => {
+                let goes_on = sha256 == self.sha256
+                    && header.start == first.start + self.written
+                    && header.end == first.end;
+                if !goes_on {
+                    return Err(Error::unproven(
+                        "the endpoint that goes on has other bytes than the first",
+                    ));
+                }
+            }
+        }
+        let claim = Claim::Released {
+            uid: &invoice.uid,
+            sha256: &sha256,
+            start: header.start,
+            end: header.end,
+        };
+        self.proofs.push(verify(header.receipt.clone(), claim)?);
+        match &mut self.header {
+            None => {
+                self.sha256 = sha256;
+                self.header = Some(header);
+            }
+            Some(first) => first.body_from = header.body_from,
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        let header = self
+            .header
+            .as_ref()
+            .ok_or_else(|| Error::unproven("bytes came before their receipt"))?;
+        self.written += chunk.len() as u64;
+        if self.written > header.end - header.start {
+            return Err(Error::unproven("more bytes came than were released"));
+        }
+        self.hasher.update(chunk);
+        Ok(())
+    }
+
+    fn conclude(self) -> Result<Downloaded, Error> {
+        let header = self.header.ok_or_else(|| Error::lacks("a header"))?;
+        let (invoice, rendition) = (
+            header.invoice.unwrap_or_default(),
+            header.rendition.unwrap_or_default(),
+        );
+        if self.written != header.end - header.start {
+            return Err(Error::unproven("fewer bytes came than were released"));
+        }
+        let sha256 = self.hasher.finish();
+        let whole = header.start == 0 && header.end == rendition.length;
+        if whole && sha256 != self.sha256 {
+            return Err(Error::unproven(format!(
+                "the bytes hash to {sha256}, the rendition to {}",
+                self.sha256
+            )));
+        }
+        Ok(Downloaded {
+            invoice,
+            rendition,
+            start: header.start,
+            end: header.end,
+            sha256,
+            proofs: self.proofs,
+            body_from: header.body_from,
+            answered: header.answered.unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    const BODY: &[u8] = b"0123456789";
+
+    fn header(start: u64, end: u64) -> v1::DownloadHeader {
+        v1::DownloadHeader {
+            invoice: Some(v1::Invoice {
+                uid: "u".into(),
+                ..Default::default()
+            }),
+            rendition: Some(v1::Rendition {
+                length: BODY.len() as u64,
+                sha256: Bytes::copy_from_slice(&Digest::of(&[BODY]).0),
+                ..Default::default()
+            }),
+            start,
+            end,
+            ..Default::default()
+        }
+    }
+
+    fn proven(_: Option<v1::Receipt>, _: Claim<'_>) -> Result<Proof, Error> {
+        Ok(Proof {
+            receipt: Bytes::new(),
+            record_index: 1,
+            pinned: true,
+        })
+    }
+
+    fn asked(start: u64, end: u64) -> Progress {
+        Progress {
+            asked: v1::DownloadRequest {
+                start,
+                end,
+                ..Default::default()
+            },
+            header: None,
+            sha256: Digest::ZERO,
+            written: 0,
+            hasher: Hasher::new(),
+            proofs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_download_goes_on_at_the_byte_reached() {
+        let mut progress = asked(0, 0);
+        progress.begin(header(0, 10), proven).unwrap();
+        progress.take(&BODY[..4]).unwrap();
+        let rest = progress.rest();
+        assert_eq!((rest.start, rest.end), (4, 10));
+        // Another endpoint must not begin elsewhere.
+        assert!(progress.begin(header(3, 10), proven).is_err());
+        progress.begin(header(4, 10), proven).unwrap();
+        progress.take(&BODY[4..]).unwrap();
+        let downloaded = progress.conclude().unwrap();
+        assert_eq!(downloaded.sha256, Digest::of(&[BODY]));
+        assert_eq!(downloaded.proofs.len(), 2);
+    }
+
+    #[test]
+    fn other_bytes_too_many_and_too_few_are_unproven() {
+        let mut other = asked(0, 0);
+        other.begin(header(0, 10), proven).unwrap();
+        other.take(b"012345678X").unwrap();
+        assert!(matches!(other.conclude(), Err(Error::Unproven(_))));
+        let mut many = asked(2, 4);
+        many.begin(header(2, 4), proven).unwrap();
+        assert!(many.take(&BODY[2..5]).is_err());
+        let mut few = asked(2, 4);
+        few.begin(header(2, 4), proven).unwrap();
+        few.take(&BODY[2..3]).unwrap();
+        assert!(few.conclude().is_err());
+        assert!(asked(0, 0).take(BODY).is_err());
+    }
+}

@@ -1,0 +1,289 @@
+//! Why a call did not do what it should, by what the caller does next.
+//!
+//! Promises: each kind has one next step, said beside it; the server's reason code, field
+//! and message are kept. Leaves exit codes and wording to the command line.
+
+use muniment_evidence::report::Report;
+use std::collections::HashMap;
+use std::fmt;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+/// A call's failure.
+#[derive(Debug)]
+pub enum Error {
+    /// Correct the options or arguments: nothing was sent.
+    Usage(String),
+    /// Correct the field that the refusal names: nothing was changed.
+    Invalid(Box<Refusal>),
+    /// Look for something else: there is no such thing.
+    NotFound(Box<Refusal>),
+    /// Look at what the ledger has: it contradicts what was asked.
+    Conflict(Box<Refusal>),
+    /// Get the right to do this.
+    Denied(Box<Refusal>),
+    /// Slow down or make room, then repeat.
+    Exhausted(Box<Refusal>),
+    /// Repeat the very same call: it may or may not have taken effect, and the request id
+    /// makes the repetition safe.
+    Unavailable(Box<Refusal>),
+    /// Do not rely on the answer: its evidence or its bytes do not hold.
+    Unproven(Unproven),
+    /// Repair this machine: a file or stream of the caller's failed.
+    Local {
+        what: String,
+        source: std::io::Error,
+    },
+    /// Report it: the server broke a promise of the protocol.
+    Broken(Box<Refusal>),
+}
+
+/// What a server (or the way to it) said.
+#[derive(Clone, Debug, Default)]
+pub struct Refusal {
+    /// gRPC's name of the code, such as `NOT_FOUND`.
+    pub code: &'static str,
+    /// The reason code of google.rpc.ErrorInfo, such as `IDENTITY_TAKEN`.
+    pub reason: String,
+    pub message: String,
+    /// The fields that google.rpc.BadRequest names.
+    pub fields: Vec<String>,
+    /// The metadata of google.rpc.ErrorInfo.
+    pub details: HashMap<String, String>,
+    /// The endpoint that answered, or did not.
+    pub endpoint: String,
+}
+
+/// An answer that does not prove what it says.
+#[derive(Debug)]
+pub struct Unproven {
+    pub why: String,
+    /// What the verifier found, where a receipt was there to be judged.
+    pub report: Option<Box<Report>>,
+}
+
+/// The reason code of a commit that is durable, but not yet as widely as asked.
+const BELOW_LEVEL: &str = "COMMITTED_BELOW_LEVEL";
+
+impl Error {
+    pub(super) fn unproven(why: impl Into<String>) -> Error {
+        Error::Unproven(Unproven {
+            why: why.into(),
+            report: None,
+        })
+    }
+
+    /// The server left out what the protocol promises.
+    pub(super) fn lacks(what: &str) -> Error {
+        Error::Broken(Box::new(Refusal {
+            code: "INTERNAL",
+            message: format!("the answer lacks {what}"),
+            ..Refusal::default()
+        }))
+    }
+
+    pub(super) fn local(what: impl Into<String>, source: std::io::Error) -> Error {
+        Error::Local {
+            what: what.into(),
+            source,
+        }
+    }
+
+    pub(super) fn from_status(status: &Status, endpoint: &str) -> Error {
+        let refusal = Box::new(Refusal::from_status(status, endpoint));
+        // Durable but below the level asked: the same call again waits for the rest.
+        if refusal.reason == BELOW_LEVEL || is_of_transport(status) {
+            return Error::Unavailable(refusal);
+        }
+        match status.code() {
+            Code::InvalidArgument | Code::OutOfRange => Error::Invalid(refusal),
+            Code::NotFound => Error::NotFound(refusal),
+            Code::AlreadyExists | Code::FailedPrecondition => Error::Conflict(refusal),
+            Code::PermissionDenied | Code::Unauthenticated => Error::Denied(refusal),
+            Code::ResourceExhausted => Error::Exhausted(refusal),
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted => {
+                Error::Unavailable(refusal)
+            }
+            Code::Ok | Code::Unknown | Code::Unimplemented | Code::Internal | Code::DataLoss => {
+                Error::Broken(refusal)
+            }
+        }
+    }
+
+    /// The gRPC code's name, or the kind's own where no server was involved.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::Usage(_) => "USAGE",
+            Error::Unproven(_) => "UNPROVEN",
+            Error::Local { .. } => "LOCAL",
+            Error::Invalid(refusal)
+            | Error::NotFound(refusal)
+            | Error::Conflict(refusal)
+            | Error::Denied(refusal)
+            | Error::Exhausted(refusal)
+            | Error::Unavailable(refusal)
+            | Error::Broken(refusal) => refusal.code,
+        }
+    }
+
+    /// What the server said, where one did.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Error::Usage(_) | Error::Unproven(_) | Error::Local { .. } => None,
+            Error::Invalid(refusal)
+            | Error::NotFound(refusal)
+            | Error::Conflict(refusal)
+            | Error::Denied(refusal)
+            | Error::Exhausted(refusal)
+            | Error::Unavailable(refusal)
+            | Error::Broken(refusal) => Some(refusal),
+        }
+    }
+}
+
+impl Refusal {
+    fn from_status(status: &Status, endpoint: &str) -> Refusal {
+        let details = status.get_error_details();
+        let info = details.error_info();
+        Refusal {
+            code: code_name(status.code()),
+            reason: info.map(|info| info.reason.clone()).unwrap_or_default(),
+            message: message(status),
+            fields: details
+                .bad_request()
+                .map(|bad| bad.field_violations.iter().map(|v| v.field.clone()))
+                .into_iter()
+                .flatten()
+                .collect(),
+            details: info.map(|info| info.metadata.clone()).unwrap_or_default(),
+            endpoint: endpoint.to_owned(),
+        }
+    }
+}
+
+/// A server's status has no source; one that this side made of a broken connection has.
+pub(super) fn is_of_transport(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
+}
+
+/// The innermost cause says most: "connection refused", where the outer ones say
+/// "transport error".
+fn message(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut next = std::error::Error::source(status);
+    while let Some(error) = next {
+        let inner = error.to_string();
+        if !text.contains(&inner) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&inner);
+        }
+        next = error.source();
+    }
+    text
+}
+
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Usage(why) => f.write_str(why),
+            Error::Unproven(unproven) => {
+                write!(f, "the answer is not proven: {}", unproven.why)
+            }
+            Error::Local { what, source } => write!(f, "{what}: {source}"),
+            Error::Unavailable(refusal) => {
+                write!(f, "{refusal}; the outcome is unknown, repeat the same call")
+            }
+            Error::Invalid(refusal)
+            | Error::NotFound(refusal)
+            | Error::Conflict(refusal)
+            | Error::Denied(refusal)
+            | Error::Exhausted(refusal)
+            | Error::Broken(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if !self.reason.is_empty() {
+            write!(f, " [{}]", self.reason)?;
+        }
+        if let Some(digest) = self.details.get("stored_sha256") {
+            write!(f, "; stored are bytes of SHA-256 {digest}")?;
+        }
+        if !self.endpoint.is_empty() {
+            write!(f, " ({} from {})", self.code, self.endpoint)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Local { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::ErrorDetails;
+
+    /// The caller branches on the kind, so the reason and the field must survive the way.
+    #[test]
+    fn a_refusal_keeps_reason_and_field() {
+        let mut details = ErrorDetails::new();
+        details.set_error_info("IDENTITY_TAKEN", "muniment", [("uid".into(), "u".into())]);
+        details.add_bad_request_violation("metadata.identity", "taken");
+        let status =
+            Status::with_error_details(Code::AlreadyExists, "taken by other bytes", details);
+        match Error::from_status(&status, "http://a") {
+            Error::Conflict(refusal) => {
+                assert_eq!(refusal.reason, "IDENTITY_TAKEN");
+                assert_eq!(refusal.fields, ["metadata.identity"]);
+                assert_eq!(refusal.details["uid"], "u");
+                assert_eq!(refusal.code, "ALREADY_EXISTS");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_commit_below_its_level_is_to_be_repeated() {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(BELOW_LEVEL, "muniment", HashMap::<String, String>::new());
+        let status = Status::with_error_details(Code::FailedPrecondition, "below", details);
+        assert!(matches!(
+            Error::from_status(&status, ""),
+            Error::Unavailable(_)
+        ));
+    }
+}
