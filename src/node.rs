@@ -100,10 +100,11 @@ pub async fn run(
         means,
         peers,
         booted,
+        draining,
     } = core;
 
     // Peers first: nobody can boot before a quorum talks.
-    let (draining, drain) = watch::channel(false);
+    let drain = core.draining.clone();
     let (closing, close) = watch::channel(false);
     let peer_server = {
         let (limits, stop) = (config.limits.clone(), stop.clone());
@@ -159,11 +160,17 @@ pub async fn run(
         return Err(Error::Broken(what.to_string()));
     }
     tracing::info!("stopping: handing over and draining");
-    core.group.hand_over().await;
     draining.send_replace(true);
+    core.group.hand_over().await;
     let limit = Duration::from_millis(config.limits.drain_ms);
     if tokio::time::timeout(limit, client_server).await.is_err() {
         tracing::warn!("some calls did not end in time and are cut off");
+    }
+    if let Ok(booted) = core.booted() {
+        let flushed = tokio::time::timeout(limit, booted.endings.flush()).await;
+        if flushed.is_err() {
+            tracing::warn!("no quorum in time for the last DOWNLOAD_ENDs");
+        }
     }
     http_server.abort();
     closing.send_replace(true);
@@ -249,6 +256,7 @@ struct Built {
     means: boot::Means,
     peers: Arc<dyn Serve>,
     booted: watch::Sender<Option<Booted>>,
+    draining: watch::Sender<bool>,
 }
 
 async fn build(
@@ -314,6 +322,7 @@ async fn build(
         bodies: bodies.clone(),
     });
     let (booted, boots) = watch::channel(None);
+    let (draining, drain) = watch::channel(false);
     let data_dir = node.data_dir.clone();
     let core = Core {
         node: node.id,
@@ -331,6 +340,8 @@ async fn build(
         limits: config.limits.clone(),
         tenants: config.tenants.clone(),
         booted: boots,
+        stop: stop.clone(),
+        draining: drain,
         founder: admin::Founder {
             origin: config.cluster.origin.clone(),
             means: means.clone(),
@@ -343,6 +354,7 @@ async fn build(
         means,
         peers,
         booted,
+        draining,
     })
 }
 

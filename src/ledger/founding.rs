@@ -15,9 +15,9 @@ use muniment_evidence::opening::{
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Lane;
 
-/// Lanes of one node that a BOOT looks at: one open strict lane per boot is the rule, so
-/// this many are met only by a node that booted this often without ever being closed.
-const LANES_MAX: usize = 10_000;
+/// Lanes of one node that a BOOT looks at: its boot lane, the lane of the boot before,
+/// and the closed one before that; more would be damage.
+const LANES_MAX: usize = 16;
 
 pub fn node_key(node: u64) -> Vec<u8> {
     StateKey::of(Table::Node).u64(node).build()
@@ -60,18 +60,33 @@ pub fn boot(
     for (key, _) in txn.scan(&lanes::lanes_of(node), LANES_MAX)? {
         if matches!(lanes::lane_of_key(&key), Some(Lane::Strict(_)))
             && let Some(lane) = txn.row::<LaneRow>(&key)?
-            && !lane.closed
         {
-            let closed = LaneRow {
-                closed: true,
-                ..lane
-            };
-            txn.put_row(key, &closed);
+            if lane.closed {
+                forget(txn, node, &key)?;
+            } else {
+                let closed = LaneRow {
+                    closed: true,
+                    ..lane
+                };
+                txn.put_row(key, &closed);
+            }
         }
     }
     let own = lanes::lane_key(node, Lane::Strict(index));
     txn.put_row(own, &LaneRow::default());
     Ok(Outcome::Ok)
+}
+
+/// Removes a lane that was closed two boots ago: a lane that is not there is as closed.
+fn forget(txn: &mut Txn<'_>, node: u64, lane_key: &[u8]) -> Result<(), Error> {
+    if let Some(lane) = lanes::lane_of_key(lane_key) {
+        let window = lanes::window_of(node, lane);
+        for (key, _) in txn.scan(&window, lanes::WINDOW as usize)? {
+            txn.delete(key);
+        }
+    }
+    txn.delete(lane_key.to_vec());
+    Ok(())
 }
 
 pub fn leader(txn: &mut Txn<'_>, leader: &LeaderDocument) -> Result<Outcome, Error> {

@@ -176,6 +176,10 @@ pub fn void(txn: &mut Txn<'_>, void: &VoidDocument, index: u64) -> Result<Outcom
     if row.tenant != void.tenant {
         return Ok(Outcome::Refused(Reason::NotFound));
     }
+    if row.is_reversal {
+        // What it took off the original would stay taken off.
+        return Ok(Outcome::Refused(Reason::NotReversible));
+    }
     if row.void {
         return Ok(Outcome::Refused(Reason::AlreadyVoid));
     }

@@ -36,6 +36,11 @@ pub fn window_key(node: u64, lane: Lane, seq: u64) -> Vec<u8> {
     lane_part(Table::LaneWindow, node, lane).u64(seq).build()
 }
 
+/// What is remembered of a lane.
+pub fn window_of(node: u64, lane: Lane) -> (Vec<u8>, Vec<u8>) {
+    lane_part(Table::LaneWindow, node, lane).range()
+}
+
 /// The lane in a key made by [`lane_key`].
 pub fn lane_of_key(key: &[u8]) -> Option<Lane> {
     let (kind, id) = key.get(9..)?.split_first()?;

@@ -3,7 +3,7 @@
 //! Promises: what `propose` returns was applied here; an unknown outcome is said to be
 //! unknown; a fatal error of the library stops the node. Names of the library end here.
 
-use super::log::Log;
+use super::log::{Log, floor_id};
 use super::machine::{Applied, Machine};
 use super::network::Factory;
 use super::types::{LogId, Payload, Peer, TypeConfig};
@@ -20,6 +20,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
+use openraft::storage::RaftLogStorage as _;
 use openraft::vote::RaftLeaderId as _;
 use openraft::{Config, ServerState, SnapshotPolicy};
 use std::collections::BTreeMap;
@@ -156,22 +157,22 @@ impl Group {
             .validate()
             .map_err(|error| Error::Engine(format!("raft timing: {error}").into()))?;
         let floor = log.floor().last_log;
-        let recovered = log.extent().await?;
+        let mut log = Log::new(log);
+        let recovered = log
+            .get_log_state()
+            .await
+            .map_err(|error| Error::corrupt(format!("raft log: {error}")))?
+            .last_log_id
+            .map(|id| floor_id(&id));
         let (machine, applied) =
             Machine::open(engine.clone(), blocking, settings.snapshots).await?;
         let factory = Factory {
             transport,
             blocking,
         };
-        let raft = openraft::Raft::build(
-            settings.node,
-            Arc::new(config),
-            factory,
-            Log::new(log),
-            machine,
-        )
-        .await
-        .map_err(|error| Error::Engine(format!("raft cannot start: {error}").into()))?;
+        let raft = openraft::Raft::build(settings.node, Arc::new(config), factory, log, machine)
+            .await
+            .map_err(|error| Error::Engine(format!("raft cannot start: {error}").into()))?;
         let group = Group {
             raft,
             engine,
@@ -181,12 +182,10 @@ impl Group {
             applied,
             below_floor: Arc::default(),
         };
-        let last = recovered.last.map_or(0, |(index, _)| index);
         if let Some(floor) = floor
-            && last < floor.index
-            && recovered.purged.is_none()
+            && recovered < Some(floor)
         {
-            group.wait_for_floor(last, floor);
+            group.wait_for_floor(recovered, floor);
         }
         group.raft.run();
         group.watch_for_fatal(stop);
@@ -195,10 +194,10 @@ impl Group {
 
     /// The engine has lost log that was durable: no vote and no candidacy until the
     /// leader has sent it again.
-    fn wait_for_floor(&self, last: u64, floor: FloorLogId) {
+    fn wait_for_floor(&self, recovered: Option<FloorLogId>, floor: FloorLogId) {
         tracing::warn!(
-            last,
-            floor = floor.index,
+            ?recovered,
+            ?floor,
             "the log's tail is lost; not voting until the leader has sent it again"
         );
         self.below_floor.store(true, Ordering::SeqCst);

@@ -197,7 +197,8 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 }
 
-fn floor_id(id: &LogId) -> FloorLogId {
+/// A log id as the floor file keeps it.
+pub fn floor_id(id: &LogId) -> FloorLogId {
     FloorLogId {
         term: id.committed_leader_id().term,
         index: id.index(),

@@ -8,42 +8,86 @@ use super::Intent;
 use super::lane::Recorder;
 use muniment_evidence::opening::{Delivered, Document};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// One record speaks for all downloads that ended in this time.
 const PERIOD: Duration = Duration::from_millis(100);
 /// Endings in one record: 17 bytes each, far below an entry.
 const ENDINGS_MAX: usize = 1000;
 
+enum Message {
+    Ended(Delivered),
+    Flush(oneshot::Sender<()>),
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Endings(mpsc::Sender<Delivered>);
+pub struct Endings(mpsc::Sender<Message>);
 
 impl Endings {
     pub fn start(recorder: Recorder) -> Endings {
-        let (sender, mut ended) = mpsc::channel(2 * ENDINGS_MAX);
-        tokio::spawn(async move {
-            while let Some(first) = ended.recv().await {
-                tokio::time::sleep(PERIOD).await;
-                let mut endings = vec![first];
-                while endings.len() < ENDINGS_MAX
-                    && let Ok(next) = ended.try_recv()
-                {
-                    endings.push(next);
-                }
-                let intent = Intent::system(Document::DownloadEnd(endings));
-                if recorder.note(intent).await.is_err() {
-                    return;
-                }
-            }
-        });
+        let (sender, messages) = mpsc::channel(2 * ENDINGS_MAX);
+        tokio::spawn(collect(recorder, messages));
         Endings(sender)
     }
 
     /// Notes that a download has ended, in full or not.
     pub async fn note(&self, delivered: Delivered) {
-        if self.0.send(delivered).await.is_err() {
+        if self.0.send(Message::Ended(delivered)).await.is_err() {
             tracing::debug!(download = delivered.download, "stopping: END not recorded");
+        }
+    }
+
+    /// Returns when everything noted before is recorded: for a graceful stop.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.0.send(Message::Flush(done)).await.is_ok() {
+            // The collector has gone with the recorder: nothing is left to wait for.
+            let _ = flushed.await;
+        }
+    }
+}
+
+async fn collect(recorder: Recorder, mut messages: mpsc::Receiver<Message>) {
+    let mut endings = Vec::new();
+    let mut due = None;
+    loop {
+        let timer = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        let flushing = tokio::select! {
+            message = messages.recv() => match message {
+                None => return,
+                Some(Message::Ended(ended)) => {
+                    endings.push(ended);
+                    due.get_or_insert_with(|| Instant::now() + PERIOD);
+                    if endings.len() < ENDINGS_MAX {
+                        continue;
+                    }
+                    None
+                }
+                Some(Message::Flush(done)) => Some(done),
+            },
+            () = timer => None,
+        };
+        due = None;
+        if !endings.is_empty() {
+            let intent = Intent::system(Document::DownloadEnd(std::mem::take(&mut endings)));
+            let recorded = match &flushing {
+                Some(_) => recorder.record(intent).await.map(drop),
+                None => recorder.note(intent).await,
+            };
+            if recorded.is_err() {
+                return;
+            }
+        }
+        if let Some(done) = flushing {
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(());
         }
     }
 }

@@ -129,7 +129,7 @@ pub async fn serve_peers(
 
 /// Keeps the standard health service in step with readiness.
 async fn report_health(core: Arc<Core>, health: tonic_health::server::HealthReporter) {
-    let mut booted = core.booted.clone();
+    let (mut booted, mut draining) = (core.booted.clone(), core.draining.clone());
     let mut seen = None;
     loop {
         let ready = crate::service::admin::ready(&core).is_ok();
@@ -155,6 +155,7 @@ async fn report_health(core: Arc<Core>, health: tonic_health::server::HealthRepo
         tokio::select! {
             office = core.group.office_changed(seen) => seen = Some(office),
             changed = booted.changed() => if changed.is_err() { return },
+            changed = draining.changed() => if changed.is_err() { return },
         }
     }
 }

@@ -183,6 +183,9 @@ pub fn ready(core: &Core) -> Result<(), Vec<String>> {
     if core.booted.borrow().is_none() {
         reasons.push("not booted into a ledger".to_owned());
     }
+    if *core.draining.borrow() {
+        reasons.push("stopping".to_owned());
+    }
     if core.group.leader().is_none() {
         reasons.push("no leader is known".to_owned());
     }

@@ -95,17 +95,6 @@ impl From<BadField> for Error {
     }
 }
 
-impl From<crate::store::Error> for Error {
-    fn from(error: crate::store::Error) -> Error {
-        // Storage that fails stops the node; its callers go elsewhere.
-        tracing::error!(%error, "storage failed under a request");
-        Error::Unavailable {
-            why: "this node's storage failed".to_owned(),
-            leader_address: None,
-        }
-    }
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

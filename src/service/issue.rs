@@ -113,12 +113,18 @@ pub(super) async fn enter(
         level: level.to_statement(),
     };
     let recorded = core.record(&booted, intent).await?;
-    let (index, repeated) = match recorded.outcome {
-        Outcome::Ok => (recorded.index, false),
-        Outcome::DuplicateOf(first) => (first, true),
+    let (earlier, repeated) = match recorded.outcome {
+        Outcome::Ok => {
+            let index = recorded.index;
+            (Earlier { index, nodes }, false)
+        }
+        // Its holders are those of the first record, not of the bytes that came now.
+        Outcome::DuplicateOf(index) => {
+            let nodes = Vec::new();
+            (Earlier { index, nodes }, true)
+        }
         Outcome::Refused(reason) => return Err(refusal(core, reason, &header.metadata).await),
     };
-    let earlier = Earlier { index, nodes };
     earlier.report(core, &booted, level, repeated).await
 }
 

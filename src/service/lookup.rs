@@ -12,6 +12,7 @@ pub async fn get(
 ) -> Result<(Invoice, Answered), Error> {
     core.fresh(level).await?;
     let answered = core.answered(level == ReadLevel::Linearizable);
+    let key = core.named(key)?;
     let (wanted, size) = (key.clone(), answered.log_size);
     let found = core
         .read(move |tables| match tables.find(&wanted)? {

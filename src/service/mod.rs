@@ -40,6 +40,7 @@ use crate::raft::reader::Reader;
 use crate::recorder::endings::Endings;
 use crate::recorder::lane::Recorder;
 use crate::recorder::{Intent, Recorded};
+use crate::stop::Stop;
 use crate::store::Blocking;
 use muniment_evidence::opening::Actor;
 use muniment_evidence::receipt::Genesis;
@@ -118,6 +119,9 @@ pub struct Core {
     pub downloads: Arc<Semaphore>,
     pub booted: signal::Receiver<Option<Booted>>,
     pub founder: admin::Founder,
+    pub stop: Stop,
+    /// Raised when the node stops taking work.
+    pub draining: signal::Receiver<bool>,
     /// Free bytes where bodies go; asked before each upload.
     pub free_bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -164,7 +168,15 @@ impl Core {
     ) -> Result<T, Error> {
         let state = self.state.clone();
         let found = self.blocking.run(move || read(&state.tables()?)).await;
-        found.map_err(Error::from)
+        found.map_err(|error| {
+            // Storage that fails or lies is a broken promise: the node stops, and its
+            // callers go elsewhere.
+            if !matches!(error, crate::store::Error::Stopped) {
+                self.stop
+                    .broken(format!("storage failed under a request: {error}"));
+            }
+            self.unavailable("this node's storage failed")
+        })
     }
 
     /// Makes the level true of this replica, or says why it cannot.
@@ -178,8 +190,25 @@ impl Core {
         }
     }
 
+    /// Fills what a key leaves to its tenant's defaults.
+    pub(crate) fn named(&self, mut key: Key) -> Result<Key, Error> {
+        if let Key::Identity(identity) = &mut key {
+            let tenant = self.tenant(&identity.tenant)?;
+            for (field, default) in [
+                (&mut identity.scheme, &tenant.scheme),
+                (&mut identity.issuer, &tenant.issuer),
+            ] {
+                if field.is_empty() {
+                    field.clone_from(default);
+                }
+            }
+        }
+        Ok(key)
+    }
+
     /// Finds an invoice; a miss joins the node's read index before it is believed.
     pub(crate) async fn find(&self, key: &Key) -> Result<Uid, Error> {
+        let key = &self.named(key.clone())?;
         for attempt in 0..2 {
             let wanted = key.clone();
             if let Some(uid) = self.read(move |tables| tables.find(&wanted)).await? {

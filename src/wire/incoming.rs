@@ -183,15 +183,8 @@ pub fn key(field: &str, key: Option<v1::InvoiceKey>) -> Result<Key> {
         Named::Identity(named) => {
             let mut identity = identity(named);
             required(&format!("{field}.identity.number"), &identity.number)?;
+            // Empty scheme and issuer mean the tenant's own, which the verbs know.
             identity.tenant = or_default(identity.tenant);
-            for (value, default) in [
-                (&mut identity.scheme, "generic"),
-                (&mut identity.issuer, "local"),
-            ] {
-                if value.is_empty() {
-                    value.push_str(default);
-                }
-            }
             for (name, value) in [
                 ("tenant", &identity.tenant),
                 ("scheme", &identity.scheme),
