@@ -34,6 +34,9 @@ use tokio::time::Instant;
 /// How long a follower may owe an answer to an append before the stream is given up and
 /// opened anew: above any healthy fsync, below what an operator would call an outage.
 const APPEND_ANSWER_MAX: Duration = Duration::from_secs(3);
+/// Pause before a peer that was not reached is tried again: short, since a restarted
+/// follower should be found again within a heartbeat or two.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Without a piece taken or an answer for this long, a snapshot transfer is given up.
 const SNAPSHOT_STALL_MAX: Duration = Duration::from_secs(60);
 /// Snapshot pieces read ahead of the connection: bounds memory to this many MiB.
@@ -156,9 +159,7 @@ impl Wire for Accepted {
 
 impl NetBackoff<TypeConfig> for Link {
     fn backoff(&self) -> Option<Backoff> {
-        // Short, since a restarted follower should be found again within a heartbeat or
-        // two; the connection itself backs off below.
-        Some(Backoff::new(std::iter::repeat(Duration::from_millis(100))))
+        Some(Backoff::new(std::iter::repeat(RETRY_PAUSE)))
     }
 }
 
@@ -187,10 +188,19 @@ impl NetStreamAppend<TypeConfig> for Link {
                 Bytes::from(codec::encode(&request))
             });
             let opening = transport.stream(address, class, Method::Append, frames.boxed());
-            let answers = tokio::time::timeout(APPEND_ANSWER_MAX, opening)
-                .await
-                .map_err(|_| unreachable("the append stream did not open in time"))?
-                .map_err(unreachable)?;
+            let answers = match tokio::time::timeout(APPEND_ANSWER_MAX, opening).await {
+                Ok(Ok(answers)) => answers,
+                Ok(Err(failure)) => {
+                    // The library waits its backoff between two requests of an open
+                    // stream only: without a pause here the leader would knock on the
+                    // door of a stopped peer as fast as it is refused.
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    return Err(unreachable(failure).into());
+                }
+                Err(_) => {
+                    return Err(unreachable("the append stream did not open in time").into());
+                }
+            };
             let decoded = guard(answers, sent).map(|answer| match answer {
                 Ok(bytes) => codec::decode::<StreamAppendResult<TypeConfig>>(&bytes)
                     .map_err(|error| unreachable(error).into()),

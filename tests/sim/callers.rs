@@ -1,0 +1,140 @@
+//! The callers: each sits at one node, uses its verbs, and tells the oracle what it saw.
+//!
+//! They die with their node, as clients behind a lost connection do: what they were doing
+//! stays unknown, and a caller elsewhere asks again. Promises that every answer that is
+//! neither a success nor a passing fault is a breach. Leaves judging to the invariants.
+
+use crate::dice::Dice;
+use crate::host::Town;
+use crate::oracle::{self, Phase};
+use futures::stream::{self, StreamExt as _};
+use muniment::ledger::state::Key;
+use muniment::service::download::{self, Piece};
+use muniment::service::issue::{self, Header};
+use muniment::service::{Core, Error, Principal, export};
+use muniment_evidence::digest::{Digest, Hasher};
+use muniment_evidence::record::Record;
+use std::sync::Arc;
+use std::time::Duration;
+
+const CALLERS_PER_NODE: u64 = 2;
+/// Between calls of one caller, at most.
+const THINK_MS_MAX: u64 = 60;
+const PAUSE: Duration = Duration::from_millis(20);
+/// Bytes that a caller hands in at a time.
+const PIECE_BYTES: usize = 2_000;
+
+pub fn start(core: &Arc<Core>, town: &Arc<Town>, seed: u64) {
+    for caller in 0..CALLERS_PER_NODE {
+        let dice = Dice::new(seed << 3 | caller);
+        tokio::spawn(call(core.clone(), town.clone(), dice));
+    }
+    tokio::spawn(hand_over(core.clone(), town.clone()));
+}
+
+fn someone() -> Principal {
+    Principal::anonymous("simulated".into(), "caller".into())
+}
+
+async fn call(core: Arc<Core>, town: Arc<Town>, mut dice: Dice) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(1 + dice.roll(THINK_MS_MAX))).await;
+        let phase = town.oracle.phase();
+        if core.booted().is_err() || !matches!(phase, Phase::Load | Phase::Finish) {
+            continue;
+        }
+        if phase == Phase::Load && dice.roll(3) == 0 {
+            if let Some(number) = town.oracle.number_to_download(&mut dice) {
+                download_one(&core, &town, number).await;
+            }
+        } else if let Some(number) = town.oracle.number_to_issue(&mut dice) {
+            issue_one(&core, &town, number, &mut dice).await;
+        }
+    }
+}
+
+async fn issue_one(core: &Core, town: &Town, number: u64, dice: &mut Dice) {
+    let body = oracle::body(number);
+    let header = Header {
+        request_id: format!("request-{number}"),
+        metadata: oracle::metadata(number),
+        role: String::new(),
+        media_type: String::new(),
+        length: body.len() as u64,
+        // Without it a repeat is found in apply alone.
+        sha256: (dice.roll(2) == 0).then(|| Digest::of(&[&body])),
+        level: None,
+    };
+    let pieces: Vec<_> = body
+        .chunks(PIECE_BYTES)
+        .map(|piece| Ok(body.slice_ref(piece)))
+        .collect();
+    match issue::issue(core, &someone(), header, stream::iter(pieces).boxed()).await {
+        Ok(issued) => town.oracle.issued(number, issued.invoice.record_index),
+        Err(error) => failed(core, town, &format!("issue of {number}"), &error).await,
+    }
+}
+
+async fn download_one(core: &Core, town: &Town, number: u64) {
+    let what = format!("download of {number}");
+    let key = Key::Identity(oracle::identity(number));
+    let started = download::download(core, &someone(), key, String::new(), 0, 0).await;
+    let (started, mut pieces) = match started {
+        Ok(started) => started,
+        // It was acknowledged, so `not found` is a breach on every node.
+        Err(error) => return failed(core, town, &what, &error).await,
+    };
+    let index = match Record::decode(&started.receipt.record) {
+        Ok(record) => record.index,
+        Err(error) => return town.oracle.breach(format!("{what}: {error}")),
+    };
+    let mut hasher = Hasher::new();
+    while let Some(piece) = pieces.next().await {
+        match piece {
+            Ok(Piece::Bytes(bytes)) => hasher.update(&bytes),
+            Ok(Piece::End { .. }) => {
+                return town.oracle.downloaded(number, index, hasher.finish());
+            }
+            Err(error) => return failed(core, town, &what, &error).await,
+        }
+    }
+    town.oracle.breach(format!("{what} ended without an end"));
+}
+
+/// A passing fault leaves the outcome unknown; nothing else may come.
+async fn failed(core: &Core, town: &Town, what: &str, error: &Error) {
+    match error {
+        Error::Unavailable { .. } | Error::Exhausted { .. } => town.oracle.failed(),
+        error => {
+            let node = core.node;
+            town.oracle
+                .breach(format!("{what} at node {node}: {error:?}"));
+        }
+    }
+    tokio::time::sleep(PAUSE).await;
+}
+
+/// The whole log as this node has it, once the world asks for it.
+async fn hand_over(core: Arc<Core>, town: Arc<Town>) {
+    while town.oracle.phase() != Phase::Export {
+        tokio::time::sleep(PAUSE).await;
+    }
+    loop {
+        match whole_log(&core).await {
+            Ok(bundle) => {
+                town.oracle.seen().bundles.insert(core.node, bundle);
+                return;
+            }
+            Err(error) => failed(&core, &town, "export", &error).await,
+        }
+    }
+}
+
+async fn whole_log(core: &Arc<Core>) -> Result<Vec<u8>, Error> {
+    let mut pieces = export::export(core.clone(), &someone(), 0, 0).await?;
+    let mut bundle = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        bundle.extend_from_slice(&piece?);
+    }
+    Ok(bundle)
+}

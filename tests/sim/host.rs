@@ -1,0 +1,373 @@
+//! One simulated node: the composition of `src/node.rs` on memory and simulated TCP.
+//!
+//! Promises the same order of a start (stores, Raft, peers, boot, callers). What survives
+//! a crash is a [`Machine`], which the world keeps; everything else is made anew at each
+//! start. Leaves listeners, telemetry and graceful stops to tests of the real node.
+
+use crate::callers;
+use crate::net::{self, Net};
+use crate::oracle::Oracle;
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt as _};
+use muniment::bodies::Bodies;
+use muniment::clock::{SeededClock, SharedClock};
+use muniment::config::{Limits, Tenant};
+use muniment::keyring::Keyring;
+use muniment::ledger::state::State;
+use muniment::objective::timing::Profile;
+use muniment::raft::group::{Group, Settings};
+use muniment::raft::reader::Reader;
+use muniment::recorder::endings::Endings;
+use muniment::recorder::intake::Intake;
+use muniment::recorder::{Pen, boot, due, lane, route};
+use muniment::service::{Booted, Core, Principal, admin};
+use muniment::stop::{Stop, Why};
+use muniment::store::Blocking;
+use muniment::store::bodies::BodyStore;
+use muniment::store::engine::Engine;
+use muniment::store::floor::FloorFile;
+use muniment::store::flush::Flusher;
+use muniment::store::log::LogStore;
+use muniment::store::memory::MemoryEngine;
+use muniment::transport::{Failure, Frames, Method, Serve, Transport};
+use muniment_evidence::key::{SecretKey, Signer as _};
+use muniment_evidence::opening::{BootDocument, Document};
+use muniment_evidence::receipt::Genesis;
+use muniment_evidence::trust::Trust;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+
+pub const ORIGIN: &str = "simulated.example/0";
+pub const NODES: u64 = 3;
+/// So low that a node that was away for a while is sent a snapshot, not the log.
+const SNAPSHOT_AFTER_ENTRIES: u64 = 100;
+const LOG_ENTRIES_KEPT: u64 = 30;
+/// Short, so that callers cut off by a partition turn elsewhere within the run.
+const REQUEST_MAX_MS: u64 = 3_000;
+/// Between attempts to found while the others start.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What is left of a node when it crashes.
+pub struct Machine {
+    pub node: u64,
+    pub ledger: Arc<MemoryEngine>,
+    pub bodies: Arc<MemoryEngine>,
+    /// The last run's log: its floor is what a floor file would say now.
+    log: Mutex<Option<LogStore>>,
+    boots: AtomicU64,
+}
+
+impl Machine {
+    pub fn new(node: u64) -> Machine {
+        Machine {
+            node,
+            ledger: Arc::default(),
+            bodies: Arc::default(),
+            log: Mutex::default(),
+            boots: AtomicU64::new(0),
+        }
+    }
+
+    /// A power cut: what was not synced is gone.
+    pub fn cut_power(&self) {
+        self.ledger.crash();
+        self.bodies.crash();
+    }
+
+    fn floor(&self) -> Result<FloorFile, muniment::store::Error> {
+        let mut file = FloorFile::in_memory();
+        if let Some(log) = self.log.lock().unwrap().take() {
+            file.set(log.floor())?;
+        }
+        Ok(file)
+    }
+}
+
+/// What the nodes of one run share with the world.
+pub struct Town {
+    pub seed: u64,
+    pub oracle: Oracle,
+    /// Set once the ledger is founded: what an auditor pins.
+    pub trust: Mutex<Option<Trust>>,
+}
+
+impl Town {
+    fn key(&self, node: u64, use_: u8) -> SecretKey {
+        let mut seed = [use_; 32];
+        seed[..8].copy_from_slice(&self.seed.to_be_bytes());
+        seed[8..16].copy_from_slice(&node.to_be_bytes());
+        SecretKey::from_seed(&seed)
+    }
+
+    fn keys(&self, node: u64) -> Keyring {
+        Keyring {
+            statement: Arc::new(self.key(node, 1)),
+            cosignature: Arc::new(self.key(node, 2)),
+            // The ledger's own, the same on every node.
+            log: Arc::new(self.key(0, 3)),
+        }
+    }
+
+    fn members(&self) -> Vec<admin::MemberSpec> {
+        let member = |node| admin::MemberSpec {
+            node,
+            region: "region".into(),
+            zone: zone(node),
+            peer_address: format!("{}:{}", name(node), net::PORT),
+            client_address: name(node),
+            statement_key: self.key(node, 1).public(),
+            cosignature_key: self.key(node, 2).public(),
+        };
+        (1..=NODES).map(member).collect()
+    }
+}
+
+/// A node's host name.
+pub fn name(node: u64) -> String {
+    format!("node-{node}")
+}
+
+fn zone(node: u64) -> String {
+    format!("zone-{node}")
+}
+
+/// Runs a node until it is crashed, or a promise breaks, which fails the run.
+pub async fn run(machine: Arc<Machine>, town: Arc<Town>) -> turmoil::Result {
+    let boot = machine.boots.fetch_add(1, Ordering::SeqCst);
+    // Each start draws other numbers: a node that draws the same ids again is broken.
+    let seed = town.seed << 16 | boot << 2 | machine.node;
+    let clock: SharedClock = Arc::new(SeededClock::new(seed));
+    let stop = Stop::new();
+    let (core, means, booted) = build(&machine, &town, clock, &stop).await?;
+    let peers = Arc::new(PeerFloor {
+        group: core.group.clone(),
+        intake: means.intake.clone(),
+        bodies: core.bodies.clone(),
+    });
+    let listening = stop.clone();
+    tokio::spawn(async move {
+        if let Err(why) = net::serve(peers).await {
+            listening.broken(format!("the peer listener: {why}"));
+        }
+    });
+    tokio::spawn(boot_into_ledger(core.clone(), means, booted, stop.clone()));
+    if machine.node == 1 && town.trust.lock().unwrap().is_none() {
+        tokio::spawn(found(core.clone(), town.clone()));
+    }
+    callers::start(&core, &town, seed);
+    match stop.stopped().await {
+        Why::Broken(what) => Err(format!("node {}: {what}", machine.node).into()),
+        Why::Requested => Ok(()),
+    }
+}
+
+async fn found(core: Arc<Core>, town: Arc<Town>) {
+    let operator = Principal::anonymous("simulated".into(), "world".into());
+    loop {
+        match admin::init(&core, &operator, ORIGIN, town.members()).await {
+            Ok(trust) => {
+                *town.trust.lock().unwrap() = Some(trust);
+                return;
+            }
+            Err(error) => tracing::debug!(%error, "not founded yet"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+type Built = (Arc<Core>, boot::Means, watch::Sender<Option<Booted>>);
+
+async fn build(
+    machine: &Machine,
+    town: &Town,
+    clock: SharedClock,
+    stop: &Stop,
+) -> Result<Built, muniment::store::Error> {
+    let (node, blocking) = (machine.node, Blocking::Inline);
+    let keys = Arc::new(town.keys(node));
+    let ledger: Arc<dyn Engine> = machine.ledger.clone();
+    let bodies: Arc<dyn Engine> = machine.bodies.clone();
+    let flusher = |name, engine: &Arc<dyn Engine>| {
+        let unobserved = Arc::new(|_| {});
+        Flusher::start(name, engine.clone(), blocking, stop.clone(), unobserved)
+    };
+    let bodies_flusher = flusher("bodies", &bodies);
+    let ledger_flusher = flusher("ledger", &ledger);
+    let log = LogStore::start(
+        ledger.clone(),
+        blocking,
+        ledger_flusher,
+        machine.floor()?,
+        stop.clone(),
+    );
+    *machine.log.lock().unwrap() = Some(log.clone());
+    let transport: Arc<dyn Transport> = Arc::new(Net { node });
+    let settings = Settings {
+        node,
+        timing: Profile::Lan.timing(),
+        snapshot_after_entries: SNAPSHOT_AFTER_ENTRIES,
+        log_entries_kept: LOG_ENTRIES_KEPT,
+        snapshots: None,
+    };
+    let group = Group::start(
+        settings,
+        ledger.clone(),
+        blocking,
+        log,
+        transport.clone(),
+        stop.clone(),
+    )
+    .await?;
+    let reader = Reader::start(group.clone(), transport.clone());
+    let state = State::new(ledger);
+    let means = boot::Means {
+        group: group.clone(),
+        reader: reader.clone(),
+        intake: Intake::new(group.clone(), state.clone(), blocking, clock.clone()),
+        state: state.clone(),
+        blocking,
+        transport: transport.clone(),
+    };
+    let bodies = Bodies {
+        node,
+        zone: zone(node),
+        incarnation: [node as u8; 16],
+        store: BodyStore::new(bodies, blocking, bodies_flusher),
+        group: group.clone(),
+        state: state.clone(),
+        blocking,
+        transport,
+        signer: keys.statement.clone(),
+        clock: clock.clone(),
+        hot: Arc::default(),
+    };
+    let (booted, boots) = watch::channel(None);
+    let limits = Limits {
+        request_deadline_ms: REQUEST_MAX_MS,
+        ..Limits::default()
+    };
+    let core = Core {
+        node,
+        zone: zone(node),
+        region: "region".into(),
+        group,
+        reader,
+        state,
+        blocking,
+        bodies,
+        keys,
+        clock,
+        uploads: Arc::new(Semaphore::new(limits.uploads_in_flight)),
+        downloads: Arc::new(Semaphore::new(limits.downloads_in_flight)),
+        limits,
+        tenants: vec![Tenant::named("default")],
+        booted: boots,
+        founder: admin::Founder {
+            origin: ORIGIN.into(),
+            means: means.clone(),
+        },
+        free_bytes: Arc::new(|| u64::MAX),
+    };
+    Ok((Arc::new(core), means, booted))
+}
+
+async fn boot_into_ledger(
+    core: Arc<Core>,
+    means: boot::Means,
+    booted: watch::Sender<Option<Booted>>,
+    stop: Stop,
+) {
+    match boot_once(&core, &means, &stop).await {
+        Ok(ready) => {
+            let recorder = ready.recorder.clone();
+            booted.send_replace(Some(ready));
+            let (group, reader, state) = (means.group, means.reader, means.state);
+            due::attest(recorder, group, reader, state, means.blocking).await;
+            // Held until the end, so that readers of the signal never see it closed.
+            drop(booted);
+        }
+        Err(why) => stop.broken(why),
+    }
+}
+
+async fn boot_once(core: &Core, means: &boot::Means, stop: &Stop) -> Result<Booted, String> {
+    let ledger = means.founded().await?;
+    let tables = core.state.tables().map_err(|error| error.to_string())?;
+    let record = tables.record_bytes(0).map_err(|error| error.to_string())?;
+    let (opening, _) = tables.openings(0).map_err(|error| error.to_string())?;
+    let genesis = Genesis {
+        record: record.ok_or("GENESIS is missing")?,
+        opening: opening.ok_or("the opening of GENESIS is missing")?.bytes,
+    };
+    let pen = Pen {
+        node: core.node,
+        ledger: ledger.id,
+        signer: core.keys.statement.clone(),
+        clock: core.clock.clone(),
+    };
+    let document = Document::Boot(BootDocument {
+        incarnation: core.bodies.incarnation,
+        statement_key: core.keys.statement.public(),
+        software: "simulated".into(),
+    });
+    let index = means.boot(&pen, document).await?;
+    let lane = lane::Means {
+        pen,
+        group: means.group.clone(),
+        reader: means.reader.clone(),
+        intake: means.intake.clone(),
+        state: means.state.clone(),
+        blocking: means.blocking,
+        transport: means.transport.clone(),
+        stop: stop.clone(),
+    };
+    let recorder = lane::start(lane, index, core.limits.recorder_queue);
+    Ok(Booted {
+        endings: Endings::start(recorder.clone()),
+        recorder,
+        genesis: Arc::new(genesis),
+        origin: ledger.origin,
+    })
+}
+
+/// What peers may ask, as in `src/node.rs`.
+struct PeerFloor {
+    group: Group,
+    intake: Intake,
+    bodies: Bodies,
+}
+
+impl Serve for PeerFloor {
+    fn call(
+        &self,
+        _from: u64,
+        method: Method,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, Failure>> {
+        let group = self.group.clone();
+        async move { group.serve_call(method, body).await }.boxed()
+    }
+
+    fn stream(
+        &self,
+        from: u64,
+        method: Method,
+        frames: Frames,
+    ) -> BoxFuture<'static, Result<Frames, Failure>> {
+        let (group, bodies) = (self.group.clone(), self.bodies.clone());
+        let intake = self.intake.clone();
+        async move {
+            match method {
+                Method::Append => Ok(group.serve_append(frames)),
+                Method::Snapshot => group.serve_snapshot(frames).await,
+                Method::Submit => Ok(route::serve(intake, from, frames)),
+                Method::PutBody => bodies.serve_put(frames).await,
+                Method::GetBody => bodies.serve_get(frames).await,
+                _ => Err(Failure::Refused("not a stream".into())),
+            }
+        }
+        .boxed()
+    }
+}

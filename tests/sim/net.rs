@@ -1,0 +1,254 @@
+//! The traffic between simulated nodes: the transport of `src/transport.rs` on turmoil.
+//!
+//! Promises what that trait promises: a call ends by its deadline, a stream ends when
+//! either side drops it, and, since turmoil never sends a lost segment again, a peer that
+//! is silent for [`SILENCE_MAX`] is taken for gone. One connection per call or stream, so
+//! nothing waits for anything else. Leaves the meaning of frames to the nodes.
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{self, BoxStream, StreamExt as _};
+use muniment::transport::{Class, FRAME_BYTES_MAX, Failure, Frames, Method, Serve, Transport};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+use turmoil::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use turmoil::net::{TcpListener, TcpStream};
+
+/// Where every node listens for its peers.
+pub const PORT: u16 = 7601;
+/// A peer that does not accept by then is away.
+const CONNECT_MAX: Duration = Duration::from_millis(500);
+/// A side of a stream that has nothing to say says so this often.
+const ALIVE_EVERY: Duration = Duration::from_millis(500);
+/// Four missed signs of life.
+const SILENCE_MAX: Duration = Duration::from_millis(2000);
+
+/// What a frame is: the first byte after its length.
+const CALL: u8 = 1;
+const STREAM: u8 = 2;
+const DATA: u8 = 3;
+const END: u8 = 4;
+const ALIVE: u8 = 5;
+const UNREACHABLE: u8 = 6;
+const TIMEOUT: u8 = 7;
+const REFUSED: u8 = 8;
+/// Method and caller, in front of the body of the first frame.
+const HEAD_BYTES: usize = 4 + 8;
+
+fn gone(why: impl ToString) -> Failure {
+    Failure::Unreachable(why.to_string())
+}
+
+async fn write(to: &mut OwnedWriteHalf, kind: u8, content: &[u8]) -> Result<(), Failure> {
+    let length = (content.len() as u32 + 1).to_be_bytes();
+    // In one piece: half a frame would be one more segment to lose.
+    let frame = [&length[..], &[kind], content].concat();
+    to.write_all(&frame).await.map_err(gone)
+}
+
+async fn read(from: &mut OwnedReadHalf) -> Result<(u8, Bytes), Failure> {
+    let length = from.read_u32().await.map_err(gone)? as usize;
+    if length == 0 || length > FRAME_BYTES_MAX + HEAD_BYTES + 1 {
+        return Err(Failure::Refused(format!("a frame of {length} bytes")));
+    }
+    let mut frame = vec![0; length];
+    from.read_exact(&mut frame).await.map_err(gone)?;
+    let frame = Bytes::from(frame);
+    Ok((frame[0], frame.slice(1..)))
+}
+
+async fn write_failure(to: &mut OwnedWriteHalf, failure: &Failure) -> Result<(), Failure> {
+    match failure {
+        Failure::Unreachable(why) => write(to, UNREACHABLE, why.as_bytes()).await,
+        Failure::Timeout => write(to, TIMEOUT, &[]).await,
+        Failure::Refused(why) => write(to, REFUSED, why.as_bytes()).await,
+    }
+}
+
+fn read_failure(kind: u8, content: &[u8]) -> Failure {
+    let why = String::from_utf8_lossy(content).into_owned();
+    match kind {
+        UNREACHABLE => Failure::Unreachable(why),
+        TIMEOUT => Failure::Timeout,
+        REFUSED => Failure::Refused(why),
+        _ => Failure::Refused(format!("a frame of unknown kind {kind}")),
+    }
+}
+
+/// A node's way to its peers.
+pub struct Net {
+    pub node: u64,
+}
+
+impl Net {
+    fn head(&self, method: Method, body: &[u8]) -> Vec<u8> {
+        let method = (method as u32).to_be_bytes();
+        [&method[..], &self.node.to_be_bytes(), body].concat()
+    }
+}
+
+async fn dial(
+    address: String,
+    kind: u8,
+    head: &[u8],
+) -> Result<(OwnedReadHalf, OwnedWriteHalf), Failure> {
+    let connected = timeout(CONNECT_MAX, TcpStream::connect(address)).await;
+    let stream = connected.map_err(|_| gone("not accepted in time"))?;
+    let (reader, mut writer) = stream.map_err(gone)?.into_split();
+    write(&mut writer, kind, head).await?;
+    Ok((reader, writer))
+}
+
+impl Transport for Net {
+    fn call(
+        &self,
+        address: String,
+        _class: Class,
+        method: Method,
+        body: Bytes,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, Failure>> {
+        let head = self.head(method, &body);
+        let exchange = async move {
+            // The writing half stays open: closing it would tell the peer to forget us.
+            let (mut reader, _writer) = dial(address, CALL, &head).await?;
+            match read(&mut reader).await? {
+                (DATA, answer) => Ok(answer),
+                (kind, content) => Err(read_failure(kind, &content)),
+            }
+        };
+        async move {
+            let answered = timeout(deadline, exchange).await;
+            answered.unwrap_or(Err(Failure::Timeout))
+        }
+        .boxed()
+    }
+
+    fn stream(
+        &self,
+        address: String,
+        _class: Class,
+        method: Method,
+        frames: BoxStream<'static, Bytes>,
+    ) -> BoxFuture<'static, Result<Frames, Failure>> {
+        let head = self.head(method, &[]);
+        async move {
+            let (reader, writer) = dial(address, STREAM, &head).await?;
+            let sending = Sending(tokio::spawn(send(writer, frames)));
+            Ok(incoming(reader, Some(sending)))
+        }
+        .boxed()
+    }
+}
+
+/// The outgoing half of a stream; it ends with the incoming one.
+struct Sending(tokio::task::JoinHandle<()>);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn send(mut to: OwnedWriteHalf, mut frames: BoxStream<'static, Bytes>) {
+    loop {
+        let sent = match timeout(ALIVE_EVERY, frames.next()).await {
+            Err(_) => write(&mut to, ALIVE, &[]).await,
+            Ok(Some(frame)) => write(&mut to, DATA, &frame).await,
+            Ok(None) => {
+                // A peer that is gone is noticed by the incoming half.
+                let _ = write(&mut to, END, &[]).await;
+                // Open until the answers were read: the peer has stopped reading, and a
+                // closed half would reset the connection under them.
+                return std::future::pending().await;
+            }
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+fn incoming(from: OwnedReadHalf, sending: Option<Sending>) -> Frames {
+    stream::unfold(Some((from, sending)), |state| async move {
+        let (mut from, sending) = state?;
+        loop {
+            let failure = match timeout(SILENCE_MAX, read(&mut from)).await {
+                Ok(Ok((ALIVE, _))) => continue,
+                Ok(Ok((END, _))) => return None,
+                Ok(Ok((DATA, frame))) => return Some((Ok(frame), Some((from, sending)))),
+                Ok(Ok((kind, content))) => read_failure(kind, &content),
+                Ok(Err(failure)) => failure,
+                Err(_) => gone("silent for too long"),
+            };
+            return Some((Err(failure), None));
+        }
+    })
+    .boxed()
+}
+
+/// Serves peers for as long as the host lives.
+pub async fn serve(peers: Arc<dyn Serve>) -> io::Result<()> {
+    let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        tokio::spawn(answer(peers.clone(), stream));
+    }
+}
+
+async fn answer(peers: Arc<dyn Serve>, stream: TcpStream) {
+    let (mut reader, mut writer) = stream.into_split();
+    let Ok(Ok((kind, head))) = timeout(SILENCE_MAX, read(&mut reader)).await else {
+        return;
+    };
+    let Some((method, from, body)) = read_head(&head) else {
+        return;
+    };
+    // A caller that is gone needs no answer, hence the results that nobody reads below.
+    match kind {
+        CALL => {
+            let _ = match peers.call(from, method, body).await {
+                Ok(answer) => write(&mut writer, DATA, &answer).await,
+                Err(failure) => write_failure(&mut writer, &failure).await,
+            };
+        }
+        STREAM => {
+            let opening = peers.stream(from, method, incoming(reader, None));
+            let _ = answer_stream(opening, &mut writer).await;
+        }
+        _ => {}
+    }
+}
+
+async fn answer_stream(
+    mut opening: BoxFuture<'static, Result<Frames, Failure>>,
+    to: &mut OwnedWriteHalf,
+) -> Result<(), Failure> {
+    let opened = loop {
+        match timeout(ALIVE_EVERY, &mut opening).await {
+            Err(_) => write(to, ALIVE, &[]).await?,
+            Ok(opened) => break opened,
+        }
+    };
+    let mut answers = match opened {
+        Ok(answers) => answers,
+        Err(failure) => return write_failure(to, &failure).await,
+    };
+    loop {
+        match timeout(ALIVE_EVERY, answers.next()).await {
+            Err(_) => write(to, ALIVE, &[]).await?,
+            Ok(Some(Ok(answer))) => write(to, DATA, &answer).await?,
+            Ok(Some(Err(failure))) => return write_failure(to, &failure).await,
+            Ok(None) => return write(to, END, &[]).await,
+        }
+    }
+}
+
+fn read_head(frame: &Bytes) -> Option<(Method, u64, Bytes)> {
+    let method = u32::from_be_bytes(frame.get(..4)?.try_into().ok()?);
+    let from = u64::from_be_bytes(frame.get(4..HEAD_BYTES)?.try_into().ok()?);
+    Some((Method::from_code(method)?, from, frame.slice(HEAD_BYTES..)))
+}

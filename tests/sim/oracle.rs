@@ -1,0 +1,152 @@
+//! What the callers saw, kept outside the nodes: the yardstick of the invariants.
+//!
+//! Promises: a call that failed counts as unknown, never as absent; what was acknowledged
+//! is noted in the step in which the caller learnt it. An answer that contradicts what a
+//! caller was told before is a breach at once. Leaves the end state to `invariants/`.
+
+use crate::dice::Dice;
+use bytes::Bytes;
+use muniment_evidence::digest::Digest;
+use muniment_evidence::opening::{Identity, Metadata};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard};
+
+/// What the callers do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Issue and download.
+    Load,
+    /// Repeat what has no outcome yet, until nothing is left.
+    Finish,
+    Rest,
+    /// Each node hands over its whole log once.
+    Export,
+}
+
+/// Everything seen in one run.
+#[derive(Default)]
+pub struct Seen {
+    /// Numbers that were asked for, in order.
+    pub asked: u64,
+    /// Asked for, without an outcome yet: each is repeated until there is one.
+    pub open: BTreeSet<u64>,
+    /// Number to record index.
+    pub acknowledged: BTreeMap<u64, u64>,
+    /// Record indexes of downloads of which the caller has every byte.
+    pub delivered: BTreeSet<u64>,
+    pub failed_calls: u64,
+    pub bundles: BTreeMap<u64, Vec<u8>>,
+    pub breaches: Vec<String>,
+}
+
+/// Shared by the callers on all nodes.
+pub struct Oracle {
+    seen: Mutex<Seen>,
+    phase: Mutex<Phase>,
+}
+
+impl Oracle {
+    pub fn new() -> Oracle {
+        Oracle {
+            seen: Mutex::default(),
+            phase: Mutex::new(Phase::Load),
+        }
+    }
+
+    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap()
+    }
+
+    pub fn phase(&self) -> Phase {
+        *self.phase.lock().unwrap()
+    }
+
+    pub fn set_phase(&self, phase: Phase) {
+        *self.phase.lock().unwrap() = phase;
+    }
+
+    /// A number to issue: a new one, or one that has no outcome yet, maybe because
+    /// another caller is at it right now.
+    pub fn number_to_issue(&self, dice: &mut Dice) -> Option<u64> {
+        let phase = self.phase();
+        let mut seen = self.seen();
+        let again = !seen.open.is_empty() && dice.roll(2) == 0;
+        if phase == Phase::Load && !again {
+            seen.asked += 1;
+            let number = seen.asked;
+            seen.open.insert(number);
+            return Some(number);
+        }
+        let open: Vec<u64> = seen.open.iter().copied().collect();
+        let at = dice.roll(open.len().max(1) as u64) as usize;
+        open.get(at).copied()
+    }
+
+    pub fn number_to_download(&self, dice: &mut Dice) -> Option<u64> {
+        let seen = self.seen();
+        let known: Vec<u64> = seen.acknowledged.keys().copied().collect();
+        let at = dice.roll(known.len().max(1) as u64) as usize;
+        known.get(at).copied()
+    }
+
+    pub fn issued(&self, number: u64, index: u64) {
+        let mut seen = self.seen();
+        seen.open.remove(&number);
+        let first = *seen.acknowledged.entry(number).or_insert(index);
+        if first != index {
+            let what = format!("{number} was acknowledged as record {first}, then as {index}");
+            seen.breaches.push(what);
+        }
+    }
+
+    pub fn downloaded(&self, number: u64, index: u64, sha256: Digest) {
+        let mut seen = self.seen();
+        if sha256 != Digest::of(&[&body(number)]) {
+            let what = format!("download {index} of {number} has other bytes");
+            seen.breaches.push(what);
+        }
+        if !seen.delivered.insert(index) {
+            let what = format!("two downloads share the record {index}");
+            seen.breaches.push(what);
+        }
+    }
+
+    pub fn failed(&self) {
+        self.seen().failed_calls += 1;
+    }
+
+    pub fn breach(&self, what: String) {
+        self.seen().breaches.push(what);
+    }
+}
+
+/// The invoice's number as callers write it.
+pub fn name(number: u64) -> String {
+    format!("S-{number}")
+}
+
+pub fn identity(number: u64) -> Identity {
+    Identity {
+        tenant: "default".into(),
+        scheme: "generic".into(),
+        issuer: "local".into(),
+        number: name(number),
+        ..Identity::default()
+    }
+}
+
+pub fn metadata(number: u64) -> Metadata {
+    Metadata {
+        identity: identity(number),
+        type_code: "380".into(),
+        issue_date: "2026-01-31".into(),
+        ..Metadata::default()
+    }
+}
+
+/// The same number has the same bytes, whoever hands them in.
+pub fn body(number: u64) -> Bytes {
+    let mut dice = Dice::new(number);
+    let length = 200 + dice.roll(6_000);
+    (0..length).map(|_| dice.roll(256) as u8).collect()
+}
