@@ -16,7 +16,10 @@ use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{Document, commit_actor, commit_document};
 use muniment_evidence::record::{Outcome, Reason, Record};
 use muniment_evidence::statement::{Kind, Lane};
-use muniment_evidence::tree::{Frontier, Rows, leaf_hash};
+use muniment_evidence::tree::{Frontier, Rows, TILE_WIDTH, leaf_hash};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// The feature level of this software: what it can apply. New behaviour is gated by the
 /// level in replicated state, so that replicas of two versions stay equal.
@@ -55,7 +58,7 @@ impl Edge {
             return Ok(Edge::default());
         };
         let head = Head::decode(&bytes)?;
-        let frontier = Frontier::load(&StoredRows { view, generation }, head.size)?;
+        let frontier = Frontier::load(&StoredRows::new(view, generation), head.size)?;
         if frontier.root() != head.root {
             return Err(Error::corrupt(format!(
                 "the evidence tree of size {} has root {} but {} was stored",
@@ -68,26 +71,29 @@ impl Edge {
     }
 }
 
-/// The tree's rows in the state.
+/// The tree's rows in the state. A tile that was read once is kept as long as this value:
+/// a proof asks for several parts of the same few tiles.
 pub struct StoredRows<'a> {
-    pub view: &'a dyn View,
-    pub generation: Generation,
+    view: &'a dyn View,
+    generation: Generation,
+    tiles: RefCell<HashMap<(u8, u64), Vec<Digest>>>,
 }
 
-impl Rows for StoredRows<'_> {
-    type Error = Error;
-
-    fn rows(&self, level: u8, first: u64, count: u64) -> Result<Vec<Digest>, Error> {
-        let key = |index| self.generation.key(&row_key(level, index));
-        let found = self
-            .view
-            .scan(&key(first), &key(first + count), count as usize)?;
-        if found.len() as u64 != count {
-            return Err(Error::corrupt(format!(
-                "tree rows {first}..{} of level {level} are not all there",
-                first + count
-            )));
+impl<'a> StoredRows<'a> {
+    pub fn new(view: &'a dyn View, generation: Generation) -> StoredRows<'a> {
+        StoredRows {
+            view,
+            generation,
+            tiles: RefCell::default(),
         }
+    }
+
+    /// The rows of a tile that are stored, however many.
+    fn tile(&self, level: u8, tile: u64) -> Result<Vec<Digest>, Error> {
+        let key = |index| self.generation.key(&row_key(level, index));
+        let first = tile * TILE_WIDTH;
+        let (start, end) = (key(first), key(first + TILE_WIDTH));
+        let found = self.view.scan(&start, &end, TILE_WIDTH as usize)?;
         found
             .into_iter()
             .map(|(_, hash)| match hash.try_into() {
@@ -95,6 +101,28 @@ impl Rows for StoredRows<'_> {
                 Err(_) => Err(Error::corrupt("a tree row is not 32 bytes")),
             })
             .collect()
+    }
+}
+
+impl Rows for StoredRows<'_> {
+    type Error = Error;
+
+    fn rows(&self, level: u8, first: u64, count: u64) -> Result<Vec<Digest>, Error> {
+        let tile = (level, first / TILE_WIDTH);
+        let mut tiles = self.tiles.borrow_mut();
+        let rows = match tiles.entry(tile) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(unread) => unread.insert(self.tile(tile.0, tile.1)?),
+        };
+        let start = (first % TILE_WIDTH) as usize;
+        rows.get(start..start + count as usize)
+            .map(<[Digest]>::to_vec)
+            .ok_or_else(|| {
+                let end = first + count;
+                Error::corrupt(format!(
+                    "tree rows {first}..{end} of level {level} are missing"
+                ))
+            })
     }
 }
 

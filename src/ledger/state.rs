@@ -335,10 +335,7 @@ impl Tables {
     }
 
     pub fn tree_rows(&self) -> StoredRows<'_> {
-        StoredRows {
-            view: self.engine.as_ref(),
-            generation: self.generation,
-        }
+        StoredRows::new(self.engine.as_ref(), self.generation)
     }
 
     pub fn root_at(&self, size: u64) -> Result<Digest, Error> {

@@ -107,6 +107,7 @@ pub fn start(means: Means, boot: u64, queue_max: usize) -> Recorder {
         route: None,
         in_flight: FuturesUnordered::new(),
         oldest_unsent: None,
+        unsent_bytes: 0,
     };
     tokio::spawn(worker.run());
     Recorder { queue }
@@ -133,6 +134,8 @@ struct Worker {
     route: Option<Route>,
     in_flight: FuturesUnordered<Flight>,
     oldest_unsent: Option<Instant>,
+    /// Encoded length of all that was not sent over the present route.
+    unsent_bytes: usize,
 }
 
 /// The node must stop: the reason.
@@ -171,7 +174,7 @@ impl Worker {
                 },
                 () = sleep_until(due), if may_send && due.is_some() => self.send().await?,
             }
-            if self.unsent_bytes() >= ENTRY_BYTES && self.in_flight.len() < ENTRIES_IN_FLIGHT {
+            if self.unsent_bytes >= ENTRY_BYTES && self.in_flight.len() < ENTRIES_IN_FLIGHT {
                 self.send().await?;
             }
         }
@@ -187,18 +190,13 @@ impl Worker {
         let submission = self.means.pen.write(&request.intent, self.lane, seq, prev);
         self.next_seq += 1;
         self.last = submission.statement.hash();
+        self.unsent_bytes += submission.encoded_length();
         self.unresolved.push_back(Pending {
             submission,
             waiter: request.waiter,
             resolved: false,
         });
         self.oldest_unsent.get_or_insert_with(Instant::now);
-    }
-
-    fn unsent_bytes(&self) -> usize {
-        let unsent = self.unresolved.iter().skip(self.sent);
-        // At most one entry's worth is summed: sending resets it.
-        unsent.map(|p| p.submission.encoded_length()).sum()
     }
 
     /// Sends one entry over the route, opening one if need be.
@@ -213,10 +211,11 @@ impl Worker {
         };
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for pending in self.unresolved.iter().skip(self.sent) {
-            bytes += pending.submission.encoded_length();
-            if bytes > ENTRY_BYTES && !batch.is_empty() {
+            let length = pending.submission.encoded_length();
+            if bytes + length > ENTRY_BYTES && !batch.is_empty() {
                 break;
             }
+            bytes += length;
             batch.push(pending.submission.clone());
         }
         let Some(first) = batch.first() else {
@@ -228,6 +227,7 @@ impl Worker {
             Ok(answered) => {
                 self.in_flight.push(flight(first, count, answered));
                 self.sent += count;
+                self.unsent_bytes -= bytes;
                 let all_sent = self.sent == self.unresolved.len();
                 self.oldest_unsent = (!all_sent).then(Instant::now);
                 Ok(())
@@ -347,6 +347,8 @@ impl Worker {
             return Err(self.broken(row.next_seq, Answer::LaneClosed));
         }
         self.sent = 0;
+        let unsent = self.unresolved.iter();
+        self.unsent_bytes = unsent.map(|p| p.submission.encoded_length()).sum();
         self.oldest_unsent = (!self.unresolved.is_empty()).then(Instant::now);
         Ok(())
     }

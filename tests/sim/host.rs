@@ -264,6 +264,8 @@ async fn build(
         limits,
         tenants: vec![Tenant::named("default")],
         booted: boots,
+        stop: stop.clone(),
+        draining: watch::channel(false).1,
         founder: admin::Founder {
             origin: ORIGIN.into(),
             means: means.clone(),
