@@ -26,8 +26,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// `MUNIMENT_SIM_SEED` for one alone.
 const SEEDS: u64 = 20;
 
+/// `RUST_LOG=info` shows what the nodes say, each line under its node's name.
+fn listen() {
+    if std::env::var_os("RUST_LOG").is_some() {
+        tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .without_time()
+            .init();
+    }
+}
+
 #[test]
 fn what_was_acknowledged_survives_crashes_and_partitions() {
+    listen();
     let number = |name: &str| std::env::var(name).ok().map(|n| n.parse::<u64>().unwrap());
     let seeds = match number("MUNIMENT_SIM_SEED") {
         Some(seed) => vec![seed],
