@@ -136,8 +136,13 @@ impl Upload {
         // Each peer compares its own digest with this one before it signs.
         let end = Bytes::from(encode_end(writer.length(), Some(&digest)));
         for peer in self.peers.drain(..) {
-            // A full channel is a stalled peer: it is given up.
-            let _ = peer.try_send(end.clone());
+            // Its channel may be full of pieces that are still on their way: the end waits
+            // behind them as any piece does, but nobody waits for it here.
+            let end = end.clone();
+            tokio::spawn(async move {
+                // A peer that has stalled is given up: its holding does not come.
+                let _ = tokio::time::timeout(STALL_MAX, peer.send(end)).await;
+            });
         }
         let Some(writer) = self.writer.take() else {
             return Err(Error::Broken("an upload is finished once".into()));

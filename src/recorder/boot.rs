@@ -26,6 +26,9 @@ const ROUND: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long one BOOT may be under way before it is looked up.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// BOOT statements of earlier starts that may be found in the way: each is one that its
+/// process had sent when it crashed, and that was recorded only after this start looked.
+const OVERTAKEN_MAX: usize = 8;
 
 /// What booting works with.
 #[derive(Clone)]
@@ -68,6 +71,7 @@ impl Means {
         let intent = Intent::system(Document::Genesis(genesis));
         let submission = pen.write(&intent, Lane::Boot, 0, Digest::ZERO);
         let recorded = self.settle(pen.node, submission).await?;
+        let recorded = recorded.ok_or_else(|| moved(pen.node))?;
         match recorded.outcome {
             Outcome::Ok => Ok(()),
             outcome => Err(format!("GENESIS has outcome {outcome}")),
@@ -77,10 +81,24 @@ impl Means {
     /// Submits BOOT; returns its record index, which names the strict lane.
     pub async fn boot(&self, pen: &Pen, boot: Document) -> Result<u64, String> {
         let node = pen.node;
-        let row = self.lane(node).await?;
         let intent = Intent::system(boot);
-        let submission = pen.write(&intent, Lane::Boot, row.next_seq, row.last);
-        let recorded = self.settle(node, submission).await?;
+        let mut overtaken = 0;
+        let recorded = loop {
+            let row = self.lane(node).await?;
+            let submission = pen.write(&intent, Lane::Boot, row.next_seq, row.last);
+            if let Some(recorded) = self.settle(node, submission).await? {
+                break recorded;
+            }
+            overtaken += 1;
+            if overtaken > OVERTAKEN_MAX {
+                return Err(moved(node));
+            }
+            // What took the number is committed: it must be applied here before the lane
+            // is read again.
+            while self.reader.linearizable(ROUND).await.is_err() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
         match recorded.outcome {
             Outcome::Ok => Ok(recorded.index),
             outcome => Err(format!(
@@ -90,24 +108,25 @@ impl Means {
         }
     }
 
-    /// Sends until the statement is known to be recorded.
-    async fn settle(&self, node: u64, submission: Submission) -> Result<super::Recorded, String> {
+    /// Sends until the statement is known to be recorded; `None` if another statement of
+    /// this node has its number.
+    async fn settle(
+        &self,
+        node: u64,
+        submission: Submission,
+    ) -> Result<Option<super::Recorded>, String> {
         let seq = submission.statement.seq;
         let hash = submission.statement.hash();
         loop {
             match self.send(submission.clone()).await {
                 Some(Answer::Recorded { index, outcome }) => {
-                    return Ok(super::Recorded { index, outcome });
+                    return Ok(Some(super::Recorded { index, outcome }));
                 }
                 Some(Answer::WrongLedger) if submission.statement.kind == Kind::Genesis => {
                     return Err("a ledger is founded here already".into());
                 }
-                Some(Answer::Equivocation | Answer::Gap { .. }) => {
-                    return Err(format!(
-                        "the boot lane of node {node} moved while it booted: is another \
-                         process running under this node's identity?"
-                    ));
-                }
+                Some(Answer::Equivocation) => return Ok(None),
+                Some(Answer::Gap { .. }) => return Err(moved(node)),
                 Some(answer) => return Err(format!("the ledger answers {answer:?}")),
                 None => {}
             }
@@ -118,7 +137,7 @@ impl Means {
                 && seen.hash == hash
             {
                 let (index, outcome) = (seen.index, seen.outcome);
-                return Ok(super::Recorded { index, outcome });
+                return Ok(Some(super::Recorded { index, outcome }));
             }
         }
     }
@@ -163,4 +182,11 @@ impl Means {
         let found = self.blocking.run(move || read(state.tables()?)).await;
         found.map_err(|error| error.to_string())
     }
+}
+
+fn moved(node: u64) -> String {
+    format!(
+        "the boot lane of node {node} moved while it booted: is another process running \
+         under this node's identity?"
+    )
 }

@@ -104,7 +104,9 @@ async fn download_one(core: &Core, town: &Town, number: u64) {
 /// A passing fault leaves the outcome unknown; nothing else may come.
 async fn failed(core: &Core, town: &Town, what: &str, error: &Error) {
     match error {
-        Error::Unavailable { .. } | Error::Exhausted { .. } => town.oracle.failed(),
+        Error::Unavailable { .. } | Error::Exhausted { .. } => {
+            town.oracle.failed(core.node, format!("{what}: {error:?}"));
+        }
         error => {
             let node = core.node;
             town.oracle

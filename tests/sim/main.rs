@@ -1,12 +1,13 @@
 //! A smoke simulation: three nodes in one thread, on memory, simulated TCP and a seed.
 //!
 //! Promises that a seed that breaks an invariant is named with the command to repeat it.
-//! Builds without RocksDB. What repeats from a seed: everything the world does and when,
-//! message latencies, tokio's own choices, ids, salts and bodies. What does not: openraft
-//! draws its election timeouts from the thread's random source, so who leads when may
-//! differ between two runs of a seed; a seed is a schedule of faults, not a recording,
-//! and a rare failure may need several repetitions. Leaves real disks, processes and gRPC
-//! to `tests/cluster/`.
+//! Builds without RocksDB. What follows from a seed alone: the keys, and who crashes or is
+//! cut off, how and when after the founding. What does not: openraft draws its election
+//! timeouts from the thread's own random source, so another node may lead in the next run
+//! of the same seed, and everything after it (records, latencies, the root) differs. A
+//! seed is a schedule of faults, not a recording: a rare failure may need repetitions, and
+//! equal roots of two runs are not asserted. Leaves real disks, processes and gRPC to
+//! `tests/cluster/`.
 
 mod callers;
 mod dice;
@@ -20,14 +21,51 @@ mod invariants {
     pub mod chain_and_acknowledged;
 }
 
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Seeds of the short form; `MUNIMENT_SIM_SEEDS` asks for another number of them,
 /// `MUNIMENT_SIM_SEED` for one alone.
 const SEEDS: u64 = 20;
 
+/// The seed that runs now; 0 for none.
+static RUNNING: AtomicU64 = AtomicU64::new(0);
+
+fn repeat(seed: u64) -> String {
+    format!(
+        "repeat with: MUNIMENT_SIM_SEED={seed} cargo test --release --no-default-features \
+         --test sim -- --nocapture"
+    )
+}
+
+/// A panic inside a node drops its runtime while it runs, which may end the process before
+/// the test can say anything: the seed is named first, past the capture of output.
+fn name_the_seed_on_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let seed = RUNNING.load(Ordering::SeqCst);
+        if seed != 0 {
+            let _ = writeln!(std::io::stderr(), "seed {seed} panics; {}", repeat(seed));
+        }
+        before(info);
+    }));
+}
+
+/// `RUST_LOG=info` shows what the nodes say, each line under its node's name.
+fn listen() {
+    if std::env::var_os("RUST_LOG").is_some() {
+        tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .without_time()
+            .init();
+    }
+}
+
 #[test]
 fn what_was_acknowledged_survives_crashes_and_partitions() {
+    listen();
+    name_the_seed_on_panic();
     let number = |name: &str| std::env::var(name).ok().map(|n| n.parse::<u64>().unwrap());
     let seeds = match number("MUNIMENT_SIM_SEED") {
         Some(seed) => vec![seed],
@@ -35,7 +73,9 @@ fn what_was_acknowledged_survives_crashes_and_partitions() {
     };
     let mut failed = Vec::new();
     for seed in seeds {
+        RUNNING.store(seed, Ordering::SeqCst);
         let outcome = catch_unwind(AssertUnwindSafe(|| run(seed)));
+        RUNNING.store(0, Ordering::SeqCst);
         let why = match outcome {
             Ok(Ok(told)) => {
                 println!("seed {seed}: {told}");
@@ -45,10 +85,7 @@ fn what_was_acknowledged_survives_crashes_and_partitions() {
             // The panic's own message stands above.
             Err(_) => "a node panicked".to_owned(),
         };
-        println!(
-            "seed {seed} FAILED: {why}\nrepeat with: MUNIMENT_SIM_SEED={seed} cargo test \
-             --release --no-default-features --test sim -- --nocapture"
-        );
+        println!("seed {seed} FAILED: {why}\n{}", repeat(seed));
         failed.push(seed);
     }
     assert!(failed.is_empty(), "seeds {failed:?} failed; see above");

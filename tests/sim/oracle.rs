@@ -35,6 +35,8 @@ pub struct Seen {
     /// Record indexes of downloads of which the caller has every byte.
     pub delivered: BTreeSet<u64>,
     pub failed_calls: u64,
+    /// The last passing fault of each node, for a run that does not finish.
+    pub last_failures: BTreeMap<u64, String>,
     pub bundles: BTreeMap<u64, Vec<u8>>,
     pub breaches: Vec<String>,
 }
@@ -111,8 +113,10 @@ impl Oracle {
         }
     }
 
-    pub fn failed(&self) {
-        self.seen().failed_calls += 1;
+    pub fn failed(&self, node: u64, why: String) {
+        let mut seen = self.seen();
+        seen.failed_calls += 1;
+        seen.last_failures.insert(node, why);
     }
 
     pub fn breach(&self, what: String) {

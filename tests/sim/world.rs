@@ -116,7 +116,10 @@ impl World<'_> {
         let limit = self.sim.elapsed() + PATIENCE;
         while !reached(self) {
             if self.sim.elapsed() > limit {
-                return Err(format!("waited {PATIENCE:?} in vain until {what}"));
+                let last = self.town.oracle.seen().last_failures.clone();
+                return Err(format!(
+                    "waited {PATIENCE:?} in vain until {what}; last failures: {last:#?}"
+                ));
             }
             self.step()?;
         }
