@@ -301,7 +301,6 @@ async fn build(
             stores.bodies_flusher.clone(),
         ),
         group: group.clone(),
-        state: state.clone(),
         blocking,
         transport: transport.clone(),
         signer: keys.statement.clone(),

@@ -18,7 +18,6 @@ pub mod upload;
 pub mod writer;
 
 use crate::clock::SharedClock;
-use crate::ledger::state::State;
 use crate::objective::write::Member;
 use crate::raft::group::Group;
 use crate::store::Blocking;
@@ -37,7 +36,6 @@ pub struct Bodies {
     pub incarnation: [u8; 16],
     pub store: BodyStore,
     pub group: Group,
-    pub state: State,
     pub blocking: Blocking,
     pub transport: Arc<dyn Transport>,
     pub signer: Arc<dyn Signer>,

@@ -73,9 +73,7 @@ impl Bodies {
     /// Takes one body; answers with a signed holding.
     pub async fn serve_put(&self, mut frames: Frames) -> Result<Frames, Failure> {
         let header = Header::decode(&next(&mut frames).await?).map_err(refused)?;
-        let state = self.state.clone();
-        let head = self.blocking.run(move || state.tables()?.head()).await;
-        let head = head.map_err(refused)?;
+        let head = self.group.applied();
         if header.ledger != head.ledger {
             return Err(refused("a body of another ledger"));
         }

@@ -44,8 +44,7 @@ pub struct Upload {
 impl Bodies {
     /// Begins an upload and its fan-out.
     pub async fn begin(&self) -> Result<Upload, Error> {
-        let state = self.state.clone();
-        let head = self.blocking.run(move || state.tables()?.head()).await?;
+        let head = self.group.applied();
         let id = self.clock.uuid_v7();
         let header = Header {
             ledger: head.ledger,

@@ -13,6 +13,10 @@ use muniment_evidence::digest::{Digest, Hasher};
 /// One chunk: what is checked, cached and sent at a time.
 pub const CHUNK_BYTES: usize = 1 << 20;
 
+/// Up to this many bytes are hashed in place: that takes less than handing them to
+/// another thread and back.
+const INLINE_HASH_BYTES: usize = 128 << 10;
+
 /// See the module.
 pub struct BodyWriter {
     store: BodyStore,
@@ -24,6 +28,8 @@ pub struct BodyWriter {
     length: u64,
     /// Known once all bytes are stored.
     sha256: Option<Digest>,
+    /// Written with the manifest.
+    last: Option<Bytes>,
 }
 
 impl BodyWriter {
@@ -37,6 +43,7 @@ impl BodyWriter {
             whole: Hasher::new(),
             length: 0,
             sha256: None,
+            last: None,
         }
     }
 
@@ -86,20 +93,29 @@ impl BodyWriter {
     }
 
     async fn last_chunk(&mut self) -> Result<Digest, Error> {
-        if !self.chunks.is_empty() {
-            if !self.buffer.is_empty() {
-                self.store_chunk().await?;
-            }
-            return Ok(std::mem::take(&mut self.whole).finish());
-        }
-        // A body of one chunk, the usual case, is hashed once.
         let chunk = self.buffer.split().freeze();
-        let hashed = chunk.clone();
-        let hashing = self.blocking.run(move || Ok(Digest::of(&[&hashed])));
-        let digest = hashing.await?;
-        self.chunks.push((chunk.len() as u32, digest));
-        self.store.put_chunk(self.id, 0, chunk).await?;
-        Ok(digest)
+        if self.chunks.is_empty() {
+            // A body of one chunk, the usual case, is hashed once and written with its
+            // manifest.
+            let digest = self.hash(chunk.clone()).await?;
+            self.chunks.push((chunk.len() as u32, digest));
+            self.last = Some(chunk);
+            return Ok(digest);
+        }
+        if !chunk.is_empty() {
+            self.whole.update(&chunk);
+            let digest = self.hash(chunk.clone()).await?;
+            self.chunks.push((chunk.len() as u32, digest));
+            self.last = Some(chunk);
+        }
+        Ok(std::mem::take(&mut self.whole).finish())
+    }
+
+    async fn hash(&self, chunk: Bytes) -> Result<Digest, Error> {
+        if chunk.len() <= INLINE_HASH_BYTES {
+            return Ok(Digest::of(&[&chunk]));
+        }
+        self.blocking.run(move || Ok(Digest::of(&[&chunk]))).await
     }
 
     /// Writes the manifest and waits until all of it is durable.
@@ -116,7 +132,7 @@ impl BodyWriter {
             epoch,
             chunks: self.chunks,
         };
-        self.store.seal(self.id, manifest).await?;
+        self.store.seal(self.id, manifest, self.last).await?;
         Ok(sealed)
     }
 

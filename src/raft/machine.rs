@@ -15,6 +15,7 @@ use crate::store::snapshot::{Received, Snapshot};
 use crate::store::{Blocking, Error, snapshot};
 use futures::{Stream, StreamExt as _};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
+use muniment_evidence::digest::Digest;
 use openraft::entry::RaftEntry as _;
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
@@ -33,6 +34,9 @@ pub struct Applied {
     pub raft_index: u64,
     /// Records in the evidence log.
     pub size: u64,
+    /// Zero before the founding.
+    pub ledger: Digest,
+    pub upload_epoch: u64,
 }
 
 /// What a snapshot is on this node: taken here, or received from the leader.
@@ -108,6 +112,8 @@ impl State {
         Applied {
             raft_index: self.applied.as_ref().map_or(0, LogId::index),
             size: self.edge.head.size,
+            ledger: self.edge.head.ledger,
+            upload_epoch: self.edge.head.upload_epoch,
         }
     }
 }

@@ -59,8 +59,7 @@ pub async fn download(
             "as many downloads as allowed are in flight",
         ));
     };
-    let uid = core.find(&key).await?;
-    let invoice = core.invoice(uid).await?;
+    let (uid, invoice) = core.find_invoice(&key).await?;
     let role = if role.is_empty() {
         super::issue::ORIGINAL.to_owned()
     } else {
@@ -102,10 +101,17 @@ pub async fn download(
             return Err(core.unavailable("a download was taken for another"));
         }
     }
+    let (prover, index) = (prove::Prover::new(core, &booted), recorded.index);
+    // As of the record, which may be later than what was looked up before.
+    let (invoice, receipt) = core
+        .read(move |tables| {
+            let invoice = tables.invoice(uid, index + 1)?;
+            Ok((invoice, prover.receipt(tables, index)?))
+        })
+        .await?;
     let started = Started {
-        // As of the record, which may be later than what was looked up before.
-        invoice: core.invoice(uid).await?,
-        receipt: prove::receipt(core, &booted, recorded.index).await?,
+        invoice: invoice.ok_or_else(|| Error::not_found(super::describe(&key)))?,
+        receipt,
         rendition: rendition.clone(),
         range: start..end,
         body_from: source.node,

@@ -248,15 +248,22 @@ impl Earlier {
         repeated: bool,
     ) -> Result<Issued, Error> {
         let index = self.index;
-        let (uid, held) = core
-            .read(move |tables| match tables.document(index)? {
-                Document::Issue(d) | Document::Reverse(d) => Ok((
-                    Uid(d.uid),
-                    d.holdings.iter().map(|h| h.node).collect::<Vec<_>>(),
-                )),
-                _ => Err(crate::store::Error::corrupt(format!(
-                    "record {index} issues nothing"
-                ))),
+        let prover = prove::Prover::new(core, booted);
+        // One visit to the store for all of it.
+        let (invoice, held, receipt) = core
+            .read(move |tables| {
+                let nothing =
+                    || crate::store::Error::corrupt(format!("record {index} issues nothing"));
+                let (uid, held) = match tables.document(index)? {
+                    Document::Issue(d) | Document::Reverse(d) => {
+                        let held: Vec<u64> = d.holdings.iter().map(|h| h.node).collect();
+                        (Uid(d.uid), held)
+                    }
+                    _ => return Err(nothing()),
+                };
+                let size = tables.head()?.size;
+                let invoice = tables.invoice(uid, size)?.ok_or_else(nothing)?;
+                Ok((invoice, held, prover.receipt(tables, index)?))
             })
             .await?;
         let nodes = if self.nodes.is_empty() {
@@ -265,9 +272,9 @@ impl Earlier {
             self.nodes
         };
         Ok(Issued {
-            invoice: core.invoice(uid).await?,
+            invoice,
             repeated,
-            receipt: prove::receipt(core, booted, index).await?,
+            receipt,
             level,
             zones: zones(core, &nodes),
             nodes,

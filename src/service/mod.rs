@@ -221,6 +221,25 @@ impl Core {
         Err(Error::not_found(describe(key)))
     }
 
+    /// Finds an invoice and folds it, in one visit to the store where it is there.
+    pub(crate) async fn find_invoice(&self, key: &Key) -> Result<(Uid, Invoice), Error> {
+        let wanted = self.named(key.clone())?;
+        let found = self
+            .read(move |tables| match tables.find(&wanted)? {
+                Some(uid) => {
+                    let size = tables.head()?.size;
+                    Ok(tables.invoice(uid, size)?.map(|invoice| (uid, invoice)))
+                }
+                None => Ok(None),
+            })
+            .await?;
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let uid = self.find(key).await?;
+        Ok((uid, self.invoice(uid).await?))
+    }
+
     /// The invoice as of everything applied here.
     pub(crate) async fn invoice(&self, uid: Uid) -> Result<Invoice, Error> {
         let found = self

@@ -9,11 +9,13 @@ use super::{Answered, Booted, Core, Error, Principal};
 use crate::domain::draft::bad;
 use crate::ledger::state::{Key, Tables};
 use crate::objective::read::ReadLevel;
+use muniment_evidence::key::SecretKey;
 use muniment_evidence::note::Checkpoint;
 use muniment_evidence::opening::Opening;
-use muniment_evidence::receipt::Receipt;
+use muniment_evidence::receipt::{Genesis, Receipt};
 use muniment_evidence::tree::{self, Rows as _};
 use muniment_evidence::trust::Trust;
+use std::sync::Arc;
 
 /// Records in one answer of `records`: each is below 2 KB but for long metadata.
 pub const RECORDS_MAX: usize = 1000;
@@ -22,37 +24,55 @@ const ANSWER_BYTES_MAX: usize = 2 << 20;
 
 /// The first receipt of a record that is applied here.
 pub(super) async fn receipt(core: &Core, booted: &Booted, index: u64) -> Result<Receipt, Error> {
-    let (genesis, origin) = (booted.genesis.clone(), booted.origin.clone());
-    let log_key = core.keys.log.clone();
-    core.read(move |tables| {
-        let record = tables
-            .record_bytes(index)?
-            .ok_or_else(|| crate::store::Error::corrupt(format!("record {index} is missing")))?;
-        let size = tables
-            .entry_end(index)?
-            .ok_or_else(|| crate::store::Error::corrupt(format!("record {index} has no end")))?;
+    let prover = Prover::new(core, booted);
+    core.read(move |tables| prover.receipt(tables, index)).await
+}
+
+/// What proving needs, to be taken along on a visit to the store.
+pub(super) struct Prover {
+    genesis: Arc<Genesis>,
+    origin: String,
+    log_key: Arc<SecretKey>,
+}
+
+impl Prover {
+    pub(super) fn new(core: &Core, booted: &Booted) -> Prover {
+        Prover {
+            genesis: booted.genesis.clone(),
+            origin: booted.origin.clone(),
+            log_key: core.keys.log.clone(),
+        }
+    }
+
+    pub(super) fn receipt(
+        self,
+        tables: &Tables,
+        index: u64,
+    ) -> Result<Receipt, crate::store::Error> {
+        let damaged = |what: &str| crate::store::Error::corrupt(format!("record {index} {what}"));
+        let record = tables.record_bytes(index)?;
+        let record = record.ok_or_else(|| damaged("is missing"))?;
+        let size = tables.entry_end(index)?;
+        let size = size.ok_or_else(|| damaged("has no end of its entry"))?;
         let rows = tables.tree_rows();
         if rows.rows(0, index, 1)? != [tree::leaf_hash(&record)] {
-            return Err(crate::store::Error::corrupt(format!(
-                "record {index} does not hash to its leaf"
-            )));
+            return Err(damaged("does not hash to its leaf"));
         }
         let (document, actor) = tables.openings(index)?;
         let checkpoint = Checkpoint {
-            origin,
+            origin: self.origin,
             size,
             root: tree::root_at(&rows, size)?,
         };
         Ok(Receipt {
-            genesis: (*genesis).clone(),
+            genesis: (*self.genesis).clone(),
             path: tree::inclusion_proof(&rows, index, size)?,
-            checkpoint: checkpoint.sign(log_key.as_ref()),
+            checkpoint: checkpoint.sign(self.log_key.as_ref()),
             record,
             document,
             actor,
         })
-    })
-    .await
+    }
 }
 
 /// Which record a receipt is asked for.

@@ -84,12 +84,22 @@ impl BodyStore {
             .await
     }
 
-    /// Writes the manifest and makes the body durable: after this it is held here.
-    pub async fn seal(&self, body: BodyId, manifest: Manifest) -> Result<(), Error> {
+    /// Writes the last chunk and the manifest, and makes the body durable: after this it
+    /// is held here.
+    pub async fn seal(
+        &self,
+        body: BodyId,
+        manifest: Manifest,
+        last: Option<Bytes>,
+    ) -> Result<(), Error> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
                 let mut batch = Batch::new();
+                if let Some(chunk) = last {
+                    let number = manifest.chunks.len().saturating_sub(1) as u32;
+                    batch.put(chunk_key(&body, number), chunk);
+                }
                 batch.put(manifest_key(&body), manifest.encode());
                 engine.write(batch)
             })

@@ -236,7 +236,6 @@ async fn build(
         incarnation: [node as u8; 16],
         store: BodyStore::new(bodies, blocking, bodies_flusher),
         group: group.clone(),
-        state: state.clone(),
         blocking,
         transport,
         signer: keys.statement.clone(),
