@@ -12,11 +12,11 @@ use crate::keyring::Keyring;
 use crate::ledger::state::State;
 use crate::raft::group::{Group, Settings};
 use crate::raft::reader::Reader;
-use crate::recorder::endings::Endings;
+use crate::recorder::boot;
 use crate::recorder::intake::Intake;
-use crate::recorder::{Pen, boot, due, lane, route};
 use crate::rpc::{dial::Dialer, server};
-use crate::service::{Booted, Core, admin, guarding};
+use crate::service::peers::PeerFloor;
+use crate::service::{Booted, Core, admin, booting};
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
@@ -27,13 +27,7 @@ use crate::store::log::LogStore;
 use crate::store::marker::{self, Marker};
 use crate::store::rocks::{Purpose, RocksEngine};
 use crate::telemetry::Metrics;
-use crate::transport::{Failure, Frames, Method, Serve, Transport};
-use bytes::Bytes;
-use futures::future::{BoxFuture, FutureExt as _};
-use muniment_evidence::key::Signer as _;
-use muniment_evidence::opening::{BootDocument, Document};
-use muniment_evidence::receipt::Genesis;
-use std::path::PathBuf;
+use crate::transport::{Serve, Transport};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -116,17 +110,8 @@ pub async fn run(
             }
         })
     };
-    tokio::spawn(boot_into_ledger(
-        core.clone(),
-        means,
-        Boot {
-            incarnation: stores.marker.incarnation,
-            data_dir: config.node.data_dir.clone(),
-            queue_max: config.limits.recorder_queue,
-        },
-        booted,
-        stop.clone(),
-    ));
+    let guard_dir = Some(config.node.data_dir.clone());
+    tokio::spawn(booting::boot(core.clone(), means, guard_dir, booted));
     let client_server = {
         let (core, metrics, stop) = (core.clone(), metrics.clone(), stop.clone());
         let drain = drain.clone();
@@ -355,153 +340,4 @@ async fn build(
         booted,
         draining,
     })
-}
-
-/// What a boot needs of the configuration and the disk.
-struct Boot {
-    incarnation: [u8; 16],
-    data_dir: PathBuf,
-    queue_max: usize,
-}
-
-/// BOOT before anything else; then the recorder, what is due, and clients.
-async fn boot_into_ledger(
-    core: Arc<Core>,
-    means: boot::Means,
-    boot: Boot,
-    booted: watch::Sender<Option<Booted>>,
-    stop: Stop,
-) {
-    match boot_once(&core, &means, &boot, &stop).await {
-        Ok((ready, recorder)) => {
-            tracing::info!(origin = ready.origin, "booted into the ledger");
-            booted.send_replace(Some(ready));
-            let due = due::attest(
-                recorder,
-                means.group,
-                means.reader,
-                means.state,
-                means.blocking,
-            );
-            tokio::select! {
-                () = due => {}
-                _ = stop.stopped() => {}
-            }
-            // Held until the end, so that readers of the signal never see it closed.
-            drop(booted);
-        }
-        Err(why) => stop.broken(why),
-    }
-}
-
-async fn boot_once(
-    core: &Arc<Core>,
-    means: &boot::Means,
-    boot: &Boot,
-    stop: &Stop,
-) -> Result<(Booted, lane::Recorder), String> {
-    let ledger = means.founded().await?;
-    if ledger.origin != core.founder.origin {
-        return Err(format!(
-            "the ledger is {}, but this node is configured for {}",
-            ledger.origin, core.founder.origin
-        ));
-    }
-    let genesis = read_genesis(core).await?;
-    let keys = genesis.document().map_err(|error| error.to_string())?;
-    if keys.log_key != core.keys.log.public() {
-        return Err("log.key is not the key that GENESIS names".into());
-    }
-    let pen = Pen {
-        node: core.node,
-        ledger: ledger.id,
-        signer: core.keys.statement.clone(),
-        clock: core.clock.clone(),
-    };
-    let document = Document::Boot(BootDocument {
-        incarnation: boot.incarnation,
-        statement_key: core.keys.statement.public(),
-        software: format!("muniment {}", env!("CARGO_PKG_VERSION")),
-    });
-    let index = means.boot(&pen, document).await?;
-    let guarding = guarding::Means {
-        group: means.group.clone(),
-        state: means.state.clone(),
-        blocking: means.blocking,
-        stop: stop.clone(),
-    };
-    guarding.start(&boot.data_dir, &ledger.origin).await?;
-    let lane = lane::Means {
-        pen,
-        group: means.group.clone(),
-        reader: means.reader.clone(),
-        intake: means.intake.clone(),
-        state: means.state.clone(),
-        blocking: means.blocking,
-        transport: means.transport.clone(),
-        stop: stop.clone(),
-    };
-    let recorder = lane::start(lane, index, boot.queue_max);
-    let ready = Booted {
-        endings: Endings::start(recorder.clone()),
-        recorder: recorder.clone(),
-        genesis: Arc::new(genesis),
-        origin: ledger.origin,
-    };
-    Ok((ready, recorder))
-}
-
-async fn read_genesis(core: &Arc<Core>) -> Result<Genesis, String> {
-    let state = core.state.clone();
-    let read = core.blocking.run(move || {
-        let tables = state.tables()?;
-        let missing = || crate::store::Error::corrupt("GENESIS is missing");
-        let record = tables.record_bytes(0)?.ok_or_else(missing)?;
-        let (document, _) = tables.openings(0)?;
-        Ok(Genesis {
-            record,
-            opening: document.ok_or_else(missing)?.bytes,
-        })
-    });
-    read.await.map_err(|error| error.to_string())
-}
-
-/// What peers may ask of this node.
-struct PeerFloor {
-    group: Group,
-    intake: Intake,
-    bodies: Bodies,
-}
-
-impl Serve for PeerFloor {
-    fn call(
-        &self,
-        _from: u64,
-        method: Method,
-        body: Bytes,
-    ) -> BoxFuture<'static, Result<Bytes, Failure>> {
-        let group = self.group.clone();
-        async move { group.serve_call(method, body).await }.boxed()
-    }
-
-    fn stream(
-        &self,
-        from: u64,
-        method: Method,
-        frames: Frames,
-    ) -> BoxFuture<'static, Result<Frames, Failure>> {
-        let (group, bodies, intake) =
-            (self.group.clone(), self.bodies.clone(), self.intake.clone());
-        async move {
-            match method {
-                Method::Append => Ok(group.serve_append(frames)),
-                Method::Snapshot => group.serve_snapshot(frames).await,
-                Method::Submit => Ok(route::serve(intake, from, frames)),
-                Method::PutBody => bodies.serve_put(frames).await,
-                Method::GetBody => bodies.serve_get(frames).await,
-                _ => Err(Failure::Refused("not a stream".into())),
-            }
-        }
-        .boxed()
-    }
 }

@@ -57,9 +57,9 @@ impl Error {
         let not_now = |detail: String| Error::NotNow { reason, detail };
         match reason {
             Reason::NotFound | Reason::UnknownTenant => Error::not_found(what),
-            Reason::IdentityTaken => taken(format!("{what} was issued with other content")),
+            Reason::IdentityTaken => taken(format!("{what} has other content")),
             Reason::RequestIdReused => {
-                taken("the request id was used for other content".to_owned())
+                taken("the request id was used before, with other content".to_owned())
             }
             Reason::AlternativeIdTaken => {
                 taken("an alternative id belongs to another invoice".to_owned())

@@ -352,7 +352,7 @@ async fn refusal(core: &Core, reason: Reason, metadata: &Metadata) -> Error {
     let key = Key::Identity(metadata.identity.clone());
     let mut error = Error::refused(reason, &super::describe(&key));
     if let Error::Taken {
-        reason: Reason::IdentityTaken,
+        reason: Reason::IdentityTaken | Reason::RequestIdReused,
         detail,
         stored_sha256,
     } = &mut error
@@ -363,7 +363,7 @@ async fn refusal(core: &Core, reason: Reason, metadata: &Metadata) -> Error {
         *stored_sha256 = original.map(|rendition| rendition.sha256);
         let differs = differing(metadata, &stored.metadata);
         let differs = differs.join(", ");
-        detail.push_str(&format!(" as {uid}; what differs: {differs}"));
+        detail.push_str(&format!("; it is issued as {uid}, what differs: {differs}"));
     }
     error
 }

@@ -9,10 +9,12 @@
 //! * [`lookup`], [`list`], [`check`], [`watch`]: reading
 //! * [`prove`], [`export`]: handing over evidence, never judging it
 //! * [`admin`]: founding, status, leadership
-//! * [`guarding`]: what must be true before anything is signed
+//! * [`booting`], [`guarding`]: what must be true before anything is said or signed
+//! * [`peers`]: what other nodes may ask
 
 pub mod add_rendition;
 pub mod admin;
+pub mod booting;
 pub mod check;
 pub mod download;
 pub mod error;
@@ -21,6 +23,7 @@ pub mod guarding;
 pub mod issue;
 pub mod list;
 pub mod lookup;
+pub mod peers;
 pub mod prove;
 pub mod reverse;
 pub mod void;

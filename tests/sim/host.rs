@@ -7,8 +7,6 @@
 use crate::callers;
 use crate::net::{self, Net};
 use crate::oracle::Oracle;
-use bytes::Bytes;
-use futures::future::{BoxFuture, FutureExt as _};
 use muniment::bodies::Bodies;
 use muniment::clock::{SeededClock, SharedClock};
 use muniment::config::{Limits, Tenant};
@@ -17,9 +15,10 @@ use muniment::ledger::state::State;
 use muniment::objective::timing::Profile;
 use muniment::raft::group::{Group, Settings};
 use muniment::raft::reader::Reader;
-use muniment::recorder::endings::Endings;
+use muniment::recorder::boot;
 use muniment::recorder::intake::Intake;
-use muniment::recorder::{Pen, boot, due, lane, route};
+use muniment::service::booting;
+use muniment::service::peers::PeerFloor;
 use muniment::service::{Booted, Core, Principal, admin};
 use muniment::stop::{Stop, Why};
 use muniment::store::Blocking;
@@ -29,10 +28,8 @@ use muniment::store::floor::FloorFile;
 use muniment::store::flush::Flusher;
 use muniment::store::log::LogStore;
 use muniment::store::memory::MemoryEngine;
-use muniment::transport::{Failure, Frames, Method, Serve, Transport};
+use muniment::transport::Transport;
 use muniment_evidence::key::{SecretKey, Signer as _};
-use muniment_evidence::opening::{BootDocument, Document};
-use muniment_evidence::receipt::Genesis;
 use muniment_evidence::trust::Trust;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -152,7 +149,7 @@ pub async fn run(machine: Arc<Machine>, town: Arc<Town>) -> turmoil::Result {
             listening.broken(format!("the peer listener: {why}"));
         }
     });
-    tokio::spawn(boot_into_ledger(core.clone(), means, booted, stop.clone()));
+    tokio::spawn(booting::boot(core.clone(), means, None, booted));
     if machine.node == 1 && town.trust.lock().unwrap().is_none() {
         tokio::spawn(found(core.clone(), town.clone()));
     }
@@ -272,103 +269,4 @@ async fn build(
         free_bytes: Arc::new(|| u64::MAX),
     };
     Ok((Arc::new(core), means, booted))
-}
-
-async fn boot_into_ledger(
-    core: Arc<Core>,
-    means: boot::Means,
-    booted: watch::Sender<Option<Booted>>,
-    stop: Stop,
-) {
-    match boot_once(&core, &means, &stop).await {
-        Ok(ready) => {
-            let recorder = ready.recorder.clone();
-            booted.send_replace(Some(ready));
-            let (group, reader, state) = (means.group, means.reader, means.state);
-            due::attest(recorder, group, reader, state, means.blocking).await;
-            // Held until the end, so that readers of the signal never see it closed.
-            drop(booted);
-        }
-        Err(why) => stop.broken(why),
-    }
-}
-
-async fn boot_once(core: &Core, means: &boot::Means, stop: &Stop) -> Result<Booted, String> {
-    let ledger = means.founded().await?;
-    let tables = core.state.tables().map_err(|error| error.to_string())?;
-    let record = tables.record_bytes(0).map_err(|error| error.to_string())?;
-    let (opening, _) = tables.openings(0).map_err(|error| error.to_string())?;
-    let genesis = Genesis {
-        record: record.ok_or("GENESIS is missing")?,
-        opening: opening.ok_or("the opening of GENESIS is missing")?.bytes,
-    };
-    let pen = Pen {
-        node: core.node,
-        ledger: ledger.id,
-        signer: core.keys.statement.clone(),
-        clock: core.clock.clone(),
-    };
-    let document = Document::Boot(BootDocument {
-        incarnation: core.bodies.incarnation,
-        statement_key: core.keys.statement.public(),
-        software: "simulated".into(),
-    });
-    let index = means.boot(&pen, document).await?;
-    let lane = lane::Means {
-        pen,
-        group: means.group.clone(),
-        reader: means.reader.clone(),
-        intake: means.intake.clone(),
-        state: means.state.clone(),
-        blocking: means.blocking,
-        transport: means.transport.clone(),
-        stop: stop.clone(),
-    };
-    let recorder = lane::start(lane, index, core.limits.recorder_queue);
-    Ok(Booted {
-        endings: Endings::start(recorder.clone()),
-        recorder,
-        genesis: Arc::new(genesis),
-        origin: ledger.origin,
-    })
-}
-
-/// What peers may ask, as in `src/node.rs`.
-struct PeerFloor {
-    group: Group,
-    intake: Intake,
-    bodies: Bodies,
-}
-
-impl Serve for PeerFloor {
-    fn call(
-        &self,
-        _from: u64,
-        method: Method,
-        body: Bytes,
-    ) -> BoxFuture<'static, Result<Bytes, Failure>> {
-        let group = self.group.clone();
-        async move { group.serve_call(method, body).await }.boxed()
-    }
-
-    fn stream(
-        &self,
-        from: u64,
-        method: Method,
-        frames: Frames,
-    ) -> BoxFuture<'static, Result<Frames, Failure>> {
-        let (group, bodies) = (self.group.clone(), self.bodies.clone());
-        let intake = self.intake.clone();
-        async move {
-            match method {
-                Method::Append => Ok(group.serve_append(frames)),
-                Method::Snapshot => group.serve_snapshot(frames).await,
-                Method::Submit => Ok(route::serve(intake, from, frames)),
-                Method::PutBody => bodies.serve_put(frames).await,
-                Method::GetBody => bodies.serve_get(frames).await,
-                _ => Err(Failure::Refused("not a stream".into())),
-            }
-        }
-        .boxed()
-    }
 }

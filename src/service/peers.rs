@@ -1,0 +1,49 @@
+//! What peers may ask of this node: frames go to the floor that understands them.
+
+use crate::bodies::Bodies;
+use crate::raft::group::Group;
+use crate::recorder::intake::Intake;
+use crate::recorder::route;
+use crate::transport::{Failure, Frames, Method, Serve};
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt as _};
+
+/// See the module.
+pub struct PeerFloor {
+    pub group: Group,
+    pub intake: Intake,
+    pub bodies: Bodies,
+}
+
+impl Serve for PeerFloor {
+    fn call(
+        &self,
+        _from: u64,
+        method: Method,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, Failure>> {
+        let group = self.group.clone();
+        async move { group.serve_call(method, body).await }.boxed()
+    }
+
+    fn stream(
+        &self,
+        from: u64,
+        method: Method,
+        frames: Frames,
+    ) -> BoxFuture<'static, Result<Frames, Failure>> {
+        let (group, bodies, intake) =
+            (self.group.clone(), self.bodies.clone(), self.intake.clone());
+        async move {
+            match method {
+                Method::Append => Ok(group.serve_append(frames)),
+                Method::Snapshot => group.serve_snapshot(frames).await,
+                Method::Submit => Ok(route::serve(intake, from, frames)),
+                Method::PutBody => bodies.serve_put(frames).await,
+                Method::GetBody => bodies.serve_get(frames).await,
+                _ => Err(Failure::Refused("not a stream".into())),
+            }
+        }
+        .boxed()
+    }
+}
