@@ -345,6 +345,49 @@ async fn watchers_see_every_change_once_in_order() {
     assert_eq!(seen, expected);
 }
 
+/// The standard services that load balancers and tools speak.
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_reflection_answer_as_the_standards_say() {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_client::HealthClient;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    let cluster = Cluster::start().await;
+    let node = &cluster.nodes[0];
+    let mut health = HealthClient::new(node.channel());
+    for service in ["", "muniment.v1.InvoiceService"] {
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let status = health.check(request).await.unwrap().into_inner().status;
+        assert_eq!(status, ServingStatus::Serving as i32, "{service:?}");
+    }
+    let request = tonic_reflection::pb::v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut reflection = ServerReflectionClient::new(node.channel());
+    let asked = reflection.server_reflection_info(futures::stream::iter([request]));
+    let answer = asked
+        .await
+        .unwrap()
+        .into_inner()
+        .message()
+        .await
+        .unwrap()
+        .unwrap();
+    let Some(MessageResponse::ListServicesResponse(listed)) = answer.message_response else {
+        panic!("no list of services: {answer:?}");
+    };
+    let names: Vec<_> = listed.service.into_iter().map(|s| s.name).collect();
+    assert!(
+        names.contains(&"muniment.v1.EvidenceService".to_owned()),
+        "{names:?}"
+    );
+}
+
 /// One GET over plain HTTP/1.1; status line and body.
 async fn http(node: &Node, path: &str) -> (String, Vec<u8>) {
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", node.ports[2]))

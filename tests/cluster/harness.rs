@@ -301,6 +301,10 @@ impl Node {
         EvidenceServiceClient::new(self.channel.clone())
     }
 
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     pub fn cluster(&self) -> ClusterServiceClient<Channel> {
         ClusterServiceClient::new(self.channel.clone())
     }
