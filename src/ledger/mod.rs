@@ -21,4 +21,4 @@ pub mod state;
 pub mod txn;
 
 #[cfg(test)]
-mod story;
+pub(crate) mod story;

@@ -18,14 +18,14 @@ use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::{Lane, Level, Mode, Statement};
 use std::sync::Arc;
 
-struct Story {
-    engine: Arc<MemoryEngine>,
+pub(crate) struct Story {
+    pub(crate) engine: Arc<MemoryEngine>,
     edge: Edge,
     raft_index: u64,
 }
 
 /// One node's pen, for one lane.
-struct Hand {
+pub(crate) struct Hand {
     node: u64,
     key: SecretKey,
     lane: Lane,
@@ -34,7 +34,7 @@ struct Hand {
 }
 
 impl Hand {
-    fn new(node: u64, lane: Lane) -> Hand {
+    pub(crate) fn new(node: u64, lane: Lane) -> Hand {
         Hand {
             node,
             key: SecretKey::from_seed(&[node as u8; 32]),
@@ -44,7 +44,7 @@ impl Hand {
         }
     }
 
-    fn write(&mut self, story: &Story, document: &Document) -> Submission {
+    pub(crate) fn write(&mut self, story: &Story, document: &Document) -> Submission {
         let (document, actor) = (
             Opening::public(document.encode()),
             Opening::public(Actor::default().encode()),
@@ -93,7 +93,7 @@ impl Story {
     }
 
     /// ... and node 1 has booted: its strict lane.
-    fn booted() -> (Story, Hand, Hand) {
+    pub(crate) fn booted() -> (Story, Hand, Hand) {
         let (mut story, mut boots) = Story::founded();
         let lane = story.boot(&mut boots);
         (story, boots, lane)
@@ -155,7 +155,7 @@ fn boot(node: u64) -> Document {
 }
 
 /// Something harmless to say.
-fn remark(bytes: u64) -> Document {
+pub(crate) fn remark(bytes: u64) -> Document {
     Document::DownloadEnd(vec![Delivered {
         download: 0,
         bytes,

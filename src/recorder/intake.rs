@@ -163,3 +163,73 @@ fn holdings(submission: &Submission) -> Vec<Holding> {
         _ => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::story::{Hand, Story, remark};
+    use muniment_evidence::digest::Digest;
+    use muniment_evidence::key::{SecretKey, Signature, Signer as _};
+    use muniment_evidence::opening::{IssueDocument, Metadata};
+    use muniment_evidence::statement::Lane;
+
+    fn judge(story: &Story, from: u64, own: u64, submission: &Submission) -> Result<(), String> {
+        let state = State::new(story.engine.clone());
+        let mut keys = Keys {
+            state: &state,
+            rows: HashMap::new(),
+        };
+        check(&mut keys, from, own, submission).unwrap()
+    }
+
+    #[test]
+    fn a_leader_proposes_no_statement_with_a_bad_signature() {
+        let (story, _, mut lane) = Story::booted();
+        let good = lane.write(&story, &remark(1));
+        assert_eq!(judge(&story, 1, 2, &good), Ok(()));
+        let mut forged = good.clone();
+        forged.signature.0[5] ^= 1;
+        assert!(judge(&story, 1, 2, &forged).is_err());
+        let mut altered = good.clone();
+        altered.statement.witnessed_at_ms += 1;
+        assert!(judge(&story, 1, 2, &altered).is_err());
+        // Signed well, but handed in by another node, or by a stranger.
+        assert!(judge(&story, 3, 2, &good).is_err());
+        let stranger = Hand::new(9, Lane::Strict(1)).write(&story, &remark(1));
+        assert!(judge(&story, 9, 2, &stranger).is_err());
+    }
+
+    #[test]
+    fn a_leader_proposes_no_forged_holding_not_even_its_own() {
+        let (story, _, mut lane) = Story::booted();
+        let mut holding = Holding {
+            ledger: Digest([1; 32]),
+            body_id: [2; 16],
+            sha256: Digest([3; 32]),
+            length: 4,
+            node: 3,
+            incarnation: [3; 16],
+            zone: "z3".into(),
+            epoch: 1,
+            signature: Signature([0; 64]),
+        };
+        let issue = |holding: &Holding| {
+            Document::Issue(IssueDocument {
+                uid: [7; 16],
+                request_id: "r".into(),
+                metadata: Metadata::default(),
+                renditions: Vec::new(),
+                holdings: vec![holding.clone()],
+            })
+        };
+        let forged = lane.write(&story, &issue(&holding));
+        assert!(judge(&story, 1, 1, &forged).is_err());
+        let key = SecretKey::from_seed(&[3; 32]);
+        holding.signature = key.sign(&holding.signed_bytes());
+        let good = lane.write(&story, &issue(&holding));
+        assert_eq!(judge(&story, 1, 1, &good), Ok(()));
+        holding.node = 2;
+        let anothers = lane.write(&story, &issue(&holding));
+        assert!(judge(&story, 1, 1, &anothers).is_err());
+    }
+}

@@ -40,7 +40,7 @@ pub fn status(error: Error) -> Status {
             }
             (Code::AlreadyExists, reason.name())
         }
-        Error::NotNow { reason, .. } => (Code::FailedPrecondition, reason.name()),
+        Error::NotNow { reason, .. } => (Code::FailedPrecondition, reason),
         Error::Exhausted { retry_after_ms, .. } => {
             details.set_retry_info(Some(Duration::from_millis(retry_after_ms)));
             (Code::ResourceExhausted, "EXHAUSTED")

@@ -52,9 +52,10 @@ pub async fn init(
     check(core, origin, &members)?;
     let head = core.read(Tables::head).await?;
     if head.size > 0 {
-        let reason = muniment_evidence::record::Reason::Malformed;
-        let detail = format!("a ledger is founded here already: {}", head.ledger);
-        return Err(Error::NotNow { reason, detail });
+        return Err(Error::NotNow {
+            reason: "ALREADY_FOUNDED",
+            detail: format!("a ledger is founded here already: {}", head.ledger),
+        });
     }
     let peers: BTreeMap<u64, Peer> = members
         .iter()

@@ -22,7 +22,11 @@ pub enum Error {
         stored_sha256: Option<Digest>,
     },
     /// Not in this state of the invoice.
-    NotNow { reason: Reason, detail: String },
+    NotNow {
+        /// Stable upper-case name.
+        reason: &'static str,
+        detail: String,
+    },
     /// Come back a little later.
     Exhausted { what: String, retry_after_ms: u64 },
     /// Try again, here or at another node.
@@ -54,7 +58,10 @@ impl Error {
             detail,
             stored_sha256: None,
         };
-        let not_now = |detail: String| Error::NotNow { reason, detail };
+        let not_now = |detail: String| Error::NotNow {
+            reason: reason.name(),
+            detail,
+        };
         match reason {
             Reason::NotFound | Reason::UnknownTenant => Error::not_found(what),
             Reason::IdentityTaken => taken(format!("{what} has other content")),
