@@ -23,6 +23,7 @@ pub mod bundle;
 pub mod chain;
 pub mod codec;
 pub mod digest;
+pub mod invoice;
 pub mod json;
 mod judge;
 pub mod key;

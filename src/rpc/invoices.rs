@@ -32,20 +32,60 @@ pub(super) fn principal<T>(request: &Request<T>) -> service::Principal {
     service::Principal::anonymous(address, agent)
 }
 
+/// A message of an upload: its header, then chunks.
+trait UploadMessage: Send + 'static {
+    type Header;
+    fn header(self) -> Option<Self::Header>;
+    fn chunk(self) -> Option<Bytes>;
+}
+
+macro_rules! upload_message {
+    ($message:ty, $part:path, $header:ty) => {
+        impl UploadMessage for $message {
+            type Header = $header;
+
+            fn header(self) -> Option<$header> {
+                use $part as Part;
+                match self.part {
+                    Some(Part::Header(header)) => Some(header),
+                    _ => None,
+                }
+            }
+
+            fn chunk(self) -> Option<Bytes> {
+                use $part as Part;
+                match self.part {
+                    Some(Part::Chunk(chunk)) => Some(chunk),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+upload_message!(v1::IssueRequest, v1::issue_request::Part, v1::UploadHeader);
+upload_message!(v1::CheckRequest, v1::check_request::Part, v1::CheckHeader);
+upload_message!(
+    v1::ReverseRequest,
+    v1::reverse_request::Part,
+    v1::ReverseHeader
+);
+upload_message!(
+    v1::AddRenditionRequest,
+    v1::add_rendition_request::Part,
+    v1::AddRenditionHeader
+);
+
 /// Splits an upload: its first message, and the chunks of the rest.
-async fn split<M: Send + 'static, H>(
-    mut stream: Streaming<M>,
-    header: impl FnOnce(M) -> Option<H>,
-    chunk: impl Fn(M) -> Option<Bytes> + Send + 'static,
-) -> Result<(H, Pieces), Error> {
+async fn split<M: UploadMessage>(mut stream: Streaming<M>) -> Result<(M::Header, Pieces), Error> {
     let first = stream.message().await.map_err(|s| from_upload(&s))?;
     let header = first
-        .and_then(header)
+        .and_then(M::header)
         .ok_or_else(|| bad("header", "is the first message of the call"))?;
-    let pieces = stream.map(move |message| match message {
-        Ok(message) => {
-            chunk(message).ok_or_else(|| bad("chunk", "follows the header, and only that").into())
-        }
+    let pieces = stream.map(|message| match message {
+        Ok(message) => message
+            .chunk()
+            .ok_or_else(|| bad("chunk", "follows the header, and only that").into()),
         Err(status) => Err(from_upload(&status)),
     });
     Ok((header, pieces.boxed()))
@@ -71,21 +111,9 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         &self,
         request: Request<Streaming<v1::IssueRequest>>,
     ) -> Answer<v1::IssueResponse> {
-        use v1::issue_request::Part;
         let principal = principal(&request);
         let called = async {
-            let (header, pieces) = split(
-                request.into_inner(),
-                |message: v1::IssueRequest| match message.part {
-                    Some(Part::Header(header)) => Some(header),
-                    _ => None,
-                },
-                |message| match message.part {
-                    Some(Part::Chunk(chunk)) => Some(chunk),
-                    _ => None,
-                },
-            )
-            .await?;
+            let (header, pieces) = split(request.into_inner()).await?;
             let header = incoming::upload(header)?;
             issue::issue(&self.0, &principal, header, pieces).await
         };
@@ -168,21 +196,9 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         &self,
         request: Request<Streaming<v1::CheckRequest>>,
     ) -> Answer<v1::CheckResponse> {
-        use v1::check_request::Part;
         let principal = principal(&request);
         let called = async {
-            let (header, pieces) = split(
-                request.into_inner(),
-                |message: v1::CheckRequest| match message.part {
-                    Some(Part::Header(header)) => Some(header),
-                    _ => None,
-                },
-                |message| match message.part {
-                    Some(Part::Chunk(chunk)) => Some(chunk),
-                    _ => None,
-                },
-            )
-            .await?;
+            let (header, pieces) = split(request.into_inner()).await?;
             let sha256 = incoming::check_digest(&header)?;
             let level = incoming::read_level(header.read);
             let tenant = &header.tenant;
@@ -204,21 +220,9 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         &self,
         request: Request<Streaming<v1::ReverseRequest>>,
     ) -> Answer<v1::IssueResponse> {
-        use v1::reverse_request::Part;
         let principal = principal(&request);
         let called = async {
-            let (header, pieces) = split(
-                request.into_inner(),
-                |message: v1::ReverseRequest| match message.part {
-                    Some(Part::Header(header)) => Some(header),
-                    _ => None,
-                },
-                |message| match message.part {
-                    Some(Part::Chunk(chunk)) => Some(chunk),
-                    _ => None,
-                },
-            )
-            .await?;
+            let (header, pieces) = split(request.into_inner()).await?;
             let upload = header.upload.ok_or_else(|| bad("upload", "is required"))?;
             let upload = incoming::upload(upload)?;
             let target = incoming::key("target", header.target)?;
@@ -253,21 +257,9 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         &self,
         request: Request<Streaming<v1::AddRenditionRequest>>,
     ) -> Answer<v1::AddRenditionResponse> {
-        use v1::add_rendition_request::Part;
         let principal = principal(&request);
         let called = async {
-            let (header, pieces) = split(
-                request.into_inner(),
-                |message: v1::AddRenditionRequest| match message.part {
-                    Some(Part::Header(header)) => Some(header),
-                    _ => None,
-                },
-                |message| match message.part {
-                    Some(Part::Chunk(chunk)) => Some(chunk),
-                    _ => None,
-                },
-            )
-            .await?;
+            let (header, pieces) = split(request.into_inner()).await?;
             let header = incoming::add_rendition(header)?;
             add_rendition::add_rendition(&self.0, &principal, header, pieces).await
         };
