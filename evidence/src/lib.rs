@@ -30,6 +30,7 @@ pub mod key;
 pub mod ledger;
 pub mod note;
 pub mod opening;
+pub mod policy;
 pub mod receipt;
 pub mod record;
 pub mod report;
