@@ -4,7 +4,7 @@
 //! and of a graceful stop (not ready, leadership handed over, calls drained, Raft ended,
 //! logs synced). Nothing imports this file but the binary and the tests.
 
-use crate::bodies::Bodies;
+use crate::bodies::{Bodies, complete};
 use crate::clock::SharedClock;
 use crate::config::{Config, check};
 use crate::http;
@@ -15,6 +15,7 @@ use crate::raft::reader::Reader;
 use crate::recorder::boot;
 use crate::recorder::intake::Intake;
 use crate::rpc::{dial::Dialer, server};
+use crate::service::cosigning::{self, Cosigned};
 use crate::service::peers::PeerFloor;
 use crate::service::{Booted, Core, admin, booting};
 use crate::stop::{Stop, Why};
@@ -25,6 +26,7 @@ use crate::store::floor::FloorFile;
 use crate::store::flush::Flusher;
 use crate::store::log::LogStore;
 use crate::store::marker::{self, Marker};
+use crate::store::notes::NoteStore;
 use crate::store::rocks::{Purpose, RocksEngine};
 use crate::telemetry::Metrics;
 use crate::transport::{Serve, Transport};
@@ -179,6 +181,7 @@ async fn raised(mut signal: watch::Receiver<bool>) {
 struct Stores {
     marker: Marker,
     ledger: Arc<dyn Engine>,
+    ledger_flusher: Flusher,
     bodies: Arc<dyn Engine>,
     bodies_flusher: Flusher,
     log: LogStore,
@@ -219,11 +222,12 @@ impl Stores {
             log: LogStore::start(
                 ledger.clone(),
                 Blocking::Pool,
-                ledger_flusher,
+                ledger_flusher.clone(),
                 floor,
                 stop.clone(),
             ),
             ledger,
+            ledger_flusher,
             bodies,
         })
     }
@@ -291,6 +295,7 @@ async fn build(
         signer: keys.statement.clone(),
         clock: clock.clone(),
         hot: Arc::default(),
+        arriving: Default::default(),
     };
     let means = boot::Means {
         group: group.clone(),
@@ -300,12 +305,25 @@ async fn build(
         blocking,
         transport: transport.clone(),
     };
+    let (booted, boots) = watch::channel(None);
+    let cosigned = Cosigned::start(cosigning::Means {
+        group: group.clone(),
+        state: state.clone(),
+        blocking,
+        clock: clock.clone(),
+        stop: stop.clone(),
+        transport,
+        flusher: stores.ledger_flusher.clone(),
+        notes: NoteStore::new(stores.ledger.clone(), blocking),
+        complete: complete::start(bodies.clone(), state.clone(), stop.clone()),
+        booted: boots.clone(),
+    });
     let peers = Arc::new(PeerFloor {
         group: group.clone(),
         intake,
         bodies: bodies.clone(),
+        cosigned: cosigned.clone(),
     });
-    let (booted, boots) = watch::channel(None);
     let (draining, drain) = watch::channel(false);
     let data_dir = node.data_dir.clone();
     let core = Core {
@@ -330,6 +348,7 @@ async fn build(
             origin: config.cluster.origin.clone(),
             means: means.clone(),
         },
+        cosigned,
         // Without an answer of the file system nothing is taken in.
         free_bytes: Arc::new(move || check::free_bytes(&data_dir).unwrap_or(0)),
     };

@@ -5,6 +5,7 @@
 //! guard allows, 5 the lane opens and clients are served. Whatever fails for good stops
 //! the node. Afterwards it attests what falls due until the node ends.
 
+use super::cosigning::keys::Cosigners;
 use super::{Booted, Core, guarding};
 use crate::recorder::endings::Endings;
 use crate::recorder::{Pen, boot, due, lane};
@@ -60,6 +61,7 @@ async fn once(
     if keys.log_key != core.keys.log.public() {
         return Err("log.key is not the key that GENESIS names".into());
     }
+    let cosigners = Cosigners::of(&genesis, core.node, &core.keys)?;
     let pen = Pen {
         node: core.node,
         ledger: ledger.id,
@@ -72,6 +74,7 @@ async fn once(
         software: format!("muniment {}", env!("CARGO_PKG_VERSION")),
     });
     let index = means.boot(&pen, document).await?;
+    let mut guarded = 0;
     if let Some(dir) = guard_dir {
         let guarding = guarding::Means {
             group: means.group.clone(),
@@ -79,7 +82,7 @@ async fn once(
             blocking: means.blocking,
             stop: core.stop.clone(),
         };
-        guarding.start(&dir, &ledger.origin).await?;
+        guarded = guarding.start(&dir, &ledger.origin).await?;
     }
     let lane = lane::Means {
         pen,
@@ -97,6 +100,8 @@ async fn once(
         recorder,
         genesis: Arc::new(genesis),
         origin: ledger.origin,
+        cosigners: Arc::new(cosigners),
+        guarded,
     })
 }
 

@@ -10,12 +10,14 @@
 //! * [`prove`], [`export`]: handing over evidence, never judging it
 //! * [`admin`]: founding, status, leadership
 //! * [`booting`], [`guarding`]: what must be true before anything is said or signed
+//! * [`cosigning`]: vouching for checkpoints, and comparing replicas by the way
 //! * [`peers`]: what other nodes may ask
 
 pub mod add_rendition;
 pub mod admin;
 pub mod booting;
 pub mod check;
+pub mod cosigning;
 pub mod download;
 pub mod error;
 pub mod export;
@@ -90,6 +92,9 @@ pub struct Booted {
     pub endings: Endings,
     pub genesis: Arc<Genesis>,
     pub origin: String,
+    pub cosigners: Arc<cosigning::keys::Cosigners>,
+    /// Where the sign guard stood when this boot was allowed to sign.
+    pub guarded: u64,
 }
 
 /// Who answered, and as of when.
@@ -122,6 +127,7 @@ pub struct Core {
     pub downloads: Arc<Semaphore>,
     pub booted: signal::Receiver<Option<Booted>>,
     pub founder: admin::Founder,
+    pub cosigned: cosigning::Cosigned,
     pub stop: Stop,
     /// Raised when the node stops taking work.
     pub draining: signal::Receiver<bool>,

@@ -120,6 +120,22 @@ pub async fn checkpoint(
     Ok((checkpoint.sign(core.keys.log.as_ref()), answered))
 }
 
+/// What the open checkpoint is: the newest cosigned note, or the newest checkpoint under
+/// the log key alone while that is much newer. Its size never goes back on one node.
+pub async fn published(core: &Core, _principal: &Principal) -> Result<String, Error> {
+    let booted = core.booted()?;
+    let head = core.read(Tables::head).await?;
+    if let Some(note) = core.cosigned.to_publish(head.size) {
+        return Ok(note.to_string());
+    }
+    let checkpoint = Checkpoint {
+        origin: booted.origin,
+        size: head.size,
+        root: head.root,
+    };
+    Ok(checkpoint.sign(core.keys.log.as_ref()))
+}
+
 /// What an auditor pins.
 pub fn trust(core: &Core, _principal: &Principal) -> Result<Trust, Error> {
     let booted = core.booted()?;

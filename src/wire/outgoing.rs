@@ -220,5 +220,7 @@ pub fn status(core: &Core, view: View, uptime_ms: u64) -> v1::StatusResponse {
         feature_level: view.head.feature_level,
         snapshot_index: group.snapshot_index,
         uptime_ms,
+        body_complete_index: core.cosigned.body_complete(),
+        cosigned_size: core.cosigned.newest_size(),
     }
 }
