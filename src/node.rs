@@ -4,7 +4,7 @@
 //! and of a graceful stop (not ready, leadership handed over, calls drained, Raft ended,
 //! logs synced). Nothing imports this file but the binary and the tests.
 
-use crate::bodies::Bodies;
+use crate::bodies::{Bodies, complete};
 use crate::clock::SharedClock;
 use crate::config::{Config, check};
 use crate::http;
@@ -15,6 +15,8 @@ use crate::raft::reader::Reader;
 use crate::recorder::boot;
 use crate::recorder::intake::Intake;
 use crate::rpc::{dial::Dialer, server};
+use crate::service::cosigning::{self, Cosigned};
+use crate::service::keys::KeyBook;
 use crate::service::peers::PeerFloor;
 use crate::service::{Booted, Core, admin, booting};
 use crate::stop::{Stop, Why};
@@ -25,6 +27,7 @@ use crate::store::floor::FloorFile;
 use crate::store::flush::Flusher;
 use crate::store::log::LogStore;
 use crate::store::marker::{self, Marker};
+use crate::store::notes::NoteStore;
 use crate::store::rocks::{Purpose, RocksEngine};
 use crate::telemetry::Metrics;
 use crate::transport::{Serve, Transport};
@@ -179,6 +182,7 @@ async fn raised(mut signal: watch::Receiver<bool>) {
 struct Stores {
     marker: Marker,
     ledger: Arc<dyn Engine>,
+    ledger_flusher: Flusher,
     bodies: Arc<dyn Engine>,
     bodies_flusher: Flusher,
     log: LogStore,
@@ -219,11 +223,12 @@ impl Stores {
             log: LogStore::start(
                 ledger.clone(),
                 Blocking::Pool,
-                ledger_flusher,
+                ledger_flusher.clone(),
                 floor,
                 stop.clone(),
             ),
             ledger,
+            ledger_flusher,
             bodies,
         })
     }
@@ -291,6 +296,7 @@ async fn build(
         signer: keys.clone(),
         clock: clock.clone(),
         hot: Arc::default(),
+        arriving: Default::default(),
     };
     let means = boot::Means {
         group: group.clone(),
@@ -300,12 +306,27 @@ async fn build(
         blocking,
         transport: transport.clone(),
     };
+    let (booted, boots) = watch::channel(None);
+    let key_book = Arc::new(KeyBook::new(state.clone(), blocking, keys.clone()));
+    let cosigned = Cosigned::start(cosigning::Means {
+        group: group.clone(),
+        state: state.clone(),
+        blocking,
+        clock: clock.clone(),
+        stop: stop.clone(),
+        transport,
+        flusher: stores.ledger_flusher.clone(),
+        notes: NoteStore::new(stores.ledger.clone(), blocking),
+        complete: complete::start(bodies.clone(), state.clone(), stop.clone()),
+        booted: boots.clone(),
+        key_book: key_book.clone(),
+    });
     let peers = Arc::new(PeerFloor {
         group: group.clone(),
         intake,
         bodies: bodies.clone(),
+        cosigned: cosigned.clone(),
     });
-    let (booted, boots) = watch::channel(None);
     let (draining, drain) = watch::channel(false);
     let data_dir = node.data_dir.clone();
     let core = Core {
@@ -318,7 +339,7 @@ async fn build(
         blocking,
         bodies,
         keys,
-        key_book: Default::default(),
+        key_book,
         clock,
         uploads: Arc::new(Semaphore::new(config.limits.uploads_in_flight)),
         downloads: Arc::new(Semaphore::new(config.limits.downloads_in_flight)),
@@ -331,6 +352,7 @@ async fn build(
             origin: config.cluster.origin.clone(),
             means: means.clone(),
         },
+        cosigned,
         // Without an answer of the file system nothing is taken in.
         free_bytes: Arc::new(move || check::free_bytes(&data_dir).unwrap_or(0)),
     };

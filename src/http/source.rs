@@ -1,7 +1,6 @@
 //! What HTTP shows of a node.
 
 use super::tiles::Tile;
-use crate::objective::read::ReadLevel;
 use crate::service::{Core, Principal, admin, prove};
 use crate::store::Error;
 use crate::store::engine::Engine;
@@ -17,14 +16,12 @@ pub struct NodeSource {
 }
 
 impl NodeSource {
-    /// The newest checkpoint of this replica: a prefix of the leader's at worst.
+    /// The newest cosigned note of this replica, or its newest checkpoint: a prefix of the
+    /// leader's at worst.
     pub async fn checkpoint(&self) -> Result<String, String> {
         let nobody = Principal::anonymous(String::new(), String::new());
-        let signed = prove::checkpoint(&self.core, &nobody, ReadLevel::Local).await;
-        match signed {
-            Ok((note, _)) => Ok(note),
-            Err(error) => Err(error.to_string()),
-        }
+        let published = prove::published(&self.core, &nobody).await;
+        published.map_err(|error| error.to_string())
     }
 
     /// `None` beyond the log.
@@ -84,6 +81,13 @@ impl NodeSource {
             set(&gauge, lag);
         }
         set(&metrics.evidence_size, self.core.group.applied().size);
+        let cosigned = &self.core.cosigned;
+        set(&metrics.body_complete_index, cosigned.body_complete());
+        set(&metrics.cosigned_size, cosigned.newest_size());
+        let unseen = cosigned
+            .divergences()
+            .saturating_sub(metrics.divergence.get());
+        metrics.divergence.inc_by(unseen);
         for (name, engine) in &self.engines {
             let gauge = metrics.store_bytes.with_label_values(&[name]);
             set(&gauge, engine.size_bytes());
