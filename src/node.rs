@@ -288,7 +288,7 @@ async fn build(
         group: group.clone(),
         blocking,
         transport: transport.clone(),
-        signer: keys.statement.clone(),
+        signer: keys.clone(),
         clock: clock.clone(),
         hot: Arc::default(),
     };
@@ -318,6 +318,7 @@ async fn build(
         blocking,
         bodies,
         keys,
+        key_book: Default::default(),
         clock,
         uploads: Arc::new(Semaphore::new(config.limits.uploads_in_flight)),
         downloads: Arc::new(Semaphore::new(config.limits.downloads_in_flight)),

@@ -6,61 +6,24 @@
 //! the contents are true to [`crate::verify`].
 
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::digest::{Digest, Hasher, tag};
-use crate::opening::Opening;
-use crate::receipt::{
-    Genesis, ORIGIN_BYTES_MAX, read_digests, read_note, read_opening, read_record, write_opening,
-};
+use crate::digest::{Hasher, tag};
+use crate::frame::{CHECKPOINT, KEY, MANIFEST, PROVEN, RECORD};
+pub use crate::frame::{CheckpointFrame, Frame, Manifest, RecordFrame};
+use crate::record::Record;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The first line of a bundle.
-pub const MAGIC: &[u8] = b"muniment-bundle/v0\n";
+pub const MAGIC: &[u8] = b"muniment-bundle/v1\n";
 
 /// The most payload bytes of one frame: a record and two openings of 1 MiB fit, and a
 /// reader may hold a frame in memory without fear.
 pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The largest tree size in a manifest: keeps sizes far from the end of u64.
-pub const SIZE_MAX: u64 = 1 << 62;
-
 /// Type and length.
 const HEADER: usize = 5;
 
-const MANIFEST: u8 = 1;
-const RECORD: u8 = 2;
-const CHECKPOINT: u8 = 3;
 const END: u8 = 0xff;
-
-/// One piece of a bundle. The END frame is the writer's and the parser's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Frame {
-    Manifest(Manifest),
-    Record(RecordFrame),
-    /// A signed note of size [`Manifest::end`].
-    Checkpoint(String),
-}
-
-/// What the bundle is about; the first frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Manifest {
-    pub origin: String,
-    /// Leaf hash of the genesis record.
-    pub ledger: Digest,
-    /// The records are `first..end`.
-    pub first: u64,
-    pub end: u64,
-    /// The edge of the tree of size `first` ([`crate::tree::Frontier::peaks`]).
-    pub peaks: Vec<Digest>,
-    pub genesis: Genesis,
-}
-
-/// One record with the openings that are shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordFrame {
-    pub record: Vec<u8>,
-    pub document: Option<Opening>,
-    pub actor: Option<Opening>,
-}
 
 /// Writes frames and counts and hashes what it wrote.
 #[derive(Default)]
@@ -81,6 +44,7 @@ impl BundleWriter {
     /// [`crate::receipt::OPENING_BYTES_MAX`] cannot cause.
     pub fn frame(&mut self, frame: &Frame) -> Vec<u8> {
         let (kind, payload) = frame.encode();
+        self.sum.count(frame);
         assert!(
             payload.len() <= FRAME_BYTES_MAX,
             "a frame of {} bytes is over the limit",
@@ -88,7 +52,7 @@ impl BundleWriter {
         );
         let mut bytes = self.begin();
         bytes.extend_from_slice(&framed(kind, &payload));
-        self.sum.add(kind, &bytes);
+        self.sum.hasher.update(&bytes);
         bytes
     }
 
@@ -97,7 +61,8 @@ impl BundleWriter {
         let mut bytes = self.begin();
         self.sum.hasher.update(&bytes);
         let mut w = Writer::new();
-        w.u64(self.sum.records).digest(&self.sum.hasher.finish());
+        self.sum.tally.write(&mut w);
+        w.digest(&self.sum.hasher.finish());
         bytes.extend_from_slice(&framed(END, &w.finish()));
         bytes
     }
@@ -121,6 +86,8 @@ pub struct BundleParser {
     offset: u64,
     sum: RunningSum,
     stage: Stage,
+    /// The manifest says that it is a selection.
+    selects: bool,
 }
 
 /// What may come next; frames never go back to an earlier stage.
@@ -129,6 +96,7 @@ enum Stage {
     #[default]
     Magic,
     Manifest,
+    Keys,
     Records,
     Checkpoints,
     Ended,
@@ -151,7 +119,7 @@ pub enum Fault {
     /// A frame of a known type where it may not stand.
     OutOfOrder,
     Malformed(DecodeError),
-    /// END counts more or fewer records than there are.
+    /// END counts more, fewer or other records than there are.
     Count {
         announced: u64,
         found: u64,
@@ -199,7 +167,7 @@ impl BundleParser {
             return Ok(None);
         };
         let length = u32::from_be_bytes([a, b, c, d]);
-        if !matches!(kind, MANIFEST | RECORD | CHECKPOINT | END) {
+        if !matches!(kind, MANIFEST..=PROVEN | END) {
             return Err(self.error(Fault::UnknownFrame(kind)));
         }
         if length as usize > FRAME_BYTES_MAX {
@@ -209,10 +177,12 @@ impl BundleParser {
             return Ok(None);
         };
         let stage = match (self.stage, kind) {
-            (Stage::Manifest, MANIFEST) => Stage::Records,
-            (Stage::Records, RECORD) => Stage::Records,
-            (Stage::Records | Stage::Checkpoints, CHECKPOINT) => Stage::Checkpoints,
-            (Stage::Records | Stage::Checkpoints, END) => Stage::Ended,
+            (Stage::Manifest, MANIFEST) => Stage::Keys,
+            (Stage::Keys, KEY) => Stage::Keys,
+            (Stage::Keys | Stage::Records, RECORD) if !self.selects => Stage::Records,
+            (Stage::Keys | Stage::Records, PROVEN) if self.selects => Stage::Records,
+            (Stage::Keys | Stage::Records | Stage::Checkpoints, CHECKPOINT) => Stage::Checkpoints,
+            (Stage::Keys | Stage::Records | Stage::Checkpoints, END) => Stage::Ended,
             _ => return Err(self.error(Fault::OutOfOrder)),
         };
         let whole = HEADER + payload.len();
@@ -222,7 +192,11 @@ impl BundleParser {
         } else {
             let frame =
                 Frame::decode(kind, payload).map_err(|e| self.error(Fault::Malformed(e)))?;
-            self.sum.add(kind, &rest[..whole]);
+            self.sum.hasher.update(&rest[..whole]);
+            self.sum.count(&frame);
+            if let Frame::Manifest(manifest) = &frame {
+                self.selects = !manifest.selection.is_empty();
+            }
             Some(frame)
         };
         self.taken += whole;
@@ -241,7 +215,7 @@ impl BundleParser {
 
     /// Records read so far.
     pub fn records(&self) -> u64 {
-        self.sum.records
+        self.sum.tally.total()
     }
 
     /// Call after the last push, when [`BundleParser::next`] gives no more.
@@ -273,15 +247,17 @@ impl BundleParser {
 
     fn end(&self, payload: &[u8]) -> Result<(), Fault> {
         let mut r = Reader::new(payload);
-        let mut read = || Ok((r.u64()?, r.digest()?));
+        let mut read = || Ok((Tally::read(&mut r)?, r.digest()?));
         let (announced, digest) = read().map_err(Fault::Malformed)?;
         r.end().map_err(Fault::Malformed)?;
         if digest != self.sum.hasher.clone().finish() {
             return Err(Fault::Digest);
         }
-        let found = self.sum.records;
-        if announced != found {
-            return Err(Fault::Count { announced, found });
+        if announced != self.sum.tally {
+            return Err(Fault::Count {
+                announced: announced.total(),
+                found: self.sum.tally.total(),
+            });
         }
         Ok(())
     }
@@ -294,24 +270,64 @@ impl BundleParser {
     }
 }
 
-/// The digest and the count that END carries.
+/// The digest and the counts that END carries.
 struct RunningSum {
     hasher: Hasher,
-    records: u64,
+    tally: Tally,
 }
 
 impl Default for RunningSum {
     fn default() -> RunningSum {
         let mut hasher = Hasher::new();
         hasher.update(tag::BUNDLE);
-        RunningSum { hasher, records: 0 }
+        RunningSum {
+            hasher,
+            tally: Tally::default(),
+        }
     }
 }
 
 impl RunningSum {
-    fn add(&mut self, kind: u8, bytes: &[u8]) {
-        self.hasher.update(bytes);
-        self.records += u64::from(kind == RECORD);
+    fn count(&mut self, frame: &Frame) {
+        if let Frame::Record(frame) | Frame::Proven(frame, _) = frame {
+            self.tally.add(&frame.record);
+        }
+    }
+}
+
+/// Records by the codes of kind and outcome, as they stand in their bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+struct Tally(BTreeMap<(u8, u8), u64>);
+
+impl Tally {
+    fn add(&mut self, record: &[u8]) {
+        let code = |at: usize| record.get(at).copied().unwrap_or(0);
+        let codes = (code(Record::KIND_AT), code(Record::OUTCOME_AT));
+        *self.0.entry(codes).or_default() += 1;
+    }
+
+    fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    fn write(&self, w: &mut Writer) {
+        let rows: Vec<_> = self.0.iter().collect();
+        w.list(&rows, |w, ((kind, outcome), count)| {
+            w.u8(*kind).u8(*outcome).u64(**count);
+        });
+    }
+
+    /// Rows stand in the order of their codes, each once and above zero.
+    fn read(r: &mut Reader<'_>) -> Result<Tally, DecodeError> {
+        let rows = r.list(|r| Ok(((r.u8()?, r.u8()?), r.u64()?)))?;
+        let total = rows
+            .iter()
+            .try_fold(0u64, |sum, (_, count)| sum.checked_add(*count));
+        let ordered = rows.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        if !ordered || total.is_none() || rows.iter().any(|(_, count)| *count == 0) {
+            return Err(r.error("counts in order"));
+        }
+        Ok(Tally(rows.into_iter().collect()))
     }
 }
 
@@ -321,77 +337,11 @@ fn framed(kind: u8, payload: &[u8]) -> Vec<u8> {
     w.finish()
 }
 
-impl Frame {
-    fn encode(&self) -> (u8, Vec<u8>) {
-        let mut w = Writer::new();
-        let kind = match self {
-            Frame::Manifest(m) => {
-                w.text(&m.origin).digest(&m.ledger).u64(m.first).u64(m.end);
-                w.list(&m.peaks, |w, peak| {
-                    w.digest(peak);
-                });
-                m.genesis.write(&mut w);
-                MANIFEST
-            }
-            Frame::Record(frame) => {
-                w.bytes(&frame.record);
-                w.option(frame.document.as_ref(), write_opening);
-                w.option(frame.actor.as_ref(), write_opening);
-                RECORD
-            }
-            Frame::Checkpoint(note) => {
-                w.text(note);
-                CHECKPOINT
-            }
-        };
-        (kind, w.finish())
-    }
-
-    fn decode(kind: u8, payload: &[u8]) -> Result<Frame, DecodeError> {
-        let mut r = Reader::new(payload);
-        let frame = match kind {
-            MANIFEST => Frame::Manifest(read_manifest(&mut r)?),
-            RECORD => Frame::Record(RecordFrame {
-                record: read_record(&mut r)?,
-                document: r.option(read_opening)?,
-                actor: r.option(read_opening)?,
-            }),
-            CHECKPOINT => Frame::Checkpoint(read_note(&mut r)?),
-            _ => return Err(r.error("a known frame")),
-        };
-        r.end()?;
-        Ok(frame)
-    }
-}
-
-fn read_manifest(r: &mut Reader<'_>) -> Result<Manifest, DecodeError> {
-    let origin = r.text()?;
-    if origin.len() > ORIGIN_BYTES_MAX {
-        return Err(r.error("an origin of at most 255 bytes"));
-    }
-    let (ledger, first, end) = (r.digest()?, r.u64()?, r.u64()?);
-    if first > end || end > SIZE_MAX {
-        return Err(r.error("a range of records"));
-    }
-    let peaks = read_digests(r)?;
-    if peaks.len() != first.count_ones() as usize {
-        return Err(r.error("one peak per set bit of the first index"));
-    }
-    Ok(Manifest {
-        origin,
-        ledger,
-        first,
-        end,
-        peaks,
-        genesis: Genesis::read(r)?,
-    })
-}
-
 impl fmt::Display for BundleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "at byte {} of the bundle: ", self.offset)?;
         match &self.fault {
-            Fault::NotABundle => f.write_str("the line muniment-bundle/v0 is missing"),
+            Fault::NotABundle => f.write_str("the line muniment-bundle/v1 is missing"),
             Fault::UnknownFrame(kind) => write!(f, "a frame of the unknown type {kind}"),
             Fault::FrameTooLong(length) => {
                 write!(f, "a frame of {length} bytes is over the limit of 4 MiB")
@@ -400,7 +350,7 @@ impl fmt::Display for BundleError {
             Fault::Malformed(e) => write!(f, "a frame cannot be read ({e})"),
             Fault::Count { announced, found } => write!(
                 f,
-                "the end announces {announced} records where there are {found}"
+                "the end announces {announced} records, there are {found}, or of other kinds"
             ),
             Fault::Digest => {
                 f.write_str("the digest at the end is not that of the bytes before it")
@@ -416,7 +366,9 @@ impl std::error::Error for BundleError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Record;
+    use crate::digest::Digest;
+    use crate::genesis::Genesis;
+    use crate::opening::Opening;
 
     fn frames() -> Vec<Frame> {
         let genesis = Genesis {
@@ -429,6 +381,8 @@ mod tests {
                 ledger: Digest([3; 32]),
                 first: 5,
                 end: 6,
+                head: 7,
+                selection: String::new(),
                 peaks: vec![Digest([4; 32]), Digest([5; 32])],
                 genesis,
             }),
@@ -437,7 +391,10 @@ mod tests {
                 document: None,
                 actor: Some(Opening::public(vec![7])),
             }),
-            Frame::Checkpoint("note\n".into()),
+            Frame::Checkpoint(CheckpointFrame {
+                note: "note\n".into(),
+                consistency: vec![Digest([8; 32])],
+            }),
         ]
     }
 

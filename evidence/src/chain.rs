@@ -6,10 +6,11 @@
 //! [`crate::judge`] and the tree to [`crate::verify`].
 
 use crate::digest::Digest;
+use crate::lanes::{Lanes, OpenOutbox};
 use crate::opening::Document;
 use crate::record::{Outcome, Record};
 use crate::report::{Class, Finding};
-use crate::statement::{Kind, Lane, Statement};
+use crate::statement::Kind;
 use std::collections::BTreeMap;
 
 /// What of a followed record later ones may name.
@@ -61,6 +62,11 @@ impl Chain {
     /// The index that the next record should have.
     pub fn next(&self) -> u64 {
         self.next
+    }
+
+    /// Of a selection: the records before `next` are not expected any more.
+    pub fn skip_to(&mut self, next: u64) {
+        self.next = next;
     }
 
     /// Whether every record so far stood at its place, so that a tree can be built.
@@ -129,6 +135,11 @@ impl Chain {
         if let Err(detail) = self.lanes.follow(record) {
             fault(Class::Lane, detail);
         }
+        if let (Outcome::Ok, Some(Document::Boot(boot))) = (record.outcome, document) {
+            for (class, detail) in self.lanes.boot(record.statement.node, &boot.outboxes) {
+                fault(class, detail);
+            }
+        }
         if let Outcome::DuplicateOf(of) = record.outcome {
             let earlier = of < record.index;
             let unseen = of < self.first || !self.whole;
@@ -154,6 +165,11 @@ impl Chain {
             let mark = mark.as_ref()?;
             (mark.ok && !mark.ended && mark.kind == Kind::Download).then_some(i)
         })
+    }
+
+    /// Outboxes whose last statements, as a BOOT named them, are not recorded yet.
+    pub fn open_outboxes(&self) -> Vec<OpenOutbox> {
+        self.lanes.open_outboxes()
     }
 
     fn end(&mut self, record: &Record, download: u64) -> Result<(), String> {
@@ -200,113 +216,5 @@ impl Chain {
             ok: record.outcome == Outcome::Ok,
             ended: false,
         }));
-    }
-}
-
-/// Where each lane stands. In a bundle from record 0 each lane begins at seq 0 and
-/// leaves one record for each number; in a slice a lane may begin anywhere, once.
-pub struct Lanes {
-    first: u64,
-    ends: BTreeMap<(u64, Lane), LaneEnd>,
-    /// Index of each node's latest OK BOOT.
-    boots: BTreeMap<u64, u64>,
-}
-
-struct LaneEnd {
-    next: u64,
-    last: Digest,
-}
-
-impl Lanes {
-    pub fn new(first: u64) -> Lanes {
-        Lanes {
-            first,
-            ends: BTreeMap::new(),
-            boots: BTreeMap::new(),
-        }
-    }
-
-    /// Takes the record's statement as its lane's next, or says why it is not; in either
-    /// case the lane goes on from there.
-    pub fn follow(&mut self, record: &Record) -> Result<(), String> {
-        let statement = &record.statement;
-        let result = self.is_open(record).and_then(|()| self.is_next(statement));
-        self.ends.insert(
-            (statement.node, statement.lane),
-            LaneEnd {
-                next: statement.seq.saturating_add(1),
-                last: statement.hash(),
-            },
-        );
-        if statement.kind == Kind::Boot && record.outcome == Outcome::Ok {
-            self.boots.insert(statement.node, record.index);
-            let (from, to) = (Lane::Strict(0), Lane::Strict(u64::MAX));
-            let closed: Vec<_> = self
-                .ends
-                .range((statement.node, from)..=(statement.node, to))
-                .map(|(key, _)| *key)
-                .collect();
-            for key in closed {
-                self.ends.remove(&key);
-            }
-        }
-        result
-    }
-
-    fn is_open(&self, record: &Record) -> Result<(), String> {
-        let Statement {
-            kind, lane, node, ..
-        } = record.statement;
-        let starts = matches!(kind, Kind::Genesis | Kind::Boot);
-        match lane {
-            Lane::Boot if starts => Ok(()),
-            _ if starts => Err(format!("a {kind} stands in the lane {lane}")),
-            Lane::Boot => Err(format!("a {kind} stands in the boot lane")),
-            Lane::Outbox(_) => Ok(()),
-            Lane::Strict(boot) => match self.boots.get(&node) {
-                Some(latest) if *latest == boot => Ok(()),
-                Some(latest) if boot < *latest => Err(format!(
-                    "lane {lane} of node {node} was closed by the BOOT at {latest}"
-                )),
-                // The slice begins after this boot.
-                None if boot < self.first => Ok(()),
-                _ => Err(format!(
-                    "lane {lane} of node {node} names no OK BOOT record of that node"
-                )),
-            },
-        }
-    }
-
-    fn is_next(&self, statement: &Statement) -> Result<(), String> {
-        let Statement {
-            node, lane, seq, ..
-        } = *statement;
-        // A strict lane whose BOOT is in the slice begins in the slice.
-        let begins = match lane {
-            Lane::Strict(boot) => boot >= self.first,
-            _ => self.first == 0,
-        };
-        let (next, last) = match self.ends.get(&(node, lane)) {
-            Some(end) => (end.next, end.last),
-            None if begins || seq == 0 => (0, Digest::ZERO),
-            None => return Ok(()),
-        };
-        if seq > next {
-            return Err(format!(
-                "lane {lane} of node {node} goes from {next} to {seq}: statements are missing"
-            ));
-        }
-        if seq < next {
-            return Err(format!(
-                "lane {lane} of node {node} is at {next} and has {seq} again"
-            ));
-        }
-        if statement.prev != last {
-            return Err(format!(
-                "lane {lane} of node {node}: statement {seq} follows another statement \
-                 than the one in the log"
-            ));
-        }
-        Ok(())
     }
 }

@@ -13,13 +13,14 @@ pub struct Digest(pub [u8; 32]);
 /// Separates the hash and signature inputs of the formats; each ends in a line feed,
 /// so that no tag is the beginning of another.
 pub mod tag {
-    pub const STATEMENT: &[u8] = b"muniment/statement/v0\n";
-    pub const STATEMENT_HASH: &[u8] = b"muniment/statement-hash/v0\n";
-    pub const DOCUMENT: &[u8] = b"muniment/document/v0\n";
-    pub const ACTOR: &[u8] = b"muniment/actor/v0\n";
-    pub const HOLDING: &[u8] = b"muniment/holding/v0\n";
-    pub const METADATA: &[u8] = b"muniment/metadata/v0\n";
-    pub const BUNDLE: &[u8] = b"muniment/bundle/v0\n";
+    pub const STATEMENT: &[u8] = b"muniment/statement/v1\n";
+    pub const STATEMENT_HASH: &[u8] = b"muniment/statement-hash/v1\n";
+    pub const DOCUMENT: &[u8] = b"muniment/document/v1\n";
+    pub const ACTOR: &[u8] = b"muniment/actor/v1\n";
+    pub const HOLDING: &[u8] = b"muniment/holding/v1\n";
+    pub const METADATA: &[u8] = b"muniment/metadata/v1\n";
+    pub const KEY: &[u8] = b"muniment/key/v1\n";
+    pub const BUNDLE: &[u8] = b"muniment/bundle/v1\n";
 }
 
 impl Digest {

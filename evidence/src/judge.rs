@@ -5,13 +5,17 @@
 //! it. Leaves what one record means for the next to [`crate::chain`].
 
 use crate::digest::Digest;
+use crate::key::PublicKey;
+use crate::keys::{KeyLife, Standing};
 use crate::ledger::Ledger;
+use crate::note::{Note, VerifierKey, Vouch};
 use crate::opening::{
-    Actor, Document, Holding, Opening, PUBLIC_SALT, Rendition, commit_actor, commit_document,
+    Actor, AnchorDocument, Document, Holding, Opening, PUBLIC_SALT, Rendition, commit_actor,
+    commit_document,
 };
 use crate::record::{Outcome, Reason, Record};
 use crate::report::Class;
-use crate::statement::Kind;
+use crate::statement::{Kind, Lane};
 
 /// A class and what to say of it; the index is added by the caller.
 pub(crate) type Fault = (Class, String);
@@ -43,20 +47,47 @@ pub(crate) fn belongs(ledger: &Ledger, record: &Record) -> Option<Fault> {
     Some((Class::BrokenChain, detail.to_owned()))
 }
 
-/// Whether the node that the statement names has signed it.
+/// Whether the node that the statement names has signed it, with a key in force there.
 pub(crate) fn signature(ledger: &Ledger, record: &Record) -> Option<Fault> {
-    let node = record.statement.node;
-    match ledger.statement_key(node) {
-        None => Some((
-            Class::UnknownKey,
-            format!("the statement is of node {node}, which the genesis does not name"),
-        )),
-        Some(key) if record.statement.verify(key, &record.signature) => None,
-        Some(_) => Some((
-            Class::BadSignature,
-            format!("the signature of node {node} on the statement does not hold"),
-        )),
+    let statement = &record.statement;
+    let node = statement.node;
+    if ledger.member(node).is_none() {
+        let detail = format!("the statement is of node {node}, which the ledger does not name");
+        return Some((Class::UnknownKey, detail));
     }
+    let standing = |life: &KeyLife| match statement.lane {
+        // Signed when it entered the outbox, which may be long ago.
+        Lane::Outbox(_) => life.before_record(record.index),
+        _ => life.at_record(record.index),
+    };
+    let verifies = |key: &PublicKey| statement.verify(key, &record.signature);
+    let fault = signed_by(ledger.statement_keys(node), standing, verifies)?;
+    let detail = format!("the signature of node {node} on the statement {}", fault.1);
+    Some((fault.0, detail))
+}
+
+/// Whether one of a node's keys in force has signed, or what to say instead.
+fn signed_by(
+    keys: &[KeyLife],
+    standing: impl Fn(&KeyLife) -> Standing,
+    verifies: impl Fn(&PublicKey) -> bool,
+) -> Option<(Class, &'static str)> {
+    let at = |wanted| keys.iter().filter(move |life| standing(life) == wanted);
+    if at(Standing::InForce).any(|life| verifies(&life.key)) {
+        return None;
+    }
+    let standing_of = |life: &&KeyLife| verifies(&life.key);
+    Some(match keys.iter().find(standing_of) {
+        None => (Class::BadSignature, "does not hold"),
+        Some(life) if life.trusted_until.is_some() => (
+            Class::Revoked,
+            "is by a key that was revoked from an earlier record on",
+        ),
+        Some(_) => (
+            Class::UnknownKey,
+            "is by a key of the node that is not in force there",
+        ),
+    })
 }
 
 /// Checks the openings that are shown. One that was erased or is withheld is no fault,
@@ -95,6 +126,10 @@ fn open_document(ledger: &Ledger, record: &Record, opening: &Opening, opened: &m
     if statement.kind.is_system() && opening.salt != PUBLIC_SALT {
         let detail = "the document opening of a system kind has a salt";
         fault(Class::Opening, detail.to_owned());
+    }
+    if statement.kind.is_reserved() {
+        // The feature came after this version; its commitment holds.
+        return;
     }
     let document = match Document::decode(&opening.bytes) {
         Ok(document) => document,
@@ -140,10 +175,15 @@ fn open_actor(record: &Record, opening: &Opening, opened: &mut Opened) {
 /// What a document that took effect must hold in itself.
 fn content(ledger: &Ledger, record: &Record, document: &Document) -> Vec<Fault> {
     match document {
-        Document::Issue(d) | Document::Reverse(d) => holdings(ledger, &d.holdings, &d.renditions),
-        Document::AddRendition(d) => {
-            holdings(ledger, &d.holdings, std::slice::from_ref(&d.rendition))
+        Document::Issue(d) | Document::Reverse(d) => {
+            holdings(ledger, record.index, &d.holdings, &d.renditions)
         }
+        Document::AddRendition(d) => holdings(
+            ledger,
+            record.index,
+            &d.holdings,
+            std::slice::from_ref(&d.rendition),
+        ),
         Document::Download(d) if d.start > d.end || d.end > d.length => vec![(
             Class::Opening,
             format!(
@@ -151,23 +191,55 @@ fn content(ledger: &Ledger, record: &Record, document: &Document) -> Vec<Fault> 
                 d.start, d.end, d.length
             ),
         )],
-        Document::Boot(d)
-            if ledger
-                .statement_key(record.statement.node)
-                .is_some_and(|key| *key != d.statement_key) =>
-        {
-            vec![(
-                Class::UnknownKey,
-                "the BOOT names another statement key than the genesis".to_owned(),
-            )]
+        Document::Boot(d) => {
+            let node = record.statement.node;
+            let in_force = ledger.statement_keys(node).iter().any(|life| {
+                life.key == d.statement_key && life.at_record(record.index) == Standing::InForce
+            });
+            match in_force {
+                true => Vec::new(),
+                false => vec![(
+                    Class::UnknownKey,
+                    "the BOOT names a statement key that is not in force for its node".to_owned(),
+                )],
+            }
         }
+        Document::Anchor(d) => anchor(ledger, record, d).into_iter().collect(),
         _ => Vec::new(),
     }
 }
 
+/// The note that an ANCHOR shows must be this ledger's, of a size that it had, and carry
+/// the witness's line. Whether the witness is worth something is the auditor's to say.
+fn anchor(ledger: &Ledger, record: &Record, document: &AnchorDocument) -> Option<Fault> {
+    let vouched = match ledger.checkpoint(document.note.as_bytes()) {
+        Ok(vouched) => vouched,
+        Err((class, why)) => return Some((class, format!("the anchored checkpoint {why}"))),
+    };
+    if vouched.checkpoint.size > record.index {
+        let detail = "the anchored checkpoint is of records that came later";
+        return Some((Class::Opening, detail.to_owned()));
+    }
+    let cosigned = VerifierKey::parse(&document.witness)
+        .ok()
+        .is_some_and(|key| {
+            let note = Note::parse(document.note.as_bytes());
+            note.is_ok_and(|note| matches!(note.vouch(&key), Vouch::Cosigned { .. }))
+        });
+    (!cosigned).then(|| {
+        let detail = "the anchored checkpoint carries no cosignature of the witness named";
+        (Class::Opening, detail.to_owned())
+    })
+}
+
 /// Each holding must be of this ledger, of one of the renditions, and signed by the
 /// node whose word it is.
-fn holdings(ledger: &Ledger, holdings: &[Holding], renditions: &[Rendition]) -> Vec<Fault> {
+fn holdings(
+    ledger: &Ledger,
+    index: u64,
+    holdings: &[Holding],
+    renditions: &[Rendition],
+) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (i, holding) in holdings.iter().enumerate() {
         let named = renditions.iter().any(|rendition| {
@@ -176,25 +248,27 @@ fn holdings(ledger: &Ledger, holdings: &[Holding], renditions: &[Rendition]) -> 
                 && rendition.length == holding.length
         });
         let fault = match ledger.member(holding.node) {
-            _ if holding.ledger != ledger.id => (Class::Opening, "is of another ledger"),
-            _ if !named => (Class::Opening, "is of bytes that the record does not name"),
-            None => (
+            _ if holding.ledger != ledger.id => Some((Class::Opening, "is of another ledger")),
+            _ if !named => Some((Class::Opening, "is of bytes that the record does not name")),
+            None => Some((
                 Class::UnknownKey,
-                "is of a node that the genesis does not name",
-            ),
-            Some(member) if member.zone != holding.zone => (
+                "is of a node that the ledger does not name",
+            )),
+            Some(member) if member.zone != holding.zone => Some((
                 Class::Opening,
-                "names another zone than the genesis does for its node",
-            ),
-            Some(member) if !holding.verify(&member.statement_key) => (
-                Class::BadSignature,
-                "carries a signature that does not hold",
-            ),
-            Some(_) => continue,
+                "names another zone than the ledger does for its node",
+            )),
+            Some(member) => signed_by(
+                &member.statement,
+                |life| life.before_record(index),
+                |key| holding.verify(key),
+            )
+            .map(|(class, _)| (class, "carries a signature that does not hold there")),
         };
-        let (class, what) = fault;
-        let detail = format!("holding {i}, by node {}, {what}", holding.node);
-        faults.push((class, detail));
+        if let Some((class, what)) = fault {
+            let detail = format!("holding {i}, by node {}, {what}", holding.node);
+            faults.push((class, detail));
+        }
     }
     faults
 }

@@ -1,24 +1,25 @@
-//! A ledger as its genesis names it: origin, id, and the keys that may speak for it.
+//! A ledger as the evidence names it: origin, id, and the keys that may speak for it.
 //!
-//! Promises: made only from a genesis that holds in itself. Says whose key belongs to
-//! which node and whether a checkpoint is the ledger's own. Leaves the question whether
-//! this is the ledger that the auditor means to his pin ([`crate::trust`]).
+//! Promises: made only from a genesis that holds in itself, and taught only by KEY
+//! records that those endorse who may. Says which key speaks for which place in the log
+//! and whether a checkpoint is the ledger's own. Leaves the question whether this is the
+//! ledger that the auditor means to his pin ([`crate::trust`]).
 
 use crate::digest::Digest;
+use crate::genesis::{Genesis, GenesisError};
 use crate::key::PublicKey;
+use crate::keys::{KeyHistory, KeyLife, KeyRefusal, MemberKeys, Standing, believe};
 use crate::note::{Checkpoint, Note, VerifierKey, Vouch};
-use crate::opening::Member;
-use crate::receipt::{Genesis, GenesisError};
-use std::collections::BTreeMap;
+use crate::opening::{KeyDocument, Member};
+use crate::report::Class;
 
-/// Version 0 knows the members that the genesis names, and no others.
+/// See the module.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     /// Leaf hash of the genesis record.
     pub id: Digest,
     pub origin: String,
-    log: VerifierKey,
-    members: BTreeMap<u64, Member>,
+    keys: KeyHistory,
 }
 
 /// A member's cosignature on a checkpoint: "I hold all of it, bodies too".
@@ -30,17 +31,22 @@ pub struct Cosigner {
     pub time_s: u64,
 }
 
-/// A checkpoint that the ledger's log key has signed.
+/// A checkpoint that a log key in force has signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vouched {
     pub checkpoint: Checkpoint,
-    /// In the order of the genesis' node numbers.
+    /// In the order of node numbers.
     pub cosigners: Vec<Cosigner>,
 }
 
 /// The name of a member's cosignature key: origin/region/zone/node.
 pub fn cosigner_name(origin: &str, member: &Member) -> String {
-    format!("{origin}/{}/{}/{}", member.region, member.zone, member.node)
+    cosigner_key_name(origin, &member.region, &member.zone, member.node)
+}
+
+/// See [`cosigner_name`].
+pub fn cosigner_key_name(origin: &str, region: &str, zone: &str, node: u64) -> String {
+    format!("{origin}/{region}/{zone}/{node}")
 }
 
 impl Ledger {
@@ -48,70 +54,112 @@ impl Ledger {
         let document = genesis.document()?;
         Ok(Ledger {
             id: genesis.leaf_hash(),
-            log: VerifierKey::log(&document.origin, document.log_key),
+            keys: KeyHistory::founded(&document),
             origin: document.origin,
-            members: document
-                .members
-                .into_iter()
-                .map(|member| (member.node, member))
-                .collect(),
         })
     }
 
-    pub fn member(&self, node: u64) -> Option<&Member> {
-        self.members.get(&node)
+    /// Takes the change of keys at `index`; the order is that of the log.
+    pub fn learn(&mut self, index: u64, document: &KeyDocument) -> Result<(), KeyRefusal> {
+        self.keys = believe(&self.keys, &self.id, index, document)?;
+        Ok(())
     }
 
-    pub fn statement_key(&self, node: u64) -> Option<&PublicKey> {
-        self.member(node).map(|member| &member.statement_key)
+    pub fn keys(&self) -> &KeyHistory {
+        &self.keys
     }
 
-    /// The key that signs checkpoints.
-    pub fn log_key(&self) -> &VerifierKey {
-        &self.log
+    pub fn member(&self, node: u64) -> Option<&MemberKeys> {
+        self.keys.members.get(&node)
     }
 
-    /// Whether the note is a checkpoint of this ledger under its log key. A line of a
-    /// known key that does not verify spoils the note, as C2SP signed-note asks; lines
-    /// of unknown keys are passed over.
-    pub fn checkpoint(&self, note: &[u8]) -> Result<Vouched, String> {
-        let note = Note::parse(note).map_err(|e| format!("cannot be read: {e}"))?;
-        let checkpoint =
-            Checkpoint::parse(&note.text).map_err(|e| format!("cannot be read: {e}"))?;
+    pub fn statement_keys(&self, node: u64) -> &[KeyLife] {
+        self.keys.statement_keys(node)
+    }
+
+    /// The cosignature keys of all members, in order of node numbers.
+    pub fn cosigners(&self) -> impl Iterator<Item = (u64, &MemberKeys, &KeyLife, VerifierKey)> {
+        self.keys.members.iter().flat_map(move |(node, member)| {
+            let name = cosigner_key_name(&self.origin, &member.region, &member.zone, *node);
+            member.cosignature.iter().map(move |life| {
+                let key = VerifierKey::cosigner(&name, life.key);
+                (*node, member, life, key)
+            })
+        })
+    }
+
+    /// Whether the note is a checkpoint of this ledger: signed by a log key in force at
+    /// its size. A line of a known key that does not verify spoils the note, as C2SP
+    /// signed-note asks; lines of unknown keys are passed over, and so are those of keys
+    /// not in force.
+    pub fn checkpoint(&self, note: &[u8]) -> Result<Vouched, (Class, String)> {
+        let fault = |detail: String| Err((Class::Checkpoint, detail));
+        let unreadable = |why| (Class::Checkpoint, format!("cannot be read: {why}"));
+        let note = Note::parse(note).map_err(unreadable)?;
+        let checkpoint = Checkpoint::parse(&note.text).map_err(unreadable)?;
         if checkpoint.origin != self.origin {
-            return Err(format!(
+            return fault(format!(
                 "is of the origin {}, not of {}",
                 checkpoint.origin, self.origin
             ));
         }
-        match note.vouch(&self.log) {
-            Vouch::Signed => {}
-            Vouch::Absent => return Err("is not signed by the ledger's log key".to_owned()),
-            Vouch::Invalid | Vouch::Cosigned { .. } => {
-                return Err("carries a signature of the log key that does not hold".to_owned());
+        let (mut signed, mut revoked) = (false, false);
+        for life in &self.keys.log {
+            match note.vouch(&VerifierKey::log(&self.origin, life.key)) {
+                Vouch::Signed => match life.at_size(checkpoint.size) {
+                    Standing::InForce => signed = true,
+                    Standing::Revoked => revoked = true,
+                    Standing::NotInForce => {}
+                },
+                Vouch::Absent => {}
+                Vouch::Invalid | Vouch::Cosigned { .. } => {
+                    return fault("carries a signature of a log key that does not hold".to_owned());
+                }
             }
         }
+        if !signed && revoked {
+            let detail = "is signed by a log key that was revoked from a smaller size on";
+            return Err((Class::Revoked, detail.to_owned()));
+        }
+        if !signed {
+            return fault("is not signed by a log key of the ledger in force there".to_owned());
+        }
         let mut cosigners = Vec::new();
-        for member in self.members.values() {
-            let name = cosigner_name(&self.origin, member);
-            match note.vouch(&VerifierKey::cosigner(&name, member.cosignature_key)) {
-                Vouch::Cosigned { time_s } => cosigners.push(Cosigner {
-                    node: member.node,
-                    zone: member.zone.clone(),
-                    time_s,
-                }),
-                Vouch::Absent => {}
+        for (node, member, life, key) in self.cosigners() {
+            match note.vouch(&key) {
+                Vouch::Cosigned { time_s }
+                    if life.at_size(checkpoint.size) == Standing::InForce =>
+                {
+                    cosigners.push(Cosigner {
+                        node,
+                        zone: member.zone.clone(),
+                        time_s,
+                    });
+                }
+                Vouch::Absent | Vouch::Cosigned { .. } => {}
                 Vouch::Invalid | Vouch::Signed => {
-                    return Err(format!(
-                        "carries a cosignature of node {} that does not hold",
-                        member.node
+                    return fault(format!(
+                        "carries a cosignature of node {node} that does not hold"
                     ));
                 }
             }
         }
+        cosigners.dedup_by_key(|cosigner| cosigner.node);
         Ok(Vouched {
             checkpoint,
             cosigners,
         })
+    }
+
+    /// Whether a key is one of the operator's own: of the log, or of a member.
+    pub fn is_own(&self, key: &PublicKey) -> bool {
+        let own = |lives: &[KeyLife]| lives.iter().any(|life| life.key == *key);
+        own(&self.keys.log)
+            || own(&self.keys.roots)
+            || self
+                .keys
+                .members
+                .values()
+                .any(|member| own(&member.statement) || own(&member.cosignature))
     }
 }

@@ -168,10 +168,14 @@ impl Checkpoint {
 
     /// The note with the log's own signature.
     pub fn sign(&self, log_key: &dyn Signer) -> String {
-        let text = self.text();
+        format!("{}\n{}", self.text(), self.log_line(log_key))
+    }
+
+    /// The line of one log key: further ones are appended while keys overlap.
+    pub fn log_line(&self, log_key: &dyn Signer) -> String {
         let key = VerifierKey::log(&self.origin, log_key.public());
-        let signature = log_key.sign(text.as_bytes());
-        format!("{text}\n{}", signature_line(&key, &signature.0))
+        let signature = log_key.sign(self.text().as_bytes());
+        signature_line(&key, &signature.0)
     }
 
     /// A cosignature line (to be appended to a note) at `time_s`, seconds since 1970.

@@ -13,7 +13,12 @@ pub use crate::invoice::{
 };
 use crate::invoice::{read_rendition, write_rendition};
 use crate::key::{PublicKey, Signature};
+pub use crate::keychange::KeyDocument;
 use crate::statement::Kind;
+pub use crate::system::{
+    AnchorDocument, BootDocument, GenesisDocument, LeaderDocument, Member, MembershipDocument,
+    Outbox,
+};
 
 /// Makes a guessable opening unguessable; zero for public (system) openings.
 pub type Salt = [u8; 32];
@@ -123,46 +128,6 @@ pub struct VoidDocument {
     pub reason: String,
 }
 
-/// A founding member and its public keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    pub node: u64,
-    pub region: String,
-    pub zone: String,
-    pub statement_key: PublicKey,
-    pub cosignature_key: PublicKey,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GenesisDocument {
-    pub origin: String,
-    pub log_key: PublicKey,
-    pub members: Vec<Member>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BootDocument {
-    pub incarnation: [u8; 16],
-    pub statement_key: PublicKey,
-    pub software: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaderDocument {
-    pub term: u64,
-    pub leader: u64,
-    /// Position of the leader's first entry in the Raft log.
-    pub log_index: u64,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MembershipDocument {
-    pub log_index: u64,
-    /// One set, or two while the members change.
-    pub voters: Vec<Vec<u64>>,
-    pub learners: Vec<u64>,
-}
-
 /// What was done, by kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
@@ -176,9 +141,11 @@ pub enum Document {
     Void(VoidDocument),
     Membership(MembershipDocument),
     Leader(LeaderDocument),
+    Key(KeyDocument),
+    Anchor(AnchorDocument),
 }
 
-const VERSION: u8 = 0;
+const VERSION: u8 = 1;
 
 impl Document {
     pub fn kind(&self) -> Kind {
@@ -193,6 +160,8 @@ impl Document {
             Document::Void(_) => Kind::Void,
             Document::Membership(_) => Kind::Membership,
             Document::Leader(_) => Kind::Leader,
+            Document::Key(_) => Kind::Key,
+            Document::Anchor(_) => Kind::Anchor,
         }
     }
 
@@ -200,15 +169,8 @@ impl Document {
         let mut w = Writer::new();
         w.u8(VERSION).u8(self.kind() as u8);
         match self {
-            Document::Genesis(d) => {
-                w.text(&d.origin).raw(&d.log_key.0);
-                w.list(&d.members, write_member);
-            }
-            Document::Boot(d) => {
-                w.raw(&d.incarnation)
-                    .raw(&d.statement_key.0)
-                    .text(&d.software);
-            }
+            Document::Genesis(d) => d.write(&mut w),
+            Document::Boot(d) => d.write(&mut w),
             Document::Issue(d) | Document::Reverse(d) => {
                 w.raw(&d.uid).text(&d.request_id);
                 d.metadata.write(&mut w);
@@ -233,20 +195,10 @@ impl Document {
                 w.text(&d.tenant).raw(&d.uid);
                 w.text(&d.request_id).text(&d.reason);
             }
-            Document::Membership(d) => {
-                w.u64(d.log_index);
-                w.list(&d.voters, |w, set| {
-                    w.list(set, |w, node| {
-                        w.u64(*node);
-                    });
-                });
-                w.list(&d.learners, |w, node| {
-                    w.u64(*node);
-                });
-            }
-            Document::Leader(d) => {
-                w.u64(d.term).u64(d.leader).u64(d.log_index);
-            }
+            Document::Membership(d) => d.write(&mut w),
+            Document::Leader(d) => d.write(&mut w),
+            Document::Key(d) => d.write(&mut w),
+            Document::Anchor(d) => d.write(&mut w),
         }
         w.finish()
     }
@@ -254,20 +206,12 @@ impl Document {
     pub fn decode(bytes: &[u8]) -> Result<Document, DecodeError> {
         let mut r = Reader::new(bytes);
         if r.u8()? != VERSION {
-            return Err(r.error("opening version 0"));
+            return Err(r.error("opening version 1"));
         }
         let kind = Kind::from_code(r.u8()?).ok_or_else(|| r.error("a known kind"))?;
         let document = match kind {
-            Kind::Genesis => Document::Genesis(GenesisDocument {
-                origin: r.text()?,
-                log_key: PublicKey(r.array()?),
-                members: r.list(read_member)?,
-            }),
-            Kind::Boot => Document::Boot(BootDocument {
-                incarnation: r.array()?,
-                statement_key: PublicKey(r.array()?),
-                software: r.text()?,
-            }),
+            Kind::Genesis => Document::Genesis(GenesisDocument::read(&mut r)?),
+            Kind::Boot => Document::Boot(BootDocument::read(&mut r)?),
             Kind::Issue => Document::Issue(read_issue(&mut r)?),
             Kind::Reverse => Document::Reverse(read_issue(&mut r)?),
             Kind::AddRendition => Document::AddRendition(AddRenditionDocument {
@@ -290,11 +234,7 @@ impl Document {
                 Ok(Delivered {
                     download: r.u64()?,
                     bytes: r.u64()?,
-                    complete: match r.u8()? {
-                        0 => false,
-                        1 => true,
-                        _ => return Err(r.error("0 or 1")),
-                    },
+                    complete: r.flag()?,
                 })
             })?),
             Kind::Void => Document::Void(VoidDocument {
@@ -303,16 +243,11 @@ impl Document {
                 request_id: r.text()?,
                 reason: r.text()?,
             }),
-            Kind::Membership => Document::Membership(MembershipDocument {
-                log_index: r.u64()?,
-                voters: r.list(|r| r.list(Reader::u64))?,
-                learners: r.list(Reader::u64)?,
-            }),
-            Kind::Leader => Document::Leader(LeaderDocument {
-                term: r.u64()?,
-                leader: r.u64()?,
-                log_index: r.u64()?,
-            }),
+            Kind::Membership => Document::Membership(MembershipDocument::read(&mut r)?),
+            Kind::Leader => Document::Leader(LeaderDocument::read(&mut r)?),
+            Kind::Key => Document::Key(KeyDocument::read(&mut r)?),
+            Kind::Anchor => Document::Anchor(AnchorDocument::read(&mut r)?),
+            _ => return Err(r.error("a kind whose opening this version knows")),
         };
         r.end()?;
         Ok(document)
@@ -332,7 +267,7 @@ impl Actor {
     pub fn decode(bytes: &[u8]) -> Result<Actor, DecodeError> {
         let mut r = Reader::new(bytes);
         if r.u8()? != VERSION {
-            return Err(r.error("opening version 0"));
+            return Err(r.error("opening version 1"));
         }
         let actor = Actor {
             principal: r.text()?,
@@ -409,24 +344,6 @@ fn read_issue(r: &mut Reader<'_>) -> Result<IssueDocument, DecodeError> {
         metadata: Metadata::read(r)?,
         renditions: r.list(read_rendition)?,
         holdings: r.list(read_holding)?,
-    })
-}
-
-fn write_member(w: &mut Writer, member: &Member) {
-    w.u64(member.node)
-        .text(&member.region)
-        .text(&member.zone)
-        .raw(&member.statement_key.0)
-        .raw(&member.cosignature_key.0);
-}
-
-fn read_member(r: &mut Reader<'_>) -> Result<Member, DecodeError> {
-    Ok(Member {
-        node: r.u64()?,
-        region: r.text()?,
-        zone: r.text()?,
-        statement_key: PublicKey(r.array()?),
-        cosignature_key: PublicKey(r.array()?),
     })
 }
 

@@ -1,23 +1,18 @@
 //! A receipt: everything needed to check one record offline, for ever.
 //!
 //! Promises: [`Receipt::decode`] reads only what [`Receipt::encode`] writes, and every
-//! field has a limit. [`Genesis`] names the keys of the ledger and is checked to be
-//! whole in itself. Leaves the judgement to [`crate::verify`], and whether this genesis
-//! is the right one to the auditor's pin ([`crate::trust`]).
+//! field has a limit. Carries the ledger's first record and every change of its keys, so
+//! that origin and genesis alone pin it. Leaves the judgement to [`crate::verify`].
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
-use crate::note::{NOTE_BYTES_MAX, is_key_name};
-use crate::opening::{Document, GenesisDocument, Opening, PUBLIC_SALT, commit_document};
-use crate::record::{Outcome, Record};
-use crate::report::Class;
-use crate::statement::{Kind, Lane};
-use crate::tree;
-use std::collections::BTreeSet;
-use std::fmt;
+use crate::genesis::Genesis;
+use crate::note::NOTE_BYTES_MAX;
+use crate::opening::Opening;
+use crate::record::Record;
 
 /// The first line of a receipt file.
-pub const MAGIC: &[u8] = b"muniment-receipt/v0\n";
+pub const MAGIC: &[u8] = b"muniment-receipt/v1\n";
 
 /// The most bytes of one opening: gRPC messages end at 4 MiB, and invoices' metadata far
 /// below; so three openings and a record fit one bundle frame.
@@ -29,22 +24,26 @@ pub const RECEIPT_BYTES_MAX: usize = 4 * OPENING_BYTES_MAX;
 /// The longest audit path: one hash per binary level of a tree of 2^64 leaves.
 pub const PATH_MAX: usize = 64;
 
-/// The longest origin: it is printed, and stands in every checkpoint.
-pub const ORIGIN_BYTES_MAX: usize = 255;
+/// The most KEY records of one receipt or bundle: two changes a week for ten years.
+pub const KEYS_MAX: usize = 1024;
 
-/// The ledger's first record with its public opening: names the keys.
+/// A KEY record with its public opening, proven to be in the tree of the evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Genesis {
-    /// The raw bytes of a record.
+pub struct KeyRecord {
+    /// The raw bytes of the record.
     pub record: Vec<u8>,
-    /// The encoding of a [`Document::Genesis`]; its salt is zero.
+    /// The encoding of a [`crate::opening::Document::Key`]; its salt is zero.
     pub opening: Vec<u8>,
+    /// From the leaf's sibling up to the root's child.
+    pub path: Vec<Digest>,
 }
 
 /// See FORMAT.md, "Receipt".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     pub genesis: Genesis,
+    /// Every OK KEY record below the checkpoint's size, in order.
+    pub keys: Vec<KeyRecord>,
     /// The raw bytes of the record that this receipt is about.
     pub record: Vec<u8>,
     /// What was done; `None` when it was erased or is withheld.
@@ -62,12 +61,11 @@ impl Receipt {
         let mut w = Writer::new();
         w.raw(MAGIC);
         self.genesis.write(&mut w);
+        w.list(&self.keys, |w, key| key.write(w));
         w.bytes(&self.record);
         w.option(self.document.as_ref(), write_opening);
         w.option(self.actor.as_ref(), write_opening);
-        w.list(&self.path, |w, hash| {
-            w.digest(hash);
-        });
+        write_digests(&mut w, &self.path);
         w.text(&self.checkpoint);
         w.finish()
     }
@@ -78,154 +76,48 @@ impl Receipt {
             return Err(r.error("a receipt of at most 4 MiB"));
         }
         if !bytes.starts_with(MAGIC) {
-            return Err(r.error("the line muniment-receipt/v0"));
+            return Err(r.error("the line muniment-receipt/v1"));
         }
         r.raw(MAGIC.len())?;
         let receipt = Receipt {
             genesis: Genesis::read(&mut r)?,
+            keys: r.list(KeyRecord::read)?,
             record: read_record(&mut r)?,
             document: r.option(read_opening)?,
             actor: r.option(read_opening)?,
             path: read_digests(&mut r)?,
             checkpoint: read_note(&mut r)?,
         };
+        if receipt.keys.len() > KEYS_MAX {
+            return Err(r.error("at most 1024 KEY records"));
+        }
         r.end()?;
         Ok(receipt)
     }
 }
 
-impl Genesis {
-    /// The ledger's id.
-    pub fn leaf_hash(&self) -> Digest {
-        tree::leaf_hash(&self.record)
+impl Receipt {
+    /// The three lines that the signatures of the checkpoint sign.
+    pub fn checkpoint_text(&self) -> &str {
+        let end = self.checkpoint.rfind("\n\n").map_or(0, |at| at + 1);
+        &self.checkpoint[..end]
     }
+}
 
-    /// Checks everything about the genesis that it shows of itself.
-    pub fn document(&self) -> Result<GenesisDocument, GenesisError> {
-        let record = Record::decode(&self.record).map_err(GenesisError::Record)?;
-        let statement = &record.statement;
-        let first = record.index == 0
-            && record.prev == Digest::ZERO
-            && record.outcome == Outcome::Ok
-            && statement.kind == Kind::Genesis
-            && statement.ledger == Digest::ZERO
-            && statement.lane == Lane::Boot
-            && statement.seq == 0
-            && statement.prev == Digest::ZERO;
-        if !first {
-            return Err(GenesisError::NotFirst);
-        }
-        if commit_document(&PUBLIC_SALT, &self.opening) != statement.document {
-            return Err(GenesisError::Commitment);
-        }
-        let document = match Document::decode(&self.opening) {
-            Ok(Document::Genesis(document)) => document,
-            Ok(_) => return Err(GenesisError::NotFirst),
-            Err(e) => return Err(GenesisError::Opening(e)),
-        };
-        check_names(&document)?;
-        let founder = document
-            .members
-            .iter()
-            .find(|member| member.node == statement.node)
-            .ok_or(GenesisError::NoFounder(statement.node))?;
-        if !statement.verify(&founder.statement_key, &record.signature) {
-            return Err(GenesisError::Signature);
-        }
-        Ok(document)
-    }
-
+impl KeyRecord {
     pub(crate) fn write(&self, w: &mut Writer) {
         w.bytes(&self.record).bytes(&self.opening);
+        write_digests(w, &self.path);
     }
 
-    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Genesis, DecodeError> {
-        Ok(Genesis {
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<KeyRecord, DecodeError> {
+        Ok(KeyRecord {
             record: read_record(r)?,
-            opening: read_bounded(r, OPENING_BYTES_MAX, "an opening of at most 1 MiB")?,
+            opening: read_public(r)?,
+            path: read_digests(r)?,
         })
     }
 }
-
-/// Keys that strict verification could not use, or two members of one number, would
-/// make later findings ambiguous; so they are refused here.
-fn check_names(document: &GenesisDocument) -> Result<(), GenesisError> {
-    if !is_key_name(&document.origin) || document.origin.len() > ORIGIN_BYTES_MAX {
-        return Err(GenesisError::Origin);
-    }
-    let mut nodes = BTreeSet::new();
-    let usable = document.log_key.is_valid()
-        && document.members.iter().all(|member| {
-            nodes.insert(member.node)
-                && member.statement_key.is_valid()
-                && member.cosignature_key.is_valid()
-        });
-    if usable {
-        Ok(())
-    } else {
-        Err(GenesisError::Keys)
-    }
-}
-
-/// Why a genesis cannot be relied on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GenesisError {
-    Record(DecodeError),
-    Opening(DecodeError),
-    /// Not an OK record of kind GENESIS at the very beginning.
-    NotFirst,
-    /// The opening is not what the record commits to.
-    Commitment,
-    /// The origin is no key name.
-    Origin,
-    /// A key is unusable or a member is named twice.
-    Keys,
-    /// The founding node is not among the members.
-    NoFounder(u64),
-    Signature,
-}
-
-impl GenesisError {
-    pub fn class(&self) -> Class {
-        match self {
-            GenesisError::Record(_)
-            | GenesisError::Opening(_)
-            | GenesisError::NotFirst
-            | GenesisError::Origin => Class::Structure,
-            GenesisError::Commitment => Class::Opening,
-            GenesisError::Keys | GenesisError::NoFounder(_) => Class::UnknownKey,
-            GenesisError::Signature => Class::BadSignature,
-        }
-    }
-}
-
-impl fmt::Display for GenesisError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            GenesisError::Record(e) => write!(f, "the genesis record cannot be read: {e}"),
-            GenesisError::Opening(e) => write!(f, "the genesis opening cannot be read: {e}"),
-            GenesisError::NotFirst => {
-                f.write_str("the genesis is not an OK record of kind GENESIS at index 0")
-            }
-            GenesisError::Commitment => {
-                f.write_str("the genesis opening is not what the genesis record commits to")
-            }
-            GenesisError::Origin => f.write_str("the genesis names no usable origin"),
-            GenesisError::Keys => {
-                f.write_str("the genesis names an unusable key, or a member twice")
-            }
-            GenesisError::NoFounder(node) => write!(
-                f,
-                "the genesis is signed by node {node}, which it does not name as a member"
-            ),
-            GenesisError::Signature => {
-                f.write_str("the signature of the genesis statement does not hold")
-            }
-        }
-    }
-}
-
-impl std::error::Error for GenesisError {}
 
 pub(crate) fn write_opening(w: &mut Writer, opening: &Opening) {
     w.raw(&opening.salt).bytes(&opening.bytes);
@@ -234,8 +126,19 @@ pub(crate) fn write_opening(w: &mut Writer, opening: &Opening) {
 pub(crate) fn read_opening(r: &mut Reader<'_>) -> Result<Opening, DecodeError> {
     Ok(Opening {
         salt: r.array()?,
-        bytes: read_bounded(r, OPENING_BYTES_MAX, "an opening of at most 1 MiB")?,
+        bytes: read_public(r)?,
     })
+}
+
+/// An opening without its salt, which is zero.
+pub(crate) fn read_public(r: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
+    read_bounded(r, OPENING_BYTES_MAX, "an opening of at most 1 MiB")
+}
+
+pub(crate) fn write_digests(w: &mut Writer, digests: &[Digest]) {
+    w.list(digests, |w, digest| {
+        w.digest(digest);
+    });
 }
 
 pub(crate) fn read_record(r: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
@@ -245,6 +148,15 @@ pub(crate) fn read_record(r: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
     } else {
         Err(r.error("a record of 290 bytes"))
     }
+}
+
+/// A consistency path may be one hash longer than an audit path.
+pub(crate) fn read_consistency(r: &mut Reader<'_>) -> Result<Vec<Digest>, DecodeError> {
+    let digests = r.list(Reader::digest)?;
+    if digests.len() > PATH_MAX + 1 {
+        return Err(r.error("at most 65 hashes"));
+    }
+    Ok(digests)
 }
 
 pub(crate) fn read_digests(r: &mut Reader<'_>) -> Result<Vec<Digest>, DecodeError> {
@@ -287,6 +199,11 @@ mod tests {
                 record: vec![1; Record::LENGTH],
                 opening: vec![2; 9],
             },
+            keys: vec![KeyRecord {
+                record: vec![9; Record::LENGTH],
+                opening: vec![8; 3],
+                path: vec![Digest([7; 32])],
+            }],
             record: vec![3; Record::LENGTH],
             document: Some(Opening {
                 salt: [4; 32],

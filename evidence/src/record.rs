@@ -13,40 +13,49 @@ use std::fmt;
 
 /// Why a numbered statement took no effect. Codes are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u16)]
 pub enum Reason {
     /// No invoice under that uid.
-    NotFound = 1,
+    NotFound,
     /// The identity is taken by an invoice of other content.
-    IdentityTaken = 2,
+    IdentityTaken,
     /// The request id was used for other content.
-    RequestIdReused = 3,
+    RequestIdReused,
     /// The holdings do not meet the level under the membership at this index.
-    HoldingsInsufficient = 4,
+    HoldingsInsufficient,
     /// The reversals would exceed the original amount, or its currency differs.
-    ReversalExceeds = 5,
+    ReversalExceeds,
     /// The invoice is void.
-    AlreadyVoid = 6,
+    AlreadyVoid,
     /// The invoice has been reversed, in part or in full.
-    AlreadyReversed = 7,
+    AlreadyReversed,
     /// A rendition in that role exists with other bytes.
-    RenditionTaken = 8,
+    RenditionTaken,
     /// The tenant is not known to the ledger.
-    UnknownTenant = 9,
+    UnknownTenant,
     /// The statement does not hold what its kind needs.
-    Malformed = 10,
+    Malformed,
     /// The item is not due, or no longer.
-    NotDue = 11,
+    NotDue,
     /// The feature is above the ledger's feature level.
-    FeatureLevel = 12,
+    FeatureLevel,
     /// An alternative id belongs to another invoice.
-    AlternativeIdTaken = 13,
+    AlternativeIdTaken,
     /// A reversal cannot itself be reversed.
-    NotReversible = 14,
+    NotReversible,
+    /// Another change of keys came first.
+    KeySerial,
+    /// The change of keys is not one that the ledger's key history allows.
+    KeyChange,
+    /// Those who must endorse the change of keys did not.
+    KeyEndorsement,
+    /// The key signs for a node that is running under it.
+    KeyInUse,
+    /// A reason that came after this version.
+    Later(u16),
 }
 
 impl Reason {
-    pub const ALL: [Reason; 14] = [
+    pub const ALL: [Reason; 18] = [
         Reason::NotFound,
         Reason::IdentityTaken,
         Reason::RequestIdReused,
@@ -61,10 +70,29 @@ impl Reason {
         Reason::FeatureLevel,
         Reason::AlternativeIdTaken,
         Reason::NotReversible,
+        Reason::KeySerial,
+        Reason::KeyChange,
+        Reason::KeyEndorsement,
+        Reason::KeyInUse,
     ];
 
+    /// `None` for 0, which stands where there is no reason.
     pub fn from_code(code: u16) -> Option<Reason> {
-        Reason::ALL.into_iter().find(|r| *r as u16 == code)
+        let place = usize::from(code.checked_sub(1)?);
+        Some(
+            Reason::ALL
+                .get(place)
+                .copied()
+                .unwrap_or(Reason::Later(code)),
+        )
+    }
+
+    /// Counted from 1 in the order of [`Reason::ALL`], which only grows at its end.
+    pub fn code(self) -> u16 {
+        match (self, Reason::ALL.iter().position(|reason| *reason == self)) {
+            (Reason::Later(code), _) => code,
+            (_, place) => place.map_or(0, |place| place as u16 + 1),
+        }
     }
 
     /// Stable upper-case name, also the reason code in gRPC error details.
@@ -84,6 +112,11 @@ impl Reason {
             Reason::FeatureLevel => "FEATURE_LEVEL",
             Reason::AlternativeIdTaken => "ALTERNATIVE_ID_TAKEN",
             Reason::NotReversible => "NOT_REVERSIBLE",
+            Reason::KeySerial => "KEY_SERIAL",
+            Reason::KeyChange => "KEY_CHANGE",
+            Reason::KeyEndorsement => "KEY_ENDORSEMENT",
+            Reason::KeyInUse => "KEY_IN_USE",
+            Reason::Later(_) => "LATER",
         }
     }
 }
@@ -104,7 +137,7 @@ impl Outcome {
     pub fn write(&self, w: &mut Writer) {
         let (code, reason, of) = match self {
             Outcome::Ok => (0, 0, 0),
-            Outcome::Refused(reason) => (1, *reason as u16, 0),
+            Outcome::Refused(reason) => (1, reason.code(), 0),
             Outcome::DuplicateOf(index) => (2, 0, *index),
         };
         w.u8(code).u16(reason).u64(of);
@@ -148,8 +181,12 @@ pub struct Record {
 }
 
 impl Record {
-    pub const VERSION: u8 = 0;
+    pub const VERSION: u8 = 1;
     pub const LENGTH: usize = 60 + Statement::LENGTH + 64;
+    /// Offset of the outcome's code.
+    pub const OUTCOME_AT: usize = 49;
+    /// Offset of the statement's kind.
+    pub const KIND_AT: usize = 61;
 
     pub fn encode(&self) -> [u8; Record::LENGTH] {
         let mut w = Writer::new();
@@ -167,7 +204,7 @@ impl Record {
     pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         let mut r = Reader::new(bytes);
         if r.u8()? != Record::VERSION {
-            return Err(r.error("record version 0"));
+            return Err(r.error("record version 1"));
         }
         let index = r.u64()?;
         let prev = r.digest()?;
@@ -218,5 +255,13 @@ mod tests {
         let mut w = Writer::new();
         w.u8(0).u16(1).u64(0);
         assert!(Outcome::read(&mut Reader::new(&w.finish())).is_err());
+        for (code, reason) in (1..).zip(Reason::ALL) {
+            assert_eq!(
+                (reason.code(), Reason::from_code(code)),
+                (code, Some(reason))
+            );
+        }
+        assert_eq!(Reason::from_code(0), None);
+        assert_eq!(Reason::from_code(999).map(Reason::code), Some(999));
     }
 }

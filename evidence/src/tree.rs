@@ -182,14 +182,20 @@ pub fn verify_inclusion(
     path: &[Digest],
     root: &Digest,
 ) -> bool {
+    root_by_inclusion(leaf, index, size, path).is_some_and(|led_to| led_to == *root)
+}
+
+/// The root of `size` leaves to which the path leads from `leaf` at `index`; `None` when
+/// the path is not of such a tree (RFC 9162 §2.1.3.2).
+pub fn root_by_inclusion(leaf: &Digest, index: u64, size: u64, path: &[Digest]) -> Option<Digest> {
     if index >= size {
-        return false;
+        return None;
     }
     let (mut index, mut last) = (index, size - 1);
     let mut hash = *leaf;
     for sibling in path {
         if last == 0 {
-            return false;
+            return None;
         }
         if index & 1 == 1 || index == last {
             hash = node_hash(sibling, &hash);
@@ -203,7 +209,7 @@ pub fn verify_inclusion(
         index >>= 1;
         last >>= 1;
     }
-    last == 0 && hash == *root
+    (last == 0).then_some(hash)
 }
 
 /// Whether the tree of `old` leaves is a prefix of the tree of `new` leaves.

@@ -5,8 +5,8 @@
 //! from the evidence itself proves nothing.
 
 use crate::digest::Digest;
+use crate::genesis::ORIGIN_BYTES_MAX;
 use crate::note::is_key_name;
-use crate::receipt::ORIGIN_BYTES_MAX;
 use std::fmt;
 use std::str::FromStr;
 
@@ -51,8 +51,8 @@ impl FromStr for Trust {
         let [version, origin, genesis] = lines[..] else {
             return Err(TrustError("a trust file has three lines"));
         };
-        if version != "muniment-trust/v0" {
-            return Err(TrustError("the first line is muniment-trust/v0"));
+        if version != "muniment-trust/v1" {
+            return Err(TrustError("the first line is muniment-trust/v1"));
         }
         let origin = origin
             .strip_prefix("origin ")
@@ -77,7 +77,7 @@ impl fmt::Display for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "muniment-trust/v0\norigin {}\ngenesis {}\n",
+            "muniment-trust/v1\norigin {}\ngenesis {}\n",
             self.origin, self.genesis
         )
     }
@@ -99,7 +99,7 @@ mod tests {
             text.trim_end().to_owned(),
             format!("{text}\n"),
             format!("{text}more\n"),
-            text.replace("v0", "v1"),
+            text.replace("v1", "v0"),
             text.replace("ab", "AB"),
             text.replace("ledger", "led ger"),
             text.replace("genesis ", "genesis  "),

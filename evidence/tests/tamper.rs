@@ -2,7 +2,7 @@
 
 mod ledger;
 
-use ledger::{BODY, Ledger, seal};
+use ledger::{BODY, Ledger, checkpoint_frame, seal};
 use muniment_evidence::bundle::{Frame, Manifest};
 use muniment_evidence::digest::{Digest, tag};
 use muniment_evidence::opening::{Delivered, Document, Holding};
@@ -11,7 +11,7 @@ use muniment_evidence::record::{Outcome, Reason, Record};
 use muniment_evidence::report::{Class, Report, Verdict};
 use muniment_evidence::statement::{Kind, Lane};
 use muniment_evidence::trust::Trust;
-use muniment_evidence::verify::{self, BundleVerifier, Options};
+use muniment_evidence::verify::{self, BundleVerifier, Expected, Options};
 
 fn verify_with(bytes: &[u8], options: Options) -> Report {
     let mut verifier = BundleVerifier::new(options);
@@ -38,6 +38,20 @@ fn classes(report: &Report) -> Vec<Class> {
         .iter()
         .map(|finding| finding.class)
         .collect()
+}
+
+fn pinned(trust: &Trust) -> Expected<'_> {
+    Expected {
+        trust: Some(trust),
+        ..Expected::default()
+    }
+}
+
+fn about<'a>(trust: &'a Trust, digest: &'a Digest, length: u64) -> Expected<'a> {
+    Expected {
+        document: Some((digest, length)),
+        ..pinned(trust)
+    }
 }
 
 /// The class and index of the first finding.
@@ -74,7 +88,7 @@ fn an_honest_bundle_verifies_and_says_what_is_in_it() {
     assert_eq!(issues, Some((Kind::Issue, [8, 1, 1])));
     let unfinished = report.unfinished.as_ref().unwrap();
     assert_eq!((unfinished.count, unfinished.ends_unread), (12, 0));
-    assert!(report.self_attested && report.to_string().contains("Self-attested"));
+    assert!(report.is_self_attested() && report.to_string().contains("Self-attested"));
     let unpinned = verify_with(&ledger.bundle(), Options::default());
     assert_eq!(unpinned.verdict(), Verdict::Unpinned);
     assert_eq!(unpinned.exit_code(), 3);
@@ -90,6 +104,7 @@ fn every_level_accepts_an_honest_bundle() {
                 trust: Some(ledger.trust()),
                 head: Some(ledger.note(9).into()),
                 level,
+                ..Options::default()
             },
         );
         assert_eq!(report.findings, [], "level {level}");
@@ -160,14 +175,16 @@ fn any_flipped_byte_of_a_bundle_is_found() {
 fn any_flipped_byte_is_found_even_under_a_repaired_digest() {
     let ledger = Ledger::small();
     let bytes = ledger.bundle();
-    // The END frame: type, length, count, digest.
-    let end = bytes.len() - (1 + 4 + 8 + 32);
+    // The END frame: type, length, counts, digest.
+    let kinds = 8;
+    let end = bytes.len() - (1 + 4 + 4 + kinds * 10 + 32);
     for at in 0..end {
         for bit in [0x01, 0x80] {
             let mut flipped = bytes.clone();
             flipped[at] ^= bit;
             let digest = Digest::of(&[tag::BUNDLE, &flipped[..end]]);
-            flipped[end + 13..].copy_from_slice(&digest.0);
+            let digest_at = bytes.len() - 32;
+            flipped[digest_at..].copy_from_slice(&digest.0);
             let report = verify(&flipped, &ledger.trust());
             assert!(!report.findings.is_empty(), "byte {at} bit {bit}");
         }
@@ -244,6 +261,7 @@ fn a_deleted_record_shows_in_its_lane_even_when_the_log_is_rewritten() {
                 trust: Some(trust.clone()),
                 head: Some(ledger.note(index as u64 + 1).into()),
                 level: 5,
+                ..Options::default()
             },
         );
         let found = classes(&report);
@@ -271,13 +289,13 @@ fn a_checkpoint_without_the_logs_signature_is_found() {
     ];
     for note in notes {
         let mut frames = ledger.frames(0);
-        *frames.last_mut().unwrap() = Frame::Checkpoint(note.clone());
+        *frames.last_mut().unwrap() = checkpoint_frame(note.clone());
         let report = verify(&seal(&frames), &trust);
         assert_eq!(first(&report), (Class::Checkpoint, None), "{note:?}");
         let mut receipt = ledger.receipt(2);
         if note != ledger.note(size - 1) {
             receipt.checkpoint = note;
-            let report = verify::receipt(&receipt.encode(), Some(&trust), None);
+            let report = verify::receipt(&receipt.encode(), pinned(&trust));
             assert_eq!(first(&report), (Class::Checkpoint, None));
         }
     }
@@ -316,7 +334,7 @@ fn evidence_signed_by_other_keys_is_untrusted() {
     let report = verify(&theirs.bundle(), &ours.trust());
     assert_eq!(first(&report), (Class::Untrusted, None));
     let receipt = theirs.receipt(7).encode();
-    let report = verify::receipt(&receipt, Some(&ours.trust()), None);
+    let report = verify::receipt(&receipt, pinned(&ours.trust()));
     assert_eq!(first(&report), (Class::Untrusted, None));
     // Their genesis does not pass as ours beside our records either.
     let mut mixed = ours.frames(0);
@@ -340,6 +358,7 @@ fn a_rewritten_ledger_contradicts_a_saved_head() {
                 trust: Some(ledger.trust()),
                 head: Some(head.into()),
                 level,
+                ..Options::default()
             },
         )
     };
@@ -363,7 +382,7 @@ fn records_that_do_not_lead_to_the_root_are_found() {
     forged.entries[5].record.outcome = Outcome::Refused(Reason::NotFound);
     forged.rechain();
     let mut frames = forged.frames(0);
-    *frames.last_mut().unwrap() = Frame::Checkpoint(ledger.note(ledger.len()));
+    *frames.last_mut().unwrap() = checkpoint_frame(ledger.note(ledger.len()));
     let report = verify(&seal(&frames), &ledger.trust());
     assert_eq!(classes(&report), [Class::BadTree]);
 }
@@ -494,7 +513,7 @@ fn every_receipt_of_an_honest_ledger_verifies_and_only_ok_is_called_issued() {
     let ledger = Ledger::realistic(1);
     for index in 0..ledger.len() {
         let bytes = ledger.receipt(index).encode();
-        let report = verify::receipt(&bytes, Some(&ledger.trust()), None);
+        let report = verify::receipt(&bytes, pinned(&ledger.trust()));
         assert_eq!(report.findings, [], "record {index}");
         assert_eq!(report.exit_code(), 0);
         assert_eq!(report.cosigners.len(), 3);
@@ -511,7 +530,7 @@ fn every_receipt_of_an_honest_ledger_verifies_and_only_ok_is_called_issued() {
             // Holdings of what was refused are not checked, so not told.
             assert!(!text.contains("held by") && !text.contains("incarnation"));
         }
-        let unpinned = verify::receipt(&bytes, None, None);
+        let unpinned = verify::receipt(&bytes, Expected::default());
         assert_eq!(unpinned.exit_code(), 3);
     }
 }
@@ -526,13 +545,13 @@ fn any_flipped_byte_of_a_receipt_is_found() {
         for bit in [0x01, 0x80] {
             let mut flipped = bytes.clone();
             flipped[at] ^= bit;
-            let report = verify::receipt(&flipped, Some(&ledger.trust()), None);
+            let report = verify::receipt(&flipped, pinned(&ledger.trust()));
             assert!(!report.findings.is_empty(), "byte {at} bit {bit}");
             assert!(!report.to_string().contains("was issued"), "byte {at}");
         }
     }
     for length in 0..bytes.len() {
-        let report = verify::receipt(&bytes[..length], Some(&ledger.trust()), None);
+        let report = verify::receipt(&bytes[..length], pinned(&ledger.trust()));
         assert_eq!(first(&report), (Class::Structure, None));
     }
 }
@@ -548,7 +567,7 @@ fn a_false_cosignature_spoils_the_note() {
         1,
     );
     receipt.checkpoint = ledger.note(ledger.len()) + &line;
-    let report = verify::receipt(&receipt.encode(), Some(&ledger.trust()), None);
+    let report = verify::receipt(&receipt.encode(), pinned(&ledger.trust()));
     assert_eq!(first(&report), (Class::Checkpoint, None));
 }
 
@@ -556,7 +575,7 @@ fn a_false_cosignature_spoils_the_note() {
 fn a_receipt_of_another_record_or_path_is_found() {
     let ledger = Ledger::realistic(1);
     let trust = ledger.trust();
-    let check = |receipt: &Receipt| first(&verify::receipt(&receipt.encode(), Some(&trust), None));
+    let check = |receipt: &Receipt| first(&verify::receipt(&receipt.encode(), pinned(&trust)));
     let mut moved = ledger.receipt(5);
     moved.path = ledger.receipt(6).path;
     assert_eq!(check(&moved), (Class::BadTree, Some(5)));
@@ -595,7 +614,7 @@ fn the_given_document_must_be_the_records() {
     let check = |index, bytes: &[u8], length| {
         let digest = Digest::of(&[bytes]);
         let receipt = ledger.receipt(index).encode();
-        verify::receipt(&receipt, Some(&trust), Some((&digest, length)))
+        verify::receipt(&receipt, about(&trust, &digest, length))
     };
     let body = [BODY, b"A-1"].concat();
     let same = check(2, &body, body.len() as u64);
@@ -613,11 +632,11 @@ fn the_given_document_must_be_the_records() {
     let mut erased = ledger.receipt(2);
     erased.document = None;
     let digest = Digest::of(&[&body]);
-    let given = Some((&digest, body.len() as u64));
-    let report = verify::receipt(&erased.encode(), Some(&trust), given);
+    let given = about(&trust, &digest, body.len() as u64);
+    let report = verify::receipt(&erased.encode(), given);
     assert_eq!(first(&report), (Class::Document, Some(2)));
     assert_eq!(
-        verify::receipt(&erased.encode(), Some(&trust), None).exit_code(),
+        verify::receipt(&erased.encode(), pinned(&trust)).exit_code(),
         0
     );
 }

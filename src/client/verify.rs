@@ -13,7 +13,7 @@ use muniment_evidence::opening::{Document, IssueDocument};
 use muniment_evidence::record::Outcome;
 use muniment_evidence::report::{Report, Verdict};
 use muniment_evidence::trust::Trust;
-use muniment_evidence::verify;
+use muniment_evidence::verify::{self, Expected};
 
 /// A receipt that verified.
 #[derive(Clone, Debug)]
@@ -85,7 +85,13 @@ pub(super) fn claim(
 
 /// Judges a receipt whatever it is about.
 pub(super) fn any(bytes: &[u8], trust: Option<&Trust>) -> Result<Report, Error> {
-    let report = verify::receipt(bytes, trust, None);
+    let report = verify::receipt(
+        bytes,
+        Expected {
+            trust,
+            ..Expected::default()
+        },
+    );
     match report.verdict() {
         Verdict::Verified => Ok(report),
         Verdict::Unpinned if trust.is_none() => Ok(report),
@@ -154,7 +160,7 @@ mod tests {
             claim(None, None, voided),
             Err(Error::Unproven(Unproven { report: None, .. }))
         ));
-        let bytes = Bytes::from_static(b"muniment-receipt/v0\n");
+        let bytes = Bytes::from_static(b"muniment-receipt/v1\n");
         assert!(matches!(
             claim(Some(v1::Receipt { bytes }), None, voided),
             Err(Error::Unproven(Unproven {

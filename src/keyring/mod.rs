@@ -1,10 +1,11 @@
 //! The node's private keys: made, kept owner-only, loaded, signed with.
 //!
 //! Promises: a key file that others may read is refused; a new key is durable before its
-//! public part is shown. Three keys: `statement.key` signs what the node attests,
+//! public part is shown. Three roles: `statement.key` signs what the node attests,
 //! `cosignature.key` vouches for checkpoints as this node, `log.key` is the ledger's own
-//! and the same on every voter. Leaves *when* a checkpoint may be signed to the callers,
-//! who must ask the [`guard`] first.
+//! and the same on every voter; `log-<id>.key` and the like were added since. Leaves
+//! which key is in force to the ledger's key history, and *when* a checkpoint may be
+//! signed to the callers, who must ask the [`guard`] first.
 
 pub mod guard;
 
@@ -12,12 +13,13 @@ pub use guard::{GuardRefusal, SignGuard};
 
 use crate::clock::Clock;
 use muniment_evidence::digest::{hex, unhex};
-use muniment_evidence::key::{PublicKey, SecretKey, Signer as _};
+use muniment_evidence::key::{PublicKey, SecretKey, Signature, Signer};
+use muniment_evidence::keychange::Role;
 use std::fmt;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
 
 const STATEMENT: &str = "statement.key";
 const COSIGNATURE: &str = "cosignature.key";
@@ -35,11 +37,14 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// All keys of a node.
+/// All keys that a node holds: of each role the one it was made with, and those added
+/// since. Which of them is in force is for the ledger's key history to say.
 pub struct Keyring {
-    pub statement: Arc<SecretKey>,
-    pub cosignature: Arc<SecretKey>,
-    pub log: Arc<SecretKey>,
+    /// `None` in memory.
+    dir: Option<PathBuf>,
+    held: RwLock<Vec<(Role, Arc<SecretKey>)>>,
+    /// Under which the node makes its statements and holdings.
+    voice: RwLock<Arc<SecretKey>>,
 }
 
 /// What others may know of a node's own keys.
@@ -51,13 +56,122 @@ pub struct PublicKeys {
 
 impl Keyring {
     pub fn load(dir: &Path) -> Result<Keyring, Error> {
-        let load = |name| load(&dir.join(name)).map(Arc::new);
+        let held = read_all(dir)?;
+        let mut ring = Keyring::holding(held)?;
+        ring.dir = Some(dir.to_owned());
+        Ok(ring)
+    }
+
+    /// Keys in memory, one of each role at least.
+    pub fn holding(held: Vec<(Role, Arc<SecretKey>)>) -> Result<Keyring, Error> {
+        let first = |role| {
+            let found = held.iter().find(|(held, _)| *held == role);
+            found.map(|(_, key)| key.clone()).ok_or_else(|| {
+                Error(format!(
+                    "there is no {role} key; make one with `muniment keygen`"
+                ))
+            })
+        };
+        first(Role::Cosignature)?;
+        first(Role::Log)?;
         Ok(Keyring {
-            statement: load(STATEMENT)?,
-            cosignature: load(COSIGNATURE)?,
-            log: load(LOG)?,
+            voice: RwLock::new(first(Role::Statement)?),
+            dir: None,
+            held: RwLock::new(held),
         })
     }
+
+    /// The private part of a key, if it is held.
+    pub fn find(&self, role: Role, key: &PublicKey) -> Option<Arc<SecretKey>> {
+        let held = self.held.read().expect("nobody panics with it");
+        held.iter()
+            .find(|(held, secret)| *held == role && secret.public() == *key)
+            .map(|(_, secret)| secret.clone())
+    }
+
+    /// The public parts of the keys held in a role, the first made first.
+    pub fn public(&self, role: Role) -> Vec<PublicKey> {
+        let held = self.held.read().expect("nobody panics with it");
+        let of_role = held.iter().filter(|(held, _)| *held == role);
+        of_role.map(|(_, secret)| secret.public()).collect()
+    }
+
+    /// Looks again for key files that were put there since. Blocking: a few small files.
+    pub fn reload(&self) -> Result<(), Error> {
+        let Some(dir) = &self.dir else {
+            return Ok(());
+        };
+        let held = read_all(dir)?;
+        *self.held.write().expect("nobody panics with it") = held;
+        Ok(())
+    }
+
+    /// From now on the node speaks under this key, one of those held.
+    pub fn speak_under(&self, key: &PublicKey) -> Result<Arc<SecretKey>, Error> {
+        let secret = self
+            .find(Role::Statement, key)
+            .ok_or_else(|| Error(format!("the statement key {key:?} is not held")))?;
+        *self.voice.write().expect("nobody panics with it") = secret.clone();
+        Ok(secret)
+    }
+}
+
+/// Signs as the node: statements and holdings.
+impl Signer for Keyring {
+    fn public(&self) -> PublicKey {
+        self.voice.read().expect("nobody panics with it").public()
+    }
+
+    fn sign(&self, message: &[u8]) -> Signature {
+        let voice = self.voice.read().expect("nobody panics with it").clone();
+        voice.sign(message)
+    }
+}
+
+/// `statement.key`, and beside it `statement-<anything>.key`; so for each role.
+fn read_all(dir: &Path) -> Result<Vec<(Role, Arc<SecretKey>)>, Error> {
+    let mut held = Vec::new();
+    for (role, first) in [
+        (Role::Statement, STATEMENT),
+        (Role::Cosignature, COSIGNATURE),
+        (Role::Log, LOG),
+    ] {
+        held.push((role, Arc::new(load(&dir.join(first))?)));
+        let prefix = format!("{role}-");
+        let mut added: Vec<PathBuf> = std::fs::read_dir(dir)
+            .map_err(|error| fail(dir, error))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| {
+                let name = path.file_name().and_then(|name| name.to_str());
+                name.is_some_and(|name| name.starts_with(&prefix) && name.ends_with(".key"))
+            })
+            .collect();
+        added.sort();
+        for path in added {
+            held.push((role, Arc::new(load(&path)?)));
+        }
+    }
+    Ok(held)
+}
+
+/// Makes a further key of a role beside those there are; its file is named by its id.
+pub fn generate_further(
+    dir: &Path,
+    role: Role,
+    clock: &dyn Clock,
+) -> Result<(PathBuf, PublicKey), Error> {
+    let mut seed = [0; 32];
+    clock.random(&mut seed);
+    let key = SecretKey::from_seed(&seed);
+    let public = key.public();
+    let path = dir.join(format!("{role}-{}.key", &hex(&public.0)[..16]));
+    store(&path, &key)?;
+    Ok((path, public))
+}
+
+/// Reads one key file: to endorse a change with it.
+pub fn read_key(path: &Path) -> Result<SecretKey, Error> {
+    load(path)
 }
 
 /// Makes a node's own keys; refuses to replace any.
@@ -137,8 +251,13 @@ mod tests {
         let made = generate(dir.path(), &SystemClock).unwrap();
         let log = generate_log_key(dir.path(), &SystemClock).unwrap();
         let ring = Keyring::load(dir.path()).unwrap();
-        assert_eq!(ring.statement.public(), made.statement);
-        assert_eq!(ring.log.public(), log);
+        assert_eq!(ring.public(Role::Statement), [made.statement]);
+        assert_eq!(ring.public(Role::Log), [log]);
+        let (_, further) = generate_further(dir.path(), Role::Log, &SystemClock).unwrap();
+        assert!(ring.find(Role::Log, &further).is_none());
+        ring.reload().unwrap();
+        assert_eq!(ring.public(Role::Log), [log, further]);
+        assert!(ring.find(Role::Cosignature, &further).is_none());
         assert!(generate(dir.path(), &SystemClock).is_err());
         let open = std::fs::Permissions::from_mode(0o644);
         std::fs::set_permissions(dir.path().join(LOG), open).unwrap();

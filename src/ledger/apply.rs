@@ -7,7 +7,7 @@
 use super::lanes::{self, Admission};
 use super::rows::{DueRow, Head, Row as _, VotersRow};
 use super::txn::Txn;
-use super::{founding, invoices};
+use super::{founding, invoices, keys};
 use crate::domain::command::{Answer, Command, Submission};
 use crate::store::Error;
 use crate::store::engine::View;
@@ -217,6 +217,9 @@ fn submit(
     edge.head.size += 1;
     edge.head.last_leaf = leaf;
     edge.head.committed_at_ms = record.committed_at_ms;
+    if statement.kind == Kind::Key && outcome == Outcome::Ok {
+        edge.head.key_serial += 1;
+    }
     if founding {
         edge.head.ledger = leaf;
         edge.head.feature_level = FEATURE_LEVEL;
@@ -261,6 +264,7 @@ fn judge(
         Document::AddRendition(add) => invoices::add_rendition(txn, head, statement, &add, index),
         Document::Void(void) => invoices::void(txn, &void, index),
         Document::Download(download) => invoices::download(txn, &download, index),
-        Document::DownloadEnd(_) => Ok(Outcome::Ok),
+        Document::DownloadEnd(_) | Document::Anchor(_) => Ok(Outcome::Ok),
+        Document::Key(change) => keys::change(txn, &change, index),
     }
 }

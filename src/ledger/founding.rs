@@ -4,11 +4,12 @@
 //! one of its own; a due item is attested once. Leaves Raft's membership to `raft/`.
 
 use super::apply::due_key;
-use super::lanes;
 use super::rows::{DueRow, LaneRow, NodeRow};
 use super::txn::Txn;
+use super::{keys, lanes};
 use crate::store::Error;
 use crate::store::keys::{StateKey, Table};
+use muniment_evidence::keys::Standing;
 use muniment_evidence::opening::{
     BootDocument, GenesisDocument, LeaderDocument, MembershipDocument,
 };
@@ -29,7 +30,6 @@ pub fn genesis(txn: &mut Txn<'_>, genesis: &GenesisDocument) -> Result<Outcome, 
             region: member.region.clone(),
             zone: member.zone.clone(),
             statement_key: member.statement_key,
-            cosignature_key: member.cosignature_key,
             boot: None,
             incarnation: [0; 16],
         };
@@ -47,7 +47,12 @@ pub fn boot(
     let Some(mut row) = txn.row::<NodeRow>(&node_key(node))? else {
         return Ok(Outcome::Refused(Reason::NotFound));
     };
-    if row.statement_key != boot.statement_key {
+    let keys = keys::applied_history(txn)?;
+    let in_force = keys
+        .statement_keys(node)
+        .iter()
+        .any(|life| life.key == boot.statement_key && life.at_record(index) == Standing::InForce);
+    if !in_force {
         return Ok(Outcome::Refused(Reason::Malformed));
     }
     if row.boot.is_some() && row.incarnation != boot.incarnation {
@@ -55,8 +60,17 @@ pub fn boot(
         return Ok(Outcome::Refused(Reason::Malformed));
     }
     row.boot = Some(index);
+    row.statement_key = boot.statement_key;
     row.incarnation = boot.incarnation;
     txn.put_row(node_key(node), &row);
+    close_lanes(txn, node)?;
+    let own = lanes::lane_key(node, Lane::Strict(index));
+    txn.put_row(own, &LaneRow::default());
+    Ok(Outcome::Ok)
+}
+
+/// Closes the node's strict lane, and forgets what was closed before.
+pub(super) fn close_lanes(txn: &mut Txn<'_>, node: u64) -> Result<(), Error> {
     for (key, _) in txn.scan(&lanes::lanes_of(node), LANES_MAX)? {
         if matches!(lanes::lane_of_key(&key), Some(Lane::Strict(_)))
             && let Some(lane) = txn.row::<LaneRow>(&key)?
@@ -72,9 +86,7 @@ pub fn boot(
             }
         }
     }
-    let own = lanes::lane_key(node, Lane::Strict(index));
-    txn.put_row(own, &LaneRow::default());
-    Ok(Outcome::Ok)
+    Ok(())
 }
 
 /// Removes a lane that was closed two boots ago: a lane that is not there is as closed.

@@ -9,12 +9,13 @@
 //! * [`txn`]: one atomic step over the state
 //! * [`apply`]: a command becomes records
 //! * [`lanes`]: exactly once, by lane and seq
-//! * [`invoices`], [`founding`]: what each kind does
+//! * [`invoices`], [`founding`], [`keys`]: what each kind does
 //! * [`state`]: reading it
 
 pub mod apply;
 pub mod founding;
 pub mod invoices;
+pub mod keys;
 pub mod lanes;
 pub mod rows;
 pub mod state;

@@ -44,6 +44,8 @@ pub struct Head {
     pub root: Digest,
     pub committed_at_ms: u64,
     pub feature_level: u64,
+    /// OK KEY records so far.
+    pub key_serial: u64,
     /// Collection of orphaned bodies goes by this counter, never by a clock.
     pub upload_epoch: u64,
     /// H(previous ‖ canonical writes), over all applied commands.
@@ -55,6 +57,7 @@ impl Row for Head {
         w.u8(1).digest(&self.ledger).text(&self.origin);
         w.u64(self.size).digest(&self.last_leaf).digest(&self.root);
         w.u64(self.committed_at_ms).u64(self.feature_level);
+        w.u64(self.key_serial);
         w.u64(self.upload_epoch).digest(&self.state_hash);
     }
 
@@ -70,6 +73,7 @@ impl Row for Head {
             root: r.digest()?,
             committed_at_ms: r.u64()?,
             feature_level: r.u64()?,
+            key_serial: r.u64()?,
             upload_epoch: r.u64()?,
             state_hash: r.digest()?,
         })
@@ -253,8 +257,8 @@ impl Row for RequestRow {
 pub struct NodeRow {
     pub region: String,
     pub zone: String,
+    /// Of its newest boot; before that, the one it was admitted with.
     pub statement_key: PublicKey,
-    pub cosignature_key: PublicKey,
     /// Index of its newest BOOT record, once it has booted.
     pub boot: Option<u64>,
     /// Of that boot; holdings of another are void (I2).
@@ -264,7 +268,7 @@ pub struct NodeRow {
 impl Row for NodeRow {
     fn write(&self, w: &mut Writer) {
         w.text(&self.region).text(&self.zone);
-        w.raw(&self.statement_key.0).raw(&self.cosignature_key.0);
+        w.raw(&self.statement_key.0);
         w.option(self.boot.as_ref(), |w, b| {
             w.u64(*b);
         });
@@ -276,7 +280,6 @@ impl Row for NodeRow {
             region: r.text()?,
             zone: r.text()?,
             statement_key: PublicKey(r.array()?),
-            cosignature_key: PublicKey(r.array()?),
             boot: r.option(Reader::u64)?,
             incarnation: r.array()?,
         })

@@ -11,7 +11,9 @@ use crate::store::engine::{Engine, Pair};
 use crate::store::keys::{Generation, StateKey, Table, trailing_u64};
 use crate::store::{Error, snapshot};
 use muniment_evidence::digest::Digest;
+use muniment_evidence::keys::KeyHistory;
 use muniment_evidence::opening::{AlternativeId, Document, Identity, Metadata, Opening, Rendition};
+use muniment_evidence::receipt::KEYS_MAX;
 use muniment_evidence::record::Record;
 use muniment_evidence::tree;
 use std::sync::Arc;
@@ -146,6 +148,19 @@ impl Tables {
                 Ok((node, NodeRow::decode(&value)?))
             })
             .collect()
+    }
+
+    /// Indexes of the OK KEY records.
+    pub fn key_changes(&self) -> Result<Vec<u64>, Error> {
+        let rows = self.scan(super::keys::change_range(), KEYS_MAX)?;
+        rows.iter()
+            .map(|(key, _)| super::keys::change_index(key))
+            .collect()
+    }
+
+    /// The ledger's keys as of now; an error before the founding.
+    pub fn key_history(&self) -> Result<KeyHistory, Error> {
+        super::keys::history(&self.key_changes()?, |index| self.document(index))
     }
 
     pub fn voters(&self) -> Result<VotersRow, Error> {

@@ -143,6 +143,8 @@ fn genesis() -> Document {
                 }
             })
             .collect(),
+        threshold: 0,
+        root_keys: Vec::new(),
     })
 }
 
@@ -151,6 +153,7 @@ fn boot(node: u64) -> Document {
         incarnation: [node as u8; 16],
         statement_key: SecretKey::from_seed(&[node as u8; 32]).public(),
         software: "story".into(),
+        outboxes: Vec::new(),
     })
 }
 

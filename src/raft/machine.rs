@@ -37,6 +37,8 @@ pub struct Applied {
     /// Zero before the founding.
     pub ledger: Digest,
     pub upload_epoch: u64,
+    /// OK KEY records: the keys are those that were known when it last changed.
+    pub key_serial: u64,
 }
 
 /// What a snapshot is on this node: taken here, or received from the leader.
@@ -114,6 +116,7 @@ impl State {
             size: self.edge.head.size,
             ledger: self.edge.head.ledger,
             upload_epoch: self.edge.head.upload_epoch,
+            key_serial: self.edge.head.key_serial,
         }
     }
 }

@@ -29,7 +29,17 @@ impl v1::cluster_service_server::ClusterService for Cluster {
                 .enumerate()
                 .map(|(at, member)| incoming::member(at, member))
                 .collect::<Result<_, _>>()?;
-            admin::init(&self.core, &principal, &request.origin, members).await
+            let root_keys = incoming::root_keys(&request.root_keys)?;
+            let threshold = u8::try_from(request.root_threshold).unwrap_or(u8::MAX);
+            admin::init(
+                &self.core,
+                &principal,
+                &request.origin,
+                members,
+                root_keys,
+                threshold,
+            )
+            .await
         };
         let trust = called.await.map_err(status)?;
         Ok(Response::new(v1::InitResponse {

@@ -83,8 +83,12 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
     async fn export(&self, request: Request<v1::ExportRequest>) -> Answer<Self::ExportStream> {
         let principal = principal(&request);
         let request = request.into_inner();
-        let (from, to) = (request.from_index, request.to_index);
-        let pieces = export::export(self.0.clone(), &principal, from, to).await;
+        let wanted = export::Wanted {
+            from: request.from_index,
+            to: request.to_index,
+            ..export::Wanted::default()
+        };
+        let pieces = export::export(self.0.clone(), &principal, wanted).await;
         let pieces = pieces.map_err(status)?.map(|piece| match piece {
             Ok(bytes) => Ok(v1::ExportResponse { bytes }),
             Err(error) => Err(status(error)),

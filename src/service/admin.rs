@@ -12,7 +12,8 @@ use crate::raft::types::Peer;
 use crate::recorder::Pen;
 use crate::recorder::boot;
 use muniment_evidence::digest::Digest;
-use muniment_evidence::key::{PublicKey, Signer as _};
+use muniment_evidence::key::PublicKey;
+use muniment_evidence::keychange::Role;
 use muniment_evidence::opening::{GenesisDocument, Member};
 use muniment_evidence::trust::Trust;
 use std::collections::BTreeMap;
@@ -48,8 +49,11 @@ pub async fn init(
     _principal: &Principal,
     origin: &str,
     members: Vec<MemberSpec>,
+    root_keys: Vec<PublicKey>,
+    threshold: u8,
 ) -> Result<Trust, Error> {
     check(core, origin, &members)?;
+    check_roots(&root_keys, threshold)?;
     let head = core.read(Tables::head).await?;
     if head.size > 0 {
         return Err(Error::NotNow {
@@ -75,7 +79,13 @@ pub async fn init(
     }
     let genesis = GenesisDocument {
         origin: origin.to_owned(),
-        log_key: core.keys.log.public(),
+        log_key: *core
+            .keys
+            .public(Role::Log)
+            .first()
+            .ok_or_else(|| core.without_log_key())?,
+        threshold,
+        root_keys,
         members: members
             .into_iter()
             .map(|member| Member {
@@ -90,7 +100,7 @@ pub async fn init(
     let pen = Pen {
         node: core.node,
         ledger: Digest::ZERO,
-        signer: core.keys.statement.clone(),
+        signer: core.keys.clone(),
         clock: core.clock.clone(),
     };
     let found = core.founder.means.found(&pen, genesis);
@@ -141,13 +151,28 @@ fn check(core: &Core, origin: &str, members: &[MemberSpec]) -> Result<(), Error>
     let fits = own.is_some_and(|m| {
         m.zone == core.zone
             && m.region == core.region
-            && m.statement_key == core.keys.statement.public()
-            && m.cosignature_key == core.keys.cosignature.public()
+            && core.keys.find(Role::Statement, &m.statement_key).is_some()
+            && core
+                .keys
+                .find(Role::Cosignature, &m.cosignature_key)
+                .is_some()
     });
     if !fits {
         let node = core.node;
         let why = format!("do not hold this node ({node}) with its zone, region and keys");
         return Err(bad("members", why).into());
+    }
+    Ok(())
+}
+
+fn check_roots(root_keys: &[PublicKey], threshold: u8) -> Result<(), Error> {
+    if let Some(key) = root_keys.iter().find(|key| !key.is_valid()) {
+        return Err(bad("root_keys", format!("{key:?} is not an Ed25519 public key")).into());
+    }
+    let (least, most) = (usize::from(!root_keys.is_empty()), root_keys.len());
+    if !(least..=most).contains(&usize::from(threshold)) {
+        let why = format!("is {least} to {most}, the number of root keys");
+        return Err(bad("root_threshold", why).into());
     }
     Ok(())
 }

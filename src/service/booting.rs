@@ -5,13 +5,14 @@
 //! guard allows, 5 the lane opens and clients are served. Whatever fails for good stops
 //! the node. Afterwards it attests what falls due until the node ends.
 
-use super::{Booted, Core, guarding};
+use super::{Booted, Core, guarding, keys};
 use crate::recorder::endings::Endings;
 use crate::recorder::{Pen, boot, due, lane};
 use crate::store::Error;
+use muniment_evidence::genesis::Genesis;
 use muniment_evidence::key::Signer as _;
+use muniment_evidence::keychange::Role;
 use muniment_evidence::opening::{BootDocument, Document};
-use muniment_evidence::receipt::Genesis;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -56,20 +57,28 @@ async fn once(
         ));
     }
     let genesis = genesis(core).await?;
-    let keys = genesis.document().map_err(|error| error.to_string())?;
-    if keys.log_key != core.keys.log.public() {
-        return Err("log.key is not the key that GENESIS names".into());
+    let known = core.known_keys().await.map_err(|error| error.to_string())?;
+    let size = core.group.applied().size;
+    for key in known.history.log_keys_at(size) {
+        if core.keys.find(Role::Log, key).is_none() {
+            return Err(format!(
+                "the log key {key:?}, which the ledger names, is not held here: log.key is not \
+                 the one, or log-<id>.key is missing beside it"
+            ));
+        }
     }
+    let voice = keys::voice(core, &known, size)?;
     let pen = Pen {
         node: core.node,
         ledger: ledger.id,
-        signer: core.keys.statement.clone(),
+        signer: voice.clone(),
         clock: core.clock.clone(),
     };
     let document = Document::Boot(BootDocument {
         incarnation: core.bodies.incarnation,
-        statement_key: core.keys.statement.public(),
+        statement_key: voice.public(),
         software: format!("muniment {}", env!("CARGO_PKG_VERSION")),
+        outboxes: Vec::new(),
     });
     let index = means.boot(&pen, document).await?;
     if let Some(dir) = guard_dir {

@@ -101,7 +101,7 @@ pub async fn download(
             return Err(core.unavailable("a download was taken for another"));
         }
     }
-    let (prover, index) = (prove::Prover::new(core, &booted), recorded.index);
+    let (prover, index) = (prove::Prover::new(core, &booted).await?, recorded.index);
     // As of the record, which may be later than what was looked up before.
     let (invoice, receipt) = core
         .read(move |tables| {
@@ -111,7 +111,7 @@ pub async fn download(
         .await?;
     let started = Started {
         invoice: invoice.ok_or_else(|| Error::not_found(super::describe(&key)))?,
-        receipt,
+        receipt: receipt.ok_or_else(|| core.without_log_key())?,
         rendition: rendition.clone(),
         range: start..end,
         body_from: source.node,

@@ -88,7 +88,16 @@ impl Error {
                     .to_owned(),
                 leader_address: None,
             },
-            Reason::Malformed | Reason::NotDue => Error::Unavailable {
+            Reason::KeySerial => {
+                not_now("another change of keys came first; draw this one up again".to_owned())
+            }
+            Reason::KeyInUse => not_now(
+                "the node still runs under the key; let it start under another first".to_owned(),
+            ),
+            Reason::KeyChange | Reason::KeyEndorsement => {
+                not_now(format!("the ledger refused {what}: {}", reason.name()))
+            }
+            Reason::Malformed | Reason::NotDue | Reason::Later(_) => Error::Unavailable {
                 why: format!("the ledger refused {what}: {}", reason.name()),
                 leader_address: None,
             },

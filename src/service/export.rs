@@ -1,101 +1,313 @@
-//! Export: a range of the log as one bundle, streamed in bounded memory.
+//! Export: a range of the log, or an issuer's part of it, as one bundle in bounded memory.
 //!
 //! Promises: the bundle ends in a checkpoint of exactly its end and in a digest of all
-//! its bytes; what is exported is applied here before the first byte goes out.
+//! its bytes; what is exported is applied here before the first byte goes out; the same
+//! request gives the same frames, so that a broken stream goes on at the frame where it
+//! broke. A selection holds, of the range, the records about one issuer's invoices and
+//! all system records. Leaves the choice of the range by time to [`super::prove`].
 
-use super::{Core, Error, Principal, prove};
+use super::prove::{self, Listed};
+use super::{Core, Error, Principal};
 use crate::domain::draft::bad;
+use crate::domain::ids::Uid;
+use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;
+use crate::store;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt as _};
-use muniment_evidence::bundle::{BundleWriter, Frame, Manifest, RecordFrame};
-use muniment_evidence::note::Checkpoint;
-use muniment_evidence::tree::Frontier;
+use futures::stream::{BoxStream, StreamExt as _};
+use muniment_evidence::bundle::{BundleWriter, CheckpointFrame, Frame, Manifest, RecordFrame};
+use muniment_evidence::opening::Document;
+use muniment_evidence::record::Record;
+use muniment_evidence::tree::{self, Frontier};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
 /// Records read at a time.
 const RECORDS_AT_A_TIME: usize = 256;
+/// Bytes gathered before they are handed on: well below one message.
+const PIECE_BYTES: usize = 256 * 1024;
+/// Pieces that may wait for a slow reader.
+const PIECES_WAITING_MAX: usize = 4;
 
-enum Step {
-    Manifest,
-    Records(u64),
-    End,
+/// Whose part of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    pub tenant: String,
+    pub issuer: String,
 }
 
-/// Records `from..to`; `to` 0 means the log as it is now.
+/// What is to be exported.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    pub from: u64,
+    /// Exclusive; 0 means the log as it is now.
+    pub to: u64,
+    /// Size of the last checkpoint; 0 leaves it to the server. A stream that goes on
+    /// names what its manifest said.
+    pub head: u64,
+    pub issuer: Option<Issuer>,
+    /// Frames that the caller has already.
+    pub skip_frames: u64,
+}
+
+/// The bytes of the bundle, in pieces.
 pub async fn export(
     core: Arc<Core>,
-    _principal: &Principal,
-    from: u64,
-    to: u64,
+    principal: &Principal,
+    wanted: Wanted,
 ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
     let booted = core.booted()?;
     core.fresh(ReadLevel::Linearizable).await?;
     let size = core.group.applied().size;
-    let end = if to == 0 { size } else { to };
-    if from >= end || end > size {
-        let why = format!("{from}..{end} is not within the log's 0..{size}");
+    let notes = prove::notes_from(&core, &booted, wanted.to, wanted.head, size).await?;
+    let (end, head) = (notes.end, notes.head);
+    if wanted.from >= end || end > size {
+        let why = format!("{}..{end} is not within the log's 0..{size}", wanted.from);
         return Err(bad("range", why).into());
     }
-    let (genesis, origin) = (booted.genesis.clone(), booted.origin);
-    let state = (core, Some(BundleWriter::new()), Step::Manifest);
-    let pieces = stream::try_unfold(state, move |(core, writer, step)| {
-        let (genesis, origin) = (genesis.clone(), origin.clone());
-        async move {
-            let Some(mut writer) = writer else {
-                return Ok(None);
-            };
-            let (bytes, next) = match step {
-                Step::Manifest => {
-                    let edge = core
-                        .read(move |tables| Frontier::load(&tables.tree_rows(), from))
-                        .await?;
-                    let manifest = Manifest {
-                        origin,
-                        ledger: genesis.leaf_hash(),
-                        first: from,
-                        end,
-                        peaks: edge.peaks().to_vec(),
-                        genesis: (*genesis).clone(),
-                    };
-                    let bytes = writer.frame(&Frame::Manifest(manifest));
-                    (bytes, Step::Records(from))
-                }
-                Step::Records(next) if next < end => {
-                    let page = core
-                        .read(move |tables| prove::page(tables, next, end, RECORDS_AT_A_TIME))
-                        .await?;
-                    let (mut bytes, mut after) = (Vec::new(), next);
-                    for listed in page {
-                        after = listed.index + 1;
-                        bytes.extend(writer.frame(&Frame::Record(RecordFrame {
-                            record: listed.record,
-                            document: listed.document,
-                            actor: listed.actor,
-                        })));
-                    }
-                    if after == next {
-                        return Err(core.unavailable(format!("record {next} cannot be read")));
-                    }
-                    (bytes, Step::Records(after))
-                }
-                Step::Records(_) => {
-                    let root = core.read(move |tables| tables.root_at(end)).await?;
-                    let checkpoint = Checkpoint {
-                        origin,
-                        size: end,
-                        root,
-                    };
-                    let note = checkpoint.sign(core.keys.log.as_ref());
-                    (writer.frame(&Frame::Checkpoint(note)), Step::End)
-                }
-                Step::End => {
-                    let end = Bytes::from(writer.finish());
-                    return Ok(Some((end, (core, None, Step::End))));
-                }
-            };
-            Ok(Some((Bytes::from(bytes), (core, Some(writer), next))))
+    let issuer = match wanted.issuer {
+        Some(issuer) => {
+            let tenant = core.tenant(&issuer.tenant)?.name.clone();
+            Some(Issuer { tenant, ..issuer })
+        }
+        None => None,
+    };
+    let known = core.known_keys().await?;
+    let (pieces, stream) = mpsc::channel(PIECES_WAITING_MAX);
+    let exporter = Exporter {
+        sieve: Sieve::new(issuer),
+        principal: principal.clone(),
+        out: Out {
+            writer: BundleWriter::new(),
+            skip: wanted.skip_frames,
+            held: Vec::new(),
+            pieces: pieces.clone(),
+        },
+        core: core.clone(),
+    };
+    let from = wanted.from;
+    tokio::spawn(async move {
+        let manifest = move |tables: &Tables, selection: String| {
+            let edge = Frontier::load(&tables.tree_rows(), from)?;
+            Ok(Manifest {
+                origin: booted.origin,
+                ledger: booted.genesis.leaf_hash(),
+                first: from,
+                end,
+                head,
+                selection,
+                peaks: edge.peaks().to_vec(),
+                genesis: (*booted.genesis).clone(),
+            })
+        };
+        let keys = move |tables: &Tables| known.proven(tables, head);
+        let result = exporter.run(manifest, keys, from..end, notes.frames).await;
+        if let Err(Some(error)) = result {
+            // If the reader has gone, nobody needs to be told.
+            let _ = pieces.send(Err(error)).await;
         }
     });
-    Ok(pieces.boxed())
+    Ok(ReceiverStream::new(stream).boxed())
+}
+
+struct Exporter {
+    core: Arc<Core>,
+    principal: Principal,
+    sieve: Sieve,
+    out: Out,
+}
+
+/// `Err(None)`: the reader has gone.
+type Step<T> = Result<T, Option<Error>>;
+
+impl Exporter {
+    async fn run(
+        mut self,
+        manifest: impl FnOnce(&Tables, String) -> Result<Manifest, store::Error> + Send + 'static,
+        keys: impl FnOnce(&Tables) -> Result<Vec<muniment_evidence::receipt::KeyRecord>, store::Error>
+        + Send
+        + 'static,
+        range: std::ops::Range<u64>,
+        notes: Vec<CheckpointFrame>,
+    ) -> Step<()> {
+        let words = self.sieve.words();
+        let read = self
+            .core
+            .read(move |tables| Ok((manifest(tables, words)?, keys(tables)?)));
+        let (manifest, keys) = read.await.map_err(Some)?;
+        self.out.frame(&Frame::Manifest(manifest)).await?;
+        for key in keys {
+            self.out.frame(&Frame::Key(key)).await?;
+        }
+        let (mut next, end) = (range.start, range.end);
+        while next < end {
+            let mut sieve = self.sieve;
+            let read = self.core.read(move |tables| {
+                let page = prove::page(tables, next, end, RECORDS_AT_A_TIME)?;
+                let after = page.last().map_or(next, |listed| listed.index + 1);
+                let frames = sieve.sift(tables, page, end)?;
+                Ok((sieve, frames, after))
+            });
+            let (back, frames, after) = read.await.map_err(Some)?;
+            self.sieve = back;
+            if after == next {
+                let why = format!("record {next} cannot be read");
+                return Err(Some(self.core.unavailable(why)));
+            }
+            next = after;
+            for (mut frame, path) in frames {
+                prove::veil(&self.principal, &mut frame);
+                let frame = match path {
+                    None => Frame::Record(frame),
+                    Some(path) => Frame::Proven(frame, path),
+                };
+                self.out.frame(&frame).await?;
+            }
+        }
+        for note in notes {
+            self.out.frame(&Frame::Checkpoint(note)).await?;
+        }
+        self.out.finish().await
+    }
+}
+
+/// Frames on their way out: those that the caller has are counted and hashed only.
+struct Out {
+    writer: BundleWriter,
+    skip: u64,
+    held: Vec<u8>,
+    pieces: mpsc::Sender<Result<Bytes, Error>>,
+}
+
+impl Out {
+    async fn frame(&mut self, frame: &Frame) -> Step<()> {
+        let bytes = self.writer.frame(frame);
+        if self.skip > 0 {
+            self.skip -= 1;
+            return Ok(());
+        }
+        self.held.extend_from_slice(&bytes);
+        if self.held.len() >= PIECE_BYTES {
+            self.send().await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Step<()> {
+        let writer = std::mem::take(&mut self.writer);
+        self.held.extend_from_slice(&writer.finish());
+        self.send().await
+    }
+
+    async fn send(&mut self) -> Step<()> {
+        let piece = Bytes::from(std::mem::take(&mut self.held));
+        self.pieces.send(Ok(piece)).await.map_err(|_| None)
+    }
+}
+
+/// Lets the records of a selection through; all of them where there is none.
+struct Sieve {
+    issuer: Option<Issuer>,
+    /// Whether an invoice is the issuer's: each is looked up once.
+    known: HashMap<Uid, bool>,
+    /// Downloads let through: their ends are too.
+    downloads: HashSet<u64>,
+}
+
+type Sifted = Vec<(RecordFrame, Option<Vec<muniment_evidence::digest::Digest>>)>;
+
+impl Sieve {
+    fn new(issuer: Option<Issuer>) -> Sieve {
+        Sieve {
+            issuer,
+            known: HashMap::new(),
+            downloads: HashSet::new(),
+        }
+    }
+
+    fn words(&self) -> String {
+        let words = |of: &Issuer| format!("tenant={} issuer={}", of.tenant, of.issuer);
+        self.issuer.as_ref().map_or(String::new(), words)
+    }
+
+    fn sift(
+        &mut self,
+        tables: &Tables,
+        page: Vec<Listed>,
+        end: u64,
+    ) -> Result<Sifted, store::Error> {
+        let mut sifted = Vec::with_capacity(page.len());
+        for listed in page {
+            let path = if self.issuer.is_none() {
+                None
+            } else if self.takes(tables, &listed)? {
+                let rows = tables.tree_rows();
+                Some(tree::inclusion_proof(&rows, listed.index, end)?)
+            } else {
+                continue;
+            };
+            let frame = RecordFrame {
+                record: listed.record,
+                document: listed.document,
+                actor: listed.actor,
+            };
+            sifted.push((frame, path));
+        }
+        Ok(sifted)
+    }
+
+    fn takes(&mut self, tables: &Tables, listed: &Listed) -> Result<bool, store::Error> {
+        let record = Record::decode(&listed.record)
+            .map_err(|error| store::Error::corrupt(format!("record {}: {error}", listed.index)))?;
+        if record.statement.kind.is_system() {
+            return Ok(true);
+        }
+        // Without its opening (erased, or malformed) nobody can tell whose it is.
+        let Some(Ok(document)) = listed
+            .document
+            .as_ref()
+            .map(|opening| Document::decode(&opening.bytes))
+        else {
+            return Ok(false);
+        };
+        Ok(match document {
+            Document::Issue(d) | Document::Reverse(d) => self.is_issuers(&d.metadata.identity),
+            Document::AddRendition(d) => self.of_issuer(tables, Uid(d.uid))?,
+            Document::Void(d) => self.of_issuer(tables, Uid(d.uid))?,
+            Document::Download(d) => {
+                let taken = self.of_issuer(tables, Uid(d.uid))?;
+                if taken {
+                    self.downloads.insert(listed.index);
+                }
+                taken
+            }
+            Document::DownloadEnd(ends) => ends
+                .iter()
+                .any(|end| self.downloads.contains(&end.download)),
+            _ => false,
+        })
+    }
+
+    fn is_issuers(&self, identity: &muniment_evidence::opening::Identity) -> bool {
+        self.issuer
+            .as_ref()
+            .is_some_and(|of| of.tenant == identity.tenant && of.issuer == identity.issuer)
+    }
+
+    fn of_issuer(&mut self, tables: &Tables, uid: Uid) -> Result<bool, store::Error> {
+        if let Some(known) = self.known.get(&uid) {
+            return Ok(*known);
+        }
+        let of = match tables.invoice_row(uid)? {
+            None => false,
+            Some(row) => match tables.document(row.index)? {
+                Document::Issue(d) | Document::Reverse(d) => self.is_issuers(&d.metadata.identity),
+                _ => false,
+            },
+        };
+        self.known.insert(uid, of);
+        Ok(of)
+    }
 }

@@ -248,7 +248,7 @@ impl Earlier {
         repeated: bool,
     ) -> Result<Issued, Error> {
         let index = self.index;
-        let prover = prove::Prover::new(core, booted);
+        let prover = prove::Prover::new(core, booted).await?;
         // One visit to the store for all of it.
         let (invoice, held, receipt) = core
             .read(move |tables| {
@@ -274,7 +274,7 @@ impl Earlier {
         Ok(Issued {
             invoice,
             repeated,
-            receipt,
+            receipt: receipt.ok_or_else(|| core.without_log_key())?,
             level,
             zones: zones(core, &nodes),
             nodes,

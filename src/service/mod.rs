@@ -9,6 +9,7 @@
 //! * [`lookup`], [`list`], [`check`], [`watch`]: reading
 //! * [`prove`], [`export`]: handing over evidence, never judging it
 //! * [`admin`]: founding, status, leadership
+//! * [`keys`]: the ledger's keys, and changing them
 //! * [`booting`], [`guarding`]: what must be true before anything is said or signed
 //! * [`peers`]: what other nodes may ask
 
@@ -21,6 +22,7 @@ pub mod error;
 pub mod export;
 pub mod guarding;
 pub mod issue;
+pub mod keys;
 pub mod list;
 pub mod lookup;
 pub mod peers;
@@ -45,8 +47,8 @@ use crate::recorder::lane::Recorder;
 use crate::recorder::{Intent, Recorded};
 use crate::stop::Stop;
 use crate::store::Blocking;
+use muniment_evidence::genesis::Genesis;
 use muniment_evidence::opening::Actor;
-use muniment_evidence::receipt::Genesis;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch as signal};
@@ -115,6 +117,7 @@ pub struct Core {
     pub blocking: Blocking,
     pub bodies: Bodies,
     pub keys: Arc<Keyring>,
+    pub key_book: keys::KeyBook,
     pub clock: SharedClock,
     pub limits: Limits,
     pub tenants: Vec<Tenant>,

@@ -5,14 +5,15 @@
 //! this node has booted (so, not before a read index taken after its start), nor before
 //! the record just read hashes to what the tree says.
 
+use super::keys::LogPen;
 use super::{Answered, Booted, Core, Error, Principal};
 use crate::domain::draft::bad;
 use crate::ledger::state::{Key, Tables};
 use crate::objective::read::ReadLevel;
-use muniment_evidence::key::SecretKey;
-use muniment_evidence::note::Checkpoint;
+use muniment_evidence::bundle::{CheckpointFrame, RecordFrame};
+use muniment_evidence::genesis::Genesis;
 use muniment_evidence::opening::Opening;
-use muniment_evidence::receipt::{Genesis, Receipt};
+use muniment_evidence::receipt::Receipt;
 use muniment_evidence::tree::{self, Rows as _};
 use muniment_evidence::trust::Trust;
 use std::sync::Arc;
@@ -24,50 +25,65 @@ const ANSWER_BYTES_MAX: usize = 2 << 20;
 
 /// The first receipt of a record that is applied here.
 pub(super) async fn receipt(core: &Core, booted: &Booted, index: u64) -> Result<Receipt, Error> {
-    let prover = Prover::new(core, booted);
-    core.read(move |tables| prover.receipt(tables, index)).await
+    let prover = Prover::new(core, booted).await?;
+    let receipt = core
+        .read(move |tables| prover.receipt(tables, index))
+        .await?;
+    receipt.ok_or_else(|| core.without_log_key())
 }
 
 /// What proving needs, to be taken along on a visit to the store.
 pub(super) struct Prover {
     genesis: Arc<Genesis>,
-    origin: String,
-    log_key: Arc<SecretKey>,
+    pen: LogPen,
 }
 
 impl Prover {
-    pub(super) fn new(core: &Core, booted: &Booted) -> Prover {
-        Prover {
+    /// For records that are applied here by now: the keys are those of now.
+    pub(super) async fn new(core: &Core, booted: &Booted) -> Result<Prover, Error> {
+        Ok(Prover {
             genesis: booted.genesis.clone(),
-            origin: booted.origin.clone(),
-            log_key: core.keys.log.clone(),
-        }
+            pen: core.log_pen(booted).await?,
+        })
     }
 
+    /// The first receipt; `None` without the log key.
     pub(super) fn receipt(
-        self,
+        &self,
         tables: &Tables,
         index: u64,
+    ) -> Result<Option<Receipt>, crate::store::Error> {
+        let size = tables.entry_end(index)?.ok_or_else(|| {
+            crate::store::Error::corrupt(format!("record {index} has no end of its entry"))
+        })?;
+        let Some(checkpoint) = self.pen.sign(size, tables.root_at(size)?) else {
+            return Ok(None);
+        };
+        self.receipt_under(tables, index, size, checkpoint)
+            .map(Some)
+    }
+
+    /// A receipt under a note of `size`, which is above the index.
+    pub(super) fn receipt_under(
+        &self,
+        tables: &Tables,
+        index: u64,
+        size: u64,
+        checkpoint: String,
     ) -> Result<Receipt, crate::store::Error> {
         let damaged = |what: &str| crate::store::Error::corrupt(format!("record {index} {what}"));
         let record = tables.record_bytes(index)?;
         let record = record.ok_or_else(|| damaged("is missing"))?;
-        let size = tables.entry_end(index)?;
-        let size = size.ok_or_else(|| damaged("has no end of its entry"))?;
         let rows = tables.tree_rows();
         if rows.rows(0, index, 1)? != [tree::leaf_hash(&record)] {
             return Err(damaged("does not hash to its leaf"));
         }
         let (document, actor) = tables.openings(index)?;
-        let checkpoint = Checkpoint {
-            origin: self.origin,
-            size,
-            root: tree::root_at(&rows, size)?,
-        };
         Ok(Receipt {
             genesis: (*self.genesis).clone(),
+            keys: self.pen.known.proven(tables, size)?,
             path: tree::inclusion_proof(&rows, index, size)?,
-            checkpoint: checkpoint.sign(self.log_key.as_ref()),
+            checkpoint,
             record,
             document,
             actor,
@@ -112,12 +128,9 @@ pub async fn checkpoint(
     core.fresh(level).await?;
     let answered = core.answered(level == ReadLevel::Linearizable);
     let head = core.read(Tables::head).await?;
-    let checkpoint = Checkpoint {
-        origin: booted.origin,
-        size: head.size,
-        root: head.root,
-    };
-    Ok((checkpoint.sign(core.keys.log.as_ref()), answered))
+    let pen = core.log_pen(&booted).await?;
+    let note = pen.sign(head.size, head.root);
+    Ok((note.ok_or_else(|| core.without_log_key())?, answered))
 }
 
 /// What an auditor pins.
@@ -155,6 +168,39 @@ pub async fn records(
         .await?;
     Ok((records, answered))
 }
+
+/// The checkpoints that a bundle ends in.
+pub(super) struct Notes {
+    pub end: u64,
+    pub head: u64,
+    pub frames: Vec<CheckpointFrame>,
+}
+
+/// A checkpoint of size `to` (0: as the log is now), for a log of `size` records.
+pub(super) async fn notes_from(
+    core: &Core,
+    booted: &Booted,
+    to: u64,
+    _head: u64,
+    size: u64,
+) -> Result<Notes, Error> {
+    let end = if to == 0 { size } else { to.min(size) };
+    let root = core.read(move |tables| tables.root_at(end)).await?;
+    let note = core.log_pen(booted).await?.sign(end, root);
+    let first = CheckpointFrame {
+        note: note.ok_or_else(|| core.without_log_key())?,
+        consistency: Vec::new(),
+    };
+    Ok(Notes {
+        end,
+        head: end,
+        frames: vec![first],
+    })
+}
+
+/// Takes away what the caller may not see: openings of other tenants. Until callers
+/// authenticate, each may see all.
+pub(super) fn veil(_principal: &Principal, _frame: &mut RecordFrame) {}
 
 /// Up to `count` records with their openings, within the answer's bytes.
 pub(super) fn page(

@@ -115,6 +115,8 @@ pub enum Table {
     Node = 0x18,
     /// One row: the voter sets, as of the last membership entry.
     Voters = 0x19,
+    /// record index of an OK KEY → nothing
+    KeyChange = 0x1a,
 }
 
 /// Builds a state key: the table, then its parts.

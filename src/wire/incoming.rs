@@ -271,3 +271,11 @@ pub fn member(at: usize, member: v1::MemberSpec) -> Result<MemberSpec> {
         client_address: member.client_address,
     })
 }
+
+pub fn root_keys(keys: &[bytes::Bytes]) -> Result<Vec<PublicKey>> {
+    let key = |(at, bytes): (usize, &bytes::Bytes)| match bytes.as_ref().try_into() {
+        Ok(key) => Ok(PublicKey(key)),
+        Err(_) => Err(bad(&format!("root_keys[{at}]"), "is 32 bytes")),
+    };
+    keys.iter().enumerate().map(key).collect()
+}

@@ -7,6 +7,7 @@ use muniment::wire::v1;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::report::Verdict;
+use muniment_evidence::verify::Expected;
 use std::collections::HashSet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::{Code, Status};
@@ -234,8 +235,11 @@ async fn bytes_come_whole_in_part_and_by_other_names() {
     let digest = Digest::of(&[&bytes]);
     let report = muniment_evidence::verify::receipt(
         &receipt,
-        Some(&cluster.trust),
-        Some((&digest, bytes.len() as u64)),
+        Expected {
+            trust: Some(&cluster.trust),
+            document: Some((&digest, bytes.len() as u64)),
+            ..Expected::default()
+        },
     );
     assert_eq!(report.verdict(), Verdict::Verified, "{report}");
     let (start, end) = ((1u64 << 20) - 10, (1u64 << 20) + 20);

@@ -11,7 +11,7 @@ use muniment::wire::v1::cluster_service_client::ClusterServiceClient;
 use muniment::wire::v1::evidence_service_client::EvidenceServiceClient;
 use muniment::wire::v1::invoice_service_client::InvoiceServiceClient;
 use muniment_evidence::digest::Digest;
-use muniment_evidence::key::Signer as _;
+use muniment_evidence::keychange::Role;
 use muniment_evidence::report::Report;
 use muniment_evidence::trust::Trust;
 use muniment_evidence::verify::{BundleVerifier, Options};
@@ -104,6 +104,7 @@ impl Cluster {
         let request = v1::InitRequest {
             origin: ORIGIN.to_owned(),
             members,
+            ..Default::default()
         };
         let founded = self.nodes[0].cluster().init(request).await.unwrap();
         self.trust = Trust::parse(&founded.into_inner().trust).unwrap();
@@ -235,8 +236,8 @@ impl Node {
             zone: self.zone.clone(),
             client_address: format!("127.0.0.1:{}", self.ports[0]),
             peer_address: format!("127.0.0.1:{}", self.ports[1]),
-            statement_key: keys.statement.public().0.to_vec().into(),
-            cosignature_key: keys.cosignature.public().0.to_vec().into(),
+            statement_key: keys.public(Role::Statement)[0].0.to_vec().into(),
+            cosignature_key: keys.public(Role::Cosignature)[0].0.to_vec().into(),
         }
     }
 

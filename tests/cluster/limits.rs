@@ -277,6 +277,7 @@ async fn every_bad_question_is_refused_with_its_field() {
     let init = v1::InitRequest {
         origin: crate::harness::ORIGIN.into(),
         members: Vec::new(),
+        ..Default::default()
     };
     let status = node.cluster().init(init).await.unwrap_err();
     assert_eq!(field(&status), "members");

@@ -133,7 +133,7 @@ async fn hand_over(core: Arc<Core>, town: Arc<Town>) {
 }
 
 async fn whole_log(core: &Arc<Core>) -> Result<Vec<u8>, Error> {
-    let mut pieces = export::export(core.clone(), &someone(), 0, 0).await?;
+    let mut pieces = export::export(core.clone(), &someone(), export::Wanted::default()).await?;
     let mut bundle = Vec::new();
     while let Some(piece) = pieces.next().await {
         bundle.extend_from_slice(&piece?);

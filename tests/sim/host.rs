@@ -30,6 +30,7 @@ use muniment::store::log::LogStore;
 use muniment::store::memory::MemoryEngine;
 use muniment::transport::Transport;
 use muniment_evidence::key::{SecretKey, Signer as _};
+use muniment_evidence::keychange::Role;
 use muniment_evidence::trust::Trust;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -99,12 +100,13 @@ impl Town {
     }
 
     fn keys(&self, node: u64) -> Keyring {
-        Keyring {
-            statement: Arc::new(self.key(node, 1)),
-            cosignature: Arc::new(self.key(node, 2)),
+        let held = vec![
+            (Role::Statement, Arc::new(self.key(node, 1))),
+            (Role::Cosignature, Arc::new(self.key(node, 2))),
             // The ledger's own, the same on every node.
-            log: Arc::new(self.key(0, 3)),
-        }
+            (Role::Log, Arc::new(self.key(0, 3))),
+        ];
+        Keyring::holding(held).unwrap()
     }
 
     fn members(&self) -> Vec<admin::MemberSpec> {
@@ -163,7 +165,7 @@ pub async fn run(machine: Arc<Machine>, town: Arc<Town>) -> turmoil::Result {
 async fn found(core: Arc<Core>, town: Arc<Town>) {
     let operator = Principal::anonymous("simulated".into(), "world".into());
     loop {
-        match admin::init(&core, &operator, ORIGIN, town.members()).await {
+        match admin::init(&core, &operator, ORIGIN, town.members(), Vec::new(), 0).await {
             Ok(trust) => {
                 *town.trust.lock().unwrap() = Some(trust);
                 return;
@@ -235,7 +237,7 @@ async fn build(
         group: group.clone(),
         blocking,
         transport,
-        signer: keys.statement.clone(),
+        signer: keys.clone(),
         clock: clock.clone(),
         hot: Arc::default(),
     };
@@ -254,6 +256,7 @@ async fn build(
         blocking,
         bodies,
         keys,
+        key_book: Default::default(),
         clock,
         uploads: Arc::new(Semaphore::new(limits.uploads_in_flight)),
         downloads: Arc::new(Semaphore::new(limits.downloads_in_flight)),

@@ -8,7 +8,9 @@ use muniment_evidence::note::NOTE_BYTES_MAX;
 use muniment_evidence::receipt::RECEIPT_BYTES_MAX;
 use muniment_evidence::report::Report;
 use muniment_evidence::trust::{TRUST_BYTES_MAX, Trust};
-use muniment_evidence::verify::{self, BundleVerifier, LEVEL_MAX, Options};
+use muniment_evidence::verify::{
+    self, BundleVerifier, Expected, LEVEL_DEFAULT, LEVEL_MAX, Options,
+};
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read, Write as _};
 use std::process::ExitCode;
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
         Some("--help" | "-h" | "help") => return print(USAGE),
         Some("--version" | "-V") => {
             let version = env!("CARGO_PKG_VERSION");
-            return print(&format!("muniment-verify {version}, formats v0\n"));
+            return print(&format!("muniment-verify {version}, formats v1\n"));
         }
         _ => {}
     }
@@ -112,7 +114,7 @@ fn parse(arguments: Vec<String>) -> Result<Arguments, Stop> {
         trust: None,
         document: None,
         head: None,
-        level: LEVEL_MAX,
+        level: LEVEL_DEFAULT,
         json: false,
     };
     let mut level = None;
@@ -175,7 +177,12 @@ fn run(arguments: &Arguments) -> Result<Report, Stop> {
         };
         let bytes = read(&arguments.file, RECEIPT_BYTES_MAX)?;
         let document = document.as_ref().map(|(digest, length)| (digest, *length));
-        return Ok(verify::receipt(&bytes, trust.as_ref(), document));
+        let expected = Expected {
+            trust: trust.as_ref(),
+            policy: None,
+            document,
+        };
+        return Ok(verify::receipt(&bytes, expected));
     }
     let head = match &arguments.head {
         None => None,
@@ -183,6 +190,7 @@ fn run(arguments: &Arguments) -> Result<Report, Stop> {
     };
     let mut verifier = BundleVerifier::new(Options {
         trust,
+        policy: None,
         head,
         level: arguments.level,
     });

@@ -5,8 +5,9 @@
 //! together wrongly.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use muniment_evidence::bundle::{BundleWriter, Frame, Manifest, RecordFrame};
+use muniment_evidence::bundle::{BundleWriter, CheckpointFrame, Frame, Manifest, RecordFrame};
 use muniment_evidence::digest::Digest;
+use muniment_evidence::genesis::Genesis;
 use muniment_evidence::key::{SecretKey, Signature, Signer};
 use muniment_evidence::ledger::cosigner_name;
 use muniment_evidence::note::Checkpoint;
@@ -15,7 +16,7 @@ use muniment_evidence::opening::{
     IssueDocument, LeaderDocument, Member, Metadata, Money, Opening, PUBLIC_SALT, Rendition,
     VoidDocument, commit_actor, commit_document,
 };
-use muniment_evidence::receipt::{Genesis, Receipt};
+use muniment_evidence::receipt::{KeyRecord, Receipt};
 use muniment_evidence::record::{Outcome, Reason, Record};
 use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
 use muniment_evidence::tree::{self, Frontier, MemoryRows};
@@ -61,6 +62,8 @@ impl Ledger {
             origin: ORIGIN.into(),
             log_key: ledger.log_key().public(),
             members,
+            threshold: 0,
+            root_keys: Vec::new(),
         });
         ledger.record(1, Lane::Boot, genesis, Outcome::Ok);
         ledger.id = ledger.leaf(0);
@@ -164,6 +167,7 @@ impl Ledger {
             incarnation: [node as u8; 16],
             statement_key: self.key(node).public(),
             software: "test".into(),
+            outboxes: Vec::new(),
         });
         let index = self.record(node, Lane::Boot, boot, Outcome::Ok);
         self.boots.insert(node, index);
@@ -394,18 +398,13 @@ impl Ledger {
 
     pub fn receipt(&self, index: u64) -> Receipt {
         let entry = &self.entries[index as usize];
-        let mut rows = MemoryRows::new();
-        let mut frontier = Frontier::new();
-        for i in 0..self.len() {
-            rows.extend(frontier.append(self.leaf(i)));
-        }
-        let Ok(path) = tree::inclusion_proof(&rows, index, self.len());
         Receipt {
             genesis: self.genesis(),
+            keys: self.key_records(self.len()),
             record: entry.record.encode().to_vec(),
             document: Some(entry.document.clone()),
             actor: Some(entry.actor.clone()),
-            path,
+            path: self.path(index, self.len()),
             checkpoint: self.cosigned_note(self.len()),
         }
     }
@@ -419,6 +418,36 @@ impl Ledger {
         })
     }
 
+    /// The OK KEY records, proven in the tree of `size`.
+    pub fn key_records(&self, size: u64) -> Vec<KeyRecord> {
+        let below = self.entries[..size as usize].iter();
+        below
+            .filter(|entry| {
+                let record = &entry.record;
+                record.statement.kind == Kind::Key && record.outcome == Outcome::Ok
+            })
+            .map(|entry| KeyRecord {
+                record: entry.record.encode().to_vec(),
+                opening: entry.document.bytes.clone(),
+                path: self.path(entry.record.index, size),
+            })
+            .collect()
+    }
+
+    pub fn path(&self, index: u64, size: u64) -> Vec<Digest> {
+        let Ok(path) = tree::inclusion_proof(&self.rows(), index, size);
+        path
+    }
+
+    pub fn rows(&self) -> MemoryRows {
+        let mut rows = MemoryRows::new();
+        let mut frontier = Frontier::new();
+        for i in 0..self.len() {
+            rows.extend(frontier.append(self.leaf(i)));
+        }
+        rows
+    }
+
     /// All frames of a bundle of the records from `first` on.
     pub fn frames(&self, first: u64) -> Vec<Frame> {
         let mut frames = vec![Frame::Manifest(Manifest {
@@ -426,17 +455,27 @@ impl Ledger {
             ledger: self.leaf(0),
             first,
             end: self.len(),
+            head: self.len(),
+            selection: String::new(),
             peaks: self.frontier(first).peaks().to_vec(),
             genesis: self.genesis(),
         })];
+        frames.extend(self.key_records(self.len()).into_iter().map(Frame::Key));
         frames.extend((first..self.len()).map(|index| self.frame(index)));
-        frames.push(Frame::Checkpoint(self.note(self.len())));
+        frames.push(checkpoint_frame(self.note(self.len())));
         frames
     }
 
     pub fn bundle(&self) -> Vec<u8> {
         seal(&self.frames(0))
     }
+}
+
+pub fn checkpoint_frame(note: String) -> Frame {
+    Frame::Checkpoint(CheckpointFrame {
+        note,
+        consistency: Vec::new(),
+    })
 }
 
 /// A whole bundle, its END digest right whatever the frames hold.

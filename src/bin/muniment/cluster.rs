@@ -93,6 +93,7 @@ async fn init(args: Init, reach: &Reach) -> Result<Exit, Failure> {
     let request = InitRequest {
         origin: args.origin,
         members,
+        ..Default::default()
     };
     let trust = client.init(request).await?;
     if let Some(path) = &args.output {

@@ -12,7 +12,7 @@ use muniment::store::marker::write_durably;
 use muniment::wire::v1;
 use muniment::wire::v1::cluster_service_client::ClusterServiceClient;
 use muniment::wire::v1::evidence_service_client::EvidenceServiceClient;
-use muniment_evidence::key::Signer as _;
+use muniment_evidence::keychange::Role;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
@@ -362,13 +362,14 @@ async fn found(nodes: &[Node]) -> Result<(), String> {
             zone: node.zone.clone(),
             peer_address: node.peer(),
             client_address: node.client(),
-            statement_key: keys.statement.public().0.to_vec().into(),
-            cosignature_key: keys.cosignature.public().0.to_vec().into(),
+            statement_key: keys.public(Role::Statement)[0].0.to_vec().into(),
+            cosignature_key: keys.public(Role::Cosignature)[0].0.to_vec().into(),
         });
     }
     let request = v1::InitRequest {
         origin: ORIGIN.to_owned(),
         members,
+        ..Default::default()
     };
     let mut client = ClusterServiceClient::new(channel(&nodes[0])?);
     client

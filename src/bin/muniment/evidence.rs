@@ -241,6 +241,8 @@ fn about(document: &Document) -> String {
         Document::Boot(d) => d.software.clone(),
         Document::Membership(d) => format!("voters {:?}", d.voters),
         Document::Leader(d) => format!("node {} leads in term {}", d.leader, d.term),
+        Document::Key(d) => format!("{} changes of keys, serial {}", d.changes.len(), d.serial),
+        Document::Anchor(d) => d.witness.clone(),
     }
 }
 

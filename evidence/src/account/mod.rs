@@ -4,14 +4,16 @@
 //! uses "issued", "downloaded" and the like for outcome OK alone. Leaves the question
 //! whether the record is proven to the report around it.
 
-use crate::digest::hex;
-use crate::json::Value;
-use crate::opening::{
-    Actor, Document, DownloadDocument, Holding, Identity, IssueDocument, Money, Rendition,
-};
+mod json;
+mod words;
+
+pub(crate) use words::utc;
+
+use crate::opening::{Actor, Document, Holding, IssueDocument, Rendition};
 use crate::record::{Outcome, Record};
 use crate::statement::{Level, Mode};
 use std::collections::BTreeSet;
+use words::{amount, invoice, key_change, level, mode, uuid};
 
 /// A record with the openings that belong to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +89,11 @@ impl Account {
             (_, Kind::Boot) => format!("Node {} started", self.record.statement.node),
             (_, Kind::Membership) => "A change of the members was noted".to_owned(),
             (_, Kind::Leader) => "A new leader was noted".to_owned(),
+            (_, Kind::Key) => "Keys of the ledger were changed".to_owned(),
+            (_, Kind::Anchor) => {
+                "The cosignature of an outside witness on a checkpoint was noted".to_owned()
+            }
+            (_, kind) => format!("A statement of the later kind {kind} took effect"),
         }
     }
 
@@ -151,6 +158,11 @@ impl Account {
             Some(Document::Leader(d)) => {
                 lines.push(("leader", format!("node {} in term {}", d.leader, d.term)));
             }
+            Some(Document::Key(d)) => {
+                lines.push(("serial", d.serial.to_string()));
+                lines.extend(d.changes.iter().map(|change| ("key", key_change(change))));
+            }
+            Some(Document::Anchor(d)) => lines.push(("witness", d.witness.clone())),
         }
         match &self.actor {
             None => lines.push(("asked by", "not shown (erased or withheld)".to_owned())),
@@ -167,41 +179,8 @@ impl Account {
         lines
     }
 
-    /// `holds`: every check does, so there is a `sentence`; `pinned`: and it is of the
-    /// ledger that the reader means, so it is `proven`.
-    pub fn to_value(&self, holds: bool, pinned: bool) -> Value {
-        let statement = &self.record.statement;
-        let actor = self.actor.as_ref().map(|actor| {
-            Value::object([
-                ("principal", actor.principal.as_str().into()),
-                ("address", actor.address.as_str().into()),
-                ("agent", actor.agent.as_str().into()),
-            ])
-        });
-        Value::object([
-            ("proven", (holds && pinned).into()),
-            ("sentence", holds.then(|| self.sentence()).into()),
-            ("index", self.record.index.into()),
-            ("kind", statement.kind.name().into()),
-            ("outcome", self.record.outcome.to_string().into()),
-            ("leaf_hash", self.record.leaf_hash().into()),
-            ("committed_at_ms", self.record.committed_at_ms.into()),
-            ("committed_at", utc(self.record.committed_at_ms).into()),
-            ("witnessed_at_ms", statement.witnessed_at_ms.into()),
-            ("node", statement.node.into()),
-            ("region", self.place.as_ref().map(|p| p.0.as_str()).into()),
-            ("zone", self.place.as_ref().map(|p| p.1.as_str()).into()),
-            ("lane", statement.lane.to_string().into()),
-            ("seq", statement.seq.into()),
-            ("level", level(statement.level).into()),
-            ("mode", mode(statement.mode).into()),
-            ("document", self.document_value().into()),
-            ("actor", actor.into()),
-        ])
-    }
-
     /// Holdings are checked, and so worth telling, where they took effect.
-    fn holdings<'a>(&self, holdings: &'a [Holding]) -> &'a [Holding] {
+    pub(crate) fn holdings<'a>(&self, holdings: &'a [Holding]) -> &'a [Holding] {
         match self.record.outcome {
             Outcome::Ok => holdings,
             _ => &[],
@@ -271,192 +250,11 @@ fn rendition_lines(
     }
 }
 
-impl Account {
-    fn document_value(&self) -> Option<Value> {
-        let document = self.document.as_ref()?;
-        Some(match document {
-            Document::Issue(d) | Document::Reverse(d) => {
-                let identity = &d.metadata.identity;
-                Value::object([
-                    ("uid", uuid(&d.uid).into()),
-                    ("tenant", identity.tenant.as_str().into()),
-                    ("scheme", identity.scheme.as_str().into()),
-                    ("issuer", identity.issuer.as_str().into()),
-                    ("number", identity.number.as_str().into()),
-                    ("period", identity.period.as_str().into()),
-                    ("issue_date", d.metadata.issue_date.as_str().into()),
-                    ("type_code", d.metadata.type_code.as_str().into()),
-                    ("total", d.metadata.total.as_ref().map(amount).into()),
-                    ("request_id", d.request_id.as_str().into()),
-                    ("renditions", renditions_value(&d.renditions)),
-                    ("holdings", holdings_value(self.holdings(&d.holdings))),
-                ])
-            }
-            Document::AddRendition(d) => Value::object([
-                ("uid", uuid(&d.uid).into()),
-                ("tenant", d.tenant.as_str().into()),
-                ("request_id", d.request_id.as_str().into()),
-                (
-                    "renditions",
-                    renditions_value(std::slice::from_ref(&d.rendition)),
-                ),
-                ("holdings", holdings_value(self.holdings(&d.holdings))),
-            ]),
-            Document::Download(d) => download_value(d),
-            Document::DownloadEnd(ends) => Value::list(ends.iter().map(|end| {
-                Value::object([
-                    ("download", end.download.into()),
-                    ("bytes", end.bytes.into()),
-                    ("complete", end.complete.into()),
-                ])
-            })),
-            Document::Void(d) => Value::object([
-                ("uid", uuid(&d.uid).into()),
-                ("tenant", d.tenant.as_str().into()),
-                ("request_id", d.request_id.as_str().into()),
-                ("reason", d.reason.as_str().into()),
-            ]),
-            Document::Genesis(d) => Value::object([
-                ("origin", d.origin.as_str().into()),
-                (
-                    "members",
-                    Value::list(d.members.iter().map(|member| {
-                        Value::object([
-                            ("node", member.node.into()),
-                            ("region", member.region.as_str().into()),
-                            ("zone", member.zone.as_str().into()),
-                        ])
-                    })),
-                ),
-            ]),
-            Document::Boot(d) => Value::object([
-                ("incarnation", hex(&d.incarnation).into()),
-                ("software", d.software.as_str().into()),
-            ]),
-            Document::Membership(d) => Value::object([
-                ("log_index", d.log_index.into()),
-                (
-                    "voters",
-                    Value::list(d.voters.iter().map(|set| Value::list(set.iter().copied()))),
-                ),
-                ("learners", Value::list(d.learners.iter().copied())),
-            ]),
-            Document::Leader(d) => Value::object([
-                ("term", d.term.into()),
-                ("leader", d.leader.into()),
-                ("log_index", d.log_index.into()),
-            ]),
-        })
-    }
-}
-
-fn download_value(d: &DownloadDocument) -> Value {
-    Value::object([
-        ("uid", uuid(&d.uid).into()),
-        ("tenant", d.tenant.as_str().into()),
-        ("role", d.role.as_str().into()),
-        ("sha256", d.sha256.into()),
-        ("start", d.start.into()),
-        ("end", d.end.into()),
-        ("length", d.length.into()),
-    ])
-}
-
-fn renditions_value(renditions: &[Rendition]) -> Value {
-    Value::list(renditions.iter().map(|rendition| {
-        Value::object([
-            ("role", rendition.role.as_str().into()),
-            ("media_type", rendition.media_type.as_str().into()),
-            ("length", rendition.length.into()),
-            ("sha256", rendition.sha256.into()),
-            ("body_id", uuid(&rendition.body_id).into()),
-        ])
-    }))
-}
-
-fn holdings_value(holdings: &[Holding]) -> Value {
-    Value::list(holdings.iter().map(|holding| {
-        Value::object([
-            ("body_id", uuid(&holding.body_id).into()),
-            ("node", holding.node.into()),
-            ("zone", holding.zone.as_str().into()),
-            ("incarnation", hex(&holding.incarnation).into()),
-            ("epoch", holding.epoch.into()),
-        ])
-    }))
-}
-
-fn invoice(identity: &Identity) -> String {
-    format!("The invoice {} of {}", identity.number, identity.issuer)
-}
-
-fn level(level: Level) -> String {
-    match level {
-        Level::None => "none".to_owned(),
-        Level::Quorum => "quorum".to_owned(),
-        Level::Zones(k) => format!("zones:{k}"),
-        Level::Regions(k) => format!("regions:{k}"),
-        Level::All => "all".to_owned(),
-    }
-}
-
-fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::None => "none",
-        Mode::Strict => "strict",
-        Mode::Deferred => "deferred",
-    }
-}
-
-/// Minor units with the point where the exponent puts it.
-fn amount(money: &Money) -> String {
-    let sign = if money.minor_units < 0 { "-" } else { "" };
-    let exponent = usize::from(money.exponent);
-    let digits = format!("{:0>1$}", money.minor_units.unsigned_abs(), exponent + 1);
-    let (units, rest) = digits.split_at(digits.len() - exponent);
-    let point = if rest.is_empty() { "" } else { "." };
-    format!("{sign}{units}{point}{rest} {}", money.currency)
-        .trim_end()
-        .to_owned()
-}
-
-fn uuid(id: &[u8; 16]) -> String {
-    let hex = hex(id);
-    [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ]
-    .join("-")
-}
-
-/// `2026-11-23T20:59:54.123Z`, by the proleptic Gregorian calendar.
-pub(crate) fn utc(ms: u64) -> String {
-    let (days, in_day) = (ms / 86_400_000, ms % 86_400_000);
-    let (second, milli) = (in_day / 1000, in_day % 1000);
-    // Howard Hinnant's civil_from_days: years begin in March, eras have 400 years.
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * march + 2) / 5 + 1;
-    let month = if march < 10 { march + 3 } else { march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{milli:03}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::key::Signature;
+    use crate::opening::Money;
     use crate::record::Reason;
 
     #[test]

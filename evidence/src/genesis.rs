@@ -1,0 +1,182 @@
+//! The ledger's first record: names its origin and its first keys.
+//!
+//! Promises: [`Genesis::document`] checks everything that a genesis shows of itself.
+//! Whether it is the right one is for the auditor's pin ([`crate::trust`]) to say.
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::digest::Digest;
+use crate::keys::{KeyHistory, PLACE_BYTES_MAX};
+use crate::note::is_key_name;
+use crate::opening::{Document, GenesisDocument, PUBLIC_SALT, commit_document};
+use crate::receipt::{read_public, read_record};
+use crate::record::{Outcome, Record};
+use crate::report::Class;
+use crate::statement::{Kind, Lane};
+use crate::tree;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// The longest origin: it is printed, and stands in every checkpoint.
+pub const ORIGIN_BYTES_MAX: usize = 255;
+
+/// The ledger's first record with its public opening: names the keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Genesis {
+    /// The raw bytes of a record.
+    pub record: Vec<u8>,
+    /// The encoding of a [`Document::Genesis`]; its salt is zero.
+    pub opening: Vec<u8>,
+}
+
+impl Genesis {
+    /// The ledger's id.
+    pub fn leaf_hash(&self) -> Digest {
+        tree::leaf_hash(&self.record)
+    }
+
+    /// Checks everything about the genesis that it shows of itself.
+    pub fn document(&self) -> Result<GenesisDocument, GenesisError> {
+        let record = Record::decode(&self.record).map_err(GenesisError::Record)?;
+        let statement = &record.statement;
+        let first = record.index == 0
+            && record.prev == Digest::ZERO
+            && record.outcome == Outcome::Ok
+            && statement.kind == Kind::Genesis
+            && statement.ledger == Digest::ZERO
+            && statement.lane == Lane::Boot
+            && statement.seq == 0
+            && statement.prev == Digest::ZERO;
+        if !first {
+            return Err(GenesisError::NotFirst);
+        }
+        if commit_document(&PUBLIC_SALT, &self.opening) != statement.document {
+            return Err(GenesisError::Commitment);
+        }
+        let document = match Document::decode(&self.opening) {
+            Ok(Document::Genesis(document)) => document,
+            Ok(_) => return Err(GenesisError::NotFirst),
+            Err(e) => return Err(GenesisError::Opening(e)),
+        };
+        check_names(&document)?;
+        let founder = document
+            .members
+            .iter()
+            .find(|member| member.node == statement.node)
+            .ok_or(GenesisError::NoFounder(statement.node))?;
+        if !statement.verify(&founder.statement_key, &record.signature) {
+            return Err(GenesisError::Signature);
+        }
+        Ok(document)
+    }
+
+    pub(crate) fn write(&self, w: &mut Writer) {
+        w.bytes(&self.record).bytes(&self.opening);
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Genesis, DecodeError> {
+        Ok(Genesis {
+            record: read_record(r)?,
+            opening: read_public(r)?,
+        })
+    }
+}
+
+/// Names that would make key names ambiguous, keys that strict verification could not
+/// use, and one key in two places would make later findings ambiguous; so they are
+/// refused here.
+fn check_names(document: &GenesisDocument) -> Result<(), GenesisError> {
+    if !is_key_name(&document.origin) || document.origin.len() > ORIGIN_BYTES_MAX {
+        return Err(GenesisError::Origin);
+    }
+    let named =
+        |place: &str| is_key_name(place) && !place.contains('/') && place.len() <= PLACE_BYTES_MAX;
+    if !document
+        .members
+        .iter()
+        .all(|member| named(&member.region) && named(&member.zone))
+    {
+        return Err(GenesisError::Origin);
+    }
+    let mut nodes = BTreeSet::new();
+    let own = document
+        .members
+        .iter()
+        .flat_map(|member| [member.statement_key, member.cosignature_key]);
+    let mut keys: Vec<_> = own.chain(document.root_keys.iter().copied()).collect();
+    keys.push(document.log_key);
+    let usable = keys.iter().all(|key| key.is_valid())
+        && keys.iter().collect::<BTreeSet<_>>().len() == keys.len()
+        && document
+            .members
+            .iter()
+            .all(|member| member.node != 0 && nodes.insert(member.node))
+        && KeyHistory::founded(document).check_whole().is_ok();
+    if usable {
+        Ok(())
+    } else {
+        Err(GenesisError::Keys)
+    }
+}
+
+/// Why a genesis cannot be relied on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GenesisError {
+    Record(DecodeError),
+    Opening(DecodeError),
+    /// Not an OK record of kind GENESIS at the very beginning.
+    NotFirst,
+    /// The opening is not what the record commits to.
+    Commitment,
+    /// The origin, a region or a zone cannot stand in a key name.
+    Origin,
+    /// A key is unusable or stands twice, a member does, or the threshold of the root
+    /// keys cannot be met.
+    Keys,
+    /// The founding node is not among the members.
+    NoFounder(u64),
+    Signature,
+}
+
+impl GenesisError {
+    pub fn class(&self) -> Class {
+        match self {
+            GenesisError::Record(_)
+            | GenesisError::Opening(_)
+            | GenesisError::NotFirst
+            | GenesisError::Origin => Class::Structure,
+            GenesisError::Commitment => Class::Opening,
+            GenesisError::Keys | GenesisError::NoFounder(_) => Class::UnknownKey,
+            GenesisError::Signature => Class::BadSignature,
+        }
+    }
+}
+
+impl fmt::Display for GenesisError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GenesisError::Record(e) => write!(f, "the genesis record cannot be read: {e}"),
+            GenesisError::Opening(e) => write!(f, "the genesis opening cannot be read: {e}"),
+            GenesisError::NotFirst => {
+                f.write_str("the genesis is not an OK record of kind GENESIS at index 0")
+            }
+            GenesisError::Commitment => {
+                f.write_str("the genesis opening is not what the genesis record commits to")
+            }
+            GenesisError::Origin => f.write_str(
+                "the genesis names an origin, region or zone that cannot stand in a key name",
+            ),
+            GenesisError::Keys => {
+                f.write_str("the genesis names an unusable key, or one key or member twice")
+            }
+            GenesisError::NoFounder(node) => write!(
+                f,
+                "the genesis is signed by node {node}, which it does not name as a member"
+            ),
+            GenesisError::Signature => {
+                f.write_str("the signature of the genesis statement does not hold")
+            }
+        }
+    }
+}
+
+impl std::error::Error for GenesisError {}

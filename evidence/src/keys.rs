@@ -1,0 +1,351 @@
+//! The history of a ledger's keys: from GENESIS on, changed by KEY records alone.
+//!
+//! Promises: pure rules, the same for apply, which refuses a KEY statement by them, and
+//! for the verifier, which believes none without them. No key is ever used twice; a
+//! retired key's signatures stay good; a revoked one's count below its `trusted_until`.
+//! Leaves to the auditor's pin whether the GENESIS is the right one.
+
+use crate::digest::Digest;
+use crate::key::PublicKey;
+use crate::keychange::{Action, KeyChange, KeyDocument, Role};
+use crate::note::is_key_name;
+use crate::system::{GenesisDocument, Member};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// The longest region or zone: both stand in key names.
+pub const PLACE_BYTES_MAX: usize = 64;
+
+/// One key, and from where to where it is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyLife {
+    pub key: PublicKey,
+    /// Index of the KEY record that added it; `None` when GENESIS did.
+    pub added: Option<u64>,
+    /// Index of the KEY record that retired it.
+    pub retired: Option<u64>,
+    /// Nothing at this index or above is believed.
+    pub trusted_until: Option<u64>,
+}
+
+/// What a key may say of a place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    InForce,
+    /// Not yet, or no longer.
+    NotInForce,
+    /// It would be in force, had it not been revoked.
+    Revoked,
+}
+
+impl KeyLife {
+    fn new(key: PublicKey, added: Option<u64>) -> KeyLife {
+        KeyLife {
+            key,
+            added,
+            retired: None,
+            trusted_until: None,
+        }
+    }
+
+    fn standing(&self, index: u64, retired_counts: bool) -> Standing {
+        let begun = self.added.is_none_or(|added| added < index);
+        let ended = retired_counts && self.retired.is_some_and(|retired| retired < index);
+        if !begun || ended {
+            Standing::NotInForce
+        } else if self.trusted_until.is_some_and(|until| index >= until) {
+            Standing::Revoked
+        } else {
+            Standing::InForce
+        }
+    }
+
+    /// For the statement of the record at `index`.
+    pub fn at_record(&self, index: u64) -> Standing {
+        self.standing(index, true)
+    }
+
+    /// For what was signed earlier and recorded at `index`: holdings, and statements of
+    /// an outbox. A retired key's word stays good.
+    pub fn before_record(&self, index: u64) -> Standing {
+        self.standing(index, false)
+    }
+
+    /// For a checkpoint of `size` records: KEY records below it count.
+    pub fn at_size(&self, size: u64) -> Standing {
+        let begun = self.added.is_none_or(|added| added < size);
+        let ended = self.retired.is_some_and(|retired| retired < size);
+        if !begun || ended {
+            Standing::NotInForce
+        } else if self.trusted_until.is_some_and(|until| size > until) {
+            Standing::Revoked
+        } else {
+            Standing::InForce
+        }
+    }
+
+    /// Neither retired nor revoked.
+    pub fn is_active(&self) -> bool {
+        self.retired.is_none() && self.trusted_until.is_none()
+    }
+}
+
+/// A node's place and keys.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct MemberKeys {
+    pub region: String,
+    pub zone: String,
+    pub statement: Vec<KeyLife>,
+    pub cosignature: Vec<KeyLife>,
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct KeyHistory {
+    /// The serial that the next KEY record must have.
+    pub serial: u64,
+    /// In the order in which they were added; so are all lists here.
+    pub log: Vec<KeyLife>,
+    pub roots: Vec<KeyLife>,
+    /// How many of the active root keys must endorse; 0 where there are none.
+    pub threshold: u8,
+    pub members: BTreeMap<u64, MemberKeys>,
+}
+
+/// Why a KEY document changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyRefusal {
+    Serial {
+        expected: u64,
+    },
+    /// A key that cannot be, is there already, or is not there.
+    Change(String),
+    /// Not endorsed by those who must.
+    Endorsement(String),
+}
+
+impl fmt::Display for KeyRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyRefusal::Serial { expected } => {
+                write!(f, "the next change of keys has the serial {expected}")
+            }
+            KeyRefusal::Change(why) | KeyRefusal::Endorsement(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for KeyRefusal {}
+
+impl KeyHistory {
+    /// What GENESIS says; whether its names and keys are usable is checked there.
+    pub fn founded(genesis: &GenesisDocument) -> KeyHistory {
+        let life = |key: &PublicKey| KeyLife::new(*key, None);
+        let member = |member: &Member| MemberKeys {
+            region: member.region.clone(),
+            zone: member.zone.clone(),
+            statement: vec![life(&member.statement_key)],
+            cosignature: vec![life(&member.cosignature_key)],
+        };
+        KeyHistory {
+            serial: 0,
+            log: vec![life(&genesis.log_key)],
+            roots: genesis.root_keys.iter().map(life).collect(),
+            threshold: genesis.threshold,
+            members: genesis
+                .members
+                .iter()
+                .map(|m| (m.node, member(m)))
+                .collect(),
+        }
+    }
+
+    /// The history after a KEY record at `index`. Signatures are the caller's to check
+    /// ([`KeyDocument::is_signed`]); here is who must be among them.
+    pub fn changed(&self, index: u64, document: &KeyDocument) -> Result<KeyHistory, KeyRefusal> {
+        if document.serial != self.serial {
+            return Err(KeyRefusal::Serial {
+                expected: self.serial,
+            });
+        }
+        self.check_endorsers(document)?;
+        let mut next = self.clone();
+        next.serial += 1;
+        next.threshold = document.threshold;
+        if document.changes.is_empty() && document.threshold == self.threshold {
+            return Err(KeyRefusal::Change("nothing is changed".to_owned()));
+        }
+        for change in &document.changes {
+            next.change(index, change).map_err(KeyRefusal::Change)?;
+        }
+        next.check_whole().map_err(KeyRefusal::Change)?;
+        Ok(next)
+    }
+
+    fn change(&mut self, index: u64, change: &KeyChange) -> Result<(), String> {
+        let key = change.key;
+        let places = [&change.region, &change.zone];
+        if change.action == Action::Add {
+            if self.all().any(|life| life.key == key) {
+                return Err(format!("the key {key:?} was used before"));
+            }
+            if !key.is_valid() {
+                return Err(format!("{key:?} is no usable key"));
+            }
+            let named = |place: &String| {
+                is_key_name(place) && !place.contains('/') && place.len() <= PLACE_BYTES_MAX
+            };
+            if change.role.is_nodes() && !places.into_iter().all(named) {
+                return Err("a node's key names its region and zone".to_owned());
+            }
+        } else if places.into_iter().any(|place| !place.is_empty()) {
+            return Err("region and zone stand beside a key that is added".to_owned());
+        }
+        if change.role.is_nodes() != (change.node != 0) {
+            return Err("a node's key, and no other, names its node".to_owned());
+        }
+        let lives = match change.role {
+            Role::Log => &mut self.log,
+            Role::Root => &mut self.roots,
+            role => {
+                let member = match change.action {
+                    Action::Add => self
+                        .members
+                        .entry(change.node)
+                        .or_insert_with(|| MemberKeys {
+                            region: change.region.clone(),
+                            zone: change.zone.clone(),
+                            ..MemberKeys::default()
+                        }),
+                    _ => self
+                        .members
+                        .get_mut(&change.node)
+                        .ok_or_else(|| format!("node {} has no keys", change.node))?,
+                };
+                if change.action == Action::Add
+                    && (member.region != change.region || member.zone != change.zone)
+                {
+                    return Err(format!(
+                        "node {} stands in {}/{}",
+                        change.node, member.region, member.zone
+                    ));
+                }
+                match role {
+                    Role::Statement => &mut member.statement,
+                    _ => &mut member.cosignature,
+                }
+            }
+        };
+        if change.action == Action::Add {
+            lives.push(KeyLife::new(key, Some(index)));
+            return Ok(());
+        }
+        let life = lives
+            .iter_mut()
+            .find(|life| life.key == key)
+            .ok_or_else(|| format!("there is no {} key {key:?}", change.role))?;
+        match change.action {
+            Action::Retire if life.is_active() => life.retired = Some(index),
+            Action::Retire => return Err(format!("the key {key:?} is not active")),
+            Action::Revoke { trusted_until }
+                if trusted_until <= index
+                    && life.trusted_until.is_none_or(|until| trusted_until < until) =>
+            {
+                life.trusted_until = Some(trusted_until);
+            }
+            _ => {
+                return Err(format!(
+                    "{key:?} can be revoked from a size up to {index} only, and below one \
+                     from which it was revoked before"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every key that is added proves that someone has it; and those decide whom the
+    /// ledger lets: its root keys, or else the log key.
+    fn check_endorsers(&self, document: &KeyDocument) -> Result<(), KeyRefusal> {
+        let endorsers: BTreeSet<PublicKey> = document.endorsements.iter().map(|e| e.key).collect();
+        if endorsers.len() != document.endorsements.len() {
+            return Err(KeyRefusal::Endorsement(
+                "a key endorses more than once".to_owned(),
+            ));
+        }
+        let mut added = document
+            .changes
+            .iter()
+            .filter(|change| change.action == Action::Add);
+        if let Some(change) = added.find(|change| !endorsers.contains(&change.key)) {
+            return Err(KeyRefusal::Endorsement(format!(
+                "the key {:?} that is added has not signed the change",
+                change.key
+            )));
+        }
+        let active = |lives: &[KeyLife]| {
+            let endorse = |life: &&KeyLife| life.is_active() && endorsers.contains(&life.key);
+            lives.iter().filter(endorse).count()
+        };
+        match self.threshold {
+            0 if active(&self.log) == 0 => Err(KeyRefusal::Endorsement(
+                "no active log key endorses the change".to_owned(),
+            )),
+            k if active(&self.roots) < usize::from(k) => Err(KeyRefusal::Endorsement(format!(
+                "{k} active root keys must endorse the change, {} do",
+                active(&self.roots)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// What must be true of every history.
+    pub(crate) fn check_whole(&self) -> Result<(), String> {
+        let active = |lives: &[KeyLife]| lives.iter().filter(|life| life.is_active()).count();
+        if active(&self.log) == 0 {
+            return Err("a ledger has an active log key".to_owned());
+        }
+        let roots = active(&self.roots);
+        if usize::from(self.threshold) > roots || (self.threshold == 0) != (roots == 0) {
+            return Err(format!(
+                "of {roots} active root keys, {} cannot be asked to endorse",
+                self.threshold
+            ));
+        }
+        Ok(())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &KeyLife> {
+        let members = self.members.values();
+        let nodes = members.flat_map(|member| member.statement.iter().chain(&member.cosignature));
+        self.log.iter().chain(&self.roots).chain(nodes)
+    }
+
+    /// The log keys that sign a checkpoint of `size`.
+    pub fn log_keys_at(&self, size: u64) -> impl Iterator<Item = &PublicKey> {
+        self.log
+            .iter()
+            .filter(move |life| life.at_size(size) == Standing::InForce)
+            .map(|life| &life.key)
+    }
+
+    pub fn statement_keys(&self, node: u64) -> &[KeyLife] {
+        self.members
+            .get(&node)
+            .map_or(&[], |member| &member.statement)
+    }
+}
+
+/// A change that the verifier believes: signed, in turn, and endorsed.
+pub fn believe(
+    history: &KeyHistory,
+    ledger: &Digest,
+    index: u64,
+    document: &KeyDocument,
+) -> Result<KeyHistory, KeyRefusal> {
+    if !document.is_signed(ledger) {
+        return Err(KeyRefusal::Endorsement(
+            "an endorsement's signature does not hold".to_owned(),
+        ));
+    }
+    history.changed(index, document)
+}

@@ -1,0 +1,193 @@
+//! The rule for lanes: each node's series of statements goes on where it stopped.
+//!
+//! Promises: one finding for one fault, and the lane goes on from there. In a bundle from
+//! record 0 each lane begins at seq 0 and leaves one record for each number; in a slice a
+//! lane may begin anywhere, once. What a node had signed and not recorded when it
+//! started shows from its BOOT: pending in an outbox, or lost.
+
+use crate::digest::Digest;
+use crate::opening::Outbox;
+use crate::record::{Outcome, Record};
+use crate::report::Class;
+use crate::statement::{Kind, Lane, Statement};
+use std::collections::BTreeMap;
+
+/// Where each lane stands.
+pub struct Lanes {
+    first: u64,
+    ends: BTreeMap<(u64, Lane), LaneEnd>,
+    /// What the newest BOOT of each node says of its outboxes; lost ones are left out.
+    outboxes: BTreeMap<(u64, u64), Outbox>,
+    /// Index of each node's latest OK BOOT.
+    boots: BTreeMap<u64, u64>,
+}
+
+/// An outbox with statements that are signed and not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenOutbox {
+    pub node: u64,
+    pub outbox: u64,
+    /// How many, by what the node said when it last started.
+    pub pending: u64,
+}
+
+struct LaneEnd {
+    next: u64,
+    last: Digest,
+}
+
+impl Lanes {
+    pub fn new(first: u64) -> Lanes {
+        Lanes {
+            first,
+            ends: BTreeMap::new(),
+            outboxes: BTreeMap::new(),
+            boots: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the record's statement as its lane's next, or says why it is not; in either
+    /// case the lane goes on from there.
+    pub fn follow(&mut self, record: &Record) -> Result<(), String> {
+        let statement = &record.statement;
+        let result = self.is_open(record).and_then(|()| self.is_next(statement));
+        self.ends.insert(
+            (statement.node, statement.lane),
+            LaneEnd {
+                next: statement.seq.saturating_add(1),
+                last: statement.hash(),
+            },
+        );
+        if statement.kind == Kind::Boot && record.outcome == Outcome::Ok {
+            self.boots.insert(statement.node, record.index);
+            let (from, to) = (Lane::Strict(0), Lane::Strict(u64::MAX));
+            let closed: Vec<_> = self
+                .ends
+                .range((statement.node, from)..=(statement.node, to))
+                .map(|(key, _)| *key)
+                .collect();
+            for key in closed {
+                self.ends.remove(&key);
+            }
+        }
+        result
+    }
+
+    /// Compares what a BOOT says of its node's outboxes with the log.
+    pub fn boot(&mut self, node: u64, outboxes: &[Outbox]) -> Vec<(Class, String)> {
+        let mut faults = Vec::new();
+        let (from, to) = ((node, 0), (node, u64::MAX));
+        let before: Vec<Outbox> = self.outboxes.range(from..=to).map(|(_, o)| *o).collect();
+        for outbox in before {
+            self.outboxes.remove(&(node, outbox.id));
+            let named = outboxes.iter().any(|now| now.id == outbox.id);
+            if !named && self.pending(node, &outbox) > 0 {
+                let detail = format!(
+                    "the BOOT does not name outbox {} of node {node}, which had statements to \
+                     record",
+                    outbox.id
+                );
+                faults.push((Class::Lane, detail));
+            }
+        }
+        for outbox in outboxes {
+            if let Some(end) = self.ends.get(&(node, Lane::Outbox(outbox.id)))
+                && (outbox.next < end.next || outbox.next == end.next && outbox.last != end.last)
+            {
+                let detail = format!(
+                    "the BOOT names {} statements of outbox {} of node {node}, the log has others",
+                    outbox.next, outbox.id
+                );
+                faults.push((Class::Lane, detail));
+            }
+            if outbox.lost {
+                let detail = format!(
+                    "node {node} lost its outbox {}: what it held back and had not recorded \
+                     by then will never be known",
+                    outbox.id
+                );
+                faults.push((Class::Lost, detail));
+            } else {
+                self.outboxes.insert((node, outbox.id), *outbox);
+            }
+        }
+        faults
+    }
+
+    /// See [`crate::chain::Chain::open_outboxes`].
+    pub fn open_outboxes(&self) -> Vec<OpenOutbox> {
+        let open = self.outboxes.iter().map(|((node, id), outbox)| OpenOutbox {
+            node: *node,
+            outbox: *id,
+            pending: self.pending(*node, outbox),
+        });
+        open.filter(|open| open.pending > 0).collect()
+    }
+
+    /// Statements that a BOOT named and the log does not have.
+    fn pending(&self, node: u64, outbox: &Outbox) -> u64 {
+        match self.ends.get(&(node, Lane::Outbox(outbox.id))) {
+            Some(end) => outbox.next.saturating_sub(end.next),
+            // In a slice they may be recorded before it.
+            None if self.first > 0 => 0,
+            None => outbox.next,
+        }
+    }
+
+    fn is_open(&self, record: &Record) -> Result<(), String> {
+        let Statement {
+            kind, lane, node, ..
+        } = record.statement;
+        let starts = matches!(kind, Kind::Genesis | Kind::Boot);
+        match lane {
+            Lane::Boot if starts => Ok(()),
+            _ if starts => Err(format!("a {kind} stands in the lane {lane}")),
+            Lane::Boot => Err(format!("a {kind} stands in the boot lane")),
+            Lane::Outbox(_) => Ok(()),
+            Lane::Strict(boot) => match self.boots.get(&node) {
+                Some(latest) if *latest == boot => Ok(()),
+                Some(latest) if boot < *latest => Err(format!(
+                    "lane {lane} of node {node} was closed by the BOOT at {latest}"
+                )),
+                // The slice begins after this boot.
+                None if boot < self.first => Ok(()),
+                _ => Err(format!(
+                    "lane {lane} of node {node} names no OK BOOT record of that node"
+                )),
+            },
+        }
+    }
+
+    fn is_next(&self, statement: &Statement) -> Result<(), String> {
+        let Statement {
+            node, lane, seq, ..
+        } = *statement;
+        // A strict lane whose BOOT is in the slice begins in the slice.
+        let begins = match lane {
+            Lane::Strict(boot) => boot >= self.first,
+            _ => self.first == 0,
+        };
+        let (next, last) = match self.ends.get(&(node, lane)) {
+            Some(end) => (end.next, end.last),
+            None if begins || seq == 0 => (0, Digest::ZERO),
+            None => return Ok(()),
+        };
+        if seq > next {
+            return Err(format!(
+                "lane {lane} of node {node} goes from {next} to {seq}: statements are missing"
+            ));
+        }
+        if seq < next {
+            return Err(format!(
+                "lane {lane} of node {node} is at {next} and has {seq} again"
+            ));
+        }
+        if statement.prev != last {
+            return Err(format!(
+                "lane {lane} of node {node}: statement {seq} follows another statement \
+                 than the one in the log"
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! The documents of system kinds: public, with zero salt, never erased, in every bundle.
+//!
+//! Promises one encoding each, as in [`crate::opening`], which gathers them. They hold no
+//! tenant's data. What a KEY record says is in [`crate::keychange`].
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::digest::Digest;
+use crate::key::PublicKey;
+
+/// A founding member and its public keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub node: u64,
+    pub region: String,
+    pub zone: String,
+    pub statement_key: PublicKey,
+    pub cosignature_key: PublicKey,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GenesisDocument {
+    pub origin: String,
+    pub log_key: PublicKey,
+    pub members: Vec<Member>,
+    /// How many of the root keys must endorse a change of keys; 0 where there are none,
+    /// and the log key endorses.
+    pub threshold: u8,
+    pub root_keys: Vec<PublicKey>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootDocument {
+    pub incarnation: [u8; 16],
+    pub statement_key: PublicKey,
+    pub software: String,
+    /// Every outbox that the node has, or had when it last booted.
+    pub outboxes: Vec<Outbox>,
+}
+
+/// Where an outbox stands when its node boots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outbox {
+    pub id: u64,
+    /// The seq that its next statement will have.
+    pub next: u64,
+    /// Hash of the statement before `next`; zero at 0.
+    pub last: Digest,
+    /// The node no longer has it: what was not recorded by now will never be.
+    pub lost: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderDocument {
+    pub term: u64,
+    pub leader: u64,
+    /// Position of the leader's first entry in the Raft log.
+    pub log_index: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipDocument {
+    pub log_index: u64,
+    /// One set, or two while the members change.
+    pub voters: Vec<Vec<u64>>,
+    pub learners: Vec<u64>,
+}
+
+/// An outside witness has cosigned a checkpoint of this ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnchorDocument {
+    /// The witness's key, `name+hash+key`.
+    pub witness: String,
+    /// The signed note with the witness's line.
+    pub note: String,
+}
+
+impl GenesisDocument {
+    pub(crate) fn write(&self, w: &mut Writer) {
+        w.text(&self.origin).raw(&self.log_key.0);
+        w.list(&self.members, |w, member| {
+            w.u64(member.node).text(&member.region).text(&member.zone);
+            w.raw(&member.statement_key.0)
+                .raw(&member.cosignature_key.0);
+        });
+        w.u8(self.threshold).list(&self.root_keys, |w, key| {
+            w.raw(&key.0);
+        });
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<GenesisDocument, DecodeError> {
+        Ok(GenesisDocument {
+            origin: r.text()?,
+            log_key: PublicKey(r.array()?),
+            members: r.list(|r| {
+                Ok(Member {
+                    node: r.u64()?,
+                    region: r.text()?,
+                    zone: r.text()?,
+                    statement_key: PublicKey(r.array()?),
+                    cosignature_key: PublicKey(r.array()?),
+                })
+            })?,
+            threshold: r.u8()?,
+            root_keys: r.list(|r| Ok(PublicKey(r.array()?)))?,
+        })
+    }
+}
+
+impl BootDocument {
+    pub(crate) fn write(&self, w: &mut Writer) {
+        w.raw(&self.incarnation)
+            .raw(&self.statement_key.0)
+            .text(&self.software);
+        w.list(&self.outboxes, |w, outbox| {
+            w.u64(outbox.id).u64(outbox.next).digest(&outbox.last);
+            w.u8(u8::from(outbox.lost));
+        });
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<BootDocument, DecodeError> {
+        Ok(BootDocument {
+            incarnation: r.array()?,
+            statement_key: PublicKey(r.array()?),
+            software: r.text()?,
+            outboxes: r.list(|r| {
+                Ok(Outbox {
+                    id: r.u64()?,
+                    next: r.u64()?,
+                    last: r.digest()?,
+                    lost: r.flag()?,
+                })
+            })?,
+        })
+    }
+}
+
+impl LeaderDocument {
+    pub(crate) fn write(&self, w: &mut Writer) {
+        w.u64(self.term).u64(self.leader).u64(self.log_index);
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<LeaderDocument, DecodeError> {
+        Ok(LeaderDocument {
+            term: r.u64()?,
+            leader: r.u64()?,
+            log_index: r.u64()?,
+        })
+    }
+}
+
+impl MembershipDocument {
+    pub(crate) fn write(&self, w: &mut Writer) {
+        let nodes = |w: &mut Writer, set: &Vec<u64>| {
+            w.list(set, |w, node| {
+                w.u64(*node);
+            });
+        };
+        w.u64(self.log_index).list(&self.voters, nodes);
+        nodes(w, &self.learners);
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<MembershipDocument, DecodeError> {
+        Ok(MembershipDocument {
+            log_index: r.u64()?,
+            voters: r.list(|r| r.list(Reader::u64))?,
+            learners: r.list(Reader::u64)?,
+        })
+    }
+}
+
+impl AnchorDocument {
+    pub(crate) fn write(&self, w: &mut Writer) {
+        w.text(&self.witness).text(&self.note);
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<AnchorDocument, DecodeError> {
+        Ok(AnchorDocument {
+            witness: r.text()?,
+            note: r.text()?,
+        })
+    }
+}

@@ -1,0 +1,101 @@
+//! Level 6: what outside witnesses have cosigned must be what the records lead to.
+//!
+//! Promises: an ANCHOR counts only by a witness that the auditor's own policy names and
+//! whose key is not the operator's. Keeps the tree's rows (32 bytes for each record),
+//! since an ANCHOR speaks of a size that has gone by.
+
+use crate::ledger::Ledger;
+use crate::note::{Checkpoint, Note, VerifierKey, Vouch};
+use crate::opening::AnchorDocument;
+use crate::policy::Policy;
+use crate::report::{Class, Finding, OutsideCosigner, Report};
+use crate::tree::{self, MemoryRows, Row};
+
+/// See the module.
+pub(super) struct Anchors {
+    /// Where the records begin: in a slice the rows before are not there.
+    first: u64,
+    rows: MemoryRows,
+    noted: Vec<(u64, AnchorDocument)>,
+}
+
+impl Anchors {
+    pub(super) fn new(first: u64) -> Anchors {
+        Anchors {
+            first,
+            rows: MemoryRows::new(),
+            noted: Vec::new(),
+        }
+    }
+
+    pub(super) fn keep(&mut self, rows: Vec<Row>) {
+        if self.first == 0 {
+            self.rows.extend(rows);
+        }
+    }
+
+    pub(super) fn note(&mut self, index: u64, anchor: &AnchorDocument) {
+        self.noted.push((index, anchor.clone()));
+    }
+
+    pub(super) fn conclude(self, policy: &Policy, ledger: Option<&Ledger>, report: &mut Report) {
+        let Some(ledger) = ledger else {
+            return;
+        };
+        if self.first > 0 {
+            let detail = "anchors can be compared in a bundle from record 0 only";
+            return report.find(Finding::whole(Class::MissingData, detail));
+        }
+        let mut agreeing = 0;
+        for (index, anchor) in &self.noted {
+            let Some((checkpoint, witness)) = outside(anchor, policy, ledger) else {
+                continue;
+            };
+            // Within the log, by the checks of level 5.
+            let Ok(root) = tree::root_at(&self.rows, checkpoint.size.min(*index));
+            if root == checkpoint.root {
+                agreeing += 1;
+                if !report.outside.contains(&witness) {
+                    report.outside.push(witness);
+                }
+            } else {
+                let detail = format!(
+                    "the witness {} saw the root {} for the first {} records, which lead to \
+                     {root}",
+                    witness.name, checkpoint.root, checkpoint.size
+                );
+                report.find(Finding::at(Class::Fork, *index, detail));
+            }
+        }
+        report.anchors = Some(agreeing);
+        if agreeing == 0 {
+            let detail = "no witness of the policy outside of the operator has left an anchor";
+            report.find(Finding::whole(Class::MissingData, detail));
+        }
+    }
+}
+
+/// The checkpoint of an ANCHOR by a witness that the auditor trusts.
+fn outside(
+    anchor: &AnchorDocument,
+    policy: &Policy,
+    ledger: &Ledger,
+) -> Option<(Checkpoint, OutsideCosigner)> {
+    let key = VerifierKey::parse(&anchor.witness).ok()?;
+    let name = policy.name_of(&key)?;
+    if ledger.is_own(&key.key) {
+        return None;
+    }
+    let note = Note::parse(anchor.note.as_bytes()).ok()?;
+    let checkpoint = Checkpoint::parse(&note.text).ok()?;
+    match note.vouch(&key) {
+        Vouch::Cosigned { time_s } if checkpoint.origin == ledger.origin => Some((
+            checkpoint,
+            OutsideCosigner {
+                name: name.to_owned(),
+                time_s,
+            },
+        )),
+        _ => None,
+    }
+}

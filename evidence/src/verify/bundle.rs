@@ -1,0 +1,600 @@
+//! A range or a selection of records, verified as it streams by.
+//!
+//! Promises: memory for one batch of records, and a few bytes for each record; every
+//! finding is reported. Leaves the frames to [`crate::bundle`], one record to `judge`,
+//! and one record after another to [`crate::chain`].
+
+use super::batch::{self, Judged, Shown};
+use super::{Lessons, by_policy, open_ledger};
+use crate::bundle::{BundleError, BundleParser, CheckpointFrame, Fault, Frame, Manifest};
+use crate::chain::Chain;
+use crate::digest::Digest;
+use crate::ledger::Ledger;
+use crate::note::Checkpoint;
+use crate::opening::{Actor, Document};
+use crate::policy::Policy;
+use crate::record::{Outcome, Record};
+use crate::report::{
+    Class, Evidence, Finding, LEVEL_DEFAULT, LEVEL_MAX, Report, UNFINISHED_MAX, Unfinished,
+};
+use crate::statement::Kind;
+use crate::tree::{self, Frontier};
+use crate::trust::Trust;
+use crate::verify::anchors::Anchors;
+use std::collections::HashMap;
+
+/// Records judged together: enough to keep all cores busy.
+const BATCH_RECORDS_MAX: usize = 4096;
+/// Bytes of openings held for one batch.
+const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How a bundle is to be verified.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub trust: Option<Trust>,
+    /// Whose signatures a checkpoint must carry; from level 2 on.
+    pub policy: Option<Policy>,
+    /// A checkpoint note of the same ledger, kept from earlier; compared from level 3 on.
+    pub head: Option<Vec<u8>>,
+    /// 0 structure, 1 and signatures, 2 and checkpoints, 3 and the saved head, 4 and full
+    /// replay, 5 and openings, 6 and outside anchors.
+    pub level: u8,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            trust: None,
+            policy: None,
+            head: None,
+            level: LEVEL_DEFAULT,
+        }
+    }
+}
+
+/// A record as it went by, with the openings that it commits to (from level 5 on).
+#[derive(Clone, Copy)]
+pub struct Seen<'a> {
+    pub record: &'a Record,
+    pub document: Option<&'a Document>,
+    pub actor: Option<&'a Actor>,
+    /// Whether nothing was found at this record.
+    pub sound: bool,
+}
+
+/// Looks on while a bundle is verified: for questions about its contents.
+pub trait Observer {
+    fn see(&mut self, seen: Seen<'_>);
+}
+
+/// Nobody looks on.
+impl Observer for () {
+    fn see(&mut self, _seen: Seen<'_>) {}
+}
+
+/// Verifies a bundle from pieces of any size.
+pub struct BundleVerifier<O: Observer = ()> {
+    options: Options,
+    observer: O,
+    report: Report,
+    parser: BundleParser,
+    replay: Option<Replay>,
+    batch: Vec<Shown>,
+    batch_bytes: usize,
+    /// The stream is broken; nothing after it is read.
+    broken: bool,
+}
+
+/// What is carried from record to record.
+struct Replay {
+    manifest: Manifest,
+    /// `None` when the genesis does not hold.
+    ledger: Option<Ledger>,
+    lessons: Lessons,
+    /// All KEY records were taken, and what needs the keys was begun.
+    schooled: bool,
+    chain: Chain,
+    frontier: Frontier,
+    /// Of a selection: the roots to which paths led, the first record and their number.
+    led_to: HashMap<Option<Digest>, (u64, u64)>,
+    /// The saved head, until it is compared.
+    head: Option<Checkpoint>,
+    checkpoints: Checkpoints,
+    anchors: Option<Anchors>,
+    ends_unread: u64,
+}
+
+/// The checkpoints so far.
+#[derive(Default)]
+struct Checkpoints {
+    count: u64,
+    /// Size and root of the newest that holds.
+    newest: Option<(u64, Digest)>,
+    /// Root at the manifest's end, as a checkpoint says.
+    end_root: Option<Digest>,
+    policy_missing: Option<String>,
+}
+
+impl BundleVerifier {
+    pub fn new(options: Options) -> BundleVerifier {
+        BundleVerifier::observed(options, ())
+    }
+
+    /// Call after the last piece.
+    pub fn finish(self) -> Report {
+        self.finish_observed().0
+    }
+}
+
+impl<O: Observer> BundleVerifier<O> {
+    /// The observer sees every record that can be read, in the order of the bundle.
+    pub fn observed(options: Options, observer: O) -> BundleVerifier<O> {
+        let level = options.level.min(LEVEL_MAX);
+        let mut report = Report::new(Evidence::Bundle, level, options.trust.is_some());
+        report.policy_met = options
+            .policy
+            .as_ref()
+            .filter(|_| level >= 2)
+            .map(|_| false);
+        BundleVerifier {
+            options,
+            observer,
+            report,
+            parser: BundleParser::new(),
+            replay: None,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            broken: false,
+        }
+    }
+
+    /// Takes the next bytes of the bundle.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.broken {
+            return;
+        }
+        self.parser.push(bytes);
+        loop {
+            match self.parser.next() {
+                Ok(Some(frame)) => self.take(frame),
+                Ok(None) => return,
+                Err(e) => return self.break_off(&e),
+            }
+        }
+    }
+
+    /// Call after the last piece: the report, and the observer back.
+    pub fn finish_observed(mut self) -> (Report, O) {
+        if !self.broken
+            && let Err(e) = std::mem::take(&mut self.parser).finish()
+        {
+            self.break_off(&e);
+        }
+        self.judge_batch();
+        if let Some(mut replay) = self.replay.take() {
+            replay.begin(&self.options, &mut self.report);
+            self.conclude(replay);
+        }
+        (self.report, self.observer)
+    }
+
+    fn break_off(&mut self, error: &BundleError) {
+        self.judge_batch();
+        let class = match error.fault {
+            Fault::Truncated | Fault::Count { .. } => Class::MissingData,
+            _ => Class::Structure,
+        };
+        self.report.find(Finding::whole(class, error.to_string()));
+        self.broken = true;
+    }
+
+    fn take(&mut self, frame: Frame) {
+        let (frame, path) = match frame {
+            Frame::Manifest(manifest) => return self.open(manifest),
+            Frame::Key(key) => {
+                if let Some(replay) = &mut self.replay
+                    && let Some(ledger) = &mut replay.ledger
+                    && let Err(finding) = replay.lessons.take(ledger, &key, replay.manifest.head)
+                {
+                    self.report.find(finding);
+                }
+                return;
+            }
+            Frame::Checkpoint(frame) => {
+                self.judge_batch();
+                return self.checkpoint(&frame);
+            }
+            Frame::Record(frame) => (frame, None),
+            Frame::Proven(frame, path) => (frame, Some(path)),
+        };
+        let openings = frame.document.iter().chain(&frame.actor);
+        self.batch_bytes += openings.map(|opening| opening.bytes.len()).sum::<usize>();
+        self.batch.push(Shown { frame, path });
+        if self.batch.len() >= BATCH_RECORDS_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
+            self.judge_batch();
+        }
+    }
+
+    /// The manifest, the genesis and the pin.
+    fn open(&mut self, manifest: Manifest) {
+        let report = &mut self.report;
+        report.range = Some((manifest.first, manifest.end));
+        let selects = !manifest.selection.is_empty();
+        report.selection = selects.then(|| manifest.selection.clone());
+        let ledger = open_ledger(&manifest.genesis, self.options.trust.as_ref(), report);
+        if let Some(ledger) = &ledger
+            && (ledger.id != manifest.ledger || ledger.origin != manifest.origin)
+        {
+            let detail = "the manifest names another ledger than its genesis";
+            report.find(Finding::whole(Class::Structure, detail));
+        }
+        let frontier = Frontier::from_parts(manifest.first, manifest.peaks.clone())
+            .expect("the parser takes no manifest with another number of peaks");
+        // The last peak of an odd size is the leaf of the record before.
+        let last = match manifest.first % 2 {
+            1 => manifest.peaks.last().copied(),
+            _ => None,
+        };
+        let anchored = report.level >= 6 && !selects;
+        self.replay = Some(Replay {
+            chain: Chain::new(manifest.first, last),
+            anchors: anchored.then(|| Anchors::new(manifest.first)),
+            manifest,
+            ledger,
+            lessons: Lessons::default(),
+            schooled: false,
+            frontier,
+            led_to: HashMap::new(),
+            head: None,
+            checkpoints: Checkpoints::default(),
+            ends_unread: 0,
+        });
+    }
+
+    /// Judges the records at hand on all cores, then follows them one by one.
+    fn judge_batch(&mut self) {
+        let shown = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        let (Some(replay), report) = (&mut self.replay, &mut self.report) else {
+            return;
+        };
+        replay.begin(&self.options, report);
+        let (ledger, end) = (replay.ledger.as_ref(), replay.manifest.end);
+        for judged in batch::judge_all(ledger, report.level, end, &shown) {
+            replay.follow(judged, report, &mut self.observer);
+        }
+    }
+
+    fn checkpoint(&mut self, frame: &CheckpointFrame) {
+        let (Some(replay), report) = (&mut self.replay, &mut self.report) else {
+            return;
+        };
+        replay.checkpoints.count += 1;
+        let Some(ledger) = replay.ledger.as_ref().filter(|_| report.level >= 2) else {
+            return;
+        };
+        let vouched = match ledger.checkpoint(frame.note.as_bytes()) {
+            Ok(vouched) => vouched,
+            Err((class, why)) => {
+                let detail = format!("a checkpoint {why}");
+                return report.find(Finding::whole(class, detail));
+            }
+        };
+        let checkpoint = vouched.checkpoint;
+        if let Err((class, detail)) =
+            replay
+                .checkpoints
+                .take(&replay.manifest, &checkpoint, &frame.consistency)
+        {
+            return report.find(Finding::whole(class, detail));
+        }
+        let Checkpoint { size, root, .. } = checkpoint;
+        if size == replay.manifest.end {
+            report.size = Some(size);
+            report.root = Some(root);
+        }
+        for cosigner in vouched.cosigners {
+            if !report.cosigners.contains(&cosigner) {
+                report.cosigners.push(cosigner);
+            }
+        }
+        if let Some(policy) = &self.options.policy {
+            match by_policy(policy, ledger, &frame.note, report) {
+                Ok(()) => report.policy_met = Some(true),
+                Err(why) => replay.checkpoints.policy_missing = Some(why),
+            }
+        }
+        replay.compare_saved(&checkpoint, report);
+        if size == replay.manifest.end
+            && replays_tree(report.level, &self.options)
+            && report.selection.is_none()
+            && replay.chain.is_whole()
+            && replay.frontier.size() == size
+            && replay.frontier.root() != root
+        {
+            let detail = format!(
+                "the records lead to the root {}, the checkpoint says {root}",
+                replay.frontier.root()
+            );
+            report.find(Finding::whole(Class::BadTree, detail));
+        }
+    }
+
+    /// What shows only at the end.
+    fn conclude(&mut self, mut replay: Replay) {
+        let report = &mut self.report;
+        let (next, end) = (replay.chain.next(), replay.manifest.end);
+        let selects = report.selection.is_some();
+        if !self.broken && !selects && next != end {
+            let class = if next < end {
+                Class::MissingData
+            } else {
+                Class::Structure
+            };
+            let detail = format!("the records go up to {next}, the manifest says {end}");
+            report.find(Finding::whole(class, detail));
+        }
+        if !self.broken && report.level >= 2 {
+            replay.conclude_checkpoints(report);
+        }
+        if let Some(head) = &replay.head
+            && !self.broken
+            && replay.chain.is_whole()
+        {
+            let detail = format!(
+                "the saved head is of size {}, to which this bundle of the records {} to \
+                 {end} has nothing to compare",
+                head.size, replay.manifest.first
+            );
+            report.find(Finding::whole(Class::MissingData, detail));
+        }
+        if self.broken || !replay.chain.is_whole() || selects {
+            return;
+        }
+        if report.level >= 5 {
+            let mut unfinished = Unfinished {
+                ends_unread: replay.ends_unread,
+                ..Unfinished::default()
+            };
+            for index in replay.chain.unfinished() {
+                unfinished.count += 1;
+                if unfinished.indexes.len() < UNFINISHED_MAX {
+                    unfinished.indexes.push(index);
+                }
+            }
+            report.unfinished = Some(unfinished);
+            report.open_outboxes = replay.chain.open_outboxes();
+        }
+        if let (Some(anchors), Some(policy)) = (replay.anchors.take(), &self.options.policy) {
+            anchors.conclude(policy, replay.ledger.as_ref(), report);
+        }
+    }
+}
+
+impl Checkpoints {
+    /// The first is of the manifest's end, each later one larger, up to its head.
+    fn take(
+        &mut self,
+        manifest: &Manifest,
+        checkpoint: &Checkpoint,
+        consistency: &[Digest],
+    ) -> Result<(), (Class, String)> {
+        let Checkpoint { size, root, .. } = checkpoint;
+        let Some(end_root) = self.end_root else {
+            if *size != manifest.end || !consistency.is_empty() {
+                let detail = format!(
+                    "the first checkpoint is of size {size}, where the bundle ends at {}",
+                    manifest.end
+                );
+                return Err((Class::Checkpoint, detail));
+            }
+            self.end_root = Some(*root);
+            self.newest = Some((*size, *root));
+            return Ok(());
+        };
+        let newest = self.newest.map_or(0, |(size, _)| size);
+        if *size <= newest || *size > manifest.head {
+            let detail = format!(
+                "a checkpoint is of size {size}, after one of {newest} and with the head at {}",
+                manifest.head
+            );
+            return Err((Class::Checkpoint, detail));
+        }
+        if !tree::verify_consistency(manifest.end, *size, consistency, &end_root, root) {
+            let detail = format!(
+                "the checkpoint of size {size} does not go on from the one of {}",
+                manifest.end
+            );
+            return Err((Class::BadTree, detail));
+        }
+        self.newest = Some((*size, *root));
+        Ok(())
+    }
+}
+
+impl Replay {
+    /// Once, when all KEY records were taken: their statements, and the saved head.
+    fn begin(&mut self, options: &Options, report: &mut Report) {
+        if std::mem::replace(&mut self.schooled, true) {
+            return;
+        }
+        let Some(ledger) = &self.ledger else {
+            return;
+        };
+        if report.level >= 1 {
+            self.lessons.judge(ledger, report);
+        }
+        if let Some(note) = &options.head
+            && report.level >= 3
+        {
+            match ledger.checkpoint(note) {
+                Ok(vouched) => self.head = Some(vouched.checkpoint),
+                Err((class, why)) => {
+                    let detail = format!("the saved head {why}");
+                    report.find(Finding::whole(class, detail));
+                }
+            }
+        }
+        self.compare_head(report);
+    }
+
+    fn follow(&mut self, judged: Judged, report: &mut Report, observer: &mut impl Observer) {
+        let before = report.findings_count;
+        let record = match judged.record {
+            Err(mut finding) => {
+                finding.index = Some(self.chain.next());
+                report.find(finding);
+                self.chain.place_unreadable(&judged.leaf);
+                self.grow(judged.leaf, report);
+                return;
+            }
+            Ok(record) => record,
+        };
+        let index = record.index;
+        report.counts.add(&record);
+        for (class, detail) in judged.faults {
+            report.find(Finding::at(class, index, detail));
+        }
+        let document = judged.opened.document.as_ref();
+        let findings = match judged.led_to {
+            Some(led_to) => self.select(index, led_to),
+            None if report.level >= 4 => self.chain.follow(&record, &judged.leaf, document),
+            None => self.chain.place(index).into_iter().collect(),
+        };
+        for finding in findings {
+            report.find(finding);
+        }
+        for (class, detail) in judged.opened.faults {
+            report.find(Finding::at(class, index, detail));
+        }
+        let ok = record.outcome == Outcome::Ok;
+        let kind = record.statement.kind;
+        if ok && kind == Kind::Key && self.lessons.leaves.get(&index) != Some(&judged.leaf) {
+            let detail = "this KEY record is not among those that the bundle begins with";
+            report.find(Finding::at(Class::BrokenChain, index, detail));
+        }
+        if ok && kind == Kind::DownloadEnd && !matches!(document, Some(Document::DownloadEnd(_))) {
+            self.ends_unread += 1;
+        }
+        if let (true, Some(anchors), Some(Document::Anchor(anchor))) =
+            (ok, &mut self.anchors, document)
+        {
+            anchors.note(index, anchor);
+        }
+        if judged.led_to.is_none() {
+            self.grow(judged.leaf, report);
+        }
+        observer.see(Seen {
+            record: &record,
+            document,
+            actor: judged.opened.actor.as_ref(),
+            sound: report.findings_count == before,
+        });
+    }
+
+    /// A record of a selection: within the range, after the one before.
+    fn select(&mut self, index: u64, led_to: Option<Digest>) -> Vec<Finding> {
+        let (_, count) = self.led_to.entry(led_to).or_insert((index, 0));
+        *count += 1;
+        if index >= self.manifest.end || index < self.chain.next() {
+            let detail = "repeated, out of order, or not within the range";
+            return vec![Finding::at(Class::BrokenChain, index, detail)];
+        }
+        self.chain.skip_to(index + 1);
+        Vec::new()
+    }
+
+    fn grow(&mut self, leaf: Digest, report: &mut Report) {
+        if report.level >= 3 && self.chain.is_whole() {
+            let rows = self.frontier.append(leaf);
+            if let Some(anchors) = &mut self.anchors {
+                anchors.keep(rows);
+            }
+            self.compare_head(report);
+        }
+    }
+
+    /// When the tree has just reached the saved head's size.
+    fn compare_head(&mut self, report: &mut Report) {
+        if report.selection.is_some() || self.frontier.size() < self.manifest.first {
+            return;
+        }
+        let (size, root) = (self.frontier.size(), || self.frontier.root());
+        let Some(head) = self.head.take_if(|head| head.size == size) else {
+            return;
+        };
+        agree(&head, root(), report);
+    }
+
+    /// A checkpoint of the saved head's size says enough too.
+    fn compare_saved(&mut self, checkpoint: &Checkpoint, report: &mut Report) {
+        if let Some(head) = self.head.take_if(|head| head.size == checkpoint.size) {
+            agree(&head, checkpoint.root, report);
+        }
+    }
+
+    fn conclude_checkpoints(&self, report: &mut Report) {
+        let Checkpoints { count, newest, .. } = self.checkpoints;
+        if count == 0 {
+            let detail = "the bundle has no checkpoint";
+            report.find(Finding::whole(Class::Checkpoint, detail));
+            return;
+        }
+        match newest {
+            Some((size, root)) if size == self.manifest.head => {
+                self.lessons.compare(&root, report);
+            }
+            Some((size, _)) => {
+                let detail = format!(
+                    "the checkpoints go up to size {size}, the manifest says {}",
+                    self.manifest.head
+                );
+                report.find(Finding::whole(Class::Checkpoint, detail));
+            }
+            // What was wrong with them was said.
+            None => {}
+        }
+        if let Some(end_root) = self.checkpoints.end_root {
+            let mut astray: Vec<_> = self
+                .led_to
+                .iter()
+                .filter(|(led_to, _)| **led_to != Some(end_root))
+                .map(|(_, at)| *at)
+                .collect();
+            astray.sort_unstable();
+            for (first, count) in astray {
+                let detail = match count {
+                    1 => "the path does not lead to the checkpoint's root".to_owned(),
+                    _ => format!(
+                        "the paths of {count} records, this one first, do not lead to the \
+                         checkpoint's root"
+                    ),
+                };
+                report.find(Finding::at(Class::BadTree, first, detail));
+            }
+        }
+        if report.policy_met == Some(false)
+            && let Some(why) = &self.checkpoints.policy_missing
+        {
+            let detail = format!("no checkpoint meets the policy: {why}");
+            report.find(Finding::whole(Class::Policy, detail));
+        }
+    }
+}
+
+fn agree(head: &Checkpoint, root: Digest, report: &mut Report) {
+    if head.root == root {
+        report.head_size = Some(head.size);
+    } else {
+        let detail = format!(
+            "the ledger signed the root {} for its first {} records, and now shows {root}",
+            head.root, head.size
+        );
+        report.find(Finding::whole(Class::Fork, detail));
+    }
+}
+
+/// The saved head says nothing unless the tree leads to the checkpoint.
+fn replays_tree(level: u8, options: &Options) -> bool {
+    level >= 4 || level == 3 && options.head.is_some()
+}

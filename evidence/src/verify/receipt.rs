@@ -1,0 +1,122 @@
+//! One record, proven: the checks of a receipt in their order.
+
+use super::{Lessons, by_policy, open_ledger};
+use crate::account::Account;
+use crate::digest::Digest;
+use crate::judge;
+use crate::note::Checkpoint;
+use crate::policy::Policy;
+use crate::receipt::Receipt;
+use crate::record::Record;
+use crate::report::{Class, Evidence, Finding, LEVEL_DEFAULT, Report};
+use crate::tree;
+use crate::trust::Trust;
+
+/// What the holder of a receipt expects of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expected<'a> {
+    /// The ledger that is meant.
+    pub trust: Option<&'a Trust>,
+    /// Whose signatures there must be.
+    pub policy: Option<&'a Policy>,
+    /// SHA-256 and length of a file that should be the one of the record.
+    pub document: Option<(&'a Digest, u64)>,
+}
+
+/// Verifies the bytes of a receipt file.
+pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
+    let trust = expected.trust;
+    let mut report = Report::new(Evidence::Receipt, LEVEL_DEFAULT, trust.is_some());
+    report.document_matches = expected.document.map(|_| false);
+    report.policy_met = expected.policy.map(|_| false);
+
+    let receipt = match Receipt::decode(bytes) {
+        Ok(receipt) => receipt,
+        Err(e) => {
+            let detail = format!("this is not a receipt: {e}");
+            report.find(Finding::whole(Class::Structure, detail));
+            return report;
+        }
+    };
+    let Some(mut ledger) = open_ledger(&receipt.genesis, trust, &mut report) else {
+        return report;
+    };
+    // The size is only claimed here; the signatures that make it more need the keys.
+    let claimed = Checkpoint::parse(receipt.checkpoint_text()).map_or(0, |c| c.size);
+    let mut lessons = Lessons::default();
+    for key in &receipt.keys {
+        if let Err(finding) = lessons.take(&mut ledger, key, claimed) {
+            report.find(finding);
+            return report;
+        }
+    }
+    lessons.judge(&ledger, &mut report);
+    let record = match Record::decode(&receipt.record) {
+        Ok(record) => record,
+        Err(e) => {
+            let detail = format!("the record cannot be read: {e}");
+            report.find(Finding::whole(Class::Structure, detail));
+            return report;
+        }
+    };
+    report.counts.add(&record);
+    let index = record.index;
+    let at = |(class, detail)| Finding::at(class, index, detail);
+    judge::belongs(&ledger, &record)
+        .map(at)
+        .into_iter()
+        .chain(judge::signature(&ledger, &record).map(at))
+        .for_each(|finding| report.find(finding));
+    let opened = judge::openings(
+        &ledger,
+        &record,
+        receipt.document.as_ref(),
+        receipt.actor.as_ref(),
+    );
+    for fault in opened.faults {
+        report.find(at(fault));
+    }
+    match ledger.checkpoint(receipt.checkpoint.as_bytes()) {
+        Ok(vouched) => {
+            let Checkpoint { size, root, .. } = vouched.checkpoint;
+            report.size = Some(size);
+            report.root = Some(root);
+            report.cosigners = vouched.cosigners;
+            lessons.compare(&root, &mut report);
+            let leaf = tree::leaf_hash(&receipt.record);
+            if !tree::verify_inclusion(&leaf, index, size, &receipt.path, &root) {
+                let detail =
+                    format!("the path does not lead from record {index} to the checkpoint's root");
+                report.find(Finding::at(Class::BadTree, index, detail));
+            }
+            if let Some(policy) = expected.policy {
+                match by_policy(policy, &ledger, &receipt.checkpoint, &mut report) {
+                    Ok(()) => report.policy_met = Some(true),
+                    Err(why) => {
+                        let detail = format!("the checkpoint does not meet the policy: {why}");
+                        report.find(Finding::whole(Class::Policy, detail));
+                    }
+                }
+            }
+        }
+        Err((class, why)) => {
+            let detail = format!("the checkpoint {why}");
+            report.find(Finding::whole(class, detail));
+        }
+    }
+    if let Some(given) = expected.document {
+        match judge::same_bytes(opened.document.as_ref(), given) {
+            Some(fault) => report.find(at(fault)),
+            None => report.document_matches = Some(true),
+        }
+    }
+    report.account = Some(Account {
+        place: ledger
+            .member(record.statement.node)
+            .map(|member| (member.region.clone(), member.zone.clone())),
+        record,
+        document: opened.document,
+        actor: opened.actor,
+    });
+    report
+}
