@@ -68,7 +68,9 @@ pub static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let grouped = builder.group("zones", Threshold::AtLeast(2), &names);
     let quorum = grouped.and_then(|builder| builder.quorum("zones"));
-    quorum.and_then(|builder| builder.build()).expect("the rules are kept")
+    quorum
+        .and_then(|builder| builder.build())
+        .expect("the rules are kept")
 });
 
 /// Whether the bytes are a record of [`LEDGER`].
@@ -76,4 +78,3 @@ pub fn is_true_record(bytes: &[u8]) -> bool {
     let mut entries = LEDGER.entries.iter();
     entries.any(|entry| entry.record.encode() == bytes)
 }
-

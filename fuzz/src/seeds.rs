@@ -37,7 +37,9 @@ fn entries() -> Vec<crate::ledger::Entry> {
 
 fn statements() -> Vec<Vec<u8>> {
     let statements = entries().into_iter().map(|entry| entry.record.statement);
-    statements.map(|statement| statement.encode().to_vec()).collect()
+    statements
+        .map(|statement| statement.encode().to_vec())
+        .collect()
 }
 
 fn records() -> Vec<Vec<u8>> {
@@ -46,17 +48,22 @@ fn records() -> Vec<Vec<u8>> {
 }
 
 fn documents() -> Vec<Vec<u8>> {
-    entries().into_iter().map(|entry| entry.document.bytes).collect()
+    entries()
+        .into_iter()
+        .map(|entry| entry.document.bytes)
+        .collect()
 }
 
 fn actors() -> Vec<Vec<u8>> {
     let actors = LEDGER.entries.iter().map(|entry| entry.actor.bytes.clone());
-    let holdings = LEDGER.entries.iter().filter_map(|entry| {
-        match Document::decode(&entry.document.bytes) {
-            Ok(Document::Issue(issue)) => Some(issue.holdings[0].encode()),
-            _ => None,
-        }
-    });
+    let holdings =
+        LEDGER
+            .entries
+            .iter()
+            .filter_map(|entry| match Document::decode(&entry.document.bytes) {
+                Ok(Document::Issue(issue)) => Some(issue.holdings[0].encode()),
+                _ => None,
+            });
     actors.chain(holdings).collect()
 }
 
@@ -100,7 +107,11 @@ fn proofs() -> Vec<Vec<u8>> {
         };
         proof.encode().into_bytes()
     };
-    vec![proof(0, None), proof(5, Some(b"hint")), proof(size - 1, None)]
+    vec![
+        proof(0, None),
+        proof(5, Some(b"hint")),
+        proof(size - 1, None),
+    ]
 }
 
 /// Before each, how it is to be judged.
@@ -143,15 +154,21 @@ fn selection(ledger: &Ledger) -> Vec<Frame> {
     if let Some(Frame::Manifest(manifest)) = frames.first_mut() {
         manifest.selection = "kind DOWNLOAD".into();
     }
-    let proven = frames.into_iter().enumerate().filter_map(|(_, frame)| match frame {
-        Frame::Record(record) => {
-            let index = ledger.entries.iter().position(|e| e.record.encode()[..] == record.record);
-            let index = index.expect("a record of the ledger") as u64;
-            let path = ledger.path(index, ledger.len());
-            (index % 2 == 0).then_some(Frame::Proven(record, path))
-        }
-        other => Some(other),
-    });
+    let proven = frames
+        .into_iter()
+        .enumerate()
+        .filter_map(|(_, frame)| match frame {
+            Frame::Record(record) => {
+                let index = ledger
+                    .entries
+                    .iter()
+                    .position(|e| e.record.encode()[..] == record.record);
+                let index = index.expect("a record of the ledger") as u64;
+                let path = ledger.path(index, ledger.len());
+                (index % 2 == 0).then_some(Frame::Proven(record, path))
+            }
+            other => Some(other),
+        });
     proven.collect()
 }
 
@@ -174,7 +191,12 @@ fn trees() -> Vec<Vec<u8>> {
         seed(m, size, LEDGER.leaf(m).0, LEDGER.path(m, size));
         let Ok(proof) = tree::consistency_proof(&LEDGER.rows(), m, size);
         seed(m, size, LEDGER.checkpoint(m).root.0, proof);
-        seed(m, m, [0; 32], LEDGER.frontier(2 * m % size).peaks().to_vec());
+        seed(
+            m,
+            m,
+            [0; 32],
+            LEDGER.frontier(2 * m % size).peaks().to_vec(),
+        );
     }
     seeds
 }

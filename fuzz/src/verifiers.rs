@@ -27,11 +27,17 @@ fn pin(of_ledger: bool) -> Trust {
 /// What is true of every report. Text from evidence may not drive a terminal.
 fn is_verified(report: &Report, pinned_to_ledger: bool) -> bool {
     let text = report.to_string();
-    assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+    assert!(
+        !text.chars().any(|c| c.is_control() && c != '\n'),
+        "{text:?}"
+    );
     assert!(!report.to_json().chars().any(|c| c < ' ' && c != '\n'));
     let verified = report.verdict() == Verdict::Verified;
     assert_eq!(verified, report.exit_code() == 0);
-    assert!(pinned_to_ledger || !verified, "verified under a foreign pin: {text}");
+    assert!(
+        pinned_to_ledger || !verified,
+        "verified under a foreign pin: {text}"
+    );
     verified
 }
 
@@ -56,9 +62,16 @@ pub fn receipt(data: &[u8]) {
     if is_verified(&report, how & 1 != 0) {
         let receipt = decoded.expect("verified");
         assert!(is_true_record(&receipt.record), "a forged record");
-        let entry = LEDGER.entries.iter().find(|e| e.record.encode()[..] == receipt.record);
+        let entry = LEDGER
+            .entries
+            .iter()
+            .find(|e| e.record.encode()[..] == receipt.record);
         let entry = entry.expect("a true record");
-        assert!(receipt.document.is_none_or(|document| document == entry.document));
+        assert!(
+            receipt
+                .document
+                .is_none_or(|document| document == entry.document)
+        );
         assert!(receipt.actor.is_none_or(|actor| actor == entry.actor));
     }
 }
@@ -85,7 +98,10 @@ pub fn bundle(data: &[u8]) {
     };
     let piece = usize::from(piece) + 1;
     let (frames, read) = parse(bytes, piece);
-    assert_eq!((&frames, &read), (&parse(bytes, bytes.len().max(1)).0, &read));
+    assert_eq!(
+        (&frames, &read),
+        (&parse(bytes, bytes.len().max(1)).0, &read)
+    );
     let sealed = seal(&frames);
     if read.is_ok() {
         assert_eq!(sealed, bytes, "the frames are written as other bytes");
