@@ -41,10 +41,11 @@ fn is_verified(report: &Report, pinned_to_ledger: bool) -> bool {
     verified
 }
 
-/// Byte 0: bit 0 the true pin, bit 1 a policy, bit 2 a document to compare.
-pub fn receipt(data: &[u8]) {
+/// Byte 0: bit 0 the true pin, bit 1 a policy, bit 2 a document to compare. Says whether
+/// it was verified.
+pub fn receipt(data: &[u8]) -> bool {
     let Some((&how, bytes)) = data.split_first() else {
-        return;
+        return false;
     };
     let decoded = Receipt::decode(bytes);
     if let Ok(receipt) = &decoded {
@@ -59,7 +60,8 @@ pub fn receipt(data: &[u8]) {
         document: (how & 4 != 0).then_some((&digest, length)),
     };
     let report = verify::receipt(bytes, expected);
-    if is_verified(&report, how & 1 != 0) {
+    let verified = is_verified(&report, how & 1 != 0);
+    if verified {
         let receipt = decoded.expect("verified");
         assert!(is_true_record(&receipt.record), "a forged record");
         let entry = LEDGER
@@ -74,6 +76,7 @@ pub fn receipt(data: &[u8]) {
         );
         assert!(receipt.actor.is_none_or(|actor| actor == entry.actor));
     }
+    verified
 }
 
 /// Which records went by, and whether all of them are the ledger's.
@@ -91,10 +94,10 @@ impl Observer for Witness {
 
 /// Byte 0: bit 0 the true pin, bit 1 a policy, bit 2 a saved head, bit 3 the frames that
 /// can be read are sealed again, with the digest that belongs to them. Byte 1: the level.
-/// Byte 2: the length of the pieces, less one.
-pub fn bundle(data: &[u8]) {
+/// Byte 2: the length of the pieces, less one. Says whether it was verified.
+pub fn bundle(data: &[u8]) -> bool {
     let Some((&[how, level, piece], bytes)) = data.split_first_chunk::<3>() else {
-        return;
+        return false;
     };
     let piece = usize::from(piece) + 1;
     let (frames, read) = parse(bytes, piece);
@@ -119,10 +122,12 @@ pub fn bundle(data: &[u8]) {
         verifier.push(piece);
     }
     let (report, witness) = verifier.finish_observed();
+    let verified = is_verified(&report, how & 1 != 0);
     // Below level 4 the records are not led to what was signed.
-    if is_verified(&report, how & 1 != 0) && level >= 4 {
+    if verified && level >= 4 {
         assert_eq!(witness.forged, 0, "forged records in a verified bundle");
     }
+    verified
 }
 
 fn parse(bytes: &[u8], piece: usize) -> (Vec<Frame>, Result<(), BundleError>) {

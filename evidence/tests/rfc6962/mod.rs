@@ -9,7 +9,8 @@ use muniment_evidence::tree::node_hash;
 /// RFC 6962 §2.1: the largest power of two smaller than `n`.
 pub fn split(n: usize) -> usize {
     let mut k = 1;
-    while k * 2 < n {
+    // Not `k * 2 < n`, which the largest sizes overflow.
+    while k < n - k {
         k *= 2;
     }
     k
