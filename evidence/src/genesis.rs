@@ -5,6 +5,7 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
+use crate::key::PublicKey;
 use crate::keys::{KeyHistory, PLACE_BYTES_MAX};
 use crate::note::is_key_name;
 use crate::opening::{Document, GenesisDocument, PUBLIC_SALT, commit_document};
@@ -104,7 +105,7 @@ fn check_names(document: &GenesisDocument) -> Result<(), GenesisError> {
         .flat_map(|member| [member.statement_key, member.cosignature_key]);
     let mut keys: Vec<_> = own.chain(document.root_keys.iter().copied()).collect();
     keys.push(document.log_key);
-    let usable = keys.iter().all(|key| key.is_valid())
+    let usable = keys.iter().all(PublicKey::is_valid)
         && keys.iter().collect::<BTreeSet<_>>().len() == keys.len()
         && document
             .members

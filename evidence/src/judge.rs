@@ -204,6 +204,19 @@ fn content(ledger: &Ledger, record: &Record, document: &Document) -> Vec<Fault> 
                 )],
             }
         }
+        Document::Membership(d) => {
+            let mut nodes = d.voters.iter().flatten().chain(&d.learners);
+            let stranger = nodes.find(|node| {
+                let keys = ledger.statement_keys(**node).iter();
+                keys.clone()
+                    .all(|life| life.at_record(record.index) == Standing::NotInForce)
+            });
+            let fault = stranger.map(|node| {
+                let detail = format!("node {node} is a member without a key in force");
+                (Class::UnknownKey, detail)
+            });
+            fault.into_iter().collect()
+        }
         Document::Anchor(d) => anchor(ledger, record, d).into_iter().collect(),
         _ => Vec::new(),
     }

@@ -114,7 +114,7 @@ fn mistakes_of_the_caller_are_told_apart_from_findings() {
         &["frobnicate", &bundle],
         &["bundle"],
         &["bundle", &bundle, &bundle],
-        &["bundle", &bundle, "--level", "6"],
+        &["bundle", &bundle, "--level", "7"],
         &["bundle", &bundle, "--document", "x"],
         &["bundle", &bundle, "--trust"],
         &["bundle", &bundle, "--head", &bundle, "--level", "2"],

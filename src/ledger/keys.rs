@@ -52,7 +52,7 @@ pub fn history(
 
 pub(super) fn applied_history(txn: &Txn<'_>) -> Result<KeyHistory, Error> {
     let rows = txn.scan(&change_range(), KEYS_MAX)?;
-    let changes: Result<Vec<u64>, Error> = rows.iter().map(|(key, _)| change_index(key)).collect();
+    let changes: Result<Vec<u64>, Error> = rows.keys().map(|key| change_index(key)).collect();
     history(&changes?, |index| {
         let key = StateKey::of(Table::Document).u64(index).build();
         let opening = txn

@@ -288,6 +288,34 @@ impl Tables {
             .collect()
     }
 
+    /// Indexes of the OK records about an invoice within `from..end`, in order.
+    pub fn about(&self, uid: Uid, from: u64, end: u64, limit: usize) -> Result<Vec<u64>, Error> {
+        let mut indexes = Vec::new();
+        for table in [Table::Event, Table::Download] {
+            let at = |index| StateKey::of(table).raw(&uid.0).u64(index).build();
+            for (key, _) in self.scan((at(from), at(end)), limit)? {
+                indexes.push(trailing_u64(&key).ok_or_else(|| Error::corrupt("an event key"))?);
+            }
+        }
+        indexes.sort_unstable();
+        indexes.truncate(limit);
+        Ok(indexes)
+    }
+
+    /// The first record committed at or after `time_ms`, or the size.
+    pub fn first_since(&self, time_ms: u64) -> Result<u64, Error> {
+        let (mut low, mut high) = (0, self.head()?.size);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.expect_record(middle)?.committed_at_ms < time_ms {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
     /// Uids of an index table from record `from` on: (record index, uid).
     pub fn listed(
         &self,

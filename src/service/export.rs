@@ -4,10 +4,10 @@
 //! its bytes; what is exported is applied here before the first byte goes out; the same
 //! request gives the same frames, so that a broken stream goes on at the frame where it
 //! broke. A selection holds, of the range, the records about one issuer's invoices and
-//! all system records. Leaves the choice of the range by time to [`super::prove`].
+//! all system records.
 
-use super::prove::{self, Listed};
-use super::{Core, Error, Principal};
+use super::records::{self, Listed};
+use super::{Core, Error, Principal, prove};
 use crate::domain::draft::bad;
 use crate::domain::ids::Uid;
 use crate::ledger::state::Tables;
@@ -145,7 +145,7 @@ impl Exporter {
         while next < end {
             let mut sieve = self.sieve;
             let read = self.core.read(move |tables| {
-                let page = prove::page(tables, next, end, RECORDS_AT_A_TIME)?;
+                let page = records::page(tables, next, end, RECORDS_AT_A_TIME)?;
                 let after = page.last().map_or(next, |listed| listed.index + 1);
                 let frames = sieve.sift(tables, page, end)?;
                 Ok((sieve, frames, after))
@@ -158,7 +158,7 @@ impl Exporter {
             }
             next = after;
             for (mut frame, path) in frames {
-                prove::veil(&self.principal, &mut frame);
+                records::veil(&self.principal, &mut frame);
                 let frame = match path {
                     None => Frame::Record(frame),
                     Some(path) => Frame::Proven(frame, path),

@@ -7,7 +7,8 @@
 //! * [`issue`], [`reverse`], [`add_rendition`], [`void`]: changes
 //! * [`download`]: bytes, evidence first
 //! * [`lookup`], [`list`], [`check`], [`watch`]: reading
-//! * [`prove`], [`export`]: handing over evidence, never judging it
+//! * [`prove`], [`records`], [`checkpoints`], [`export`], [`policy`]: handing over
+//!   evidence, never judging it
 //! * [`admin`]: founding, status, leadership
 //! * [`keys`]: the ledger's keys, and changing them
 //! * [`booting`], [`guarding`]: what must be true before anything is said or signed
@@ -17,6 +18,7 @@ pub mod add_rendition;
 pub mod admin;
 pub mod booting;
 pub mod check;
+pub mod checkpoints;
 pub mod download;
 pub mod error;
 pub mod export;
@@ -26,7 +28,9 @@ pub mod keys;
 pub mod list;
 pub mod lookup;
 pub mod peers;
+pub mod policy;
 pub mod prove;
+pub mod records;
 pub mod reverse;
 pub mod void;
 pub mod watch;

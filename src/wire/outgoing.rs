@@ -5,7 +5,7 @@ use crate::domain::ids::BodyId;
 use crate::ledger::state::{Invoice, Status};
 use crate::objective::write::WriteLevel;
 use crate::service::admin::View;
-use crate::service::prove::Listed;
+use crate::service::records::Listed;
 use crate::service::{Answered, Core};
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;

@@ -5,6 +5,7 @@
 
 use muniment_evidence::digest::{Digest, Hasher};
 use muniment_evidence::note::NOTE_BYTES_MAX;
+use muniment_evidence::policy::{POLICY_BYTES_MAX, Policy};
 use muniment_evidence::receipt::RECEIPT_BYTES_MAX;
 use muniment_evidence::report::Report;
 use muniment_evidence::trust::{TRUST_BYTES_MAX, Trust};
@@ -18,21 +19,25 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 Checks Muniment's evidence offline.
 
-  muniment-verify receipt FILE [--trust FILE] [--document FILE] [--json]
-  muniment-verify bundle FILE [--trust FILE] [--head FILE] [--level 0..5] [--json]
+  muniment-verify receipt FILE [--trust FILE] [--policy FILE] [--document FILE] [--json]
+  muniment-verify bundle FILE [--trust FILE] [--policy FILE] [--head FILE]
+                  [--level 0..6] [--json]
   muniment-verify --help | --version
 
   --trust FILE     the ledger that you mean: its origin and genesis, from someone you trust
+  --policy FILE    whose signatures a checkpoint must carry (C2SP tlog-policy)
   --document FILE  the invoice that the receipt should be about
   --head FILE      a checkpoint that you kept from earlier: shows a rewritten ledger
   --level N        0 structure, 1 +signatures, 2 +checkpoint, 3 +saved head,
-                   4 +full replay, 5 +openings (default)
+                   4 +full replay, 5 +openings (default), 6 +outside anchors, which
+                   needs a policy that names their witnesses
   --json           the report as one line of JSON
 
 FILE may be - for standard input (the evidence only). Exit codes: 0 verified; 2 usage;
 3 verified, but without --trust; 4 a file cannot be read; 10 structure; 11 bad signature;
 12 broken chain; 13 bad tree; 14 fork; 15 missing data; 16 lane; 17 unknown key;
-18 checkpoint; 19 opening; 20 document; 21 time; 22 untrusted.
+18 checkpoint; 19 opening; 20 document; 21 time; 22 untrusted; 23 policy; 24 revoked;
+25 lost.
 ";
 
 /// Read at a time.
@@ -48,6 +53,7 @@ struct Arguments {
     command: String,
     file: String,
     trust: Option<String>,
+    policy: Option<String>,
     document: Option<String>,
     head: Option<String>,
     level: u8,
@@ -112,6 +118,7 @@ fn parse(arguments: Vec<String>) -> Result<Arguments, Stop> {
         command,
         file: String::new(),
         trust: None,
+        policy: None,
         document: None,
         head: None,
         level: LEVEL_DEFAULT,
@@ -125,6 +132,7 @@ fn parse(arguments: Vec<String>) -> Result<Arguments, Stop> {
                 continue;
             }
             "--trust" => &mut parsed.trust,
+            "--policy" => &mut parsed.policy,
             "--document" if receipt => &mut parsed.document,
             "--head" if !receipt => &mut parsed.head,
             "--level" if !receipt => &mut level,
@@ -150,11 +158,16 @@ fn parse(arguments: Vec<String>) -> Result<Arguments, Stop> {
     if let Some(level) = level {
         parsed.level = match level.parse() {
             Ok(level) if level <= LEVEL_MAX => level,
-            _ => return Err(usage(format!("--level is 0 to 5, not {level:?}"))),
+            _ => return Err(usage(format!("--level is 0 to 6, not {level:?}"))),
         };
     }
     if parsed.head.is_some() && parsed.level < 3 {
         return Err(usage("--head is compared from level 3 on".into()));
+    }
+    if parsed.level == LEVEL_MAX && parsed.policy.is_none() {
+        return Err(usage(
+            "level 6 needs --policy, which names the witnesses".into(),
+        ));
     }
     Ok(parsed)
 }
@@ -170,6 +183,16 @@ fn run(arguments: &Arguments) -> Result<Report, Stop> {
             Some(trust)
         }
     };
+    let policy = match &arguments.policy {
+        None => None,
+        Some(path) => {
+            let bytes = read(path, POLICY_BYTES_MAX)?;
+            let text = String::from_utf8_lossy(&bytes);
+            let policy =
+                Policy::parse(&text).map_err(|e| Stop(UNREADABLE_CODE, format!("{path}: {e}")))?;
+            Some(policy)
+        }
+    };
     if arguments.command == "receipt" {
         let document = match &arguments.document {
             None => None,
@@ -179,7 +202,7 @@ fn run(arguments: &Arguments) -> Result<Report, Stop> {
         let document = document.as_ref().map(|(digest, length)| (digest, *length));
         let expected = Expected {
             trust: trust.as_ref(),
-            policy: None,
+            policy: policy.as_ref(),
             document,
         };
         return Ok(verify::receipt(&bytes, expected));
@@ -190,7 +213,7 @@ fn run(arguments: &Arguments) -> Result<Report, Stop> {
     };
     let mut verifier = BundleVerifier::new(Options {
         trust,
-        policy: None,
+        policy,
         head,
         level: arguments.level,
     });

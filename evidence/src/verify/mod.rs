@@ -20,8 +20,9 @@ pub use receipt::{Expected, receipt};
 use crate::digest::Digest;
 use crate::genesis::Genesis;
 use crate::judge;
+use crate::keys::Standing;
 use crate::ledger::Ledger;
-use crate::note::Note;
+use crate::note::{Checkpoint, Note};
 use crate::opening::{Document, PUBLIC_SALT, commit_document};
 use crate::policy::Policy;
 use crate::receipt::KeyRecord;
@@ -142,7 +143,16 @@ fn by_policy(
     note: &str,
     report: &mut Report,
 ) -> Result<(), String> {
-    let note = Note::parse(note.as_bytes()).map_err(|e| e.to_string())?;
+    let mut note = Note::parse(note.as_bytes()).map_err(|e| e.to_string())?;
+    // A policy may be older than the retirement of a member's key.
+    let size = Checkpoint::parse(&note.text).map_or(0, |checkpoint| checkpoint.size);
+    for (_, _, life, key) in ledger.cosigners() {
+        if life.at_size(size) != Standing::InForce {
+            let id = key.id();
+            note.signatures
+                .retain(|line| line.name != key.name || line.id != id);
+        }
+    }
     let verdict = policy.judge(&note);
     for cosigned in &verdict.cosigned {
         let outside = policy

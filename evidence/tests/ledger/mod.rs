@@ -9,6 +9,7 @@ use muniment_evidence::bundle::{BundleWriter, CheckpointFrame, Frame, Manifest, 
 use muniment_evidence::digest::Digest;
 use muniment_evidence::genesis::Genesis;
 use muniment_evidence::key::{SecretKey, Signature, Signer};
+use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::ledger::cosigner_name;
 use muniment_evidence::note::Checkpoint;
 use muniment_evidence::opening::{
@@ -41,6 +42,12 @@ pub struct Ledger {
     pub generation: u8,
     pub id: Digest,
     pub entries: Vec<Entry>,
+    /// Root keys of this many, all of which must endorse.
+    pub roots: u8,
+    /// Which of its keys a node signs with: counted up by a rotation.
+    pub turns: HashMap<u64, u8>,
+    /// Which log keys sign checkpoints, by their turn.
+    pub log_keys: Vec<u8>,
     lanes: HashMap<(u64, Lane), (u64, Digest)>,
     boots: HashMap<u64, u64>,
     time_ms: u64,
@@ -49,8 +56,15 @@ pub struct Ledger {
 impl Ledger {
     /// Genesis by node 1.
     pub fn found(generation: u8) -> Ledger {
+        Ledger::found_with_roots(generation, 0)
+    }
+
+    pub fn found_with_roots(generation: u8, roots: u8) -> Ledger {
         let mut ledger = Ledger {
             generation,
+            roots,
+            turns: HashMap::new(),
+            log_keys: vec![0],
             id: Digest::ZERO,
             entries: Vec::new(),
             lanes: HashMap::new(),
@@ -62,8 +76,8 @@ impl Ledger {
             origin: ORIGIN.into(),
             log_key: ledger.log_key().public(),
             members,
-            threshold: 0,
-            root_keys: Vec::new(),
+            threshold: roots,
+            root_keys: (0..roots).map(|n| ledger.root_key(n).public()).collect(),
         });
         ledger.record(1, Lane::Boot, genesis, Outcome::Ok);
         ledger.id = ledger.leaf(0);
@@ -134,8 +148,70 @@ impl Ledger {
         ledger
     }
 
+    /// The statement key under which the node signs now.
     pub fn key(&self, node: u64) -> SecretKey {
-        self.seed(node as u8, 1)
+        let turn = self.turns.get(&node).copied().unwrap_or(0);
+        self.seed(node as u8, 1 + 10 * turn)
+    }
+
+    pub fn root_key(&self, n: u8) -> SecretKey {
+        self.seed(n, 4)
+    }
+
+    /// The log key after `turn` rotations.
+    pub fn log_key_of(&self, turn: u8) -> SecretKey {
+        self.seed(0, 3 + 10 * turn)
+    }
+
+    /// A KEY record, endorsed by the added keys given, and by those who decide.
+    pub fn change_keys(&mut self, changes: Vec<KeyChange>, added: &[SecretKey]) -> u64 {
+        let document = self.key_document(changes, added);
+        self.strict(1, Document::Key(document), Outcome::Ok)
+    }
+
+    pub fn key_document(&self, changes: Vec<KeyChange>, added: &[SecretKey]) -> KeyDocument {
+        let serial = self.key_records(self.len()).len() as u64;
+        let mut document = KeyDocument {
+            serial,
+            changes,
+            threshold: self.roots,
+            endorsements: Vec::new(),
+        };
+        for key in added {
+            document.endorse(&self.id, key);
+        }
+        match self.roots {
+            0 => document.endorse(&self.id, &self.log_key()),
+            roots => (0..roots).for_each(|n| document.endorse(&self.id, &self.root_key(n))),
+        }
+        document
+    }
+
+    pub fn log_change(&self, action: Action, key: &SecretKey) -> KeyChange {
+        KeyChange {
+            action,
+            role: Role::Log,
+            node: 0,
+            region: String::new(),
+            zone: String::new(),
+            key: key.public(),
+        }
+    }
+
+    pub fn node_change(&self, action: Action, role: Role, node: u64, key: &SecretKey) -> KeyChange {
+        let add = action == Action::Add;
+        KeyChange {
+            action,
+            role,
+            node,
+            region: if add { "r1".into() } else { String::new() },
+            zone: if add {
+                format!("z{node}")
+            } else {
+                String::new()
+            },
+            key: key.public(),
+        }
     }
 
     pub fn cosignature_key(&self, node: u64) -> SecretKey {
@@ -143,7 +219,7 @@ impl Ledger {
     }
 
     pub fn log_key(&self) -> SecretKey {
-        self.seed(0, 3)
+        self.log_key_of(self.log_keys[0])
     }
 
     fn seed(&self, node: u8, purpose: u8) -> SecretKey {
@@ -228,6 +304,12 @@ impl Ledger {
         let uid = invoice.uid;
         self.strict(node, Document::Issue(invoice), outcome);
         uid
+    }
+
+    /// The index.
+    pub fn issue_at(&mut self, node: u64, number: &str) -> u64 {
+        self.issue(node, number, Outcome::Ok);
+        self.len() - 1
     }
 
     fn download_document(&self, uid: [u8; 16]) -> Document {
@@ -383,7 +465,12 @@ impl Ledger {
     }
 
     pub fn note(&self, size: u64) -> String {
-        self.checkpoint(size).sign(&self.log_key())
+        let checkpoint = self.checkpoint(size);
+        let mut note = checkpoint.sign(&self.log_key());
+        for turn in &self.log_keys[1..] {
+            note += &checkpoint.log_line(&self.log_key_of(*turn));
+        }
+        note
     }
 
     pub fn cosigned_note(&self, size: u64) -> String {
@@ -463,6 +550,23 @@ impl Ledger {
         frames.extend(self.key_records(self.len()).into_iter().map(Frame::Key));
         frames.extend((first..self.len()).map(|index| self.frame(index)));
         frames.push(checkpoint_frame(self.note(self.len())));
+        frames
+    }
+
+    /// All frames of a selection of these records.
+    pub fn selection(&self, indexes: &[u64]) -> Vec<Frame> {
+        let mut frames = self.frames(0);
+        if let Frame::Manifest(manifest) = &mut frames[0] {
+            manifest.selection = "tenant=default issuer=local".into();
+        }
+        frames.retain(|frame| !matches!(frame, Frame::Record(_)));
+        let checkpoint = frames.pop();
+        for index in indexes {
+            if let Frame::Record(frame) = self.frame(*index) {
+                frames.push(Frame::Proven(frame, self.path(*index, self.len())));
+            }
+        }
+        frames.extend(checkpoint);
         frames
     }
 
