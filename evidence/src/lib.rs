@@ -36,6 +36,7 @@ pub mod ledger;
 pub mod note;
 pub mod opening;
 pub mod policy;
+pub mod proof;
 pub mod receipt;
 pub mod record;
 pub mod report;
