@@ -130,7 +130,6 @@ impl Client {
             ))),
         }
     }
-
 }
 
 impl Progress {

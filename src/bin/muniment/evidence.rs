@@ -383,8 +383,7 @@ async fn receipt(args: Receipt, reach: &Reach) -> Result<Exit, Failure> {
 
 /// The receipt as other people's tools read it; the record is its `extra`.
 fn tlog_proof(receipt: &[u8]) -> Result<Vec<u8>, Failure> {
-    let unreadable =
-        |e| Failure::new(Exit::Unproven, format!("the receipt cannot be read: {e}"));
+    let unreadable = |e| Failure::new(Exit::Unproven, format!("the receipt cannot be read: {e}"));
     let receipt = muniment_evidence::receipt::Receipt::decode(receipt).map_err(unreadable)?;
     let record = Record::decode(&receipt.record).map_err(unreadable)?;
     let proof = TlogProof {
