@@ -89,18 +89,19 @@ impl AddCheckpoint {
         &self.checkpoint
     }
 
-    /// The note with the log's own lines and no others: what a witness keeps, once
+    /// The note with one line per key of the log and no others: what a witness keeps, once
     /// [`decide`] agreed, with its cosignature after it.
     pub fn cosigned(&self, keys: &[VerifierKey], cosignature: &str) -> String {
-        let own = |line: &&str| {
-            let one = format!("{}\n{line}\n", self.note.text);
-            Note::parse(one.as_bytes())
-                .is_ok_and(|note| keys.iter().any(|key| note.vouch(key) == Vouch::Signed))
-        };
         let mut kept = format!("{}\n", self.note.text);
-        for line in signature_lines(&self.signed).filter(own) {
-            kept.push_str(line);
-            kept.push('\n');
+        for key in keys {
+            let own = signature_lines(&self.signed).find(|line| {
+                let alone = format!("{}\n{line}\n", self.note.text);
+                Note::parse(alone.as_bytes()).is_ok_and(|note| note.vouch(key) == Vouch::Signed)
+            });
+            if let Some(line) = own {
+                kept.push_str(line);
+                kept.push('\n');
+            }
         }
         kept + cosignature
     }
@@ -472,7 +473,9 @@ mod tests {
         let plain = log.request(0, 9);
         let line = cosign(&plain, WITNESS, &key, 7);
         let stranger = cosign(&plain, "stranger", &SecretKey::from_seed(&[6; 32]), 1);
-        let submitted = format!("{}{stranger}", log.note(9));
+        let own = log.note(9);
+        let twice = own.lines().last().unwrap();
+        let submitted = format!("{own}{stranger}{twice}\n");
         let request = AddCheckpoint::new(0, vec![], &submitted).unwrap();
         let kept = request.cosigned(&log.keys(), &line);
         assert_eq!(kept, format!("{}{line}", log.note(9)));

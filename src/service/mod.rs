@@ -10,6 +10,7 @@
 //! * [`prove`], [`export`]: handing over evidence, never judging it
 //! * [`admin`]: founding, status, leadership
 //! * [`booting`], [`guarding`]: what must be true before anything is said or signed
+//! * [`witnessing`]: the ledger shown to outside witnesses
 //! * [`peers`]: what other nodes may ask
 
 pub mod add_rendition;
@@ -28,6 +29,7 @@ pub mod prove;
 pub mod reverse;
 pub mod void;
 pub mod watch;
+pub mod witnessing;
 
 pub use error::Error;
 
@@ -122,6 +124,7 @@ pub struct Core {
     pub downloads: Arc<Semaphore>,
     pub booted: signal::Receiver<Option<Booted>>,
     pub founder: admin::Founder,
+    pub witnesses: witnessing::Board,
     pub stop: Stop,
     /// Raised when the node stops taking work.
     pub draining: signal::Receiver<bool>,

@@ -19,6 +19,7 @@ use muniment::recorder::boot;
 use muniment::recorder::intake::Intake;
 use muniment::service::booting;
 use muniment::service::peers::PeerFloor;
+use muniment::service::witnessing::Board;
 use muniment::service::{Booted, Core, Principal, admin};
 use muniment::stop::{Stop, Why};
 use muniment::store::Blocking;
@@ -266,6 +267,7 @@ async fn build(
             origin: ORIGIN.into(),
             means: means.clone(),
         },
+        witnesses: Board::default(),
         free_bytes: Arc::new(|| u64::MAX),
     };
     Ok((Arc::new(core), means, booted))
