@@ -15,4 +15,6 @@ pub mod client;
 pub mod config;
 pub mod heads;
 pub mod post;
+#[cfg(test)]
+mod scenarios;
 pub mod server;
