@@ -84,6 +84,11 @@ impl AddCheckpoint {
         AddCheckpoint::new(old, proof, signed)
     }
 
+    /// The note as it came.
+    pub fn signed(&self) -> &str {
+        &self.signed
+    }
+
     /// What the log says; nothing is verified.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint

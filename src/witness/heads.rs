@@ -40,13 +40,24 @@ pub fn name_of(origin: &str) -> String {
 /// that each compare with their own memory could cosign a contradiction.
 pub fn claim(dir: &Path) -> Result<File, String> {
     let failed = |why: String| format!("{}: {why}", dir.display());
-    fs::create_dir_all(dir).map_err(|error| failed(error.to_string()))?;
+    create(dir).map_err(|error| failed(error.to_string()))?;
     let lock = File::create(dir.join(LOCK)).map_err(|error| failed(error.to_string()))?;
     match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(failed("another witness uses it".into())),
         Err(error) => Err(failed(error.to_string())),
     }
+}
+
+/// A folder that a crash could take away again would take what is in it along.
+fn create(dir: &Path) -> std::io::Result<()> {
+    let missing = dir.ancestors().take_while(|part| !part.exists()).count();
+    fs::create_dir_all(dir)?;
+    for parent in dir.ancestors().skip(1).take(missing) {
+        let here = parent.as_os_str().is_empty();
+        File::open(if here { Path::new(".") } else { parent })?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// The file of one origin.

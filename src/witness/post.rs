@@ -2,8 +2,8 @@
 //!
 //! Promises: an exchange ends within [`EXCHANGE_MAX`] and takes at most
 //! [`ANSWER_BYTES_MAX`] of answer; `https` is spoken with a verified certificate or not at
-//! all. A connection serves one exchange: they are seconds apart. Leaves what an answer
-//! means to the client.
+//! all (by the machine's clock, which the TLS library reads itself). A connection serves
+//! one exchange: they are seconds apart. Leaves what an answer means to the client.
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
@@ -213,6 +213,52 @@ mod tests {
         let target = answering(Vec::new(), true).await;
         let error = target.post("/add-checkpoint", "x".into()).await;
         assert_eq!(error.unwrap_err(), "no answer in time");
+    }
+
+    /// The certificate in `testdata/` is for `localhost`, made for this test alone by the
+    /// authority beside it.
+    #[tokio::test]
+    async fn tls_is_spoken_with_a_verified_certificate_only() {
+        use tokio_rustls::TlsAcceptor;
+        use tokio_rustls::rustls::ServerConfig;
+        use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+        let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/witness/testdata");
+        let chain = CertificateDer::from_pem_file(testdata.join("server.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(testdata.join("server.key")).unwrap();
+        let server = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![chain], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                // Who does not trust the certificate goes away in the handshake.
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    continue;
+                };
+                let mut piece = [0; 1024];
+                let _ = stream.read(&mut piece).await;
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhere\n";
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        let ca = testdata.join("ca.pem");
+        let ask = async |host: &str, ca: Option<&Path>| {
+            let target = Target::new(&format!("https://{host}:{port}"), ca).unwrap();
+            target.post("/add-checkpoint", "x".into()).await
+        };
+        let answer = ask("localhost", Some(&ca)).await.unwrap();
+        assert_eq!((answer.status, answer.text.as_str()), (200, "here\n"));
+        for (host, ca, why) in [
+            ("localhost", None, "another authority"),
+            ("127.0.0.1", Some(ca.as_path()), "another name"),
+        ] {
+            let refusal = ask(host, ca).await.unwrap_err();
+            assert!(refusal.starts_with("TLS: "), "{why}: {refusal}");
+        }
     }
 
     #[test]

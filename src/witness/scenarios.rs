@@ -222,6 +222,17 @@ impl Source for Node {
     }
 }
 
+/// Looks until it is so, or for too long.
+async fn until(is_so: impl Fn() -> bool) {
+    let looking = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let seen = tokio::time::timeout(Duration::from_secs(20), looking).await;
+    seen.expect("so in time");
+}
+
 /// A witness that is served until the stop.
 async fn serving(witness: Witness, at: &str) -> (SocketAddr, Stop, JoinHandle<()>) {
     let listener = TcpListener::bind(at).await.unwrap();
@@ -254,6 +265,51 @@ fn submitting(
     (standing, stop, task)
 }
 
+/// Others' logs submit too: the statuses and types are those of the protocol.
+#[tokio::test]
+async fn answers_have_the_statuses_of_the_protocol() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), Log::new(1));
+    let (address, ..) = serving(open(dir.path()), "127.0.0.1:0").await;
+    let target = Target::new(&format!("http://{address}/"), None).unwrap();
+    let text = |old, new| String::from_utf8(log.request(old, new)).unwrap();
+    let root = Digest::ZERO;
+    let stranger = |origin: &str| {
+        let origin = origin.to_owned();
+        let signed = Checkpoint {
+            origin,
+            size: 1,
+            root,
+        }
+        .sign(&SecretKey::from_seed(&[9; 32]));
+        AddCheckpoint::new(0, vec![], &signed).unwrap().encode()
+    };
+    for (body, status, kind, said) in [
+        (text(0, 20), 200, "text/plain", NAME),
+        (text(0, 30), 409, "text/x.tlog.size", "20\n"),
+        (
+            text(20, 30).replacen("old 20", "old 31", 1),
+            400,
+            "text/plain",
+            "old size",
+        ),
+        ("old 1\n".to_owned(), 400, "text/plain", "blank line"),
+        (stranger(ORIGIN), 403, "text/plain", "signature"),
+        (stranger("other.example/0"), 404, "text/plain", "origin"),
+        (
+            String::from_utf8(Log::new(2).request(20, 20)).unwrap(),
+            422,
+            "text/plain",
+            "consistent",
+        ),
+        ("a".repeat(100_000), 413, "text/plain", "not a request"),
+    ] {
+        let answer = target.post("/add-checkpoint", body).await.unwrap();
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert!(answer.content_type.starts_with(kind), "{answer:?}");
+        assert!(answer.text.contains(said), "{answer:?}");
+    }
+}
+
 /// The witness is away while the log grows, and is then brought over the whole gap.
 #[tokio::test]
 async fn an_outage_is_caught_up_by_one_proof() {
@@ -265,9 +321,7 @@ async fn an_outage_is_caught_up_by_one_proof() {
     stop.request();
     served.await.unwrap();
     node.size.store(400, Ordering::Relaxed);
-    while node.failures.load(Ordering::Relaxed) == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(|| node.failures.load(Ordering::Relaxed) > 0).await;
     assert_eq!(standing.now().size, Some(3));
     let later = SystemClock.monotonic() + Duration::from_secs(9);
     assert!(standing.now().lag(later, 400).unwrap() >= Duration::from_secs(9));
@@ -306,9 +360,7 @@ async fn another_history_is_refused_and_counted() {
     let _first = submitting(&honest, address, witness_key());
     honest.until_cosigned(40).await;
     let (standing, ..) = submitting(&forked, address, witness_key());
-    while forked.failures.load(Ordering::Relaxed) == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(|| forked.failures.load(Ordering::Relaxed) > 0).await;
     assert_eq!(standing.now().size, None);
     assert!(forked.cosigned.lock().unwrap().is_empty());
 }
@@ -321,9 +373,7 @@ async fn a_line_of_another_key_is_not_believed() {
     let node = Node::new(40, 1);
     let other = VerifierKey::cosigner(NAME, SecretKey::from_seed(&[9; 32]).public());
     let (standing, ..) = submitting(&node, address, other);
-    while node.failures.load(Ordering::Relaxed) == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(|| node.failures.load(Ordering::Relaxed) > 0).await;
     assert_eq!(standing.now().size, None);
     assert!(node.cosigned.lock().unwrap().is_empty());
 }
@@ -337,9 +387,7 @@ async fn a_follower_submits_nothing_and_shows_nothing() {
     node.until_cosigned(40).await;
     node.leads.store(false, Ordering::Relaxed);
     node.size.store(50, Ordering::Relaxed);
-    while standing.now().size.is_some() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(|| standing.now().size.is_none()).await;
     assert_eq!(standing.now().lag(Duration::MAX, 50), None);
     // It leads again: the witness is where it left it.
     node.leads.store(true, Ordering::Relaxed);

@@ -130,9 +130,7 @@ impl Witness {
         };
         if let Err(refusal) = witness::decide(&request, &log.keys, last.map(|kept| kept.head)) {
             if refusal == Refusal::Inconsistent {
-                // Signed by the log, so it may be the proof of its misbehaviour.
-                let last = last.map_or("", |kept| kept.note.as_str());
-                tracing::error!(body = %request.encode(), last, "an inconsistent checkpoint");
+                suspect(&request, last);
             }
             return Err(Refused::Log(refusal));
         }
@@ -172,6 +170,23 @@ impl Witness {
             Ok(Memory::Known(kept)) => Ok(kept.as_ref().map(|kept| kept.note.clone())),
             Ok(Memory::Unknown(why)) => Err(Refused::Own(why.clone())),
             Err(_) => Err(Refused::Own("this origin was left half-way".into())),
+        }
+    }
+}
+
+/// A log-signed checkpoint that does not fit. Two roots at one size are two histories, and
+/// both notes are the proof. A wrong proof shows nothing yet: anybody may send it with
+/// somebody else's note.
+fn suspect(request: &AddCheckpoint, last: Option<&Kept>) {
+    let new = request.checkpoint();
+    match last {
+        Some(kept) if kept.head.size == new.size && kept.head.root != new.root => {
+            let (first, second) = (&kept.note, request.signed());
+            tracing::error!(first, second, "a log signed two histories");
+        }
+        _ => {
+            let (origin, size) = (&new.origin, new.size);
+            tracing::warn!(origin, size, root = %new.root, "not shown to be consistent");
         }
     }
 }
