@@ -125,18 +125,17 @@ impl Target {
                     .map_err(|_| "the answer is not UTF-8".to_owned())?,
             })
         };
-        tokio::pin!(connection);
+        let mut connection = Box::pin(connection);
         tokio::pin!(asking);
         // The connection is driven here and not in a task, so that the limit of the
-        // exchange ends it too.
+        // exchange ends it too. If it ends first, well or badly, the answer lies ready or
+        // says what it lacks.
         tokio::select! {
-            answer = &mut asking => answer,
-            ended = &mut connection => match ended {
-                // All was read; the answer lies ready.
-                Ok(()) => asking.await,
-                Err(error) => Err(error.to_string()),
-            },
+            answer = &mut asking => return answer,
+            _ = &mut connection => {}
         }
+        drop(connection);
+        asking.await
     }
 }
 
