@@ -6,7 +6,7 @@
 
 use crate::bodies::{Bodies, complete};
 use crate::clock::SharedClock;
-use crate::config::{Config, check};
+use crate::config::{Config, Witness, check};
 use crate::http;
 use crate::keyring::Keyring;
 use crate::ledger::state::State;
@@ -18,7 +18,7 @@ use crate::rpc::{dial::Dialer, server};
 use crate::service::cosigning::{self, Cosigned};
 use crate::service::keys::KeyBook;
 use crate::service::peers::PeerFloor;
-use crate::service::{Booted, Core, admin, booting};
+use crate::service::{Booted, Core, admin, booting, witnessing};
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
@@ -31,6 +31,7 @@ use crate::store::notes::NoteStore;
 use crate::store::rocks::{Purpose, RocksEngine};
 use crate::telemetry::Metrics;
 use crate::transport::{Serve, Transport};
+use crate::witness::{client, post::Target};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -87,6 +88,7 @@ pub async fn run(
     let start = |why: &dyn std::fmt::Display| Error::Start(why.to_string());
     let keys = Keyring::load(&config.keys.dir).map_err(|e| start(&e))?;
     let keys = Arc::new(keys);
+    let targets = targets(&config).map_err(|e| start(&e))?;
     let metrics = Arc::new(Metrics::new());
     let stores = Stores::open(&config, &clock, &metrics, &stop).map_err(|e| start(&e))?;
     let core = build(&config, &stores, keys, clock, &stop)
@@ -115,6 +117,7 @@ pub async fn run(
     };
     let guard_dir = Some(config.node.data_dir.clone());
     tokio::spawn(booting::boot(core.clone(), means, guard_dir, booted));
+    be_witnessed(&config, targets, &core, &metrics);
     let client_server = {
         let (core, metrics, stop) = (core.clone(), metrics.clone(), stop.clone());
         let drain = drain.clone();
@@ -176,6 +179,30 @@ pub async fn run(
 async fn raised(mut signal: watch::Receiver<bool>) {
     // The sender lives as long as `run`; if it is gone, so is the node.
     let _ = signal.wait_for(|raised| *raised).await;
+}
+
+/// Where the witnesses are; read before anything is changed.
+fn targets(config: &Config) -> Result<Vec<Target>, String> {
+    let target = |w: &Witness| Target::new(&w.url, w.ca.as_deref());
+    config.witness.iter().map(target).collect()
+}
+
+/// One task per witness, idle unless this node leads; each ends with the node.
+fn be_witnessed(config: &Config, targets: Vec<Target>, core: &Arc<Core>, metrics: &Arc<Metrics>) {
+    let desk = Arc::new(witnessing::Desk {
+        core: core.clone(),
+        metrics: metrics.clone(),
+    });
+    let pace = client::Pace {
+        interval: Duration::from_secs(config.witnessing.interval_s),
+        lag_alarm: Duration::from_secs(config.witnessing.lag_alarm_s),
+    };
+    for (witness, target) in config.witness.iter().zip(targets) {
+        let standing = core.witnesses.standings[&witness.key.name].clone();
+        let (key, clock) = (witness.key.clone(), core.clock.clone());
+        let submitter = client::Submitter::new(key, target, pace, clock, standing);
+        tokio::spawn(submitter.run(desk.clone(), core.stop.clone()));
+    }
 }
 
 /// What lies on the disk.
@@ -353,6 +380,7 @@ async fn build(
             means: means.clone(),
         },
         cosigned,
+        witnesses: witnessing::Board::of(config.witness.iter().map(|w| w.key.name.clone())),
         // Without an answer of the file system nothing is taken in.
         free_bytes: Arc::new(move || check::free_bytes(&data_dir).unwrap_or(0)),
     };

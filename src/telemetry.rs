@@ -40,6 +40,9 @@ pub struct Metrics {
     pub max_fds: IntGauge,
     pub disk_free_bytes: IntGauge,
     pub ready: IntGauge,
+    pub witness_size: IntGaugeVec,
+    pub witness_lag_seconds: IntGaugeVec,
+    pub witness_failures: IntCounterVec,
     pub accepted_connections: IntCounter,
 }
 
@@ -91,6 +94,21 @@ impl Metrics {
             max_fds: make.gauge("max_fds", "Limit of file descriptors."),
             disk_free_bytes: make.gauge("disk_free_bytes", "Free bytes of the data directory."),
             ready: make.gauge("ready", "1 when this node may serve."),
+            witness_size: make.gauges(
+                "witness_size",
+                "Size that an outside witness cosigned last; on the leader.",
+                &["witness"],
+            ),
+            witness_lag_seconds: make.gauges(
+                "witness_lag_seconds",
+                "How long records wait for an outside witness; on the leader.",
+                &["witness"],
+            ),
+            witness_failures: make.counters(
+                "witness_failures_total",
+                "Submissions that an outside witness did not cosign.",
+                &["witness"],
+            ),
             accepted_connections: make
                 .counter("accepted_connections_total", "Client connections accepted."),
             registry,

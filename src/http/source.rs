@@ -80,7 +80,6 @@ impl NodeSource {
             let gauge = metrics.raft_peer_lag_entries.with_label_values(&labels);
             set(&gauge, lag);
         }
-        set(&metrics.evidence_size, self.core.group.applied().size);
         let cosigned = &self.core.cosigned;
         set(&metrics.body_complete_index, cosigned.body_complete());
         set(&metrics.cosigned_size, cosigned.newest_size());
@@ -88,6 +87,9 @@ impl NodeSource {
             .divergences()
             .saturating_sub(metrics.divergence.get());
         metrics.divergence.inc_by(unseen);
+        let size = self.core.group.applied().size;
+        set(&metrics.evidence_size, size);
+        self.refresh_witnesses(metrics, size);
         for (name, engine) in &self.engines {
             let gauge = metrics.store_bytes.with_label_values(&[name]);
             set(&gauge, engine.size_bytes());
@@ -116,5 +118,29 @@ impl NodeSource {
         set(&metrics.max_fds, limit.current.unwrap_or(0));
         set(&metrics.disk_free_bytes, (self.core.free_bytes)());
         set(&metrics.ready, u64::from(self.ready().is_ok()));
+    }
+
+    /// Only who leads submits, and so knows; the others show nothing rather than zero.
+    fn refresh_witnesses(&self, metrics: &Metrics, size: u64) {
+        metrics.witness_size.reset();
+        metrics.witness_lag_seconds.reset();
+        let now = self.core.clock.monotonic();
+        for (name, standing) in &self.core.witnesses.standings {
+            let standing = standing.now();
+            // From the start on, so that a first failure is a change.
+            metrics.witness_failures.with_label_values(&[name]);
+            if let Some(lag) = standing.lag(now, size) {
+                let witnessed = standing.size.unwrap_or(0) as i64;
+                metrics
+                    .witness_size
+                    .with_label_values(&[name])
+                    .set(witnessed);
+                let lag = lag.as_secs() as i64;
+                metrics
+                    .witness_lag_seconds
+                    .with_label_values(&[name])
+                    .set(lag);
+            }
+        }
     }
 }

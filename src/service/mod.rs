@@ -13,6 +13,7 @@
 //! * [`keys`]: the ledger's keys, and changing them
 //! * [`booting`], [`guarding`]: what must be true before anything is said or signed
 //! * [`cosigning`]: vouching for checkpoints, and comparing replicas by the way
+//! * [`witnessing`]: the ledger shown to outside witnesses
 //! * [`peers`]: what other nodes may ask
 
 pub mod add_rendition;
@@ -36,6 +37,7 @@ pub mod records;
 pub mod reverse;
 pub mod void;
 pub mod watch;
+pub mod witnessing;
 
 pub use error::Error;
 
@@ -134,6 +136,7 @@ pub struct Core {
     pub booted: signal::Receiver<Option<Booted>>,
     pub founder: admin::Founder,
     pub cosigned: cosigning::Cosigned,
+    pub witnesses: witnessing::Board,
     pub stop: Stop,
     /// Raised when the node stops taking work.
     pub draining: signal::Receiver<bool>,

@@ -21,6 +21,7 @@ use muniment::service::booting;
 use muniment::service::cosigning::{self, Cosigned};
 use muniment::service::keys::KeyBook;
 use muniment::service::peers::PeerFloor;
+use muniment::service::witnessing::Board;
 use muniment::service::{Booted, Core, Principal, admin};
 use muniment::stop::{Stop, Why};
 use muniment::store::Blocking;
@@ -289,6 +290,7 @@ async fn build(
             means: means.clone(),
         },
         cosigned,
+        witnesses: Board::default(),
         free_bytes: Arc::new(|| u64::MAX),
     };
     Ok((Arc::new(core), means, booted))
