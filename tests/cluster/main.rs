@@ -2,7 +2,10 @@
 
 mod breadth;
 mod harness;
+mod http;
 mod kills;
 mod limits;
+mod oracles;
+mod reader;
 mod restarts;
 mod uniqueness;
