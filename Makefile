@@ -29,8 +29,9 @@ demo: build
 cluster: build
 	'$(BIN_DIR)/muniment' dev
 
+# Bootstrap has seen to the Python, so its absence is a fault here.
 test: check
-	$(CARGO) test --release --workspace
+	MUNIMENT_PYTHON_READER=required $(CARGO) test --release --workspace
 	$(MAKE) --no-print-directory sim
 
 check: bootstrap

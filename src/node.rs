@@ -192,6 +192,12 @@ fn be_witnessed(config: &Config, targets: Vec<Target>, core: &Arc<Core>, metrics
     let desk = Arc::new(witnessing::Desk {
         core: core.clone(),
         metrics: metrics.clone(),
+        keys: config
+            .witness
+            .iter()
+            .map(|witness| (witness.key.name.clone(), witness.key.clone()))
+            .collect(),
+        anchor_interval: Duration::from_secs(config.witnessing.anchor_interval_s),
     });
     let pace = client::Pace {
         interval: Duration::from_secs(config.witnessing.interval_s),

@@ -108,6 +108,7 @@ pub(super) fn digest(config: &super::Config) -> Digest {
             w.text(&witness.key.to_string()).text(&witness.url);
         })
         .u64(witnessing.interval_s)
+        .u64(witnessing.anchor_interval_s)
         .u64(witnessing.lag_alarm_s);
     Digest::of(&[DIGEST_TAG, &w.finish()])
 }

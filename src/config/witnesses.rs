@@ -26,6 +26,8 @@ pub struct Witness {
 pub struct Witnessing {
     /// Between submissions; a new size waits this long at most while all is well.
     pub interval_s: u64,
+    /// Between two ANCHOR records of one witness, which show its cosignature in the log.
+    pub anchor_interval_s: u64,
     /// Records that wait longer than this are worth waking somebody.
     pub lag_alarm_s: u64,
 }
@@ -35,6 +37,8 @@ impl Default for Witnessing {
         Witnessing {
             // What a split view could hide for; witnesses ask for nothing more often.
             interval_s: 10,
+            // A dozen records an hour at most, and evidence that is minutes old.
+            anchor_interval_s: 600,
             // Above a restart of the witness's machine.
             lag_alarm_s: 300,
         }
@@ -45,6 +49,9 @@ impl Witnessing {
     pub(super) fn check(&self) -> Result<(), String> {
         if self.interval_s == 0 || self.interval_s > 3600 {
             return Err("witnessing.interval_s: is from 1 to 3600".into());
+        }
+        if self.anchor_interval_s < self.interval_s {
+            return Err("witnessing.anchor_interval_s: is not below witnessing.interval_s".into());
         }
         if self.lag_alarm_s <= self.interval_s {
             return Err("witnessing.lag_alarm_s: is above witnessing.interval_s".into());

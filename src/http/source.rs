@@ -26,13 +26,14 @@ impl NodeSource {
 
     /// `None` beyond the log.
     pub async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, String> {
-        let size = self.core.group.applied().size;
-        let Some(first) = tile.first().filter(|_| tile.is_within(size)) else {
-            return Ok(None);
-        };
         let state = self.core.state.clone();
         let read = self.core.blocking.run(move || {
             let tables = state.tables()?;
+            // From the tables, as for the checkpoint: who was shown a size finds its tiles.
+            let size = tables.head()?.size;
+            let Some(first) = tile.first().filter(|_| tile.is_within(size)) else {
+                return Ok(None);
+            };
             let mut bytes = Vec::new();
             match tile.level {
                 Some(level) => {
@@ -50,9 +51,9 @@ impl NodeSource {
                     }
                 }
             }
-            Ok(Bytes::from(bytes))
+            Ok(Some(Bytes::from(bytes)))
         });
-        read.await.map(Some).map_err(|error| error.to_string())
+        read.await.map_err(|error| error.to_string())
     }
 
     pub fn ready(&self) -> Result<(), Vec<String>> {

@@ -3,7 +3,7 @@
 use crate::harness::{Cluster, Node, ORIGIN, SOON, Settings, body, free_ports, http, issue};
 use muniment::keyring::Keyring;
 use muniment_evidence::digest::Digest;
-use muniment_evidence::key::Signer as _;
+use muniment_evidence::keychange::Role;
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -43,7 +43,7 @@ impl Witness {
     fn sections(&self) -> String {
         let (key, port) = (&self.key, self.port);
         format!(
-            "[witnessing]\ninterval_s = 1\nlag_alarm_s = 2\n\
+            "[witnessing]\ninterval_s = 1\nanchor_interval_s = 1\nlag_alarm_s = 2\n\
              [[witness]]\nkey = \"{key}\"\nurl = \"http://127.0.0.1:{port}\"\n"
         )
     }
@@ -138,7 +138,7 @@ async fn an_outage_of_the_witness_delays_only_its_cosignatures() {
     })
     .await;
     let keys = Keyring::load(&cluster.nodes[0].dir.join("keys")).unwrap();
-    let log = VerifierKey::log(ORIGIN, keys.log.public());
+    let log = VerifierKey::log(ORIGIN, keys.public(Role::Log)[0]);
     witness.watch(&log);
     witness.start();
     let leader = cluster.leader().await;

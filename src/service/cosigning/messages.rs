@@ -120,7 +120,8 @@ pub fn encode_want(size: u64) -> Vec<u8> {
 }
 
 pub fn decode_want(bytes: &[u8]) -> Result<u64, Failure> {
-    read(bytes, Reader::u64)
+    let size = |r: &mut Reader<'_>| -> Result<u64, _> { r.u64() };
+    read(bytes, size)
 }
 
 #[cfg(test)]
