@@ -120,7 +120,10 @@ pub fn encode_want(size: u64) -> Vec<u8> {
 }
 
 pub fn decode_want(bytes: &[u8]) -> Result<u64, Failure> {
-    read(bytes, |r| r.u64())
+    read(bytes, |r| {
+        let size = r.u64()?;
+        Ok(size)
+    })
 }
 
 #[cfg(test)]

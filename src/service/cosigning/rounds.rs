@@ -12,6 +12,7 @@ use super::keys::{self, Lines};
 use super::messages::{self, Answer, Ask};
 use super::tally::Tally;
 use super::{AGAIN_PAUSE, Cosigned, ROUND_MAX, Want};
+use crate::ledger::state::Tables;
 use crate::raft::types::Peer;
 use crate::service::Booted;
 use crate::transport::{Class, Failure, Method};
@@ -147,7 +148,7 @@ impl Cosigned {
     async fn round(&self, booted: &Booted, complete: Arc<AtomicBool>) -> Option<u64> {
         let means = &self.0.means;
         let state = means.state.clone();
-        let head = means.blocking.run(move || state.stable(|t| t.head())).await;
+        let head = means.blocking.run(move || state.stable(Tables::head)).await;
         let head = match head {
             Ok(head) => head,
             Err(error) => {
