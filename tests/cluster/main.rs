@@ -1,6 +1,8 @@
 //! Real nodes over real gRPC: one binary, since each links RocksDB.
 
 mod breadth;
+mod cosignatures;
+mod divergence;
 mod harness;
 mod http;
 mod kills;
