@@ -18,6 +18,7 @@ mod get;
 mod identity;
 mod issue;
 mod keygen;
+mod keys;
 mod list;
 mod lookup;
 mod manifest;
@@ -94,6 +95,8 @@ commands! {
         Watch: watch,
         /// Heads, records, receipts and bundles
         Evidence: evidence,
+        /// The ledger's keys, and changing them
+        Keys: keys,
         /// Found, inspect and steer the cluster
         Cluster: cluster,
         /// Measure the ledger in a closed loop; prints JSON
