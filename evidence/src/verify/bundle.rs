@@ -469,9 +469,8 @@ impl Replay {
         }
         let ok = record.outcome == Outcome::Ok;
         let kind = record.statement.kind;
-        if ok && kind == Kind::Key && self.lessons.leaves.get(&index) != Some(&judged.leaf) {
-            let detail = "this KEY record is not among those that the bundle begins with";
-            report.find(Finding::at(Class::BrokenChain, index, detail));
+        if let Some(fault) = self.lessons.unlisted(&record, &judged.leaf) {
+            report.find(fault);
         }
         if ok && kind == Kind::DownloadEnd && !matches!(document, Some(Document::DownloadEnd(_))) {
             self.ends_unread += 1;
