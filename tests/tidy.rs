@@ -9,13 +9,14 @@ use std::fs;
 use std::path::Path;
 
 /// What lies in the house; other folders (target, generated code) are not ours.
-const ROOMS: [&str; 6] = [
+const ROOMS: [&str; 7] = [
     "build.rs",
     "src",
     "tests",
     "benches",
     "evidence/src",
     "evidence/tests",
+    "evidence/benches",
 ];
 
 /// Past this, a second idea has moved in.
@@ -81,7 +82,12 @@ const BORDERS: [Border; 4] = [
             "OsRng",
         ],
         // Tests that run real processes measure them with the machine's clock.
-        rooms: &["src/clock.rs", "tests/cluster/", "benches/"],
+        rooms: &[
+            "src/clock.rs",
+            "tests/cluster/",
+            "benches/",
+            "evidence/benches/",
+        ],
     },
 ];
 
