@@ -112,7 +112,12 @@ fn measure_in(dir: &Path, records: u64) -> Result<Value, Box<dyn Error>> {
         rows.extend(record.rows);
         if record.written.statement.kind == Kind::Issue {
             let openings = (&record.written.document, &record.written.actor);
-            issue = Some((made - 1, *record.record, openings.0.clone(), openings.1.clone()));
+            issue = Some((
+                made - 1,
+                *record.record,
+                openings.0.clone(),
+                openings.1.clone(),
+            ));
         }
     })?;
     let generated = seconds(begun);
@@ -219,7 +224,9 @@ fn processor_seconds() -> Value {
 
 fn machine() -> Value {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name"));
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
     let model = model.map_or("unknown", |line| line.trim_start_matches(['\t', ' ', ':']));
     let date = Command::new("date").arg("+%F").output();
     let date = date.map_or_else(
