@@ -13,12 +13,14 @@
 //! Reading order: `digest`, `codec`, `key`, `statement`, `opening`, `record`, `tree`,
 //! `note`; then what auditors hold: `receipt`, `bundle`, `trust`; then how it is judged:
 //! `ledger` (the keys), `judge` (one record), `chain` (one after another), `verify` (all
-//! of it, top to bottom), `account` and `report` (what was found, in words and in JSON).
+//! of it, top to bottom), `account` and `report` (what was found, in words and in JSON);
+//! `audit` (auditors' questions, answered meanwhile).
 
 // Here and not in the workspace: tests say what they expect by unwrapping.
 #![warn(clippy::unwrap_used)]
 
 pub mod account;
+pub mod audit;
 pub mod bundle;
 pub mod chain;
 pub mod codec;
