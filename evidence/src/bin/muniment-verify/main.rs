@@ -149,7 +149,11 @@ fn bundle<O: Observer>(
 
 fn invoice(arguments: &Arguments) -> Result<Audited, Stop> {
     let name = &arguments.operands[1];
-    let which = Which::uid(name).unwrap_or_else(|| Which::Number {
+    let series = ["--tenant", "--scheme", "--issuer", "--period"];
+    let narrowed = series.iter().any(|flag| arguments.flag(flag).is_some());
+    // A series has numbers, also where they are written like uids.
+    let uid = Which::uid(name).filter(|_| !narrowed);
+    let which = uid.unwrap_or_else(|| Which::Number {
         number: name.clone(),
         tenant: arguments.owned("--tenant"),
         scheme: arguments.owned("--scheme"),
