@@ -9,13 +9,15 @@ use std::fs;
 use std::path::Path;
 
 /// What lies in the house; other folders (target, generated code) are not ours.
-const ROOMS: [&str; 6] = [
+const ROOMS: [&str; 8] = [
     "build.rs",
     "src",
     "tests",
     "benches",
     "evidence/src",
     "evidence/tests",
+    "fuzz/src",
+    "fuzz/targets",
 ];
 
 /// Past this, a second idea has moved in.
