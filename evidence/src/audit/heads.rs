@@ -70,6 +70,13 @@ impl Heads {
         self.wanted.iter().copied()
     }
 
+    /// The note of the largest size.
+    pub fn largest(&self) -> Option<&[u8]> {
+        let heads = self.heads.iter();
+        let largest = heads.max_by_key(|head| size_of(&head.note));
+        largest.map(|head| &head.note[..])
+    }
+
     /// A consistency proof between two of the sizes.
     pub fn prove(&mut self, old_size: u64, new_size: u64, hashes: Vec<Digest>) {
         self.proofs.insert((old_size, new_size), hashes);
