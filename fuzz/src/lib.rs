@@ -12,9 +12,9 @@ pub mod trees;
 pub mod verifiers;
 
 #[path = "../../evidence/tests/ledger/mod.rs"]
-pub mod ledger;
+mod ledger;
 #[path = "../../evidence/tests/rfc6962/mod.rs"]
-pub mod rfc6962;
+mod rfc6962;
 
 use ledger::{Ledger, NODES};
 use libfuzzer_sys as _;
@@ -28,7 +28,7 @@ use muniment_evidence::record::Outcome;
 use std::sync::LazyLock;
 
 /// The one ledger whose records are true here: small, and with a change of its keys.
-pub static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
+pub(crate) static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
     let mut ledger = Ledger::small();
     let added = Ledger::found(2).cosignature_key(2);
     let mut document = KeyDocument {
@@ -54,7 +54,7 @@ pub static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
 });
 
 /// The ledger's own log key, and two of its three cosigners.
-pub static POLICY: LazyLock<Policy> = LazyLock::new(|| {
+pub(crate) static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     let ledger = &*LEDGER;
     let mut builder = Policy::builder();
     let log = VerifierKey::log(ledger::ORIGIN, ledger.log_key().public());
@@ -74,7 +74,7 @@ pub static POLICY: LazyLock<Policy> = LazyLock::new(|| {
 });
 
 /// Whether the bytes are a record of [`LEDGER`].
-pub fn is_true_record(bytes: &[u8]) -> bool {
+pub(crate) fn is_true_record(bytes: &[u8]) -> bool {
     let mut entries = LEDGER.entries.iter();
     entries.any(|entry| entry.record.encode() == bytes)
 }
