@@ -5,7 +5,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `/checkpoint` | the newest signed checkpoint |
+//! | `/checkpoint` | the newest cosigned note; while that is older than 2 s and the log has grown since, the newest checkpoint under the log key alone; its size never goes back on one node |
 //! | `/tile/<L>/<N>[.p/<W>]` | rows of the tree (C2SP tlog-tiles) |
 //! | `/tile/entries/<N>[.p/<W>]` | records, each led by its u16 length |
 //! | `/metrics` | Prometheus text |

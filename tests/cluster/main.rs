@@ -6,3 +6,4 @@ mod kills;
 mod limits;
 mod restarts;
 mod uniqueness;
+mod witnesses;
