@@ -6,6 +6,7 @@ mod divergence;
 mod harness;
 mod http;
 mod kills;
+mod keys;
 mod limits;
 mod oracles;
 mod reader;
