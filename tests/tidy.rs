@@ -9,13 +9,16 @@ use std::fs;
 use std::path::Path;
 
 /// What lies in the house; other folders (target, generated code) are not ours.
-const ROOMS: [&str; 6] = [
+const ROOMS: [&str; 9] = [
     "build.rs",
     "src",
     "tests",
     "benches",
     "evidence/src",
     "evidence/tests",
+    "fuzz/src",
+    "fuzz/targets",
+    "evidence/benches",
 ];
 
 /// Past this, a second idea has moved in.
@@ -81,7 +84,12 @@ const BORDERS: [Border; 4] = [
             "OsRng",
         ],
         // Tests that run real processes measure them with the machine's clock.
-        rooms: &["src/clock.rs", "tests/cluster/", "benches/"],
+        rooms: &[
+            "src/clock.rs",
+            "tests/cluster/",
+            "benches/",
+            "evidence/benches/",
+        ],
     },
 ];
 

@@ -46,6 +46,17 @@ impl Signer for SecretKey {
     }
 }
 
+/// A public key with its point worked out: for many signatures under one key.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadyKey(VerifyingKey);
+
+impl ReadyKey {
+    pub fn verify(&self, message: &[u8], signature: &Signature) -> bool {
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        self.0.verify_strict(message, &signature).is_ok()
+    }
+}
+
 impl PublicKey {
     /// Whether the bytes are a point that strict verification accepts as a key.
     pub fn is_valid(&self) -> bool {
@@ -59,15 +70,17 @@ impl PublicKey {
         *low < 0xed || middle.iter().any(|byte| *byte != 0xff) || high & 0x7f != 0x7f
     }
 
-    pub fn verify(&self, message: &[u8], signature: &Signature) -> bool {
+    /// `None` if the bytes are no point, or one in another writing; then no signature holds.
+    pub fn ready(&self) -> Option<ReadyKey> {
         if !self.is_canonical() {
-            return false;
+            return None;
         }
-        let Ok(key) = VerifyingKey::from_bytes(&self.0) else {
-            return false;
-        };
-        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-        key.verify_strict(message, &signature).is_ok()
+        VerifyingKey::from_bytes(&self.0).ok().map(ReadyKey)
+    }
+
+    pub fn verify(&self, message: &[u8], signature: &Signature) -> bool {
+        self.ready()
+            .is_some_and(|key| key.verify(message, signature))
     }
 }
 
@@ -103,6 +116,9 @@ mod tests {
         assert!(a.public().verify(b"message", &signature));
         assert!(!a.public().verify(b"another", &signature));
         assert!(!b.public().verify(b"message", &signature));
+        let ready = a.public().ready().unwrap();
+        assert!(ready.verify(b"message", &signature));
+        assert!(!ready.verify(b"another", &signature));
         // The identity point is a key of small order: strict verification refuses it.
         let mut weak = [0; 32];
         weak[0] = 1;
@@ -113,5 +129,11 @@ mod tests {
         assert!(PublicKey(three).is_valid());
         assert!(VerifyingKey::from_bytes(&again).is_ok_and(|key| !key.is_weak()));
         assert!(!PublicKey(again).is_valid());
+        // Under it this one would hold for every message.
+        let mut forged = Signature([0; 64]);
+        forged.0[0] = 1;
+        assert!(!PublicKey(weak).verify(b"message", &forged));
+        assert!(!PublicKey(weak).ready().unwrap().verify(b"message", &forged));
+        assert!(PublicKey([2; 32]).ready().is_none());
     }
 }

@@ -59,6 +59,15 @@ impl Ledger {
         })
     }
 
+    /// For those who follow the log themselves and know its keys from there.
+    pub fn following(id: Digest, origin: &str, keys: KeyHistory) -> Ledger {
+        Ledger {
+            id,
+            origin: origin.to_owned(),
+            keys,
+        }
+    }
+
     /// Takes the change of keys at `index`; the order is that of the log.
     pub fn learn(&mut self, index: u64, document: &KeyDocument) -> Result<(), KeyRefusal> {
         self.keys = believe(&self.keys, &self.id, index, document)?;

@@ -104,6 +104,18 @@ impl State {
             engine: self.engine.clone(),
         })
     }
+
+    /// Reads, and reads again if a snapshot took the place of the tables meanwhile: what
+    /// was read then is of no state at all.
+    pub fn stable<T>(&self, read: impl Fn(&Tables) -> Result<T, Error>) -> Result<T, Error> {
+        loop {
+            let tables = self.tables()?;
+            let found = read(&tables);
+            if snapshot::current(self.engine.as_ref())? == tables.generation {
+                return found;
+            }
+        }
+    }
 }
 
 /// One generation of the tables.
@@ -130,6 +142,10 @@ impl Tables {
             .into_iter()
             .map(|(key, value)| (key[skip..].to_vec(), value))
             .collect())
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.generation
     }
 
     pub fn head(&self) -> Result<Head, Error> {
@@ -286,6 +302,34 @@ impl Tables {
             .into_iter()
             .map(|(key, _)| uid_of(key[33..].to_vec()))
             .collect()
+    }
+
+    /// Indexes of the OK records about an invoice within `from..end`, in order.
+    pub fn about(&self, uid: Uid, from: u64, end: u64, limit: usize) -> Result<Vec<u64>, Error> {
+        let mut indexes = Vec::new();
+        for table in [Table::Event, Table::Download] {
+            let at = |index| StateKey::of(table).raw(&uid.0).u64(index).build();
+            for (key, _) in self.scan((at(from), at(end)), limit)? {
+                indexes.push(trailing_u64(&key).ok_or_else(|| Error::corrupt("an event key"))?);
+            }
+        }
+        indexes.sort_unstable();
+        indexes.truncate(limit);
+        Ok(indexes)
+    }
+
+    /// The first record committed at or after `time_ms`, or the size.
+    pub fn first_since(&self, time_ms: u64) -> Result<u64, Error> {
+        let (mut low, mut high) = (0, self.head()?.size);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.expect_record(middle)?.committed_at_ms < time_ms {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
     }
 
     /// Uids of an index table from record `from` on: (record index, uid).

@@ -42,9 +42,23 @@ const TABLE: &[(&str, Right)] = &[
     ),
     ("/muniment.v1.EvidenceService/Export", Right::ReadEvidence),
     ("/muniment.v1.EvidenceService/GetTrust", Right::ReadEvidence),
+    (
+        "/muniment.v1.EvidenceService/GetPolicy",
+        Right::ReadEvidence,
+    ),
+    (
+        "/muniment.v1.EvidenceService/GetConsistencyProof",
+        Right::ReadEvidence,
+    ),
+    (
+        "/muniment.v1.EvidenceService/WatchCheckpoints",
+        Right::ReadEvidence,
+    ),
     ("/muniment.v1.ClusterService/Init", Right::Operate),
     ("/muniment.v1.ClusterService/Status", Right::ReadCluster),
     ("/muniment.v1.ClusterService/Transfer", Right::Operate),
+    ("/muniment.v1.ClusterService/GetKeys", Right::ReadCluster),
+    ("/muniment.v1.ClusterService/ChangeKeys", Right::Operate),
     ("/grpc.health.v1.Health/Check", Right::Public),
     ("/grpc.health.v1.Health/Watch", Right::Public),
     (

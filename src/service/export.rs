@@ -4,10 +4,10 @@
 //! its bytes; what is exported is applied here before the first byte goes out; the same
 //! request gives the same frames, so that a broken stream goes on at the frame where it
 //! broke. A selection holds, of the range, the records about one issuer's invoices and
-//! all system records. Leaves the choice of the range by time to [`super::prove`].
+//! all system records.
 
-use super::prove::{self, Listed};
-use super::{Core, Error, Principal};
+use super::records::{self, Listed};
+use super::{Core, Error, Principal, prove};
 use crate::domain::draft::bad;
 use crate::domain::ids::Uid;
 use crate::ledger::state::Tables;
@@ -44,6 +44,9 @@ pub struct Wanted {
     pub from: u64,
     /// Exclusive; 0 means the log as it is now.
     pub to: u64,
+    /// Times of commitment in place of `from` and `to`.
+    pub from_ms: Option<u64>,
+    pub to_ms: Option<u64>,
     /// Size of the last checkpoint; 0 leaves it to the server. A stream that goes on
     /// names what its manifest said.
     pub head: u64,
@@ -56,11 +59,22 @@ pub struct Wanted {
 pub async fn export(
     core: Arc<Core>,
     principal: &Principal,
-    wanted: Wanted,
+    mut wanted: Wanted,
 ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
     let booted = core.booted()?;
     core.fresh(ReadLevel::Linearizable).await?;
     let size = core.group.applied().size;
+    for (time_ms, index) in [
+        (wanted.from_ms, &mut wanted.from),
+        (wanted.to_ms, &mut wanted.to),
+    ] {
+        if let Some(time_ms) = time_ms {
+            *index = core.read(move |tables| tables.first_since(time_ms)).await?;
+        }
+    }
+    if wanted.to == 0 && wanted.to_ms.is_some() {
+        return Err(bad("to_ms", "is before the first record").into());
+    }
     let notes = prove::notes_from(&core, &booted, wanted.to, wanted.head, size).await?;
     let (end, head) = (notes.end, notes.head);
     if wanted.from >= end || end > size {
@@ -145,7 +159,7 @@ impl Exporter {
         while next < end {
             let mut sieve = self.sieve;
             let read = self.core.read(move |tables| {
-                let page = prove::page(tables, next, end, RECORDS_AT_A_TIME)?;
+                let page = records::page(tables, next, end, RECORDS_AT_A_TIME)?;
                 let after = page.last().map_or(next, |listed| listed.index + 1);
                 let frames = sieve.sift(tables, page, end)?;
                 Ok((sieve, frames, after))
@@ -158,7 +172,7 @@ impl Exporter {
             }
             next = after;
             for (mut frame, path) in frames {
-                prove::veil(&self.principal, &mut frame);
+                records::veil(&self.principal, &mut frame);
                 let frame = match path {
                     None => Frame::Record(frame),
                     Some(path) => Frame::Proven(frame, path),

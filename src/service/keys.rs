@@ -9,12 +9,12 @@
 use super::{Answered, Booted, Core, Error, Principal};
 use crate::domain::draft::bad;
 use crate::keyring::Keyring;
-use crate::ledger::state::Tables;
+use crate::ledger::state::{State, Tables};
 use crate::objective::read::ReadLevel;
 use crate::recorder::Intent;
-use crate::store;
+use crate::store::{self, Blocking};
 use muniment_evidence::digest::Digest;
-use muniment_evidence::key::SecretKey;
+use muniment_evidence::key::{PublicKey, SecretKey};
 use muniment_evidence::keychange::{KeyDocument, Role};
 use muniment_evidence::keys::{KeyHistory, KeyLife, Standing, believe};
 use muniment_evidence::ledger::cosigner_key_name;
@@ -24,6 +24,8 @@ use muniment_evidence::receipt::KeyRecord;
 use muniment_evidence::record::Outcome;
 use muniment_evidence::tree;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The keys as they were after some number of changes; never altered, only replaced.
 pub struct Known {
@@ -63,8 +65,90 @@ impl Known {
 }
 
 /// What was known last; read again when the serial has moved on.
-#[derive(Default)]
-pub struct KeyBook(Mutex<Option<Arc<Known>>>);
+pub struct KeyBook {
+    state: State,
+    blocking: Blocking,
+    keys: Arc<Keyring>,
+    newest: Mutex<Option<Arc<Known>>>,
+    /// When the files were last looked for in vain.
+    looked: Mutex<Option<Instant>>,
+}
+
+/// Between two looks for a key file that is missing.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+impl KeyBook {
+    pub fn new(state: State, blocking: Blocking, keys: Arc<Keyring>) -> KeyBook {
+        KeyBook {
+            state,
+            blocking,
+            keys,
+            newest: Mutex::default(),
+            looked: Mutex::default(),
+        }
+    }
+
+    /// The keys after at least `serial` changes, which are applied here.
+    pub async fn known(&self, serial: u64) -> Result<Arc<Known>, store::Error> {
+        let newest = self.newest.lock().expect("nobody panics with it").clone();
+        if let Some(known) = newest.filter(|known| known.history.serial >= serial) {
+            return Ok(known);
+        }
+        let (state, keys) = (self.state.clone(), self.keys.clone());
+        let read = self.blocking.run(move || {
+            let known = state.stable(Known::read)?;
+            if let Err(error) = keys.reload() {
+                tracing::warn!(%error, "the key files cannot be read again");
+            }
+            Ok(Arc::new(known))
+        });
+        let known = read.await?;
+        *self.newest.lock().expect("nobody panics with it") = Some(known.clone());
+        Ok(known)
+    }
+
+    pub async fn log_pen(&self, origin: &str, serial: u64) -> Result<LogPen, store::Error> {
+        let known = self.known(serial).await?;
+        if self.lacks(&known).is_some() && self.may_look() {
+            let keys = self.keys.clone();
+            let looked = self.blocking.run(move || Ok(keys.reload())).await?;
+            if let Err(error) = looked {
+                tracing::warn!(%error, "the key files cannot be read again");
+            }
+        }
+        Ok(LogPen {
+            origin: origin.to_owned(),
+            known,
+            keys: self.keys.clone(),
+        })
+    }
+
+    /// A log key in force that is not held here: without it nothing new can be signed.
+    fn lacks(&self, known: &Known) -> Option<PublicKey> {
+        let mut active = known.history.log.iter().filter(|life| life.is_active());
+        let missing = active.find(|life| self.keys.find(Role::Log, &life.key).is_none());
+        missing.map(|life| life.key)
+    }
+
+    /// Why this node cannot sign as the ledger, if it cannot.
+    pub fn trouble(&self) -> Option<String> {
+        let known = self.newest.lock().expect("nobody panics with it").clone()?;
+        let key = self.lacks(&known)?;
+        Some(format!(
+            "the log key {key:?}, which is in force, is not held here: put its file beside log.key"
+        ))
+    }
+
+    fn may_look(&self) -> bool {
+        let mut looked = self.looked.lock().expect("nobody panics with it");
+        let now = Instant::now();
+        let may = looked.is_none_or(|before| now.duration_since(before) >= LOOK_PAUSE);
+        if may {
+            *looked = Some(now);
+        }
+        may
+    }
+}
 
 /// Signs checkpoints as the ledger.
 #[derive(Clone)]
@@ -115,24 +199,8 @@ impl Core {
     /// The keys as of everything applied here.
     pub(crate) async fn known_keys(&self) -> Result<Arc<Known>, Error> {
         let serial = self.group.applied().key_serial;
-        let cached = |book: &KeyBook| book.0.lock().expect("nobody panics with it").clone();
-        if let Some(known) = cached(&self.key_book)
-            && known.history.serial >= serial
-        {
-            return Ok(known);
-        }
-        let keys = self.keys.clone();
-        let known = self
-            .read(move |tables| {
-                let known = Known::read(tables)?;
-                if let Err(error) = keys.reload() {
-                    tracing::warn!(%error, "the key files cannot be read again");
-                }
-                Ok(Arc::new(known))
-            })
-            .await?;
-        *self.key_book.0.lock().expect("nobody panics with it") = Some(known.clone());
-        Ok(known)
+        let known = self.key_book.known(serial).await;
+        known.map_err(|error| self.storage_failed(&error))
     }
 
     /// What a caller is told when a log key is missing here.
@@ -144,11 +212,9 @@ impl Core {
     }
 
     pub(crate) async fn log_pen(&self, booted: &Booted) -> Result<LogPen, Error> {
-        Ok(LogPen {
-            origin: booted.origin.clone(),
-            known: self.known_keys().await?,
-            keys: self.keys.clone(),
-        })
+        let serial = self.group.applied().key_serial;
+        let pen = self.key_book.log_pen(&booted.origin, serial).await;
+        pen.map_err(|error| self.storage_failed(&error))
     }
 }
 

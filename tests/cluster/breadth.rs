@@ -1,7 +1,8 @@
 //! Every verb on real nodes: reading from any, changing through any.
 
 use crate::harness::{
-    Cluster, Node, SOON, body, download, download_range, header, identity, issue, key, upload,
+    Cluster, Node, SOON, body, cosigned_by_all, download, download_range, header, http, identity,
+    issue, key, metric, upload,
 };
 use muniment::wire::v1;
 use muniment_evidence::digest::Digest;
@@ -9,7 +10,6 @@ use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::report::Verdict;
 use muniment_evidence::verify::Expected;
 use std::collections::HashSet;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -392,28 +392,6 @@ async fn health_and_reflection_answer_as_the_standards_say() {
     );
 }
 
-/// One GET over plain HTTP/1.1; status line and body.
-async fn http(node: &Node, path: &str) -> (String, Vec<u8>) {
-    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", node.ports[2]))
-        .await
-        .unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    let split = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
-    let head = String::from_utf8_lossy(&answer[..split]).into_owned();
-    (head, answer[split + 4..].to_vec())
-}
-
-async fn metric(node: &Node, name: &str) -> f64 {
-    let (_, text) = http(node, "/metrics").await;
-    let text = String::from_utf8(text).unwrap();
-    let line = text.lines().find(|line| line.starts_with(name));
-    let line = line.unwrap_or_else(|| panic!("{name} is not in {text}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 /// A hot invoice at quarter end: everyone wants it, the disk is asked once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_downloads_of_one_cold_invoice_read_it_once() {
@@ -466,17 +444,13 @@ async fn every_replica_serves_the_log_and_its_health() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
-    let (_, reference) = http(&cluster.nodes[0], "/checkpoint").await;
+    let checkpoint = cosigned_by_all(&cluster, size).await;
     let tile = format!("/tile/0/000.p/{size}");
     let entries = format!("/tile/entries/000.p/{size}");
     let (head, rows) = http(&cluster.nodes[0], &tile).await;
     assert!(head.contains("immutable"), "{head}");
     for node in &cluster.nodes {
-        assert_eq!(
-            http(node, "/checkpoint").await.1,
-            reference,
-            "same bytes everywhere"
-        );
+        assert_eq!(http(node, "/checkpoint").await.1, checkpoint);
         assert_eq!(http(node, &tile).await.1, rows);
         let (_, bundle) = http(node, &entries).await;
         let mut rest = &bundle[..];

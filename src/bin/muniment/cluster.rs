@@ -45,6 +45,12 @@ struct Init {
     /// The ledger's name for ever, such as ledger.example/0
     #[arg(long, value_name = "NAME")]
     origin: String,
+    /// Offline root keys (hex) that must endorse each change of keys; for each of them
+    #[arg(long = "root-key", value_name = "KEY")]
+    root_keys: Vec<String>,
+    /// How many of them must
+    #[arg(long, value_name = "K", default_value_t = 0, requires = "root_keys")]
+    root_threshold: u32,
     /// Write the trust file here
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -89,11 +95,18 @@ async fn init(args: Init, reach: &Reach) -> Result<Exit, Failure> {
         .map_err(|e| Failure::local(args.members.display(), &e))?;
     let members = members(&args.members, &text)
         .map_err(|why| Failure::invalid(format!("{}: {why}", args.members.display())))?;
+    let root_keys = args.root_keys.iter().map(|key| {
+        let bytes = unhex(key).filter(|bytes| bytes.len() == 32);
+        let bytes = bytes.ok_or_else(|| Failure::usage(format!("--root-key {key}: 64 hex digits")));
+        bytes.map(Into::into)
+    });
+    let root_keys = root_keys.collect::<Result<Vec<_>, _>>()?;
     let client = reach.client()?;
     let request = InitRequest {
         origin: args.origin,
         members,
-        ..Default::default()
+        root_keys,
+        root_threshold: args.root_threshold,
     };
     let trust = client.init(request).await?;
     if let Some(path) = &args.output {
@@ -252,7 +265,8 @@ async fn status(reach: &Reach) -> Result<Exit, Failure> {
     };
     output::say(&format!("Ledger {}. {says}\n", output::shown(origin)));
     let headings = [
-        "NODE", "ZONE", "REGION", "ROLE", "TERM", "APPLIED", "RECORDS", "LAG", "STATE", "READY",
+        "NODE", "ZONE", "REGION", "ROLE", "TERM", "APPLIED", "RECORDS", "BODIES", "COSIGNED",
+        "LAG", "STATE", "READY",
     ];
     let rows: Vec<Vec<String>> = survey.answers.values().map(|a| cells(&survey, a)).collect();
     output::say(&output::table(&headings, &rows));
@@ -282,6 +296,8 @@ fn cells(survey: &Survey, answer: &StatusResponse) -> Vec<String> {
         answer.term.to_string(),
         answer.applied_index.to_string(),
         answer.log_size.to_string(),
+        answer.body_complete_index.to_string(),
+        answer.cosigned_size.to_string(),
         lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string()),
         answer.state_hash.chars().take(8).collect(),
         if answer.ready { "yes" } else { "no" }.to_owned(),
@@ -321,6 +337,8 @@ fn node_value(answer: &StatusResponse) -> Value {
         "feature_level": answer.feature_level,
         "snapshot_index": answer.snapshot_index,
         "uptime_ms": answer.uptime_ms,
+        "body_complete_index": answer.body_complete_index,
+        "cosigned_size": answer.cosigned_size,
     })
 }
 

@@ -18,6 +18,7 @@ mod get;
 mod identity;
 mod issue;
 mod keygen;
+mod keys;
 mod list;
 mod lookup;
 mod manifest;
@@ -30,6 +31,7 @@ mod reverse;
 mod serve;
 mod void;
 mod watch;
+mod witness;
 
 use clap::{Parser, Subcommand};
 use exit::{Exit, Failure};
@@ -93,6 +95,8 @@ commands! {
         Watch: watch,
         /// Heads, records, receipts and bundles
         Evidence: evidence,
+        /// The ledger's keys, and changing them
+        Keys: keys,
         /// Found, inspect and steer the cluster
         Cluster: cluster,
         /// Measure the ledger in a closed loop; prints JSON
@@ -106,6 +110,8 @@ commands! {
         Keygen: keygen,
         /// Check a node's configuration and machine before it starts
         CheckConfig: check_config,
+        /// Run an outside witness, or make its key
+        Witness: witness,
         /// Run a cluster on this machine
         Dev: dev,
     }

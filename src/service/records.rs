@@ -1,0 +1,213 @@
+//! Records: the log as it is, page by page, all of it or some kinds or one invoice's.
+//!
+//! Promises: in the order of the log, within the limits of one answer; says where the
+//! next page begins, so that a reader misses none. Openings go only to those who may see
+//! them. A list proves nothing: a bundle does ([`super::export`]).
+
+use super::{Answered, Core, Error, Principal};
+use crate::domain::draft::bad;
+use crate::domain::ids::Uid;
+use crate::ledger::state::{Key, Tables};
+use crate::objective::read::ReadLevel;
+use crate::store;
+use muniment_evidence::bundle::RecordFrame;
+use muniment_evidence::opening::Opening;
+use muniment_evidence::record::Record;
+use muniment_evidence::statement::Kind;
+
+/// Records in one answer: each is below 2 KB but for long metadata.
+pub const RECORDS_MAX: usize = 1000;
+/// Records looked at for one answer: some 6 MB.
+const LOOKED_AT_MAX: u64 = 20_000;
+/// Records looked at in one read.
+const LOOKED_AT_A_TIME: usize = 1000;
+/// Bytes of records and openings in one answer: below the message limit.
+const ANSWER_BYTES_MAX: usize = 2 << 20;
+
+/// A record as it is, with its openings.
+pub struct Listed {
+    pub index: u64,
+    pub record: Vec<u8>,
+    pub document: Option<Opening>,
+    pub actor: Option<Opening>,
+}
+
+/// Which records.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub from: u64,
+    /// Exclusive; 0: as the log is now.
+    pub to: u64,
+    /// None: every kind.
+    pub kinds: Vec<Kind>,
+    pub invoice: Option<Key>,
+    pub without_openings: bool,
+}
+
+/// A page and where the next begins.
+pub struct Page {
+    pub records: Vec<Listed>,
+    pub next: u64,
+    pub answered: Answered,
+}
+
+pub async fn list(
+    core: &Core,
+    principal: &Principal,
+    filter: Filter,
+    count: usize,
+) -> Result<Page, Error> {
+    if count > RECORDS_MAX {
+        return Err(bad("page_size", format!("is above {RECORDS_MAX}")).into());
+    }
+    core.fresh(ReadLevel::Linearizable).await?;
+    let answered = core.answered(true);
+    let end = match filter.to {
+        0 => answered.log_size,
+        to => to.min(answered.log_size),
+    };
+    let uid = match &filter.invoice {
+        Some(key) => Some(core.find(key).await?),
+        None => None,
+    };
+    let bare = filter.without_openings;
+    let (mut records, next) = core
+        .read(move |tables| match uid {
+            Some(uid) => of_invoice(tables, uid, &filter, end, count),
+            None if filter.kinds.is_empty() => {
+                let records = page(tables, filter.from, end, count)?;
+                let next = records.last().map_or(end, |listed| listed.index + 1);
+                Ok((records, next))
+            }
+            None => of_kinds(tables, &filter, end, count),
+        })
+        .await?;
+    for listed in &mut records {
+        if bare || !may_see(principal, listed) {
+            (listed.document, listed.actor) = (None, None);
+        }
+    }
+    Ok(Page {
+        records,
+        next,
+        answered,
+    })
+}
+
+/// Up to `count` records with their openings, within the answer's bytes.
+pub(super) fn page(
+    tables: &Tables,
+    from: u64,
+    end: u64,
+    count: usize,
+) -> Result<Vec<Listed>, store::Error> {
+    let mut gathered = Gathered::new(count);
+    for (index, record) in (from..).zip(tables.record_range(from, end, count)?) {
+        if !gathered.take(tables, index, record)? {
+            break;
+        }
+    }
+    Ok(gathered.records)
+}
+
+/// Takes away what the caller may not see.
+pub(super) fn veil(principal: &Principal, frame: &mut RecordFrame) {
+    if !may_see_document(principal, frame.document.as_ref()) {
+        (frame.document, frame.actor) = (None, None);
+    }
+}
+
+fn may_see(principal: &Principal, listed: &Listed) -> bool {
+    may_see_document(principal, listed.document.as_ref())
+}
+
+/// Until callers authenticate, each may see all.
+fn may_see_document(_principal: &Principal, _document: Option<&Opening>) -> bool {
+    true
+}
+
+/// Records until the answer is full.
+struct Gathered {
+    records: Vec<Listed>,
+    bytes: usize,
+    count: usize,
+}
+
+impl Gathered {
+    fn new(count: usize) -> Gathered {
+        Gathered {
+            records: Vec::new(),
+            bytes: 0,
+            count,
+        }
+    }
+
+    /// Whether more may be taken.
+    fn take(&mut self, tables: &Tables, index: u64, record: Vec<u8>) -> Result<bool, store::Error> {
+        let (document, actor) = tables.openings(index)?;
+        let length = |opening: &Option<Opening>| opening.as_ref().map_or(0, |o| o.bytes.len());
+        self.bytes += record.len() + length(&document) + length(&actor);
+        self.records.push(Listed {
+            index,
+            record,
+            document,
+            actor,
+        });
+        Ok(self.bytes < ANSWER_BYTES_MAX && self.records.len() < self.count)
+    }
+}
+
+fn is_of(kinds: &[Kind], record: &[u8]) -> bool {
+    let code = record.get(Record::KIND_AT).copied().unwrap_or(0);
+    kinds.is_empty() || Kind::from_code(code).is_some_and(|kind| kinds.contains(&kind))
+}
+
+fn of_kinds(
+    tables: &Tables,
+    filter: &Filter,
+    end: u64,
+    count: usize,
+) -> Result<(Vec<Listed>, u64), store::Error> {
+    let mut gathered = Gathered::new(count);
+    let mut next = filter.from;
+    let last = end.min(filter.from.saturating_add(LOOKED_AT_MAX));
+    while next < last {
+        let records = tables.record_range(next, last, LOOKED_AT_A_TIME)?;
+        if records.is_empty() {
+            break;
+        }
+        for record in records {
+            let index = next;
+            next += 1;
+            if is_of(&filter.kinds, &record) && !gathered.take(tables, index, record)? {
+                return Ok((gathered.records, next));
+            }
+        }
+    }
+    Ok((gathered.records, next.max(filter.from)))
+}
+
+/// By the indexes of its events and downloads.
+fn of_invoice(
+    tables: &Tables,
+    uid: Uid,
+    filter: &Filter,
+    end: u64,
+    count: usize,
+) -> Result<(Vec<Listed>, u64), store::Error> {
+    let mut gathered = Gathered::new(count);
+    for index in tables.about(uid, filter.from, end, RECORDS_MAX)? {
+        let record = tables
+            .record_bytes(index)?
+            .ok_or_else(|| store::Error::corrupt(format!("record {index} is missing")))?;
+        if is_of(&filter.kinds, &record) && !gathered.take(tables, index, record)? {
+            return Ok((gathered.records, index + 1));
+        }
+    }
+    let last = gathered.records.last().map(|listed| listed.index + 1);
+    match last {
+        // There may be more than were looked up.
+        Some(next) if gathered.records.len() == RECORDS_MAX => Ok((gathered.records, next)),
+        _ => Ok((gathered.records, end)),
+    }
+}
