@@ -12,9 +12,9 @@ use crate::chain::Chain;
 use crate::digest::Digest;
 use crate::ledger::Ledger;
 use crate::note::Checkpoint;
-use crate::opening::{Actor, Document};
+use crate::opening::Document;
 use crate::policy::Policy;
-use crate::record::{Outcome, Record};
+use crate::record::Outcome;
 use crate::report::{
     Class, Evidence, Finding, LEVEL_DEFAULT, LEVEL_MAX, Report, UNFINISHED_MAX, Unfinished,
 };
@@ -22,6 +22,7 @@ use crate::statement::Kind;
 use crate::tree::{self, Frontier};
 use crate::trust::Trust;
 use crate::verify::anchors::Anchors;
+use crate::verify::observer::{Observer, Seen};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -47,26 +48,6 @@ impl Default for Options {
             level: LEVEL_DEFAULT,
         }
     }
-}
-
-/// A record as it went by, with the openings that it commits to (from level 5 on).
-#[derive(Clone, Copy)]
-pub struct Seen<'a> {
-    pub record: &'a Record,
-    pub document: Option<&'a Document>,
-    pub actor: Option<&'a Actor>,
-    /// Whether nothing was found at this record.
-    pub sound: bool,
-}
-
-/// Looks on while a bundle is verified: for questions about its contents.
-pub trait Observer {
-    fn see(&mut self, seen: Seen<'_>);
-}
-
-/// Nobody looks on.
-impl Observer for () {
-    fn see(&mut self, _seen: Seen<'_>) {}
 }
 
 /// Verifies a bundle from pieces of any size.
@@ -168,6 +149,7 @@ impl<O: Observer> BundleVerifier<O> {
         self.judge_all();
         if let Some(mut replay) = self.replay.take() {
             replay.begin(&self.options, &mut self.report);
+            self.observer.end(replay.ledger.as_ref());
             self.conclude(replay);
         }
         (self.report, self.observer)
@@ -210,6 +192,7 @@ impl<O: Observer> BundleVerifier<O> {
     /// The manifest, the genesis and the pin.
     fn open(&mut self, manifest: Manifest) {
         let report = &mut self.report;
+        self.observer.begin(&manifest);
         report.range = Some((manifest.first, manifest.end));
         let selects = !manifest.selection.is_empty();
         report.selection = selects.then(|| manifest.selection.clone());
@@ -491,8 +474,10 @@ impl Replay {
         }
         observer.see(Seen {
             record: &record,
+            leaf: &judged.leaf,
             document,
             actor: judged.opened.actor.as_ref(),
+            ledger: self.ledger.as_ref(),
             sound: report.findings_count == before,
         });
     }

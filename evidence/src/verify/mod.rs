@@ -6,15 +6,18 @@
 //!
 //! * [`receipt`]: one record
 //! * [`bundle`]: a range or a selection of records
+//! * [`Observer`]: who looks on meanwhile
 //! * here: what both begin with, the ledger and its keys
 
 mod anchors;
 mod batch;
 pub mod bundle;
+mod observer;
 mod receipt;
 
 pub use crate::report::{LEVEL_DEFAULT, LEVEL_MAX};
-pub use bundle::{BundleVerifier, Observer, Options, Seen};
+pub use bundle::{BundleVerifier, Options};
+pub use observer::{Observer, Seen};
 pub use receipt::{Expected, receipt};
 
 use crate::digest::Digest;

@@ -218,7 +218,8 @@ impl Survey {
     }
 }
 
-fn bare(address: &str) -> String {
+/// An address as it is compared with others.
+pub fn bare(address: &str) -> String {
     let address = address.strip_prefix("http://").unwrap_or(address);
     address.trim_end_matches('/').to_owned()
 }

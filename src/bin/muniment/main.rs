@@ -5,6 +5,7 @@
 //! file, and all judgement of evidence to the client and the evidence crate.
 
 mod add_rendition;
+mod audit;
 mod bench;
 mod check;
 mod check_config;
@@ -93,7 +94,7 @@ commands! {
         AddRendition: add_rendition,
         /// Follow changes as they are committed
         Watch: watch,
-        /// Heads, records, receipts and bundles
+        /// Heads, records, receipts and bundles, and auditors' questions
         Evidence: evidence,
         /// The ledger's keys, and changing them
         Keys: keys,
