@@ -8,9 +8,8 @@
 mod frozen;
 mod ledger;
 
-use muniment_evidence::digest::Digest;
-use muniment_evidence::note::{Checkpoint, Note};
 use muniment_evidence::policy::Policy;
+use muniment_evidence::proof::TlogProof;
 use muniment_evidence::tree;
 use std::collections::BTreeSet;
 use std::fs;
@@ -107,26 +106,17 @@ fn the_verifier_finds_in_each_file_what_the_manifest_says() {
     }
 }
 
-/// A tlog-proof has no command of its own: what it must hold is put together here.
+/// A tlog-proof has no command of its own. Its extra data is the record itself.
 #[test]
-fn the_frozen_tlog_proof_leads_to_a_checkpoint_of_the_policy() {
-    let read = |name: &str| fs::read_to_string(directory().join(name)).unwrap();
-    let text = read("proof.tlog-proof");
-    let (head, note) = text.split_once("\n\n").unwrap();
-    let note = Note::parse(note.as_bytes()).unwrap();
-    assert!(
-        Policy::parse(&read("policy"))
-            .unwrap()
-            .judge(&note)
-            .is_met()
-    );
-    let checkpoint = Checkpoint::parse(&note.text).unwrap();
-    let ledger = frozen::small();
-    let path: Vec<Digest> = ledger.path(4, ledger.len());
-    assert_eq!(head.lines().count(), 3 + path.len());
-    let leaf = ledger.leaf(4);
-    let led_to = tree::root_by_inclusion(&leaf, 4, checkpoint.size, &path);
-    assert_eq!(led_to, Some(checkpoint.root));
+fn the_frozen_tlog_proof_holds_under_the_frozen_policy() {
+    let read = |name: &str| fs::read(directory().join(name)).unwrap();
+    let proof = TlogProof::decode(&read("proof.tlog-proof")).unwrap();
+    let policy = Policy::parse(std::str::from_utf8(&read("policy")).unwrap()).unwrap();
+    let record = proof.extra.as_deref().unwrap();
+    let proven = proof.verify(&tree::leaf_hash(record), &policy).unwrap();
+    assert_eq!((proof.index, proven.checkpoint.size), (4, 11));
+    assert_eq!(proof.encode().as_bytes(), read("proof.tlog-proof"));
+    assert!(proof.verify(&tree::leaf_hash(b"another"), &policy).is_err());
 }
 
 /// A document that readers build on must not drift from the code.

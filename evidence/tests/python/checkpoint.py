@@ -128,7 +128,7 @@ def parse_verifier_key(text):
     if len(data) != 33 or data[0] not in (LOG, COSIGNATURE) or not strict_point(data[1:]):
         raise DecodeError("a usable key of type 1 or 4")
     key = VerifierKey(parts[0], data[0], data[1:])
-    if len(parts[1]) != 8 or parts[1].lower() != key.id.hex():
+    if len(parts[1]) != 8 or parts[1] != key.id.hex():
         raise DecodeError("the key's id")
     return key
 
