@@ -8,6 +8,7 @@ mod http;
 mod kills;
 mod limits;
 mod oracles;
+mod questions;
 mod reader;
 mod restarts;
 mod uniqueness;
