@@ -15,6 +15,7 @@ fn the_library_depends_on_three_crates_and_no_more() {
             let known = [
                 "package",
                 "[bin",
+                "[bench",
                 "dependencies",
                 "dev-dependencies",
                 "lints",

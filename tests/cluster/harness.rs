@@ -387,7 +387,7 @@ impl Node {
 }
 
 /// One GET over plain HTTP/1.1 to a port here; status line and body.
-pub async fn http(port: u16, path: &str) -> std::io::Result<(String, Vec<u8>)> {
+pub async fn http_at(port: u16, path: &str) -> std::io::Result<(String, Vec<u8>)> {
     let address = ("127.0.0.1", port);
     let mut stream = tokio::net::TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
@@ -533,18 +533,9 @@ pub async fn cosigned_by_all(cluster: &Cluster, size: u64) -> Vec<u8> {
     }
 }
 
-/// One GET over plain HTTP/1.1; status line and body.
+/// One GET to a node that is up.
 pub async fn http(node: &Node, path: &str) -> (String, Vec<u8>) {
-    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", node.ports[2]))
-        .await
-        .unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    let split = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
-    let head = String::from_utf8_lossy(&answer[..split]).into_owned();
-    (head, answer[split + 4..].to_vec())
+    http_at(node.ports[2], path).await.unwrap()
 }
 
 pub async fn metric(node: &Node, name: &str) -> f64 {

@@ -13,6 +13,7 @@ use muniment::service::download::{self, Piece};
 use muniment::service::issue::{self, Header};
 use muniment::service::{Core, Error, Principal, export};
 use muniment_evidence::digest::{Digest, Hasher};
+use muniment_evidence::ledger::Ledger;
 use muniment_evidence::record::Record;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +91,7 @@ async fn wait_for_note(core: &Core, town: &Town, index: u64) {
     let Ok(booted) = core.booted() else {
         return;
     };
-    let ledger = &booted.cosigners.ledger;
+    let ledger = Ledger::open(&booted.genesis).unwrap();
     let by_two = |note: &str| {
         let vouched = ledger.checkpoint(note.as_bytes());
         vouched.is_ok_and(|vouched| vouched.cosigners.len() >= 2)
@@ -105,7 +106,7 @@ async fn wait_for_note(core: &Core, town: &Town, index: u64) {
             let checkpoint = vouched.checkpoint;
             town.oracle.noted(index, checkpoint.size, checkpoint.root);
         }
-        Err(why) => town.oracle.breach(format!("a cosigned note {why}")),
+        Err((_, why)) => town.oracle.breach(format!("a cosigned note {why}")),
     }
 }
 

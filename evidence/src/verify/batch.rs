@@ -1,4 +1,9 @@
 //! Judges records by themselves, on all cores, and gives them back in order.
+//!
+//! Promises: the order of what is given back is that of what was taken, however many
+//! threads there are, and so is every word of it; threads are started once, by the first
+//! full batch, and have ended when this value is dropped. While they judge, the caller
+//! reads on and follows what is judged. Leaves that to [`super::bundle`].
 
 use crate::bundle::RecordFrame;
 use crate::digest::Digest;
@@ -7,9 +12,22 @@ use crate::ledger::Ledger;
 use crate::record::Record;
 use crate::report::{Class, Finding};
 use crate::tree;
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 
-/// Fewer records than this are not worth a thread.
-const THREAD_RECORDS_MIN: usize = 64;
+/// Records judged in one go: some milliseconds, beside which handing them over is nothing;
+/// a shorter bundle is not worth a thread.
+const BATCH_RECORDS_MAX: usize = 64;
+/// Bytes of openings in one batch, so that a few large ones are spread over the cores.
+const BATCH_BYTES_MAX: usize = 256 * 1024;
+/// Batches under way for each thread: it has the next ones while the caller is busy.
+const BATCHES_PER_THREAD: usize = 4;
+/// Batches under way in all, which bounds memory on machines with many cores.
+const BATCHES_MAX: usize = 64;
+/// Bytes of openings under way in all.
+const BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A record of a bundle; of a selection, with its path.
 pub(super) struct Shown {
@@ -27,32 +45,152 @@ pub(super) struct Judged {
     pub led_to: Option<Option<Digest>>,
 }
 
-/// Judges each record by itself, spread over the cores.
-pub(super) fn judge_all(
-    ledger: Option<&Ledger>,
-    level: u8,
-    end: u64,
-    frames: &[Shown],
-) -> Vec<Judged> {
-    let judge = |frame| judge_one(ledger, level, end, frame);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(frames.len() / THREAD_RECORDS_MIN);
-    if threads <= 1 {
-        return frames.iter().map(judge).collect();
-    }
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = frames
-            .chunks(frames.len().div_ceil(threads))
-            .map(|part| scope.spawn(move || part.iter().map(judge).collect::<Vec<_>>()))
-            .collect();
-        parts
-            .into_iter()
-            .flat_map(|part| part.join().expect("judging a record does not panic"))
-            .collect()
-    })
+/// What records are judged by: the same for all records of a bundle.
+pub(super) struct Rules {
+    /// `None` when the genesis does not hold.
+    pub ledger: Option<Ledger>,
+    pub level: u8,
+    /// Of the manifest.
+    pub end: u64,
 }
 
-fn judge_one(ledger: Option<&Ledger>, level: u8, end: u64, shown: &Shown) -> Judged {
+/// See the module.
+#[derive(Default)]
+pub(super) struct Judges {
+    gathered: Vec<Shown>,
+    gathered_bytes: usize,
+    /// Oldest first.
+    under_way: VecDeque<Batch>,
+    under_way_bytes: usize,
+    threads: Option<Threads>,
+}
+
+/// What was handed over, until it is given back.
+struct Batch {
+    bytes: usize,
+    judged: Receiver<Vec<Judged>>,
+}
+
+struct Job {
+    shown: Vec<Shown>,
+    answer: SyncSender<Vec<Judged>>,
+}
+
+impl Judges {
+    /// Takes the next record, and says whether to [`Judges::hand_over`] now.
+    pub(super) fn gather(&mut self, shown: Shown) -> bool {
+        let openings = shown.frame.document.iter().chain(&shown.frame.actor);
+        self.gathered_bytes += openings.map(|opening| opening.bytes.len()).sum::<usize>();
+        self.gathered.push(shown);
+        self.is_batch()
+    }
+
+    /// Has what was gathered judged.
+    pub(super) fn hand_over(&mut self, rules: &Arc<Rules>) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        if self.threads.is_none() && self.is_batch() {
+            self.threads = Some(Threads::start(rules));
+        }
+        let shown = std::mem::take(&mut self.gathered);
+        let bytes = std::mem::take(&mut self.gathered_bytes);
+        let (answer, judged) = sync_channel(1);
+        let job = Job { shown, answer };
+        match &self.threads {
+            Some(threads) => threads.take(job, rules),
+            None => job.run(rules),
+        }
+        self.under_way_bytes += bytes;
+        self.under_way.push_back(Batch { bytes, judged });
+    }
+
+    /// Whether to take some back before more is gathered.
+    pub(super) fn is_full(&self) -> bool {
+        let threads = self.threads.as_ref().map_or(0, |t| t.running.len());
+        let batches_max = (BATCHES_PER_THREAD * threads).clamp(1, BATCHES_MAX);
+        self.under_way.len() >= batches_max || self.under_way_bytes >= BYTES_MAX
+    }
+
+    /// Gives the oldest batch back, as soon as it is judged; `None` if there is none.
+    pub(super) fn take_back(&mut self) -> Option<Vec<Judged>> {
+        let batch = self.under_way.pop_front()?;
+        self.under_way_bytes -= batch.bytes;
+        let judged = batch.judged.recv();
+        Some(judged.expect("judging a record does not panic"))
+    }
+
+    fn is_batch(&self) -> bool {
+        self.gathered.len() >= BATCH_RECORDS_MAX || self.gathered_bytes >= BATCH_BYTES_MAX
+    }
+}
+
+/// One thread per core, as long as a bundle takes.
+struct Threads {
+    /// `None` once they are to end.
+    jobs: Option<SyncSender<Job>>,
+    running: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// None on one core, or where the system has no threads to give.
+    fn start(rules: &Arc<Rules>) -> Threads {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let (jobs, queue) = sync_channel(BATCHES_MAX);
+        let queue = Arc::new(Mutex::new(queue));
+        let start = |_| {
+            let (rules, queue) = (rules.clone(), queue.clone());
+            let thread = thread::Builder::new().name("judge".to_owned());
+            thread.spawn(move || run_all(&rules, &queue)).ok()
+        };
+        let wanted = if cores > 1 { cores } else { 0 };
+        Threads {
+            jobs: Some(jobs),
+            running: (0..wanted).map_while(start).collect(),
+        }
+    }
+
+    fn take(&self, job: Job, rules: &Rules) {
+        match &self.jobs {
+            Some(jobs) if !self.running.is_empty() => {
+                let taken = jobs.send(job);
+                taken.expect("the threads wait for jobs until they are dropped");
+            }
+            _ => job.run(rules),
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.jobs = None;
+        for thread in self.running.drain(..) {
+            // That one panicked has shown where its batch was taken back.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run_all(rules: &Rules, queue: &Mutex<Receiver<Job>>) {
+    loop {
+        // One thread waits for a job, and the others for that thread.
+        let job = queue.lock().expect("waiting does not panic").recv();
+        match job {
+            Ok(job) => job.run(rules),
+            Err(_) => return,
+        }
+    }
+}
+
+impl Job {
+    fn run(self, rules: &Rules) {
+        let judged = self.shown.iter().map(|shown| judge_one(rules, shown));
+        // Fails only when nobody is there to ask for it.
+        let _ = self.answer.send(judged.collect());
+    }
+}
+
+fn judge_one(rules: &Rules, shown: &Shown) -> Judged {
     let frame = &shown.frame;
     let mut judged = Judged {
         leaf: tree::leaf_hash(&frame.record),
@@ -65,17 +203,17 @@ fn judge_one(ledger: Option<&Ledger>, level: u8, end: u64, shown: &Shown) -> Jud
         led_to: None,
     };
     if let (Ok(record), Some(path)) = (&judged.record, &shown.path) {
-        let led_to = tree::root_by_inclusion(&judged.leaf, record.index, end, path);
+        let led_to = tree::root_by_inclusion(&judged.leaf, record.index, rules.end, path);
         judged.led_to = Some(led_to);
     }
-    let (Ok(record), Some(ledger)) = (&judged.record, ledger) else {
+    let (Ok(record), Some(ledger)) = (&judged.record, &rules.ledger) else {
         return judged;
     };
-    if level >= 1 {
+    if rules.level >= 1 {
         judged.faults.extend(judge::belongs(ledger, record));
         judged.faults.extend(judge::signature(ledger, record));
     }
-    if level >= 5 {
+    if rules.level >= 5 {
         judged.opened = judge::openings(
             ledger,
             record,

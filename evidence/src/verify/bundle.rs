@@ -1,10 +1,11 @@
 //! A range or a selection of records, verified as it streams by.
 //!
-//! Promises: memory for one batch of records, and a few bytes for each record; every
-//! finding is reported. Leaves the frames to [`crate::bundle`], one record to `judge`,
-//! and one record after another to [`crate::chain`].
+//! Promises: memory for the records under way, and a few bytes for each record; every
+//! finding is reported, in the order of the bundle. Leaves the frames to
+//! [`crate::bundle`], one record to `judge`, the cores to `batch`, and one record after
+//! another to [`crate::chain`].
 
-use super::batch::{self, Judged, Shown};
+use super::batch::{Judged, Judges, Rules, Shown};
 use super::{Lessons, by_policy, open_ledger};
 use crate::bundle::{BundleError, BundleParser, CheckpointFrame, Fault, Frame, Manifest};
 use crate::chain::Chain;
@@ -23,11 +24,7 @@ use crate::trust::Trust;
 use crate::verify::anchors::Anchors;
 use crate::verify::observer::{Observer, Seen};
 use std::collections::HashMap;
-
-/// Records judged together: enough to keep all cores busy.
-const BATCH_RECORDS_MAX: usize = 4096;
-/// Bytes of openings held for one batch.
-const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+use std::sync::Arc;
 
 /// How a bundle is to be verified.
 #[derive(Clone, Debug)]
@@ -60,8 +57,7 @@ pub struct BundleVerifier<O: Observer = ()> {
     report: Report,
     parser: BundleParser,
     replay: Option<Replay>,
-    batch: Vec<Shown>,
-    batch_bytes: usize,
+    judges: Judges,
     /// The stream is broken; nothing after it is read.
     broken: bool,
 }
@@ -72,8 +68,8 @@ struct Replay {
     /// `None` when the genesis does not hold.
     ledger: Option<Ledger>,
     lessons: Lessons,
-    /// All KEY records were taken, and what needs the keys was begun.
-    schooled: bool,
+    /// Once all KEY records were taken, and what needs the keys was begun.
+    rules: Option<Arc<Rules>>,
     chain: Chain,
     frontier: Frontier,
     /// Of a selection: the roots to which paths led, the first record and their number.
@@ -123,8 +119,7 @@ impl<O: Observer> BundleVerifier<O> {
             report,
             parser: BundleParser::new(),
             replay: None,
-            batch: Vec::new(),
-            batch_bytes: 0,
+            judges: Judges::default(),
             broken: false,
         }
     }
@@ -151,7 +146,7 @@ impl<O: Observer> BundleVerifier<O> {
         {
             self.break_off(&e);
         }
-        self.judge_batch();
+        self.judge_all();
         if let Some(mut replay) = self.replay.take() {
             replay.begin(&self.options, &mut self.report);
             self.observer.end(replay.ledger.as_ref());
@@ -161,7 +156,7 @@ impl<O: Observer> BundleVerifier<O> {
     }
 
     fn break_off(&mut self, error: &BundleError) {
-        self.judge_batch();
+        self.judge_all();
         let class = match error.fault {
             Fault::Truncated | Fault::Count { .. } => Class::MissingData,
             _ => Class::Structure,
@@ -183,17 +178,14 @@ impl<O: Observer> BundleVerifier<O> {
                 return;
             }
             Frame::Checkpoint(frame) => {
-                self.judge_batch();
+                self.judge_all();
                 return self.checkpoint(&frame);
             }
             Frame::Record(frame) => (frame, None),
             Frame::Proven(frame, path) => (frame, Some(path)),
         };
-        let openings = frame.document.iter().chain(&frame.actor);
-        self.batch_bytes += openings.map(|opening| opening.bytes.len()).sum::<usize>();
-        self.batch.push(Shown { frame, path });
-        if self.batch.len() >= BATCH_RECORDS_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
-            self.judge_batch();
+        if self.judges.gather(Shown { frame, path }) {
+            self.judge_on(Judges::is_full);
         }
     }
 
@@ -225,7 +217,7 @@ impl<O: Observer> BundleVerifier<O> {
             manifest,
             ledger,
             lessons: Lessons::default(),
-            schooled: false,
+            rules: None,
             frontier,
             led_to: HashMap::new(),
             head: None,
@@ -234,18 +226,25 @@ impl<O: Observer> BundleVerifier<O> {
         });
     }
 
-    /// Judges the records at hand on all cores, then follows them one by one.
-    fn judge_batch(&mut self) {
-        let shown = std::mem::take(&mut self.batch);
-        self.batch_bytes = 0;
+    /// Has the records at hand judged, and follows what is judged while `more` says so.
+    fn judge_on(&mut self, more: impl Fn(&Judges) -> bool) {
         let (Some(replay), report) = (&mut self.replay, &mut self.report) else {
             return;
         };
-        replay.begin(&self.options, report);
-        let (ledger, end) = (replay.ledger.as_ref(), replay.manifest.end);
-        for judged in batch::judge_all(ledger, report.level, end, &shown) {
-            replay.follow(judged, report, &mut self.observer);
+        let rules = replay.begin(&self.options, report);
+        self.judges.hand_over(&rules);
+        while more(&self.judges)
+            && let Some(batch) = self.judges.take_back()
+        {
+            for judged in batch {
+                replay.follow(judged, report, &mut self.observer);
+            }
         }
+    }
+
+    /// Until every record so far was judged and followed.
+    fn judge_all(&mut self) {
+        self.judge_on(|_| true);
     }
 
     fn checkpoint(&mut self, frame: &CheckpointFrame) {
@@ -397,12 +396,18 @@ impl Checkpoints {
 
 impl Replay {
     /// Once, when all KEY records were taken: their statements, and the saved head.
-    fn begin(&mut self, options: &Options, report: &mut Report) {
-        if std::mem::replace(&mut self.schooled, true) {
-            return;
+    fn begin(&mut self, options: &Options, report: &mut Report) -> Arc<Rules> {
+        if let Some(rules) = &self.rules {
+            return rules.clone();
         }
+        let rules = Arc::new(Rules {
+            ledger: self.ledger.clone(),
+            level: report.level,
+            end: self.manifest.end,
+        });
+        self.rules = Some(rules.clone());
         let Some(ledger) = &self.ledger else {
-            return;
+            return rules;
         };
         if report.level >= 1 {
             self.lessons.judge(ledger, report);
@@ -419,6 +424,7 @@ impl Replay {
             }
         }
         self.compare_head(report);
+        rules
     }
 
     fn follow(&mut self, judged: Judged, report: &mut Report, observer: &mut impl Observer) {
@@ -452,9 +458,8 @@ impl Replay {
         }
         let ok = record.outcome == Outcome::Ok;
         let kind = record.statement.kind;
-        if ok && kind == Kind::Key && self.lessons.leaves.get(&index) != Some(&judged.leaf) {
-            let detail = "this KEY record is not among those that the bundle begins with";
-            report.find(Finding::at(Class::BrokenChain, index, detail));
+        if let Some(fault) = self.lessons.unlisted(&record, &judged.leaf) {
+            report.find(fault);
         }
         if ok && kind == Kind::DownloadEnd && !matches!(document, Some(Document::DownloadEnd(_))) {
             self.ends_unread += 1;

@@ -127,6 +127,17 @@ impl Lessons {
         }
     }
 
+    /// An OK KEY record that the evidence shows, but taught nothing by, is hidden.
+    fn unlisted(&self, record: &Record, leaf: &Digest) -> Option<Finding> {
+        let taught = record.statement.kind != Kind::Key
+            || record.outcome != Outcome::Ok
+            || self.leaves.get(&record.index) == Some(leaf);
+        (!taught).then(|| {
+            let detail = "this KEY record is not among those that the evidence begins with";
+            Finding::at(Class::BrokenChain, record.index, detail)
+        })
+    }
+
     /// Whether all of them are in the tree.
     fn compare(&self, root: &Digest, report: &mut Report) {
         for (index, led_to) in &self.led_to {

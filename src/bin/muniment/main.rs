@@ -19,6 +19,7 @@ mod get;
 mod identity;
 mod issue;
 mod keygen;
+mod keys;
 mod list;
 mod lookup;
 mod manifest;
@@ -95,6 +96,8 @@ commands! {
         Watch: watch,
         /// Heads, records, receipts and bundles, and auditors' questions
         Evidence: evidence,
+        /// The ledger's keys, and changing them
+        Keys: keys,
         /// Found, inspect and steer the cluster
         Cluster: cluster,
         /// Measure the ledger in a closed loop; prints JSON
