@@ -174,7 +174,7 @@ fn with_small_order_r(key: &SecretKey, message: &[u8]) -> Signature {
         .chain_update(message)
         .finalize();
     let a = key.to_scalar();
-    let mut k = a - a;
+    let mut k = number_like(a, 0);
     for byte in hash.iter().rev() {
         k = k * number_like(a, 256) + number_like(a, u64::from(*byte));
     }
