@@ -199,6 +199,22 @@ fn cut_downloads_reversals_and_the_same_bytes_elsewhere_are_told() {
     assert_eq!(records[3]["under_uid"], uid_text(&other));
 }
 
+/// A ledger should not release what it has not issued; if it says it did, a search by
+/// number must not pass over it in silence.
+#[test]
+fn a_download_from_before_the_issue_is_found_by_uid_and_doubted_by_number() {
+    let mut ledger = Ledger::found(1);
+    ledger.boot(1);
+    ledger.download(1, [3; 16]);
+    assert_eq!(ledger.issue(1, "A", Outcome::Ok), [3; 16]);
+    let case = Case::new("stray", ledger);
+    let value = case.ask("invoice", &["A"], 0);
+    assert_eq!(value["answer"]["nobody_else"], false);
+    let value = case.ask("invoice", &[&uid_text(&[3; 16])], 0);
+    assert_eq!(value["answer"]["nobody_else"], true);
+    assert_eq!(value["answer"]["invoices"][0]["downloads"], 1);
+}
+
 #[test]
 fn a_number_of_several_invoices_or_of_none_is_not_guessed() {
     let mut ledger = Ledger::found(1);
@@ -239,6 +255,8 @@ fn an_answer_from_evidence_that_does_not_hold_is_called_unproven() {
         let arguments = [arguments, &["--trust", &case.trust]].concat();
         let value = json(&arguments, 18);
         assert_eq!(value["proven"], false);
+        assert_ne!(value["answer"]["nobody_else"], true);
+        assert_ne!(value["answer"]["agree"], true);
         let (_, out, _) = run(&arguments);
         assert!(out.contains("not proven"), "{out}");
     }

@@ -9,6 +9,7 @@ mod kills;
 mod keys;
 mod limits;
 mod oracles;
+mod questions;
 mod reader;
 mod restarts;
 mod uniqueness;

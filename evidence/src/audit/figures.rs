@@ -172,13 +172,13 @@ impl Reckoning {
         };
         let answer = Answer {
             ending,
-            text: self.text(differences.as_deref()),
+            text: self.text(differences.as_deref(), report.holds()),
             value: self.value(differences.as_deref()),
         };
         Audited { report, answer }
     }
 
-    fn text(&self, differences: Option<&[Difference]>) -> String {
+    fn text(&self, differences: Option<&[Difference]>, holds: bool) -> String {
         let mut text = format!(
             "Figures     {} rows from the records {}..{}\n",
             self.ours.0.len(),
@@ -214,10 +214,12 @@ impl Reckoning {
                     let _ = writeln!(text, "  {}: {}", shown(&key.title()), counted.text());
                 }
             }
-            Some([]) if self.missing.total() == 0 && !self.selects => {
+            Some([]) if holds && self.missing.total() == 0 && !self.selects => {
                 text += "Reconciled: every row is the same in both.\n";
             }
-            Some([]) => text += "Not reconciled: the rows are the same, but not all is in them.\n",
+            Some([]) => {
+                text += "Not reconciled: the rows are the same, but that is not enough.\n";
+            }
             Some(rows) => {
                 let _ = writeln!(text, "RECONCILIATION: {} rows differ.", rows.len());
                 for row in rows {

@@ -115,10 +115,11 @@ impl Heads {
                 let _ = writeln!(text, "    {}", shown(&line));
             }
         }
+        let agree = report.holds() && findings.is_empty();
         text += match findings.first().map(|first| first.class) {
-            None => "They agree: all are of one history.\n",
+            None if agree => "They agree: all are of one history.\n",
             Some(Class::Fork) => "FORK: the ledger has signed two histories.\n",
-            Some(_) => "Their agreement is not shown.\n",
+            _ => "Their agreement is not shown.\n",
         };
         for finding in &findings {
             let _ = writeln!(text, "  {finding}");
@@ -140,7 +141,7 @@ impl Heads {
             ])
         });
         let value = Value::object([
-            ("agree", (ending == Ending::Answered).into()),
+            ("agree", agree.into()),
             ("heads", Value::list(heads)),
             ("findings", Value::list(findings)),
         ]);

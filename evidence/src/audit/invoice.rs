@@ -118,7 +118,8 @@ pub struct InvoiceQuestion {
     more: u64,
     /// Place among the found and their deeds, by index of a DOWNLOAD.
     pending: HashMap<u64, (usize, usize)>,
-    /// Uids of all invoices issued so far: a download of any other is a contradiction.
+    /// Asked by number, the uids of all invoices issued so far: a download of any other
+    /// may be of one that takes the number later.
     issued: HashSet<[u8; 16]>,
     first: u64,
     end: u64,
@@ -134,11 +135,11 @@ pub struct Coverage {
     pub downloads_withheld: u64,
     /// OK ISSUE and REVERSE records that were not shown.
     pub issues_withheld: u64,
-    /// OK records of other kinds about invoices that were not shown.
+    /// OK ADD_RENDITION and VOID records that were not shown.
     pub others_withheld: u64,
     /// OK DOWNLOAD_END records that were not shown.
     pub ends_withheld: u64,
-    /// OK downloads of what had not been issued before.
+    /// Asked by number: OK downloads of what had not been issued before.
     pub strays: u64,
 }
 
@@ -201,17 +202,14 @@ impl InvoiceQuestion {
             format!("of {downloads} downloads, {withheld} are not shown (erased or withheld)"),
         );
         doubt(
-            issues_withheld > 0 && matches!(self.which, Which::Number { .. }),
+            issues_withheld > 0 && self.by_number(),
             format!(
                 "{issues_withheld} invoices are not shown (erased or withheld) and may have \
                  this number"
             ),
         );
         doubt(
-            strays > 0
-                && self.first == 0
-                && issues_withheld == 0
-                && matches!(self.which, Which::Number { .. }),
+            strays > 0 && self.first == 0 && issues_withheld == 0,
             format!("{strays} downloads are of invoices that had not been issued"),
         );
         let more: u64 = self.found.iter().map(|found| found.more).sum();
@@ -220,6 +218,10 @@ impl InvoiceQuestion {
             format!("{more} further records are not listed here"),
         );
         doubts
+    }
+
+    fn by_number(&self) -> bool {
+        matches!(self.which, Which::Number { .. })
     }
 
     /// Takes the record for the invoice at a place.
@@ -251,7 +253,9 @@ impl InvoiceQuestion {
     }
 
     fn issue(&mut self, uid: &[u8; 16], identity: &Identity, seen: &Seen<'_>) -> Option<usize> {
-        self.issued.insert(*uid);
+        if self.by_number() {
+            self.issued.insert(*uid);
+        }
         if !self.which.names(uid, identity) {
             return None;
         }
@@ -292,7 +296,7 @@ impl InvoiceQuestion {
             Kind::Download => coverage.downloads_withheld += 1,
             Kind::Issue | Kind::Reverse => coverage.issues_withheld += 1,
             Kind::DownloadEnd => coverage.ends_withheld += 1,
-            kind if !kind.is_system() => coverage.others_withheld += 1,
+            Kind::AddRendition | Kind::Void => coverage.others_withheld += 1,
             _ => {}
         }
     }
@@ -349,7 +353,8 @@ impl Observer for InvoiceQuestion {
                 }
             }
             Document::Download(d) => {
-                self.coverage.strays += u64::from(!self.issued.contains(&d.uid));
+                let stray = self.by_number() && !self.issued.contains(&d.uid);
+                self.coverage.strays += u64::from(stray);
                 if let Some(at) = self.place(&d.uid) {
                     return self.keep(at, &seen, None);
                 }

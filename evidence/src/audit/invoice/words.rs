@@ -14,6 +14,9 @@ use std::fmt::Write as _;
 impl InvoiceQuestion {
     pub fn conclude(self, report: Report) -> Audited {
         let mut doubts = self.doubts();
+        if !report.holds() {
+            doubts.push("the evidence does not verify".to_owned());
+        }
         if !report.open_outboxes.is_empty() {
             let pending: u64 = report.open_outboxes.iter().map(|open| open.pending).sum();
             doubts.push(format!(
