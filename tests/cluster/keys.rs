@@ -17,7 +17,8 @@ use muniment_evidence::verify::{self, Expected};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tonic::Code;
 
 fn check(receipt: &[u8], trust: &Trust, policy: Option<&Policy>) -> Report {
@@ -40,8 +41,16 @@ fn change(action: Action, role: Role, node: u64, zone: &str, key: PublicKey) -> 
         action,
         role,
         node,
-        region: if place { "region-1".to_owned() } else { String::new() },
-        zone: if place { zone.to_owned() } else { String::new() },
+        region: if place {
+            "region-1".to_owned()
+        } else {
+            String::new()
+        },
+        zone: if place {
+            zone.to_owned()
+        } else {
+            String::new()
+        },
         key,
     }
 }
@@ -188,7 +197,11 @@ async fn keys_of_a_live_ledger_are_rotated_without_one_failed_verification() {
         .await
         .unwrap();
     traffic.goes_on().await;
-    let note = cluster.nodes[0].evidence().get_checkpoint(head).await.unwrap();
+    let note = cluster.nodes[0]
+        .evidence()
+        .get_checkpoint(head)
+        .await
+        .unwrap();
     let note = Note::parse(note.into_inner().note.as_bytes()).unwrap();
     let old = VerifierKey::log(&trust.origin, old_log.public());
     assert_eq!(note.vouch(&old), Vouch::Absent);
@@ -202,7 +215,13 @@ async fn keys_of_a_live_ledger_are_rotated_without_one_failed_verification() {
     );
     let adds = vec![
         change(Action::Add, Role::Statement, id, &zone, statement.public()),
-        change(Action::Add, Role::Cosignature, id, &zone, cosignature.public()),
+        change(
+            Action::Add,
+            Role::Cosignature,
+            id,
+            &zone,
+            cosignature.public(),
+        ),
     ];
     let endorsers = [&statement, &cosignature, &new_log];
     submit(&cluster.nodes[0], adds, &endorsers).await.unwrap();
@@ -221,9 +240,13 @@ async fn keys_of_a_live_ledger_are_rotated_without_one_failed_verification() {
         retire(old_statement),
         change(Action::Retire, Role::Cosignature, id, "", old_cosignature),
     ];
-    submit(&cluster.nodes[1], retires, &[&new_log]).await.unwrap();
+    submit(&cluster.nodes[1], retires, &[&new_log])
+        .await
+        .unwrap();
     traffic.goes_on().await;
-    issue(&cluster.nodes[2], "by-3", "by-3", b"a body").await.unwrap();
+    issue(&cluster.nodes[2], "by-3", "by-3", b"a body")
+        .await
+        .unwrap();
 
     let receipts = traffic.end().await;
     // All that was given out on the way holds at the end, and so does the whole log.
@@ -237,13 +260,21 @@ async fn keys_of_a_live_ledger_are_rotated_without_one_failed_verification() {
     for index in [4, added, retired, retired + 5] {
         let first = receipt(&cluster.nodes[0], of_record(index)).await;
         for node in &cluster.nodes[1..] {
-            assert_eq!(receipt(node, of_record(index)).await, first, "record {index}");
+            assert_eq!(
+                receipt(node, of_record(index)).await,
+                first,
+                "record {index}"
+            );
         }
     }
     assert_eq!(receipt(&cluster.nodes[1], of_record(4)).await, early);
     // An old record under the keys of today, and cosigned with node 3's new key.
     let policy = v1::GetPolicyRequest { zones: 3 };
-    let policy = cluster.nodes[0].evidence().get_policy(policy).await.unwrap();
+    let policy = cluster.nodes[0]
+        .evidence()
+        .get_policy(policy)
+        .await
+        .unwrap();
     let policy = policy.into_inner().policy;
     assert!(!policy.contains(&VerifierKey::log(&trust.origin, old_log.public()).to_string()));
     let request = v1::GetReceiptRequest {
@@ -277,7 +308,9 @@ async fn a_revoked_key_speaks_no_more_and_a_missing_one_is_told() {
         assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
     }
     // Node 3's statement key is stolen: it is revoked from now on.
-    let stolen = keyring::Keyring::load(&dirs[2]).unwrap().public(Role::Statement)[0];
+    let stolen = keyring::Keyring::load(&dirs[2])
+        .unwrap()
+        .public(Role::Statement)[0];
     let fresh = further(&dirs[2], Role::Statement);
     let (id, zone) = (cluster.nodes[2].id, cluster.nodes[2].zone.clone());
     let size = cluster.settled().await[0].log_size;
@@ -288,7 +321,9 @@ async fn a_revoked_key_speaks_no_more_and_a_missing_one_is_told() {
         change(revoke, Role::Statement, id, "", stolen),
         change(Action::Add, Role::Statement, id, &zone, fresh.public()),
     ];
-    submit(&cluster.nodes[0], changes, &[&fresh, &log]).await.unwrap();
+    submit(&cluster.nodes[0], changes, &[&fresh, &log])
+        .await
+        .unwrap();
     // Its lane is closed: it says nothing under the stolen key, and starts anew under the
     // fresh one.
     let refused = issue(&cluster.nodes[2], "R-9", "R-9", b"body").await;
@@ -300,14 +335,18 @@ async fn a_revoked_key_speaks_no_more_and_a_missing_one_is_told() {
     }
     cluster.nodes[2].start();
     cluster.wait_ready().await;
-    issue(&cluster.nodes[2], "R-9", "R-9", b"body").await.unwrap();
+    issue(&cluster.nodes[2], "R-9", "R-9", b"body")
+        .await
+        .unwrap();
     let report = cluster.verify(&cluster.export(0).await);
     assert_eq!(report.verdict(), Verdict::Verified, "{report}");
 
     // A log key whose file is missing on a node: the node says so, and mends by itself.
     let further_log = further(&dirs[0], Role::Log);
     let add = change(Action::Add, Role::Log, 0, "", further_log.public());
-    submit(&cluster.nodes[0], vec![add], &[&further_log, &log]).await.unwrap();
+    submit(&cluster.nodes[0], vec![add], &[&further_log, &log])
+        .await
+        .unwrap();
     let lacks = |status: &v1::StatusResponse| {
         !status.ready && status.reasons.iter().any(|why| why.contains("log key"))
     };
