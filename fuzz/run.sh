@@ -9,7 +9,7 @@ seconds=${1:-60}
 shift || true
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
-    targets=(statement record document actor note vkey policy proof trust receipt bundle tree)
+    targets=(statement record document actor note vkey policy proof witness trust receipt bundle tree)
 fi
 
 # Its own directory: these flags would make everything else compile again. A target

@@ -9,6 +9,7 @@ use muniment_evidence::bundle::Frame;
 use muniment_evidence::opening::Document;
 use muniment_evidence::proof::TlogProof;
 use muniment_evidence::tree;
+use muniment_evidence::witness::AddCheckpoint;
 
 /// The targets, each with its first inputs.
 pub fn all() -> Vec<(&'static str, Vec<Vec<u8>>)> {
@@ -21,6 +22,7 @@ pub fn all() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("vkey", vkeys()),
         ("policy", policies()),
         ("proof", proofs()),
+        ("witness", requests()),
         ("trust", vec![LEDGER.trust().to_string().into_bytes()]),
         ("receipt", receipts()),
         ("bundle", bundles()),
@@ -116,6 +118,20 @@ fn proofs() -> Vec<Vec<u8>> {
         proof(5, Some(b"hint")),
         proof(size - 1, None),
     ]
+}
+
+fn requests() -> Vec<Vec<u8>> {
+    let size = LEDGER.len();
+    let request = |old: u64| {
+        let Ok(proof) = tree::consistency_proof(&LEDGER.rows(), old, size);
+        let proof = if old == 0 { Vec::new() } else { proof };
+        let request = AddCheckpoint::new(old, proof, &LEDGER.note(size));
+        request
+            .expect("the ledger's own note")
+            .encode()
+            .into_bytes()
+    };
+    vec![request(0), request(1), request(5), request(size)]
 }
 
 /// Before each, how it is to be judged.
