@@ -12,5 +12,6 @@ mod oracles;
 mod questions;
 mod reader;
 mod restarts;
+mod streams;
 mod uniqueness;
 mod witnesses;
