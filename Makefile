@@ -7,14 +7,17 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 BIN_DIR := $(CARGO_TARGET_DIR)/release
 # A directory of files to issue; the demo makes samples when it is empty.
 INVOICES ?=
+# How long `make fuzz` searches with each target; 5 is enough to see that all is well.
+SECONDS ?= 60
 
-.PHONY: help demo test check fix sim cluster bench chaos build bootstrap
+.PHONY: help demo test check fix sim fuzz cluster bench chaos build bootstrap
 
 help:
 	@echo 'make demo     three nodes in three zones: issue, kill the leader, verify offline'
 	@echo 'make test     formatting, lints, all tests, the simulator (changes no file)'
 	@echo 'make cluster  the same three nodes, left running until Ctrl-C'
 	@echo 'make sim      the simulator alone, without RocksDB'
+	@echo 'make fuzz     search for inputs that break a promise of evidence/ (SECONDS=60)'
 	@echo 'make bench    measure this machine'
 	@echo 'make chaos    faults against real processes'
 	@echo 'make check    as make test, without running tests'
@@ -26,21 +29,29 @@ demo: build
 cluster: build
 	'$(BIN_DIR)/muniment' dev
 
+# Bootstrap has seen to the Python, so its absence is a fault here.
 test: check
-	$(CARGO) test --release --workspace
+	MUNIMENT_PYTHON_READER=required $(CARGO) test --release --workspace
 	$(MAKE) --no-print-directory sim
 
 check: bootstrap
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 
 fix: bootstrap
 	$(CARGO) clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
 
 # Without RocksDB, so that a change of the simulator is tried within seconds.
 sim:
 	$(CARGO) test --release --no-default-features --test sim
+
+# Only the evidence crate, with flags and a target directory of its own.
+fuzz:
+	@bash .ci/bootstrap
+	fuzz/run.sh '$(SECONDS)' $(TARGETS)
 
 bench chaos: build
 	@test -x cluster/$@.sh || { echo 'make $@: cluster/$@.sh does not exist yet' >&2; exit 1; }

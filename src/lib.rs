@@ -13,6 +13,7 @@
 //! * [`store`]: the only floor that names RocksDB
 //! * [`ledger`]: the deterministic state machine; names neither RocksDB nor openraft
 //! * [`transport`]: one trait for all traffic between nodes
+//! * [`witness`]: outside witnesses, the server and a node's side
 //! * [`raft`]: the only floor that names openraft
 //! * [`recorder`]: numbers, signs and submits statements
 //! * [`bodies`]: bytes on their way in and out
@@ -45,3 +46,4 @@ pub mod store;
 pub mod telemetry;
 pub mod transport;
 pub mod wire;
+pub mod witness;

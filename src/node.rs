@@ -4,9 +4,9 @@
 //! and of a graceful stop (not ready, leadership handed over, calls drained, Raft ended,
 //! logs synced). Nothing imports this file but the binary and the tests.
 
-use crate::bodies::Bodies;
+use crate::bodies::{Bodies, complete};
 use crate::clock::SharedClock;
-use crate::config::{Config, check};
+use crate::config::{Config, Witness, check};
 use crate::http;
 use crate::keyring::Keyring;
 use crate::ledger::state::State;
@@ -15,8 +15,10 @@ use crate::raft::reader::Reader;
 use crate::recorder::boot;
 use crate::recorder::intake::Intake;
 use crate::rpc::{dial::Dialer, server};
+use crate::service::cosigning::{self, Cosigned};
+use crate::service::keys::KeyBook;
 use crate::service::peers::PeerFloor;
-use crate::service::{Booted, Core, admin, booting};
+use crate::service::{Booted, Core, admin, booting, witnessing};
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
@@ -25,9 +27,11 @@ use crate::store::floor::FloorFile;
 use crate::store::flush::Flusher;
 use crate::store::log::LogStore;
 use crate::store::marker::{self, Marker};
+use crate::store::notes::NoteStore;
 use crate::store::rocks::{Purpose, RocksEngine};
 use crate::telemetry::Metrics;
 use crate::transport::{Serve, Transport};
+use crate::witness::{client, post::Target};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -84,6 +88,7 @@ pub async fn run(
     let start = |why: &dyn std::fmt::Display| Error::Start(why.to_string());
     let keys = Keyring::load(&config.keys.dir).map_err(|e| start(&e))?;
     let keys = Arc::new(keys);
+    let targets = targets(&config).map_err(|e| start(&e))?;
     let metrics = Arc::new(Metrics::new());
     let stores = Stores::open(&config, &clock, &metrics, &stop).map_err(|e| start(&e))?;
     let core = build(&config, &stores, keys, clock, &stop)
@@ -112,6 +117,7 @@ pub async fn run(
     };
     let guard_dir = Some(config.node.data_dir.clone());
     tokio::spawn(booting::boot(core.clone(), means, guard_dir, booted));
+    be_witnessed(&config, targets, &core, &metrics);
     let client_server = {
         let (core, metrics, stop) = (core.clone(), metrics.clone(), stop.clone());
         let drain = drain.clone();
@@ -175,10 +181,41 @@ async fn raised(mut signal: watch::Receiver<bool>) {
     let _ = signal.wait_for(|raised| *raised).await;
 }
 
+/// Where the witnesses are; read before anything is changed.
+fn targets(config: &Config) -> Result<Vec<Target>, String> {
+    let target = |w: &Witness| Target::new(&w.url, w.ca.as_deref());
+    config.witness.iter().map(target).collect()
+}
+
+/// One task per witness, idle unless this node leads; each ends with the node.
+fn be_witnessed(config: &Config, targets: Vec<Target>, core: &Arc<Core>, metrics: &Arc<Metrics>) {
+    let desk = Arc::new(witnessing::Desk {
+        core: core.clone(),
+        metrics: metrics.clone(),
+        keys: config
+            .witness
+            .iter()
+            .map(|witness| (witness.key.name.clone(), witness.key.clone()))
+            .collect(),
+        anchor_interval: Duration::from_secs(config.witnessing.anchor_interval_s),
+    });
+    let pace = client::Pace {
+        interval: Duration::from_secs(config.witnessing.interval_s),
+        lag_alarm: Duration::from_secs(config.witnessing.lag_alarm_s),
+    };
+    for (witness, target) in config.witness.iter().zip(targets) {
+        let standing = core.witnesses.standings[&witness.key.name].clone();
+        let (key, clock) = (witness.key.clone(), core.clock.clone());
+        let submitter = client::Submitter::new(key, target, pace, clock, standing);
+        tokio::spawn(submitter.run(desk.clone(), core.stop.clone()));
+    }
+}
+
 /// What lies on the disk.
 struct Stores {
     marker: Marker,
     ledger: Arc<dyn Engine>,
+    ledger_flusher: Flusher,
     bodies: Arc<dyn Engine>,
     bodies_flusher: Flusher,
     log: LogStore,
@@ -219,11 +256,12 @@ impl Stores {
             log: LogStore::start(
                 ledger.clone(),
                 Blocking::Pool,
-                ledger_flusher,
+                ledger_flusher.clone(),
                 floor,
                 stop.clone(),
             ),
             ledger,
+            ledger_flusher,
             bodies,
         })
     }
@@ -291,6 +329,7 @@ async fn build(
         signer: keys.clone(),
         clock: clock.clone(),
         hot: Arc::default(),
+        arriving: Default::default(),
     };
     let means = boot::Means {
         group: group.clone(),
@@ -300,12 +339,27 @@ async fn build(
         blocking,
         transport: transport.clone(),
     };
+    let (booted, boots) = watch::channel(None);
+    let key_book = Arc::new(KeyBook::new(state.clone(), blocking, keys.clone()));
+    let cosigned = Cosigned::start(cosigning::Means {
+        group: group.clone(),
+        state: state.clone(),
+        blocking,
+        clock: clock.clone(),
+        stop: stop.clone(),
+        transport,
+        flusher: stores.ledger_flusher.clone(),
+        notes: NoteStore::new(stores.ledger.clone(), blocking),
+        complete: complete::start(bodies.clone(), state.clone(), stop.clone()),
+        booted: boots.clone(),
+        key_book: key_book.clone(),
+    });
     let peers = Arc::new(PeerFloor {
         group: group.clone(),
         intake,
         bodies: bodies.clone(),
+        cosigned: cosigned.clone(),
     });
-    let (booted, boots) = watch::channel(None);
     let (draining, drain) = watch::channel(false);
     let data_dir = node.data_dir.clone();
     let core = Core {
@@ -318,7 +372,7 @@ async fn build(
         blocking,
         bodies,
         keys,
-        key_book: Default::default(),
+        key_book,
         clock,
         uploads: Arc::new(Semaphore::new(config.limits.uploads_in_flight)),
         downloads: Arc::new(Semaphore::new(config.limits.downloads_in_flight)),
@@ -331,6 +385,8 @@ async fn build(
             origin: config.cluster.origin.clone(),
             means: means.clone(),
         },
+        cosigned,
+        witnesses: witnessing::Board::of(config.witness.iter().map(|w| w.key.name.clone())),
         // Without an answer of the file system nothing is taken in.
         free_bytes: Arc::new(move || check::free_bytes(&data_dir).unwrap_or(0)),
     };

@@ -29,6 +29,9 @@ pub struct Metrics {
     pub raft_snapshot_index: IntGauge,
     pub raft_peer_lag_entries: IntGaugeVec,
     pub evidence_size: IntGauge,
+    pub body_complete_index: IntGauge,
+    pub cosigned_size: IntGauge,
+    pub divergence: IntCounter,
     pub store_bytes: IntGaugeVec,
     pub uploads_in_flight: IntGauge,
     pub downloads_in_flight: IntGauge,
@@ -37,6 +40,9 @@ pub struct Metrics {
     pub max_fds: IntGauge,
     pub disk_free_bytes: IntGauge,
     pub ready: IntGauge,
+    pub witness_size: IntGaugeVec,
+    pub witness_lag_seconds: IntGaugeVec,
+    pub witness_failures: IntCounterVec,
     pub accepted_connections: IntCounter,
 }
 
@@ -71,6 +77,15 @@ impl Metrics {
                 &["peer"],
             ),
             evidence_size: make.gauge("evidence_size", "Records in the evidence log."),
+            body_complete_index: make.gauge(
+                "body_complete_index",
+                "Records below which every body is held here.",
+            ),
+            cosigned_size: make.gauge("cosigned_size", "Size of the newest cosigned note."),
+            divergence: make.counter(
+                "divergence_total",
+                "Roots of other nodes that differed from this node's own.",
+            ),
             store_bytes: make.gauges("store_bytes", "Bytes on disk, roughly.", &["db"]),
             uploads_in_flight: make.gauge("uploads_in_flight", "Uploads being taken."),
             downloads_in_flight: make.gauge("downloads_in_flight", "Downloads being served."),
@@ -79,6 +94,21 @@ impl Metrics {
             max_fds: make.gauge("max_fds", "Limit of file descriptors."),
             disk_free_bytes: make.gauge("disk_free_bytes", "Free bytes of the data directory."),
             ready: make.gauge("ready", "1 when this node may serve."),
+            witness_size: make.gauges(
+                "witness_size",
+                "Size that an outside witness cosigned last; on the leader.",
+                &["witness"],
+            ),
+            witness_lag_seconds: make.gauges(
+                "witness_lag_seconds",
+                "How long records wait for an outside witness; on the leader.",
+                &["witness"],
+            ),
+            witness_failures: make.counters(
+                "witness_failures_total",
+                "Submissions that an outside witness did not cosign.",
+                &["witness"],
+            ),
             accepted_connections: make
                 .counter("accepted_connections_total", "Client connections accepted."),
             registry,

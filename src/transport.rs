@@ -30,10 +30,18 @@ pub enum Method {
     Submit = 7,
     PutBody = 8,
     GetBody = 9,
+    /// Vouch for a size and root.
+    Cosign = 10,
+    /// Cosigned notes, spread by the leader.
+    Note = 11,
+    /// A majority has another root than the node that is told.
+    Verdict = 12,
+    /// Ask the leader for a note of at least a size.
+    WantNote = 13,
 }
 
 impl Method {
-    pub const ALL: [Method; 9] = [
+    pub const ALL: [Method; 13] = [
         Method::Vote,
         Method::PreVote,
         Method::TransferLeader,
@@ -43,6 +51,10 @@ impl Method {
         Method::Submit,
         Method::PutBody,
         Method::GetBody,
+        Method::Cosign,
+        Method::Note,
+        Method::Verdict,
+        Method::WantNote,
     ];
 
     pub fn from_code(code: u32) -> Option<Method> {

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// What lies in the house; other folders (target, generated code) are not ours.
-const ROOMS: [&str; 7] = [
+const ROOMS: [&str; 9] = [
     "build.rs",
     "src",
     "tests",
@@ -17,6 +17,8 @@ const ROOMS: [&str; 7] = [
     "evidence/src",
     "evidence/tests",
     "evidence/benches",
+    "fuzz/src",
+    "fuzz/targets",
 ];
 
 /// Past this, a second idea has moved in.

@@ -14,6 +14,7 @@
 //! `note`; then what auditors hold: `receipt`, `bundle`, `trust`; then how it is judged:
 //! `ledger` (the keys), `judge` (one record), `chain` (one after another), `verify` (all
 //! of it, top to bottom), `account` and `report` (what was found, in words and in JSON).
+//! Beside them, [`witness`]: how an outsider vouches for a head.
 
 // Here and not in the workspace: tests say what they expect by unwrapping.
 #![warn(clippy::unwrap_used)]
@@ -36,6 +37,7 @@ pub mod ledger;
 pub mod note;
 pub mod opening;
 pub mod policy;
+pub mod proof;
 pub mod receipt;
 pub mod record;
 pub mod report;
@@ -44,3 +46,4 @@ pub mod system;
 pub mod tree;
 pub mod trust;
 pub mod verify;
+pub mod witness;

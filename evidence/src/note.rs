@@ -5,7 +5,7 @@
 //! characters); a note is trusted only by its signatures, never by its text. Leaves the
 //! choice of keys and quorums to the verifier.
 
-use crate::digest::{Digest, unhex};
+use crate::digest::{Digest, hex};
 use crate::key::{PublicKey, Signature, Signer};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -96,17 +96,18 @@ impl VerifierKey {
         if !verifier.key.is_valid() {
             return Err(NoteError("the key is not a usable Ed25519 point"));
         }
-        match unhex(id) {
-            Some(id) if id == verifier.id() => Ok(verifier),
-            _ => Err(NoteError("the key's hash does not match the key")),
+        // One writing for one key: upper-case digits are refused.
+        if id != hex(&verifier.id()) {
+            return Err(NoteError("the key's hash does not match the key"));
         }
+        Ok(verifier)
     }
 }
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let typed = [&[self.kind], &self.key.0[..]].concat();
-        let id = crate::digest::hex(&self.id());
+        let id = hex(&self.id());
         write!(f, "{}+{}+{}", self.name, id, BASE64.encode(typed))
     }
 }
@@ -331,6 +332,8 @@ mod tests {
             Note::parse(note.as_bytes()).unwrap().vouch(&key),
             Vouch::Signed
         );
+        let upper = key.to_string().replace("530d903a", "530D903A");
+        assert!(VerifierKey::parse(&upper).is_err());
         let altered = note.replace("example message", "exemple message");
         assert_eq!(
             Note::parse(altered.as_bytes()).unwrap().vouch(&key),

@@ -173,7 +173,6 @@ fn a_revoked_key_is_believed_up_to_its_size_only() {
     let mut harmless = ledger.clone();
     harmless.change_keys(all, std::slice::from_ref(&fresh));
     assert_eq!(bundle(&harmless).findings, []);
-    let mut ledger = ledger;
     ledger.change_keys(from_bad, std::slice::from_ref(&fresh));
     ledger.boot(2);
     let report = bundle(&ledger);

@@ -3,10 +3,11 @@
 //! Promises: no chunk is sent that does not match its digest; a body that is missing or
 //! damaged here is served by proxy from another holder; the digests of a proxied body
 //! are trusted only as far as its whole digest, which the reader checks at the end.
-//! Leaves repair of this node's copy to later.
+//! Leaves bringing a missing copy here to [`super::obtain`].
 
 use super::serve::{decode_digests, encode_request};
 use super::{Bodies, Error};
+use crate::raft::types::Peer;
 use crate::transport::{Class, Method};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -25,7 +26,7 @@ pub struct Source {
     address: Option<String>,
     body: [u8; 16],
     /// Length and digest of each chunk.
-    chunks: Vec<(u32, Digest)>,
+    pub(super) chunks: Vec<(u32, Digest)>,
 }
 
 impl Bodies {
@@ -49,26 +50,37 @@ impl Bodies {
     /// Finds another node that holds the body.
     async fn proxy(&self, rendition: &Rendition) -> Result<Source, Error> {
         let mut why = String::from("no other member is known");
-        let mut peers: Vec<_> = self.group.status().members.into_iter().collect();
-        // The nearest first: same zone, then the rest.
-        peers.sort_by_key(|(_, peer)| peer.zone != self.zone);
-        for (node, peer) in peers {
-            if node == self.node {
-                continue;
-            }
-            match self.digests(&peer.address, rendition).await {
-                Ok(chunks) => {
-                    return Ok(Source {
-                        node,
-                        address: Some(peer.address),
-                        body: rendition.body_id,
-                        chunks,
-                    });
-                }
+        for (node, peer) in self.others() {
+            match self.source_at(node, peer, rendition).await {
+                Ok(source) => return Ok(source),
                 Err(error) => why = format!("node {node}: {error}"),
             }
         }
         Err(Error::Unavailable(why))
+    }
+
+    /// The other members, the nearest first: same zone, then the rest.
+    pub(super) fn others(&self) -> Vec<(u64, Peer)> {
+        let members = self.group.status().members.into_iter();
+        let mut others: Vec<_> = members.filter(|(node, _)| *node != self.node).collect();
+        others.sort_by_key(|(_, peer)| peer.zone != self.zone);
+        others
+    }
+
+    /// The body at one other node, if that says it holds it.
+    pub(super) async fn source_at(
+        &self,
+        node: u64,
+        peer: Peer,
+        rendition: &Rendition,
+    ) -> Result<Source, Error> {
+        let chunks = self.digests(&peer.address, rendition).await?;
+        Ok(Source {
+            node,
+            address: Some(peer.address),
+            body: rendition.body_id,
+            chunks,
+        })
     }
 
     async fn digests(
@@ -171,7 +183,13 @@ impl Bodies {
         self.hot.get((source.body, number), read).await
     }
 
-    async fn fetch(&self, source: &Source, number: u32, digest: Digest) -> Result<Bytes, Error> {
+    /// One chunk from another node, checked.
+    pub(super) async fn fetch(
+        &self,
+        source: &Source,
+        number: u32,
+        digest: Digest,
+    ) -> Result<Bytes, Error> {
         let unavailable = |why: String| Error::Unavailable(why);
         let Some(address) = source.address.clone() else {
             return Err(unavailable("no other holder".into()));

@@ -10,9 +10,15 @@
 //! * [`serve`]: what a holder does for its peers
 //! * [`fetch`]: bytes on their way out, from here or by proxy, each chunk checked
 //! * [`hot`]: one read for all who want the same chunk
+//! * [`arriving`]: which bodies others are sending here now
+//! * [`obtain`]: a body that is missing here, brought from another holder
+//! * [`complete`]: up to which record every body named is held here
 
+pub mod arriving;
+pub mod complete;
 pub mod fetch;
 pub mod hot;
+pub mod obtain;
 pub mod serve;
 pub mod upload;
 pub mod writer;
@@ -41,6 +47,7 @@ pub struct Bodies {
     pub signer: Arc<dyn Signer>,
     pub clock: SharedClock,
     pub hot: Arc<hot::Hot>,
+    pub arriving: arriving::Arriving,
 }
 
 impl Bodies {

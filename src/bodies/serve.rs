@@ -1,8 +1,8 @@
 //! What a holder does for its peers: takes bodies, signs for them, gives them out.
 //!
 //! Promises: a holding is signed only after the body was hashed here and is durable
-//! here; an upload without its end frame leaves nothing. Leaves admission of uploads to
-//! the node that took them from the client.
+//! here; an upload without its end frame leaves nothing; a body that is held is never
+//! written over. Leaves admission of uploads to the node that took them from the client.
 
 use super::Bodies;
 use super::writer::{BodyWriter, CHUNK_BYTES};
@@ -79,6 +79,14 @@ impl Bodies {
         }
         if header.epoch + 1 < head.upload_epoch {
             return Err(refused("an upload of an epoch that has passed"));
+        }
+        // What fails below is deleted: it must be this arrival's alone.
+        let Some(_arrival) = self.arriving.enter(header.body_id) else {
+            return Err(refused("the body is arriving already"));
+        };
+        let held = self.store.manifest(header.body_id).await.map_err(refused)?;
+        if held.is_some() {
+            return Err(refused("the body is held here already"));
         }
         let mut writer = BodyWriter::new(self.store.clone(), self.blocking, header.body_id);
         match receive(&mut writer, &mut frames).await {

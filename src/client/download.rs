@@ -1,13 +1,12 @@
-//! Streams of bytes from the ledger: downloads of invoices and exports of evidence.
+//! Downloads: an invoice's bytes, checked as they arrive.
 //!
 //! Promises: no byte of a download is handed on before the receipt of its release has been
 //! verified; a download that breaks off goes on at another endpoint at the byte reached;
-//! the whole of a rendition is checked against its SHA-256. An export is not resumed after
-//! its first byte: the log may have grown, and its pieces would not fit. Leaves it to the
-//! caller to throw bytes away when the end is an error.
+//! the whole of a rendition is checked against its SHA-256. Leaves it to the caller to
+//! throw bytes away when the end is an error.
 
 use super::verify::{self, Claim, Proof};
-use super::{Client, Error, evidence, invoices};
+use super::{Client, Error, invoices};
 use crate::wire::v1;
 use muniment_evidence::digest::{Digest, Hasher};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -129,52 +128,6 @@ impl Client {
             None => Err(Break::Status(Status::unavailable(
                 "the download ended without its trailer",
             ))),
-        }
-    }
-
-    /// Writes a bundle of the records `from..to` (0: up to now) to `sink`; gives its length.
-    pub async fn export(
-        &self,
-        from: u64,
-        to: u64,
-        sink: &mut (impl AsyncWrite + Unpin),
-    ) -> Result<u64, Error> {
-        let mut journey = self.route.journey(self.deadline);
-        let mut written = 0;
-        loop {
-            let mut service = evidence(journey.line_for_stream());
-            let request = v1::ExportRequest {
-                from_index: from,
-                to_index: to,
-            };
-            let opened = journey.within(service.export(request)).await;
-            let status = match opened {
-                Err(status) => status,
-                Ok(response) => {
-                    let mut stream = response.into_inner();
-                    loop {
-                        match journey.within(stream.message()).await {
-                            Ok(Some(piece)) => {
-                                let wrote = sink.write_all(&piece.bytes).await;
-                                wrote.map_err(|e| Error::local("cannot write the bundle", e))?;
-                                written += piece.bytes.len() as u64;
-                                journey.renew();
-                            }
-                            Ok(None) => {
-                                let flushed = sink.flush().await;
-                                flushed.map_err(|e| Error::local("cannot write the bundle", e))?;
-                                journey.arrived();
-                                return Ok(written);
-                            }
-                            Err(status) => break status,
-                        }
-                    }
-                }
-            };
-            if written > 0 {
-                return Err(Error::from_status(&status, journey.url()));
-            }
-            journey.onward(status).await?;
         }
     }
 }

@@ -11,6 +11,7 @@
 
 mod download;
 mod error;
+mod export;
 mod route;
 mod upload;
 mod verify;
@@ -29,6 +30,7 @@ use self::verify::Claim;
 use bytes::Bytes;
 use futures::Stream;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::policy::Policy;
 use muniment_evidence::report::Report;
 use muniment_evidence::trust::Trust;
 use std::path::{Path, PathBuf};
@@ -197,18 +199,22 @@ impl Client {
     pub async fn checkpoint(
         &self,
         read: Option<v1::ReadLevel>,
+        cosigned: bool,
     ) -> Result<v1::GetCheckpointResponse, Error> {
-        let request = v1::GetCheckpointRequest { read };
+        let request = v1::GetCheckpointRequest { read, cosigned };
         self.call(|line| async move { evidence(line).get_checkpoint(request).await })
             .await
     }
 
-    /// The first receipt of a record, verified, with what the verifier found.
+    /// The receipt of a record, verified, with what the verifier found.
     pub async fn receipt(
         &self,
-        what: v1::get_receipt_request::What,
+        request: v1::GetReceiptRequest,
     ) -> Result<(v1::GetReceiptResponse, Report), Error> {
-        let request = v1::GetReceiptRequest { what: Some(what) };
+        let policy = match request.policy.as_str() {
+            "" => None,
+            text => Some(Policy::parse(text).map_err(|why| Error::Usage(why.to_string()))?),
+        };
         let reply = self
             .call(|line| {
                 let request = request.clone();
@@ -217,7 +223,7 @@ impl Client {
             .await?;
         let receipt = reply.receipt.as_ref();
         let receipt = receipt.ok_or_else(|| Error::lacks("the receipt"))?;
-        let report = verify::any(&receipt.bytes, self.trust())?;
+        let report = verify::any(&receipt.bytes, self.trust(), policy.as_ref())?;
         let index = report.account.as_ref().map(|a| a.record.index);
         let asked = match &request.what {
             Some(v1::get_receipt_request::What::RecordIndex(asked)) => *asked,
@@ -233,15 +239,54 @@ impl Client {
     /// Records in order, as the server gives them: a bundle proves them, a list does not.
     pub async fn records(
         &self,
-        from_index: u64,
-        page_size: u32,
+        request: v1::ListRecordsRequest,
     ) -> Result<v1::ListRecordsResponse, Error> {
-        let request = v1::ListRecordsRequest {
-            from_index,
-            page_size,
-        };
-        self.call(|line| async move { evidence(line).list_records(request).await })
+        self.call(|line| {
+            let request = request.clone();
+            async move { evidence(line).list_records(request).await }
+        })
+        .await
+    }
+
+    /// A policy over the members' cosignatures. Worth no more than the server that gave it.
+    pub async fn policy(&self, zones: u32) -> Result<String, Error> {
+        let reply = self
+            .call(|line| async move {
+                let request = v1::GetPolicyRequest { zones };
+                evidence(line).get_policy(request).await
+            })
+            .await?;
+        Ok(reply.policy)
+    }
+
+    /// The hashes that prove one tree to be a prefix of another (0: of the newest).
+    pub async fn consistency(
+        &self,
+        old_size: u64,
+        new_size: u64,
+    ) -> Result<v1::GetConsistencyProofResponse, Error> {
+        let request = v1::GetConsistencyProofRequest { old_size, new_size };
+        self.call(|line| async move { evidence(line).get_consistency_proof(request).await })
             .await
+    }
+
+    /// The ledger's keys, past and present.
+    pub async fn keys(&self) -> Result<v1::GetKeysResponse, Error> {
+        self.call(|line| async move { cluster(line).get_keys(v1::GetKeysRequest {}).await })
+            .await
+    }
+
+    /// Records a change of keys; the index of its record.
+    pub async fn change_keys(&self, change: Vec<u8>) -> Result<u64, Error> {
+        let change = Bytes::from(change);
+        let reply = self
+            .call(|line| {
+                let change = change.clone();
+                let request = v1::ChangeKeysRequest { change };
+                async move { cluster(line).change_keys(request).await }
+            })
+            .await?;
+        Ok(reply.record_index)
     }
 
     /// The trust file's text. Worth no more than the server that gave it.

@@ -10,6 +10,7 @@ use crate::wire::v1;
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{Document, IssueDocument};
+use muniment_evidence::policy::Policy;
 use muniment_evidence::record::Outcome;
 use muniment_evidence::report::{Report, Verdict};
 use muniment_evidence::trust::Trust;
@@ -59,7 +60,7 @@ pub(super) fn claim(
     let bytes = receipt
         .ok_or_else(|| Error::unproven("the answer has no receipt"))?
         .bytes;
-    let report = any(&bytes, trust)?;
+    let report = any(&bytes, trust, None)?;
     let account = report
         .account
         .as_ref()
@@ -84,12 +85,17 @@ pub(super) fn claim(
 }
 
 /// Judges a receipt whatever it is about.
-pub(super) fn any(bytes: &[u8], trust: Option<&Trust>) -> Result<Report, Error> {
+pub(super) fn any(
+    bytes: &[u8],
+    trust: Option<&Trust>,
+    policy: Option<&Policy>,
+) -> Result<Report, Error> {
     let report = verify::receipt(
         bytes,
         Expected {
             trust,
-            ..Expected::default()
+            policy,
+            document: None,
         },
     );
     match report.verdict() {

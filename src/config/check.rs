@@ -6,6 +6,7 @@
 use super::Config;
 use crate::keyring;
 use crate::store::marker::Marker;
+use crate::witness::post::Target;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -39,6 +40,9 @@ pub fn preflight(config: &Config) -> Vec<Finding> {
         finding("keys", keys(&config.keys.dir)),
         finding("data directory is this node's", belongs(config)),
     ];
+    if !config.witness.is_empty() {
+        findings.push(finding("witnesses", witnesses(config)));
+    }
     let listen = &config.listen;
     for (what, address) in [
         ("client port", listen.client),
@@ -140,6 +144,15 @@ fn belongs(config: &Config) -> Result<String, String> {
             .map(|()| format!("node {} of {}", marker.node, marker.origin))
             .map_err(|error| error.to_string()),
     }
+}
+
+/// Whether each could be asked; nobody is asked here, since none must be up for a start.
+fn witnesses(config: &Config) -> Result<String, String> {
+    for witness in &config.witness {
+        Target::new(&witness.url, witness.ca.as_deref())?;
+    }
+    let names = config.witness.iter().map(|w| w.key.name.as_str());
+    Ok(names.collect::<Vec<_>>().join(", "))
 }
 
 fn port(address: SocketAddr) -> Result<String, String> {

@@ -86,21 +86,30 @@ impl Cluster {
 const DIGEST_TAG: &[u8] = b"muniment/cluster-config/v1\n";
 
 /// Over every field, each behind its length, so that no two configurations read alike;
-/// the order of tenants in the file does not matter.
-pub(super) fn digest(cluster: &Cluster, tenants: &[Tenant]) -> Digest {
-    let mut sorted: Vec<&Tenant> = tenants.iter().collect();
-    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+/// the order of tenants and witnesses in the file does not matter.
+pub(super) fn digest(config: &super::Config) -> Digest {
+    let (cluster, witnessing) = (&config.cluster, &config.witnessing);
+    let mut tenants: Vec<&Tenant> = config.tenants.iter().collect();
+    tenants.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut witnesses: Vec<_> = config.witness.iter().collect();
+    witnesses.sort_by(|a, b| a.key.name.cmp(&b.key.name));
     let mut w = Writer::new();
     w.text(&cluster.origin)
         .text(&cluster.profile.to_string())
         .u64(cluster.snapshot_after_entries)
         .u64(cluster.log_entries_kept)
-        .list(&sorted, |w, tenant| {
+        .list(&tenants, |w, tenant| {
             w.text(&tenant.name)
                 .text(&tenant.scheme)
                 .text(&tenant.issuer)
                 .text(&tenant.write_level.to_string());
-        });
+        })
+        .list(&witnesses, |w, witness| {
+            w.text(&witness.key.to_string()).text(&witness.url);
+        })
+        .u64(witnessing.interval_s)
+        .u64(witnessing.anchor_interval_s)
+        .u64(witnessing.lag_alarm_s);
     Digest::of(&[DIGEST_TAG, &w.finish()])
 }
 

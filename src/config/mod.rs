@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod limits;
 pub mod node;
 mod place;
+pub mod witnesses;
 
 use muniment_evidence::digest::Digest;
 use serde::Deserialize;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 pub use cluster::{Cluster, Tenant};
 pub use limits::Limits;
 pub use node::{Listen, Log, Node};
+pub use witnesses::{Witness, Witnessing};
 
 /// Every key at its default, with its effect: what people copy.
 pub const EXAMPLE: &str = include_str!("example.toml");
@@ -40,6 +42,11 @@ pub struct Config {
     /// Equal on every node; `default` is always present.
     #[serde(default)]
     pub tenants: Vec<Tenant>,
+    /// Equal on every node, but for the paths.
+    #[serde(default)]
+    pub witness: Vec<Witness>,
+    #[serde(default)]
+    pub witnessing: Witnessing,
 }
 
 /// Where the key files lie.
@@ -71,6 +78,9 @@ impl Config {
         let base = path.parent().unwrap_or(Path::new(""));
         config.node.data_dir = base.join(&config.node.data_dir);
         config.keys.dir = base.join(&config.keys.dir);
+        for ca in config.witness.iter_mut().filter_map(|w| w.ca.as_mut()) {
+            *ca = base.join(&*ca);
+        }
         Ok(config)
     }
 
@@ -97,7 +107,8 @@ impl Config {
                 return Err(Error(format!("tenants.name: {name:?} stands twice")));
             }
         }
-        Ok(())
+        witnesses::check(&self.witness).map_err(Error)?;
+        self.witnessing.check().map_err(Error)
     }
 
     pub fn tenant(&self, name: &str) -> Option<&Tenant> {
@@ -106,7 +117,7 @@ impl Config {
 
     /// Of everything that must be equal on every node, and of nothing else.
     pub fn cluster_digest(&self) -> Digest {
-        cluster::digest(&self.cluster, &self.tenants)
+        cluster::digest(self)
     }
 }
 

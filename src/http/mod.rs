@@ -3,9 +3,12 @@
 //! Read only and without secrets, so it may stand open to auditors and monitors. Leaves
 //! where the data comes from to [`source`], and the connections to [`listen`].
 //!
+//! A HEAD is answered as its GET, without the body. Nothing is compressed: most bytes of a
+//! tile or record are hashes and signatures.
+//!
 //! | path | what |
 //! |---|---|
-//! | `/checkpoint` | the newest signed checkpoint |
+//! | `/checkpoint` | the newest cosigned note; while that is older than 2 s and the log has grown since, the newest checkpoint under the log key alone; its size never goes back on one node |
 //! | `/tile/<L>/<N>[.p/<W>]` | rows of the tree (C2SP tlog-tiles) |
 //! | `/tile/entries/<N>[.p/<W>]` | records, each led by its u16 length |
 //! | `/metrics` | Prometheus text |
@@ -18,8 +21,8 @@ pub mod tiles;
 
 use crate::telemetry::Metrics;
 use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use source::NodeSource;
@@ -32,6 +35,8 @@ use tokio::net::TcpListener;
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 /// A checkpoint is replaced with every entry.
 const SHORT: &str = "public, max-age=1";
+/// What is not here now may be here in a moment; a cache that may guess would keep the 404.
+const NOT_KEPT: &str = "no-store";
 
 type Shared = (Arc<NodeSource>, Arc<Metrics>);
 
@@ -52,8 +57,17 @@ pub async fn serve(
     listen::serve(listener, app, shutdown).await;
 }
 
+fn refuse(status: StatusCode, why: String) -> Response {
+    let headers = [(header::CACHE_CONTROL, NOT_KEPT)];
+    (status, headers, why + "\n").into_response()
+}
+
 fn unavailable(why: String) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, why + "\n").into_response()
+    refuse(StatusCode::SERVICE_UNAVAILABLE, why)
+}
+
+fn not_found(why: &str) -> Response {
+    refuse(StatusCode::NOT_FOUND, why.to_owned())
 }
 
 async fn checkpoint(State((source, _)): State<Shared>) -> Response {
@@ -69,9 +83,11 @@ async fn checkpoint(State((source, _)): State<Shared>) -> Response {
     }
 }
 
-async fn tile(State((source, _)): State<Shared>, Path(path): Path<String>) -> Response {
-    let Some(tile) = Tile::parse(&path) else {
-        return (StatusCode::NOT_FOUND, "not a tile path\n").into_response();
+async fn tile(State((source, _)): State<Shared>, uri: Uri) -> Response {
+    // As it was sent: a decoded path would give one tile a second name.
+    let path = uri.path().strip_prefix("/tile/").and_then(Tile::parse);
+    let Some(tile) = path else {
+        return not_found("not a tile path");
     };
     match source.tile(tile).await {
         Ok(Some(bytes)) => {
@@ -81,7 +97,7 @@ async fn tile(State((source, _)): State<Shared>, Path(path): Path<String>) -> Re
             ];
             (headers, bytes).into_response()
         }
-        Ok(None) => (StatusCode::NOT_FOUND, "beyond the log\n").into_response(),
+        Ok(None) => not_found("beyond the log"),
         Err(why) => unavailable(why),
     }
 }

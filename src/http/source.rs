@@ -1,7 +1,6 @@
 //! What HTTP shows of a node.
 
 use super::tiles::Tile;
-use crate::objective::read::ReadLevel;
 use crate::service::{Core, Principal, admin, prove};
 use crate::store::Error;
 use crate::store::engine::Engine;
@@ -17,25 +16,24 @@ pub struct NodeSource {
 }
 
 impl NodeSource {
-    /// The newest checkpoint of this replica: a prefix of the leader's at worst.
+    /// The newest cosigned note of this replica, or its newest checkpoint: a prefix of the
+    /// leader's at worst.
     pub async fn checkpoint(&self) -> Result<String, String> {
         let nobody = Principal::anonymous(String::new(), String::new());
-        let signed = prove::checkpoint(&self.core, &nobody, ReadLevel::Local).await;
-        match signed {
-            Ok((note, _)) => Ok(note),
-            Err(error) => Err(error.to_string()),
-        }
+        let published = prove::published(&self.core, &nobody).await;
+        published.map_err(|error| error.to_string())
     }
 
     /// `None` beyond the log.
     pub async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, String> {
-        let size = self.core.group.applied().size;
-        let Some(first) = tile.first().filter(|_| tile.is_within(size)) else {
-            return Ok(None);
-        };
         let state = self.core.state.clone();
         let read = self.core.blocking.run(move || {
             let tables = state.tables()?;
+            // From the tables, as for the checkpoint: who was shown a size finds its tiles.
+            let size = tables.head()?.size;
+            let Some(first) = tile.first().filter(|_| tile.is_within(size)) else {
+                return Ok(None);
+            };
             let mut bytes = Vec::new();
             match tile.level {
                 Some(level) => {
@@ -53,9 +51,9 @@ impl NodeSource {
                     }
                 }
             }
-            Ok(Bytes::from(bytes))
+            Ok(Some(Bytes::from(bytes)))
         });
-        read.await.map(Some).map_err(|error| error.to_string())
+        read.await.map_err(|error| error.to_string())
     }
 
     pub fn ready(&self) -> Result<(), Vec<String>> {
@@ -83,7 +81,16 @@ impl NodeSource {
             let gauge = metrics.raft_peer_lag_entries.with_label_values(&labels);
             set(&gauge, lag);
         }
-        set(&metrics.evidence_size, self.core.group.applied().size);
+        let cosigned = &self.core.cosigned;
+        set(&metrics.body_complete_index, cosigned.body_complete());
+        set(&metrics.cosigned_size, cosigned.newest_size());
+        let unseen = cosigned
+            .divergences()
+            .saturating_sub(metrics.divergence.get());
+        metrics.divergence.inc_by(unseen);
+        let size = self.core.group.applied().size;
+        set(&metrics.evidence_size, size);
+        self.refresh_witnesses(metrics, size);
         for (name, engine) in &self.engines {
             let gauge = metrics.store_bytes.with_label_values(&[name]);
             set(&gauge, engine.size_bytes());
@@ -112,5 +119,29 @@ impl NodeSource {
         set(&metrics.max_fds, limit.current.unwrap_or(0));
         set(&metrics.disk_free_bytes, (self.core.free_bytes)());
         set(&metrics.ready, u64::from(self.ready().is_ok()));
+    }
+
+    /// Only who leads submits, and so knows; the others show nothing rather than zero.
+    fn refresh_witnesses(&self, metrics: &Metrics, size: u64) {
+        metrics.witness_size.reset();
+        metrics.witness_lag_seconds.reset();
+        let now = self.core.clock.monotonic();
+        for (name, standing) in &self.core.witnesses.standings {
+            let standing = standing.now();
+            // From the start on, so that a first failure is a change.
+            metrics.witness_failures.with_label_values(&[name]);
+            if let Some(lag) = standing.lag(now, size) {
+                let witnessed = standing.size.unwrap_or(0) as i64;
+                metrics
+                    .witness_size
+                    .with_label_values(&[name])
+                    .set(witnessed);
+                let lag = lag.as_secs() as i64;
+                metrics
+                    .witness_lag_seconds
+                    .with_label_values(&[name])
+                    .set(lag);
+            }
+        }
     }
 }

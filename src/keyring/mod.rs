@@ -24,6 +24,8 @@ use std::sync::{Arc, RwLock};
 const STATEMENT: &str = "statement.key";
 const COSIGNATURE: &str = "cosignature.key";
 const LOG: &str = "log.key";
+/// Of a witness, which runs outside and shares no other key with a node.
+const WITNESS: &str = "witness.key";
 
 /// Why keys cannot be used.
 #[derive(Debug)]
@@ -191,6 +193,15 @@ pub fn generate_log_key(dir: &Path, clock: &dyn Clock) -> Result<PublicKey, Erro
 pub fn copy_log_key(from: &Path, to: &Path) -> Result<(), Error> {
     let key = load(&from.join(LOG))?;
     store(&to.join(LOG), &key)
+}
+
+/// Makes the key of an outside witness; refuses to replace one.
+pub fn generate_witness_key(dir: &Path, clock: &dyn Clock) -> Result<PublicKey, Error> {
+    Ok(make(&dir.join(WITNESS), clock)?.public())
+}
+
+pub fn load_witness_key(dir: &Path) -> Result<SecretKey, Error> {
+    load(&dir.join(WITNESS))
 }
 
 fn fail(path: &Path, why: impl fmt::Display) -> Error {

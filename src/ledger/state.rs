@@ -104,6 +104,18 @@ impl State {
             engine: self.engine.clone(),
         })
     }
+
+    /// Reads, and reads again if a snapshot took the place of the tables meanwhile: what
+    /// was read then is of no state at all.
+    pub fn stable<T>(&self, read: impl Fn(&Tables) -> Result<T, Error>) -> Result<T, Error> {
+        loop {
+            let tables = self.tables()?;
+            let found = read(&tables);
+            if snapshot::current(self.engine.as_ref())? == tables.generation {
+                return found;
+            }
+        }
+    }
 }
 
 /// One generation of the tables.
@@ -130,6 +142,10 @@ impl Tables {
             .into_iter()
             .map(|(key, value)| (key[skip..].to_vec(), value))
             .collect())
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.generation
     }
 
     pub fn head(&self) -> Result<Head, Error> {

@@ -2,7 +2,7 @@
 
 use super::invoices::principal;
 use super::status::status;
-use crate::service::{Core, admin};
+use crate::service::{Core, admin, keys};
 use crate::wire::{incoming, outgoing, v1};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +64,27 @@ impl v1::cluster_service_server::ClusterService for Cluster {
         let leader = admin::transfer(&self.core, &principal, to).await;
         Ok(Response::new(v1::TransferResponse {
             leader: leader.map_err(status)?,
+        }))
+    }
+
+    async fn get_keys(&self, request: Request<v1::GetKeysRequest>) -> Answer<v1::GetKeysResponse> {
+        let view = keys::list(&self.core, &principal(&request)).await;
+        Ok(Response::new(outgoing::keys(view.map_err(status)?)))
+    }
+
+    async fn change_keys(
+        &self,
+        request: Request<v1::ChangeKeysRequest>,
+    ) -> Answer<v1::ChangeKeysResponse> {
+        let principal = principal(&request);
+        let called = async {
+            let document = incoming::key_document(&request.into_inner().change)?;
+            keys::change(&self.core, &principal, document).await
+        };
+        let (record_index, answered) = called.await.map_err(status)?;
+        Ok(Response::new(v1::ChangeKeysResponse {
+            record_index,
+            answered: Some(outgoing::answered(answered)),
         }))
     }
 }

@@ -2,10 +2,11 @@
 
 use super::invoices::principal;
 use super::status::status;
-use crate::service::{Core, export, prove};
+use crate::service::{Core, checkpoints, export, policy, prove, records};
 use crate::wire::{incoming, outgoing, v1};
 use futures::stream::{BoxStream, StreamExt as _};
 use std::sync::Arc;
+use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 /// See the module.
@@ -23,8 +24,13 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
         request: Request<v1::GetCheckpointRequest>,
     ) -> Answer<v1::GetCheckpointResponse> {
         let principal = principal(&request);
-        let level = incoming::read_level(request.into_inner().read);
-        let called = prove::checkpoint(&self.0, &principal, level).await;
+        let request = request.into_inner();
+        let level = incoming::read_level(request.read);
+        let called = if request.cosigned {
+            prove::cosigned(&self.0, &principal).await
+        } else {
+            prove::checkpoint(&self.0, &principal, level).await
+        };
         let (note, answered) = called.map_err(status)?;
         Ok(Response::new(v1::GetCheckpointResponse {
             note,
@@ -39,7 +45,9 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
         use v1::get_receipt_request::What;
         let principal = principal(&request);
         let called = async {
-            let wanted = match request.into_inner().what {
+            let mut request = request.into_inner();
+            let terms = incoming::terms(&request)?;
+            let wanted = match request.what.take() {
                 Some(What::RecordIndex(index)) => prove::Wanted::Record(index),
                 Some(What::Invoice(key)) => {
                     prove::Wanted::Invoice(incoming::key("invoice", Some(key))?)
@@ -49,7 +57,7 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
                     return Err(crate::domain::draft::bad("what", why).into());
                 }
             };
-            prove::get_receipt(&self.0, &principal, wanted).await
+            prove::get_receipt(&self.0, &principal, wanted, terms).await
         };
         let (index, receipt, answered) = called.await.map_err(status)?;
         Ok(Response::new(v1::GetReceiptResponse {
@@ -69,13 +77,69 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
             0 => PAGE_DEFAULT,
             count => count,
         };
-        let called = prove::records(&self.0, &principal, request.from_index, count).await;
-        let (records, answered) = called.map_err(status)?;
+        let called = async {
+            let filter = incoming::record_filter(request)?;
+            records::list(&self.0, &principal, filter, count).await
+        };
+        let page = called.await.map_err(status)?;
         Ok(Response::new(v1::ListRecordsResponse {
-            records: records.into_iter().map(outgoing::record).collect(),
-            log_size: answered.log_size,
+            records: page.records.into_iter().map(outgoing::record).collect(),
+            log_size: page.answered.log_size,
+            next_index: page.next,
+            answered: Some(outgoing::answered(page.answered)),
+        }))
+    }
+
+    async fn get_consistency_proof(
+        &self,
+        request: Request<v1::GetConsistencyProofRequest>,
+    ) -> Answer<v1::GetConsistencyProofResponse> {
+        let principal = principal(&request);
+        let request = request.into_inner();
+        let (old, new) = (request.old_size, request.new_size);
+        let called = prove::consistency(&self.0, &principal, old, new).await;
+        let (new_size, hashes, answered) = called.map_err(status)?;
+        Ok(Response::new(v1::GetConsistencyProofResponse {
+            hashes: hashes.iter().map(outgoing::digest).collect(),
+            answered: Some(outgoing::answered(answered)),
+            new_size,
+        }))
+    }
+
+    async fn get_policy(
+        &self,
+        request: Request<v1::GetPolicyRequest>,
+    ) -> Answer<v1::GetPolicyResponse> {
+        let principal = principal(&request);
+        let zones = request.into_inner().zones;
+        let called = policy::policy(&self.0, &principal, zones).await;
+        let (policy, answered) = called.map_err(status)?;
+        Ok(Response::new(v1::GetPolicyResponse {
+            policy: policy.to_string(),
             answered: Some(outgoing::answered(answered)),
         }))
+    }
+
+    type WatchCheckpointsStream = BoxStream<'static, Result<v1::WatchCheckpointsResponse, Status>>;
+
+    async fn watch_checkpoints(
+        &self,
+        request: Request<v1::WatchCheckpointsRequest>,
+    ) -> Answer<Self::WatchCheckpointsStream> {
+        let principal = principal(&request);
+        let request = request.into_inner();
+        let wanted = checkpoints::Wanted {
+            above_size: request.above_size,
+            every: (request.every_ms > 0)
+                .then(|| Duration::from_millis(u64::from(request.every_ms))),
+            cosigned: request.cosigned,
+        };
+        let notes = checkpoints::watch(self.0.clone(), &principal, wanted).map_err(status)?;
+        let notes = notes.map(|note| match note {
+            Ok((size, note)) => Ok(v1::WatchCheckpointsResponse { note, size }),
+            Err(error) => Err(status(error)),
+        });
+        Ok(Response::new(notes.boxed()))
     }
 
     type ExportStream = BoxStream<'static, Result<v1::ExportResponse, Status>>;
@@ -83,11 +147,7 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
     async fn export(&self, request: Request<v1::ExportRequest>) -> Answer<Self::ExportStream> {
         let principal = principal(&request);
         let request = request.into_inner();
-        let wanted = export::Wanted {
-            from: request.from_index,
-            to: request.to_index,
-            ..export::Wanted::default()
-        };
+        let wanted = incoming::export(request);
         let pieces = export::export(self.0.clone(), &principal, wanted).await;
         let pieces = pieces.map_err(status)?.map(|piece| match piece {
             Ok(bytes) => Ok(v1::ExportResponse { bytes }),

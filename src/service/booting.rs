@@ -81,6 +81,7 @@ async fn once(
         outboxes: Vec::new(),
     });
     let index = means.boot(&pen, document).await?;
+    let mut guarded = 0;
     if let Some(dir) = guard_dir {
         let guarding = guarding::Means {
             group: means.group.clone(),
@@ -88,7 +89,7 @@ async fn once(
             blocking: means.blocking,
             stop: core.stop.clone(),
         };
-        guarding.start(&dir, &ledger.origin).await?;
+        guarded = guarding.start(&dir, &ledger.origin).await?;
     }
     let lane = lane::Means {
         pen,
@@ -106,6 +107,7 @@ async fn once(
         recorder,
         genesis: Arc::new(genesis),
         origin: ledger.origin,
+        guarded,
     })
 }
 

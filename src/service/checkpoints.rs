@@ -23,11 +23,10 @@ pub struct Wanted {
     pub cosigned: bool,
 }
 
-pub fn watch(
-    core: Arc<Core>,
-    _principal: &Principal,
-    wanted: Wanted,
-) -> Result<BoxStream<'static, Result<(u64, String), Error>>, Error> {
+/// Sizes and notes.
+pub type Notes = BoxStream<'static, Result<(u64, String), Error>>;
+
+pub fn watch(core: Arc<Core>, _principal: &Principal, wanted: Wanted) -> Result<Notes, Error> {
     let booted = core.booted()?;
     let every = wanted.every.unwrap_or(EVERY).max(EVERY_MIN);
     let state = (core, booted, wanted.above_size, false);

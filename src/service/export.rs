@@ -44,6 +44,9 @@ pub struct Wanted {
     pub from: u64,
     /// Exclusive; 0 means the log as it is now.
     pub to: u64,
+    /// Times of commitment in place of `from` and `to`.
+    pub from_ms: Option<u64>,
+    pub to_ms: Option<u64>,
     /// Size of the last checkpoint; 0 leaves it to the server. A stream that goes on
     /// names what its manifest said.
     pub head: u64,
@@ -56,11 +59,22 @@ pub struct Wanted {
 pub async fn export(
     core: Arc<Core>,
     principal: &Principal,
-    wanted: Wanted,
+    mut wanted: Wanted,
 ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
     let booted = core.booted()?;
     core.fresh(ReadLevel::Linearizable).await?;
     let size = core.group.applied().size;
+    for (time_ms, index) in [
+        (wanted.from_ms, &mut wanted.from),
+        (wanted.to_ms, &mut wanted.to),
+    ] {
+        if let Some(time_ms) = time_ms {
+            *index = core.read(move |tables| tables.first_since(time_ms)).await?;
+        }
+    }
+    if wanted.to == 0 && wanted.to_ms.is_some() {
+        return Err(bad("to_ms", "is before the first record").into());
+    }
     let notes = prove::notes_from(&core, &booted, wanted.to, wanted.head, size).await?;
     let (end, head) = (notes.end, notes.head);
     if wanted.from >= end || end > size {

@@ -25,8 +25,9 @@ pub struct Means {
 }
 
 impl Means {
-    /// Waits until this node may sign, then follows. An error is final.
-    pub async fn start(self, dir: &Path, origin: &str) -> Result<(), String> {
+    /// Waits until this node may sign, then follows; returns the size that is guarded by
+    /// then. An error is final.
+    pub async fn start(self, dir: &Path, origin: &str) -> Result<u64, String> {
         let mut guard = SignGuard::load(dir, origin).map_err(|error| error.to_string())?;
         loop {
             let (mut checked, state) = (guard, self.state.clone());
@@ -50,8 +51,9 @@ impl Means {
                 }
             }
         }
+        let guarded = guard.size();
         tokio::spawn(self.follow(guard));
-        Ok(())
+        Ok(guarded)
     }
 
     async fn follow(self, mut guard: SignGuard) {

@@ -9,10 +9,10 @@
 use super::{Answered, Booted, Core, Error, Principal};
 use crate::domain::draft::bad;
 use crate::keyring::Keyring;
-use crate::ledger::state::Tables;
+use crate::ledger::state::{State, Tables};
 use crate::objective::read::ReadLevel;
 use crate::recorder::Intent;
-use crate::store;
+use crate::store::{self, Blocking};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::SecretKey;
 use muniment_evidence::keychange::{KeyDocument, Role};
@@ -63,8 +63,50 @@ impl Known {
 }
 
 /// What was known last; read again when the serial has moved on.
-#[derive(Default)]
-pub struct KeyBook(Mutex<Option<Arc<Known>>>);
+pub struct KeyBook {
+    state: State,
+    blocking: Blocking,
+    keys: Arc<Keyring>,
+    newest: Mutex<Option<Arc<Known>>>,
+}
+
+impl KeyBook {
+    pub fn new(state: State, blocking: Blocking, keys: Arc<Keyring>) -> KeyBook {
+        KeyBook {
+            state,
+            blocking,
+            keys,
+            newest: Mutex::default(),
+        }
+    }
+
+    /// The keys after at least `serial` changes, which are applied here.
+    pub async fn known(&self, serial: u64) -> Result<Arc<Known>, store::Error> {
+        let newest = self.newest.lock().expect("nobody panics with it").clone();
+        if let Some(known) = newest.filter(|known| known.history.serial >= serial) {
+            return Ok(known);
+        }
+        let (state, keys) = (self.state.clone(), self.keys.clone());
+        let read = self.blocking.run(move || {
+            let known = state.stable(Known::read)?;
+            if let Err(error) = keys.reload() {
+                tracing::warn!(%error, "the key files cannot be read again");
+            }
+            Ok(Arc::new(known))
+        });
+        let known = read.await?;
+        *self.newest.lock().expect("nobody panics with it") = Some(known.clone());
+        Ok(known)
+    }
+
+    pub async fn log_pen(&self, origin: &str, serial: u64) -> Result<LogPen, store::Error> {
+        Ok(LogPen {
+            origin: origin.to_owned(),
+            known: self.known(serial).await?,
+            keys: self.keys.clone(),
+        })
+    }
+}
 
 /// Signs checkpoints as the ledger.
 #[derive(Clone)]
@@ -115,24 +157,8 @@ impl Core {
     /// The keys as of everything applied here.
     pub(crate) async fn known_keys(&self) -> Result<Arc<Known>, Error> {
         let serial = self.group.applied().key_serial;
-        let cached = |book: &KeyBook| book.0.lock().expect("nobody panics with it").clone();
-        if let Some(known) = cached(&self.key_book)
-            && known.history.serial >= serial
-        {
-            return Ok(known);
-        }
-        let keys = self.keys.clone();
-        let known = self
-            .read(move |tables| {
-                let known = Known::read(tables)?;
-                if let Err(error) = keys.reload() {
-                    tracing::warn!(%error, "the key files cannot be read again");
-                }
-                Ok(Arc::new(known))
-            })
-            .await?;
-        *self.key_book.0.lock().expect("nobody panics with it") = Some(known.clone());
-        Ok(known)
+        let known = self.key_book.known(serial).await;
+        known.map_err(|error| self.storage_failed(&error))
     }
 
     /// What a caller is told when a log key is missing here.
@@ -144,11 +170,9 @@ impl Core {
     }
 
     pub(crate) async fn log_pen(&self, booted: &Booted) -> Result<LogPen, Error> {
-        Ok(LogPen {
-            origin: booted.origin.clone(),
-            known: self.known_keys().await?,
-            keys: self.keys.clone(),
-        })
+        let serial = self.group.applied().key_serial;
+        let pen = self.key_book.log_pen(&booted.origin, serial).await;
+        pen.map_err(|error| self.storage_failed(&error))
     }
 }
 

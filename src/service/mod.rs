@@ -12,6 +12,8 @@
 //! * [`admin`]: founding, status, leadership
 //! * [`keys`]: the ledger's keys, and changing them
 //! * [`booting`], [`guarding`]: what must be true before anything is said or signed
+//! * [`cosigning`]: vouching for checkpoints, and comparing replicas by the way
+//! * [`witnessing`]: the ledger shown to outside witnesses
 //! * [`peers`]: what other nodes may ask
 
 pub mod add_rendition;
@@ -19,6 +21,7 @@ pub mod admin;
 pub mod booting;
 pub mod check;
 pub mod checkpoints;
+pub mod cosigning;
 pub mod download;
 pub mod error;
 pub mod export;
@@ -34,6 +37,7 @@ pub mod records;
 pub mod reverse;
 pub mod void;
 pub mod watch;
+pub mod witnessing;
 
 pub use error::Error;
 
@@ -96,6 +100,8 @@ pub struct Booted {
     pub endings: Endings,
     pub genesis: Arc<Genesis>,
     pub origin: String,
+    /// Where the sign guard stood when this boot was allowed to sign.
+    pub guarded: u64,
 }
 
 /// Who answered, and as of when.
@@ -121,7 +127,7 @@ pub struct Core {
     pub blocking: Blocking,
     pub bodies: Bodies,
     pub keys: Arc<Keyring>,
-    pub key_book: keys::KeyBook,
+    pub key_book: Arc<keys::KeyBook>,
     pub clock: SharedClock,
     pub limits: Limits,
     pub tenants: Vec<Tenant>,
@@ -129,6 +135,8 @@ pub struct Core {
     pub downloads: Arc<Semaphore>,
     pub booted: signal::Receiver<Option<Booted>>,
     pub founder: admin::Founder,
+    pub cosigned: cosigning::Cosigned,
+    pub witnesses: witnessing::Board,
     pub stop: Stop,
     /// Raised when the node stops taking work.
     pub draining: signal::Receiver<bool>,
@@ -178,15 +186,17 @@ impl Core {
     ) -> Result<T, Error> {
         let state = self.state.clone();
         let found = self.blocking.run(move || read(&state.tables()?)).await;
-        found.map_err(|error| {
-            // Storage that fails or lies is a broken promise: the node stops, and its
-            // callers go elsewhere.
-            if !matches!(error, crate::store::Error::Stopped) {
-                self.stop
-                    .broken(format!("storage failed under a request: {error}"));
-            }
-            self.unavailable("this node's storage failed")
-        })
+        found.map_err(|error| self.storage_failed(&error))
+    }
+
+    /// Storage that fails or lies is a broken promise: the node stops, and its callers go
+    /// elsewhere.
+    pub(crate) fn storage_failed(&self, error: &crate::store::Error) -> Error {
+        if !matches!(error, crate::store::Error::Stopped) {
+            self.stop
+                .broken(format!("storage failed under a request: {error}"));
+        }
+        self.unavailable("this node's storage failed")
     }
 
     /// Makes the level true of this replica, or says why it cannot.

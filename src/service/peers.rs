@@ -1,5 +1,6 @@
 //! What peers may ask of this node: frames go to the floor that understands them.
 
+use super::cosigning::Cosigned;
 use crate::bodies::Bodies;
 use crate::raft::group::Group;
 use crate::recorder::intake::Intake;
@@ -13,6 +14,7 @@ pub struct PeerFloor {
     pub group: Group,
     pub intake: Intake,
     pub bodies: Bodies,
+    pub cosigned: Cosigned,
 }
 
 impl Serve for PeerFloor {
@@ -22,8 +24,16 @@ impl Serve for PeerFloor {
         method: Method,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
-        let group = self.group.clone();
-        async move { group.serve_call(method, body).await }.boxed()
+        let (group, cosigned) = (self.group.clone(), self.cosigned.clone());
+        async move {
+            match method {
+                Method::Cosign | Method::Note | Method::Verdict | Method::WantNote => {
+                    cosigned.serve(method, body).await
+                }
+                _ => group.serve_call(method, body).await,
+            }
+        }
+        .boxed()
     }
 
     fn stream(

@@ -6,6 +6,7 @@
 
 use super::{Answered, Core, Error, Principal};
 use crate::domain::draft::bad;
+use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;
 use muniment_evidence::ledger::cosigner_key_name;
 use muniment_evidence::note::VerifierKey;
@@ -22,7 +23,7 @@ pub async fn policy(
     core.fresh(ReadLevel::Linearizable).await?;
     let answered = core.answered(true);
     let known = core.known_keys().await?;
-    let voters = core.read(|tables| tables.voters()).await?;
+    let voters = core.read(Tables::voters).await?;
     let failed =
         |error: muniment_evidence::policy::PolicyError| core.unavailable(error.to_string());
     let mut builder = Policy::builder();

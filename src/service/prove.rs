@@ -5,6 +5,7 @@
 //! this node has booted (so, not before a read index taken after its start), nor before
 //! the record just read hashes to what the tree says.
 
+use super::cosigning::tally::is_majority;
 use super::keys::LogPen;
 use super::{Answered, Booted, Core, Error, Principal};
 use crate::domain::draft::bad;
@@ -13,13 +14,16 @@ use crate::objective::read::ReadLevel;
 use muniment_evidence::bundle::CheckpointFrame;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::genesis::Genesis;
+use muniment_evidence::ledger::Ledger;
 use muniment_evidence::note::{Checkpoint, Note};
 use muniment_evidence::policy::Policy;
 use muniment_evidence::receipt::Receipt;
 use muniment_evidence::tree::{self, Rows as _};
 use muniment_evidence::trust::Trust;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long an export waits for members to cosign: it goes without after that.
 const COSIGNED_WAIT: Duration = Duration::from_secs(3);
@@ -160,7 +164,10 @@ async fn under_policy(
     let wait = terms.wait.unwrap_or(POLICY_WAIT).min(POLICY_WAIT_MAX);
     let meets =
         |note: &str| Note::parse(note.as_bytes()).is_ok_and(|note| policy.judge(&note).is_met());
-    let found = core.cosigned.wait(index, wait, meets).await;
+    let found = core
+        .cosigned
+        .wait(index, Instant::now() + wait, meets)
+        .await;
     found.ok_or_else(|| {
         core.unavailable(format!(
             "no checkpoint met the policy within {} ms: too few members have cosigned, or the \
@@ -229,6 +236,17 @@ pub(super) async fn newest(core: &Core, booted: &Booted) -> Result<String, Error
     note.ok_or_else(|| core.without_log_key())
 }
 
+/// What the open checkpoint is: the newest cosigned note, or the newest checkpoint under
+/// the log key alone while that is much newer. Its size never goes back on one node.
+pub async fn published(core: &Core, _principal: &Principal) -> Result<String, Error> {
+    let booted = core.booted()?;
+    let head = core.read(Tables::head).await?;
+    match core.cosigned.to_publish(head.size) {
+        Some(note) => Ok(note.to_string()),
+        None => newest(core, &booted).await,
+    }
+}
+
 /// What an auditor pins.
 pub fn trust(core: &Core, _principal: &Principal) -> Result<Trust, Error> {
     let booted = core.booted()?;
@@ -256,17 +274,29 @@ pub(super) async fn notes_from(
     head: u64,
     size: u64,
 ) -> Result<Notes, Error> {
+    let voters: BTreeSet<u64> = core.group.status().voters.into_iter().collect();
+    let ledger = Ledger::following(
+        booted.genesis.leaf_hash(),
+        &booted.origin,
+        core.known_keys().await?.history.clone(),
+    );
+    let is_agreed = |note: &str| {
+        let vouched = ledger.checkpoint(note.as_bytes());
+        vouched.is_ok_and(|vouched| {
+            is_majority(
+                &voters,
+                vouched.cosigners.iter().map(|cosigner| cosigner.node),
+            )
+        })
+    };
     let cosigned = match (head, to) {
         // To go on: the same frames as before, so a note of the same size.
         (1.., _) => core.cosigned.of_size(head).await,
-        (0, 0) => {
-            let whole = |_: &str| true;
-            core.cosigned.wait(size - 1, COSIGNED_WAIT, whole).await
-        }
         (0, to) => {
-            core.cosigned
-                .wait(to - 1, COSIGNED_WAIT, |_: &str| true)
-                .await
+            let above = if to == 0 { size } else { to }.saturating_sub(1);
+            let limit = Instant::now() + COSIGNED_WAIT;
+            // Once a majority has cosigned.
+            core.cosigned.wait(above, limit, is_agreed).await
         }
     };
     let cosigned = cosigned.and_then(|note| Some((size_of(&note)?, note)));

@@ -2,8 +2,9 @@
 //!
 //! Promises: a body exists when its manifest does; the manifest is written after all its
 //! chunks and names the digest of each, so that every chunk is checked before it is
-//! used. A chunk that does not match is never returned. Leaves fan-out, repair and
-//! collection to `bodies/`.
+//! used. A chunk that does not match is never returned. Beside the bodies lies the mark of
+//! how far they are complete: whoever loses the bodies loses the mark with them. Leaves
+//! fan-out, repair and collection to `bodies/`.
 
 use super::engine::{Batch, Engine, prefix_end};
 use super::flush::Flusher;
@@ -11,12 +12,20 @@ use super::{Blocking, Error};
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A body's name: UUIDv7 bytes.
 pub type BodyId = [u8; 16];
 
 const VERSION: u8 = 1;
+
+/// Bodies sealed last whose durability is remembered: some seconds of a busy node, so that
+/// the check that follows each record finds them without a visit to the disk.
+const SEALED_KEPT: usize = 4096;
+
+/// The mark of completeness: one row.
+const MARK: &[u8] = b"w";
 
 /// What a stored body is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +70,30 @@ pub struct BodyStore {
     engine: Arc<dyn Engine>,
     blocking: Blocking,
     flusher: Flusher,
+    sealed: Arc<Mutex<Sealed>>,
+}
+
+/// What a body is, whatever its name: length and digest.
+pub type Content = (u64, Digest);
+
+/// Bodies known to be durable, oldest first.
+#[derive(Default)]
+struct Sealed {
+    content: HashMap<BodyId, Content>,
+    order: VecDeque<BodyId>,
+}
+
+impl Sealed {
+    fn insert(&mut self, body: BodyId, content: Content) {
+        if self.content.insert(body, content).is_none() {
+            self.order.push_back(body);
+        }
+        while self.order.len() > SEALED_KEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.content.remove(&oldest);
+        }
+    }
 }
 
 impl BodyStore {
@@ -69,7 +102,12 @@ impl BodyStore {
             engine,
             blocking,
             flusher,
+            sealed: Arc::default(),
         }
+    }
+
+    fn sealed(&self) -> MutexGuard<'_, Sealed> {
+        self.sealed.lock().expect("nobody panics with it")
     }
 
     /// Writes one chunk, not yet durable.
@@ -93,6 +131,7 @@ impl BodyStore {
         last: Option<Bytes>,
     ) -> Result<(), Error> {
         let engine = self.engine.clone();
+        let content = (manifest.length, manifest.sha256);
         self.blocking
             .run(move || {
                 let mut batch = Batch::new();
@@ -104,18 +143,65 @@ impl BodyStore {
                 engine.write(batch)
             })
             .await?;
-        self.flusher.durable().await
+        self.flusher.durable().await?;
+        self.sealed().insert(body, content);
+        Ok(())
+    }
+
+    /// Which of these bodies are held here, durably and as what they are said to be.
+    pub async fn held(&self, bodies: &[(BodyId, Content)]) -> Result<Vec<bool>, Error> {
+        let known: Vec<bool> = {
+            let sealed = self.sealed();
+            let is = |(body, content)| sealed.content.get(body) == Some(content);
+            bodies
+                .iter()
+                .map(|(body, content)| is((body, content)))
+                .collect()
+        };
+        if known.iter().all(|known| *known) {
+            return Ok(known);
+        }
+        let (engine, asked) = (self.engine.clone(), bodies.to_vec());
+        let held = self
+            .blocking
+            .run(move || {
+                let looked = asked.iter().zip(known).map(|((body, content), known)| {
+                    if known {
+                        return Ok(true);
+                    }
+                    let manifest = read_manifest(engine.as_ref(), body)?;
+                    Ok(manifest.is_some_and(|m| (m.length, m.sha256) == *content))
+                });
+                looked.collect::<Result<Vec<_>, Error>>()
+            })
+            .await?;
+        // A manifest can be read before it is durable.
+        self.flusher.durable().await?;
+        Ok(held)
+    }
+
+    /// The mark of completeness, as its owner wrote it last.
+    pub async fn mark(&self) -> Result<Option<Vec<u8>>, Error> {
+        let engine = self.engine.clone();
+        self.blocking.run(move || engine.get(MARK)).await
+    }
+
+    /// Moves the mark; not durable, it only saves work after a start.
+    pub async fn set_mark(&self, mark: Vec<u8>) -> Result<(), Error> {
+        let engine = self.engine.clone();
+        self.blocking
+            .run(move || {
+                let mut batch = Batch::new();
+                batch.put(MARK, mark);
+                engine.write(batch)
+            })
+            .await
     }
 
     pub async fn manifest(&self, body: BodyId) -> Result<Option<Manifest>, Error> {
         let engine = self.engine.clone();
         self.blocking
-            .run(move || match engine.get(&manifest_key(&body))? {
-                None => Ok(None),
-                Some(bytes) => Manifest::decode(&bytes)
-                    .map(Some)
-                    .map_err(|error| Error::corrupt(format!("manifest of a body: {error}"))),
-            })
+            .run(move || read_manifest(engine.as_ref(), &body))
             .await
     }
 
@@ -139,6 +225,7 @@ impl BodyStore {
 
     /// Forgets a body that nothing refers to, or what an aborted upload left.
     pub async fn delete(&self, body: BodyId) -> Result<(), Error> {
+        self.sealed().content.remove(&body);
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -154,6 +241,16 @@ impl BodyStore {
     pub fn size_bytes(&self) -> u64 {
         self.engine.size_bytes()
     }
+}
+
+fn read_manifest(engine: &dyn Engine, body: &BodyId) -> Result<Option<Manifest>, Error> {
+    let Some(bytes) = engine.get(&manifest_key(body))? else {
+        return Ok(None);
+    };
+    let manifest = Manifest::decode(&bytes);
+    manifest
+        .map(Some)
+        .map_err(|error| Error::corrupt(format!("manifest of a body: {error}")))
 }
 
 fn chunk_key(body: &BodyId, number: u32) -> Vec<u8> {

@@ -50,6 +50,13 @@ pub const PURGED: &[u8] = b"NP";
 /// The generation in force: u32.
 pub const GENERATION: &[u8] = b"NG";
 
+/// A cosigned note, by the size of its tree.
+pub fn kept_note(size: u64) -> Vec<u8> {
+    let mut key = b"NK".to_vec();
+    key.extend_from_slice(&size.to_be_bytes());
+    key
+}
+
 pub fn log_entry(index: u64) -> Vec<u8> {
     let mut key = vec![b'L'];
     key.extend_from_slice(&index.to_be_bytes());

@@ -10,6 +10,8 @@
 //! | bodies | `bodies/` | never: each chunk is hashed before it is sent | refused, fetched from another holder | served by proxy from another holder |
 //! | floor file | beside the databases | yes, checksummed | treated as lost | a lost tail would go unnoticed once |
 //! | marker | beside the databases | yes | refuses to start | refuses to start on a non-empty directory |
+//! | cosigned notes | `ledger/`, the node's own keys | never: signatures are checked by who uses them | refused | made again |
+//! | mark of complete bodies | `bodies/` | yes, for one ledger and generation | bodies that are missing would be vouched for | all records are looked at again |
 //! | snapshots | `snapshots/` | no: digest checked by the receiver | refused | built again |
 
 pub mod bodies;
@@ -20,6 +22,7 @@ pub mod keys;
 pub mod log;
 pub mod marker;
 pub mod memory;
+pub mod notes;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
 pub mod snapshot;

@@ -6,12 +6,17 @@ use crate::ledger::state::{Key, Status};
 use crate::objective::read::ReadLevel;
 use crate::objective::write::WriteLevel;
 use crate::service::admin::MemberSpec;
-use crate::service::{add_rendition, issue, list};
+use crate::service::prove::Terms;
+use crate::service::{add_rendition, export, issue, list, records};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::PublicKey;
+use muniment_evidence::keychange::KeyDocument;
 use muniment_evidence::opening::{
-    AlternativeId, Identity, Label, Metadata, Money, Party, Reference, TaxSubtotal,
+    AlternativeId, Document, Identity, Label, Metadata, Money, Party, Reference, TaxSubtotal,
 };
+use muniment_evidence::policy::Policy;
+use muniment_evidence::statement::Kind;
+use std::time::Duration;
 
 type Result<T> = std::result::Result<T, BadField>;
 
@@ -278,4 +283,60 @@ pub fn root_keys(keys: &[bytes::Bytes]) -> Result<Vec<PublicKey>> {
         Err(_) => Err(bad(&format!("root_keys[{at}]"), "is 32 bytes")),
     };
     keys.iter().enumerate().map(key).collect()
+}
+
+pub fn terms(request: &v1::GetReceiptRequest) -> Result<Terms> {
+    let policy = match request.policy.as_str() {
+        "" => None,
+        text => Some(Policy::parse(text).map_err(|why| bad("policy", why.to_string()))?),
+    };
+    let wait = u64::from(request.wait_ms);
+    Ok(Terms {
+        policy,
+        fresh: request.fresh,
+        wait: (wait > 0).then(|| Duration::from_millis(wait)),
+    })
+}
+
+pub fn record_filter(request: v1::ListRecordsRequest) -> Result<records::Filter> {
+    let kind = |name: &String| {
+        let mut all = Kind::ALL.into_iter();
+        all.find(|kind| kind.name() == name)
+            .ok_or_else(|| bad("kinds", format!("{name:?} is no kind of record")))
+    };
+    let invoice = match request.invoice {
+        None => None,
+        Some(invoice) => Some(key("invoice", Some(invoice))?),
+    };
+    Ok(records::Filter {
+        from: request.from_index,
+        to: request.to_index,
+        kinds: request.kinds.iter().map(kind).collect::<Result<_>>()?,
+        invoice,
+        without_openings: request.without_openings,
+    })
+}
+
+pub fn export(request: v1::ExportRequest) -> export::Wanted {
+    let by_issuer = !request.issuer.is_empty();
+    export::Wanted {
+        from: request.from_index,
+        to: request.to_index,
+        from_ms: request.from_ms,
+        to_ms: request.to_ms,
+        head: request.head,
+        issuer: by_issuer.then_some(export::Issuer {
+            tenant: request.tenant,
+            issuer: request.issuer,
+        }),
+        skip_frames: request.skip_frames,
+    }
+}
+
+pub fn key_document(bytes: &[u8]) -> Result<KeyDocument> {
+    match Document::decode(bytes) {
+        Ok(Document::Key(document)) => Ok(document),
+        Ok(_) => Err(bad("change", "is no change of keys")),
+        Err(why) => Err(bad("change", why.to_string())),
+    }
 }

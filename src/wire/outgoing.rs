@@ -5,10 +5,13 @@ use crate::domain::ids::BodyId;
 use crate::ledger::state::{Invoice, Status};
 use crate::objective::write::WriteLevel;
 use crate::service::admin::View;
+use crate::service::keys;
 use crate::service::records::Listed;
 use crate::service::{Answered, Core};
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::keychange::Role;
+use muniment_evidence::keys::KeyLife;
 use muniment_evidence::opening::{Identity, Metadata, Money, Party, Rendition};
 use muniment_evidence::receipt::Receipt;
 
@@ -149,6 +152,41 @@ pub fn durability(level: WriteLevel, nodes: Vec<u64>, zones: Vec<String>) -> v1:
     }
 }
 
+pub fn keys(view: keys::View) -> v1::GetKeysResponse {
+    let history = &view.known.history;
+    let life = |role: Role, node: u64, place: (&str, &str), life: &KeyLife| v1::KeyLife {
+        role: role.to_string(),
+        node,
+        region: place.0.to_owned(),
+        zone: place.1.to_owned(),
+        key: Bytes::copy_from_slice(&life.key.0),
+        added: life.added,
+        retired: life.retired,
+        trusted_until: life.trusted_until,
+    };
+    let mut lives = Vec::new();
+    for (role, all) in [(Role::Log, &history.log), (Role::Root, &history.roots)] {
+        lives.extend(all.iter().map(|one| life(role, 0, ("", ""), one)));
+    }
+    for (node, member) in &history.members {
+        let place = (member.region.as_str(), member.zone.as_str());
+        for (role, all) in [
+            (Role::Statement, &member.statement),
+            (Role::Cosignature, &member.cosignature),
+        ] {
+            lives.extend(all.iter().map(|one| life(role, *node, place, one)));
+        }
+    }
+    v1::GetKeysResponse {
+        origin: view.origin,
+        ledger: bytes_of(&view.ledger),
+        serial: history.serial,
+        threshold: u32::from(history.threshold),
+        keys: lives,
+        answered: Some(answered(view.answered)),
+    }
+}
+
 pub fn digest(digest: &Digest) -> Bytes {
     bytes_of(digest)
 }
@@ -220,5 +258,7 @@ pub fn status(core: &Core, view: View, uptime_ms: u64) -> v1::StatusResponse {
         feature_level: view.head.feature_level,
         snapshot_index: group.snapshot_index,
         uptime_ms,
+        body_complete_index: core.cosigned.body_complete(),
+        cosigned_size: core.cosigned.newest_size(),
     }
 }

@@ -9,7 +9,6 @@ use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::report::Verdict;
 use muniment_evidence::verify::Expected;
 use std::collections::HashSet;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -392,18 +391,8 @@ async fn health_and_reflection_answer_as_the_standards_say() {
     );
 }
 
-/// One GET over plain HTTP/1.1; status line and body.
 async fn http(node: &Node, path: &str) -> (String, Vec<u8>) {
-    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", node.ports[2]))
-        .await
-        .unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    let split = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
-    let head = String::from_utf8_lossy(&answer[..split]).into_owned();
-    (head, answer[split + 4..].to_vec())
+    crate::harness::http(node.ports[2], path).await.unwrap()
 }
 
 async fn metric(node: &Node, name: &str) -> f64 {

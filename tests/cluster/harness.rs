@@ -20,6 +20,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tonic::Status;
@@ -49,11 +50,13 @@ pub struct Node {
     channel: Channel,
 }
 
-/// What differs from the defaults: lines for `[cluster]` and `[limits]`.
+/// What differs from the defaults: lines for `[cluster]` and `[limits]`, and further
+/// sections.
 #[derive(Default)]
 pub struct Settings {
     pub cluster: &'static str,
     pub limits: &'static str,
+    pub sections: String,
 }
 
 impl Cluster {
@@ -208,8 +211,8 @@ impl Node {
             "[node]\nid = {id}\nzone = \"{zone}\"\ndata_dir = \"data\"\n\
              [listen]\nclient = \"127.0.0.1:{client}\"\npeer = \"127.0.0.1:{peer}\"\n\
              http = \"127.0.0.1:{http}\"\n[keys]\ndir = \"keys\"\n\
-             [cluster]\norigin = \"{ORIGIN}\"\n{}\n[limits]\n{}\n",
-            settings.cluster, settings.limits
+             [cluster]\norigin = \"{ORIGIN}\"\n{}\n[limits]\n{}\n{}\n",
+            settings.cluster, settings.limits, settings.sections
         );
         let config = dir.join("muniment.toml");
         std::fs::write(&config, text).unwrap();
@@ -342,7 +345,20 @@ impl Node {
     }
 }
 
-fn free_ports(count: usize) -> Vec<u16> {
+/// One GET over plain HTTP/1.1 to a port here; status line and body.
+pub async fn http(port: u16, path: &str) -> std::io::Result<(String, Vec<u8>)> {
+    let address = ("127.0.0.1", port);
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    let split = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8_lossy(&answer[..split]).into_owned();
+    Ok((head, answer[split + 4..].to_vec()))
+}
+
+pub fn free_ports(count: usize) -> Vec<u16> {
     let held: Vec<_> = (0..count)
         .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
         .collect();

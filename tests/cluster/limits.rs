@@ -264,6 +264,7 @@ async fn every_bad_question_is_refused_with_its_field() {
         let request = v1::ExportRequest {
             from_index,
             to_index,
+            ..Default::default()
         };
         async move { node.evidence().export(request).await.unwrap_err() }
     };
@@ -271,6 +272,7 @@ async fn every_bad_question_is_refused_with_its_field() {
     assert_eq!(field(&export(0, 1_000_000).await), "range");
     let request = v1::GetReceiptRequest {
         what: Some(v1::get_receipt_request::What::RecordIndex(1_000_000)),
+        ..Default::default()
     };
     let status = node.evidence().get_receipt(request).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);

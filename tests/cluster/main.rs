@@ -2,7 +2,11 @@
 
 mod breadth;
 mod harness;
+mod http;
 mod kills;
 mod limits;
+mod oracles;
+mod reader;
 mod restarts;
 mod uniqueness;
+mod witnesses;

@@ -7,7 +7,7 @@
 use crate::callers;
 use crate::net::{self, Net};
 use crate::oracle::Oracle;
-use muniment::bodies::Bodies;
+use muniment::bodies::{Bodies, complete};
 use muniment::clock::{SeededClock, SharedClock};
 use muniment::config::{Limits, Tenant};
 use muniment::keyring::Keyring;
@@ -18,7 +18,10 @@ use muniment::raft::reader::Reader;
 use muniment::recorder::boot;
 use muniment::recorder::intake::Intake;
 use muniment::service::booting;
+use muniment::service::cosigning::{self, Cosigned};
+use muniment::service::keys::KeyBook;
 use muniment::service::peers::PeerFloor;
+use muniment::service::witnessing::Board;
 use muniment::service::{Booted, Core, Principal, admin};
 use muniment::stop::{Stop, Why};
 use muniment::store::Blocking;
@@ -28,6 +31,7 @@ use muniment::store::floor::FloorFile;
 use muniment::store::flush::Flusher;
 use muniment::store::log::LogStore;
 use muniment::store::memory::MemoryEngine;
+use muniment::store::notes::NoteStore;
 use muniment::transport::Transport;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::Role;
@@ -144,6 +148,7 @@ pub async fn run(machine: Arc<Machine>, town: Arc<Town>) -> turmoil::Result {
         group: core.group.clone(),
         intake: means.intake.clone(),
         bodies: core.bodies.clone(),
+        cosigned: core.cosigned.clone(),
     });
     let listening = stop.clone();
     tokio::spawn(async move {
@@ -197,7 +202,7 @@ async fn build(
     let log = LogStore::start(
         ledger.clone(),
         blocking,
-        ledger_flusher,
+        ledger_flusher.clone(),
         machine.floor()?,
         stop.clone(),
     );
@@ -220,7 +225,7 @@ async fn build(
     )
     .await?;
     let reader = Reader::start(group.clone(), transport.clone());
-    let state = State::new(ledger);
+    let state = State::new(ledger.clone());
     let means = boot::Means {
         group: group.clone(),
         reader: reader.clone(),
@@ -236,12 +241,27 @@ async fn build(
         store: BodyStore::new(bodies, blocking, bodies_flusher),
         group: group.clone(),
         blocking,
-        transport,
+        transport: transport.clone(),
         signer: keys.clone(),
         clock: clock.clone(),
         hot: Arc::default(),
+        arriving: Default::default(),
     };
     let (booted, boots) = watch::channel(None);
+    let key_book = Arc::new(KeyBook::new(state.clone(), blocking, keys.clone()));
+    let cosigned = Cosigned::start(cosigning::Means {
+        group: group.clone(),
+        state: state.clone(),
+        blocking,
+        clock: clock.clone(),
+        stop: stop.clone(),
+        transport,
+        flusher: ledger_flusher,
+        notes: NoteStore::new(ledger, blocking),
+        complete: complete::start(bodies.clone(), state.clone(), stop.clone()),
+        booted: boots.clone(),
+        key_book: key_book.clone(),
+    });
     let limits = Limits {
         request_deadline_ms: REQUEST_MAX_MS,
         ..Limits::default()
@@ -256,7 +276,7 @@ async fn build(
         blocking,
         bodies,
         keys,
-        key_book: Default::default(),
+        key_book,
         clock,
         uploads: Arc::new(Semaphore::new(limits.uploads_in_flight)),
         downloads: Arc::new(Semaphore::new(limits.downloads_in_flight)),
@@ -269,6 +289,8 @@ async fn build(
             origin: ORIGIN.into(),
             means: means.clone(),
         },
+        cosigned,
+        witnesses: Board::default(),
         free_bytes: Arc::new(|| u64::MAX),
     };
     Ok((Arc::new(core), means, booted))

@@ -11,6 +11,7 @@
 mod anchors;
 mod batch;
 pub mod bundle;
+mod checkpoints;
 mod receipt;
 
 pub use crate::report::{LEVEL_DEFAULT, LEVEL_MAX};

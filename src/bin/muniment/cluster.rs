@@ -252,7 +252,8 @@ async fn status(reach: &Reach) -> Result<Exit, Failure> {
     };
     output::say(&format!("Ledger {}. {says}\n", output::shown(origin)));
     let headings = [
-        "NODE", "ZONE", "REGION", "ROLE", "TERM", "APPLIED", "RECORDS", "LAG", "STATE", "READY",
+        "NODE", "ZONE", "REGION", "ROLE", "TERM", "APPLIED", "RECORDS", "BODIES", "COSIGNED",
+        "LAG", "STATE", "READY",
     ];
     let rows: Vec<Vec<String>> = survey.answers.values().map(|a| cells(&survey, a)).collect();
     output::say(&output::table(&headings, &rows));
@@ -282,6 +283,8 @@ fn cells(survey: &Survey, answer: &StatusResponse) -> Vec<String> {
         answer.term.to_string(),
         answer.applied_index.to_string(),
         answer.log_size.to_string(),
+        answer.body_complete_index.to_string(),
+        answer.cosigned_size.to_string(),
         lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string()),
         answer.state_hash.chars().take(8).collect(),
         if answer.ready { "yes" } else { "no" }.to_owned(),
@@ -321,6 +324,8 @@ fn node_value(answer: &StatusResponse) -> Value {
         "feature_level": answer.feature_level,
         "snapshot_index": answer.snapshot_index,
         "uptime_ms": answer.uptime_ms,
+        "body_complete_index": answer.body_complete_index,
+        "cosigned_size": answer.cosigned_size,
     })
 }
 

@@ -10,10 +10,13 @@ use crate::reach::Reach;
 use crate::{identity, measure, output};
 use clap::Subcommand;
 use muniment::client::v1::get_receipt_request::What;
-use muniment::client::v1::{LogRecord, ReadLevel};
+use muniment::client::v1::{
+    ExportRequest, GetReceiptRequest, ListRecordsRequest, LogRecord, ReadLevel,
+};
 use muniment_evidence::digest::hex;
 use muniment_evidence::note::{Checkpoint, Note};
 use muniment_evidence::opening::Document;
+use muniment_evidence::proof::TlogProof;
 use muniment_evidence::record::Record;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -37,7 +40,9 @@ enum Command {
     Receipt(Receipt),
     /// The ledger's trust file; get it from someone you trust, not only from here
     Trust(Trust),
-    /// A bundle of all records or a range, for auditors
+    /// Whose cosignatures survive the loss of zones, as a C2SP tlog-policy
+    Policy(Policy),
+    /// A bundle of all records, a period or an issuer's part, for auditors
     Export(Export),
 }
 
@@ -49,6 +54,9 @@ struct Head {
     /// How fresh the answer must be: linearizable (default) or local
     #[arg(long, value_name = "LEVEL", value_parser = measure::read_level)]
     read: Option<ReadLevel>,
+    /// The newest note that the members have cosigned
+    #[arg(long, conflicts_with = "read")]
+    cosigned: bool,
 }
 
 #[derive(clap::Args)]
@@ -59,6 +67,9 @@ struct Tail {
     /// From this record on, in place of the newest
     #[arg(long, value_name = "INDEX")]
     from: Option<u64>,
+    /// Only these kinds, such as KEY or DOWNLOAD
+    #[arg(long = "kind", value_name = "KIND")]
+    kinds: Vec<String>,
 }
 
 #[derive(clap::Args)]
@@ -74,7 +85,26 @@ struct Receipt {
     uid: Option<String>,
     #[command(flatten)]
     series: identity::Series,
-    /// Write the receipt to this file
+    /// Write the receipt to this file; as a C2SP proof if it ends in .tlog-proof
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Wait for a checkpoint that meets this policy (C2SP tlog-policy)
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// How long to wait for it
+    #[arg(long, value_name = "MS", default_value_t = 10_000, requires = "policy")]
+    wait_ms: u32,
+    /// Under the newest checkpoint in place of the first
+    #[arg(long)]
+    fresh: bool,
+}
+
+#[derive(clap::Args)]
+struct Policy {
+    /// How many zones must have cosigned [default: two, or one where there is only one]
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    zones: u32,
+    /// Write it to this file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -91,12 +121,56 @@ struct Export {
     /// Write to this file; - is stdout [default: stdout, unless it is a terminal]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// First record
-    #[arg(long, value_name = "INDEX", default_value_t = 0)]
-    from: u64,
-    /// Record before which it ends [default: all there are]
-    #[arg(long, value_name = "INDEX", value_parser = clap::value_parser!(u64).range(1..))]
-    to: Option<u64>,
+    /// First record: its index, or a date (YYYY-MM-DD, UTC)
+    #[arg(long, value_name = "INDEX|DATE", default_value = "0", value_parser = bound)]
+    from: Bound,
+    /// Record before which it ends, or a date [default: all there are]
+    #[arg(long, value_name = "INDEX|DATE", value_parser = bound)]
+    to: Option<Bound>,
+    /// Records committed in this month (YYYY-MM, UTC)
+    #[arg(long, value_name = "YYYY-MM", conflicts_with_all = ["from", "to"], value_parser = month)]
+    month: Option<(u64, u64)>,
+    /// Only the part about this issuer's invoices, each record proven by itself
+    #[arg(long, value_name = "I")]
+    issuer: Option<String>,
+    /// The issuer's tenant
+    #[arg(long, value_name = "T", default_value = "default", requires = "issuer")]
+    tenant: String,
+}
+
+/// Where a range begins or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bound {
+    Index(u64),
+    /// Milliseconds since 1970.
+    Time(u64),
+}
+
+fn midnight_ms(date: time::Date) -> Result<u64, String> {
+    let seconds = date.midnight().assume_utc().unix_timestamp();
+    u64::try_from(seconds)
+        .map(|seconds| seconds * 1000)
+        .map_err(|_| "lies before 1970".to_owned())
+}
+
+fn bound(text: &str) -> Result<Bound, String> {
+    if let Ok(index) = text.parse() {
+        return Ok(Bound::Index(index));
+    }
+    let format = time::macros::format_description!("[year]-[month]-[day]");
+    let date = time::Date::parse(text, format)
+        .map_err(|_| "is neither an index nor a date (YYYY-MM-DD)".to_owned())?;
+    midnight_ms(date).map(Bound::Time)
+}
+
+/// The first millisecond of the month, and of the next.
+fn month(text: &str) -> Result<(u64, u64), String> {
+    let format = time::macros::format_description!("[year]-[month]-[day]");
+    let first = time::Date::parse(&format!("{text}-01"), format)
+        .map_err(|_| "is not YYYY-MM".to_owned())?;
+    let days = i64::from(first.month().length(first.year()));
+    let next = first + time::Duration::days(days);
+    Ok((midnight_ms(first)?, midnight_ms(next)?))
 }
 
 pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
@@ -105,13 +179,14 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
         Command::Tail(args) => tail(args, reach).await,
         Command::Receipt(args) => receipt(args, reach).await,
         Command::Trust(args) => trust(args, reach).await,
+        Command::Policy(args) => policy(args, reach).await,
         Command::Export(args) => export(args, reach).await,
     }
 }
 
 async fn head(args: Head, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
-    let reply = client.checkpoint(args.read).await?;
+    let reply = client.checkpoint(args.read, args.cosigned).await?;
     let parsed = Note::parse(reply.note.as_bytes())
         .and_then(|note| Ok((Checkpoint::parse(&note.text)?, note.signatures)));
     let (checkpoint, signatures) = parsed
@@ -146,26 +221,39 @@ async fn head(args: Head, reach: &Reach) -> Result<Exit, Failure> {
 
 async fn tail(args: Tail, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
-    let mut next = match args.from {
-        Some(from) => from,
-        // The newest are known only when the size is.
-        None => {
-            let size = client.records(0, 1).await?.log_size;
-            size.saturating_sub(args.count)
-        }
+    let mut request = ListRecordsRequest {
+        from_index: args.from.unwrap_or(0),
+        page_size: 1,
+        kinds: args.kinds.iter().map(|kind| kind.to_uppercase()).collect(),
+        ..ListRecordsRequest::default()
     };
+    if args.from.is_none() {
+        // The newest are known only when the size is. Of some kinds there may be few, so
+        // for them the list begins at the beginning.
+        let size = client.records(request.clone()).await?.log_size;
+        if args.kinds.is_empty() {
+            request.from_index = size.saturating_sub(args.count);
+        }
+    }
+    let newest = args.from.is_none();
     let mut records = Vec::new();
-    let mut left = args.count;
-    while left > 0 {
-        let page_size = u32::try_from(left.min(PAGE_SIZE_MAX)).expect("at most a thousand");
-        let page = client.records(next, page_size).await?;
-        let Some(last) = page.records.last() else {
-            break;
+    loop {
+        let wanted = match newest && !args.kinds.is_empty() {
+            true => PAGE_SIZE_MAX,
+            false => (args.count - records.len() as u64).min(PAGE_SIZE_MAX),
         };
-        next = last.index + 1;
-        left = left.saturating_sub(page.records.len() as u64);
+        if wanted == 0 {
+            break;
+        }
+        request.page_size = u32::try_from(wanted).expect("at most a thousand");
+        let page = client.records(request.clone()).await?;
         records.extend(page.records);
-        if next >= page.log_size {
+        if newest {
+            let surplus = records.len().saturating_sub(args.count as usize);
+            records.drain(..surplus);
+        }
+        request.from_index = page.next_index;
+        if page.next_index >= page.log_size {
             break;
         }
     }
@@ -256,10 +344,26 @@ async fn receipt(args: Receipt, reach: &Reach) -> Result<Exit, Failure> {
             What::Invoice(key_of(&invoice))
         }
     };
-    let (reply, report) = client.receipt(what).await?;
+    let policy = match &args.policy {
+        None => String::new(),
+        Some(path) => {
+            std::fs::read_to_string(path).map_err(|e| Failure::local(path.display(), &e))?
+        }
+    };
+    let request = GetReceiptRequest {
+        what: Some(what),
+        policy,
+        fresh: args.fresh,
+        wait_ms: args.wait_ms,
+    };
+    let (reply, report) = client.receipt(request).await?;
     if let Some(path) = &args.output {
         let receipt = reply.receipt.unwrap_or_default();
-        files::write(path, &receipt.bytes).await?;
+        let bytes = match path.extension().is_some_and(|e| e == "tlog-proof") {
+            true => tlog_proof(&receipt.bytes)?,
+            false => receipt.bytes.to_vec(),
+        };
+        files::write(path, &bytes).await?;
     }
     let file = args.output.map(|path| path.display().to_string());
     if reach.json {
@@ -273,6 +377,34 @@ async fn receipt(args: Receipt, reach: &Reach) -> Result<Exit, Failure> {
         if let Some(file) = file {
             output::say(&format!("Saved as {}.", output::shown(&file)));
         }
+    }
+    Ok(Exit::Ok)
+}
+
+/// The receipt as other people's tools read it; the record is its `extra`.
+fn tlog_proof(receipt: &[u8]) -> Result<Vec<u8>, Failure> {
+    let unreadable = |e| Failure::new(Exit::Unproven, format!("the receipt cannot be read: {e}"));
+    let receipt = muniment_evidence::receipt::Receipt::decode(receipt).map_err(unreadable)?;
+    let record = Record::decode(&receipt.record).map_err(unreadable)?;
+    let proof = TlogProof {
+        extra: Some(receipt.record),
+        index: record.index,
+        path: receipt.path,
+        checkpoint: receipt.checkpoint,
+    };
+    Ok(proof.encode().into())
+}
+
+async fn policy(args: Policy, reach: &Reach) -> Result<Exit, Failure> {
+    let client = reach.client()?;
+    let text = client.policy(args.zones).await?;
+    if let Some(path) = &args.output {
+        files::write(path, text.as_bytes()).await?;
+    }
+    if reach.json {
+        output::say_json(&json!({ "policy": text }));
+    } else if args.output.is_none() {
+        output::say(text.trim_end());
     }
     Ok(Exit::Ok)
 }
@@ -304,13 +436,32 @@ async fn trust(args: Trust, reach: &Reach) -> Result<Exit, Failure> {
 }
 
 async fn export(args: Export, reach: &Reach) -> Result<Exit, Failure> {
-    let to = args.to.unwrap_or(0);
-    if to != 0 && to <= args.from {
-        return Err(Failure::usage("--to lies above --from"));
+    let mut request = ExportRequest::default();
+    match (args.month, args.from, args.to) {
+        (Some((from, to)), ..) => {
+            (request.from_ms, request.to_ms) = (Some(from), Some(to));
+        }
+        (None, Bound::Index(from), Some(Bound::Index(to))) if to <= from => {
+            return Err(Failure::usage("--to lies above --from"));
+        }
+        (None, from, to) => {
+            match from {
+                Bound::Index(index) => request.from_index = index,
+                Bound::Time(time_ms) => request.from_ms = Some(time_ms),
+            }
+            match to {
+                Some(Bound::Index(index)) => request.to_index = index,
+                Some(Bound::Time(time_ms)) => request.to_ms = Some(time_ms),
+                None => {}
+            }
+        }
+    }
+    if let Some(issuer) = args.issuer {
+        (request.tenant, request.issuer) = (args.tenant, issuer);
     }
     let client = reach.client()?;
     let mut target = Target::open(args.output.as_deref(), reach.json).await?;
-    let bytes = match client.export(args.from, to, target.sink()).await {
+    let bytes = match client.export(request, target.sink()).await {
         Ok(bytes) => bytes,
         Err(error) => {
             target.discard().await;

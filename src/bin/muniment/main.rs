@@ -30,6 +30,7 @@ mod reverse;
 mod serve;
 mod void;
 mod watch;
+mod witness;
 
 use clap::{Parser, Subcommand};
 use exit::{Exit, Failure};
@@ -106,6 +107,8 @@ commands! {
         Keygen: keygen,
         /// Check a node's configuration and machine before it starts
         CheckConfig: check_config,
+        /// Run an outside witness, or make its key
+        Witness: witness,
         /// Run a cluster on this machine
         Dev: dev,
     }

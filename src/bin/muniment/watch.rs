@@ -27,7 +27,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     let from = match args.from {
         Some(from) => from,
         None => {
-            let reply = client.checkpoint(None).await?;
+            let reply = client.checkpoint(None, false).await?;
             reply.answered.unwrap_or_default().log_size
         }
     };

@@ -1,0 +1,117 @@
+//! `muniment witness`: an outside witness, a process of its own, and its key.
+
+use crate::serve::{EXIT_BROKEN, EXIT_START};
+use clap::Subcommand;
+use muniment::clock::SystemClock;
+use muniment::http::listen;
+use muniment::keyring;
+use muniment::node::Error;
+use muniment::stop::{Stop, Why};
+use muniment::telemetry;
+use muniment::witness::config::{Config, check_name};
+use muniment::witness::server::{Witness, router};
+use muniment_evidence::note::VerifierKey;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a witness
+    Serve(Serve),
+    /// Make a witness's key
+    Keygen(Keygen),
+}
+
+#[derive(clap::Args)]
+struct Serve {
+    /// The witness's configuration file.
+    #[arg(long)]
+    config: PathBuf,
+}
+
+#[derive(clap::Args)]
+struct Keygen {
+    /// Where the key file goes; an existing one is never replaced.
+    #[arg(long)]
+    dir: PathBuf,
+    /// The witness's key name, such as witness.example/w1.
+    #[arg(long)]
+    name: String,
+}
+
+pub async fn run(args: Args, json: bool) -> ExitCode {
+    match args.command {
+        Command::Serve(args) => match serve(args).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let (code, why) = match error {
+                    Error::Start(why) => (EXIT_START, format!("the witness cannot start: {why}")),
+                    Error::Broken(why) => (EXIT_BROKEN, format!("the witness stopped: {why}")),
+                };
+                eprintln!("muniment: {why}");
+                ExitCode::from(code)
+            }
+        },
+        Command::Keygen(args) => match keygen(&args) {
+            Ok(key) if json => {
+                let dir = args.dir.display().to_string();
+                println!("{}", serde_json::json!({ "dir": dir, "witness_key": key }));
+                ExitCode::SUCCESS
+            }
+            Ok(key) => {
+                println!("{key}");
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                eprintln!("muniment: {why}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn keygen(args: &Keygen) -> Result<String, String> {
+    check_name(&args.name).map_err(|why| format!("--name: {why}"))?;
+    let key = keyring::generate_witness_key(&args.dir, &SystemClock).map_err(|e| e.to_string())?;
+    Ok(VerifierKey::cosigner(&args.name, key).to_string())
+}
+
+async fn serve(args: Serve) -> Result<(), Error> {
+    let start = |why: &dyn std::fmt::Display| Error::Start(why.to_string());
+    let config = Config::load(&args.config).map_err(|e| start(&e))?;
+    telemetry::start_logging(&config.log).map_err(|e| start(&e))?;
+    let key = keyring::load_witness_key(&config.keys.dir).map_err(|e| start(&e))?;
+    let stop = Stop::new();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind).map_err(|e| start(&e))?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                stop.request();
+            }
+        });
+    }
+    let clock = Arc::new(SystemClock);
+    let witness = Witness::open(&config, key, clock, stop.clone()).map_err(|e| start(&e))?;
+    let listener = TcpListener::bind(config.listen).await;
+    let listener = listener.map_err(|e| start(&format!("listen {}: {e}", config.listen)))?;
+    tracing::info!(name = config.name, listen = %config.listen, "witness is up");
+    let asked = stop.clone();
+    let stopped = async move {
+        asked.stopped().await;
+    };
+    listen::serve(listener, router(Arc::new(witness)), stopped).await;
+    match stop.why() {
+        Some(Why::Broken(why)) => Err(Error::Broken(why.to_string())),
+        _ => Ok(()),
+    }
+}

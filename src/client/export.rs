@@ -1,0 +1,173 @@
+//! Exports: a bundle, written whole frame by whole frame.
+//!
+//! Promises: an export that breaks off goes on at another endpoint at the frame reached;
+//! since the same request gives the same frames, the digest at the end holds over all of
+//! them. Leaves all judgement to [`muniment_evidence::verify`].
+
+use super::{Client, Error, evidence};
+use crate::wire::v1;
+use muniment_evidence::bundle::{BundleParser, FRAME_BYTES_MAX, Frame, MAGIC};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tonic::Status;
+
+/// Type and length of a frame.
+const HEADER: usize = 5;
+
+/// Pieces of any size in, whole frames out.
+#[derive(Default)]
+struct Frames {
+    held: Vec<u8>,
+    /// Frames given out.
+    count: u64,
+    /// `end` and `head` of the manifest, once it was seen.
+    manifest: Option<(u64, u64)>,
+}
+
+impl Frames {
+    /// Takes the next bytes; gives those of the frames that are whole now.
+    fn take(&mut self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        self.held.extend_from_slice(bytes);
+        let mut at = 0;
+        loop {
+            let magic = match (self.count, at) {
+                (0, 0) => MAGIC.len(),
+                _ => 0,
+            };
+            let Some(header) = self.held.get(at + magic..at + magic + HEADER) else {
+                break;
+            };
+            let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
+            if length > FRAME_BYTES_MAX {
+                return Err(format!("a frame of {length} bytes is over the limit"));
+            }
+            let end = at + magic + HEADER + length;
+            let Some(frame) = self.held.get(at..end) else {
+                break;
+            };
+            if self.count == 0 {
+                self.manifest = Some(read_manifest(frame)?);
+            }
+            self.count += 1;
+            at = end;
+        }
+        let rest = self.held.split_off(at);
+        Ok(std::mem::replace(&mut self.held, rest))
+    }
+
+    /// What is asked for after a break: the same bundle from the next frame on.
+    fn rest(&self, asked: &v1::ExportRequest) -> v1::ExportRequest {
+        let Some((end, head)) = self.manifest else {
+            return asked.clone();
+        };
+        v1::ExportRequest {
+            to_index: end,
+            to_ms: None,
+            head,
+            skip_frames: self.count,
+            ..asked.clone()
+        }
+    }
+}
+
+fn read_manifest(bytes: &[u8]) -> Result<(u64, u64), String> {
+    let mut parser = BundleParser::new();
+    parser.push(bytes);
+    match parser.next() {
+        Ok(Some(Frame::Manifest(manifest))) => Ok((manifest.end, manifest.head)),
+        Ok(_) => Err("the bundle does not begin with a manifest".to_owned()),
+        Err(why) => Err(why.to_string()),
+    }
+}
+
+impl Client {
+    /// Writes a bundle to `sink`; gives its length.
+    pub async fn export(
+        &self,
+        request: v1::ExportRequest,
+        sink: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<u64, Error> {
+        let mut journey = self.route.journey(self.deadline);
+        let (mut frames, mut written) = (Frames::default(), 0);
+        loop {
+            let mut service = evidence(journey.line_for_stream());
+            let asked = frames.rest(&request);
+            let opened = journey.within(service.export(asked)).await;
+            let status = match opened {
+                Err(status) => status,
+                Ok(response) => {
+                    let mut stream = response.into_inner();
+                    // A frame that broke off comes again whole.
+                    frames.held.clear();
+                    loop {
+                        match journey.within(stream.message()).await {
+                            Ok(Some(piece)) => {
+                                let whole = frames.take(&piece.bytes);
+                                let whole = whole.map_err(Error::unproven)?;
+                                let wrote = sink.write_all(&whole).await;
+                                wrote.map_err(|e| Error::local("cannot write the bundle", e))?;
+                                written += whole.len() as u64;
+                                journey.renew();
+                            }
+                            Ok(None) if frames.held.is_empty() => {
+                                let flushed = sink.flush().await;
+                                flushed.map_err(|e| Error::local("cannot write the bundle", e))?;
+                                journey.arrived();
+                                return Ok(written);
+                            }
+                            Ok(None) => {
+                                break Status::unavailable("the bundle ended within a frame");
+                            }
+                            Err(status) => break status,
+                        }
+                    }
+                }
+            };
+            journey.onward(status).await?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use muniment_evidence::bundle::{BundleWriter, CheckpointFrame, Manifest};
+    use muniment_evidence::genesis::Genesis;
+
+    #[test]
+    fn frames_come_out_whole_and_the_rest_is_asked_for_by_their_number() {
+        let manifest = Manifest {
+            origin: "o/0".into(),
+            ledger: Default::default(),
+            first: 0,
+            end: 7,
+            head: 9,
+            selection: String::new(),
+            peaks: Vec::new(),
+            genesis: Genesis {
+                record: vec![1; 290],
+                opening: Vec::new(),
+            },
+        };
+        let mut writer = BundleWriter::new();
+        let mut bytes = writer.frame(&Frame::Manifest(manifest));
+        let first = bytes.len();
+        bytes.extend(writer.frame(&Frame::Checkpoint(CheckpointFrame {
+            note: "n\n".into(),
+            consistency: Vec::new(),
+        })));
+        bytes.extend(writer.finish());
+        for piece in [1, 7, first, bytes.len()] {
+            let mut frames = Frames::default();
+            let mut out = Vec::new();
+            for piece in bytes.chunks(piece) {
+                out.extend(frames.take(piece).unwrap());
+            }
+            assert_eq!((out == bytes, frames.count), (true, 3));
+        }
+        let mut frames = Frames::default();
+        assert_eq!(frames.take(&bytes[..first + 3]).unwrap(), bytes[..first]);
+        let rest = frames.rest(&v1::ExportRequest::default());
+        assert_eq!((rest.to_index, rest.head, rest.skip_frames), (7, 9, 1));
+        assert!(Frames::default().take(&[0; 40]).is_err());
+    }
+}

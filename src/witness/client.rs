@@ -1,0 +1,270 @@
+//! A node's side of being witnessed: one task per witness, beside everything else.
+//!
+//! Promises: a cosignature is believed only after it verified under the configured key;
+//! nobody waits for a witness but its own task; a gap is caught up with one proof over all
+//! of it. Leaves where checkpoints and proofs come from, and what becomes of a
+//! cosignature, to a [`Source`].
+
+use super::breaker::Breaker;
+use super::post::Target;
+use crate::clock::SharedClock;
+use crate::stop::Stop;
+use muniment_evidence::digest::Digest;
+use muniment_evidence::note::{Checkpoint, Note, VerifierKey};
+use muniment_evidence::witness::{self, AddCheckpoint, Cosigned, SIZE_TYPE};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Requests of one round: the first, one with the size that the witness named, and one
+/// more in case another node's came in between.
+const REQUESTS_MAX: usize = 3;
+
+/// What a submitter needs of its node. Errors are passing: the next round asks again.
+pub trait Source: Send + Sync + 'static {
+    /// Whether this node is the one that submits.
+    fn on_duty(&self) -> bool;
+    /// The newest checkpoint, signed by the log.
+    fn checkpoint(&self) -> impl Future<Output = Result<String, String>> + Send;
+    /// The proof between two sizes that the log has; `old` is at most `new`.
+    fn consistency(
+        &self,
+        old: u64,
+        new: u64,
+    ) -> impl Future<Output = Result<Vec<Digest>, String>> + Send;
+    /// Takes each cosignature once, verified, in the order of sizes.
+    fn witnessed(&self, witness: &str, cosigned: Cosigned) -> impl Future<Output = ()> + Send;
+    /// Told of each failure, to be counted.
+    fn failed(&self, witness: &str);
+}
+
+/// How far one witness has come, as of this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The size that it cosigned last.
+    pub size: Option<u64>,
+    /// When it did, milliseconds since 1970.
+    pub success_at_ms: Option<u64>,
+    /// The last moment at which it had all that this node had; `None` off duty.
+    covered_at: Option<Duration>,
+}
+
+impl Standing {
+    /// How long records have been waiting for the witness, at most. `None` off duty.
+    pub fn lag(&self, now: Duration, size: u64) -> Option<Duration> {
+        let covered_at = self.covered_at?;
+        // The empty log needs no witness.
+        if self.size.unwrap_or(0) >= size {
+            return Some(Duration::ZERO);
+        }
+        Some(now.saturating_sub(covered_at))
+    }
+}
+
+/// A standing that its submitter writes and others read.
+#[derive(Clone, Default)]
+pub struct Shared(Arc<Mutex<Standing>>);
+
+impl Shared {
+    pub fn now(&self) -> Standing {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Standing> {
+        // Each write leaves a whole standing, so a panic elsewhere spoils nothing.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How often, and from when on somebody is to be woken.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub interval: Duration,
+    pub lag_alarm: Duration,
+}
+
+/// Submits to one witness.
+pub struct Submitter {
+    key: VerifierKey,
+    target: Target,
+    pace: Pace,
+    clock: SharedClock,
+    standing: Shared,
+    breaker: Breaker,
+    /// What the witness is thought to have cosigned; it corrects us if not.
+    old: u64,
+    alarmed: bool,
+}
+
+enum Failure {
+    /// This node cannot tell; not the witness's fault.
+    Source(String),
+    /// Away, or not making sense.
+    Witness(String),
+    /// Two histories, or a witness that lies.
+    Contradiction(String),
+}
+
+impl Submitter {
+    pub fn new(
+        key: VerifierKey,
+        target: Target,
+        pace: Pace,
+        clock: SharedClock,
+        standing: Shared,
+    ) -> Submitter {
+        Submitter {
+            key,
+            target,
+            pace,
+            clock,
+            standing,
+            breaker: Breaker::default(),
+            old: 0,
+            alarmed: false,
+        }
+    }
+
+    /// Submits until the node stops.
+    pub async fn run<S: Source>(mut self, source: Arc<S>, stop: Stop) {
+        let rounds = async {
+            loop {
+                self.round(source.as_ref()).await;
+                let pause = self.breaker.pause(self.clock.monotonic());
+                let pause = if pause.is_zero() {
+                    self.pace.interval
+                } else {
+                    pause
+                };
+                tokio::time::sleep(pause).await;
+            }
+        };
+        tokio::select! {
+            () = rounds => {}
+            _ = stop.stopped() => {}
+        }
+    }
+
+    async fn round<S: Source>(&mut self, source: &S) {
+        if !source.on_duty() {
+            // Whoever is on duty now brings the witness further.
+            *self.standing.lock() = Standing::default();
+            (self.breaker, self.alarmed) = (Breaker::default(), false);
+            return;
+        }
+        let read_at = self.clock.monotonic();
+        self.standing.lock().covered_at.get_or_insert(read_at);
+        let submitted = match self.newest(source).await {
+            Ok((_, new)) if self.standing.now().size == Some(new.size) => {
+                self.standing.lock().covered_at = Some(read_at);
+                return;
+            }
+            Ok((signed, new)) => self
+                .submit(source, &signed, &new)
+                .await
+                .map_err(|why| (why, new.size)),
+            Err(why) => Err((Failure::Source(why), 0)),
+        };
+        match submitted {
+            Ok(cosigned) => {
+                self.breaker.succeeded();
+                if std::mem::take(&mut self.alarmed) {
+                    tracing::info!(witness = self.key.name, "caught up");
+                }
+                *self.standing.lock() = Standing {
+                    size: Some(cosigned.checkpoint.size),
+                    success_at_ms: Some(self.clock.now_ms()),
+                    covered_at: Some(read_at),
+                };
+                source.witnessed(&self.key.name, cosigned).await;
+            }
+            Err((failure, size)) => self.fail(source, failure, size),
+        }
+    }
+
+    async fn newest<S: Source>(&self, source: &S) -> Result<(String, Checkpoint), String> {
+        let signed = source.checkpoint().await?;
+        let note = Note::parse(signed.as_bytes()).map_err(|error| error.to_string())?;
+        let new = Checkpoint::parse(&note.text).map_err(|error| error.to_string())?;
+        Ok((signed, new))
+    }
+
+    async fn submit<S: Source>(
+        &mut self,
+        source: &S,
+        signed: &str,
+        new: &Checkpoint,
+    ) -> Result<Cosigned, Failure> {
+        for _ in 0..REQUESTS_MAX {
+            let old = self.old;
+            if old > new.size {
+                // A leader that has just begun may apply what the last one showed; if it
+                // stays so, this ledger lost what the witness saw.
+                let why = format!("it has cosigned size {old}, this node has {}", new.size);
+                self.old = 0;
+                return Err(Failure::Witness(why));
+            }
+            let proof = source.consistency(old, new.size).await;
+            let proof = proof.map_err(Failure::Source)?;
+            let request = AddCheckpoint::new(old, proof, signed)
+                .map_err(|error| Failure::Source(error.to_string()))?;
+            let answer = self.target.post("/add-checkpoint", request.encode()).await;
+            let answer = answer.map_err(Failure::Witness)?;
+            match answer.status {
+                200 => {
+                    let cosigned = witness::accept(signed, &answer.text, &self.key)
+                        .map_err(|error| Failure::Witness(error.to_string()))?;
+                    self.old = new.size;
+                    return Ok(cosigned);
+                }
+                409 if answer.content_type == SIZE_TYPE => {
+                    match witness::parse_size(&answer.text) {
+                        Some(size) if size != old => self.old = size,
+                        Some(size) => {
+                            let why = format!("it refuses size {size}, which it names itself");
+                            return Err(Failure::Contradiction(why));
+                        }
+                        None => return Err(Failure::Witness("a size that is none".into())),
+                    }
+                }
+                422 => {
+                    let why = format!("it finds {} inconsistent with {old}", new.size);
+                    return Err(Failure::Contradiction(why));
+                }
+                status => {
+                    let said: String = answer.text.chars().take(200).collect();
+                    return Err(Failure::Witness(format!("status {status}: {said:?}")));
+                }
+            }
+        }
+        Err(Failure::Witness(
+            "its size changes with every question".into(),
+        ))
+    }
+
+    /// `size` is this node's, 0 if it could not tell.
+    fn fail<S: Source>(&mut self, source: &S, failure: Failure, size: u64) {
+        let (now, name) = (self.clock.monotonic(), self.key.name.as_str());
+        let mut dice = [0];
+        self.clock.random(&mut dice);
+        self.breaker.failed(now, dice[0]);
+        match failure {
+            // Before the boot, while a quorum is missing: nothing to witness.
+            Failure::Source(why) => tracing::debug!(witness = name, %why, "nothing to submit"),
+            Failure::Witness(why) => {
+                source.failed(name);
+                tracing::warn!(witness = name, %why, "not witnessed, trying again");
+            }
+            Failure::Contradiction(why) => {
+                source.failed(name);
+                tracing::error!(witness = name, %why, "a witness holds another history");
+            }
+        }
+        let lag = self.standing.now().lag(now, size).unwrap_or_default();
+        if lag > self.pace.lag_alarm && !self.alarmed {
+            self.alarmed = true;
+            let lag_s = lag.as_secs();
+            tracing::error!(witness = name, lag_s, "records wait for a witness");
+        }
+    }
+}
