@@ -96,7 +96,8 @@ pub async fn fill(dir: &Path, records: u64) -> Result<Value, Box<dyn Error>> {
             submissions: submissions.collect(),
             proposed_at_ms: SystemClock.now_ms(),
         };
-        let ticket = group.queue(Bytes::from(command.encode())).await?;
+        let ticket = group.queue(Bytes::from(command.encode())).await;
+        let ticket = ticket.map_err(|refusal| refusal.to_string())?;
         in_flight.push_back((next, ticket));
         next += count;
         if in_flight.len() >= IN_FLIGHT {
@@ -125,7 +126,7 @@ async fn settle(in_flight: &mut VecDeque<(u64, Ticket)>) -> Result<(), Box<dyn E
     let Some((first, ticket)) = in_flight.pop_front() else {
         return Ok(());
     };
-    let proposed = ticket.done().await?;
+    let proposed = ticket.done().await.map_err(|refusal| refusal.to_string())?;
     for (answer, index) in proposed.answers.iter().zip(first..) {
         let expected = Answer::Recorded {
             index,
@@ -149,13 +150,7 @@ async fn lead(data: &Path, engine: Arc<dyn Engine>) -> Result<Group, Box<dyn Err
         Arc::new(|_| {}),
     );
     let floor = FloorFile::open(&data.join("floor"))?;
-    let log = LogStore::start(
-        engine.clone(),
-        Blocking::Pool,
-        flusher,
-        floor,
-        stop.clone(),
-    );
+    let log = LogStore::start(engine.clone(), Blocking::Pool, flusher, floor, stop.clone());
     let settings = Settings {
         node: NODE,
         timing: Profile::Lan.timing(),

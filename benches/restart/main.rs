@@ -150,7 +150,9 @@ fn apart(dir: &Path, records: u64, part: &str) -> Result<Value, Box<dyn Error>> 
 
 fn machine() -> Value {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name"));
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
     let model = model.map_or("unknown", |line| line.trim_start_matches(['\t', ' ', ':']));
     let date = Command::new("date").arg("+%F").output();
     let date = date.map_or_else(
