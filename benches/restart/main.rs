@@ -15,6 +15,7 @@ mod filling;
 mod opening;
 mod serving;
 #[path = "../../evidence/benches/million/traffic.rs"]
+#[allow(dead_code, reason = "here the leader's clock says the time")]
 mod traffic;
 
 use serde_json::{Value, json};
