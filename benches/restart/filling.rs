@@ -1,8 +1,8 @@
 //! Fills a founded directory through the Raft group and apply, without a network.
 //!
 //! Promises: every statement is signed and numbered as the node's own, and takes effect;
-//! what is printed was applied and synced. Entries are as large as a recorder makes them
-//! under load. Leaves signatures unverified, which intake does in service.
+//! what is printed was applied and synced. Leaves signatures unverified, which intake
+//! does in service.
 
 use super::serving::{NODE, ZONE, data_of, keys_of};
 use super::traffic::{Site, Traffic};
@@ -35,10 +35,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// About 512 KiB, where a recorder closes an entry.
-const ENTRY_RECORDS: u64 = 512;
-/// As many as a recorder has in flight.
-const IN_FLIGHT: usize = 8;
+/// Enough entries to keep apply busy while others are made durable.
+const IN_FLIGHT: usize = 64;
 const PROGRESS_RECORDS: u64 = 100_000;
 /// As the configuration has them when nothing is said.
 const SNAPSHOT_AFTER_ENTRIES: u64 = 100_000;
@@ -72,7 +70,7 @@ impl Transport for Alone {
 }
 
 /// Until the ledger has so many records.
-pub async fn fill(dir: &Path, records: u64) -> Result<Value, Box<dyn Error>> {
+pub async fn fill(dir: &Path, records: u64, entry_records: u64) -> Result<Value, Box<dyn Error>> {
     let data = data_of(dir);
     let engine: Arc<dyn Engine> =
         Arc::new(RocksEngine::open(&data.join("ledger"), Purpose::Ledger)?);
@@ -82,7 +80,7 @@ pub async fn fill(dir: &Path, records: u64) -> Result<Value, Box<dyn Error>> {
     let begun = Instant::now();
     let (mut next, mut in_flight) = (size, VecDeque::new());
     while next < records {
-        let count = ENTRY_RECORDS.min(records - next);
+        let count = entry_records.clamp(1, records - next);
         let submissions = (0..count).map(|_| {
             let written = traffic.write();
             Submission {
@@ -115,6 +113,7 @@ pub async fn fill(dir: &Path, records: u64) -> Result<Value, Box<dyn Error>> {
     engine.sync()?;
     Ok(json!({
         "records": next,
+        "entry_records": entry_records,
         "seconds": took.round(),
         "records_per_second": ((next - size) as f64 / took).round(),
         "mib": bytes_below(&data)? >> 20,

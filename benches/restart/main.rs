@@ -20,11 +20,14 @@ mod traffic;
 
 use serde_json::{Value, json};
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-const USAGE: &str = "restart [--records N] [--dir DIR]";
+const USAGE: &str = "restart [--records N] [--entry-records N] [--dir DIR]";
+/// Records in a Raft entry: few, as with little load, so that the Raft log is long, a
+/// snapshot is taken and the log is cut, which a start finds too.
+const ENTRY_RECORDS: u64 = 8;
 /// Starts of each kind: one may be slow by what else the machine does.
 const STARTS: usize = 3;
 
@@ -38,6 +41,7 @@ enum Part {
 struct Arguments {
     part: Part,
     records: u64,
+    entry_records: u64,
     dir: PathBuf,
 }
 
@@ -50,7 +54,10 @@ fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match arguments.part {
             Part::All => measure(&arguments).await,
-            Part::Fill => filling::fill(&arguments.dir, arguments.records).await,
+            Part::Fill => {
+                let Arguments { dir, records, .. } = &arguments;
+                filling::fill(dir, *records, arguments.entry_records).await
+            }
             Part::Open => opening::open(&arguments.dir).await,
         }
     });
@@ -71,6 +78,7 @@ fn arguments() -> Option<Arguments> {
     let mut arguments = Arguments {
         part: Part::All,
         records: 1_000_000,
+        entry_records: ENTRY_RECORDS,
         dir: std::env::temp_dir().join(own),
     };
     // Cargo says `--bench` to every benchmark.
@@ -79,6 +87,7 @@ fn arguments() -> Option<Arguments> {
         let value = given.next()?;
         match (flag.as_str(), value.as_str()) {
             ("--records", count) => arguments.records = count.parse().ok()?,
+            ("--entry-records", count) => arguments.entry_records = count.parse().ok()?,
             ("--dir", dir) => arguments.dir = dir.into(),
             ("--part", "fill") => arguments.part = Part::Fill,
             ("--part", "open") => arguments.part = Part::Open,
@@ -90,22 +99,23 @@ fn arguments() -> Option<Arguments> {
 
 async fn measure(arguments: &Arguments) -> Result<Value, Box<dyn Error>> {
     std::fs::create_dir_all(&arguments.dir)?;
-    let measured = measure_in(&arguments.dir, arguments.records).await;
+    let measured = measure_in(arguments).await;
     std::fs::remove_dir_all(&arguments.dir)?;
     let measured = measured?;
     print(&measured);
     Ok(measured)
 }
 
-async fn measure_in(dir: &Path, records: u64) -> Result<Value, Box<dyn Error>> {
+async fn measure_in(arguments: &Arguments) -> Result<Value, Box<dyn Error>> {
+    let (dir, records) = (arguments.dir.as_path(), arguments.records);
     eprintln!("restart: founding a ledger in {}", dir.display());
     let site = serving::Site::lay_out(dir)?;
     site.found().await?;
     let (empty, _) = starts(&site).await?;
     eprintln!("restart: filling it with {records} records");
-    let filled = apart(dir, records, "fill")?;
+    let filled = apart(arguments, "fill")?;
     eprintln!("restart: opening the store");
-    let opened = apart(dir, records, "open")?;
+    let opened = apart(arguments, "open")?;
     eprintln!("restart: starting the node again");
     let (after_term, after_kill) = starts(&site).await?;
     Ok(json!({
@@ -136,11 +146,13 @@ async fn starts(site: &serving::Site) -> Result<(Vec<u64>, Vec<u64>), Box<dyn Er
     Ok((after_term, after_kill))
 }
 
-fn apart(dir: &Path, records: u64, part: &str) -> Result<Value, Box<dyn Error>> {
+fn apart(arguments: &Arguments, part: &str) -> Result<Value, Box<dyn Error>> {
     let child = Command::new(std::env::current_exe()?)
         .arg("--dir")
-        .arg(dir)
-        .args(["--records", &records.to_string(), "--part", part])
+        .arg(&arguments.dir)
+        .args(["--records", &arguments.records.to_string()])
+        .args(["--entry-records", &arguments.entry_records.to_string()])
+        .args(["--part", part])
         .stderr(Stdio::inherit())
         .output()?;
     if !child.status.success() {
@@ -177,8 +189,12 @@ fn print(measured: &Value) {
     );
     let filled = &measured["filled"];
     println!(
-        "{} records through apply in {} s: {} a second, {} MiB on the disk\n",
-        filled["records"], filled["seconds"], filled["records_per_second"], filled["mib"],
+        "{} records through apply in {} s, {} to an entry: {} a second, {} MiB on the disk\n",
+        filled["records"],
+        filled["seconds"],
+        filled["entry_records"],
+        filled["records_per_second"],
+        filled["mib"],
     );
     println!("serve, from exec to /readyz (ms):");
     let ready = &measured["ready_ms"];
