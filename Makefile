@@ -37,6 +37,7 @@ cluster: build
 test: check
 	MUNIMENT_PYTHON_READER=required $(CARGO) test --release --workspace
 	$(MAKE) --no-print-directory sim
+	FUZZ_TARGET_DIR='$(CARGO_TARGET_DIR)/fuzz' fuzz/run.sh 2
 
 check: bootstrap
 	$(CARGO) fmt --all --check

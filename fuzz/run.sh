@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
 # Fuzzes the evidence crate on the stable toolchain: run.sh [seconds-per-target] [target...]
 # Stops at the first input that breaks a promise and says where it lies. Inputs that reach
-# new code are kept in fuzz/corpus, beside the seeds, which are written anew each time.
+# new code are kept in fuzz/corpus for the next run.
 set -euo pipefail
 
-# As the directory of this script may be reached by a link, and cargo would print both.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 seconds=${1:-60}
 shift || true
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
-    targets=(statement record document actor note vkey policy proof trust receipt bundle tree)
+    targets=(statement record document actor note vkey policy proof witness trust receipt bundle tree)
 fi
 
 # Its own directory: these flags would make everything else compile again. A target
@@ -25,13 +24,22 @@ export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
 
 "${CARGO:-cargo}" build --release --locked --target "$triple" --manifest-path "$here/Cargo.toml"
 bin=$CARGO_TARGET_DIR/$triple/release
-"$bin/seeds" "$here/corpus"
+
+# Inputs found before are of the ledger that the seeds are of, and signed with its keys:
+# beside another ledger they would look forged.
+rm -rf "$here/seeds.new"
+"$bin/seeds" "$here/seeds.new"
+if ! diff -rq "$here/seeds.new" "$here/seeds" >/dev/null 2>&1; then
+    rm -rf "$here/seeds" "$here/corpus"
+    mv "$here/seeds.new" "$here/seeds"
+fi
+rm -rf "$here/seeds.new"
 
 for target in "${targets[@]}"; do
     echo "== $target: $seconds s"
-    mkdir -p "$here/artifacts/$target"
-    # 1 MiB of input would reach every limit but make a run slow; 10 s for one is a hang.
-    "$bin/$target" "$here/corpus/$target" \
+    mkdir -p "$here/artifacts/$target" "$here/corpus/$target"
+    # One input takes milliseconds, so ten seconds are a hang.
+    "$bin/$target" "$here/corpus/$target" "$here/seeds/$target" \
         -artifact_prefix="$here/artifacts/$target/" \
         -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
         2>"$here/artifacts/$target/log" || {

@@ -138,7 +138,7 @@ async fn settle(in_flight: &mut VecDeque<(u64, Ticket)>) -> Result<(), Box<dyn E
     Ok(())
 }
 
-/// A group of one that leads.
+/// A group of one that leads, and has applied all that was there.
 async fn lead(data: &Path, engine: Arc<dyn Engine>) -> Result<Group, Box<dyn Error>> {
     let stop = Stop::new();
     let flusher = Flusher::start(
@@ -159,10 +159,14 @@ async fn lead(data: &Path, engine: Arc<dyn Engine>) -> Result<Group, Box<dyn Err
     };
     let transport = Arc::new(Alone);
     let group = Group::start(settings, engine, Blocking::Pool, log, transport, stop).await?;
-    while !group.is_leader() {
+    loop {
+        let status = group.status();
+        // What the node had proposed when it was stopped is a record too.
+        if group.is_leader() && status.applied_index == status.last_log_index {
+            return Ok(group);
+        }
         tokio::time::sleep(LEADER_PAUSE).await;
     }
-    Ok(group)
 }
 
 /// The node's own traffic from where its ledger stands, and the ledger's size.

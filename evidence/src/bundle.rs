@@ -9,6 +9,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::{Hasher, tag};
 use crate::frame::{CHECKPOINT, KEY, MANIFEST, PROVEN, RECORD};
 pub use crate::frame::{CheckpointFrame, Frame, Manifest, RecordFrame};
+use crate::receipt::KEYS_MAX;
 use crate::record::Record;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -88,6 +89,8 @@ pub struct BundleParser {
     stage: Stage,
     /// The manifest says that it is a selection.
     selects: bool,
+    /// KEY frames read so far.
+    keys: usize,
 }
 
 /// What may come next; frames never go back to an earlier stage.
@@ -116,6 +119,8 @@ pub enum Fault {
     NotABundle,
     UnknownFrame(u8),
     FrameTooLong(u32),
+    /// More KEY frames than [`KEYS_MAX`].
+    KeysTooMany,
     /// A frame of a known type where it may not stand.
     OutOfOrder,
     Malformed(DecodeError),
@@ -173,6 +178,9 @@ impl BundleParser {
         if length as usize > FRAME_BYTES_MAX {
             return Err(self.error(Fault::FrameTooLong(length)));
         }
+        if kind == KEY && self.keys == KEYS_MAX {
+            return Err(self.error(Fault::KeysTooMany));
+        }
         let Some(payload) = after.get(..length as usize) else {
             return Ok(None);
         };
@@ -194,8 +202,10 @@ impl BundleParser {
                 Frame::decode(kind, payload).map_err(|e| self.error(Fault::Malformed(e)))?;
             self.sum.hasher.update(&rest[..whole]);
             self.sum.count(&frame);
-            if let Frame::Manifest(manifest) = &frame {
-                self.selects = !manifest.selection.is_empty();
+            match &frame {
+                Frame::Manifest(manifest) => self.selects = !manifest.selection.is_empty(),
+                Frame::Key(_) => self.keys += 1,
+                _ => {}
             }
             Some(frame)
         };
@@ -346,6 +356,7 @@ impl fmt::Display for BundleError {
             Fault::FrameTooLong(length) => {
                 write!(f, "a frame of {length} bytes is over the limit of 4 MiB")
             }
+            Fault::KeysTooMany => write!(f, "there are more than {KEYS_MAX} KEY records"),
             Fault::OutOfOrder => f.write_str("a frame stands where its type may not"),
             Fault::Malformed(e) => write!(f, "a frame cannot be read ({e})"),
             Fault::Count { announced, found } => write!(
@@ -369,6 +380,7 @@ mod tests {
     use crate::digest::Digest;
     use crate::genesis::Genesis;
     use crate::opening::Opening;
+    use crate::receipt::KeyRecord;
 
     fn frames() -> Vec<Frame> {
         let genesis = Genesis {
@@ -458,5 +470,21 @@ mod tests {
             assert_eq!(fault, Fault::OutOfOrder);
         }
         assert!(parse(&bytes(&[manifest]), 64).is_ok());
+    }
+
+    /// Each is learned and kept, so their number is what bounds the verifier.
+    #[test]
+    fn no_more_key_records_are_taken_than_a_receipt_may_have() {
+        let key = Frame::Key(KeyRecord {
+            record: vec![1; Record::LENGTH],
+            opening: vec![2],
+            path: Vec::new(),
+        });
+        let mut frames = frames();
+        frames.splice(1..1, std::iter::repeat_n(key.clone(), KEYS_MAX));
+        assert!(parse(&bytes(&frames), 4096).is_ok());
+        frames.insert(1, key);
+        let fault = parse(&bytes(&frames), 4096).unwrap_err().fault;
+        assert_eq!(fault, Fault::KeysTooMany);
     }
 }

@@ -21,6 +21,7 @@ pub mod tag {
     pub const METADATA: &[u8] = b"muniment/metadata/v1\n";
     pub const KEY: &[u8] = b"muniment/key/v1\n";
     pub const BUNDLE: &[u8] = b"muniment/bundle/v1\n";
+    pub const SAMPLE: &[u8] = b"muniment/sample/v1\n";
 }
 
 impl Digest {

@@ -1,7 +1,8 @@
 //! Ed25519 keys and signatures, as raw bytes with strict verification.
 //!
-//! Promises: [`PublicKey::verify`] is `verify_strict` (RFC 8032 with small-order and
-//! non-canonical points refused), so two verifiers never disagree about a signature.
+//! Promises: [`PublicKey::verify`] is `verify_strict` (RFC 8032 with small-order points
+//! refused) under a key in its one canonical writing, so two verifiers never disagree
+//! about a signature.
 //! Leaves the keeping of private keys to the node; here is only the trait it fulfils.
 
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
@@ -59,11 +60,21 @@ impl ReadyKey {
 impl PublicKey {
     /// Whether the bytes are a point that strict verification accepts as a key.
     pub fn is_valid(&self) -> bool {
-        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| !key.is_weak())
+        self.is_canonical() && VerifyingKey::from_bytes(&self.0).is_ok_and(|key| !key.is_weak())
     }
 
-    /// `None` if the bytes are no point; then no signature holds.
+    /// Whether y is below 2^255 - 19, so that one key has one writing. The library reads
+    /// others too; the one that is left, a sign where x is 0, is of small order.
+    fn is_canonical(&self) -> bool {
+        let [low, middle @ .., high] = &self.0;
+        *low < 0xed || middle.iter().any(|byte| *byte != 0xff) || high & 0x7f != 0x7f
+    }
+
+    /// `None` if the bytes are no point, or one in another writing; then no signature holds.
     pub fn ready(&self) -> Option<ReadyKey> {
+        if !self.is_canonical() {
+            return None;
+        }
         VerifyingKey::from_bytes(&self.0).ok().map(ReadyKey)
     }
 
@@ -112,6 +123,12 @@ mod tests {
         let mut weak = [0; 32];
         weak[0] = 1;
         assert!(!PublicKey(weak).is_valid());
+        // y = 3 written as p + 3: a point of large order, in a second writing.
+        let (mut three, mut again) = ([0; 32], [0xff; 32]);
+        (three[0], again[0], again[31]) = (3, 0xf0, 0x7f);
+        assert!(PublicKey(three).is_valid());
+        assert!(VerifyingKey::from_bytes(&again).is_ok_and(|key| !key.is_weak()));
+        assert!(!PublicKey(again).is_valid());
         // Under it this one would hold for every message.
         let mut forged = Signature([0; 64]);
         forged.0[0] = 1;

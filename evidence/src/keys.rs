@@ -195,8 +195,12 @@ impl KeyHistory {
             let named = |place: &String| {
                 is_key_name(place) && !place.contains('/') && place.len() <= PLACE_BYTES_MAX
             };
-            if change.role.is_nodes() && !places.into_iter().all(named) {
-                return Err("a node's key names its region and zone".to_owned());
+            if change.role.is_nodes() {
+                if !places.into_iter().all(named) {
+                    return Err("a node's key names its region and zone".to_owned());
+                }
+            } else if places.into_iter().any(|place| !place.is_empty()) {
+                return Err("a key that is no node's has no region and zone".to_owned());
             }
         } else if places.into_iter().any(|place| !place.is_empty()) {
             return Err("region and zone stand beside a key that is added".to_owned());

@@ -13,13 +13,15 @@
 //! Reading order: `digest`, `codec`, `key`, `statement`, `opening`, `record`, `tree`,
 //! `note`; then what auditors hold: `receipt`, `bundle`, `trust`; then how it is judged:
 //! `ledger` (the keys), `judge` (one record), `chain` (one after another), `verify` (all
-//! of it, top to bottom), `account` and `report` (what was found, in words and in JSON).
-//! Beside them, [`witness`]: how an outsider vouches for a head.
+//! of it, top to bottom), `account` and `report` (what was found, in words and in JSON);
+//! `audit` (auditors' questions, answered meanwhile). Beside them, [`witness`]: how an
+//! outsider vouches for a head.
 
 // Here and not in the workspace: tests say what they expect by unwrapping.
 #![warn(clippy::unwrap_used)]
 
 pub mod account;
+pub mod audit;
 pub mod bundle;
 pub mod chain;
 pub mod codec;

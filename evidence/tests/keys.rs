@@ -264,6 +264,11 @@ fn changes_of_keys_that_are_not_endorsed_are_not_believed() {
         let node_key = ledger.key(2);
         let reused = ledger.log_change(Action::Add, &node_key);
         assert!(!accepted(&ledger.key_document(vec![reused], &[node_key])));
+        // A key of the whole ledger stands nowhere.
+        let mut placed = ledger.log_change(Action::Add, &thief);
+        placed.zone = "z1".into();
+        let placed = ledger.key_document(vec![placed], std::slice::from_ref(&thief));
+        assert!(!accepted(&placed));
     }
 }
 
@@ -299,6 +304,22 @@ fn a_hidden_or_foreign_change_of_keys_is_found() {
         let report = verify::receipt(&receipt.encode(), expected);
         assert!(!report.findings.is_empty(), "without KEY record {hidden}");
     }
+    // The newest shows where the receipt is about itself.
+    let newest = ledger.key_records(ledger.len()).len() - 1;
+    let about = ledger
+        .entries
+        .iter()
+        .rposition(|entry| entry.record.statement.kind == muniment_evidence::statement::Kind::Key);
+    let about = about.unwrap() as u64;
+    let mut own = ledger.receipt(about);
+    own.keys.remove(newest);
+    let trust = ledger.trust();
+    let expected = Expected {
+        trust: Some(&trust),
+        ..Expected::default()
+    };
+    let report = verify::receipt(&own.encode(), expected);
+    assert_eq!(first(&report), (Class::BrokenChain, Some(about)));
 }
 
 #[test]

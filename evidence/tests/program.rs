@@ -1,48 +1,10 @@
 //! The program `muniment-verify` as scripts call it: flags, exit codes, JSON.
 
 mod ledger;
+mod running;
 
 use ledger::{BODY, Ledger};
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-/// A directory of its own, gone at the end.
-struct Files(PathBuf);
-
-impl Files {
-    fn new(name: &str) -> Files {
-        let name = format!("muniment-verify-{name}-{}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
-        fs::create_dir_all(&directory).unwrap();
-        Files(directory)
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, bytes).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(Path::new(&self.0));
-    }
-}
-
-fn run(arguments: &[&str]) -> (i32, String, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = Command::new(env!("CARGO_BIN_EXE_muniment-verify"))
-        .args(arguments)
-        .output()
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.code().unwrap(), text(stdout), text(stderr))
-}
+use running::{Files, run};
 
 #[test]
 fn a_receipt_with_its_document_ends_in_zero_and_another_document_in_twenty() {

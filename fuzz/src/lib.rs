@@ -12,23 +12,24 @@ pub mod trees;
 pub mod verifiers;
 
 #[path = "../../evidence/tests/ledger/mod.rs"]
-pub mod ledger;
+mod ledger;
 #[path = "../../evidence/tests/rfc6962/mod.rs"]
-pub mod rfc6962;
+mod rfc6962;
 
 use ledger::{Ledger, NODES};
 use libfuzzer_sys as _;
-use muniment_evidence::key::Signer as _;
+use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::ledger::cosigner_key_name;
 use muniment_evidence::note::VerifierKey;
-use muniment_evidence::opening::Document;
+use muniment_evidence::opening::{AnchorDocument, Document};
 use muniment_evidence::policy::{Policy, Threshold};
 use muniment_evidence::record::Outcome;
 use std::sync::LazyLock;
 
-/// The one ledger whose records are true here: small, and with a change of its keys.
-pub static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
+/// The one ledger whose records are true here: small, and with a change of its keys
+/// and an anchor.
+pub(crate) static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
     let mut ledger = Ledger::small();
     let added = Ledger::found(2).cosignature_key(2);
     let mut document = KeyDocument {
@@ -50,11 +51,24 @@ pub static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
     let last = ledger.issue(1, "A-2", Outcome::Ok);
     let deferred = ledger.download(1, last);
     ledger.end(1, &[deferred]);
+    let size = ledger.len();
+    let anchor = AnchorDocument {
+        witness: VerifierKey::cosigner(OUTSIDE, outside_key().public()).to_string(),
+        note: ledger.note(size) + &ledger.checkpoint(size).cosign(OUTSIDE, &outside_key(), 99),
+    };
+    ledger.strict(1, Document::Anchor(anchor), Outcome::Ok);
     ledger
 });
 
-/// The ledger's own log key, and two of its three cosigners.
-pub static POLICY: LazyLock<Policy> = LazyLock::new(|| {
+/// A witness that is not the operator's; it has left an anchor in [`LEDGER`].
+const OUTSIDE: &str = "outside.example";
+
+fn outside_key() -> SecretKey {
+    SecretKey::from_seed(&[0x0e; 32])
+}
+
+/// The ledger's own log key, and two of its three cosigners. The witness outside may.
+pub(crate) static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     let ledger = &*LEDGER;
     let mut builder = Policy::builder();
     let log = VerifierKey::log(ledger::ORIGIN, ledger.log_key().public());
@@ -65,6 +79,9 @@ pub static POLICY: LazyLock<Policy> = LazyLock::new(|| {
         let key = VerifierKey::cosigner(&at, ledger.cosignature_key(node).public());
         builder.witness(name, key, None).expect("a valid key");
     }
+    let outside = VerifierKey::cosigner(OUTSIDE, outside_key().public());
+    let added = builder.witness("outside", outside, None);
+    added.expect("a valid key");
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let grouped = builder.group("zones", Threshold::AtLeast(2), &names);
     let quorum = grouped.and_then(|builder| builder.quorum("zones"));
@@ -74,7 +91,7 @@ pub static POLICY: LazyLock<Policy> = LazyLock::new(|| {
 });
 
 /// Whether the bytes are a record of [`LEDGER`].
-pub fn is_true_record(bytes: &[u8]) -> bool {
+pub(crate) fn is_true_record(bytes: &[u8]) -> bool {
     let mut entries = LEDGER.entries.iter();
     entries.any(|entry| entry.record.encode() == bytes)
 }

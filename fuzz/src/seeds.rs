@@ -4,12 +4,12 @@
 //! that no encoder writes.
 
 use crate::ledger::{Ledger, checkpoint_frame, seal};
-use crate::verifiers::other_ledger;
 use crate::{LEDGER, POLICY};
 use muniment_evidence::bundle::Frame;
 use muniment_evidence::opening::Document;
 use muniment_evidence::proof::TlogProof;
 use muniment_evidence::tree;
+use muniment_evidence::witness::AddCheckpoint;
 
 /// The targets, each with its first inputs.
 pub fn all() -> Vec<(&'static str, Vec<Vec<u8>>)> {
@@ -22,11 +22,17 @@ pub fn all() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("vkey", vkeys()),
         ("policy", policies()),
         ("proof", proofs()),
+        ("witness", requests()),
         ("trust", vec![LEDGER.trust().to_string().into_bytes()]),
         ("receipt", receipts()),
         ("bundle", bundles()),
         ("tree", trees()),
     ]
+}
+
+/// Another ledger of the same origin: true, and not the one that is meant.
+fn other_ledger() -> Ledger {
+    Ledger::realistic(9)
 }
 
 fn entries() -> Vec<crate::ledger::Entry> {
@@ -114,6 +120,20 @@ fn proofs() -> Vec<Vec<u8>> {
     ]
 }
 
+fn requests() -> Vec<Vec<u8>> {
+    let size = LEDGER.len();
+    let request = |old: u64| {
+        let Ok(proof) = tree::consistency_proof(&LEDGER.rows(), old, size);
+        let proof = if old == 0 { Vec::new() } else { proof };
+        let request = AddCheckpoint::new(old, proof, &LEDGER.note(size));
+        request
+            .expect("the ledger's own note")
+            .encode()
+            .into_bytes()
+    };
+    vec![request(0), request(1), request(5), request(size)]
+}
+
 /// Before each, how it is to be judged.
 fn receipts() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
@@ -133,8 +153,12 @@ fn bundles() -> Vec<Vec<u8>> {
     let how = |bits: u8, level: u8, bytes: &[u8]| [&[bits, level, 200], bytes].concat();
     let whole = LEDGER.bundle();
     let mut seeds: Vec<Vec<u8>> = (0..=6).map(|level| how(0b0001, level, &whole)).collect();
-    seeds.push(how(0b0111, 5, &whole));
-    seeds.push(how(0b1111, 6, &whole));
+    let mut cosigned = LEDGER.frames(0);
+    cosigned.pop();
+    cosigned.push(checkpoint_frame(LEDGER.cosigned_note(LEDGER.len())));
+    let cosigned = seal(&cosigned);
+    seeds.push(how(0b0111, 5, &cosigned));
+    seeds.push(how(0b1111, 6, &cosigned));
     seeds.push(how(0b1000, 5, &whole));
     seeds.push(how(0b1001, 5, &seal(&LEDGER.frames(3))));
     seeds.push(how(0b1001, 5, &seal(&selection(&LEDGER))));
@@ -148,28 +172,26 @@ fn bundles() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// The downloads alone, each with its path.
+/// Every other record, each with its path.
 fn selection(ledger: &Ledger) -> Vec<Frame> {
-    let mut frames = ledger.frames(0);
-    if let Some(Frame::Manifest(manifest)) = frames.first_mut() {
-        manifest.selection = "kind DOWNLOAD".into();
-    }
-    let proven = frames
-        .into_iter()
-        .enumerate()
-        .filter_map(|(_, frame)| match frame {
-            Frame::Record(record) => {
-                let index = ledger
-                    .entries
-                    .iter()
-                    .position(|e| e.record.encode()[..] == record.record);
-                let index = index.expect("a record of the ledger") as u64;
-                let path = ledger.path(index, ledger.len());
-                (index % 2 == 0).then_some(Frame::Proven(record, path))
+    let mut index = 0u64;
+    let mut frames = Vec::new();
+    for frame in ledger.frames(0) {
+        match frame {
+            Frame::Manifest(mut manifest) => {
+                manifest.selection = "every other record".into();
+                frames.push(Frame::Manifest(manifest));
             }
-            other => Some(other),
-        });
-    proven.collect()
+            Frame::Record(record) => {
+                if index.is_multiple_of(2) {
+                    frames.push(Frame::Proven(record, ledger.path(index, ledger.len())));
+                }
+                index += 1;
+            }
+            other => frames.push(other),
+        }
+    }
+    frames
 }
 
 /// Shift, index or old size, size, then leaf or old root, and the proof.

@@ -6,6 +6,7 @@ use muniment_evidence::policy::{Policy, Verdict};
 use muniment_evidence::proof::TlogProof;
 use muniment_evidence::tree;
 use muniment_evidence::trust::Trust;
+use muniment_evidence::witness::{AddCheckpoint, Head, decide};
 use std::collections::BTreeSet;
 
 pub fn note(data: &[u8]) {
@@ -32,6 +33,29 @@ pub fn note(data: &[u8]) {
 fn is_true_checkpoint(checkpoint: &Checkpoint) {
     assert!(checkpoint.size <= LEDGER.len(), "a forged checkpoint");
     assert_eq!(*checkpoint, LEDGER.checkpoint(checkpoint.size));
+}
+
+/// A request to a witness: one writing, and cosigned only when the ledger's log key signed
+/// it and it goes on from what was cosigned before.
+pub fn witness(data: &[u8]) {
+    let Ok(request) = AddCheckpoint::decode(data) else {
+        return;
+    };
+    assert_eq!(request.encode().as_bytes(), data);
+    let keys: Vec<VerifierKey> = POLICY.logs().iter().map(|log| log.key.clone()).collect();
+    for last in [0, 1, 5] {
+        let last = (last > 0).then(|| {
+            let checkpoint = LEDGER.checkpoint(last);
+            Head {
+                size: checkpoint.size,
+                root: checkpoint.root,
+            }
+        });
+        if decide(&request, &keys, last).is_ok() {
+            is_true_checkpoint(request.checkpoint());
+            assert!(last.is_none_or(|last| last.size <= request.checkpoint().size));
+        }
+    }
 }
 
 pub fn vkey(data: &[u8]) {

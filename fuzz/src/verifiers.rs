@@ -3,7 +3,7 @@
 //! The first bytes of an input say how the rest is to be judged, so that all ways to
 //! judge are searched.
 
-use crate::ledger::{Ledger, seal};
+use crate::ledger::seal;
 use crate::{LEDGER, POLICY, is_true_record};
 use muniment_evidence::bundle::{BundleError, BundleParser, Frame};
 use muniment_evidence::digest::Digest;
@@ -145,9 +145,4 @@ fn parse(bytes: &[u8], piece: usize) -> (Vec<Frame>, Result<(), BundleError>) {
     }
     let read = parser.finish();
     (frames, read)
-}
-
-/// Another ledger of the same origin, for seeds that are true and not meant.
-pub fn other_ledger() -> Ledger {
-    Ledger::realistic(9)
 }

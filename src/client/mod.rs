@@ -319,6 +319,29 @@ impl Client {
         }
     }
 
+    /// One node's own checkpoint; no other node is asked in its place.
+    pub async fn checkpoint_of(
+        &self,
+        address: &str,
+        read: v1::ReadLevel,
+        timeout: Duration,
+    ) -> Result<v1::GetCheckpointResponse, Error> {
+        let line = self.route.line_to(address, timeout)?;
+        let mut service = evidence(line);
+        let asked = service.get_checkpoint(v1::GetCheckpointRequest {
+            read: Some(read),
+            cosigned: false,
+        });
+        let result = match tokio::time::timeout(timeout, asked).await {
+            Ok(result) => result,
+            Err(_) => Err(Status::unavailable("no answer in time")),
+        };
+        match result {
+            Ok(response) => Ok(response.into_inner()),
+            Err(status) => Err(Error::from_status(&status, address)),
+        }
+    }
+
     /// Founds the ledger at the first endpoint: founding is never tried elsewhere, since
     /// two founders would make two ledgers. Gives the trust file.
     pub async fn init(&self, request: v1::InitRequest) -> Result<String, Error> {

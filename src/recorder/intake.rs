@@ -7,10 +7,12 @@
 use crate::clock::SharedClock;
 use crate::domain::command::{Answer, Command, Submission};
 use crate::ledger::rows::NodeRow;
-use crate::ledger::state::State;
+use crate::ledger::state::{State, Tables};
 use crate::raft::group::{Group, Refusal, Ticket};
 use crate::store::Blocking;
 use bytes::Bytes;
+use muniment_evidence::key::PublicKey;
+use muniment_evidence::keys::{KeyHistory, KeyLife};
 use muniment_evidence::opening::{Document, Holding};
 use muniment_evidence::statement::Kind;
 use std::collections::HashMap;
@@ -55,6 +57,7 @@ impl Intake {
                 let mut keys = Keys {
                     state: &state,
                     rows: HashMap::new(),
+                    history: None,
                 };
                 for submission in &submissions {
                     if let Err(why) = check(&mut keys, from, own, submission)? {
@@ -97,6 +100,8 @@ impl Intake {
 struct Keys<'a> {
     state: &'a State,
     rows: HashMap<u64, Option<NodeRow>>,
+    /// Read when a key is asked for that no newest boot names.
+    history: Option<KeyHistory>,
 }
 
 impl Keys<'_> {
@@ -106,6 +111,27 @@ impl Keys<'_> {
             self.rows.insert(node, row);
         }
         Ok(self.rows.get(&node).and_then(Option::as_ref))
+    }
+
+    /// The keys that the ledger ever named for the node's statements.
+    fn named(&mut self, node: u64) -> Result<&[KeyLife], crate::store::Error> {
+        if self.history.is_none() {
+            self.history = Some(self.state.stable(Tables::key_history)?);
+        }
+        let history = self.history.as_ref().expect("read just above");
+        Ok(history.statement_keys(node))
+    }
+}
+
+/// The key that a BOOT names, if the submission is one.
+fn key_of_boot(submission: &Submission) -> Option<PublicKey> {
+    if submission.statement.kind != Kind::Boot {
+        return None;
+    }
+    match Document::decode(&submission.document.bytes) {
+        Ok(Document::Boot(boot)) => Some(boot.statement_key),
+        // Apply refuses what cannot be read.
+        _ => None,
     }
 }
 
@@ -131,9 +157,34 @@ fn check(
         return Ok(Err(format!("node {from} is not a member of the ledger")));
     };
     // What this very node has just signed need not be verified by it.
-    if from != own && !statement.verify(&row.statement_key, &submission.signature) {
+    let newest = row.statement_key;
+    let key = match key_of_boot(submission) {
+        // A node may start under any key in force. A stranger's would leave a record that
+        // no verifier believes.
+        Some(key) => {
+            let mut named = keys.named(from)?.iter();
+            if !named.any(|life| life.is_active() && life.key == key) {
+                return Ok(Err(format!(
+                    "node {from} starts under a statement key that is not in force for it"
+                )));
+            }
+            key
+        }
+        None => newest,
+    };
+    if from != own && !statement.verify(&key, &submission.signature) {
         return Ok(Err(format!(
             "a statement of node {from} has a bad signature"
+        )));
+    }
+    if statement.kind == Kind::Key
+        && !matches!(
+            Document::decode(&submission.document.bytes),
+            Ok(Document::Key(change)) if change.is_signed(&statement.ledger)
+        )
+    {
+        return Ok(Err(format!(
+            "node {from} submits a change of keys with an endorsement that does not hold"
         )));
     }
     for holding in holdings(submission) {
@@ -141,7 +192,13 @@ fn check(
             Some(row) => row.statement_key,
             None => return Ok(Err(format!("a holding of unknown node {}", holding.node))),
         };
-        if !holding.verify(&key) {
+        // It may have been signed before the holder started under another key.
+        if !holding.verify(&key)
+            && !keys
+                .named(holding.node)?
+                .iter()
+                .any(|life| life.trusted_until.is_none() && holding.verify(&life.key))
+        {
             return Ok(Err(format!(
                 "a holding of node {} has a bad signature",
                 holding.node
@@ -178,6 +235,7 @@ mod tests {
         let mut keys = Keys {
             state: &state,
             rows: HashMap::new(),
+            history: None,
         };
         check(&mut keys, from, own, submission).unwrap()
     }

@@ -215,6 +215,7 @@ pub fn ready(core: &Core) -> Result<(), Vec<String>> {
     if core.group.leader().is_none() {
         reasons.push("no leader is known".to_owned());
     }
+    reasons.extend(core.key_book.trouble());
     if reasons.is_empty() {
         Ok(())
     } else {

@@ -75,6 +75,13 @@ pub async fn export(
     if wanted.to == 0 && wanted.to_ms.is_some() {
         return Err(bad("to_ms", "is before the first record").into());
     }
+    if wanted.to > size {
+        let why = format!(
+            "{}..{} is not within the log's 0..{size}",
+            wanted.from, wanted.to
+        );
+        return Err(bad("range", why).into());
+    }
     let notes = prove::notes_from(&core, &booted, wanted.to, wanted.head, size).await?;
     let (end, head) = (notes.end, notes.head);
     if wanted.from >= end || end > size {

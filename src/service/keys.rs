@@ -14,7 +14,7 @@ use crate::objective::read::ReadLevel;
 use crate::recorder::Intent;
 use crate::store::{self, Blocking};
 use muniment_evidence::digest::Digest;
-use muniment_evidence::key::SecretKey;
+use muniment_evidence::key::{PublicKey, SecretKey};
 use muniment_evidence::keychange::{KeyDocument, Role};
 use muniment_evidence::keys::{KeyHistory, KeyLife, Standing, believe};
 use muniment_evidence::ledger::cosigner_key_name;
@@ -24,6 +24,8 @@ use muniment_evidence::receipt::KeyRecord;
 use muniment_evidence::record::Outcome;
 use muniment_evidence::tree;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The keys as they were after some number of changes; never altered, only replaced.
 pub struct Known {
@@ -68,7 +70,12 @@ pub struct KeyBook {
     blocking: Blocking,
     keys: Arc<Keyring>,
     newest: Mutex<Option<Arc<Known>>>,
+    /// When the files were last looked for in vain.
+    looked: Mutex<Option<Instant>>,
 }
+
+/// Between two looks for a key file that is missing.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 impl KeyBook {
     pub fn new(state: State, blocking: Blocking, keys: Arc<Keyring>) -> KeyBook {
@@ -77,6 +84,7 @@ impl KeyBook {
             blocking,
             keys,
             newest: Mutex::default(),
+            looked: Mutex::default(),
         }
     }
 
@@ -100,11 +108,45 @@ impl KeyBook {
     }
 
     pub async fn log_pen(&self, origin: &str, serial: u64) -> Result<LogPen, store::Error> {
+        let known = self.known(serial).await?;
+        if self.lacks(&known).is_some() && self.may_look() {
+            let keys = self.keys.clone();
+            let looked = self.blocking.run(move || Ok(keys.reload())).await?;
+            if let Err(error) = looked {
+                tracing::warn!(%error, "the key files cannot be read again");
+            }
+        }
         Ok(LogPen {
             origin: origin.to_owned(),
-            known: self.known(serial).await?,
+            known,
             keys: self.keys.clone(),
         })
+    }
+
+    /// A log key in force that is not held here: without it nothing new can be signed.
+    fn lacks(&self, known: &Known) -> Option<PublicKey> {
+        let mut active = known.history.log.iter().filter(|life| life.is_active());
+        let missing = active.find(|life| self.keys.find(Role::Log, &life.key).is_none());
+        missing.map(|life| life.key)
+    }
+
+    /// Why this node cannot sign as the ledger, if it cannot.
+    pub fn trouble(&self) -> Option<String> {
+        let known = self.newest.lock().expect("nobody panics with it").clone()?;
+        let key = self.lacks(&known)?;
+        Some(format!(
+            "the log key {key:?}, which is in force, is not held here: put its file beside log.key"
+        ))
+    }
+
+    fn may_look(&self) -> bool {
+        let mut looked = self.looked.lock().expect("nobody panics with it");
+        let now = Instant::now();
+        let may = looked.is_none_or(|before| now.duration_since(before) >= LOOK_PAUSE);
+        if may {
+            *looked = Some(now);
+        }
+        may
     }
 }
 

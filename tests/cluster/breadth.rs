@@ -1,7 +1,8 @@
 //! Every verb on real nodes: reading from any, changing through any.
 
 use crate::harness::{
-    Cluster, Node, SOON, body, download, download_range, header, identity, issue, key, upload,
+    Cluster, Node, SOON, body, cosigned_by_all, download, download_range, header, http, identity,
+    issue, key, metric, upload,
 };
 use muniment::wire::v1;
 use muniment_evidence::digest::Digest;
@@ -391,18 +392,6 @@ async fn health_and_reflection_answer_as_the_standards_say() {
     );
 }
 
-async fn http(node: &Node, path: &str) -> (String, Vec<u8>) {
-    crate::harness::http(node.ports[2], path).await.unwrap()
-}
-
-async fn metric(node: &Node, name: &str) -> f64 {
-    let (_, text) = http(node, "/metrics").await;
-    let text = String::from_utf8(text).unwrap();
-    let line = text.lines().find(|line| line.starts_with(name));
-    let line = line.unwrap_or_else(|| panic!("{name} is not in {text}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 /// A hot invoice at quarter end: everyone wants it, the disk is asked once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_downloads_of_one_cold_invoice_read_it_once() {
@@ -455,17 +444,13 @@ async fn every_replica_serves_the_log_and_its_health() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
-    let (_, reference) = http(&cluster.nodes[0], "/checkpoint").await;
+    let checkpoint = cosigned_by_all(&cluster, size).await;
     let tile = format!("/tile/0/000.p/{size}");
     let entries = format!("/tile/entries/000.p/{size}");
     let (head, rows) = http(&cluster.nodes[0], &tile).await;
     assert!(head.contains("immutable"), "{head}");
     for node in &cluster.nodes {
-        assert_eq!(
-            http(node, "/checkpoint").await.1,
-            reference,
-            "same bytes everywhere"
-        );
+        assert_eq!(http(node, "/checkpoint").await.1, checkpoint);
         assert_eq!(http(node, &tile).await.1, rows);
         let (_, bundle) = http(node, &entries).await;
         let mut rest = &bundle[..];

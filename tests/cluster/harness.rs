@@ -17,7 +17,7 @@ use muniment_evidence::trust::Trust;
 use muniment_evidence::verify::{BundleVerifier, Options};
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -231,6 +231,30 @@ impl Node {
         }
     }
 
+    /// A copy of everything that this node has, to run beside it under other ports. The
+    /// node must not run meanwhile.
+    pub fn copied_to(&self, dir: PathBuf) -> Node {
+        assert!(self.child.is_none(), "node {} runs", self.id);
+        copy(&self.dir, &dir);
+        let ports: [u16; 3] = free_ports(3).try_into().unwrap();
+        let config = dir.join("muniment.toml");
+        let mut text = std::fs::read_to_string(&config).unwrap();
+        for (old, new) in self.ports.iter().zip(ports) {
+            text = text.replace(&format!(":{old}\""), &format!(":{new}\""));
+        }
+        std::fs::write(&config, text).unwrap();
+        let endpoint = format!("http://127.0.0.1:{}", ports[0]);
+        Node {
+            id: self.id,
+            zone: self.zone.clone(),
+            dir,
+            config,
+            ports,
+            child: None,
+            channel: Channel::from_shared(endpoint).unwrap().connect_lazy(),
+        }
+    }
+
     fn member(&self) -> v1::MemberSpec {
         let keys = Keyring::load(&self.dir.join("keys")).unwrap();
         v1::MemberSpec {
@@ -280,6 +304,23 @@ impl Node {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
+        }
+    }
+
+    /// Waits until it ends by itself; its exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
+                self.child = None;
+                return status.code();
+            }
+            let id = self.id;
+            assert!(
+                Instant::now() < deadline,
+                "node {id} does not end by itself"
+            );
+            tokio::time::sleep(LOOK_PAUSE).await;
         }
     }
 
@@ -346,7 +387,7 @@ impl Node {
 }
 
 /// One GET over plain HTTP/1.1 to a port here; status line and body.
-pub async fn http(port: u16, path: &str) -> std::io::Result<(String, Vec<u8>)> {
+pub async fn http_at(port: u16, path: &str) -> std::io::Result<(String, Vec<u8>)> {
     let address = ("127.0.0.1", port);
     let mut stream = tokio::net::TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
@@ -356,6 +397,20 @@ pub async fn http(port: u16, path: &str) -> std::io::Result<(String, Vec<u8>)> {
     let split = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
     let head = String::from_utf8_lossy(&answer[..split]).into_owned();
     Ok((head, answer[split + 4..].to_vec()))
+}
+
+/// Copies a folder with all that is in it; permissions go along.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 pub fn free_ports(count: usize) -> Vec<u16> {
@@ -455,6 +510,40 @@ pub async fn download_range(
         }
     }
     Err(Status::data_loss("a download without a trailer"))
+}
+
+/// Waits until the open checkpoint of every node is the same note, of this size and
+/// with three cosignatures; returns it.
+pub async fn cosigned_by_all(cluster: &Cluster, size: u64) -> Vec<u8> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let mut notes = Vec::new();
+        for node in &cluster.nodes {
+            notes.push(http(node, "/checkpoint").await.1);
+        }
+        let text = String::from_utf8(notes[0].clone()).unwrap();
+        let of_size = text.lines().nth(1) == Some(&size.to_string());
+        // The log's own line, and one of each node.
+        let lines = text.matches("\n\u{2014} ").count();
+        if of_size && lines == 4 && notes.iter().all(|note| *note == notes[0]) {
+            return notes.swap_remove(0);
+        }
+        assert!(Instant::now() < deadline, "not cosigned by all: {notes:?}");
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}
+
+/// One GET to a node that is up.
+pub async fn http(node: &Node, path: &str) -> (String, Vec<u8>) {
+    http_at(node.ports[2], path).await.unwrap()
+}
+
+pub async fn metric(node: &Node, name: &str) -> f64 {
+    let (_, text) = http(node, "/metrics").await;
+    let text = String::from_utf8(text).unwrap();
+    let line = text.lines().find(|line| line.starts_with(name));
+    let line = line.unwrap_or_else(|| panic!("{name} is not in {text}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 /// A body that differs by its number.

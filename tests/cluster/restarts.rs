@@ -62,10 +62,18 @@ async fn a_node_that_fell_behind_catches_up_by_snapshot() {
         "{states:#?}"
     );
     assert!(cluster.nodes[away].log().contains("snapshot installed"));
-    // It serves what it never received, by proxy, and proves the whole log.
-    let (header, bytes, _) = download(&cluster.nodes[away], "S-399").await.unwrap();
+    // It serves what it never received, at first by proxy.
+    let (_, bytes, _) = download(&cluster.nodes[away], "S-399").await.unwrap();
     assert_eq!(bytes, body(399, 500));
-    assert_ne!(header.body_from, cluster.nodes[away].id);
+    // It brings all bodies here, and then serves them itself and proves the whole log.
+    cluster.nodes[away]
+        .wait_status("it holds every body", |s| {
+            s.body_complete_index >= ahead.log_size
+        })
+        .await;
+    let (header, bytes, _) = download(&cluster.nodes[away], "S-7").await.unwrap();
+    assert_eq!(bytes, body(7, 500));
+    assert_eq!(header.body_from, cluster.nodes[away].id);
     let report = cluster.verify(&cluster.export(away).await);
     assert_eq!(report.verdict(), Verdict::Verified, "{report}");
 }

@@ -1,6 +1,6 @@
 //! An outside witness beside a real cluster: it comes, goes, and is caught up.
 
-use crate::harness::{Cluster, Node, ORIGIN, SOON, Settings, body, free_ports, http, issue};
+use crate::harness::{Cluster, Node, ORIGIN, SOON, Settings, body, free_ports, http_at, issue};
 use muniment::keyring::Keyring;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::keychange::Role;
@@ -89,7 +89,7 @@ impl Witness {
     /// What a monitor fetches, once it is there.
     async fn shown(&self, log: &VerifierKey) -> Option<Checkpoint> {
         let path = format!("/{}/checkpoint", Digest::of(&[ORIGIN.as_bytes()]));
-        let (head, bytes) = http(self.port, &path).await.ok()?;
+        let (head, bytes) = http_at(self.port, &path).await.ok()?;
         if !head.starts_with("HTTP/1.1 200") {
             return None;
         }
@@ -112,7 +112,7 @@ impl Drop for Witness {
 
 /// What the leader says of the witness; `None` on the others.
 async fn gauge(node: &Node, name: &str) -> Option<u64> {
-    let (_, text) = http(node.ports[2], "/metrics").await.unwrap();
+    let (_, text) = http_at(node.ports[2], "/metrics").await.unwrap();
     let text = String::from_utf8(text).unwrap();
     let wanted = format!("muniment_witness_{name}{{witness=\"{NAME}\"}} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&wanted))?;
@@ -169,7 +169,7 @@ async fn an_outage_of_the_witness_delays_only_its_cosignatures() {
     })
     .await;
     assert!(gauge(node, "size").await.unwrap() < behind);
-    let (ready, _) = http(node.ports[2], "/readyz").await.unwrap();
+    let (ready, _) = http_at(node.ports[2], "/readyz").await.unwrap();
     assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
     until("somebody is told", async || {
         node.log().contains("records wait for a witness")

@@ -13,14 +13,18 @@ use muniment::service::download::{self, Piece};
 use muniment::service::issue::{self, Header};
 use muniment::service::{Core, Error, Principal, export};
 use muniment_evidence::digest::{Digest, Hasher};
+use muniment_evidence::ledger::Ledger;
 use muniment_evidence::record::Record;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 const CALLERS_PER_NODE: u64 = 2;
 /// Between calls of one caller, at most.
 const THINK_MS_MAX: u64 = 60;
 const PAUSE: Duration = Duration::from_millis(20);
+/// A node that is cut off gets no note; its caller goes on.
+const NOTE_MAX: Duration = Duration::from_secs(3);
 /// Bytes that a caller hands in at a time.
 const PIECE_BYTES: usize = 2_000;
 
@@ -70,8 +74,39 @@ async fn issue_one(core: &Core, town: &Town, number: u64, dice: &mut Dice) {
         .map(|piece| Ok(body.slice_ref(piece)))
         .collect();
     match issue::issue(core, &someone(), header, stream::iter(pieces).boxed()).await {
-        Ok(issued) => town.oracle.issued(number, issued.invoice.record_index),
+        Ok(issued) => {
+            let index = issued.invoice.record_index;
+            town.oracle.issued(number, index);
+            if dice.roll(3) == 0 {
+                wait_for_note(core, town, index).await;
+            }
+        }
         Err(error) => failed(core, town, &format!("issue of {number}"), &error).await,
+    }
+}
+
+/// Wants two of the three nodes to vouch for the record. No note in time is a passing
+/// fault.
+async fn wait_for_note(core: &Core, town: &Town, index: u64) {
+    let Ok(booted) = core.booted() else {
+        return;
+    };
+    let ledger = Ledger::open(&booted.genesis).unwrap();
+    let by_two = |note: &str| {
+        let vouched = ledger.checkpoint(note.as_bytes());
+        vouched.is_ok_and(|vouched| vouched.cosigners.len() >= 2)
+    };
+    let deadline = Instant::now() + NOTE_MAX;
+    let Some(note) = core.cosigned.wait(index, deadline, by_two).await else {
+        let why = format!("no note for record {index}");
+        return town.oracle.failed(core.node, why);
+    };
+    match ledger.checkpoint(note.as_bytes()) {
+        Ok(vouched) => {
+            let checkpoint = vouched.checkpoint;
+            town.oracle.noted(index, checkpoint.size, checkpoint.root);
+        }
+        Err((_, why)) => town.oracle.breach(format!("a cosigned note {why}")),
     }
 }
 

@@ -19,6 +19,7 @@ mod world;
 /// One file per invariant, its statement on top.
 mod invariants {
     pub mod chain_and_acknowledged;
+    pub mod cosigned;
 }
 
 use std::io::Write as _;
@@ -94,13 +95,15 @@ fn what_was_acknowledged_survives_crashes_and_partitions() {
 fn run(seed: u64) -> Result<String, String> {
     let end = world::run(seed)?;
     invariants::chain_and_acknowledged::check(&end)?;
+    invariants::cosigned::check(&end)?;
     let seen = end.town.oracle.seen();
     let head = &end.heads[0];
     Ok(format!(
-        "{} issued, {} downloaded, {} calls failed, {} troubles, {:.1} s simulated, {} \
-         records, root {}",
+        "{} issued, {} downloaded, {} cosigned notes, {} calls failed, {} troubles, {:.1} s \
+         simulated, {} records, root {}",
         seen.acknowledged.len(),
         seen.delivered.len(),
+        seen.notes.len(),
         seen.failed_calls,
         end.troubles,
         end.simulated.as_secs_f64(),

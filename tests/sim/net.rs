@@ -138,6 +138,7 @@ impl Transport for Net {
         async move {
             let (reader, writer) = dial(address, STREAM, &head).await?;
             let sending = Sending(tokio::spawn(send(writer, frames)));
+            let reader = Reader::new(reader, false);
             Ok(incoming(reader, Some(sending)))
         }
         .boxed()
@@ -172,11 +173,47 @@ async fn send(mut to: OwnedWriteHalf, mut frames: BoxStream<'static, Bytes>) {
     }
 }
 
-fn incoming(from: OwnedReadHalf, sending: Option<Sending>) -> Frames {
+/// The incoming half of a stream. Of one that is served it stays open after its reader has
+/// had enough: closed over what the caller still says, it would reset the connection under
+/// the answers. The caller ends it once it has them.
+struct Reader {
+    half: Option<OwnedReadHalf>,
+    drained: bool,
+}
+
+impl Reader {
+    fn new(half: OwnedReadHalf, drained: bool) -> Reader {
+        Reader {
+            half: Some(half),
+            drained,
+        }
+    }
+
+    async fn read(&mut self) -> Result<(u8, Bytes), Failure> {
+        let half = self.half.as_mut().ok_or_else(|| gone("closed"))?;
+        read(half).await
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let (Some(mut half), true, Ok(runtime)) = (
+            self.half.take(),
+            self.drained,
+            tokio::runtime::Handle::try_current(),
+        ) {
+            runtime.spawn(async move {
+                while let Ok(Ok(_)) = timeout(SILENCE_MAX, read(&mut half)).await {}
+            });
+        }
+    }
+}
+
+fn incoming(from: Reader, sending: Option<Sending>) -> Frames {
     stream::unfold(Some((from, sending)), |state| async move {
         let (mut from, sending) = state?;
         loop {
-            let failure = match timeout(SILENCE_MAX, read(&mut from)).await {
+            let failure = match timeout(SILENCE_MAX, from.read()).await {
                 Ok(Ok((ALIVE, _))) => continue,
                 Ok(Ok((END, _))) => return None,
                 Ok(Ok((DATA, frame))) => return Some((Ok(frame), Some((from, sending)))),
@@ -216,6 +253,7 @@ async fn answer(peers: Arc<dyn Serve>, stream: TcpStream) {
             };
         }
         STREAM => {
+            let reader = Reader::new(reader, true);
             let opening = peers.stream(from, method, incoming(reader, None));
             let _ = answer_stream(opening, &mut writer).await;
         }

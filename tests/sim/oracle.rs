@@ -34,6 +34,8 @@ pub struct Seen {
     pub acknowledged: BTreeMap<u64, u64>,
     /// Record indexes of downloads of which the caller has every byte.
     pub delivered: BTreeSet<u64>,
+    /// Size to root of every cosigned note that a caller was given.
+    pub notes: BTreeMap<u64, Digest>,
     pub failed_calls: u64,
     /// The last passing fault of each node, for a run that does not finish.
     pub last_failures: BTreeMap<u64, String>,
@@ -109,6 +111,20 @@ impl Oracle {
         }
         if !seen.delivered.insert(index) {
             let what = format!("two downloads share the record {index}");
+            seen.breaches.push(what);
+        }
+    }
+
+    /// A note that covers record `index`, under the ledger's keys.
+    pub fn noted(&self, index: u64, size: u64, root: Digest) {
+        let mut seen = self.seen();
+        if size <= index {
+            let what = format!("a note of size {size} was given for record {index}");
+            seen.breaches.push(what);
+        }
+        let first = *seen.notes.entry(size).or_insert(root);
+        if first != root {
+            let what = format!("two notes of size {size} have the roots {first} and {root}");
             seen.breaches.push(what);
         }
     }

@@ -27,6 +27,8 @@ const LATENCY_MAX: Duration = Duration::from_millis(8);
 pub struct End {
     pub town: Arc<Town>,
     pub heads: Vec<Head>,
+    /// The log as one of the replicas has it.
+    pub log: State,
     pub troubles: u64,
     pub simulated: Duration,
 }
@@ -68,6 +70,7 @@ pub fn run(seed: u64) -> Result<End, String> {
         simulated: world.sim.elapsed(),
         town: world.town.clone(),
         heads,
+        log: State::new(world.machines[0].ledger.clone()),
         troubles,
     })
 }

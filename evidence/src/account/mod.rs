@@ -7,13 +7,13 @@
 mod json;
 mod words;
 
-pub(crate) use words::utc;
+pub(crate) use words::{decimal, utc, uuid};
 
 use crate::opening::{Actor, Document, Holding, IssueDocument, Rendition};
 use crate::record::{Outcome, Record};
 use crate::statement::{Level, Mode};
 use std::collections::BTreeSet;
-use words::{amount, invoice, key_change, level, mode, uuid};
+use words::{amount, invoice, key_change, level, mode};
 
 /// A record with the openings that belong to it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,19 +27,22 @@ pub(super) fn mode(mode: Mode) -> &'static str {
     }
 }
 
-/// Minor units with the point where the exponent puts it.
 pub(super) fn amount(money: &Money) -> String {
-    let sign = if money.minor_units < 0 { "-" } else { "" };
-    let exponent = usize::from(money.exponent);
-    let digits = format!("{:0>1$}", money.minor_units.unsigned_abs(), exponent + 1);
-    let (units, rest) = digits.split_at(digits.len() - exponent);
-    let point = if rest.is_empty() { "" } else { "." };
-    format!("{sign}{units}{point}{rest} {}", money.currency)
-        .trim_end()
-        .to_owned()
+    let text = decimal(money.minor_units.into(), money.exponent);
+    format!("{text} {}", money.currency).trim_end().to_owned()
 }
 
-pub(super) fn uuid(id: &[u8; 16]) -> String {
+/// Minor units with the point where the exponent puts it.
+pub(crate) fn decimal(minor_units: i128, exponent: u8) -> String {
+    let sign = if minor_units < 0 { "-" } else { "" };
+    let exponent = usize::from(exponent);
+    let digits = format!("{:0>1$}", minor_units.unsigned_abs(), exponent + 1);
+    let (units, rest) = digits.split_at(digits.len() - exponent);
+    let point = if rest.is_empty() { "" } else { "." };
+    format!("{sign}{units}{point}{rest}")
+}
+
+pub(crate) fn uuid(id: &[u8; 16]) -> String {
     let hex = hex(id);
     [
         &hex[..8],

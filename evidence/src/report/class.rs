@@ -40,10 +40,13 @@ pub enum Class {
     Revoked = 24,
     /// A node has lost statements that it had signed and that were not recorded.
     Lost = 25,
+    /// The caller's own figures are not those of the records. Not a fault of the evidence,
+    /// so never among the findings.
+    Reconciliation = 26,
 }
 
 impl Class {
-    pub const ALL: [Class; 17] = [
+    pub const ALL: [Class; 18] = [
         Class::Unpinned,
         Class::Structure,
         Class::BadSignature,
@@ -61,6 +64,7 @@ impl Class {
         Class::Policy,
         Class::Revoked,
         Class::Lost,
+        Class::Reconciliation,
     ];
 
     pub fn name(self) -> &'static str {
@@ -82,6 +86,7 @@ impl Class {
             Class::Policy => "POLICY",
             Class::Revoked => "REVOKED",
             Class::Lost => "LOST",
+            Class::Reconciliation => "RECONCILIATION",
         }
     }
 

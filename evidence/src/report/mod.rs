@@ -254,7 +254,8 @@ impl Report {
         self.outside.is_empty()
     }
 
-    fn holds(&self) -> bool {
+    /// Nothing was found; whether it is the ledger that is meant, the pin says.
+    pub fn holds(&self) -> bool {
         self.findings.is_empty()
     }
 }

@@ -8,15 +8,16 @@
 use super::anchors::Anchors;
 use super::batch::{Judged, Judges, Rules, Shown};
 use super::checkpoints::Checkpoints;
+use super::observer::{Observer, Seen};
 use super::{Lessons, by_policy, open_ledger};
 use crate::bundle::{BundleError, BundleParser, CheckpointFrame, Fault, Frame, Manifest};
 use crate::chain::Chain;
 use crate::digest::Digest;
 use crate::ledger::Ledger;
 use crate::note::Checkpoint;
-use crate::opening::{Actor, Document};
+use crate::opening::Document;
 use crate::policy::Policy;
-use crate::record::{Outcome, Record};
+use crate::record::Outcome;
 use crate::report::{
     Class, Evidence, Finding, LEVEL_DEFAULT, LEVEL_MAX, Report, UNFINISHED_MAX, Unfinished,
 };
@@ -48,26 +49,6 @@ impl Default for Options {
             level: LEVEL_DEFAULT,
         }
     }
-}
-
-/// A record as it went by, with the openings that it commits to (from level 5 on).
-#[derive(Clone, Copy)]
-pub struct Seen<'a> {
-    pub record: &'a Record,
-    pub document: Option<&'a Document>,
-    pub actor: Option<&'a Actor>,
-    /// Whether nothing was found at this record.
-    pub sound: bool,
-}
-
-/// Looks on while a bundle is verified: for questions about its contents.
-pub trait Observer {
-    fn see(&mut self, seen: Seen<'_>);
-}
-
-/// Nobody looks on.
-impl Observer for () {
-    fn see(&mut self, _seen: Seen<'_>) {}
 }
 
 /// Verifies a bundle from pieces of any size.
@@ -158,6 +139,7 @@ impl<O: Observer> BundleVerifier<O> {
         self.judge_all();
         if let Some(mut replay) = self.replay.take() {
             replay.begin(&self.options, &mut self.report);
+            self.observer.end(replay.ledger.as_ref());
             self.conclude(replay);
         }
         (self.report, self.observer)
@@ -200,6 +182,7 @@ impl<O: Observer> BundleVerifier<O> {
     /// The manifest, the genesis and the pin.
     fn open(&mut self, manifest: Manifest) {
         let report = &mut self.report;
+        self.observer.begin(&manifest);
         report.range = Some((manifest.first, manifest.end));
         let selects = !manifest.selection.is_empty();
         report.selection = selects.then(|| manifest.selection.clone());
@@ -426,9 +409,8 @@ impl Replay {
         }
         let ok = record.outcome == Outcome::Ok;
         let kind = record.statement.kind;
-        if ok && kind == Kind::Key && self.lessons.leaves.get(&index) != Some(&judged.leaf) {
-            let detail = "this KEY record is not among those that the bundle begins with";
-            report.find(Finding::at(Class::BrokenChain, index, detail));
+        if let Some(fault) = self.lessons.unlisted(&record, &judged.leaf) {
+            report.find(fault);
         }
         if ok && kind == Kind::DownloadEnd && !matches!(document, Some(Document::DownloadEnd(_))) {
             self.ends_unread += 1;
@@ -443,8 +425,10 @@ impl Replay {
         }
         observer.see(Seen {
             record: &record,
+            leaf: &judged.leaf,
             document,
             actor: judged.opened.actor.as_ref(),
+            ledger: self.ledger.as_ref(),
             sound: report.findings_count == before,
         });
     }

@@ -6,16 +6,19 @@
 //!
 //! * [`receipt`]: one record
 //! * [`bundle`]: a range or a selection of records
+//! * [`Observer`]: who looks on meanwhile
 //! * here: what both begin with, the ledger and its keys
 
 mod anchors;
 mod batch;
 pub mod bundle;
 mod checkpoints;
+mod observer;
 mod receipt;
 
 pub use crate::report::{LEVEL_DEFAULT, LEVEL_MAX};
-pub use bundle::{BundleVerifier, Observer, Options, Seen};
+pub use bundle::{BundleVerifier, Options};
+pub use observer::{Observer, Seen};
 pub use receipt::{Expected, receipt};
 
 use crate::digest::Digest;
@@ -123,6 +126,17 @@ impl Lessons {
                 report.find(Finding::at(class, record.index, detail));
             }
         }
+    }
+
+    /// An OK KEY record that the evidence shows, but taught nothing by, is hidden.
+    fn unlisted(&self, record: &Record, leaf: &Digest) -> Option<Finding> {
+        let taught = record.statement.kind != Kind::Key
+            || record.outcome != Outcome::Ok
+            || self.leaves.get(&record.index) == Some(leaf);
+        (!taught).then(|| {
+            let detail = "this KEY record is not among those that the evidence begins with";
+            Finding::at(Class::BrokenChain, record.index, detail)
+        })
     }
 
     /// Whether all of them are in the tree.

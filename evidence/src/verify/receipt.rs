@@ -76,6 +76,9 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
     for fault in opened.faults {
         report.find(at(fault));
     }
+    if let Some(fault) = lessons.unlisted(&record, &tree::leaf_hash(&receipt.record)) {
+        report.find(fault);
+    }
     match ledger.checkpoint(receipt.checkpoint.as_bytes()) {
         Ok(vouched) => {
             let Checkpoint { size, root, .. } = vouched.checkpoint;

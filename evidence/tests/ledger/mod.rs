@@ -313,7 +313,11 @@ impl Ledger {
     }
 
     fn download_document(&self, uid: [u8; 16]) -> Document {
-        Document::Download(DownloadDocument {
+        Document::Download(self.download_of(uid))
+    }
+
+    pub fn download_of(&self, uid: [u8; 16]) -> DownloadDocument {
+        DownloadDocument {
             tenant: "default".into(),
             uid,
             role: "original".into(),
@@ -321,7 +325,7 @@ impl Ledger {
             start: 0,
             end: BODY.len() as u64,
             length: BODY.len() as u64,
-        })
+        }
     }
 
     /// The index.

@@ -45,6 +45,13 @@ pub struct Args {
     /// Where issues must be durable: quorum, zones:K, regions:K or all
     #[arg(long, value_name = "LEVEL", value_parser = measure::write_level)]
     level: Option<v1::WriteLevel>,
+    /// Operations per second, begun on time whatever the ones before took; their latency
+    /// counts from that time [default: a closed loop, each client's next call after its last]
+    #[arg(long = "issue-rate", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: Option<u32>,
+    /// After each issue, wait for a receipt that meets this policy; an issue then takes both
+    #[arg(long, value_name = "FILE")]
+    policy: Option<std::path::PathBuf>,
     /// How fresh gets must be: linearizable (default) or local
     #[arg(long, value_name = "LEVEL", value_parser = measure::read_level)]
     read: Option<v1::ReadLevel>,
@@ -77,6 +84,8 @@ struct Load {
     /// Tells the invoices of this run from those of every other.
     run: u64,
     known: RwLock<Vec<String>>,
+    /// Empty asks for no receipt beyond the first.
+    policy: String,
 }
 
 /// What one client saw.
@@ -91,6 +100,12 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     if args.size < SIZE_MIN {
         return Err(Failure::usage(format!("--size is at least {SIZE_MIN}")));
     }
+    let policy = match &args.policy {
+        None => String::new(),
+        Some(path) => {
+            std::fs::read_to_string(path).map_err(|e| Failure::local(path.display(), &e))?
+        }
+    };
     let options = reach.options()?;
     let mut clients = Vec::new();
     for i in 0..usize::from(args.clients) {
@@ -104,6 +119,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
         args,
         run: now::seed(),
         known: RwLock::new(Vec::new()),
+        policy,
     });
     let seeded = load.seed_known(&clients[0]).await?;
 
@@ -126,6 +142,8 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
         "clients": args.clients,
         "size_bytes": args.size,
         "mix": format!("{}:{}:{}", args.mix.issue, args.mix.download, args.mix.get),
+        "issue_rate": args.rate,
+        "under_policy": !load.policy.is_empty(),
         "seconds": seconds,
         "warm_up_seconds": WARM_UP.as_secs(),
         "endpoints": options.endpoints,
@@ -155,8 +173,20 @@ impl Load {
         let mut seen = Seen::default();
         let mut random = Random(self.run ^ id.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut n = 0u64;
+        let clients = u32::from(self.args.clients);
+        let pace = self
+            .args
+            .rate
+            .map(|rate| Duration::from_secs(1) * clients / rate);
+        let mut due = Instant::now() + pace.unwrap_or_default() * id as u32 / clients;
         loop {
-            let began = Instant::now();
+            let mut began = Instant::now();
+            if let Some(pace) = pace {
+                tokio::time::sleep_until(due).await;
+                // Late or not: who calls does not wait for who called before.
+                began = due;
+                due += pace;
+            }
             if began >= until {
                 return seen;
             }
@@ -188,6 +218,16 @@ impl Load {
         };
         let source = Source::Memory(body(name, self.args.size));
         let issued = client.issue(&upload, &source).await?;
+        if !self.policy.is_empty() {
+            let request = v1::GetReceiptRequest {
+                what: Some(v1::get_receipt_request::What::RecordIndex(
+                    issued.proof.record_index,
+                )),
+                policy: self.policy.clone(),
+                ..v1::GetReceiptRequest::default()
+            };
+            client.receipt(request).await?;
+        }
         let mut known = self.known.write().expect("no code panics under this lock");
         if known.len() < KNOWN_MAX {
             known.push(issued.invoice.uid);

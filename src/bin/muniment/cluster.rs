@@ -45,6 +45,12 @@ struct Init {
     /// The ledger's name for ever, such as ledger.example/0
     #[arg(long, value_name = "NAME")]
     origin: String,
+    /// Offline root keys (hex) that must endorse each change of keys; for each of them
+    #[arg(long = "root-key", value_name = "KEY")]
+    root_keys: Vec<String>,
+    /// How many of them must
+    #[arg(long, value_name = "K", default_value_t = 0, requires = "root_keys")]
+    root_threshold: u32,
     /// Write the trust file here
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -89,11 +95,18 @@ async fn init(args: Init, reach: &Reach) -> Result<Exit, Failure> {
         .map_err(|e| Failure::local(args.members.display(), &e))?;
     let members = members(&args.members, &text)
         .map_err(|why| Failure::invalid(format!("{}: {why}", args.members.display())))?;
+    let root_keys = args.root_keys.iter().map(|key| {
+        let bytes = unhex(key).filter(|bytes| bytes.len() == 32);
+        let bytes = bytes.ok_or_else(|| Failure::usage(format!("--root-key {key}: 64 hex digits")));
+        bytes.map(Into::into)
+    });
+    let root_keys = root_keys.collect::<Result<Vec<_>, _>>()?;
     let client = reach.client()?;
     let request = InitRequest {
         origin: args.origin,
         members,
-        ..Default::default()
+        root_keys,
+        root_threshold: args.root_threshold,
     };
     let trust = client.init(request).await?;
     if let Some(path) = &args.output {
@@ -205,7 +218,8 @@ impl Survey {
     }
 }
 
-fn bare(address: &str) -> String {
+/// An address as it is compared with others.
+pub fn bare(address: &str) -> String {
     let address = address.strip_prefix("http://").unwrap_or(address);
     address.trim_end_matches('/').to_owned()
 }

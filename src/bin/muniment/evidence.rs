@@ -1,13 +1,14 @@
 //! `evidence`: heads, records, receipts and bundles, to be checked by `muniment-verify`.
 //!
 //! Promises: what is saved is byte for byte what the ledger handed over; a receipt is
-//! saved only after it verified. Leaves the full judgement to the offline verifier.
+//! saved only after it verified. Leaves auditors' questions to `audit`, and the full
+//! judgement to the offline verifier.
 
 use crate::exit::{Exit, Failure};
 use crate::files::{self, Target};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
-use crate::{identity, measure, output};
+use crate::{audit, identity, measure, output};
 use clap::Subcommand;
 use muniment::client::v1::get_receipt_request::What;
 use muniment::client::v1::{
@@ -44,6 +45,8 @@ enum Command {
     Policy(Policy),
     /// A bundle of all records, a period or an issuer's part, for auditors
     Export(Export),
+    #[command(flatten)]
+    Audit(audit::Command),
 }
 
 #[derive(clap::Args)]
@@ -181,6 +184,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
         Command::Trust(args) => trust(args, reach).await,
         Command::Policy(args) => policy(args, reach).await,
         Command::Export(args) => export(args, reach).await,
+        Command::Audit(command) => audit::run(command, reach).await,
     }
 }
 

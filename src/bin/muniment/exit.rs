@@ -26,6 +26,8 @@ pub enum Exit {
     NotIssued = 10,
     /// `check`: issued, but reversed or void.
     NotInForce = 11,
+    /// `evidence reconcile`: the ledger's figures are not those of the file.
+    Differs = 12,
 }
 
 impl Exit {
@@ -43,6 +45,7 @@ impl Exit {
             Exit::Ambiguous => "ambiguous",
             Exit::NotIssued => "not_issued",
             Exit::NotInForce => "not_in_force",
+            Exit::Differs => "differs",
         }
     }
 }

@@ -3,6 +3,7 @@
 use muniment::clock::SystemClock;
 use muniment::keyring;
 use muniment_evidence::digest::hex;
+use muniment_evidence::keychange::Role;
 use muniment_evidence::note::VerifierKey;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +16,17 @@ pub struct Args {
     /// Makes the log key of this origin too; copy it to every voter.
     #[arg(long, value_name = "ORIGIN")]
     pub log: Option<String>,
+    /// Makes only this further key, beside those there are: log, statement, cosignature, or
+    /// root, which is kept offline.
+    #[arg(long, value_name = "ROLE", conflicts_with = "log", value_parser = role)]
+    pub add: Option<Role>,
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    Role::ALL
+        .into_iter()
+        .find(|role| role.to_string() == text)
+        .ok_or_else(|| "is log, statement, cosignature or root".to_owned())
 }
 
 pub async fn run(args: Args, json: bool) -> ExitCode {
@@ -37,6 +49,14 @@ pub async fn run(args: Args, json: bool) -> ExitCode {
 }
 
 fn make(args: &Args) -> Result<serde_json::Value, keyring::Error> {
+    if let Some(role) = args.add {
+        let (path, key) = keyring::generate_further(&args.out, role, &SystemClock)?;
+        return Ok(serde_json::json!({
+            "file": path.display().to_string(),
+            "role": role.to_string(),
+            "key": hex(&key.0),
+        }));
+    }
     let keys = keyring::generate(&args.out, &SystemClock)?;
     let mut value = serde_json::json!({
         "dir": args.out.display().to_string(),

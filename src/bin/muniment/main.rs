@@ -5,6 +5,7 @@
 //! file, and all judgement of evidence to the client and the evidence crate.
 
 mod add_rendition;
+mod audit;
 mod bench;
 mod check;
 mod check_config;
@@ -18,6 +19,7 @@ mod get;
 mod identity;
 mod issue;
 mod keygen;
+mod keys;
 mod list;
 mod lookup;
 mod manifest;
@@ -92,8 +94,10 @@ commands! {
         AddRendition: add_rendition,
         /// Follow changes as they are committed
         Watch: watch,
-        /// Heads, records, receipts and bundles
+        /// Heads, records, receipts and bundles, and auditors' questions
         Evidence: evidence,
+        /// The ledger's keys, and changing them
+        Keys: keys,
         /// Found, inspect and steer the cluster
         Cluster: cluster,
         /// Measure the ledger in a closed loop; prints JSON

@@ -120,8 +120,10 @@ pub fn encode_want(size: u64) -> Vec<u8> {
 }
 
 pub fn decode_want(bytes: &[u8]) -> Result<u64, Failure> {
-    let size = |r: &mut Reader<'_>| -> Result<u64, _> { r.u64() };
-    read(bytes, size)
+    read(bytes, |r| {
+        let size = r.u64()?;
+        Ok(size)
+    })
 }
 
 #[cfg(test)]

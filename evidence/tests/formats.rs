@@ -1,0 +1,132 @@
+//! Frozen bytes: what format v1 wrote once, it writes and reads for ever.
+//!
+//! Every file of `testdata/v1` is made again in memory and compared, and the verifier
+//! program is run over all of them as `MANIFEST.tsv` says. New files are added thus:
+//! describe them in `frozen/`, run this test once with `MUNIMENT_WRITE_VECTORS=1`, which
+//! writes those that do not exist yet, and add a line to the manifest.
+
+mod frozen;
+mod ledger;
+
+use muniment_evidence::policy::Policy;
+use muniment_evidence::proof::TlogProof;
+use muniment_evidence::tree;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const HINT: &str = "frozen files are added to, never edited: if the format itself must \
+                    change, it needs a version of its own; a new file is written with \
+                    MUNIMENT_WRITE_VECTORS=1";
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1")
+}
+
+#[test]
+fn the_frozen_files_are_still_what_this_format_writes() {
+    let write = std::env::var("MUNIMENT_WRITE_VECTORS").is_ok_and(|value| value == "1");
+    let mut named = BTreeSet::from(["MANIFEST.tsv".to_owned()]);
+    for (name, bytes) in frozen::all() {
+        let path = directory().join(&name);
+        if write && !path.exists() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &bytes).unwrap();
+        }
+        let Ok(frozen) = fs::read(&path) else {
+            panic!("{name} is missing; {HINT}");
+        };
+        let differs = frozen.iter().zip(&bytes).position(|(a, b)| a != b);
+        assert!(
+            frozen == bytes,
+            "{name} differs from byte {:?} on, lengths {} and {}; {HINT}",
+            differs,
+            frozen.len(),
+            bytes.len()
+        );
+        assert!(named.insert(name.clone()), "{name} is made twice");
+    }
+    for below in ["", "negative"] {
+        for entry in fs::read_dir(directory().join(below)).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                let name = Path::new(below).join(entry.file_name());
+                let name = name.to_str().unwrap();
+                assert!(named.contains(name), "nothing makes {name}; {HINT}");
+            }
+        }
+    }
+}
+
+/// The program itself is run, as an auditor would.
+#[test]
+fn the_verifier_finds_in_each_file_what_the_manifest_says() {
+    let manifest = fs::read_to_string(directory().join("MANIFEST.tsv")).unwrap();
+    let mut used = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for line in manifest.lines().skip(1) {
+        let [file, arguments, code, class, index, why] = line.split('\t').collect::<Vec<_>>()[..]
+        else {
+            panic!("six columns: {line}");
+        };
+        assert!(!why.is_empty(), "{line}");
+        used.insert(file.to_owned());
+        let output = Command::new(env!("CARGO_BIN_EXE_muniment-verify"))
+            .current_dir(directory())
+            .args(arguments.split(' '))
+            .arg("--json")
+            .output()
+            .unwrap();
+        let json: serde_json::Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{arguments}: {e}"));
+        let first = &json["findings"][0];
+        let text = |value: &serde_json::Value| match value {
+            serde_json::Value::Null => "-".to_owned(),
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let found = (
+            output.status.code().unwrap().to_string(),
+            text(&json["class"]),
+            text(&first["index"]),
+        );
+        if (found.0.as_str(), found.1.as_str(), found.2.as_str()) != (code, class, index) {
+            wrong.push(format!("{line}\n  found {found:?}: {}", first["detail"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for (name, _) in frozen::all() {
+        if name.ends_with(".bin") && name != "genesis.bin" {
+            assert!(
+                used.contains(&name),
+                "no line of the manifest is about {name}"
+            );
+        }
+    }
+}
+
+/// A tlog-proof has no command of its own. Its extra data is the record itself.
+#[test]
+fn the_frozen_tlog_proof_holds_under_the_frozen_policy() {
+    let read = |name: &str| fs::read(directory().join(name)).unwrap();
+    let proof = TlogProof::decode(&read("proof.tlog-proof")).unwrap();
+    let policy = Policy::parse(std::str::from_utf8(&read("policy")).unwrap()).unwrap();
+    let record = proof.extra.as_deref().unwrap();
+    let proven = proof.verify(&tree::leaf_hash(record), &policy).unwrap();
+    assert_eq!((proof.index, proven.checkpoint.size), (4, 11));
+    assert_eq!(proof.encode().as_bytes(), read("proof.tlog-proof"));
+    assert!(proof.verify(&tree::leaf_hash(b"another"), &policy).is_err());
+}
+
+/// A document that readers build on must not drift from the code.
+#[test]
+fn the_worked_example_of_the_document_is_what_the_code_makes() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("FORMAT.md");
+    let document = fs::read_to_string(path).unwrap();
+    let example = frozen::worked_example();
+    assert!(
+        document.contains(&example),
+        "FORMAT.md should have this worked example:\n{example}"
+    );
+}

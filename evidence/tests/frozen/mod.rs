@@ -1,0 +1,270 @@
+//! The frozen vectors of format v1, made again in memory from small ledgers.
+//!
+//! Promises the same bytes at every run: keys, salts and times are all derived. Leaves
+//! the comparison with the files to `formats`, and the forgeries to `negative`.
+
+pub mod negative;
+
+use crate::ledger::{BODY, Ledger, NODES, ORIGIN, checkpoint_frame, seal};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use muniment_evidence::bundle::{CheckpointFrame, Frame};
+use muniment_evidence::digest::hex;
+use muniment_evidence::key::{SecretKey, Signer as _};
+use muniment_evidence::keychange::{Action, Role};
+use muniment_evidence::note::VerifierKey;
+use muniment_evidence::opening::{AnchorDocument, Document, Opening, commit_document};
+use muniment_evidence::record::{Outcome, Reason};
+use muniment_evidence::statement::{Kind, Lane};
+use muniment_evidence::tree;
+
+/// A file below `testdata/v1`.
+pub type Vector = (String, Vec<u8>);
+
+/// Every frozen file but the manifest, which is written by hand.
+pub fn all() -> Vec<Vector> {
+    let mut all = honest();
+    all.extend(negative::all());
+    all
+}
+
+fn honest() -> Vec<Vector> {
+    let (small, rotation) = (small(), rotation());
+    let size = small.len();
+    let genesis = small.genesis();
+    let framed = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes(), bytes].concat();
+    let genesis = [framed(&genesis.record), framed(&genesis.opening)].concat();
+    let cosigned = |ledger: &Ledger, first| seal(&cosigned_frames(ledger, first));
+    let mut selection = small.selection(&[4, 5, 9]);
+    vouch(&mut selection, small.cosigned_note(size));
+    let text = |text: String| text.into_bytes();
+    [
+        ("genesis.bin", genesis),
+        ("trust", text(small.trust().to_string())),
+        ("trust-rotation", text(rotation.trust().to_string())),
+        ("policy", text(policy(&small, false))),
+        ("policy-outside", text(policy(&small, true))),
+        ("policy-rotation", text(policy(&rotation, false))),
+        ("note", text(small.cosigned_note(size))),
+        ("head", text(small.note(9))),
+        ("invoice.pdf", [BODY, b"F-1"].concat()),
+        ("example-receipt.bin", example().receipt(2).encode()),
+        ("receipt-issue.bin", small.receipt(4).encode()),
+        ("receipt-refused.bin", small.receipt(7).encode()),
+        ("receipt-before-rotation.bin", rotation.receipt(3).encode()),
+        ("receipt-after-rotation.bin", rotation.receipt(12).encode()),
+        ("bundle-small.bin", cosigned(&small, 0)),
+        ("bundle-slice.bin", cosigned(&small, 5)),
+        ("bundle-rotation.bin", cosigned(&rotation, 0)),
+        ("bundle-reserved.bin", cosigned(&reserved(), 0)),
+        ("bundle-later.bin", seal(&later())),
+        ("bundle-anchor.bin", seal(&anchored(false).frames(0))),
+        ("selection.bin", seal(&selection)),
+        ("proof.tlog-proof", text(proof(&small, 4))),
+    ]
+    .map(|(name, bytes)| (name.to_owned(), bytes))
+    .into()
+}
+
+/// The worked example of FORMAT.md: founded, started, one invoice issued.
+pub fn example() -> Ledger {
+    let mut ledger = Ledger::found(1);
+    ledger.boot(1);
+    ledger.issue(1, "A-1", Outcome::Ok);
+    ledger
+}
+
+/// Eleven records: all outcomes, a download and its end, an outbox.
+pub fn small() -> Ledger {
+    let mut ledger = Ledger::found(1);
+    for node in 1..=NODES {
+        ledger.boot(node);
+    }
+    let uid = ledger.issue(1, "F-1", Outcome::Ok);
+    let download = ledger.download(2, uid);
+    ledger.end(2, &[download]);
+    ledger.issue(1, "F-1", Outcome::Refused(Reason::IdentityTaken));
+    ledger.issue(1, "F-1", Outcome::DuplicateOf(4));
+    let deferred = document(&ledger, download);
+    ledger.record(3, Lane::Outbox(3), deferred, Outcome::Ok);
+    ledger.issue(2, "F-2", Outcome::Ok);
+    ledger
+}
+
+pub fn document(ledger: &Ledger, index: u64) -> Document {
+    Document::decode(&ledger.entries[index as usize].document.bytes).unwrap()
+}
+
+/// Thirteen records and two root keys: a log key and node 1's key are exchanged, and
+/// node 2's is revoked.
+pub fn rotation() -> Ledger {
+    let mut ledger = Ledger::found_with_roots(1, 2);
+    ledger.boot(1);
+    ledger.boot(2);
+    ledger.issue(1, "K-1", Outcome::Ok);
+    let (old, new) = (ledger.log_key_of(0), ledger.log_key_of(1));
+    let add = ledger.log_change(Action::Add, &new);
+    ledger.change_keys(vec![add], &[new]);
+    let retire = ledger.log_change(Action::Retire, &old);
+    ledger.change_keys(vec![retire], &[]);
+    ledger.log_keys = vec![1];
+
+    let (before, after) = (ledger.key(1), key_of_turn(&ledger, 1, 1));
+    let add = ledger.node_change(Action::Add, Role::Statement, 1, &after);
+    ledger.change_keys(vec![add], &[after]);
+    ledger.turns.insert(1, 1);
+    ledger.boot(1);
+    ledger.issue(1, "K-2", Outcome::Ok);
+    let retire = ledger.node_change(Action::Retire, Role::Statement, 1, &before);
+    ledger.change_keys(vec![retire], &[]);
+
+    let until = ledger.len();
+    revoke(&mut ledger, 2, until);
+    ledger.boot(2);
+    ledger.issue(2, "K-3", Outcome::Ok);
+    ledger
+}
+
+fn key_of_turn(ledger: &Ledger, node: u64, turn: u8) -> SecretKey {
+    let mut then = ledger.clone();
+    then.turns.insert(node, turn);
+    then.key(node)
+}
+
+/// Revokes the node's first key and adds its second.
+pub fn revoke(ledger: &mut Ledger, node: u64, trusted_until: u64) {
+    let (stolen, fresh) = (ledger.key(node), key_of_turn(ledger, node, 1));
+    let action = Action::Revoke { trusted_until };
+    let changes = vec![
+        ledger.node_change(action, Role::Statement, node, &stolen),
+        ledger.node_change(Action::Add, Role::Statement, node, &fresh),
+    ];
+    ledger.change_keys(changes, &[fresh]);
+    ledger.turns.insert(node, 1);
+}
+
+/// What a later version may write: kinds and reasons that this one has no words for.
+fn reserved() -> Ledger {
+    let mut ledger = small();
+    let last = ledger.download(1, [4; 16]);
+    ledger.entries[last as usize].record.statement.kind = Kind::Check;
+    ledger.resign(last);
+    let last = ledger.download(2, [4; 16]);
+    let opening = Opening::public(b"of a later version".to_vec());
+    let entry = &mut ledger.entries[last as usize];
+    entry.record.statement.kind = Kind::Mode;
+    entry.record.statement.document = commit_document(&opening.salt, &opening.bytes);
+    entry.document = opening;
+    ledger.resign(last);
+    let last = ledger.download(3, [4; 16]);
+    ledger.entries[last as usize].record.outcome = Outcome::Refused(Reason::Later(999));
+    ledger
+}
+
+/// A range of nine records, cosigned at eleven only.
+pub fn later() -> Vec<Frame> {
+    let whole = small();
+    let (end, head) = (9, whole.len());
+    let mut shown = whole.clone();
+    shown.entries.truncate(end as usize);
+    let mut frames = shown.frames(0);
+    if let Frame::Manifest(manifest) = &mut frames[0] {
+        manifest.head = head;
+    }
+    let Ok(consistency) = tree::consistency_proof(&whole.rows(), end, head);
+    frames.push(Frame::Checkpoint(CheckpointFrame {
+        note: whole.cosigned_note(head),
+        consistency,
+    }));
+    frames
+}
+
+fn witness() -> (SecretKey, VerifierKey) {
+    let witness = SecretKey::from_seed(&[88; 32]);
+    let key = VerifierKey::cosigner("witness.example/w", witness.public());
+    (witness, key)
+}
+
+/// An outside witness has cosigned the first five records, or other ones.
+pub fn anchored(forged: bool) -> Ledger {
+    let mut ledger = small();
+    let (witness, key) = witness();
+    let mut checkpoint = ledger.checkpoint(5);
+    if forged {
+        checkpoint.root.0[0] ^= 1;
+    }
+    let note =
+        checkpoint.sign(&ledger.log_key()) + &checkpoint.cosign(&key.name, &witness, 1_795_467_700);
+    let anchor = AnchorDocument {
+        witness: key.to_string(),
+        note,
+    };
+    ledger.strict(1, Document::Anchor(anchor), Outcome::Ok);
+    ledger
+}
+
+/// Two of three zones; or no quorum, and an outside witness by name.
+fn policy(ledger: &Ledger, outside: bool) -> String {
+    let log = VerifierKey::log(ORIGIN, ledger.log_key().public());
+    let mut text = format!("# who must have signed\nlog {log}\n");
+    for node in 1..=NODES {
+        let name = format!("{ORIGIN}/r1/z{node}/{node}");
+        let key = VerifierKey::cosigner(&name, ledger.cosignature_key(node).public());
+        text += &format!("witness n{node} {key}\n");
+    }
+    text += "group zones 2 n1 n2 n3\n";
+    match outside {
+        true => text + &format!("witness outside {}\nquorum none\n", witness().1),
+        false => text + "quorum zones\n",
+    }
+}
+
+pub fn cosigned_frames(ledger: &Ledger, first: u64) -> Vec<Frame> {
+    let mut frames = ledger.frames(first);
+    vouch(&mut frames, ledger.cosigned_note(ledger.len()));
+    frames
+}
+
+/// Exchanges the checkpoint at the end.
+pub fn vouch(frames: &mut [Frame], note: String) {
+    *frames.last_mut().expect("a bundle has frames") = checkpoint_frame(note);
+}
+
+fn proof(ledger: &Ledger, index: u64) -> String {
+    let record = ledger.entries[index as usize].record.encode();
+    let mut text = format!(
+        "c2sp.org/tlog-proof@v1\nextra {}\nindex {index}\n",
+        BASE64.encode(record)
+    );
+    for hash in ledger.path(index, ledger.len()) {
+        text += &format!("{}\n", BASE64.encode(hash.0));
+    }
+    text + "\n" + &ledger.cosigned_note(ledger.len())
+}
+
+/// The worked example, as it stands in FORMAT.md.
+pub fn worked_example() -> String {
+    let ledger = example();
+    let mut text = String::new();
+    let mut put = |name: &str, bytes: &[u8]| {
+        text += &format!("{name} ({} bytes)\n", bytes.len());
+        for line in bytes.chunks(48) {
+            text += &format!("  {}\n", hex(line));
+        }
+    };
+    for index in 0..ledger.len() {
+        let entry = &ledger.entries[index as usize];
+        put(&format!("record {index}"), &entry.record.encode());
+        put("  document salt", &entry.document.salt);
+        put("  document opening", &entry.document.bytes);
+        put("  actor salt", &entry.actor.salt);
+        put("  actor opening", &entry.actor.bytes);
+        let statement = entry.record.statement.hash();
+        put("  statement hash", &statement.0);
+        put("  leaf hash", &ledger.leaf(index).0);
+    }
+    let [a, b] = [ledger.leaf(0), ledger.leaf(1)];
+    put("node over records 0 and 1", &tree::node_hash(&a, &b).0);
+    put("root of size 3", &ledger.checkpoint(3).root.0);
+    text + &format!("note of size 3, without cosignatures\n{}", ledger.note(3))
+}

@@ -1,0 +1,431 @@
+//! The forgeries among the frozen vectors: one change each.
+//!
+//! Promises that everything but the change is right, as a forger would have it. What each
+//! must be found as stands in `MANIFEST.tsv`.
+
+use super::{Vector, anchored, cosigned_frames, document, later, revoke, rotation, small, vouch};
+use crate::ledger::{Ledger, ORIGIN, seal};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use muniment_evidence::bundle::{Frame, RecordFrame};
+use muniment_evidence::digest::Digest;
+use muniment_evidence::key::{PublicKey, SecretKey, Signature, Signer as _};
+use muniment_evidence::keychange::Action;
+use muniment_evidence::note::VerifierKey;
+use muniment_evidence::opening::{
+    BootDocument, Document, MembershipDocument, Opening, Outbox, commit_document,
+};
+use muniment_evidence::receipt::Receipt;
+use muniment_evidence::record::{Outcome, Reason};
+use muniment_evidence::statement::Lane;
+use sha2::{Digest as _, Sha512};
+
+pub fn all() -> Vec<Vector> {
+    let mut all: Vec<(&str, Vec<u8>)> = vec![
+        ("trust-other", Ledger::found(2).trust().to_string().into()),
+        ("head-2", small().note(2).into()),
+    ];
+    all.extend(receipts_by_bytes());
+    all.extend(receipts().map(|(name, receipt)| (name, receipt.encode())));
+    all.extend(bundles_by_bytes());
+    all.extend(bundles_by_frames().map(|(name, frames)| (name, seal(&frames))));
+    all.extend(bundles().map(|(name, ledger)| (name, ledger.bundle())));
+    let name = |name: &str| format!("negative/{name}");
+    all.into_iter().map(|(n, bytes)| (name(n), bytes)).collect()
+}
+
+fn receipts_by_bytes() -> [(&'static str, Vec<u8>); 3] {
+    let bytes = small().receipt(4).encode();
+    let mut version = bytes.clone();
+    version["muniment-receipt/v".len()] = b'0';
+    [
+        ("receipt-truncated.bin", bytes[..bytes.len() - 1].to_vec()),
+        ("receipt-trailing.bin", [&bytes[..], b"\n"].concat()),
+        ("receipt-version.bin", version),
+    ]
+}
+
+type Change<'a, T> = &'a dyn Fn(&mut T);
+
+/// A receipt of `index`, changed after it was made.
+fn altered(ledger: &Ledger, index: u64, change: Change<'_, Receipt>) -> Receipt {
+    let mut receipt = ledger.receipt(index);
+    change(&mut receipt);
+    receipt
+}
+
+/// A ledger changed before anything was made of it; it hangs together again.
+fn forged(change: Change<'_, Ledger>) -> Ledger {
+    let mut ledger = small();
+    change(&mut ledger);
+    ledger.rechain();
+    ledger
+}
+
+fn receipts() -> [(&'static str, Receipt); 18] {
+    let small = small();
+    let rotation = rotation();
+    let signed = |signature: &dyn Fn(&SecretKey, &[u8], Signature) -> Signature| {
+        let ledger = forged(&|ledger| {
+            let key = ledger.key(1);
+            let record = &mut ledger.entries[4].record;
+            record.signature = signature(&key, &record.statement.signed_bytes(), record.signature);
+        });
+        ledger.receipt(4)
+    };
+    let unknown_node = forged(&|ledger| {
+        ledger.boot(9);
+    });
+    let other_ledger = forged(&|ledger| {
+        ledger.id = Digest([5; 32]);
+        ledger.issue(1, "X", Outcome::Ok);
+    });
+    let noted = |note: String| altered(&small, 4, &|receipt| receipt.checkpoint = note.clone());
+    let size = small.len();
+    let checkpoint = small.checkpoint(size);
+    let elsewhere = small.checkpoint(3).cosign(
+        &format!("{ORIGIN}/r1/z1/1"),
+        &small.cosignature_key(1),
+        1_795_467_600,
+    );
+    [
+        (
+            "receipt-signature.bin",
+            signed(&|_, _, mut signature| {
+                signature.0[5] ^= 1;
+                signature
+            }),
+        ),
+        ("receipt-s-above-l.bin", signed(&|_, _, s| with_larger_s(s))),
+        (
+            "receipt-small-order-r.bin",
+            signed(&|key, message, _| with_small_order_r(key, message)),
+        ),
+        ("receipt-unknown-node.bin", unknown_node.receipt(11)),
+        ("receipt-other-ledger.bin", other_ledger.receipt(11)),
+        (
+            "receipt-path.bin",
+            altered(&small, 4, &|receipt| receipt.path = small.path(5, size)),
+        ),
+        (
+            "receipt-outcome.bin",
+            altered(&small, 7, &|receipt| {
+                receipt.record[49..60].fill(0);
+            }),
+        ),
+        (
+            "receipt-opening.bin",
+            altered(&small, 4, &|receipt| {
+                receipt.document = Some(small.entries[10].document.clone());
+            }),
+        ),
+        ("receipt-log-key.bin", noted(checkpoint.sign(&small.key(1)))),
+        (
+            "receipt-cosignature.bin",
+            noted(small.note(size) + &elsewhere),
+        ),
+        ("receipt-extension.bin", noted(with_extension(&small))),
+        ("receipt-no-quorum.bin", noted(small.note(size))),
+        ("receipt-genesis-key.bin", with_second_writing_of_a_key()),
+        (
+            "receipt-key-hidden.bin",
+            altered(&rotation, 12, &|receipt| {
+                receipt.keys.remove(0);
+            }),
+        ),
+        (
+            "receipt-key-itself.bin",
+            altered(&rotation, 10, &|receipt| {
+                receipt.keys.pop();
+            }),
+        ),
+        (
+            "receipt-key-path.bin",
+            altered(&rotation, 12, &|receipt| receipt.keys[1].path[0].0[0] ^= 1),
+        ),
+        ("receipt-key-unendorsed.bin", with_unendorsed_key()),
+        ("receipt-revoked-log-key.bin", with_revoked_log_key()),
+    ]
+}
+
+/// S + L: the same signature to whoever does not ask for the smallest.
+fn with_larger_s(signature: Signature) -> Signature {
+    let l = [
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
+        0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    ];
+    let mut larger = signature;
+    let mut carry = 0;
+    for (byte, add) in larger.0[32..].iter_mut().zip(l) {
+        let sum = u16::from(*byte) + add + carry;
+        (*byte, carry) = (sum as u8, sum >> 8);
+    }
+    larger
+}
+
+/// R is the identity and S = k·a: the equation holds, and strict verification refuses it.
+fn with_small_order_r(key: &SecretKey, message: &[u8]) -> Signature {
+    let key = ed25519_dalek::SigningKey::from_bytes(&key.seed());
+    let mut r = [0; 32];
+    r[0] = 1;
+    let hash = Sha512::new()
+        .chain_update(r)
+        .chain_update(key.verifying_key().as_bytes())
+        .chain_update(message)
+        .finalize();
+    let a = key.to_scalar();
+    let mut k = number_like(a, 0);
+    for byte in hash.iter().rev() {
+        k = k * number_like(a, 256) + number_like(a, u64::from(*byte));
+    }
+    let s = (k * a).to_bytes();
+    Signature([r, s].concat().try_into().expect("two halves of 32 bytes"))
+}
+
+/// A scalar, whose type has no name here.
+fn number_like<T: From<u64>>(_like: T, number: u64) -> T {
+    T::from(number)
+}
+
+/// A checkpoint of four lines, rightly signed.
+fn with_extension(ledger: &Ledger) -> String {
+    let key = ledger.log_key();
+    let text = ledger.checkpoint(ledger.len()).text() + "extension\n";
+    let signature = key.sign(text.as_bytes());
+    let id = VerifierKey::log(ORIGIN, key.public()).id();
+    let blob = BASE64.encode([&id[..], &signature.0].concat());
+    format!("{text}\n\u{2014} {ORIGIN} {blob}\n")
+}
+
+/// A member's cosignature key is y = 3 written as 3 + p.
+fn with_second_writing_of_a_key() -> Receipt {
+    let mut ledger = Ledger::found(1);
+    let Document::Genesis(mut genesis) = document(&ledger, 0) else {
+        panic!("the first record is GENESIS");
+    };
+    let mut key = [0xff; 32];
+    (key[0], key[31]) = (0xf0, 0x7f);
+    genesis.members[2].cosignature_key = PublicKey(key);
+    let opening = Opening::public(Document::Genesis(genesis).encode());
+    ledger.entries[0].record.statement.document = commit_document(&opening.salt, &opening.bytes);
+    ledger.entries[0].document = opening;
+    ledger.resign(0);
+    ledger.receipt(0)
+}
+
+/// One of two root keys has not signed.
+fn with_unendorsed_key() -> Receipt {
+    let mut ledger = Ledger::found_with_roots(1, 2);
+    ledger.boot(1);
+    let thief = SecretKey::from_seed(&[77; 32]);
+    let add = ledger.log_change(Action::Add, &thief);
+    let mut change = ledger.key_document(vec![add], &[thief]);
+    change.endorsements.pop();
+    let at = ledger.strict(1, Document::Key(change), Outcome::Ok);
+    ledger.receipt(at)
+}
+
+/// The key that signs was revoked from the size before on.
+fn with_revoked_log_key() -> Receipt {
+    let mut ledger = small();
+    let (old, new) = (ledger.log_key_of(0), ledger.log_key_of(1));
+    let trusted_until = ledger.len();
+    let revoke = ledger.log_change(Action::Revoke { trusted_until }, &old);
+    let add = ledger.log_change(Action::Add, &new);
+    ledger.change_keys(vec![revoke, add], &[new]);
+    ledger.receipt(4)
+}
+
+fn bundles_by_bytes() -> [(&'static str, Vec<u8>); 5] {
+    let bytes = seal(&cosigned_frames(&small(), 0));
+    let end = bytes.len();
+    let changed = |at: usize, by: u8| {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= by;
+        bytes
+    };
+    let manifest_at = "muniment-bundle/v1\n".len();
+    let length = &bytes[manifest_at + 1..manifest_at + 5];
+    let length = u32::from_be_bytes(length.try_into().expect("four bytes"));
+    let second_frame_at = manifest_at + 5 + length as usize;
+    [
+        ("bundle-truncated.bin", bytes[..end * 2 / 3].to_vec()),
+        ("bundle-trailing.bin", [&bytes[..], b"x"].concat()),
+        ("bundle-digest.bin", changed(end - 1, 1)),
+        // The digest does not cover the counts beside it.
+        ("bundle-counts.bin", changed(end - 33, 8)),
+        // Type 2 becomes 6.
+        ("bundle-frame.bin", changed(second_frame_at, 4)),
+    ]
+}
+
+fn bundles_by_frames() -> [(&'static str, Vec<Frame>); 9] {
+    let small = small();
+    let frames = |change: Change<'_, Vec<Frame>>| {
+        let mut frames = cosigned_frames(&small, 0);
+        change(&mut frames);
+        frames
+    };
+    let chosen = |change: Change<'_, Vec<Frame>>| {
+        let mut frames = small.selection(&[4, 5, 9]);
+        change(&mut frames);
+        frames
+    };
+    let other_root = forged(&|ledger| {
+        ledger.entries[7].record.outcome = Outcome::Refused(Reason::NotFound);
+    });
+    let mut other_root = other_root.frames(0);
+    vouch(&mut other_root, small.note(small.len()));
+    let mut rotation = cosigned_frames(&rotation(), 0);
+    rotation.remove(2);
+    let mut later = later();
+    if let Some(Frame::Checkpoint(last)) = later.last_mut() {
+        last.consistency[1].0[7] ^= 1;
+    }
+    [
+        (
+            "bundle-missing.bin",
+            frames(&|frames| {
+                frames.remove(1 + 6);
+            }),
+        ),
+        (
+            "bundle-repeated.bin",
+            frames(&|frames| frames.insert(1 + 6, frames[1 + 6].clone())),
+        ),
+        (
+            "bundle-public-opening.bin",
+            frames(&|frames| opened(&mut frames[1 + 1]).document = None),
+        ),
+        (
+            "bundle-no-checkpoint.bin",
+            frames(&|frames| {
+                frames.pop();
+            }),
+        ),
+        ("bundle-root.bin", other_root),
+        ("bundle-key-hidden.bin", rotation),
+        ("bundle-later-consistency.bin", later),
+        ("selection-order.bin", chosen(&|frames| frames.swap(1, 2))),
+        (
+            "selection-path.bin",
+            chosen(&|frames| {
+                if let Frame::Proven(_, path) = &mut frames[2] {
+                    path[0].0[3] ^= 1;
+                }
+            }),
+        ),
+    ]
+}
+
+fn opened(frame: &mut Frame) -> &mut RecordFrame {
+    match frame {
+        Frame::Record(frame) => frame,
+        other => panic!("not a record: {other:?}"),
+    }
+}
+
+fn bundles() -> [(&'static str, Ledger); 14] {
+    let boot_with = |ledger: &mut Ledger, outboxes: Vec<Outbox>| {
+        let boot = Document::Boot(BootDocument {
+            incarnation: [1; 16],
+            statement_key: ledger.key(1).public(),
+            software: "test".into(),
+            outboxes,
+        });
+        ledger.record(1, Lane::Boot, boot, Outcome::Ok);
+    };
+    let pending = |lost| Outbox {
+        id: 7,
+        next: 3,
+        last: Digest([7; 32]),
+        lost,
+    };
+    let mut stale_key = rotation();
+    stale_key.turns.insert(1, 0);
+    stale_key.issue(1, "K-4", Outcome::Ok);
+    let mut revoked = Ledger::found(1);
+    revoked.boot(1);
+    revoked.boot(2);
+    revoked.issue(2, "V-1", Outcome::Ok);
+    revoked.issue(2, "V-2", Outcome::Ok);
+    revoke(&mut revoked, 2, 4);
+    [
+        (
+            "bundle-time.bin",
+            forged(&|ledger| ledger.entries[6].record.committed_at_ms -= 1000),
+        ),
+        (
+            "bundle-fork.bin",
+            forged(&|ledger| ledger.entries[5].record.committed_at_ms += 1),
+        ),
+        (
+            "bundle-lane-gap.bin",
+            forged(&|ledger| {
+                ledger.entries[10].record.statement.seq += 5;
+                ledger.resign(10);
+            }),
+        ),
+        (
+            "bundle-lane-closed.bin",
+            forged(&|ledger| {
+                ledger.boot(1);
+                let download = document(ledger, 5);
+                ledger.record(1, Lane::Strict(1), download, Outcome::Ok);
+            }),
+        ),
+        (
+            "bundle-duplicate.bin",
+            forged(&|ledger| {
+                ledger.issue(1, "X", Outcome::DuplicateOf(7));
+            }),
+        ),
+        (
+            "bundle-end-twice.bin",
+            forged(&|ledger| {
+                ledger.end(2, &[5]);
+            }),
+        ),
+        (
+            "bundle-holding.bin",
+            forged(&|ledger| {
+                let mut invoice = ledger.invoice("H");
+                invoice.holdings[1].signature.0[0] ^= 1;
+                ledger.strict(1, Document::Issue(invoice), Outcome::Ok);
+            }),
+        ),
+        (
+            "bundle-zone.bin",
+            forged(&|ledger| {
+                let mut invoice = ledger.invoice("H");
+                invoice.holdings[1].zone = "z3".into();
+                ledger.strict(1, Document::Issue(invoice), Outcome::Ok);
+            }),
+        ),
+        (
+            "bundle-stranger.bin",
+            forged(&|ledger| {
+                let members = Document::Membership(MembershipDocument {
+                    log_index: 9,
+                    voters: vec![vec![1, 2, 9]],
+                    learners: Vec::new(),
+                });
+                ledger.strict(1, members, Outcome::Ok);
+            }),
+        ),
+        ("bundle-stale-key.bin", stale_key),
+        ("bundle-revoked.bin", revoked),
+        (
+            "bundle-outbox-lost.bin",
+            forged(&|ledger| boot_with(ledger, vec![pending(true)])),
+        ),
+        (
+            "bundle-outbox-forgotten.bin",
+            forged(&|ledger| {
+                boot_with(ledger, vec![pending(false)]);
+                boot_with(ledger, Vec::new());
+            }),
+        ),
+        ("bundle-anchor-root.bin", anchored(true)),
+    ]
+}

@@ -1,0 +1,66 @@
+//! A second verifier, in another language, must agree with this one on every frozen file.
+//!
+//! `python/verify.py` was written from FORMAT.md alone: where it disagrees, the document or
+//! one of the two is wrong. Where Python or its package `cryptography` is not there, this
+//! says so and passes, unless `MUNIMENT_PYTHON_READER=required`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn python() -> Command {
+    let mut python = Command::new("python3");
+    // Leaves no compiled files beside the sources.
+    python.arg("-B");
+    python
+}
+
+/// Why it cannot run here, if so.
+fn absent() -> Option<String> {
+    match python().args(["-c", "import cryptography"]).output() {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(e) => Some(format!("python3 does not start: {e}")),
+    }
+}
+
+#[test]
+fn a_verifier_written_from_the_document_agrees_on_every_frozen_file() {
+    if let Some(why) = absent() {
+        let required = std::env::var("MUNIMENT_PYTHON_READER").is_ok_and(|v| v == "required");
+        assert!(!required, "the second verifier is required here: {why}");
+        println!("SKIPPED the second verifier, which needs python3 and cryptography: {why}");
+        return;
+    }
+    let manifest_path = directory().join("testdata/v1/MANIFEST.tsv");
+    let output = python()
+        .arg(directory().join("tests/python/verify.py"))
+        .arg("manifest")
+        .arg(&manifest_path)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let found = String::from_utf8(output.stdout).unwrap();
+    let manifest = std::fs::read_to_string(manifest_path).unwrap();
+    let expected: Vec<&str> = manifest.lines().skip(1).collect();
+    assert_eq!(found.lines().count(), expected.len(), "{errors}");
+    let mut wrong = Vec::new();
+    for (line, found) in expected.into_iter().zip(found.lines()) {
+        let json: serde_json::Value = serde_json::from_str(found).unwrap();
+        let columns: Vec<&str> = line.split('\t').collect();
+        let number = |name: &str| json[name].as_u64().map_or("-".into(), |n| n.to_string());
+        let got = [
+            number("exit_code"),
+            json["class"].as_str().unwrap_or("-").to_owned(),
+            number("index"),
+        ];
+        if got[..] != columns[2..5] {
+            wrong.push(format!("{line}\n  the second verifier found {found}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -1,0 +1,420 @@
+"""Bytes: the codec, statements, records, openings, the tree, frames (FORMAT.md 1 to 5, 7.1, 10).
+
+It promises to refuse whatever is not the one encoding of a value, and never to read a
+length before it is there. It leaves what the bytes mean to `ledger` and `verify`.
+"""
+
+from hashlib import sha256
+
+CODES = {
+    "UNPINNED": 3, "STRUCTURE": 10, "BAD_SIGNATURE": 11, "BROKEN_CHAIN": 12, "BAD_TREE": 13,
+    "FORK": 14, "MISSING_DATA": 15, "LANE": 16, "UNKNOWN_KEY": 17, "CHECKPOINT": 18,
+    "OPENING": 19, "DOCUMENT": 20, "TIME": 21, "UNTRUSTED": 22, "POLICY": 23, "REVOKED": 24,
+    "LOST": 25,
+}
+KINDS = ["GENESIS", "BOOT", "ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END", "REVERSE", "VOID",
+         "MEMBERSHIP", "LEADER", "KEY", "ANCHOR", "CHECK", "MODE", "POLICY", "SNAPSHOT", "RESTORE",
+         "RECOVERY", "SCRUB", "DRILL", "EXPORT", "HOLD", "RETENTION", "ERASE", "ERASED", "GAP"]
+NOT_SYSTEM = {"ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END", "REVERSE", "VOID", "CHECK",
+              "EXPORT", "HOLD", "RETENTION", "ERASE"}
+RESERVED = set(KINDS[12:])
+MIB = 1024 * 1024
+
+
+class DecodeError(Exception):
+    """Bytes that are not in the format."""
+
+
+class Broken(Exception):
+    """A check that fails, with its class."""
+
+    def __init__(self, name, detail):
+        super().__init__(detail)
+        self.name = name
+
+
+class Reader:
+    """Section 1: takes values off the front."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def raw(self, length):
+        if len(self.data) - self.at < length:
+            raise DecodeError(f"more bytes at {self.at}")
+        self.at += length
+        return self.data[self.at - length:self.at]
+
+    def number(self, length):
+        return int.from_bytes(self.raw(length), "big")
+
+    def u8(self):
+        return self.number(1)
+
+    def u32(self):
+        return self.number(4)
+
+    def u64(self):
+        return self.number(8)
+
+    def digest(self):
+        return self.raw(32)
+
+    def flag(self):
+        if (value := self.u8()) > 1:
+            raise DecodeError(f"0 or 1 at {self.at}")
+        return value == 1
+
+    def bytes(self, most=None):
+        length = self.u32()
+        if most is not None and length > most:
+            raise DecodeError(f"at most {most} bytes at {self.at}")
+        return self.raw(length)
+
+    def text(self, most=None):
+        try:
+            return self.bytes(most).decode()
+        except UnicodeDecodeError as why:
+            raise DecodeError(f"UTF-8 at {self.at}") from why
+
+    def list(self, read, most=None):
+        items = []
+        for _ in range(self.u32()):
+            items.append(read(self))
+        if most is not None and len(items) > most:
+            raise DecodeError(f"at most {most} items")
+        return items
+
+    def option(self, read):
+        return read(self) if self.flag() else None
+
+    def magic(self, line):
+        if self.raw(min(len(line), len(self.data))) != line:
+            raise DecodeError("another first line")
+
+    def record(self):
+        if len(record := self.bytes()) != 290:
+            raise DecodeError("a record of 290 bytes")
+        return record
+
+    def opening(self):
+        return self.raw(32), self.bytes(MIB)
+
+    def note(self):
+        return self.text(64 * 1024)
+
+    def end(self):
+        if self.at != len(self.data):
+            raise DecodeError(f"the end at {self.at}")
+
+
+def read_genesis(reader):
+    return reader.record(), reader.bytes(MIB)
+
+
+def read_key_record(reader):
+    return reader.record(), reader.bytes(MIB), reader.list(Reader.digest, most=64)
+
+
+class Record:
+    """Sections 3 and 4."""
+
+    def __init__(self, data):
+        self.data, reader = data, Reader(data)
+        if reader.u8() != 1:
+            raise DecodeError("record version 1")
+        self.index, self.prev, self.committed_at = reader.u64(), reader.digest(), reader.u64()
+        self.outcome, self.reason = reader.u8(), reader.number(2)
+        self.duplicate_of = reader.u64()
+        fine = {0: self.reason == 0 and self.duplicate_of == 0,
+                1: self.reason != 0 and self.duplicate_of == 0,
+                2: self.reason == 0}
+        if not fine.get(self.outcome):
+            raise DecodeError("an outcome")
+        self.ok = self.outcome == 0
+        self.malformed = self.outcome == 1 and self.reason == 10
+        self.statement = reader.raw(166)
+        self.signature = reader.raw(64)
+        reader.end()
+        self.decode_statement(Reader(self.statement))
+        self.statement_hash = sha256(b"muniment/statement-hash/v1\n" + self.statement).digest()
+
+    def decode_statement(self, reader):
+        if reader.u8() != 1:
+            raise DecodeError("statement version 1")
+        code, mode = reader.u8(), reader.u8()
+        level, number = reader.u8(), reader.u8()
+        if not 1 <= code <= 26 or mode > 2 or level > 4 or (level in (2, 3)) != (number > 0):
+            raise DecodeError("a kind, mode or level")
+        self.kind = KINDS[code - 1]
+        self.ledger, self.node = reader.digest(), reader.u64()
+        self.lane = (reader.u8(), reader.u64())
+        if self.lane[0] > 2 or (self.lane[0] == 0 and self.lane[1] != 0):
+            raise DecodeError("a lane")
+        self.seq, self.statement_prev = reader.u64(), reader.digest()
+        reader.u64()
+        self.document, self.actor = reader.digest(), reader.digest()
+        reader.end()
+
+
+def read_rendition(r):
+    role, media_type, length = r.text(), r.text(), r.u64()
+    return {"role": role, "type": media_type, "length": length, "sha256": r.digest(),
+            "body": r.raw(16)}
+
+
+def read_holding(r):
+    begin = r.at
+    holding = {"ledger": r.digest(), "body": r.raw(16), "sha256": r.digest(), "length": r.u64(),
+               "node": r.u64(), "incarnation": r.raw(16), "zone": r.text(), "epoch": r.u64()}
+    holding["signed"] = b"muniment/holding/v1\n" + r.data[begin:r.at]
+    holding["signature"] = r.raw(64)
+    return holding
+
+
+def read_money(r):
+    return r.u64(), r.text(), r.u8()
+
+
+def read_texts(count):
+    return lambda r: [r.text() for _ in range(count)]
+
+
+def read_metadata(r):
+    read_texts(5)(r)
+    r.list(read_texts(2))
+    read_texts(2)(r)
+    r.option(read_texts(3))
+    r.option(read_texts(3))
+    r.option(read_money)
+    r.list(lambda r: (r.text(), r.u32(), read_money(r), read_money(r)))
+    r.list(lambda r: (r.text(), r.text(), r.option(Reader.digest), r.option(read_money)))
+    read_texts(2)(r)
+    r.list(read_texts(2))
+
+
+def read_change(r):
+    action, until, role = r.u8(), r.u64(), r.u8()
+    if not 1 <= action <= 3 or (action < 3 and until) or not 1 <= role <= 4:
+        raise DecodeError("an action or role")
+    return {"action": action, "until": until, "role": role, "node": r.u64(), "region": r.text(),
+            "zone": r.text(), "key": r.digest()}
+
+
+def read_key_document(r):
+    begin = r.at
+    document = {"serial": r.u64(), "changes": r.list(read_change, most=64), "threshold": r.u8()}
+    document["signed"] = r.data[begin:r.at]
+    document["endorsements"] = r.list(lambda r: (r.digest(), r.raw(64)), most=128)
+    return document
+
+
+def read_issue(r):
+    r.raw(16), r.text(), read_metadata(r)
+    return {"renditions": r.list(read_rendition), "holdings": r.list(read_holding)}
+
+
+def read_added(r):
+    r.text(), r.raw(16), r.text()
+    return {"renditions": [read_rendition(r)], "holdings": r.list(read_holding)}
+
+
+def read_download(r):
+    r.text(), r.raw(16), r.text()
+    return {"sha256": r.digest(), "start": r.u64(), "end": r.u64(), "length": r.u64()}
+
+
+def read_member(r):
+    return {"node": r.u64(), "region": r.text(), "zone": r.text(), "statement": r.digest(),
+            "cosignature": r.digest()}
+
+
+def read_outbox(r):
+    return {"id": r.u64(), "next": r.u64(), "last": r.digest(), "lost": r.flag()}
+
+
+def read_ended(r):
+    download, _, _ = r.u64(), r.u64(), r.flag()
+    return download
+
+
+def read_void(r):
+    return {"texts": (r.text(), r.raw(16), r.text(), r.text())}
+
+
+def read_membership(r):
+    r.u64()
+    voters = [node for voters in r.list(lambda r: r.list(Reader.u64)) for node in voters]
+    return {"nodes": voters + r.list(Reader.u64)}
+
+
+DOCUMENTS = {
+    "GENESIS": lambda r: {"origin": r.text(), "log": r.digest(), "members": r.list(read_member),
+                          "threshold": r.u8(), "roots": r.list(Reader.digest)},
+    "BOOT": lambda r: {"incarnation": r.raw(16), "key": r.digest(), "software": r.text(),
+                       "outboxes": r.list(read_outbox)},
+    "ISSUE": read_issue,
+    "REVERSE": read_issue,
+    "ADD_RENDITION": read_added,
+    "DOWNLOAD": read_download,
+    "DOWNLOAD_END": lambda r: {"downloads": r.list(read_ended)},
+    "VOID": read_void,
+    "MEMBERSHIP": read_membership,
+    "LEADER": lambda r: {"numbers": (r.u64(), r.u64(), r.u64())},
+    "KEY": read_key_document,
+    "ANCHOR": lambda r: {"witness": r.text(), "note": r.text()},
+}
+
+
+def decode_document(data):
+    """Section 5: the kind and what it says."""
+    reader = Reader(data)
+    version, code = reader.u8(), reader.u8()
+    if version != 1 or not 1 <= code <= 12:
+        raise DecodeError("an opening of a known kind, version 1")
+    kind = KINDS[code - 1]
+    document = DOCUMENTS[kind](reader)
+    reader.end()
+    return kind, document
+
+
+def decode_actor(data):
+    reader = Reader(data)
+    if reader.u8() != 1:
+        raise DecodeError("opening version 1")
+    read_texts(3)(reader)
+    reader.end()
+
+
+def leaf_hash(record):
+    return sha256(b"\0" + record).digest()
+
+
+def node_hash(left, right):
+    return sha256(b"\1" + left + right).digest()
+
+
+def root_by_path(leaf, index, size, path):
+    """RFC 9162 section 2.1.3.2; None where the path is not of such a tree."""
+    if index >= size:
+        return None
+    fn, sn, node = index, size - 1, leaf
+    for sibling in path:
+        if sn == 0:
+            return None
+        if fn & 1 or fn == sn:
+            node = node_hash(sibling, node)
+            while not fn & 1 and fn:
+                fn, sn = fn >> 1, sn >> 1
+        else:
+            node = node_hash(node, sibling)
+        fn, sn = fn >> 1, sn >> 1
+    return node if sn == 0 else None
+
+
+def consistent(old, new, path, old_root, new_root):
+    """RFC 9162 section 2.1.4.2."""
+    if old > new or (old == 0 and old_root != sha256(b"").digest()):
+        return False
+    if old == new:
+        return not path and old_root == new_root
+    if old == 0:
+        return not path
+    path = list(path)
+    if old & (old - 1) == 0:
+        path.insert(0, old_root)
+    if not path:
+        return False
+    fn, sn = old - 1, new - 1
+    while fn & 1:
+        fn, sn = fn >> 1, sn >> 1
+    fr = sr = path[0]
+    for node in path[1:]:
+        if sn == 0:
+            return False
+        if fn & 1 or fn == sn:
+            fr, sr = node_hash(node, fr), node_hash(node, sr)
+            while not fn & 1 and fn:
+                fn, sn = fn >> 1, sn >> 1
+        else:
+            sr = node_hash(sr, node)
+        fn, sn = fn >> 1, sn >> 1
+    return sn == 0 and (fr, sr) == (old_root, new_root)
+
+
+def read_manifest(r):
+    manifest = {"origin": r.text(255), "ledger": r.digest(), "first": r.u64(), "end": r.u64(),
+                "head": r.u64(), "selection": r.text(1024)}
+    if not manifest["first"] <= manifest["end"] <= manifest["head"] <= 1 << 62:
+        raise DecodeError("a range")
+    manifest["peaks"] = r.list(Reader.digest, most=64)
+    if len(manifest["peaks"]) != bin(manifest["first"]).count("1"):
+        raise DecodeError("one peak per set bit")
+    manifest["genesis"] = read_genesis(r)
+    return manifest
+
+
+def read_record_frame(proven):
+    def read(r):
+        frame = (r.record(), r.option(Reader.opening), r.option(Reader.opening))
+        return frame + (r.list(Reader.digest, most=64) if proven else None,)
+    return read
+
+
+FRAMES = {
+    1: ("take_manifest", read_manifest),
+    4: ("take_key", read_key_record),
+    2: ("take_record", read_record_frame(False)),
+    5: ("take_record", read_record_frame(True)),
+    3: ("take_checkpoint", lambda r: (r.note(), r.list(Reader.digest, most=65))),
+}
+ORDER = {1: 0, 4: 1, 2: 2, 5: 2, 3: 3, 255: 4}
+
+
+def frames(data):
+    """Section 10, checks 1, 2, 26, 27: yields what to do and with what."""
+    magic = b"muniment-bundle/v1\n"
+    if not magic.startswith(data[:len(magic)]):
+        raise Broken("STRUCTURE", "another first line")
+    truncated = Broken("MISSING_DATA", "the stream does not reach END")
+    at, stage, keys, counts, selects = len(magic), -1, 0, {}, False
+    while True:
+        if len(data) - at < 5:
+            raise truncated
+        kind, length = data[at], int.from_bytes(data[at + 1:at + 5], "big")
+        if kind not in ORDER or length > 4 * MIB or (kind == 4 and keys == 1024):
+            raise Broken("STRUCTURE", f"a frame at {at}")
+        if len(data) - at - 5 < length:
+            raise truncated
+        once = kind in (1, 255)
+        if (ORDER[kind] < stage or (stage == -1) != (kind == 1) or (once and ORDER[kind] == stage)
+                or kind == (2 if selects else 5)):
+            raise Broken("STRUCTURE", f"a frame out of order at {at}")
+        reader = Reader(data[at + 5:at + 5 + length])
+        try:
+            if kind == 255:
+                counted = reader.list(lambda r: (r.u8(), r.u8(), r.u64()))
+                digest = reader.digest()
+                reader.end()
+                codes = [row[:2] for row in counted]
+                if codes != sorted(set(codes)) or any(row[2] == 0 for row in counted):
+                    raise DecodeError("counts in order")
+                break
+            frame = FRAMES[kind][1](reader)
+            reader.end()
+        except DecodeError as why:
+            raise Broken("STRUCTURE", f"a frame at {at}: {why}") from why
+        keys += kind == 4
+        if kind == 1:
+            selects = frame["selection"] != ""
+        if kind in (2, 5):
+            code = (frame[0][61], frame[0][49])
+            counts[code] = counts.get(code, 0) + 1
+        yield FRAMES[kind][0], frame
+        stage, at = ORDER[kind], at + 5 + length
+    if sha256(b"muniment/bundle/v1\n" + data[:at]).digest() != digest:
+        raise Broken("STRUCTURE", "the digest in END")
+    if counted != [code + (count,) for code, count in sorted(counts.items())]:
+        raise Broken("MISSING_DATA", "the counts in END")
+    if at + 5 + length != len(data):
+        raise Broken("STRUCTURE", "bytes after END")

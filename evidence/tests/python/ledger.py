@@ -1,0 +1,356 @@
+"""A ledger's keys over time, and the checks of one record (FORMAT.md 6, 7.3, 8, 11).
+
+It promises that keys come from GENESIS and from KEY records that are believed, and from
+nowhere else. It leaves the order of checks to `verify`.
+"""
+
+import copy
+from hashlib import sha256
+
+from checkpoint import (COSIGNATURE, LOG, Note, VerifierKey, is_key_name, parse_checkpoint,
+                        parse_note, parse_verifier_key, strict_point, verify, vouch)
+from evidence import (NOT_SYSTEM, RESERVED, Broken, DecodeError, Record, decode_actor,
+                      decode_document, leaf_hash)
+
+ZERO = bytes(32)
+IN_FORCE, REVOKED, NOT_IN_FORCE = "in force", "revoked", "not in force"
+ADD, RETIRE, REVOKE = 1, 2, 3
+ROLES = {1: "log", 2: "statement", 3: "cosignature", 4: "root"}
+
+
+def commit(tag, salt, opening):
+    return sha256(f"muniment/{tag}/v1\n".encode() + salt + opening).digest()
+
+
+def is_place(name):
+    return is_key_name(name) and "/" not in name and len(name.encode()) <= 64
+
+
+class Life:
+    def __init__(self, key, added=None):
+        self.key, self.added, self.retired, self.until = key, added, None, None
+
+    def is_active(self):
+        return self.retired is None and self.until is None
+
+    def begun(self, at):
+        return self.added is None or self.added < at
+
+    def ended(self, at):
+        return self.retired is not None and self.retired < at
+
+    def at(self, index):
+        return NOT_IN_FORCE if self.ended(index) else self.before(index)
+
+    def before(self, index):
+        if not self.begun(index):
+            return NOT_IN_FORCE
+        return REVOKED if self.until is not None and self.until <= index else IN_FORCE
+
+    def at_size(self, size):
+        if not self.begun(size) or self.ended(size):
+            return NOT_IN_FORCE
+        return REVOKED if self.until is not None and self.until < size else IN_FORCE
+
+
+class Member:
+    def __init__(self, region, zone):
+        self.region, self.zone, self.statement, self.cosignature = region, zone, [], []
+
+
+class History:
+    """Section 6."""
+
+    def __init__(self, genesis):
+        self.serial, self.threshold = 0, genesis["threshold"]
+        self.log = [Life(genesis["log"])]
+        self.root = [Life(key) for key in genesis["roots"]]
+        self.members = {}
+        for row in genesis["members"]:
+            member = self.members[row["node"]] = Member(row["region"], row["zone"])
+            member.statement.append(Life(row["statement"]))
+            member.cosignature.append(Life(row["cosignature"]))
+
+    def all(self):
+        lives = self.log + self.root
+        for member in self.members.values():
+            lives = lives + member.statement + member.cosignature
+        return lives
+
+    def change(self, index, change):
+        role, node, key = ROLES[change["role"]], change["node"], change["key"]
+        places = [change["region"], change["zone"]]
+        nodes = role in ("statement", "cosignature")
+        if nodes != (node != 0):
+            raise Broken("UNKNOWN_KEY", "a node's key, and no other, names its node")
+        if change["action"] == ADD:
+            used = any(life.key == key for life in self.all())
+            if used or not strict_point(key):
+                raise Broken("UNKNOWN_KEY", "a key that is used or unusable")
+            if nodes:
+                member = self.members.setdefault(node, Member(*places))
+                if not all(map(is_place, places)) or [member.region, member.zone] != places:
+                    raise Broken("UNKNOWN_KEY", "a node's place")
+        if (change["action"] != ADD or not nodes) and places != ["", ""]:
+            raise Broken("UNKNOWN_KEY", "a place where none belongs")
+        if nodes and node not in self.members:
+            raise Broken("UNKNOWN_KEY", "a node without keys")
+        lives = getattr(self.members[node] if nodes else self, role)
+        if change["action"] == ADD:
+            lives.append(Life(key, index))
+            return
+        life = next((life for life in lives if life.key == key), None)
+        if life is None:
+            raise Broken("UNKNOWN_KEY", "no such key")
+        if change["action"] == RETIRE:
+            if not life.is_active():
+                raise Broken("UNKNOWN_KEY", "a key that is not active")
+            life.retired = index
+            return
+        if change["until"] > index or (life.until is not None and change["until"] >= life.until):
+            raise Broken("UNKNOWN_KEY", "a revocation that is none")
+        life.until = change["until"]
+
+    def is_whole(self):
+        roots = sum(life.is_active() for life in self.root)
+        return (any(life.is_active() for life in self.log) and self.threshold <= roots
+                and (self.threshold == 0) == (roots == 0))
+
+
+def genesis_of(genesis):
+    """Section 8: the ledger, or why it does not hold."""
+    data, opening = genesis
+    try:
+        record = Record(data)
+    except DecodeError as why:
+        raise Broken("STRUCTURE", f"the genesis record: {why}") from why
+    first = (record.index, record.prev, record.ok, record.kind, record.ledger, record.lane,
+             record.seq, record.statement_prev)
+    if first != (0, ZERO, True, "GENESIS", ZERO, (0, 0), 0, ZERO):
+        raise Broken("STRUCTURE", "the genesis is not the first record")
+    if commit("document", ZERO, opening) != record.document:
+        raise Broken("OPENING", "the genesis opening")
+    try:
+        kind, document = decode_document(opening)
+    except DecodeError as why:
+        raise Broken("STRUCTURE", f"the genesis opening: {why}") from why
+    if kind != "GENESIS":
+        raise Broken("STRUCTURE", "the genesis opening is of another kind")
+    origin, members = document["origin"], document["members"]
+    places = [place for member in members for place in (member["region"], member["zone"])]
+    if not is_key_name(origin) or len(origin.encode()) > 255 or not all(map(is_place, places)):
+        raise Broken("STRUCTURE", "names in the genesis")
+    keys = [document["log"]] + document["roots"]
+    keys += [member[role] for member in members for role in ("statement", "cosignature")]
+    nodes = [member["node"] for member in members]
+    history = History(document)
+    if (not all(map(strict_point, keys)) or len(set(keys)) != len(keys) or 0 in nodes
+            or len(set(nodes)) != len(nodes) or not history.is_whole()):
+        raise Broken("UNKNOWN_KEY", "keys in the genesis")
+    if record.node not in nodes:
+        raise Broken("UNKNOWN_KEY", "the founder is no member")
+    key = history.members[record.node].statement[0].key
+    if not verify(key, b"muniment/statement/v1\n" + record.statement, record.signature):
+        raise Broken("BAD_SIGNATURE", "the genesis")
+    return Ledger(leaf_hash(data), origin, history)
+
+
+class Ledger:
+    def __init__(self, ledger_id, origin, history):
+        self.id, self.origin, self.history = ledger_id, origin, history
+
+    def is_own(self, key):
+        return any(life.key == key for life in self.history.all())
+
+    def teach(self, record, opening):
+        """K3 and K4."""
+        if commit("document", ZERO, opening) != record.document:
+            raise Broken("OPENING", "the opening of a KEY record")
+        try:
+            kind, document = decode_document(opening)
+        except DecodeError as why:
+            raise Broken("OPENING", f"the opening of a KEY record: {why}") from why
+        if kind != "KEY":
+            raise Broken("OPENING", "the opening of a KEY record is of another kind")
+        signed = b"muniment/key/v1\n" + self.id + document["signed"]
+        endorsers = [key for key, _ in document["endorsements"]]
+        if len(set(endorsers)) != len(endorsers) or not all(
+                verify(key, signed, signature) for key, signature in document["endorsements"]):
+            raise Broken("UNKNOWN_KEY", "endorsements")
+        if document["serial"] != self.history.serial:
+            raise Broken("UNKNOWN_KEY", f"the serial {document['serial']}")
+        added = [c["key"] for c in document["changes"] if c["action"] == ADD]
+        threshold = self.history.threshold
+        deciders = self.history.root if threshold else self.history.log
+        deciding = sum(life.is_active() and life.key in endorsers for life in deciders)
+        if not set(added) <= set(endorsers) or deciding < max(1, threshold):
+            raise Broken("UNKNOWN_KEY", "those who must endorse have not")
+        if not document["changes"] and document["threshold"] == threshold:
+            raise Broken("UNKNOWN_KEY", "nothing is changed")
+        history = copy.deepcopy(self.history)
+        for change in document["changes"]:
+            history.change(record.index, change)
+        history.serial, history.threshold = history.serial + 1, document["threshold"]
+        if not history.is_whole():
+            raise Broken("UNKNOWN_KEY", "what is left cannot decide")
+        self.history = history
+
+    def cosigners(self):
+        for node, member in sorted(self.history.members.items()):
+            name = f"{self.origin}/{member.region}/{member.zone}/{node}"
+            for life in member.cosignature:
+                yield life, VerifierKey(name, COSIGNATURE, life.key)
+
+    def checkpoint(self, data):
+        """C1 to C4: size and root."""
+        try:
+            note = parse_note(data)
+            origin, size, root = parse_checkpoint(note.text)
+        except DecodeError as why:
+            raise Broken("CHECKPOINT", str(why)) from why
+        if origin != self.origin:
+            raise Broken("CHECKPOINT", "another origin")
+        standings = set()
+        for life in self.history.log:
+            said = vouch(note, VerifierKey(self.origin, LOG, life.key))
+            if said is False:
+                raise Broken("CHECKPOINT", "a log signature does not hold")
+            if said:
+                standings.add(life.at_size(size))
+        if IN_FORCE not in standings:
+            name = "REVOKED" if REVOKED in standings else "CHECKPOINT"
+            raise Broken(name, "no log key in force has signed")
+        if any(vouch(note, key) is False for _, key in self.cosigners()):
+            raise Broken("CHECKPOINT", "a cosignature does not hold")
+        return size, root
+
+    def cleared(self, text, size):
+        """The note as a policy judges it: section 12, step 1."""
+        note = parse_note(text.encode())
+        stale = {(key.name, key.id) for life, key in self.cosigners()
+                 if life.at_size(size) != IN_FORCE}
+        return Note(note.text, [line for line in note.lines if line[:2] not in stale])
+
+    def signed(self, node, standing, message, signature):
+        """None, or the class: R3."""
+        lives = self.history.members[node].statement
+        able = [life for life in lives if standing(life) == IN_FORCE]
+        if any(verify(life.key, message, signature) for life in able):
+            return None
+        for life in lives:
+            if verify(life.key, message, signature):
+                return "UNKNOWN_KEY" if life.until is None else "REVOKED"
+        return "BAD_SIGNATURE"
+
+    def statement_faults(self, record):
+        """R1 to R3."""
+        faults, index = [], record.index
+        if record.kind == "GENESIS" or index == 0:
+            belongs = record.kind == "GENESIS" and index == 0 and self.is_genesis(record)
+        else:
+            belongs = record.ledger == self.id
+        if not belongs:
+            faults.append(("BROKEN_CHAIN", "of another ledger, or another genesis"))
+        if record.node not in self.history.members:
+            return faults + [("UNKNOWN_KEY", f"node {record.node} is not known")]
+        outbox = record.lane[0] == 2
+        name = self.signed(
+            record.node, lambda life: life.before(index) if outbox else life.at(index),
+            b"muniment/statement/v1\n" + record.statement, record.signature)
+        return faults + ([(name, "the statement's signature")] if name else [])
+
+    def is_genesis(self, record):
+        return leaf_hash(record.data) == self.id
+
+    def opening_faults(self, record, shown, actor):
+        """O1 to O10: the document if the record commits to it, and the faults."""
+        faults, opened, system = [], None, record.kind not in NOT_SYSTEM
+        if shown is None and system:
+            faults.append(("MISSING_DATA", "a public opening is not there"))
+        elif shown is not None:
+            opened, faults = self.document_faults(record, shown, system)
+        if actor is not None:
+            if commit("actor", *actor) != record.actor:
+                faults.append(("OPENING", "the actor is another"))
+            else:
+                try:
+                    decode_actor(actor[1])
+                except DecodeError as why:
+                    if not record.malformed:
+                        faults.append(("OPENING", f"the actor: {why}"))
+        return opened, faults
+
+    def document_faults(self, record, shown, system):
+        salt, data = shown
+        faults = []
+        if commit("document", salt, data) != record.document:
+            return None, [("OPENING", "the document is another")]
+        if system and salt != ZERO:
+            faults.append(("OPENING", "a salt where none belongs"))
+        if record.kind in RESERVED:
+            return None, faults
+        try:
+            kind, document = decode_document(data)
+        except DecodeError as why:
+            return None, faults + ([] if record.malformed else [("OPENING", str(why))])
+        if kind != record.kind:
+            return None, faults + [("OPENING", f"an opening of kind {kind}")]
+        if record.ok:
+            faults += self.content_faults(record, document)
+        return document, faults
+
+    def content_faults(self, record, document):
+        """O5 to O9."""
+        index = record.index
+        if "holdings" in document:
+            faults = (self.holding_fault(index, holding, document["renditions"])
+                      for holding in document["holdings"])
+            return [fault for fault in faults if fault]
+        if record.kind == "DOWNLOAD":
+            fine = document["start"] <= document["end"] <= document["length"]
+            return [] if fine else [("OPENING", "the range")]
+        if record.kind == "BOOT":
+            member = self.history.members.get(record.node)
+            fine = member and any(life.key == document["key"] and life.at(index) == IN_FORCE
+                                  for life in member.statement)
+            return [] if fine else [("UNKNOWN_KEY", "the key of the BOOT")]
+        if record.kind == "MEMBERSHIP":
+            for node in document["nodes"]:
+                member = self.history.members.get(node)
+                if not member or all(life.at(index) == NOT_IN_FORCE for life in member.statement):
+                    return [("UNKNOWN_KEY", f"node {node} has no key")]
+        if record.kind == "ANCHOR":
+            return self.anchor_faults(index, document)
+        return []
+
+    def anchor_faults(self, index, document):
+        data = document["note"].encode()
+        try:
+            size, _ = self.checkpoint(data)
+        except Broken as fault:
+            return [(fault.name, str(fault))]
+        if size > index:
+            return [("OPENING", "a checkpoint of later records")]
+        try:
+            key = parse_verifier_key(document["witness"])
+        except DecodeError as why:
+            return [("OPENING", str(why))]
+        if key.kind != COSIGNATURE or vouch(parse_note(data), key) is not True:
+            return [("OPENING", "no cosignature of the witness")]
+        return []
+
+    def holding_fault(self, index, holding, renditions):
+        if holding["ledger"] != self.id:
+            return "OPENING", "a holding of another ledger"
+        same = [all(holding[part] == rendition[part] for part in ("body", "sha256", "length"))
+                for rendition in renditions]
+        if not any(same):
+            return "OPENING", "a holding of other bytes"
+        member = self.history.members.get(holding["node"])
+        if member is None:
+            return "UNKNOWN_KEY", "a holding of an unknown node"
+        if member.zone != holding["zone"]:
+            return "OPENING", "a holding in another zone"
+        name = self.signed(holding["node"], lambda life: life.before(index),
+                           holding["signed"], holding["signature"])
+        return (name, "the signature of a holding") if name else None

@@ -1,0 +1,536 @@
+#!/usr/bin/env python3
+"""An independent verifier of Muniment's evidence, format v1.
+
+What it is for: it was written from FORMAT.md and without the Rust code, so that where
+both agree on the frozen vectors, the document says enough. Section and check numbers
+below are those of FORMAT.md. It promises the same exit code, class and first bad index
+as muniment-verify. It leaves speed, words for people, and everything but receipts and
+bundles to that program.
+
+    verify.py receipt FILE [--trust FILE] [--policy FILE] [--document FILE]
+    verify.py bundle FILE [--trust FILE] [--policy FILE] [--head FILE] [--level 0..6]
+    verify.py manifest FILE
+
+Needs Python 3.9 and the package `cryptography`. Prints one line of JSON; for a manifest
+(a table with file and arguments in its first columns) one for each line of it.
+"""
+
+import json
+import os
+import sys
+from hashlib import sha256
+
+from checkpoint import Policy, Trust, parse_checkpoint, parse_note, vouch
+from evidence import (CODES, Broken, DecodeError, Reader, Record, consistent, frames, leaf_hash,
+                      node_hash, read_genesis, read_key_record, root_by_path)
+from ledger import Ledger, genesis_of
+
+MIB = 1024 * 1024
+
+
+class Report:
+    """Findings in order; the first decides."""
+
+    def __init__(self):
+        self.findings = []
+
+    def find(self, name, index, detail):
+        self.findings.append((name, index, detail))
+
+    def end(self, pinned):
+        if self.findings:
+            name, index, detail = self.findings[0]
+        else:
+            name, index, detail = (None if pinned else "UNPINNED"), None, ""
+        code = CODES[name] if name else 0
+        return {"exit_code": code, "class": name, "index": index, "detail": detail}
+
+
+def open_ledger(genesis, trust, report):
+    """Section 8 and the pin."""
+    try:
+        ledger = genesis_of(genesis)
+    except Broken as fault:
+        report.find(fault.name, None, str(fault))
+        return None
+    if trust and (trust.origin, trust.genesis) != (ledger.origin, ledger.id):
+        report.find("UNTRUSTED", None, "the pin names another ledger")
+    return ledger
+
+
+class Lessons:
+    """KEY records in evidence: section 6.2."""
+
+    def __init__(self, claimed):
+        self.claimed, self.taken, self.leaves, self.led_to = claimed, [], {}, []
+
+    def take(self, ledger, key, report):
+        record_bytes, opening, path = key
+        try:
+            record = Record(record_bytes)
+        except DecodeError as why:
+            report.find("STRUCTURE", None, f"a KEY record: {why}")
+            return False
+        last = self.taken[-1].index if self.taken else -1
+        if not (last < record.index < self.claimed and record.ok and record.kind == "KEY"):
+            report.find("BROKEN_CHAIN", record.index, "no KEY record, or not the next (K2)")
+            return False
+        try:
+            ledger.teach(record, opening)
+        except Broken as fault:
+            report.find(fault.name, record.index, str(fault))
+            return False
+        leaf = leaf_hash(record_bytes)
+        self.taken.append(record)
+        self.leaves[record.index] = leaf
+        self.led_to.append((record.index, root_by_path(leaf, record.index, self.claimed, path)))
+        return True
+
+    def judge(self, ledger, report):
+        for record in self.taken:
+            for name, detail in ledger.statement_faults(record):
+                report.find(name, record.index, detail)
+
+    def compare(self, root, report):
+        for index, led_to in self.led_to:
+            if led_to != root:
+                report.find("BAD_TREE", index, "the path of the KEY record leads elsewhere")
+
+    def unlisted(self, record, leaf, report):
+        if record.ok and record.kind == "KEY" and self.leaves.get(record.index) != leaf:
+            report.find("BROKEN_CHAIN", record.index, "a KEY record that was not listed")
+
+
+def verify_receipt(data, trust=None, policy=None, document=None):
+    """Section 9."""
+    report = Report()
+    try:
+        if len(data) > 4 * MIB:
+            raise DecodeError("too long")
+        reader = Reader(data)
+        reader.magic(b"muniment-receipt/v1\n")
+        genesis = read_genesis(reader)
+        keys = reader.list(read_key_record, most=1024)
+        record_bytes = reader.record()
+        shown = reader.option(Reader.opening)
+        actor = reader.option(Reader.opening)
+        path = reader.list(Reader.digest, most=64)
+        note = reader.note()
+        reader.end()
+    except DecodeError as why:
+        report.find("STRUCTURE", None, str(why))
+        return report
+    ledger = open_ledger(genesis, trust, report)
+    if not ledger:
+        return report
+    try:
+        claimed = parse_checkpoint(note[: note.rfind("\n\n") + 1])[1]
+    except DecodeError:
+        claimed = 0
+    lessons = Lessons(claimed)
+    for key in keys:
+        if not lessons.take(ledger, key, report):
+            return report
+    lessons.judge(ledger, report)
+    try:
+        record = Record(record_bytes)
+    except DecodeError as why:
+        report.find("STRUCTURE", None, str(why))
+        return report
+    opened, faults = ledger.opening_faults(record, shown, actor)
+    for name, detail in ledger.statement_faults(record) + faults:
+        report.find(name, record.index, detail)
+    leaf = leaf_hash(record_bytes)
+    lessons.unlisted(record, leaf, report)
+    try:
+        size, root = ledger.checkpoint(note.encode())
+        lessons.compare(root, report)
+        if root_by_path(leaf, record.index, size, path) != root:
+            report.find("BAD_TREE", record.index, "the path leads elsewhere")
+        if policy and (why := policy.lacks(ledger.cleared(note, size))):
+            report.find("POLICY", None, why)
+    except Broken as fault:
+        report.find(fault.name, None, str(fault))
+    if document is not None:
+        given = (sha256(document).digest(), len(document))
+        known = []
+        if opened and "renditions" in opened:
+            known = [(r["sha256"], r["length"]) for r in opened["renditions"]]
+        elif opened and record.kind == "DOWNLOAD":
+            known = [(opened["sha256"], opened["length"])]
+        if given not in known:
+            report.find("DOCUMENT", record.index, "the given document is another")
+    return report
+
+
+class Tree:
+    """Peaks, and all leaves for level 6: section 7.1."""
+
+    def __init__(self, size=0, peaks=()):
+        self.size, self.peaks = size, list(peaks)
+
+    def append(self, leaf):
+        size, node = self.size, leaf
+        while size & 1:
+            node = node_hash(self.peaks.pop(), node)
+            size >>= 1
+        self.peaks.append(node)
+        self.size += 1
+
+    def root(self):
+        if not self.peaks:
+            return sha256(b"").digest()
+        fold = self.peaks[-1]
+        for peak in reversed(self.peaks[:-1]):
+            fold = node_hash(peak, fold)
+        return fold
+
+
+class Bundle:
+    """Section 10; check numbers are those of its table."""
+
+    def __init__(self, trust, policy, head, level):
+        self.trust, self.policy, self.head_note, self.level = trust, policy, head, level
+        self.report, self.manifest, self.ledger = Report(), None, None
+        self.begun, self.whole, self.head = False, True, None
+        self.count, self.newest, self.end_root = 0, None, None
+        self.met, self.lacking, self.astray = False, None, {}
+        self.leaves, self.anchors = [], []
+
+    def find(self, name, index, detail):
+        self.report.find(name, index, detail)
+
+    def verify(self, data):
+        try:
+            for kind, frame in frames(data):
+                getattr(self, kind)(frame)
+        except Broken as fault:
+            if self.manifest:
+                self.begin()
+            self.find(fault.name, None, str(fault))
+            return self.report
+        self.begin()
+        self.conclude()
+        return self.report
+
+    def take_manifest(self, manifest):
+        self.manifest = manifest
+        self.selects = manifest["selection"] != ""
+        self.ledger = open_ledger(manifest["genesis"], self.trust, self.report)
+        if self.ledger and (self.ledger.origin, self.ledger.id) != (
+                manifest["origin"], manifest["ledger"]):
+            self.find("STRUCTURE", None, "the manifest names another ledger (5)")
+        self.lessons = Lessons(manifest["head"])
+        self.first = self.next = manifest["first"]
+        self.tree = Tree(self.first, manifest["peaks"])
+        self.prev = bytes(32) if self.first == 0 else None
+        if self.first % 2 == 1:
+            self.prev = manifest["peaks"][-1]
+        self.time, self.lanes, self.boots = 0, {}, {}
+        self.outboxes, self.marks = {}, {}
+
+    def take_key(self, key):
+        if self.ledger:
+            self.lessons.take(self.ledger, key, self.report)
+
+    def begin(self):
+        """Checks 7 and 8, and 20 before the first record."""
+        if self.begun:
+            return
+        self.begun = True
+        if not self.ledger:
+            return
+        if self.level >= 1:
+            self.lessons.judge(self.ledger, self.report)
+        if self.head_note is not None and self.level >= 3:
+            try:
+                self.head = self.ledger.checkpoint(self.head_note)
+            except Broken as fault:
+                self.find(fault.name, None, str(fault))
+        self.compare_head(self.tree)
+
+    def compare_head(self, tree):
+        if self.head and not self.selects and self.head[0] == tree.size:
+            if self.head[1] != tree.root():
+                self.find("FORK", None, "the saved head has another root")
+            self.head = None
+
+    def take_record(self, frame):
+        self.begin()
+        record_bytes, shown, actor, path = frame
+        leaf = leaf_hash(record_bytes)
+        try:
+            record = Record(record_bytes)
+        except DecodeError as why:
+            self.find("STRUCTURE", self.next, str(why))
+            if self.whole:
+                self.marks[self.next] = None
+            self.next, self.prev = self.next + 1, leaf
+            self.grow(leaf)
+            return
+        index, opened, faults = record.index, None, []
+        if self.ledger and self.level >= 1:
+            for name, detail in self.ledger.statement_faults(record):
+                self.find(name, index, detail)
+        if self.ledger and self.level >= 5:
+            opened, faults = self.ledger.opening_faults(record, shown, actor)
+        if self.selects:
+            led_to = root_by_path(leaf, index, self.manifest["end"], path)
+            self.astray.setdefault(led_to, index)
+            if index >= self.manifest["end"] or index < self.next:
+                self.find("BROKEN_CHAIN", index, "out of order or range (11)")
+            else:
+                self.next = index + 1
+        else:
+            self.place(index)
+            if self.level >= 4:
+                self.follow(record, leaf, opened)
+        for name, detail in faults:
+            self.find(name, index, detail)
+        self.lessons.unlisted(record, leaf, self.report)
+        if self.level >= 6 and record.ok and record.kind == "ANCHOR" and opened:
+            self.anchors.append((index, opened))
+        if not self.selects:
+            self.grow(leaf)
+
+    def grow(self, leaf):
+        if self.level >= 3 and self.whole and not self.selects:
+            self.tree.append(leaf)
+            self.leaves.append(leaf)
+            self.compare_head(self.tree)
+
+    def place(self, index):
+        due = self.next
+        if index >= due:
+            self.next = index + 1
+        if index != due:
+            self.whole, self.prev = False, None
+            name = "MISSING_DATA" if index > due else "BROKEN_CHAIN"
+            self.find(name, index, f"record {due} was due")
+
+    def follow(self, record, leaf, opened):
+        index = record.index
+        if self.prev is not None and record.prev != self.prev:
+            self.find("BROKEN_CHAIN", index, "prev is another (12)")
+        self.prev = leaf
+        if record.committed_at < self.time:
+            self.find("TIME", index, "time goes back")
+        self.time = max(self.time, record.committed_at)
+        if why := self.lane(record):
+            self.find("LANE", index, why)
+        if record.ok and record.kind == "BOOT" and opened:
+            self.boot(record, opened["outboxes"])
+        if record.outcome == 2:
+            mark = self.marks.get(record.duplicate_of)
+            seen = record.duplicate_of >= self.first and self.whole
+            if record.duplicate_of >= index or (seen and not (mark and mark["ok"])):
+                self.find("BROKEN_CHAIN", index, "duplicate of no earlier OK record")
+        if record.ok and record.kind == "DOWNLOAD_END" and opened:
+            for download in opened["downloads"]:
+                self.ended(record, download)
+        if self.whole:
+            self.marks[index] = {
+                "node": record.node, "kind": record.kind, "ok": record.ok, "ended": False}
+
+    def ended(self, record, download):
+        if download >= record.index:
+            return self.find("BROKEN_CHAIN", record.index, "ends a later download")
+        if download < self.first or not self.whole or self.marks[download] is None:
+            return None
+        mark = self.marks[download]
+        wanted = (True, "DOWNLOAD", record.node)
+        if (mark["ok"], mark["kind"], mark["node"]) != wanted or mark["ended"]:
+            self.find("BROKEN_CHAIN", record.index, f"cannot end the download {download}")
+        if (mark["ok"], mark["kind"], mark["node"]) == wanted:
+            mark["ended"] = True
+        return None
+
+    def lane(self, record):
+        """Section 10.1."""
+        kind, lane, node = record.kind, record.lane, record.node
+        why, starts = None, kind in ("GENESIS", "BOOT")
+        latest = self.boots.get(node)
+        if starts != (lane[0] == 0):
+            why = f"a {kind} in the lane {lane}"
+        elif lane[0] == 1 and latest != lane[1] and not (latest is None and lane[1] < self.first):
+            why = "a closed or unknown strict lane"
+        place = (node, lane)
+        if not why:
+            anywhere = self.first > 0 and not (lane[0] == 1 and lane[1] >= self.first)
+            known = self.lanes.get(place)
+            if known is None and not (anywhere and record.seq > 0):
+                known = (0, bytes(32))
+            if known and (record.seq, record.statement_prev) != known:
+                why = f"seq {record.seq} after {known[0]}, or another statement before"
+        self.lanes[place] = (record.seq + 1, record.statement_hash)
+        if kind == "BOOT" and record.ok:
+            self.boots[node] = record.index
+            closed = [at for at in self.lanes if at[0] == node and at[1][0] == 1]
+            for at in closed:
+                del self.lanes[at]
+        return why
+
+    def pending(self, node, outbox):
+        known = self.lanes.get((node, (2, outbox["id"])))
+        if known is None:
+            return 0 if self.first > 0 else outbox["next"]
+        return max(0, outbox["next"] - known[0])
+
+    def boot(self, record, outboxes):
+        """Section 10.2."""
+        node = record.node
+        before = self.outboxes.pop(node, {})
+        for number in sorted(before):
+            named = any(outbox["id"] == number for outbox in outboxes)
+            if not named and self.pending(node, before[number]) > 0:
+                self.find("LANE", record.index, f"outbox {number} is not named")
+        now = self.outboxes.setdefault(node, {})
+        for outbox in outboxes:
+            known = self.lanes.get((node, (2, outbox["id"])))
+            if known and (outbox["next"] < known[0]
+                          or outbox["next"] == known[0] and outbox["last"] != known[1]):
+                self.find("LANE", record.index, f"outbox {outbox['id']} stands elsewhere")
+            if outbox["lost"]:
+                self.find("LOST", record.index, f"outbox {outbox['id']} is lost")
+                continue
+            now[outbox["id"]] = outbox
+
+    def take_checkpoint(self, frame):
+        """Checks 21 to 25."""
+        self.begin()
+        note, path = frame
+        self.count += 1
+        if not self.ledger or self.level < 2:
+            return
+        try:
+            size, root = self.ledger.checkpoint(note.encode())
+        except Broken as fault:
+            return self.find(fault.name, None, str(fault))
+        end, head = self.manifest["end"], self.manifest["head"]
+        if self.end_root is None:
+            if size != end or path:
+                return self.find("CHECKPOINT", None, "the first checkpoint is not of the end")
+            self.end_root = root
+        else:
+            if not self.newest[0] < size <= head:
+                return self.find("CHECKPOINT", None, "a checkpoint of a wrong size")
+            if not consistent(end, size, path, self.end_root, root):
+                return self.find("BAD_TREE", None, "a checkpoint does not go on")
+        self.newest = (size, root)
+        if self.policy:
+            self.lacking = self.policy.lacks(self.ledger.cleared(note, size))
+            self.met = self.met or self.lacking is None
+        if self.head and self.head[0] == size:
+            if self.head[1] != root:
+                self.find("FORK", None, "the saved head has another root")
+            self.head = None
+        replayed = self.level >= 4 or self.level == 3 and self.head_note is not None
+        if (size == end and replayed and not self.selects and self.whole
+                and self.tree.size == size and self.tree.root() != root):
+            self.find("BAD_TREE", None, "the records lead to another root")
+        return None
+
+    def conclude(self):
+        """Checks 28 to 34."""
+        end = self.manifest["end"]
+        if not self.selects and self.next != end:
+            name = "MISSING_DATA" if self.next < end else "STRUCTURE"
+            self.find(name, None, f"the records go up to {self.next}")
+        if self.level >= 2:
+            self.conclude_checkpoints()
+        if self.head and self.whole:
+            self.find("MISSING_DATA", None, "the saved head was not compared")
+        if (self.level >= 6 and self.policy and self.ledger and self.whole
+                and not self.selects):
+            self.conclude_anchors()
+
+    def conclude_checkpoints(self):
+        if self.count == 0:
+            return self.find("CHECKPOINT", None, "there is no checkpoint")
+        if self.newest and self.newest[0] != self.manifest["head"]:
+            self.find("CHECKPOINT", None, "no checkpoint of the head's size")
+        elif self.newest:
+            self.lessons.compare(self.newest[1], self.report)
+        if self.end_root is not None:
+            for index in sorted(i for root, i in self.astray.items() if root != self.end_root):
+                self.find("BAD_TREE", index, "the path leads elsewhere")
+        if self.policy and not self.met and self.lacking:
+            self.find("POLICY", None, self.lacking)
+        return None
+
+    def conclude_anchors(self):
+        """Section 10.3."""
+        if self.first > 0:
+            return self.find("MISSING_DATA", None, "anchors need a bundle from 0")
+        agreeing = 0
+        for index, anchor in self.anchors:
+            witness = self.policy.witness(anchor["witness"])
+            if not witness or self.ledger.is_own(witness.key):
+                continue
+            note = parse_note(anchor["note"].encode())
+            origin, size, root = parse_checkpoint(note.text)
+            if origin != self.ledger.origin or vouch(note, witness) is not True:
+                continue
+            tree = Tree()
+            for leaf in self.leaves[: min(size, index)]:
+                tree.append(leaf)
+            if tree.root() == root:
+                agreeing += 1
+            else:
+                self.find("FORK", index, "a witness saw another tree")
+        if not agreeing:
+            self.find("MISSING_DATA", None, "no anchor by an outside witness of the policy")
+        return None
+
+
+def refused(code, why):
+    return {"exit_code": code, "class": None, "index": None, "detail": str(why)}
+
+
+def run(arguments):
+    """One verification, as the command line asks for it."""
+    if len(arguments) < 2 or arguments[0] not in ("receipt", "bundle"):
+        return refused(2, __doc__)
+    command, path, rest = arguments[0], arguments[1], arguments[2:]
+    flags = {"receipt": ("--trust", "--policy", "--document"),
+             "bundle": ("--trust", "--policy", "--head", "--level")}[command]
+    if len(rest) % 2 or any(flag not in flags for flag in rest[::2]):
+        return refused(2, __doc__)
+    given = dict(zip(rest[::2], rest[1::2]))
+    level = given.pop("--level", "5")
+    if level not in tuple("0123456") or (level == "6" and "--policy" not in given):
+        return refused(2, "a level from 0 to 6, of which 6 needs a policy")
+    if "--head" in given and level < "3":
+        return refused(2, "a head is compared from level 3 on")
+    try:
+        read = {}
+        for flag, name in [("data", path), *given.items()]:
+            with open(name, "rb") as file:
+                read[flag] = file.read()
+        trust, policy = read.get("--trust"), read.get("--policy")
+        trust = None if trust is None else Trust(trust)
+        policy = None if policy is None else Policy(policy)
+    except (OSError, DecodeError) as why:
+        return refused(4, why)
+    if command == "receipt":
+        report = verify_receipt(read["data"], trust, policy, read.get("--document"))
+    else:
+        report = Bundle(trust, policy, read.get("--head"), int(level)).verify(read["data"])
+    return report.end(trust is not None)
+
+
+def main(arguments):
+    if arguments[:1] == ["manifest"] and len(arguments) == 2:
+        with open(arguments[1], encoding="utf-8") as file:
+            lines = file.read().splitlines()[1:]
+        os.chdir(os.path.dirname(os.path.abspath(arguments[1])))
+        for line in lines:
+            print(json.dumps(run(line.split("\t")[1].split(" "))))
+        return 0
+    result = run(arguments)
+    print(json.dumps(result))
+    return result["exit_code"]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

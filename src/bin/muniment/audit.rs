@@ -1,0 +1,469 @@
+//! `evidence prove`, `who`, `reconcile`, `sample`, `heads`: auditors' questions to a live
+//! ledger.
+//!
+//! Promises: each answer is taken from evidence that was verified here, streamed straight
+//! into the verifier that `muniment-verify` runs, under the pin of the command line; it
+//! ends with 8 where the evidence does not hold or does not suffice. Leaves judgement and
+//! words to the evidence crate.
+
+use crate::cluster::bare;
+use crate::exit::{Exit, Failure};
+use crate::lookup::{Which, key_of};
+use crate::output::{self, shown};
+use crate::reach::Reach;
+use crate::{files, identity};
+use clap::Subcommand;
+use muniment::client::Client;
+use muniment::client::v1::get_receipt_request::What;
+use muniment::client::v1::{ExportRequest, GetReceiptRequest, ReadLevel, read_level};
+use muniment_evidence::audit::figures::Reckoning;
+use muniment_evidence::audit::heads::{HEADS_MAX, Head, Heads};
+use muniment_evidence::audit::invoice::{self, InvoiceQuestion};
+use muniment_evidence::audit::sample::{COUNT_MAX, SEED_BYTES_MAX, Sample};
+use muniment_evidence::audit::{Audited, Ending, csv};
+use muniment_evidence::digest::{Digest, Hasher};
+use muniment_evidence::note::NOTE_BYTES_MAX;
+use muniment_evidence::policy::{POLICY_BYTES_MAX, Policy};
+use muniment_evidence::report::{Class, Report};
+use muniment_evidence::statement::Kind;
+use muniment_evidence::verify::{self, BundleVerifier, Expected, Observer, Options};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::AsyncWrite;
+
+/// A node that is up answers this at once; one that is down must not hold up the others.
+const NODE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Read at a time when a document is hashed.
+const PIECE_BYTES: usize = 1024 * 1024;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// The receipt of an invoice, verified here, and what it says
+    Prove(Prove),
+    /// Everything on record about one invoice, and who downloaded it
+    Who(Who),
+    /// Counts and sums by issuer, month, currency and kind, against your own
+    Reconcile(Reconcile),
+    /// Records chosen by a seed: the same for everyone who knows it
+    Sample(Draw),
+    /// Every node's checkpoint: whether all are of one history
+    Heads(Compare),
+}
+
+#[derive(clap::Args)]
+pub struct Prove {
+    /// Number of the invoice
+    #[arg(required_unless_present_any = ["uid", "index"])]
+    number: Option<String>,
+    /// Uid of the invoice
+    #[arg(long, value_name = "U", conflicts_with = "number")]
+    uid: Option<String>,
+    /// Any record, by its index
+    #[arg(long, value_name = "INDEX", conflicts_with_all = ["number", "uid"])]
+    index: Option<u64>,
+    #[command(flatten)]
+    series: identity::Series,
+    /// Write the receipt to this file
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The invoice that the receipt should be about
+    #[arg(long, value_name = "FILE")]
+    document: Option<PathBuf>,
+}
+
+/// What the streamed bundle is held against.
+#[derive(clap::Args)]
+struct Terms {
+    /// Whose signatures the checkpoint must carry (C2SP tlog-policy)
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// A checkpoint that you kept from earlier: shows a rewritten ledger
+    #[arg(long, value_name = "FILE")]
+    head: Option<PathBuf>,
+    /// Up to this record, in place of all there are
+    #[arg(long, value_name = "INDEX", value_parser = clap::value_parser!(u64).range(1..))]
+    to: Option<u64>,
+}
+
+#[derive(clap::Args)]
+pub struct Who {
+    /// Number of the invoice
+    #[arg(required_unless_present = "uid")]
+    number: Option<String>,
+    /// Uid of the invoice
+    #[arg(long, value_name = "U", conflicts_with = "number")]
+    uid: Option<String>,
+    #[command(flatten)]
+    series: identity::Series,
+    #[command(flatten)]
+    terms: Terms,
+}
+
+#[derive(clap::Args)]
+pub struct Reconcile {
+    /// Your figures: issuer,month,currency,kind,count,sum
+    #[arg(long, value_name = "FILE", required_unless_present = "write")]
+    csv: Option<PathBuf>,
+    /// Write the ledger's own figures in that form
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    #[command(flatten)]
+    terms: Terms,
+}
+
+#[derive(clap::Args)]
+pub struct Draw {
+    /// How many records
+    #[arg(long, value_name = "K")]
+    count: usize,
+    /// Chosen after the checkpoint, so that nobody could foresee the sample
+    #[arg(long, value_name = "TEXT")]
+    seed: String,
+    /// Of this kind only, such as ISSUE
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
+    #[command(flatten)]
+    terms: Terms,
+}
+
+#[derive(clap::Args)]
+pub struct Compare {
+    /// Keep the largest checkpoint in this file
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Compare with a checkpoint that you kept from earlier; may be repeated
+    #[arg(long, value_name = "FILE")]
+    against: Vec<PathBuf>,
+}
+
+pub async fn run(command: Command, reach: &Reach) -> Result<Exit, Failure> {
+    match command {
+        Command::Prove(args) => prove(args, reach).await,
+        Command::Who(args) => who(args, reach).await,
+        Command::Reconcile(args) => reconcile(args, reach).await,
+        Command::Sample(args) => sample(args, reach).await,
+        Command::Heads(args) => heads(args, reach).await,
+    }
+}
+
+async fn prove(args: Prove, reach: &Reach) -> Result<Exit, Failure> {
+    // Before anything is asked for: a wrong name should not cost a call.
+    let document = args.document.as_deref().map(hash).transpose()?;
+    let client = reach.client()?;
+    let what = match args.index {
+        Some(index) => What::RecordIndex(index),
+        None => {
+            let which = Which::new(args.number, args.uid, args.series);
+            What::Invoice(key_of(&which.find(&client, None).await?.0))
+        }
+    };
+    let (reply, mut report) = client.receipt(asked(what, false)).await?;
+    let receipt = reply.receipt.unwrap_or_default().bytes;
+    if let Some((digest, length)) = &document {
+        let expected = Expected {
+            trust: client.trust(),
+            policy: None,
+            document: Some((digest, *length)),
+        };
+        report = verify::receipt(&receipt, expected);
+    }
+    // The receipt itself holds, whatever document was given.
+    if let Some(path) = &args.output {
+        files::write(path, &receipt).await?;
+    }
+    let file = args.output.map(|path| path.display().to_string());
+    if reach.json {
+        output::say_json(&json!({
+            "record_index": reply.record_index,
+            "file": file,
+            "report": output::report_value(&report),
+        }));
+    } else {
+        output::say(&report.to_string());
+        if let Some(file) = file {
+            output::say(&format!("Saved as {}.", shown(&file)));
+        }
+    }
+    Ok(match report.holds() {
+        true => Exit::Ok,
+        false => Exit::Unproven,
+    })
+}
+
+async fn who(args: Who, reach: &Reach) -> Result<Exit, Failure> {
+    let which = match args.uid {
+        Some(uid) => invoice::Which::uid(&uid)
+            .ok_or_else(|| Failure::usage(format!("{uid:?} is not a uid")))?,
+        None => invoice::Which::Number {
+            number: args.number.unwrap_or_default(),
+            tenant: Some(args.series.tenant()),
+            scheme: args.series.scheme,
+            issuer: args.series.issuer,
+            period: args.series.period,
+        },
+    };
+    let question = InvoiceQuestion::new(which);
+    let (report, question) = stream(&reach.client()?, &args.terms, question).await?;
+    Ok(tell(&question.conclude(report), reach.json))
+}
+
+async fn reconcile(args: Reconcile, reach: &Reach) -> Result<Exit, Failure> {
+    let theirs = match &args.csv {
+        None => None,
+        Some(path) => {
+            let bytes = read(path, csv::CSV_BYTES_MAX)?;
+            let table = csv::parse(&bytes);
+            Some(table.map_err(|e| Failure::invalid(format!("{}: {e}", path.display())))?)
+        }
+    };
+    let (report, ours) = stream(&reach.client()?, &args.terms, Reckoning::new()).await?;
+    if let Some(path) = &args.write
+        && report.holds()
+    {
+        files::write(path, csv::write(ours.figures()).as_bytes()).await?;
+    }
+    Ok(tell(&ours.conclude(theirs.as_ref(), report), reach.json))
+}
+
+async fn sample(args: Draw, reach: &Reach) -> Result<Exit, Failure> {
+    let kind = match &args.kind {
+        None => None,
+        Some(name) => {
+            let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+            Some(kind.ok_or_else(|| Failure::usage(format!("there is no kind {name:?}")))?)
+        }
+    };
+    let sample = Sample::new(args.count, &args.seed, kind).ok_or_else(|| {
+        Failure::usage(format!(
+            "--count is 1 to {COUNT_MAX}, --seed a text of at most {SEED_BYTES_MAX} bytes"
+        ))
+    })?;
+    let (report, sample) = stream(&reach.client()?, &args.terms, sample).await?;
+    Ok(tell(&sample.conclude(report), reach.json))
+}
+
+async fn heads(args: Compare, reach: &Reach) -> Result<Exit, Failure> {
+    let mut all = Vec::new();
+    for path in &args.against {
+        all.push(Head {
+            name: path.display().to_string(),
+            note: read(path, NOTE_BYTES_MAX)?,
+        });
+    }
+    let client = reach.client()?;
+    let mut silent = Vec::new();
+    let timeout = NODE_TIMEOUT.min(reach.deadline());
+    // Each for itself: what one node has applied, not what the leader has.
+    let local = ReadLevel {
+        level: Some(read_level::Level::Local(read_level::Local {})),
+    };
+    let addresses = addresses(&client, timeout).await;
+    let asking = addresses
+        .iter()
+        .map(|address| client.checkpoint_of(address, local, timeout));
+    let answers = futures::future::join_all(asking).await;
+    for (address, answer) in addresses.iter().zip(answers) {
+        match answer {
+            Ok(reply) => all.push(Head {
+                name: address.clone(),
+                note: reply.note.into_bytes(),
+            }),
+            Err(error) => silent.push(format!("{address}: {error}")),
+        }
+    }
+    if all.len() == args.against.len() {
+        let why = format!("no node answers\n{}", silent.join("\n"));
+        return Err(Failure::new(Exit::Unavailable, why));
+    }
+    if all.len() > HEADS_MAX {
+        let why = format!(
+            "{} checkpoints, at most {HEADS_MAX} are compared",
+            all.len()
+        );
+        return Err(Failure::usage(why));
+    }
+    // The first record's receipt under the newest checkpoint carries every key.
+    let (reply, _) = client.receipt(asked(What::RecordIndex(0), true)).await?;
+    let receipt = reply.receipt.unwrap_or_default().bytes;
+    let mut heads = Heads::new(all);
+    let sizes: Vec<u64> = heads.sizes().collect();
+    for pair in sizes.windows(2) {
+        match client.consistency(pair[0], pair[1]).await {
+            Ok(reply) => {
+                let hashes = reply.hashes.iter().map(|hash| digest(hash));
+                let hashes = hashes.collect::<Option<Vec<_>>>().ok_or_else(|| {
+                    let why = "a consistency proof has a hash that is not of 32 bytes";
+                    Failure::new(Exit::Unproven, why)
+                })?;
+                heads.prove(pair[0], pair[1], hashes);
+            }
+            // Forks are shown without it; what stays open is told with the answer.
+            Err(error) => silent.push(format!("from {} to {}: {error}", pair[0], pair[1])),
+        }
+    }
+    let largest = heads.largest().map(<[u8]>::to_vec);
+    let expected = Expected {
+        trust: client.trust(),
+        ..Expected::default()
+    };
+    let audited = heads.conclude_by_receipt(&receipt, expected);
+    let agree = audited.report.holds() && audited.answer.ending == Ending::Answered;
+    if let (Some(path), Some(note), true) = (&args.save, largest, agree) {
+        files::write(path, &note).await?;
+    }
+    let exit = tell(&audited, reach.json);
+    for why in &silent {
+        output::complain(&format!("muniment: no answer from {}", shown(why)));
+    }
+    let missing = audited.answer.ending == Ending::Fault(Class::MissingData);
+    Ok(match (exit, silent.is_empty()) {
+        (Exit::Ok, false) => Exit::Unavailable,
+        (Exit::Unproven, false) if audited.report.holds() && missing => Exit::Unavailable,
+        (exit, _) => exit,
+    })
+}
+
+/// The endpoints, and the nodes that those name.
+async fn addresses(client: &Client, timeout: Duration) -> Vec<String> {
+    let mut addresses = client.endpoints();
+    let asking = addresses
+        .iter()
+        .map(|address| client.status_of(address, timeout));
+    let answers = futures::future::join_all(asking).await;
+    let mut known: BTreeSet<String> = addresses.iter().map(|address| bare(address)).collect();
+    // Who does not answer this is asked for its checkpoint all the same, and then named.
+    for peer in answers
+        .into_iter()
+        .flatten()
+        .flat_map(|answer| answer.peers)
+    {
+        if !peer.client_address.is_empty() && known.insert(bare(&peer.client_address)) {
+            addresses.push(peer.client_address);
+        }
+    }
+    addresses
+}
+
+fn asked(what: What, fresh: bool) -> GetReceiptRequest {
+    GetReceiptRequest {
+        what: Some(what),
+        fresh,
+        ..GetReceiptRequest::default()
+    }
+}
+
+fn digest(hash: &[u8]) -> Option<Digest> {
+    Some(Digest(hash.try_into().ok()?))
+}
+
+/// Verifies the ledger as it streams in, while someone looks on.
+async fn stream<O: Observer + Unpin>(
+    client: &Client,
+    terms: &Terms,
+    observer: O,
+) -> Result<(Report, O), Failure> {
+    let policy = match &terms.policy {
+        None => None,
+        Some(path) => {
+            let bytes = read(path, POLICY_BYTES_MAX)?;
+            let policy = Policy::parse(&String::from_utf8_lossy(&bytes));
+            Some(policy.map_err(|e| Failure::invalid(format!("{}: {e}", path.display())))?)
+        }
+    };
+    let head = terms.head.as_deref().map(|path| read(path, NOTE_BYTES_MAX));
+    let options = Options {
+        trust: client.trust().cloned(),
+        policy,
+        head: head.transpose()?,
+        ..Options::default()
+    };
+    let mut judge = Judge(BundleVerifier::observed(options, observer));
+    let request = ExportRequest {
+        to_index: terms.to.unwrap_or(0),
+        ..ExportRequest::default()
+    };
+    client.export(request, &mut judge).await?;
+    Ok(judge.0.finish_observed())
+}
+
+/// Takes an export as a file would, and judges it at once.
+struct Judge<O: Observer>(BundleVerifier<O>);
+
+impl<O: Observer + Unpin> AsyncWrite for Judge<O> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.push(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn tell(audited: &Audited, json: bool) -> Exit {
+    let exit = exit_of(audited);
+    if json {
+        let text = audited.to_json();
+        let mut value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        // The verifier has a code of its own, which stays in the report.
+        if let Some(code) = value.get_mut("exit_code") {
+            *code = json!(exit as u8);
+        }
+        output::say_json(&value);
+    } else {
+        output::say(&audited.to_string());
+    }
+    exit
+}
+
+fn exit_of(audited: &Audited) -> Exit {
+    match audited.answer.ending {
+        _ if !audited.report.holds() => Exit::Unproven,
+        Ending::Answered => Exit::Ok,
+        Ending::NotFound => Exit::NotFound,
+        Ending::Several => Exit::Ambiguous,
+        Ending::Fault(Class::Reconciliation) => Exit::Differs,
+        Ending::Fault(_) => Exit::Unproven,
+    }
+}
+
+/// A file up to one byte over its limit, which its reader then refuses.
+fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(bytes_max as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|e| Failure::local(path.display(), &e))?;
+    Ok(bytes)
+}
+
+fn hash(path: &Path) -> Result<(Digest, u64), Failure> {
+    let cannot = |e| Failure::local(path.display(), &e);
+    let mut file = std::fs::File::open(path).map_err(cannot)?;
+    let (mut hasher, mut length) = (Hasher::new(), 0);
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok((hasher.finish(), length)),
+            Ok(read) => {
+                hasher.update(&piece[..read]);
+                length += read as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(cannot(e)),
+        }
+    }
+}

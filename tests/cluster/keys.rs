@@ -1,0 +1,378 @@
+//! Keys of a live ledger: rotated without one failed verification, and revoked.
+
+use crate::harness::{Cluster, Node, SOON, body, download, issue, key};
+use bytes::Bytes;
+use muniment::client::v1;
+use muniment::clock::SystemClock;
+use muniment::keyring;
+use muniment_evidence::digest::Digest;
+use muniment_evidence::key::{PublicKey, SecretKey, Signer as _};
+use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
+use muniment_evidence::note::{Note, VerifierKey, Vouch};
+use muniment_evidence::opening::Document;
+use muniment_evidence::policy::Policy;
+use muniment_evidence::report::{Report, Verdict};
+use muniment_evidence::trust::Trust;
+use muniment_evidence::verify::{self, Expected};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
+use tonic::Code;
+
+fn check(receipt: &[u8], trust: &Trust, policy: Option<&Policy>) -> Report {
+    let expected = Expected {
+        trust: Some(trust),
+        policy,
+        document: None,
+    };
+    verify::receipt(receipt, expected)
+}
+
+async fn keys(node: &Node) -> v1::GetKeysResponse {
+    let answer = node.cluster().get_keys(v1::GetKeysRequest {}).await;
+    answer.unwrap().into_inner()
+}
+
+fn change(action: Action, role: Role, node: u64, zone: &str, key: PublicKey) -> KeyChange {
+    let place = action == Action::Add && role.is_nodes();
+    KeyChange {
+        action,
+        role,
+        node,
+        region: if place {
+            "region-1".to_owned()
+        } else {
+            String::new()
+        },
+        zone: if place {
+            zone.to_owned()
+        } else {
+            String::new()
+        },
+        key,
+    }
+}
+
+/// Draws up, endorses with the keys given, and submits.
+async fn submit(
+    at: &Node,
+    changes: Vec<KeyChange>,
+    endorsers: &[&SecretKey],
+) -> Result<u64, tonic::Status> {
+    let known = keys(at).await;
+    let mut document = KeyDocument {
+        serial: known.serial,
+        changes,
+        threshold: known.threshold as u8,
+        endorsements: Vec::new(),
+    };
+    let ledger = Digest(known.ledger.as_ref().try_into().unwrap());
+    for key in endorsers {
+        document.endorse(&ledger, *key);
+    }
+    let change = Bytes::from(Document::Key(document).encode());
+    let request = v1::ChangeKeysRequest { change };
+    let answer = at.cluster().change_keys(request).await?;
+    Ok(answer.into_inner().record_index)
+}
+
+fn further(dir: &Path, role: Role) -> SecretKey {
+    let (path, _) = keyring::generate_further(dir, role, &SystemClock).unwrap();
+    keyring::read_key(&path).unwrap()
+}
+
+async fn receipt(node: &Node, request: v1::GetReceiptRequest) -> Bytes {
+    let answer = node.evidence().get_receipt(request).await.unwrap();
+    answer.into_inner().receipt.unwrap().bytes
+}
+
+fn of_record(index: u64) -> v1::GetReceiptRequest {
+    v1::GetReceiptRequest {
+        what: Some(v1::get_receipt_request::What::RecordIndex(index)),
+        ..Default::default()
+    }
+}
+
+/// Issues and downloads all the time; every receipt is verified at once and kept.
+struct Traffic {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+    receipts: Arc<Mutex<Vec<Bytes>>>,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Traffic {
+    fn start(cluster: &Cluster) -> Traffic {
+        let nodes: Vec<Node> = cluster.nodes.iter().map(Node::probe).collect();
+        let trust = cluster.trust.clone();
+        let stop = Arc::new(AtomicBool::new(false));
+        let done = Arc::new(AtomicU64::new(0));
+        let receipts = Arc::new(Mutex::new(Vec::new()));
+        let (stopped, counted, kept) = (stop.clone(), done.clone(), receipts.clone());
+        let running = tokio::spawn(async move {
+            let mut n = 0;
+            while !stopped.load(Ordering::SeqCst) {
+                n += 1;
+                let number = format!("T-{n}");
+                let at = &nodes[n as usize % 2];
+                // A node that is being restarted refuses; whatever it gives out must hold.
+                let Ok(issued) = issue(at, &number, &number, &body(n, 500)).await else {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                };
+                let bytes = issued.receipt.unwrap().bytes;
+                assert_eq!(check(&bytes, &trust, None).findings, []);
+                kept.lock().unwrap().push(bytes);
+                if let Ok((header, _, _)) = download(at, &number).await {
+                    let bytes = header.receipt.unwrap().bytes;
+                    assert_eq!(check(&bytes, &trust, None).findings, []);
+                    kept.lock().unwrap().push(bytes);
+                }
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        Traffic {
+            stop,
+            done,
+            receipts,
+            running,
+        }
+    }
+
+    /// Until some more invoices were issued.
+    async fn goes_on(&self) {
+        let (before, deadline) = (self.done.load(Ordering::SeqCst), Instant::now() + SOON);
+        while self.done.load(Ordering::SeqCst) < before + 5 {
+            assert!(Instant::now() < deadline, "nothing is issued any more");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn end(self) -> Vec<Bytes> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.running.await.unwrap();
+        std::mem::take(&mut self.receipts.lock().unwrap())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_a_live_ledger_are_rotated_without_one_failed_verification() {
+    let mut cluster = Cluster::start().await;
+    let trust = cluster.trust.clone();
+    let traffic = Traffic::start(&cluster);
+    traffic.goes_on().await;
+    let early = receipt(&cluster.nodes[0], of_record(4)).await;
+
+    // A second log key: first its file on every voter, then the change, then the overlap.
+    let dirs: Vec<_> = cluster.nodes.iter().map(|n| n.dir.join("keys")).collect();
+    let old_log = keyring::read_key(&dirs[0].join("log.key")).unwrap();
+    let new_log = further(&dirs[0], Role::Log);
+    let file = std::fs::read_dir(&dirs[0])
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_string_lossy().contains("log-"))
+        .unwrap();
+    for dir in &dirs[1..] {
+        std::fs::copy(&file, dir.join(file.file_name().unwrap())).unwrap();
+    }
+    let add = change(Action::Add, Role::Log, 0, "", new_log.public());
+    let added = submit(&cluster.nodes[1], vec![add], &[&new_log, &old_log])
+        .await
+        .unwrap();
+    traffic.goes_on().await;
+    // Who pins either key with stock tools is served.
+    let head = v1::GetCheckpointRequest::default();
+    for node in &cluster.nodes {
+        let note = node.evidence().get_checkpoint(head).await.unwrap();
+        let note = Note::parse(note.into_inner().note.as_bytes()).unwrap();
+        for key in [&old_log, &new_log] {
+            let key = VerifierKey::log(&trust.origin, key.public());
+            assert_eq!(note.vouch(&key), Vouch::Signed);
+        }
+    }
+    let retire = change(Action::Retire, Role::Log, 0, "", old_log.public());
+    let retired = submit(&cluster.nodes[2], vec![retire], &[&old_log])
+        .await
+        .unwrap();
+    traffic.goes_on().await;
+    let note = cluster.nodes[0]
+        .evidence()
+        .get_checkpoint(head)
+        .await
+        .unwrap();
+    let note = Note::parse(note.into_inner().note.as_bytes()).unwrap();
+    let old = VerifierKey::log(&trust.origin, old_log.public());
+    assert_eq!(note.vouch(&old), Vouch::Absent);
+
+    // Node 3's own keys: the cosignature key at once, the statement key at its next start.
+    let (id, zone) = (cluster.nodes[2].id, cluster.nodes[2].zone.clone());
+    let ring = keyring::Keyring::load(&dirs[2]).unwrap();
+    let (statement, cosignature) = (
+        further(&dirs[2], Role::Statement),
+        further(&dirs[2], Role::Cosignature),
+    );
+    let adds = vec![
+        change(Action::Add, Role::Statement, id, &zone, statement.public()),
+        change(
+            Action::Add,
+            Role::Cosignature,
+            id,
+            &zone,
+            cosignature.public(),
+        ),
+    ];
+    let endorsers = [&statement, &cosignature, &new_log];
+    submit(&cluster.nodes[0], adds, &endorsers).await.unwrap();
+    let old_statement = ring.public(Role::Statement)[0];
+    let retire = |key| change(Action::Retire, Role::Statement, id, "", key);
+    // Not while the node runs under it.
+    let early_retire = submit(&cluster.nodes[0], vec![retire(old_statement)], &[&new_log]).await;
+    assert_eq!(early_retire.unwrap_err().code(), Code::FailedPrecondition);
+    traffic.goes_on().await;
+    cluster.nodes[2].terminate();
+    cluster.nodes[2].start();
+    cluster.wait_ready().await;
+    traffic.goes_on().await;
+    let old_cosignature = ring.public(Role::Cosignature)[0];
+    let retires = vec![
+        retire(old_statement),
+        change(Action::Retire, Role::Cosignature, id, "", old_cosignature),
+    ];
+    submit(&cluster.nodes[1], retires, &[&new_log])
+        .await
+        .unwrap();
+    traffic.goes_on().await;
+    issue(&cluster.nodes[2], "by-3", "by-3", b"a body")
+        .await
+        .unwrap();
+
+    let receipts = traffic.end().await;
+    // All that was given out on the way holds at the end, and so does the whole log.
+    for bytes in receipts.iter().chain([&early]) {
+        assert_eq!(check(bytes, &trust, None).findings, []);
+    }
+    let report = cluster.verify(&cluster.export(2).await);
+    assert_eq!(report.verdict(), Verdict::Verified, "{report}");
+    assert_eq!(report.key_records, 4);
+    // First receipts are the same bytes from every replica, whichever keys were in force.
+    for index in [4, added, retired, retired + 5] {
+        let first = receipt(&cluster.nodes[0], of_record(index)).await;
+        for node in &cluster.nodes[1..] {
+            assert_eq!(
+                receipt(node, of_record(index)).await,
+                first,
+                "record {index}"
+            );
+        }
+    }
+    assert_eq!(receipt(&cluster.nodes[1], of_record(4)).await, early);
+    // An old record under the keys of today, and cosigned with node 3's new key.
+    let policy = v1::GetPolicyRequest { zones: 3 };
+    let policy = cluster.nodes[0]
+        .evidence()
+        .get_policy(policy)
+        .await
+        .unwrap();
+    let policy = policy.into_inner().policy;
+    assert!(!policy.contains(&VerifierKey::log(&trust.origin, old_log.public()).to_string()));
+    let request = v1::GetReceiptRequest {
+        policy: policy.clone(),
+        fresh: true,
+        ..of_record(4)
+    };
+    let refreshed = receipt(&cluster.nodes[1], request).await;
+    let policy = Policy::parse(&policy).unwrap();
+    let report = check(&refreshed, &trust, Some(&policy));
+    assert_eq!((report.findings.len(), report.policy_met), (0, Some(true)));
+    assert_eq!(report.key_records, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_speaks_no_more_and_a_missing_one_is_told() {
+    let mut cluster = Cluster::start().await;
+    let dirs: Vec<_> = cluster.nodes.iter().map(|n| n.dir.join("keys")).collect();
+    let log = keyring::read_key(&dirs[0].join("log.key")).unwrap();
+    for n in 0..3u64 {
+        let number = format!("R-{n}");
+        issue(&cluster.nodes[n as usize], &number, &number, &body(n, 100))
+            .await
+            .unwrap();
+    }
+    let thief = SecretKey::from_seed(&[7; 32]);
+    // Unendorsed, or endorsed by a stranger, nothing changes.
+    let add = change(Action::Add, Role::Log, 0, "", thief.public());
+    for endorsers in [vec![&thief], vec![&log], vec![]] {
+        let refused = submit(&cluster.nodes[0], vec![add.clone()], &endorsers).await;
+        assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+    }
+    // Node 3's statement key is stolen: it is revoked from now on.
+    let stolen = keyring::Keyring::load(&dirs[2])
+        .unwrap()
+        .public(Role::Statement)[0];
+    let fresh = further(&dirs[2], Role::Statement);
+    let (id, zone) = (cluster.nodes[2].id, cluster.nodes[2].zone.clone());
+    let size = cluster.settled().await[0].log_size;
+    let revoke = Action::Revoke {
+        trusted_until: size,
+    };
+    let changes = vec![
+        change(revoke, Role::Statement, id, "", stolen),
+        change(Action::Add, Role::Statement, id, &zone, fresh.public()),
+    ];
+    submit(&cluster.nodes[0], changes, &[&fresh, &log])
+        .await
+        .unwrap();
+    // Its lane is closed: it says nothing under the stolen key, and starts anew under the
+    // fresh one.
+    let refused = issue(&cluster.nodes[2], "R-9", "R-9", b"body").await;
+    assert!(refused.is_err());
+    if cluster.nodes[2].status().await.is_ok() {
+        cluster.nodes[2].terminate();
+    } else {
+        cluster.nodes[2].ended().await;
+    }
+    cluster.nodes[2].start();
+    cluster.wait_ready().await;
+    issue(&cluster.nodes[2], "R-9", "R-9", b"body")
+        .await
+        .unwrap();
+    let report = cluster.verify(&cluster.export(0).await);
+    assert_eq!(report.verdict(), Verdict::Verified, "{report}");
+
+    // A log key whose file is missing on a node: the node says so, and mends by itself.
+    let further_log = further(&dirs[0], Role::Log);
+    let add = change(Action::Add, Role::Log, 0, "", further_log.public());
+    submit(&cluster.nodes[0], vec![add], &[&further_log, &log])
+        .await
+        .unwrap();
+    let lacks = |status: &v1::StatusResponse| {
+        !status.ready && status.reasons.iter().any(|why| why.contains("log key"))
+    };
+    let without = &cluster.nodes[1];
+    // Asked for a receipt, it knows.
+    let asked = without.evidence().get_receipt(of_record(1)).await;
+    drop(asked);
+    let head = v1::GetCheckpointRequest::default();
+    let refused = without.evidence().get_checkpoint(head).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    without.wait_status("it lacks the key", lacks).await;
+    let file = std::fs::read_dir(&dirs[0])
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_string_lossy().contains("log-"))
+        .unwrap();
+    for dir in &dirs[1..] {
+        std::fs::copy(&file, dir.join(file.file_name().unwrap())).unwrap();
+    }
+    let deadline = Instant::now() + SOON;
+    while let Err(status) = without.evidence().get_checkpoint(head).await {
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(Instant::now() < deadline, "{status}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let (_, whole, _) = download(&cluster.nodes[1], "R-9").await.unwrap();
+    assert_eq!(whole, b"body");
+    let _ = key("R-9");
+}

@@ -1,0 +1,152 @@
+//! Auditors' questions to live nodes, asked as an auditor does: by the command line.
+
+use crate::harness::{Cluster, body, download, issue};
+use muniment_evidence::digest::Digest;
+use muniment_evidence::trust::Trust;
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+struct Auditor<'a> {
+    cluster: &'a Cluster,
+    dir: &'a Path,
+}
+
+impl Auditor<'_> {
+    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let path = self.dir.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// `muniment evidence … --json`; pinned, and by way of the second node.
+    fn asks(&self, words: &[&str], expected: i32) -> Value {
+        let trust = self.file("trust", self.cluster.trust.to_string());
+        self.asks_of(&trust, words, expected)
+    }
+
+    fn asks_of(&self, trust: &str, words: &[&str], expected: i32) -> Value {
+        let endpoint = format!("http://127.0.0.1:{}", self.cluster.nodes[1].ports[0]);
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = Command::new(env!("CARGO_BIN_EXE_muniment"))
+            .args(["--endpoints", &endpoint, "--trust", trust, "--json"])
+            .arg("evidence")
+            .args(words)
+            .output()
+            .unwrap();
+        let out = String::from_utf8(stdout).unwrap();
+        let err = String::from_utf8_lossy(&stderr);
+        assert_eq!(status.code(), Some(expected), "{words:?}: {out}{err}");
+        serde_json::from_str(&out).unwrap_or_default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auditor_gets_verified_answers_from_a_live_ledger() {
+    let mut cluster = Cluster::start().await;
+    let bytes = body(1, 5000);
+    for number in ["Q-1", "Q-2"] {
+        let node = &cluster.nodes[0];
+        issue(node, number, &format!("r-{number}"), &bytes)
+            .await
+            .unwrap();
+    }
+    download(&cluster.nodes[2], "Q-1").await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let auditor = Auditor {
+        cluster: &cluster,
+        dir,
+    };
+
+    // Who: the one download, and that there is no other.
+    let value = auditor.asks(&["who", "Q-1"], 0);
+    assert_eq!(value["proven"], true);
+    assert_eq!(value["answer"]["nobody_else"], true, "{value:#}");
+    let records = value["answer"]["invoices"][0]["records"].as_array();
+    let kinds: Vec<_> = records
+        .unwrap()
+        .iter()
+        .map(|r| &r["record"]["kind"])
+        .collect();
+    assert_eq!(kinds, ["ISSUE", "DOWNLOAD"]);
+    assert_eq!(records.unwrap()[1]["record"]["node"], 3);
+    let uid = value["answer"]["invoices"][0]["uid"].as_str().unwrap();
+    assert_eq!(auditor.asks(&["who", "--uid", uid], 0)["proven"], true);
+    auditor.asks(&["who", "Q-3"], 3);
+    auditor.asks(&["who", "Q-1", "--to", "2"], 3);
+
+    // Books.
+    let ours = dir.join("ours.csv");
+    let ours = ours.to_str().unwrap();
+    auditor.asks(&["reconcile", "--write", ours], 0);
+    let table = std::fs::read_to_string(ours).unwrap();
+    assert!(table.ends_with(",2026-11,,ISSUE,2,0\n"), "{table}");
+    auditor.asks(&["reconcile", "--csv", ours], 0);
+    let theirs = auditor.file("theirs.csv", table.replace(",2,0", ",3,0"));
+    assert_eq!(
+        auditor.asks(&["reconcile", "--csv", &theirs], 12)["exit_code"],
+        12
+    );
+
+    // A sample is the same whoever draws it.
+    let draw = [
+        "sample", "--count", "1", "--seed", "4 2 6", "--kind", "ISSUE",
+    ];
+    let value = auditor.asks(&draw, 0);
+    assert_eq!(value["answer"]["candidates"], 2);
+    assert_eq!(
+        auditor.asks(&draw, 0)["answer"]["chosen"],
+        value["answer"]["chosen"]
+    );
+    auditor.asks(&["sample", "--count", "0", "--seed", "s"], 2);
+
+    // One invoice, proven, with its document and with another.
+    let document = auditor.file("a.pdf", &bytes);
+    let other = auditor.file("b.pdf", b"other");
+    let receipt = dir.join("receipt");
+    let receipt = receipt.to_str().unwrap();
+    let value = auditor.asks(&["prove", "Q-1", "--document", &document, "-o", receipt], 0);
+    assert_eq!(value["report"]["document_matches"], true);
+    assert!(std::fs::metadata(receipt).unwrap().len() > 500);
+    auditor.asks(&["prove", "Q-1", "--document", &other], 8);
+    assert_eq!(
+        auditor.asks(&["prove", "--index", "0"], 0)["record_index"],
+        0
+    );
+
+    // Another ledger than the one that is meant.
+    let wrong = Trust {
+        genesis: Digest([7; 32]),
+        ..cluster.trust.clone()
+    };
+    let wrong = auditor.file("wrong", wrong.to_string());
+    assert_eq!(auditor.asks_of(&wrong, &["who", "Q-1"], 8)["proven"], false);
+
+    // Every node's head, and the one of before: other sizes, one history.
+    let kept = dir.join("kept.note");
+    let kept = kept.to_str().unwrap();
+    let value = auditor.asks(&["heads", "--save", kept], 0);
+    assert_eq!(value["answer"]["heads"].as_array().unwrap().len(), 3);
+    issue(&cluster.nodes[0], "Q-4", "r-Q-4", &bytes)
+        .await
+        .unwrap();
+    let value = auditor.asks(&["heads", "--against", kept], 0);
+    let heads = value["answer"]["heads"].as_array().unwrap();
+    assert_eq!(heads.len(), 4);
+    assert!(heads[0]["size"].as_u64() < heads[3]["size"].as_u64());
+    let junk = auditor.file("junk.note", "junk");
+    auditor.asks(&["heads", "--against", &junk], 8);
+
+    // A node that does not answer is not taken to agree.
+    cluster.nodes[2].kill();
+    let auditor = Auditor {
+        cluster: &cluster,
+        dir,
+    };
+    let value = auditor.asks(&["heads", "--against", kept], 6);
+    assert_eq!(value["answer"]["agree"], true);
+}

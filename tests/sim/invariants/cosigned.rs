@@ -1,0 +1,24 @@
+//! Invariant: what was cosigned is the log.
+//!
+//! Whatever crashed or was cut off meanwhile, every cosigned note that a caller was given
+//! has the root that the one final log has at its size, and no node ever met another root
+//! (that would have stopped it, which fails the run).
+
+use crate::world::End;
+
+pub fn check(end: &End) -> Result<(), String> {
+    let seen = end.town.oracle.seen();
+    if seen.notes.is_empty() {
+        return Err("no caller was given a cosigned note in the whole run".into());
+    }
+    let tables = end.log.tables().map_err(|error| error.to_string())?;
+    for (size, root) in &seen.notes {
+        let final_root = tables.root_at(*size).map_err(|error| error.to_string())?;
+        if final_root != *root {
+            return Err(format!(
+                "a note of size {size} has root {root}; the log has {final_root}"
+            ));
+        }
+    }
+    Ok(())
+}
