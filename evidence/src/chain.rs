@@ -2,8 +2,8 @@
 //!
 //! Promises: given records in the order of a bundle, says where one does not follow from
 //! those before it, and goes on after a fault so that one fault is one finding. Keeps
-//! eight bytes for each record and one entry for each open lane. Leaves signatures to
-//! [`crate::judge`] and the tree to [`crate::verify`].
+//! eight bytes for each record (up to 24 while their list grows) and one entry for each
+//! open lane. Leaves signatures to [`crate::judge`] and the tree to [`crate::verify`].
 
 use crate::digest::Digest;
 use crate::lanes::{Lanes, OpenOutbox};

@@ -60,7 +60,8 @@ pub(crate) fn signature(ledger: &Ledger, record: &Record) -> Option<Fault> {
         Lane::Outbox(_) => life.before_record(record.index),
         _ => life.at_record(record.index),
     };
-    let verifies = |key: &PublicKey| statement.verify(key, &record.signature);
+    let signed = statement.signed_bytes();
+    let verifies = |key: &PublicKey| ledger.verifies(key, &signed, &record.signature);
     let fault = signed_by(ledger.statement_keys(node), standing, verifies)?;
     let detail = format!("the signature of node {node} on the statement {}", fault.1);
     Some((fault.0, detail))
@@ -274,7 +275,7 @@ fn holdings(
             Some(member) => signed_by(
                 &member.statement,
                 |life| life.before_record(index),
-                |key| holding.verify(key),
+                |key| ledger.verifies(key, &holding.signed_bytes(), &holding.signature),
             )
             .map(|(class, _)| (class, "carries a signature that does not hold there")),
         };

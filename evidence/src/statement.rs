@@ -5,7 +5,7 @@
 //! the record's outcome ([`crate::record`]). The details stand behind two commitments
 //! ([`crate::opening`]).
 
-use crate::codec::{DecodeError, Reader, Writer};
+use crate::codec::{DecodeError, Reader};
 use crate::digest::{Digest, tag};
 use crate::key::{PublicKey, Signature};
 use std::fmt;
@@ -266,26 +266,33 @@ impl Statement {
     pub const LENGTH: usize = 166;
 
     pub fn encode(&self) -> [u8; Statement::LENGTH] {
+        let mut bytes = [0; Statement::LENGTH];
+        self.fill(&mut bytes);
+        bytes
+    }
+
+    /// In place, since a verifier does it for every record.
+    fn fill(&self, bytes: &mut [u8]) {
         let (class, k) = self.level.code();
         let (lane_kind, lane_id) = self.lane.code();
-        let mut w = Writer::new();
-        w.u8(Statement::VERSION)
-            .u8(self.kind as u8)
-            .u8(self.mode as u8)
-            .u8(class)
-            .u8(k)
-            .digest(&self.ledger)
-            .u64(self.node)
-            .u8(lane_kind)
-            .u64(lane_id)
-            .u64(self.seq)
-            .digest(&self.prev)
-            .u64(self.witnessed_at_ms)
-            .digest(&self.document)
-            .digest(&self.actor);
-        w.finish()
-            .try_into()
-            .expect("the layout above has a fixed length")
+        let mut rest = bytes;
+        let mut put = |part: &[u8]| {
+            let (head, tail) = std::mem::take(&mut rest).split_at_mut(part.len());
+            head.copy_from_slice(part);
+            rest = tail;
+        };
+        put(&[Statement::VERSION, self.kind as u8, self.mode as u8]);
+        put(&[class, k]);
+        put(&self.ledger.0);
+        put(&self.node.to_be_bytes());
+        put(&[lane_kind]);
+        put(&lane_id.to_be_bytes());
+        put(&self.seq.to_be_bytes());
+        put(&self.prev.0);
+        put(&self.witnessed_at_ms.to_be_bytes());
+        put(&self.document.0);
+        put(&self.actor.0);
+        assert!(rest.is_empty(), "the layout above has a fixed length");
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Statement, DecodeError> {
@@ -328,8 +335,12 @@ impl Statement {
     }
 
     /// The bytes that the node signs.
-    pub fn signed_bytes(&self) -> Vec<u8> {
-        [tag::STATEMENT, &self.encode()[..]].concat()
+    pub fn signed_bytes(&self) -> [u8; tag::STATEMENT.len() + Statement::LENGTH] {
+        let mut bytes = [0; tag::STATEMENT.len() + Statement::LENGTH];
+        let (before, statement) = bytes.split_at_mut(tag::STATEMENT.len());
+        before.copy_from_slice(tag::STATEMENT);
+        self.fill(statement);
+        bytes
     }
 
     /// Strict Ed25519 verification, as FORMAT.md prescribes.

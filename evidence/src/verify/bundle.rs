@@ -5,7 +5,10 @@
 //! [`crate::bundle`], one record to `judge`, the cores to `batch`, and one record after
 //! another to [`crate::chain`].
 
+use super::anchors::Anchors;
 use super::batch::{Judged, Judges, Rules, Shown};
+use super::checkpoints::Checkpoints;
+use super::observer::{Observer, Seen};
 use super::{Lessons, by_policy, open_ledger};
 use crate::bundle::{BundleError, BundleParser, CheckpointFrame, Fault, Frame, Manifest};
 use crate::chain::Chain;
@@ -19,10 +22,8 @@ use crate::report::{
     Class, Evidence, Finding, LEVEL_DEFAULT, LEVEL_MAX, Report, UNFINISHED_MAX, Unfinished,
 };
 use crate::statement::Kind;
-use crate::tree::{self, Frontier};
+use crate::tree::Frontier;
 use crate::trust::Trust;
-use crate::verify::anchors::Anchors;
-use crate::verify::observer::{Observer, Seen};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -79,17 +80,6 @@ struct Replay {
     checkpoints: Checkpoints,
     anchors: Option<Anchors>,
     ends_unread: u64,
-}
-
-/// The checkpoints so far.
-#[derive(Default)]
-struct Checkpoints {
-    count: u64,
-    /// Size and root of the newest that holds.
-    newest: Option<(u64, Digest)>,
-    /// Root at the manifest's end, as a checkpoint says.
-    end_root: Option<Digest>,
-    policy_missing: Option<String>,
 }
 
 impl BundleVerifier {
@@ -353,55 +343,16 @@ impl<O: Observer> BundleVerifier<O> {
     }
 }
 
-impl Checkpoints {
-    /// The first is of the manifest's end, each later one larger, up to its head.
-    fn take(
-        &mut self,
-        manifest: &Manifest,
-        checkpoint: &Checkpoint,
-        consistency: &[Digest],
-    ) -> Result<(), (Class, String)> {
-        let Checkpoint { size, root, .. } = checkpoint;
-        let Some(end_root) = self.end_root else {
-            if *size != manifest.end || !consistency.is_empty() {
-                let detail = format!(
-                    "the first checkpoint is of size {size}, where the bundle ends at {}",
-                    manifest.end
-                );
-                return Err((Class::Checkpoint, detail));
-            }
-            self.end_root = Some(*root);
-            self.newest = Some((*size, *root));
-            return Ok(());
-        };
-        let newest = self.newest.map_or(0, |(size, _)| size);
-        if *size <= newest || *size > manifest.head {
-            let detail = format!(
-                "a checkpoint is of size {size}, after one of {newest} and with the head at {}",
-                manifest.head
-            );
-            return Err((Class::Checkpoint, detail));
-        }
-        if !tree::verify_consistency(manifest.end, *size, consistency, &end_root, root) {
-            let detail = format!(
-                "the checkpoint of size {size} does not go on from the one of {}",
-                manifest.end
-            );
-            return Err((Class::BadTree, detail));
-        }
-        self.newest = Some((*size, *root));
-        Ok(())
-    }
-}
-
 impl Replay {
     /// Once, when all KEY records were taken: their statements, and the saved head.
     fn begin(&mut self, options: &Options, report: &mut Report) -> Arc<Rules> {
         if let Some(rules) = &self.rules {
             return rules.clone();
         }
+        let mut ready = self.ledger.clone();
+        ready.iter_mut().for_each(Ledger::make_ready);
         let rules = Arc::new(Rules {
-            ledger: self.ledger.clone(),
+            ledger: ready,
             level: report.level,
             end: self.manifest.end,
         });

@@ -12,6 +12,7 @@
 mod anchors;
 mod batch;
 pub mod bundle;
+mod checkpoints;
 mod observer;
 mod receipt;
 
