@@ -1,8 +1,9 @@
 //! Exports: a bundle, written whole frame by whole frame.
 //!
-//! Promises: an export that breaks off goes on at another endpoint at the frame reached;
-//! since the same request gives the same frames, the digest at the end holds over all of
-//! them. Leaves all judgement to [`muniment_evidence::verify`].
+//! Promises: an export that breaks off goes on at another endpoint at the frame reached.
+//! The same request gives the same frames up to the checkpoints, which may carry other
+//! cosignatures by then; so those are written only together with the end, whose digest
+//! then holds over all of it. Leaves all judgement to [`muniment_evidence::verify`].
 
 use super::{Client, Error, evidence};
 use crate::wire::v1;
@@ -12,6 +13,9 @@ use tonic::Status;
 
 /// Type and length of a frame.
 const HEADER: usize = 5;
+/// Types of frames.
+const CHECKPOINT: u8 = 3;
+const END: u8 = 0xff;
 
 /// Pieces of any size in, whole frames out.
 #[derive(Default)]
@@ -41,9 +45,13 @@ impl Frames {
                 return Err(format!("a frame of {length} bytes is over the limit"));
             }
             let end = at + magic + HEADER + length;
+            let kind = header[0];
             let Some(frame) = self.held.get(at..end) else {
                 break;
             };
+            if kind == CHECKPOINT && !self.ends_in(end) {
+                break;
+            }
             if self.count == 0 {
                 self.manifest = Some(read_manifest(frame)?);
             }
@@ -52,6 +60,18 @@ impl Frames {
         }
         let rest = self.held.split_off(at);
         Ok(std::mem::replace(&mut self.held, rest))
+    }
+
+    /// Whether what is held goes on from `at` to the END frame, whole.
+    fn ends_in(&self, mut at: usize) -> bool {
+        while let Some(header) = self.held.get(at..at + HEADER) {
+            let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
+            at += HEADER + length;
+            if header[0] == END {
+                return at <= self.held.len();
+            }
+        }
+        false
     }
 
     /// What is asked for after a break: the same bundle from the next frame on.
@@ -155,7 +175,8 @@ mod tests {
             note: "n\n".into(),
             consistency: Vec::new(),
         })));
-        bytes.extend(writer.finish());
+        let end = writer.finish();
+        bytes.extend(&end);
         for piece in [1, 7, first, bytes.len()] {
             let mut frames = Frames::default();
             let mut out = Vec::new();
@@ -166,6 +187,14 @@ mod tests {
         }
         let mut frames = Frames::default();
         assert_eq!(frames.take(&bytes[..first + 3]).unwrap(), bytes[..first]);
+        // A checkpoint is not handed on before the end is there.
+        let checkpoint_end = bytes.len() - end.len();
+        assert!(
+            frames
+                .take(&bytes[first + 3..checkpoint_end])
+                .unwrap()
+                .is_empty()
+        );
         let rest = frames.rest(&v1::ExportRequest::default());
         assert_eq!((rest.to_index, rest.head, rest.skip_frames), (7, 9, 1));
         assert!(Frames::default().take(&[0; 40]).is_err());

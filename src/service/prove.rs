@@ -263,6 +263,16 @@ pub(super) struct Notes {
     pub frames: Vec<CheckpointFrame>,
 }
 
+/// The checkpoint of `head` records, where the log has `size`, under the log key.
+async fn signed_at(core: &Core, booted: &Booted, head: u64, size: u64) -> Result<String, Error> {
+    if head > size {
+        return Err(bad("head", format!("is above the log's {size}")).into());
+    }
+    let root = core.read(move |tables| tables.root_at(head)).await?;
+    let note = core.log_pen(booted).await?.sign(head, root);
+    note.ok_or_else(|| core.without_log_key())
+}
+
 /// A checkpoint of size `to`, for a log of `size` records; and where that is not one
 /// which members have cosigned, the newest that they have, if it is above. `to` 0 means
 /// the newest cosigned size, or as the log is now where there is none near. `head` is
@@ -290,8 +300,12 @@ pub(super) async fn notes_from(
         })
     };
     let cosigned = match (head, to) {
-        // To go on: the same frames as before, so a note of the same size.
-        (1.., _) => core.cosigned.of_size(head).await,
+        // To go on: the same manifest as before, so a note of the same size, if only under
+        // the log key.
+        (1.., _) => match core.cosigned.of_size(head).await {
+            Some(note) => Some(note),
+            None => Some(signed_at(core, booted, head, size).await?),
+        },
         (0, to) => {
             let above = if to == 0 { size } else { to }.saturating_sub(1);
             let limit = Instant::now() + COSIGNED_WAIT;

@@ -9,6 +9,7 @@
 use crate::oracle::{self, Seen};
 use crate::world::End;
 use muniment_evidence::bundle::{BundleParser, Frame};
+use muniment_evidence::note::Note;
 use muniment_evidence::opening::Document;
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::report::Verdict;
@@ -63,11 +64,31 @@ fn same_everywhere<'a>(end: &End, seen: &'a Seen) -> Result<&'a [u8], String> {
     let Some((node, bundle)) = bundles.next() else {
         return Err("no bundle".into());
     };
-    // Receipts and checkpoints are the same bytes from any replica.
-    match bundles.find(|(_, other)| *other != bundle) {
-        Some((other, _)) => Err(format!("nodes {node} and {other} export different bytes")),
-        None => Ok(bundle),
+    let frames = uncosigned(bundle)?;
+    for (other, theirs) in bundles {
+        if uncosigned(theirs)? != frames {
+            return Err(format!("nodes {node} and {other} export different frames"));
+        }
     }
+    Ok(bundle)
+}
+
+/// The frames of a bundle, its checkpoints without the cosignatures: which of those there
+/// are by then differs from node to node, all else must not.
+fn uncosigned(bundle: &[u8]) -> Result<Vec<Frame>, String> {
+    let mut parser = BundleParser::new();
+    parser.push(bundle);
+    let mut frames = Vec::new();
+    while let Some(mut frame) = parser.next().map_err(|error| error.to_string())? {
+        if let Frame::Checkpoint(checkpoint) = &mut frame {
+            let text = Note::parse(checkpoint.note.as_bytes()).map_err(|e| e.to_string())?;
+            // The lines of the log come first, and Ed25519 signs one way only.
+            let log = text.signatures.first().map(|line| line.bytes.clone());
+            checkpoint.note = format!("{}{log:?}", text.text);
+        }
+        frames.push(frame);
+    }
+    Ok(frames)
 }
 
 fn verifies(end: &End, bundle: &[u8]) -> Result<(), String> {
