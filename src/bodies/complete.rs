@@ -146,14 +146,17 @@ impl Follower {
         let held = self.bodies.store.held(&asked).await?;
         let missing = renditions.iter().zip(held).filter(|(_, held)| !held);
         let missing: Vec<_> = missing.map(|(rendition, _)| Ok(rendition)).collect();
+        // One grace for all of them: who is far behind would else wait for each.
+        let since = Instant::now();
         stream::iter(missing)
-            .try_for_each_concurrent(FETCHES_MAX, |rendition| self.bring(rendition))
+            .try_for_each_concurrent(FETCHES_MAX, |rendition| self.bring(rendition, since))
             .await
     }
 
-    async fn bring(&self, rendition: &Rendition) -> Result<(), Error> {
+    /// `since`: when it was first found to be missing.
+    async fn bring(&self, rendition: &Rendition, since: Instant) -> Result<(), Error> {
         let (id, content) = (rendition.body_id, (rendition.length, rendition.sha256));
-        let (since, mut said) = (Instant::now(), false);
+        let mut said = false;
         loop {
             let manifest = self.bodies.store.manifest(id).await?;
             if manifest.is_some_and(|m| (m.length, m.sha256) == content)
