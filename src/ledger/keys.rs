@@ -73,12 +73,12 @@ pub(super) fn change(
         return Ok(Outcome::Refused(Reason::KeyChange));
     }
     let refused = |reason| Ok(Outcome::Refused(reason));
-    let next = match history.changed(index, document) {
-        Ok(next) => next,
+    match history.changed(index, document) {
+        Ok(_) => {}
         Err(KeyRefusal::Serial { .. }) => return refused(Reason::KeySerial),
         Err(KeyRefusal::Change(_)) => return refused(Reason::KeyChange),
         Err(KeyRefusal::Endorsement(_)) => return refused(Reason::KeyEndorsement),
-    };
+    }
     let voters = txn
         .row::<VotersRow>(&super::apply::voters_key())?
         .unwrap_or_default();
@@ -120,6 +120,5 @@ pub(super) fn change(
             _ => {}
         }
     }
-    debug_assert_eq!(next.serial, history.serial + 1);
     Ok(Outcome::Ok)
 }

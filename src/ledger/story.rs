@@ -10,6 +10,7 @@ use crate::store::keys::Generation;
 use crate::store::memory::MemoryEngine;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{SecretKey, Signer as _};
+use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::opening::{
     Actor, BootDocument, Delivered, Document, GenesisDocument, LeaderDocument, Member, Opening,
     commit_actor, commit_document,
@@ -332,4 +333,105 @@ fn i12_replicas_that_apply_the_same_have_the_same_state_hash() {
     };
     assert_eq!(tell(&[1, 2, 3]), tell(&[1, 2, 3]));
     assert_ne!(tell(&[1, 2])[1], tell(&[1, 3])[1]);
+}
+
+/// A change of keys, endorsed by the log key and by the keys that are added.
+fn change_keys(story: &Story, changes: Vec<KeyChange>, added: &[&SecretKey]) -> KeyDocument {
+    let mut document = KeyDocument {
+        serial: story.edge.head.key_serial,
+        changes,
+        threshold: 0,
+        endorsements: Vec::new(),
+    };
+    let log = SecretKey::from_seed(&[9; 32]);
+    for key in added.iter().copied().chain([&log]) {
+        document.endorse(&story.edge.head.ledger, key);
+    }
+    document
+}
+
+fn statement_key(action: Action, node: u64, key: &SecretKey) -> KeyChange {
+    let place = |text: String| match action {
+        Action::Add => text,
+        _ => String::new(),
+    };
+    KeyChange {
+        action,
+        role: Role::Statement,
+        node,
+        region: place("r".into()),
+        zone: place(format!("z{node}")),
+        key: key.public(),
+    }
+}
+
+#[test]
+fn a_change_of_keys_is_taken_once_and_only_from_those_who_may() {
+    let (mut story, _, mut lane) = Story::booted();
+    let fresh = SecretKey::from_seed(&[21; 32]);
+    let add = statement_key(Action::Add, 1, &fresh);
+    let good = change_keys(&story, vec![add.clone()], &[&fresh]);
+    let mut unendorsed = good.clone();
+    unendorsed.endorsements.pop();
+    let mut late = good.clone();
+    late.serial = 7;
+    let twice = change_keys(&story, vec![add.clone(), add], &[&fresh]);
+    let told = [unendorsed, late, twice, good.clone(), good].map(Document::Key);
+    let told = told.iter().map(|document| lane.write(&story, document));
+    let told: Vec<_> = told.collect();
+    assert_eq!(
+        story.tell(0, told),
+        [
+            refused(2, Reason::KeyEndorsement),
+            refused(3, Reason::KeySerial),
+            refused(4, Reason::KeyChange),
+            ok(5),
+            refused(6, Reason::KeySerial),
+        ]
+    );
+    assert_eq!(story.edge.head.key_serial, 1);
+    let tables = story.tables();
+    assert_eq!(tables.key_changes().unwrap(), [5]);
+    let history = tables.key_history().unwrap();
+    assert_eq!(history.statement_keys(1)[1].added, Some(5));
+}
+
+#[test]
+fn a_key_in_use_is_not_retired_and_a_revoked_one_says_no_more() {
+    let (mut story, mut boots, mut lane) = Story::booted();
+    // Node 1 votes.
+    let mut txn = Txn::begin(story.engine.as_ref(), Generation(0));
+    apply::membership(
+        &mut txn,
+        &mut story.edge,
+        2,
+        vec![vec![1, 2, 3]],
+        Vec::new(),
+    );
+    story.engine.write(txn.into_batch()).unwrap();
+    let (old, fresh) = (
+        SecretKey::from_seed(&[1; 32]),
+        SecretKey::from_seed(&[21; 32]),
+    );
+    let retire = change_keys(&story, vec![statement_key(Action::Retire, 1, &old)], &[]);
+    let retire = lane.write(&story, &Document::Key(retire));
+    assert_eq!(story.tell(0, vec![retire]), [refused(2, Reason::KeyInUse)]);
+    // A stranger's key starts nothing; one that was added does.
+    let mut stranger = boot(1);
+    if let Document::Boot(boot) = &mut stranger {
+        boot.statement_key = fresh.public();
+    }
+    let early = boots.write(&story, &stranger);
+    assert_eq!(story.tell(0, vec![early]), [refused(3, Reason::Malformed)]);
+    let revoke = statement_key(Action::Revoke { trusted_until: 3 }, 1, &old);
+    let changes = vec![revoke, statement_key(Action::Add, 1, &fresh)];
+    let change = change_keys(&story, changes, &[&fresh]);
+    let change = lane.write(&story, &Document::Key(change));
+    assert_eq!(story.tell(0, vec![change]), [ok(4)]);
+    let more = lane.write(&story, &remark(1));
+    assert_eq!(story.tell(0, vec![more]), [Answer::LaneClosed]);
+    let again = boots.write(&story, &boot(1));
+    assert_eq!(story.tell(0, vec![again]), [refused(5, Reason::Malformed)]);
+    let under_fresh = boots.write(&story, &stranger);
+    assert_eq!(story.tell(0, vec![under_fresh]), [ok(6)]);
 }

@@ -75,9 +75,9 @@ impl InvoiceQuestion {
         if doubts.is_empty() {
             let _ = writeln!(
                 text,
-                "Nobody else downloaded it up to size {}: each of the {} downloads in the records \
-                 0..{} was shown and checked.",
-                self.end, self.coverage.downloads, self.end
+                "Nobody else downloaded it up to size {}: every download in the records 0..{} ({} in \
+                 all) was shown and checked.",
+                self.end, self.end, self.coverage.downloads
             );
         }
         for why in doubts {
