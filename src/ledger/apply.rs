@@ -190,10 +190,9 @@ fn submit(
         return Ok(Answer::WrongLedger);
     }
     let hash = statement.hash();
-    let lane = match lanes::admit(txn, statement, &hash)? {
-        Admission::Next(lane) => lane,
-        Admission::Not(answer) => return Ok(answer),
-    };
+    if let Admission::Not(answer) = lanes::admit(txn, statement, &hash)? {
+        return Ok(answer);
+    }
     let index = edge.head.size;
     let outcome = judge(txn, &edge.head, submission, index)?;
     let record = Record {
@@ -213,7 +212,7 @@ fn submit(
     for row in edge.frontier.append(leaf) {
         txn.put(row_key(row.level, row.index), row.hash.0.to_vec());
     }
-    lanes::take(txn, lane, statement, hash, index, outcome);
+    lanes::take(txn, statement, hash, index, outcome)?;
     edge.head.size += 1;
     edge.head.last_leaf = leaf;
     edge.head.committed_at_ms = record.committed_at_ms;

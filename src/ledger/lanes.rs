@@ -19,7 +19,7 @@ pub const WINDOW: u64 = 4096;
 
 /// Whether a statement may be taken.
 pub enum Admission {
-    Next(LaneRow),
+    Next,
     Not(Answer),
 }
 
@@ -77,23 +77,24 @@ pub fn admit(txn: &Txn<'_>, statement: &Statement, hash: &Digest) -> Result<Admi
         // The right seq after another past: two histories under one lane.
         return Ok(Admission::Not(Answer::Equivocation));
     }
-    Ok(Admission::Next(row))
+    Ok(Admission::Next)
 }
 
 /// Consumes the seq and remembers the outcome.
 pub fn take(
     txn: &mut Txn<'_>,
-    row: LaneRow,
     statement: &Statement,
     hash: Digest,
     index: u64,
     outcome: Outcome,
-) {
+) -> Result<(), Error> {
     let (node, lane, seq) = (statement.node, statement.lane, statement.seq);
+    // Read again: what the statement did may have closed its own lane.
+    let row = txn.row::<LaneRow>(&lane_key(node, lane))?;
     let next = LaneRow {
         next_seq: seq + 1,
         last: hash,
-        closed: row.closed,
+        closed: row.is_some_and(|row| row.closed),
     };
     txn.put_row(lane_key(node, lane), &next);
     let seen = WindowRow {
@@ -105,6 +106,7 @@ pub fn take(
     if let Some(old) = seq.checked_sub(WINDOW) {
         txn.delete(window_key(node, lane, old));
     }
+    Ok(())
 }
 
 fn lane_part(table: Table, node: u64, lane: Lane) -> StateKey {
