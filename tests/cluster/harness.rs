@@ -11,6 +11,7 @@ use muniment::wire::v1::cluster_service_client::ClusterServiceClient;
 use muniment::wire::v1::evidence_service_client::EvidenceServiceClient;
 use muniment::wire::v1::invoice_service_client::InvoiceServiceClient;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::key::PublicKey;
 use muniment_evidence::keychange::Role;
 use muniment_evidence::report::Report;
 use muniment_evidence::trust::Trust;
@@ -57,6 +58,9 @@ pub struct Settings {
     pub cluster: &'static str,
     pub limits: &'static str,
     pub sections: String,
+    /// Offline keys with which the ledger is founded, and how many must endorse.
+    pub root_keys: Vec<PublicKey>,
+    pub root_threshold: u32,
 }
 
 impl Cluster {
@@ -95,11 +99,11 @@ impl Cluster {
             },
             _turn: turn,
         };
-        cluster.found().await;
+        cluster.found(&settings).await;
         cluster
     }
 
-    async fn found(&mut self) {
+    async fn found(&mut self, settings: &Settings) {
         for node in &self.nodes {
             node.wait_status("it answers", |_| true).await;
         }
@@ -107,7 +111,12 @@ impl Cluster {
         let request = v1::InitRequest {
             origin: ORIGIN.to_owned(),
             members,
-            ..Default::default()
+            root_keys: settings
+                .root_keys
+                .iter()
+                .map(|key| key.0.to_vec().into())
+                .collect(),
+            root_threshold: settings.root_threshold,
         };
         let founded = self.nodes[0].cluster().init(request).await.unwrap();
         self.trust = Trust::parse(&founded.into_inner().trust).unwrap();

@@ -1,6 +1,6 @@
 //! Keys of a live ledger: rotated without one failed verification, and revoked.
 
-use crate::harness::{Cluster, Node, SOON, body, download, issue, key};
+use crate::harness::{Cluster, Node, SOON, Settings, body, download, issue};
 use bytes::Bytes;
 use muniment::client::v1;
 use muniment::clock::SystemClock;
@@ -374,5 +374,52 @@ async fn a_revoked_key_speaks_no_more_and_a_missing_one_is_told() {
     }
     let (_, whole, _) = download(&cluster.nodes[1], "R-9").await.unwrap();
     assert_eq!(whole, b"body");
-    let _ = key("R-9");
+}
+
+/// Whoever has the log key, which is on every voter, changes nothing where GENESIS names
+/// root keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn offline_root_keys_decide_where_there_are_any() {
+    let roots: Vec<SecretKey> = (1..=3).map(|n| SecretKey::from_seed(&[n; 32])).collect();
+    let cluster = Cluster::start_with(Settings {
+        root_keys: roots.iter().map(SecretKey::public).collect(),
+        root_threshold: 2,
+        ..Settings::default()
+    })
+    .await;
+    let node = &cluster.nodes[0];
+    let log = keyring::read_key(&node.dir.join("keys/log.key")).unwrap();
+    let fresh = SecretKey::from_seed(&[11; 32]);
+    let (id, zone) = (cluster.nodes[1].id, cluster.nodes[1].zone.clone());
+    let add = change(Action::Add, Role::Cosignature, id, &zone, fresh.public());
+    for too_few in [
+        vec![&fresh, &log],
+        vec![&fresh, &roots[0]],
+        vec![&roots[0], &roots[1]],
+    ] {
+        let refused = submit(node, vec![add.clone()], &too_few).await;
+        assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+    }
+    let enough = [&fresh, &roots[0], &roots[2]];
+    submit(node, vec![add], &enough).await.unwrap();
+    // A root key is replaced by the two others.
+    let next = SecretKey::from_seed(&[12; 32]);
+    let changes = vec![
+        change(Action::Add, Role::Root, 0, "", next.public()),
+        change(Action::Retire, Role::Root, 0, "", roots[0].public()),
+    ];
+    let by_others = [&next, &roots[1], &roots[2]];
+    submit(node, changes, &by_others).await.unwrap();
+    let known = keys(node).await;
+    assert_eq!((known.serial, known.threshold), (2, 2));
+    let retire = change(Action::Retire, Role::Cosignature, id, "", fresh.public());
+    let by_retired = submit(node, vec![retire.clone()], &[&roots[0], &roots[1]]).await;
+    assert_eq!(by_retired.unwrap_err().code(), Code::InvalidArgument);
+    submit(node, vec![retire], &[&next, &roots[1]])
+        .await
+        .unwrap();
+    issue(node, "root", "root", b"a body").await.unwrap();
+    let report = cluster.verify(&cluster.export(2).await);
+    assert_eq!(report.verdict(), Verdict::Verified, "{report}");
+    assert_eq!(report.key_records, 3);
 }
