@@ -1,8 +1,8 @@
 //! A replica whose disk says something else than a majority: it stops and says so, and
 //! the others go on.
 
-use crate::harness::{Cluster, Node, SOON, body, http, issue, metric};
-use muniment::keyring::guard::FILE_NAME;
+use crate::harness::{Cluster, Node, ORIGIN, SOON, body, http, issue, metric};
+use muniment::keyring::guard::{FILE_NAME, SignGuard};
 use muniment::ledger::apply::{StoredRows, head_key};
 use muniment::ledger::rows::{Head, Row as _};
 use muniment::store::engine::{Batch, Engine as _, View as _};
@@ -61,6 +61,13 @@ async fn one_away() -> (Cluster, usize) {
         issue(node, &number, &number, &body(n, 900)).await.unwrap();
     }
     cluster.settled().await;
+    // The guard trails what is signed: what it is to remember must be in it.
+    let data = cluster.nodes[away].dir.join("data");
+    let deadline = Instant::now() + SOON;
+    while SignGuard::load(&data, ORIGIN).unwrap().size() <= ALTERED {
+        assert!(Instant::now() < deadline, "the guard does not follow");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     cluster.nodes[away].terminate();
     (cluster, away)
 }
