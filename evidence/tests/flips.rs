@@ -132,3 +132,19 @@ fn end_frame(bytes: &[u8]) -> usize {
         at += 5 + length;
     }
 }
+
+/// The tree is right and everything is signed: only the chain tells.
+#[test]
+fn a_record_that_names_another_before_it_breaks_the_chain_under_a_right_tree() {
+    for at in [1, 5, 12] {
+        let mut ledger = Ledger::realistic(1);
+        ledger.entries[at].record.prev.0[9] ^= 1;
+        // The ones after it follow the altered record.
+        for later in at + 1..ledger.entries.len() {
+            ledger.entries[later].record.prev = ledger.leaf(later as u64 - 1);
+        }
+        let report = verify(&ledger.bundle(), &ledger);
+        let found: Vec<_> = report.findings.iter().map(|f| (f.class, f.index)).collect();
+        assert_eq!(found, [(Class::BrokenChain, Some(at as u64))]);
+    }
+}
