@@ -341,6 +341,11 @@ fn members_are_admitted_by_keys_and_by_nothing_else() {
         ledger.node_change(Action::Add, Role::Statement, 9, &statement),
         ledger.node_change(Action::Add, Role::Cosignature, 9, &cosignature),
     ];
+    // Not before its keys are in force.
+    let mut early = ledger.clone();
+    let at = early.strict(1, members(vec![1, 2, 9]), Outcome::Ok);
+    early.change_keys(changes.clone(), &[statement.clone(), cosignature.clone()]);
+    assert_eq!(first(&bundle(&early)), (Class::UnknownKey, Some(at)));
     ledger.change_keys(changes, &[statement, cosignature]);
     ledger.strict(1, members(vec![1, 2, 9]), Outcome::Ok);
     ledger.boot(9);
