@@ -23,12 +23,14 @@ use std::collections::hash_map::Entry;
 
 /// The feature level of this software: what it can apply. New behaviour is gated by the
 /// level in replicated state, so that replicas of two versions stay equal.
-pub const FEATURE_LEVEL: u64 = 1;
+pub const FEATURE_LEVEL: u64 = 2;
 
 /// Which feature level a kind needs.
-fn feature_level_of(_kind: Kind) -> u64 {
-    // Every kind so far came with the first level.
-    1
+fn feature_level_of(kind: Kind) -> u64 {
+    match kind {
+        Kind::Mode | Kind::Policy | Kind::Scrub | Kind::Drill => 2,
+        _ => 1,
+    }
 }
 
 pub fn head_key() -> Vec<u8> {
