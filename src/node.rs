@@ -18,6 +18,8 @@ use crate::rpc::{dial::Dialer, server};
 use crate::service::cosigning::{self, Cosigned};
 use crate::service::keys::KeyBook;
 use crate::service::peers::PeerFloor;
+use crate::service::standing::{self, Standings};
+use crate::service::vigil::Vigil;
 use crate::service::{Booted, Core, admin, booting, witnessing};
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
@@ -91,7 +93,7 @@ pub async fn run(
     let targets = targets(&config).map_err(|e| start(&e))?;
     let metrics = Arc::new(Metrics::new());
     let stores = Stores::open(&config, &clock, &metrics, &stop).map_err(|e| start(&e))?;
-    let core = build(&config, &stores, keys, clock, &stop)
+    let core = build(&config, &stores, keys, clock, &metrics, &stop)
         .await
         .map_err(|e| start(&e))?;
     let Built {
@@ -287,6 +289,7 @@ async fn build(
     stores: &Stores,
     keys: Arc<Keyring>,
     clock: SharedClock,
+    metrics: &Arc<Metrics>,
     stop: &Stop,
 ) -> Result<Built, crate::store::Error> {
     let (node, blocking) = (&config.node, Blocking::Pool);
@@ -341,6 +344,29 @@ async fn build(
     };
     let (booted, boots) = watch::channel(None);
     let key_book = Arc::new(KeyBook::new(state.clone(), blocking, keys.clone()));
+    let complete = complete::start(bodies.clone(), state.clone(), stop.clone());
+    let data_dir = node.data_dir.clone();
+    // Without an answer of the file system nothing is taken in.
+    let free_bytes: Arc<dyn Fn() -> u64 + Send + Sync> =
+        Arc::new(move || check::free_bytes(&data_dir).unwrap_or(0));
+    let disk = free_bytes.clone();
+    let standings = Standings::start(standing::Means {
+        group: group.clone(),
+        clock: clock.clone(),
+        stop: stop.clone(),
+        transport: transport.clone(),
+        own: standing::Own {
+            complete: complete.clone(),
+            fill: Box::new(move |standing| standing.disk_free_bytes = disk()),
+        },
+    });
+    let (failover, leaderless) = (metrics.failover.clone(), metrics.leaderless.clone());
+    let silence_max = Duration::from_millis(config.cluster.profile.timing().election_max_ms);
+    let over = Arc::new(move |took: Duration| {
+        failover.observe(took.as_secs_f64());
+        leaderless.inc_by(took.as_secs_f64());
+    });
+    let vigil = Vigil::start(group.clone(), silence_max, stop.clone(), over);
     let cosigned = Cosigned::start(cosigning::Means {
         group: group.clone(),
         state: state.clone(),
@@ -350,7 +376,7 @@ async fn build(
         transport,
         flusher: stores.ledger_flusher.clone(),
         notes: NoteStore::new(stores.ledger.clone(), blocking),
-        complete: complete::start(bodies.clone(), state.clone(), stop.clone()),
+        complete,
         booted: boots.clone(),
         key_book: key_book.clone(),
     });
@@ -359,9 +385,9 @@ async fn build(
         intake,
         bodies: bodies.clone(),
         cosigned: cosigned.clone(),
+        standings: standings.clone(),
     });
     let (draining, drain) = watch::channel(false);
-    let data_dir = node.data_dir.clone();
     let core = Core {
         node: node.id,
         zone: node.zone.clone(),
@@ -377,6 +403,7 @@ async fn build(
         uploads: Arc::new(Semaphore::new(config.limits.uploads_in_flight)),
         downloads: Arc::new(Semaphore::new(config.limits.downloads_in_flight)),
         limits: config.limits.clone(),
+        profile: config.cluster.profile,
         tenants: config.tenants.clone(),
         booted: boots,
         stop: stop.clone(),
@@ -387,8 +414,9 @@ async fn build(
         },
         cosigned,
         witnesses: witnessing::Board::of(config.witness.iter().map(|w| w.key.name.clone())),
-        // Without an answer of the file system nothing is taken in.
-        free_bytes: Arc::new(move || check::free_bytes(&data_dir).unwrap_or(0)),
+        standings,
+        vigil,
+        free_bytes,
     };
     Ok(Built {
         core: Arc::new(core),

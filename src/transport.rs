@@ -38,10 +38,14 @@ pub enum Method {
     Verdict = 12,
     /// Ask the leader for a note of at least a size.
     WantNote = 13,
+    /// How a node stands, told to the leader; answered with how all stand.
+    Report = 15,
+    /// Wait until an entry and its bodies are as durable as asked.
+    Durable = 16,
 }
 
 impl Method {
-    pub const ALL: [Method; 13] = [
+    pub const ALL: [Method; 15] = [
         Method::Vote,
         Method::PreVote,
         Method::TransferLeader,
@@ -55,6 +59,8 @@ impl Method {
         Method::Note,
         Method::Verdict,
         Method::WantNote,
+        Method::Report,
+        Method::Durable,
     ];
 
     pub fn from_code(code: u32) -> Option<Method> {

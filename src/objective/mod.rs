@@ -3,6 +3,8 @@
 //! Decides with values and does nothing. Levels are functions of (members, holders);
 //! profiles bound how long a cluster can be without a leader.
 
+pub mod lag;
+pub mod loss;
 pub mod read;
 pub mod timing;
 pub mod write;

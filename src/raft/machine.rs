@@ -19,6 +19,7 @@ use muniment_evidence::digest::Digest;
 use openraft::entry::RaftEntry as _;
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -39,6 +40,10 @@ pub struct Applied {
     pub upload_epoch: u64,
     /// OK KEY records: the keys are those that were known when it last changed.
     pub key_serial: u64,
+    /// The rolling hash of the replicated state at `raft_index` (I12).
+    pub state_hash: Digest,
+    /// Bytes of all bodies named.
+    pub body_bytes: u64,
 }
 
 /// What a snapshot is on this node: taken here, or received from the leader.
@@ -53,6 +58,30 @@ struct State {
     membership: StoredMembership,
 }
 
+/// State hashes remembered: above the entries that two healthy replicas are apart.
+const HASHES_KEPT: usize = 4096;
+
+/// The rolling state hash after each of the last entries, oldest first (I12).
+#[derive(Default)]
+pub struct Hashes(VecDeque<(u64, Digest)>);
+
+impl Hashes {
+    fn note(&mut self, raft_index: u64, hash: Digest) {
+        self.0.push_back((raft_index, hash));
+        if self.0.len() > HASHES_KEPT {
+            self.0.pop_front();
+        }
+    }
+
+    /// The hash after the entry at this index, if it is remembered.
+    pub fn at(&self, raft_index: u64) -> Option<Digest> {
+        let first = self.0.front()?.0;
+        let at = usize::try_from(raft_index.checked_sub(first)?).ok()?;
+        // Entries are applied one after the other, so the indexes have no holes.
+        self.0.get(at).map(|(_, hash)| *hash)
+    }
+}
+
 /// See the module.
 pub struct Machine {
     engine: Arc<dyn Engine>,
@@ -60,6 +89,7 @@ pub struct Machine {
     state: Arc<Mutex<State>>,
     progress: watch::Sender<Applied>,
     pictures: Pictures,
+    hashes: Arc<Mutex<Hashes>>,
 }
 
 /// The newest snapshot, and where the next one is put.
@@ -104,8 +134,14 @@ impl Machine {
             blocking,
             state: Arc::new(Mutex::new(state)),
             progress,
+            hashes: Arc::default(),
         };
         Ok((machine, watched))
+    }
+
+    /// What other replicas are compared with.
+    pub fn hashes(&self) -> Arc<Mutex<Hashes>> {
+        self.hashes.clone()
     }
 }
 
@@ -117,6 +153,8 @@ impl State {
             ledger: self.edge.head.ledger,
             upload_epoch: self.edge.head.upload_epoch,
             key_serial: self.edge.head.key_serial,
+            state_hash: self.edge.head.state_hash,
+            body_bytes: self.edge.head.body_bytes,
         }
     }
 }
@@ -238,14 +276,19 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 responders.push(responder);
             }
             let (engine, state) = (self.engine.clone(), self.state.clone());
+            let hashes = self.hashes.clone();
             let answers = self
                 .blocking
                 .run(move || {
                     let mut state = lock(&state);
+                    let mut hashes = hashes.lock().expect("nobody panics with it");
                     entries
                         .iter()
                         .map(|(log_id, payload)| {
-                            apply_entry(engine.as_ref(), &mut state, *log_id, payload)
+                            let applied =
+                                apply_entry(engine.as_ref(), &mut state, *log_id, payload);
+                            hashes.note(log_id.index(), state.edge.head.state_hash);
+                            applied
                         })
                         .collect::<Result<Vec<_>, _>>()
                 })
@@ -289,6 +332,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let engine = self.engine.clone();
         let state = self.blocking.run(move || load(engine.as_ref())).await?;
         *lock(&self.state) = state;
+        // What came before was of another copy; indexes would have a hole.
+        *self.hashes.lock().expect("nobody panics with it") = Hashes::default();
         self.progress.send_replace(lock(&self.state).progress());
         self.pictures.take().await?;
         let now = lock(&self.state).progress();

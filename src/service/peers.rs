@@ -1,6 +1,7 @@
 //! What peers may ask of this node: frames go to the floor that understands them.
 
 use super::cosigning::Cosigned;
+use super::standing::Standings;
 use crate::bodies::Bodies;
 use crate::raft::group::Group;
 use crate::recorder::intake::Intake;
@@ -15,6 +16,7 @@ pub struct PeerFloor {
     pub intake: Intake,
     pub bodies: Bodies,
     pub cosigned: Cosigned,
+    pub standings: Standings,
 }
 
 impl Serve for PeerFloor {
@@ -25,11 +27,13 @@ impl Serve for PeerFloor {
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
         let (group, cosigned) = (self.group.clone(), self.cosigned.clone());
+        let standings = self.standings.clone();
         async move {
             match method {
                 Method::Cosign | Method::Note | Method::Verdict | Method::WantNote => {
                     cosigned.serve(method, body).await
                 }
+                Method::Report | Method::Durable => standings.serve(method, body).await,
                 _ => group.serve_call(method, body).await,
             }
         }

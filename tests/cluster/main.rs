@@ -3,10 +3,12 @@
 mod breadth;
 mod cosignatures;
 mod divergence;
+mod failover;
 mod harness;
 mod http;
 mod keys;
 mod kills;
+mod levels;
 mod limits;
 mod oracles;
 mod questions;
