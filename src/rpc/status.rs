@@ -8,6 +8,7 @@
 //! | NotNow | FAILED_PRECONDITION | ErrorInfo with the reason |
 //! | Exhausted | RESOURCE_EXHAUSTED | RetryInfo |
 //! | Unavailable | UNAVAILABLE | RetryInfo; ErrorInfo with `leader_address` |
+//! | DataLoss | DATA_LOSS | ErrorInfo with the reason |
 
 use crate::service::Error;
 use std::collections::HashMap;
@@ -52,6 +53,8 @@ pub fn status(error: Error) -> Status {
             }
             (Code::Unavailable, "UNAVAILABLE")
         }
+        // Without RetryInfo: the same call would fail the same way, everywhere.
+        Error::DataLoss { reason, .. } => (Code::DataLoss, reason),
     };
     details.set_error_info(reason, DOMAIN, info);
     Status::with_error_details(code, message, details)
