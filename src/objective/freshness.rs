@@ -25,13 +25,15 @@ pub struct Freshness {
 impl Freshness {
     /// A question sent at `sent` was answered with `read_index`.
     pub fn note(&mut self, sent: Duration, read_index: u64) {
-        match self.pending.back_mut() {
+        if let Some((newest, index)) = self.pending.back_mut()
+            && *index >= read_index
+        {
             // Nothing was committed in between: the later question proves more.
-            Some((newest, index)) if *index >= read_index => *newest = sent.max(*newest),
-            _ if self.pending.len() < PENDING_MAX => self.pending.push_back((sent, read_index)),
-            // This one is lost; there will be others when the replica has caught up.
-            _ => {}
+            *newest = sent.max(*newest);
+        } else if self.pending.len() < PENDING_MAX {
+            self.pending.push_back((sent, read_index));
         }
+        // Else this one is lost: there are others once the replica has caught up.
     }
 
     /// How stale the state may be that has applied `applied`, at local time `now`. `None`

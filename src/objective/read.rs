@@ -365,7 +365,10 @@ mod tests {
         );
         let beyond = Step::Refuse(Refusal::BeyondLog);
         assert_eq!(level.after_probe(&known(10, 4, None), Some(10)), beyond);
-        assert_eq!(level.after_probe(&known(10, 5, None), Some(10)), Step::Serve);
+        assert_eq!(
+            level.after_probe(&known(10, 5, None), Some(10)),
+            Step::Serve
+        );
     }
 
     #[test]

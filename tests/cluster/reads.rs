@@ -365,7 +365,11 @@ async fn a_deposed_leader_that_wakes_never_serves_a_stale_linearizable_read() {
             match answer.unwrap() {
                 Ok(_) => served += 1,
                 Err(status) => {
-                    assert_eq!(status.code(), Code::Unavailable, "round {round}: {status:?}");
+                    assert_eq!(
+                        status.code(),
+                        Code::Unavailable,
+                        "round {round}: {status:?}"
+                    );
                     refused += 1;
                 }
             }

@@ -246,9 +246,7 @@ impl Load {
     }
 
     async fn get(&self, client: &Client, random: u64) -> Result<(), Error> {
-        client
-            .get(self.any(random), self.args.read.clone())
-            .await?;
+        client.get(self.any(random), self.args.read.clone()).await?;
         Ok(())
     }
 
