@@ -450,20 +450,21 @@ impl Client {
     /// known to be near.
     async fn reading(&self) -> Journey<'_> {
         let started = Instant::now();
-        let urls = self.route.urls();
-        let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
         let limit = ZONES_MAX.min(self.deadline / 2);
         let mut asking: FuturesUnordered<_> = self
             .route
             .zones
-            .to_ask(&urls, started)
+            .to_ask(&self.route.urls(), started)
             .into_iter()
-            .map(|url| async move { (url, self.status_of(url, limit).await) })
+            .map(|url| async move {
+                let status = self.status_of(&url, limit).await;
+                (url, status)
+            })
             .collect();
         while let Some((url, status)) = asking.next().await {
             if let Ok(status) = status {
-                self.route.zones.answered(url, &status.zone);
-                if self.route.zones.is_near(url, started) {
+                self.route.zones.answered(&url, &status.zone);
+                if self.route.zones.is_near(&url, started) {
                     break;
                 }
             }

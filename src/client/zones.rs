@@ -62,19 +62,19 @@ impl Zones {
 
     /// The endpoints to ask for their zones; none where one is near already, or they were
     /// asked of late.
-    pub(super) fn to_ask<'a>(&self, urls: &[&'a str], now: Instant) -> Vec<&'a str> {
+    pub(super) fn to_ask(&self, urls: &[String], now: Instant) -> Vec<String> {
         let Some(own) = &self.own else {
             return Vec::new();
         };
         let mut state = self.lock();
-        let is_near = |url: &&str| state.known.get(*url) == Some(own);
+        let is_near = |url: &String| state.known.get(url) == Some(own);
         let of_late = state.asked.is_some_and(|asked| now < asked + ASK_EVERY);
         if of_late || urls.iter().any(is_near) {
             return Vec::new();
         }
         state.asked = Some(now);
         let mut unknown = urls.to_vec();
-        unknown.retain(|url| !state.known.contains_key(*url));
+        unknown.retain(|url| !state.known.contains_key(url));
         unknown
     }
 
@@ -95,7 +95,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn endpoints_are_asked_until_one_is_near_and_a_failed_one_is_passed_by() {
         let zones = Zones::new(Some("b".into()));
-        let urls = ["u1", "u2", "u3"];
+        let urls = ["u1", "u2", "u3"].map(str::to_owned);
         let now = Instant::now();
         assert_eq!(zones.to_ask(&urls, now), urls);
         assert!(zones.to_ask(&urls, now).is_empty());
@@ -116,6 +116,6 @@ mod tests {
         let zones = Zones::default();
         zones.answered("u1", "a");
         assert!(!zones.is_near("u1", Instant::now()));
-        assert!(zones.to_ask(&["u2"], Instant::now()).is_empty());
+        assert!(zones.to_ask(&["u2".to_owned()], Instant::now()).is_empty());
     }
 }
