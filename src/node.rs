@@ -314,7 +314,7 @@ async fn build(
         stop.clone(),
     )
     .await?;
-    let reader = Reader::start(group.clone(), transport.clone());
+    let reader = Reader::start(group.clone(), transport.clone(), clock.clone());
     let state = State::new(stores.ledger.clone());
     let intake = Intake::new(group.clone(), state.clone(), blocking, clock.clone());
     let bodies = Bodies {

@@ -5,6 +5,7 @@
 //! the whole of a rendition is checked against its SHA-256. Leaves it to the caller to
 //! throw bytes away when the end is an error.
 
+use super::seen::Answer as _;
 use super::verify::{self, Claim, Proof};
 use super::{Client, Error, invoices};
 use crate::wire::v1;
@@ -57,11 +58,16 @@ impl From<Error> for Break {
 
 impl Client {
     /// Writes the bytes asked for to `sink`. On an error the sink may hold some of them.
+    /// Without a level in the request, none is added: the record that goes first is the
+    /// stronger barrier.
     pub async fn download(
         &self,
-        request: v1::DownloadRequest,
+        mut request: v1::DownloadRequest,
         sink: &mut (impl AsyncWrite + Unpin),
     ) -> Result<Downloaded, Error> {
+        if request.read.is_some() {
+            request.read = self.seen.level(request.read);
+        }
         let mut progress = Progress {
             asked: request,
             header: None,
@@ -70,7 +76,7 @@ impl Client {
             hasher: Hasher::new(),
             proofs: Vec::new(),
         };
-        let mut journey = self.route.journey(self.deadline);
+        let mut journey = self.reading().await;
         loop {
             let mut service = invoices(journey.line_for_stream());
             let opened = journey.within(service.download(progress.rest())).await;
@@ -112,6 +118,7 @@ impl Client {
         let message = journey.within(stream.message()).await;
         match message.map_err(Break::Status)?.and_then(|m| m.part) {
             Some(Part::Header(header)) => {
+                self.learn(journey, header.answered());
                 progress.begin(header, |receipt, claim| {
                     verify::claim(receipt, self.trust(), claim)
                 })?;
@@ -147,6 +154,7 @@ impl Progress {
             role: self.asked.role.clone(),
             start: header.start + self.written,
             end: header.end,
+            read: None,
         }
     }
 

@@ -34,6 +34,9 @@ pub enum Error {
         what: String,
         source: std::io::Error,
     },
+    /// Find out what happened to the ledger before going on: what this client has seen is
+    /// not there, at no node. Not repeated; [`super::Client::forget_seen`] lets go of it.
+    Lost(Box<Refusal>),
     /// Report it: the server broke a promise of the protocol.
     Broken(Box<Refusal>),
 }
@@ -64,6 +67,8 @@ pub struct Unproven {
 
 /// The reason code of a commit that is durable, but not yet as widely as asked.
 const BELOW_LEVEL: &str = "COMMITTED_BELOW_LEVEL";
+/// The reason code of a token that names what the ledger does not have.
+const TOKEN_LOST: &str = "TOKEN_LOST";
 
 impl Error {
     pub(super) fn unproven(why: impl Into<String>) -> Error {
@@ -95,6 +100,9 @@ impl Error {
         if refusal.reason == BELOW_LEVEL || is_of_transport(status) {
             return Error::Unavailable(refusal);
         }
+        if refusal.reason == TOKEN_LOST {
+            return Error::Lost(refusal);
+        }
         match status.code() {
             Code::InvalidArgument | Code::OutOfRange => Error::Invalid(refusal),
             Code::NotFound => Error::NotFound(refusal),
@@ -122,6 +130,7 @@ impl Error {
             | Error::Denied(refusal)
             | Error::Exhausted(refusal)
             | Error::Unavailable(refusal)
+            | Error::Lost(refusal)
             | Error::Broken(refusal) => refusal.code,
         }
     }
@@ -136,6 +145,7 @@ impl Error {
             | Error::Denied(refusal)
             | Error::Exhausted(refusal)
             | Error::Unavailable(refusal)
+            | Error::Lost(refusal)
             | Error::Broken(refusal) => Some(refusal),
         }
     }
@@ -223,6 +233,7 @@ impl fmt::Display for Error {
             | Error::Conflict(refusal)
             | Error::Denied(refusal)
             | Error::Exhausted(refusal)
+            | Error::Lost(refusal)
             | Error::Broken(refusal) => refusal.fmt(f),
         }
     }
@@ -275,6 +286,16 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_lost_token_is_a_kind_of_its_own() {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(TOKEN_LOST, "muniment", HashMap::<String, String>::new());
+        let status = Status::with_error_details(Code::DataLoss, "lost", details);
+        assert!(matches!(Error::from_status(&status, ""), Error::Lost(_)));
+        let other = Status::data_loss("a damaged message");
+        assert!(matches!(Error::from_status(&other, ""), Error::Broken(_)));
     }
 
     #[test]

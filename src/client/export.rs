@@ -106,7 +106,7 @@ impl Client {
         request: v1::ExportRequest,
         sink: &mut (impl AsyncWrite + Unpin),
     ) -> Result<u64, Error> {
-        let mut journey = self.route.journey(self.deadline);
+        let mut journey = self.reading().await;
         let (mut frames, mut written) = (Frames::default(), 0);
         loop {
             let mut service = evidence(journey.line_for_stream());

@@ -2,39 +2,47 @@
 //!
 //! Promises: a call ends within its deadline, or (streams) within the deadline of its last
 //! progress; an answer with a receipt is handed on only after [`muniment_evidence::verify`]
-//! accepts the receipt; a mutating call is repeated only under its request id. Failures say
-//! what to do next ([`Error`]). Leaves request ids, files and printing to the caller, and
+//! accepts the receipt; a mutating call is repeated only under its request id; a read that
+//! names no level misses nothing that this client has seen. Failures say what to do next
+//! ([`Error`]). Leaves request ids, files and printing to the caller, and
 //! TLS to a later build.
 //!
 //! Reading order: this file (the plain verbs), `upload` and `download` (the verbs with
-//! bytes), `watch`, `verify` (what counts as proven), `route` (where calls go), `error`.
+//! bytes), `watch`, `verify` (what counts as proven), `seen` (which level reads ask for),
+//! `route` and `zones` (where calls go), `error`.
 
 mod download;
 mod error;
 mod export;
 mod route;
+mod seen;
 mod upload;
 mod verify;
 mod watch;
+mod zones;
 
 pub use self::download::Downloaded;
 pub use self::error::{Error, Refusal, Unproven};
 pub use self::upload::{Issued, Measure, Source, Upload};
 pub use self::verify::Proof;
 pub use self::watch::Watch;
+pub use crate::objective::read::Token;
 /// The messages in which the client speaks.
 pub use crate::wire::v1;
 
-use self::route::{Line, Route};
+use self::route::{Journey, Line, Route};
+use self::seen::{Answer, Seen};
 use self::verify::Claim;
 use bytes::Bytes;
-use futures::Stream;
+use futures::stream::FuturesUnordered;
+use futures::{Stream, StreamExt as _};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::policy::Policy;
 use muniment_evidence::report::Report;
 use muniment_evidence::trust::Trust;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::time::Instant;
 use tonic::{Response, Status};
 use v1::cluster_service_client::ClusterServiceClient;
 use v1::evidence_service_client::EvidenceServiceClient;
@@ -44,6 +52,8 @@ use v1::invoice_service_client::InvoiceServiceClient;
 const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A bearer token is one header line; servers refuse longer ones.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// How long endpoints may take to say which zone they are in: once, before the first read.
+const ZONES_MAX: Duration = Duration::from_secs(1);
 
 /// How to reach a ledger, and which one is meant.
 #[derive(Clone, Debug)]
@@ -61,11 +71,14 @@ pub struct Options {
     pub deadline: Duration,
     /// Of the jitter between attempts: clients with different seeds spread out.
     pub seed: u64,
+    /// The caller's own zone: reads begin at an endpoint there.
+    pub zone: Option<String>,
 }
 
 /// See the module. Share it by reference or in an `Arc`; calls run side by side.
 pub struct Client {
     route: Route,
+    seen: Seen,
     trust: Option<Trust>,
     deadline: Duration,
 }
@@ -103,7 +116,8 @@ impl Client {
         }
         let token = options.token.as_deref().map(read_token).transpose()?;
         Ok(Client {
-            route: Route::new(&options.endpoints, token, options.seed)?,
+            route: Route::new(&options.endpoints, token, options.seed, options.zone)?,
+            seen: Seen::default(),
             trust: options.trust,
             deadline: options.deadline,
         })
@@ -118,16 +132,32 @@ impl Client {
         self.route.urls()
     }
 
-    /// One invoice, with the answering replica.
+    /// The newest token of all answers so far; its text may be kept for another process.
+    pub fn seen(&self) -> Option<Token> {
+        self.seen.token()
+    }
+
+    /// Takes over what another client has seen.
+    pub fn saw(&self, token: Token) {
+        self.seen.saw(token);
+    }
+
+    /// Lets go of what was seen: after [`Error::Lost`], by a caller who knows why.
+    pub fn forget_seen(&self) {
+        self.seen.forget();
+    }
+
+    /// One invoice, with the answering replica. Without a level: nothing is missed that
+    /// this client has seen.
     pub async fn get(
         &self,
         key: v1::InvoiceKey,
         read: Option<v1::ReadLevel>,
     ) -> Result<(v1::Invoice, v1::Answered), Error> {
-        let key = Some(key);
+        let (key, read) = (Some(key), self.seen.level(read));
         let request = v1::GetRequest { key, read };
         let reply = self
-            .call(|line| {
+            .read(|line| {
                 let request = request.clone();
                 async move { invoices(line).get(request).await }
             })
@@ -137,8 +167,9 @@ impl Client {
     }
 
     /// One page; the next one has the answer's cursor.
-    pub async fn list(&self, request: v1::ListRequest) -> Result<v1::ListResponse, Error> {
-        self.call(|line| {
+    pub async fn list(&self, mut request: v1::ListRequest) -> Result<v1::ListResponse, Error> {
+        request.read = self.seen.level(request.read);
+        self.read(|line| {
             let request = request.clone();
             async move { invoices(line).list(request).await }
         })
@@ -155,10 +186,10 @@ impl Client {
         let header = v1::CheckHeader {
             tenant: tenant.to_owned(),
             sha256: Bytes::copy_from_slice(&sha256.0),
-            read,
+            read: self.seen.level(read),
         };
         let reply = self
-            .call(|line| {
+            .read(|line| {
                 let part = Some(v1::check_request::Part::Header(header.clone()));
                 let parts = once(v1::CheckRequest { part });
                 async move { invoices(line).check(parts).await }
@@ -201,9 +232,13 @@ impl Client {
         read: Option<v1::ReadLevel>,
         cosigned: bool,
     ) -> Result<v1::GetCheckpointResponse, Error> {
+        let read = self.seen.level(read);
         let request = v1::GetCheckpointRequest { read, cosigned };
-        self.call(|line| async move { evidence(line).get_checkpoint(request).await })
-            .await
+        self.read(|line| {
+            let request = request.clone();
+            async move { evidence(line).get_checkpoint(request).await }
+        })
+        .await
     }
 
     /// The receipt of a record, verified, with what the verifier found.
@@ -216,7 +251,7 @@ impl Client {
             text => Some(Policy::parse(text).map_err(|why| Error::Usage(why.to_string()))?),
         };
         let reply = self
-            .call(|line| {
+            .read(|line| {
                 let request = request.clone();
                 async move { evidence(line).get_receipt(request).await }
             })
@@ -241,7 +276,7 @@ impl Client {
         &self,
         request: v1::ListRecordsRequest,
     ) -> Result<v1::ListRecordsResponse, Error> {
-        self.call(|line| {
+        self.read(|line| {
             let request = request.clone();
             async move { evidence(line).list_records(request).await }
         })
@@ -251,7 +286,7 @@ impl Client {
     /// A policy over the members' cosignatures. Worth no more than the server that gave it.
     pub async fn policy(&self, zones: u32) -> Result<String, Error> {
         let reply = self
-            .call(|line| async move {
+            .read(|line| async move {
                 let request = v1::GetPolicyRequest { zones };
                 evidence(line).get_policy(request).await
             })
@@ -266,13 +301,13 @@ impl Client {
         new_size: u64,
     ) -> Result<v1::GetConsistencyProofResponse, Error> {
         let request = v1::GetConsistencyProofRequest { old_size, new_size };
-        self.call(|line| async move { evidence(line).get_consistency_proof(request).await })
+        self.read(|line| async move { evidence(line).get_consistency_proof(request).await })
             .await
     }
 
     /// The ledger's keys, past and present.
     pub async fn keys(&self) -> Result<v1::GetKeysResponse, Error> {
-        self.call(|line| async move { cluster(line).get_keys(v1::GetKeysRequest {}).await })
+        self.read(|line| async move { cluster(line).get_keys(v1::GetKeysRequest {}).await })
             .await
     }
 
@@ -376,18 +411,76 @@ impl Client {
     /// Repeats a call from endpoint to endpoint until it is answered or must not be.
     async fn call<T, Fut>(&self, attempt: impl Fn(Line) -> Fut) -> Result<T, Error>
     where
+        T: Answer,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let mut journey = self.route.journey(self.deadline);
+        self.travel(self.route.journey(self.deadline), attempt)
+            .await
+    }
+
+    /// As `call`, from the caller's own zone on.
+    async fn read<T, Fut>(&self, attempt: impl Fn(Line) -> Fut) -> Result<T, Error>
+    where
+        T: Answer,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.travel(self.reading().await, attempt).await
+    }
+
+    async fn travel<T, Fut>(
+        &self,
+        mut journey: Journey<'_>,
+        attempt: impl Fn(Line) -> Fut,
+    ) -> Result<T, Error>
+    where
+        T: Answer,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
         loop {
             match journey.within(attempt(journey.line())).await {
                 Ok(response) => {
                     journey.arrived();
-                    return Ok(response.into_inner());
+                    let reply = response.into_inner();
+                    self.learn(&journey, reply.answered());
+                    return Ok(reply);
                 }
                 Err(status) => journey.onward(status).await?,
             }
         }
+    }
+
+    /// What every answer tells by the way.
+    fn learn(&self, journey: &Journey<'_>, answered: Option<&v1::Answered>) {
+        self.seen.note(answered);
+        if let Some(answered) = answered {
+            self.route.zones.answered(journey.url(), &answered.zone);
+        }
+    }
+
+    /// Where a read goes. Endpoints whose zone is unknown are asked first, while none is
+    /// known to be near.
+    async fn reading(&self) -> Journey<'_> {
+        let started = Instant::now();
+        let limit = ZONES_MAX.min(self.deadline / 2);
+        let mut asking: FuturesUnordered<_> = self
+            .route
+            .zones
+            .to_ask(&self.route.urls(), started)
+            .into_iter()
+            .map(|url| async move {
+                let status = self.status_of(&url, limit).await;
+                (url, status)
+            })
+            .collect();
+        while let Some((url, status)) = asking.next().await {
+            if let Ok(status) = status {
+                self.route.zones.answered(&url, &status.zone);
+                if self.route.zones.is_near(&url, started) {
+                    break;
+                }
+            }
+        }
+        self.route.journey_nearby(self.deadline, started)
     }
 }
 
@@ -465,6 +558,7 @@ mod tests {
             trust: None,
             deadline: Duration::from_millis(200),
             seed: 1,
+            zone: None,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Where a call goes, and where it goes next when that fails.
 //!
-//! Promises: endpoints are tried in order from the one that answered last; a hint at the
-//! leader is followed; waits grow, are jittered and bounded; nothing outlasts the
-//! deadline. Leaves to the verbs which calls may be repeated at all.
+//! Promises: endpoints are tried in order from the one that answered last, reads those of
+//! the caller's zone first; a hint at the leader is followed; waits grow, are jittered and
+//! bounded; nothing outlasts the deadline. Leaves to the verbs which calls may be repeated
+//! at all.
 
 use super::Error;
 use super::error::is_of_transport;
+use super::zones::Zones;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -70,6 +72,7 @@ struct Site {
 pub(super) struct Route {
     sites: Vec<Site>,
     preferred: AtomicUsize,
+    pub(super) zones: Zones,
     hinted: Mutex<HashMap<String, Site>>,
     token: Option<MetadataValue<Ascii>>,
     jitter: AtomicU64,
@@ -80,6 +83,7 @@ impl Route {
         endpoints: &[String],
         token: Option<MetadataValue<Ascii>>,
         seed: u64,
+        zone: Option<String>,
     ) -> Result<Route, Error> {
         if endpoints.is_empty() {
             return Err(Error::Usage("no endpoint is given".into()));
@@ -88,6 +92,7 @@ impl Route {
         Ok(Route {
             sites: sites.collect::<Result<_, _>>()?,
             preferred: AtomicUsize::new(0),
+            zones: Zones::new(zone),
             hinted: Mutex::new(HashMap::new()),
             token,
             jitter: AtomicU64::new(seed),
@@ -100,16 +105,31 @@ impl Route {
 
     /// Starts at the endpoint that answered last.
     pub(super) fn journey(&self, patience: Duration) -> Journey<'_> {
-        let at = self.preferred.load(Ordering::Relaxed) % self.sites.len();
+        let first = self.preferred.load(Ordering::Relaxed);
+        let count = self.sites.len();
         Journey {
             route: self,
             patience,
             deadline: Instant::now() + patience,
             attempts: 0,
-            at,
+            order: (0..count).map(|i| (first + i) % count).collect(),
+            at: 0,
+            nearby: false,
             hint: None,
             hint_followed: false,
         }
+    }
+
+    /// Starts at an endpoint of the caller's zone, where one is known; `started` is when
+    /// the deadline began to count.
+    pub(super) fn journey_nearby(&self, patience: Duration, started: Instant) -> Journey<'_> {
+        let mut journey = self.journey(patience);
+        let near = |at: usize| self.zones.is_near(&self.sites[at].url, started);
+        // Stable: within the zone and outside of it the order stays.
+        journey.order.sort_by_key(|at| !near(*at));
+        journey.nearby = near(journey.order[0]);
+        journey.deadline = started + patience;
+        journey
     }
 
     /// A line to one address, whether or not it is among the endpoints.
@@ -156,7 +176,12 @@ pub(super) struct Journey<'a> {
     patience: Duration,
     deadline: Instant,
     attempts: u32,
+    /// The sites in the order in which they are tried, round and round.
+    order: Vec<usize>,
+    /// Where in the order.
     at: usize,
+    /// It began in the caller's zone, whatever other calls prefer.
+    nearby: bool,
     /// Where an answer said that the leader is.
     hint: Option<Site>,
     /// At most one hint between two endpoints: two nodes may each hint at the other.
@@ -165,7 +190,8 @@ pub(super) struct Journey<'a> {
 
 impl Journey<'_> {
     fn site(&self) -> &Site {
-        self.hint.as_ref().unwrap_or(&self.route.sites[self.at])
+        let site = &self.route.sites[self.order[self.at]];
+        self.hint.as_ref().unwrap_or(site)
     }
 
     pub(super) fn url(&self) -> &str {
@@ -210,8 +236,9 @@ impl Journey<'_> {
 
     /// The call succeeded here: the next one begins here.
     pub(super) fn arrived(&self) {
-        if self.hint.is_none() {
-            self.route.preferred.store(self.at, Ordering::Relaxed);
+        if self.hint.is_none() && !self.nearby {
+            let site = self.order[self.at];
+            self.route.preferred.store(site, Ordering::Relaxed);
         }
     }
 
@@ -232,7 +259,9 @@ impl Journey<'_> {
         if (self.attempts as usize + 1).is_multiple_of(self.route.sites.len()) {
             wait = wait.max(wait_min);
         }
-        if Instant::now() + wait >= self.deadline {
+        let now = Instant::now();
+        self.route.zones.failed(self.url(), now);
+        if now + wait >= self.deadline {
             return Err(error());
         }
         tracing::debug!(endpoint = self.url(), %status, ?wait, "trying again");
@@ -249,7 +278,7 @@ impl Journey<'_> {
             _ => {
                 self.hint = None;
                 self.hint_followed = false;
-                self.at = (self.at + 1) % self.route.sites.len();
+                self.at = (self.at + 1) % self.order.len();
             }
         }
         Ok(())
@@ -361,7 +390,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_journey_visits_every_endpoint_and_a_hinted_leader_once() {
         let endpoints = ["a:1".to_owned(), "b:1".to_owned()];
-        let route = Route::new(&endpoints, None, 7).unwrap();
+        let route = Route::new(&endpoints, None, 7, None).unwrap();
         let mut journey = route.journey(Duration::from_secs(5));
         assert_eq!(journey.url(), "http://a:1");
         let hint = || {
@@ -381,8 +410,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn reads_begin_in_the_own_zone_and_other_calls_where_they_did() {
+        let endpoints = ["a:1", "b:1", "c:1"].map(str::to_owned);
+        let patience = Duration::from_secs(5);
+        let route = Route::new(&endpoints, None, 7, Some("z".into())).unwrap();
+        let nearby = || route.journey_nearby(patience, Instant::now());
+        assert_eq!(nearby().url(), "http://a:1");
+        route.zones.answered("http://c:1", "z");
+        let mut journey = nearby();
+        assert_eq!(journey.url(), "http://c:1");
+        journey.arrived();
+        assert_eq!(route.journey(patience).url(), "http://a:1");
+        // One that fails is passed by, also by the next read.
+        journey.onward(Status::unavailable("")).await.unwrap();
+        assert_eq!(journey.url(), "http://a:1");
+        assert_eq!(nearby().url(), "http://a:1");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_journey_ends_at_its_deadline() {
-        let route = Route::new(&["a:1".to_owned()], None, 7).unwrap();
+        let route = Route::new(&["a:1".to_owned()], None, 7, None).unwrap();
         let mut journey = route.journey(Duration::from_secs(3));
         let started = Instant::now();
         while journey.onward(Status::unavailable("")).await.is_ok() {}

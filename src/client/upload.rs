@@ -6,6 +6,7 @@
 //! request id to the caller.
 
 use super::route::Line;
+use super::seen::Answer;
 use super::verify::{self, Claim, Proof};
 use super::{Client, Error, invoices};
 use crate::wire::v1;
@@ -213,6 +214,7 @@ impl Client {
     ) -> Result<R, Error>
     where
         M: Send + 'static,
+        R: Answer,
         Fut: Future<Output = Result<Response<R>, Status>>,
     {
         let mut journey = self.route.journey(self.deadline);
@@ -222,7 +224,9 @@ impl Client {
             match journey.within(call(journey.line(), parts)).await {
                 Ok(response) => {
                     journey.arrived();
-                    return Ok(response.into_inner());
+                    let reply = response.into_inner();
+                    self.learn(&journey, reply.answered());
+                    return Ok(reply);
                 }
                 Err(status) => {
                     // The file failed, not the server: another endpoint cannot help.

@@ -30,7 +30,7 @@ impl<'a> Watch<'a> {
     /// Waits for the next change, however long; the deadline bounds only the time in which
     /// no endpoint can be reached.
     pub async fn next(&mut self) -> Result<v1::WatchResponse, Error> {
-        let mut journey = self.client.route.journey(self.client.deadline);
+        let mut journey = self.client.reading().await;
         let mut broke = false;
         loop {
             let stream = match &mut self.stream {

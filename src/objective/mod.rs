@@ -3,6 +3,7 @@
 //! Decides with values and does nothing. Levels are functions of (members, holders);
 //! profiles bound how long a cluster can be without a leader.
 
+pub mod freshness;
 pub mod lag;
 pub mod loss;
 pub mod read;

@@ -1,13 +1,19 @@
 //! Permission to read: how fresh this replica is known to be.
 //!
-//! Promises: after `linearizable` returns, everything acknowledged before the call is
-//! applied here. One read index is in flight per node and serves all who wait; those who
-//! come while it is in flight wait for the next. Never uses leases or clocks.
+//! Promises: a read index that is given out covers everything acknowledged before it was
+//! asked for. One is in flight per node and serves all who wait; those who come while it
+//! is in flight wait for the next. Each one answered is also a proof of freshness, dated
+//! by this node's own clock, and while there is a leader one is taken at least every
+//! [`PROBE_EVERY`], so that local answers can say how stale they may be. Never uses
+//! leases, and never compares clocks of two nodes. What a level needs, `objective/`
+//! decides.
 
 use super::group::{Group, Refusal};
+use crate::clock::SharedClock;
+use crate::objective::freshness::Freshness;
 use crate::transport::{Class, Method, Transport};
 use bytes::Bytes;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,6 +24,9 @@ const READ_INDEX_MAX: Duration = Duration::from_millis(1000);
 const APPLY_MAX: Duration = Duration::from_secs(5);
 /// Pause before asking again when no leader is known.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Without a question for this long, one is asked for its proof alone: one small round of
+/// the quorum per node and second, and bounds of about a second on local answers.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a read may not go ahead. A passing fault.
 #[derive(Clone, Debug)]
@@ -30,27 +39,51 @@ type Waiter = oneshot::Sender<Result<u64, NotFresh>>;
 pub struct Reader {
     group: Group,
     waiting: mpsc::UnboundedSender<Waiter>,
+    freshness: Arc<Mutex<Freshness>>,
 }
 
 impl Reader {
-    pub fn start(group: Group, transport: Arc<dyn Transport>) -> Reader {
+    pub fn start(group: Group, transport: Arc<dyn Transport>, clock: SharedClock) -> Reader {
         // Bounded by the requests in flight, each of which waits for its answer.
         let (waiting, mut queue) = mpsc::unbounded_channel::<Waiter>();
-        let asking = group.clone();
+        let freshness = Arc::new(Mutex::new(Freshness::default()));
+        let (asking, proofs) = (group.clone(), freshness.clone());
         tokio::spawn(async move {
-            while let Some(first) = queue.recv().await {
-                let mut waiters = vec![first];
+            loop {
+                let mut waiters = match tokio::time::timeout(PROBE_EVERY, queue.recv()).await {
+                    Ok(Some(first)) => vec![first],
+                    // The node has gone.
+                    Ok(None) => return,
+                    Err(_) if asking.leader().is_none() => continue,
+                    Err(_) => Vec::new(),
+                };
                 while let Ok(next) = queue.try_recv() {
                     waiters.push(next);
                 }
+                // Before anything is sent: what was acknowledged until now is covered.
+                let sent = clock.monotonic();
                 let answer = ask(&asking, transport.as_ref()).await;
+                match &answer {
+                    Ok(index) => lock(&proofs).note(sent, *index),
+                    Err(why) => tracing::debug!(why = %why.0, "no read index"),
+                }
                 for waiter in waiters {
                     // A waiter that has gone needs no answer.
                     let _ = waiter.send(answer.clone());
                 }
             }
         });
-        Reader { group, waiting }
+        Reader {
+            group,
+            waiting,
+            freshness,
+        }
+    }
+
+    /// How stale this replica may be, as of `now` of the node's monotonic clock; `None`
+    /// when nothing is proven. Grows while there is no leader to ask.
+    pub fn staleness(&self, now: Duration) -> Option<Duration> {
+        lock(&self.freshness).bound(self.group.applied().raft_index, now)
     }
 
     /// Asks for a read index within `limit`, however often leadership moves meanwhile.
@@ -62,10 +95,7 @@ impl Reader {
                 self.waiting.send(sender).map_err(|_| stopped())?;
                 match receiver.await.map_err(|_| stopped())? {
                     Ok(index) => return Ok(index),
-                    Err(why) => {
-                        tracing::debug!(why = %why.0, "no read index yet");
-                        tokio::time::sleep(RETRY_PAUSE).await;
-                    }
+                    Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
                 }
             }
         };
@@ -85,6 +115,10 @@ impl Reader {
             )))
         }
     }
+}
+
+fn lock(freshness: &Mutex<Freshness>) -> MutexGuard<'_, Freshness> {
+    freshness.lock().expect("nobody panics with it")
 }
 
 async fn ask(group: &Group, transport: &dyn Transport) -> Result<u64, NotFresh> {

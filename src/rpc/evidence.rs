@@ -25,13 +25,14 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
     ) -> Answer<v1::GetCheckpointResponse> {
         let principal = principal(&request);
         let request = request.into_inner();
-        let level = incoming::read_level(request.read);
-        let called = if request.cosigned {
-            prove::cosigned(&self.0, &principal).await
-        } else {
+        let called = async {
+            if request.cosigned {
+                return prove::cosigned(&self.0, &principal).await;
+            }
+            let level = incoming::read_level(request.read)?;
             prove::checkpoint(&self.0, &principal, level).await
         };
-        let (note, answered) = called.map_err(status)?;
+        let (note, answered) = called.await.map_err(status)?;
         Ok(Response::new(v1::GetCheckpointResponse {
             note,
             answered: Some(outgoing::answered(answered)),

@@ -147,7 +147,7 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         let request = request.into_inner();
         let called = async {
             let key = incoming::key("key", request.key)?;
-            let level = incoming::read_level(request.read);
+            let level = incoming::read_level(request.read)?;
             lookup::get(&self.0, &principal, key, level).await
         };
         let (invoice, answered) = called.await.map_err(status)?;
@@ -162,7 +162,7 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         let request = request.into_inner();
         let called = async {
             let filter = incoming::filter(&request)?;
-            let level = incoming::read_level(request.read);
+            let level = incoming::read_level(request.read)?;
             let size = request.page_size as usize;
             list::list(&self.0, &principal, filter, size, &request.cursor, level).await
         };
@@ -187,7 +187,9 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         let called = async {
             let key = incoming::key("key", request.key)?;
             let (start, end) = (request.start, request.end);
-            download::download(&self.0, &principal, key, request.role, start, end).await
+            let level = request.read.map(|read| incoming::read_level(Some(read)));
+            let (level, role) = (level.transpose()?, request.role);
+            download::download_at(&self.0, &principal, level, key, role, start, end).await
         };
         let (started, pieces) = called.await.map_err(status)?;
         let header = Part::Header(v1::DownloadHeader {
@@ -221,7 +223,7 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         let called = async {
             let (header, pieces) = split(request.into_inner()).await?;
             let sha256 = incoming::check_digest(&header)?;
-            let level = incoming::read_level(header.read);
+            let level = incoming::read_level(header.read)?;
             let tenant = &header.tenant;
             check::check(&self.0, &principal, tenant, sha256, pieces, level).await
         };

@@ -9,6 +9,7 @@
 //! | BelowLevel | UNAVAILABLE | RetryInfo; ErrorInfo COMMITTED_BELOW_LEVEL with `index`, `level`, `nodes`, `zones` |
 //! | Exhausted | RESOURCE_EXHAUSTED | RetryInfo |
 //! | Unavailable | UNAVAILABLE | RetryInfo; ErrorInfo with `leader_address` |
+//! | DataLoss | DATA_LOSS | ErrorInfo with the reason |
 
 use crate::service::Error;
 use std::collections::HashMap;
@@ -67,6 +68,8 @@ pub fn status(error: Error) -> Status {
             }
             (Code::Unavailable, "UNAVAILABLE")
         }
+        // Without RetryInfo: the same call would fail the same way, everywhere.
+        Error::DataLoss { reason, .. } => (Code::DataLoss, reason),
     };
     details.set_error_info(reason, DOMAIN, info);
     Status::with_error_details(code, message, details)

@@ -9,6 +9,7 @@ use super::{Booted, Core, Error, Principal, prove};
 use crate::bodies;
 use crate::domain::draft::bad;
 use crate::ledger::state::{Invoice, Key};
+use crate::objective::read::ReadLevel;
 use crate::recorder::Intent;
 use crate::recorder::endings::Endings;
 use bytes::Bytes;
@@ -44,6 +45,23 @@ pub enum Piece {
 }
 
 pub type Pieces = BoxStream<'static, Result<Piece, Error>>;
+
+/// As [`download`], of an invoice that is looked up first at the level asked. Without one
+/// the record alone is the barrier, which is as fresh.
+pub async fn download_at(
+    core: &Core,
+    principal: &Principal,
+    level: Option<ReadLevel>,
+    key: Key,
+    role: String,
+    start: u64,
+    end: u64,
+) -> Result<(Started, Pieces), Error> {
+    if let Some(level) = level {
+        super::lookup::get(core, principal, key.clone(), level).await?;
+    }
+    download(core, principal, key, role, start, end).await
+}
 
 /// Bytes `start..end` of a rendition; `end` 0 means to its end.
 pub async fn download(

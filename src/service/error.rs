@@ -43,6 +43,12 @@ pub enum Error {
         why: String,
         leader_address: Option<String>,
     },
+    /// What the caller has seen is not in this ledger, here or anywhere: begin anew.
+    DataLoss {
+        /// Stable upper-case name.
+        reason: &'static str,
+        detail: String,
+    },
 }
 
 /// What a shed caller is told to wait.
@@ -125,7 +131,9 @@ impl fmt::Display for Error {
         match self {
             Error::Invalid(bad) => bad.fmt(f),
             Error::NotFound(what) => write!(f, "{what} is not found"),
-            Error::Taken { detail, .. } | Error::NotNow { detail, .. } => f.write_str(detail),
+            Error::Taken { detail, .. }
+            | Error::NotNow { detail, .. }
+            | Error::DataLoss { detail, .. } => f.write_str(detail),
             Error::BelowLevel {
                 index,
                 level,

@@ -3,7 +3,8 @@
 //! Promises: all pages of one listing fold the records below the same size, so that no
 //! invoice is missed, repeated or seen in two states while the list is read.
 
-use super::{Answered, Core, Error, Principal};
+use super::freshness::Proven;
+use super::{APPLY_MAX, Answered, Core, Error, Principal};
 use crate::domain::draft::bad;
 use crate::ledger::state::{Invoice, Status};
 use crate::objective::read::ReadLevel;
@@ -66,15 +67,12 @@ pub async fn list(
         "" => None,
         text => Some(Cursor::parse(text, &filter)?),
     };
-    core.fresh(level).await?;
-    let answered = core.answered(level == ReadLevel::Linearizable);
-    let (size, from) = match bound {
-        Some(cursor) if cursor.size > answered.log_size => {
-            return Err(core.unavailable("this replica has not applied the cursor's index yet"));
-        }
-        Some(cursor) => (cursor.size, cursor.next),
-        None => (answered.log_size, 0),
+    let (proven, from) = match &bound {
+        Some(cursor) => (core.reached(cursor, level).await?, cursor.next),
+        None => (core.fresh(level).await?, 0),
     };
+    let answered = core.answered_by(proven);
+    let size = answered.log_size;
     let wanted = filter.clone();
     let (invoices, next) = core
         .read(move |tables| {
@@ -111,6 +109,31 @@ pub async fn list(
         complete_until: size,
         answered,
     })
+}
+
+impl Core {
+    /// Waits for the records that a cursor is bound to: they decide the page, whatever
+    /// level the first one was asked at, so nothing is said of its staleness now.
+    async fn reached(&self, cursor: &Cursor, level: ReadLevel) -> Result<Proven, Error> {
+        let Some(last) = cursor.size.checked_sub(1) else {
+            return Ok(Proven::at_size(0));
+        };
+        if level == ReadLevel::Local {
+            // Never asks the leader.
+            return match self.group.wait_size(cursor.size, APPLY_MAX).await {
+                true => Ok(Proven::at_size(cursor.size)),
+                false => {
+                    Err(self.unavailable("this replica has not applied the cursor's index yet"))
+                }
+            };
+        }
+        match self.fresh(ReadLevel::AsOf(last)).await {
+            Err(Error::Invalid(_)) => {
+                Err(bad("cursor", "is bound to more records than the log has").into())
+            }
+            reached => reached,
+        }
+    }
 }
 
 impl Filter {

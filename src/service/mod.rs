@@ -13,6 +13,7 @@
 //! * [`keys`]: the ledger's keys, and changing them
 //! * [`levels`], [`standing`]: how durable a write is, and how every node stands; [`vigil`]:
 //!   how long nobody led
+//! * [`freshness`]: what makes a read level true, and what an answer may claim
 //! * [`booting`], [`guarding`]: what must be true before anything is said or signed
 //! * [`cosigning`]: vouching for checkpoints, and comparing replicas by the way
 //! * [`witnessing`]: the ledger shown to outside witnesses
@@ -28,6 +29,7 @@ pub mod download;
 pub mod drills;
 pub mod error;
 pub mod export;
+pub mod freshness;
 pub mod guarding;
 pub mod issue;
 pub mod keys;
@@ -53,7 +55,7 @@ use crate::config::{Limits, Tenant};
 use crate::domain::ids::Uid;
 use crate::keyring::Keyring;
 use crate::ledger::state::{Invoice, Key, State, Tables};
-use crate::objective::read::ReadLevel;
+use crate::objective::read::{ReadLevel, Token};
 use crate::objective::timing::Profile;
 use crate::raft::group::Group;
 use crate::raft::reader::Reader;
@@ -68,8 +70,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch as signal};
 
-/// How long a read below its own deadline may wait for freshness.
-const FRESH_MAX: Duration = Duration::from_secs(5);
 /// How long this replica may take to apply what the leader has committed.
 const APPLY_MAX: Duration = Duration::from_secs(5);
 
@@ -118,9 +118,13 @@ pub struct Answered {
     pub zone: String,
     pub region: String,
     pub applied_index: u64,
+    /// Records that the answer folds.
     pub log_size: u64,
-    /// `Some(0)` when nothing acknowledged before the call is missed.
+    /// Whatever was acknowledged so long before the call, or earlier, is in the answer;
+    /// absent where nothing is proven, and where the answer is not of now.
     pub staleness_ms_max: Option<u64>,
+    /// What the caller has seen by this answer; none before the founding.
+    pub token: Option<Token>,
 }
 
 /// What the verbs work with; one per node.
@@ -169,18 +173,6 @@ impl Core {
         }
     }
 
-    pub fn answered(&self, fresh: bool) -> Answered {
-        let applied = self.group.applied();
-        Answered {
-            node: self.node,
-            zone: self.zone.clone(),
-            region: self.region.clone(),
-            applied_index: applied.raft_index,
-            log_size: applied.size,
-            staleness_ms_max: fresh.then_some(0),
-        }
-    }
-
     pub(crate) fn tenant(&self, name: &str) -> Result<&Tenant, Error> {
         let name = if name.is_empty() { "default" } else { name };
         self.tenants
@@ -207,17 +199,6 @@ impl Core {
                 .broken(format!("storage failed under a request: {error}"));
         }
         self.unavailable("this node's storage failed")
-    }
-
-    /// Makes the level true of this replica, or says why it cannot.
-    pub(crate) async fn fresh(&self, level: ReadLevel) -> Result<(), Error> {
-        match level {
-            ReadLevel::Local => Ok(()),
-            ReadLevel::Linearizable => match self.reader.linearizable(FRESH_MAX).await {
-                Ok(_) => Ok(()),
-                Err(why) => Err(self.unavailable(why.0)),
-            },
-        }
     }
 
     /// Fills what a key leaves to its tenant's defaults.

@@ -206,16 +206,21 @@ pub async fn consistency(
     Ok((new, proof, answered))
 }
 
-/// The newest checkpoint that this replica has, signed.
+/// The newest checkpoint that this replica has, signed; as of a record, the one that ends
+/// with it.
 pub async fn checkpoint(
     core: &Core,
     _principal: &Principal,
     level: ReadLevel,
 ) -> Result<(String, Answered), Error> {
     let booted = core.booted()?;
-    core.fresh(level).await?;
-    let answered = core.answered(level == ReadLevel::Linearizable);
-    Ok((newest(core, &booted).await?, answered))
+    let answered = core.answered_by(core.fresh(level).await?);
+    let size = answered.log_size;
+    let note = match level {
+        ReadLevel::AsOf(_) => signed_at(core, &booted, size, size).await?,
+        _ => newest(core, &booted).await?,
+    };
+    Ok((note, answered))
 }
 
 /// The newest note that members have cosigned.

@@ -3,7 +3,7 @@
 use super::v1;
 use crate::domain::draft::{BadField, bad, required};
 use crate::ledger::state::{Key, Status};
-use crate::objective::read::ReadLevel;
+use crate::objective::read::{ReadLevel, Token};
 use crate::objective::write::WriteLevel;
 use crate::service::admin::MemberSpec;
 use crate::service::levels::Patience;
@@ -136,11 +136,27 @@ pub fn write_level(level: Option<v1::WriteLevel>) -> Result<Option<WriteLevel>> 
 }
 
 /// Absent means linearizable.
-pub fn read_level(level: Option<v1::ReadLevel>) -> ReadLevel {
-    match level.and_then(|level| level.level) {
-        Some(v1::read_level::Level::Local(_)) => ReadLevel::Local,
-        Some(v1::read_level::Level::Linearizable(_)) | None => ReadLevel::Linearizable,
-    }
+pub fn read_level(level: Option<v1::ReadLevel>) -> Result<ReadLevel> {
+    use v1::read_level::Level;
+    Ok(match level.and_then(|level| level.level) {
+        None | Some(Level::Linearizable(_)) => ReadLevel::Linearizable,
+        Some(Level::Local(_)) => ReadLevel::Local,
+        Some(Level::Bounded(bounded)) if bounded.max_ms == 0 => {
+            // Linearizable is what no staleness at all is called.
+            return Err(bad("read.bounded.max_ms", "is at least 1"));
+        }
+        Some(Level::Bounded(bounded)) => ReadLevel::Bounded {
+            ms: bounded.max_ms,
+            local_only: bounded.local_only,
+        },
+        Some(Level::Session(token)) => match Token::decode(&token) {
+            Ok(token) => ReadLevel::Session(token),
+            Err(_) => return Err(bad("read.session", "is no token that an answer carried")),
+        },
+        // The last number would have no size of its own.
+        Some(Level::AsOf(u64::MAX)) => return Err(bad("read.as_of", "is no record index")),
+        Some(Level::AsOf(index)) => ReadLevel::AsOf(index),
+    })
 }
 
 pub fn upload(header: v1::UploadHeader) -> Result<issue::Header> {

@@ -144,6 +144,10 @@ pub fn answered(answered: Answered) -> v1::Answered {
         applied_index: answered.applied_index,
         log_size: answered.log_size,
         staleness_ms_max: answered.staleness_ms_max,
+        session_token: answered
+            .token
+            .map(|token| Bytes::from(token.encode()))
+            .unwrap_or_default(),
     }
 }
 

@@ -13,6 +13,7 @@ mod limits;
 mod oracles;
 mod questions;
 mod reader;
+mod reads;
 mod restarts;
 mod streams;
 mod uniqueness;

@@ -227,7 +227,7 @@ async fn build(
         stop.clone(),
     )
     .await?;
-    let reader = Reader::start(group.clone(), transport.clone());
+    let reader = Reader::start(group.clone(), transport.clone(), clock.clone());
     let state = State::new(ledger.clone());
     let means = boot::Means {
         group: group.clone(),

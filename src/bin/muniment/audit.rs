@@ -266,7 +266,7 @@ async fn heads(args: Compare, reach: &Reach) -> Result<Exit, Failure> {
     let addresses = addresses(&client, timeout).await;
     let asking = addresses
         .iter()
-        .map(|address| client.checkpoint_of(address, local, timeout));
+        .map(|address| client.checkpoint_of(address, local.clone(), timeout));
     let answers = futures::future::join_all(asking).await;
     for (address, answer) in addresses.iter().zip(answers) {
         match answer {

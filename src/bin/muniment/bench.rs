@@ -52,7 +52,8 @@ pub struct Args {
     /// After each issue, wait for a receipt that meets this policy; an issue then takes both
     #[arg(long, value_name = "FILE")]
     policy: Option<std::path::PathBuf>,
-    /// How fresh gets must be: linearizable (default) or local
+    /// How fresh gets must be: linearizable, local, bounded:MS, session (what that client has
+    /// seen, the default), as-of:INDEX
     #[arg(long, value_name = "LEVEL", value_parser = measure::read_level)]
     read: Option<v1::ReadLevel>,
     #[command(flatten)]
@@ -245,7 +246,7 @@ impl Load {
     }
 
     async fn get(&self, client: &Client, random: u64) -> Result<(), Error> {
-        client.get(self.any(random), self.args.read).await?;
+        client.get(self.any(random), self.args.read.clone()).await?;
         Ok(())
     }
 

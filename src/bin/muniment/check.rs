@@ -19,7 +19,7 @@ pub struct Args {
     /// Tenant
     #[arg(long, value_name = "T", default_value = TENANT_DEFAULT)]
     tenant: String,
-    /// How fresh the answer must be: linearizable (default) or local
+    /// How fresh the answer must be: linearizable, local, bounded:MS, session:TOKEN, as-of:INDEX
     #[arg(long, value_name = "LEVEL", value_parser = measure::read_level)]
     read: Option<ReadLevel>,
 }

@@ -26,14 +26,14 @@ pub struct Args {
     /// First and last byte, from 0: 0-99, or 100- for the rest
     #[arg(long, value_name = "A-B", value_parser = measure::range)]
     range: Option<measure::Range>,
-    /// How the invoice is looked up: linearizable (default) or local
+    /// How the invoice is looked up: linearizable, local, bounded:MS, session:TOKEN, as-of:INDEX
     #[arg(long, value_name = "LEVEL", value_parser = measure::read_level)]
     read: Option<ReadLevel>,
 }
 
 pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
-    let (invoice, _) = args.which.find(&client, args.read).await?;
+    let (invoice, _) = args.which.find(&client, args.read.clone()).await?;
     let mut target = Target::open(args.output.as_deref(), reach.json).await?;
     let range = args.range.unwrap_or_default();
     let request = DownloadRequest {
@@ -41,6 +41,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
         role: args.role,
         start: range.start,
         end: range.end,
+        read: args.read,
     };
     let started = Instant::now();
     let done = match client.download(request, target.sink()).await {

@@ -54,7 +54,7 @@ struct Head {
     /// Write the note to this file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// How fresh the answer must be: linearizable (default) or local
+    /// How fresh the answer must be: linearizable, local, bounded:MS, session:TOKEN, as-of:INDEX
     #[arg(long, value_name = "LEVEL", value_parser = measure::read_level)]
     read: Option<ReadLevel>,
     /// The newest note that the members have cosigned

@@ -28,6 +28,8 @@ pub enum Exit {
     NotInForce = 11,
     /// `evidence reconcile`: the ledger's figures are not those of the file.
     Differs = 12,
+    /// What a token names is not in the ledger.
+    Lost = 13,
 }
 
 impl Exit {
@@ -46,6 +48,7 @@ impl Exit {
             Exit::NotIssued => "not_issued",
             Exit::NotInForce => "not_in_force",
             Exit::Differs => "differs",
+            Exit::Lost => "lost",
         }
     }
 }
@@ -116,6 +119,7 @@ impl From<Error> for Failure {
             Error::Exhausted(_) => Exit::Exhausted,
             Error::Unavailable(_) => Exit::Unavailable,
             Error::Unproven(_) => Exit::Unproven,
+            Error::Lost(_) => Exit::Lost,
             Error::Denied(_) | Error::Local { .. } | Error::Broken(_) => Exit::Other,
         };
         let mut details = Value::Null;

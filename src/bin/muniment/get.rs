@@ -14,7 +14,7 @@ use serde_json::json;
 pub struct Args {
     #[command(flatten)]
     which: Which,
-    /// How fresh the answer must be: linearizable (default) or local
+    /// How fresh the answer must be: linearizable, local, bounded:MS, session:TOKEN, as-of:INDEX
     #[arg(long, value_name = "LEVEL", value_parser = measure::read_level)]
     read: Option<ReadLevel>,
 }

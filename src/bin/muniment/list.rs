@@ -43,7 +43,7 @@ pub struct Args {
     /// Go on where an earlier list ended (`cursor` of its JSON)
     #[arg(long, value_name = "CURSOR")]
     cursor: Option<String>,
-    /// How fresh the answer must be: linearizable (default) or local
+    /// How fresh the answer must be: linearizable, local, bounded:MS, session:TOKEN, as-of:INDEX
     #[arg(long, value_name = "LEVEL", value_parser = measure::read_level)]
     read: Option<ReadLevel>,
 }

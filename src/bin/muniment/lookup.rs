@@ -79,7 +79,7 @@ impl Which {
         client: &Client,
         read: Option<ReadLevel>,
     ) -> Result<(Invoice, Answered), Failure> {
-        let not_found = match client.get(self.key(), read).await {
+        let not_found = match client.get(self.key(), read.clone()).await {
             Err(error @ Error::NotFound(_)) => error,
             result => return Ok(result?),
         };

@@ -19,12 +19,23 @@ pub fn write_level(text: &str) -> Result<WriteLevel, String> {
     Ok(WriteLevel { level: Some(level) })
 }
 
-/// `linearizable` or `local`.
+/// `linearizable`, `local`, `bounded:MS`, `bounded:MS:local-only`, `session:TOKEN` or
+/// `as-of:INDEX`; `session` alone is what this very command has seen.
 pub fn read_level(text: &str) -> Result<ReadLevel, String> {
+    use muniment::objective::read::ReadLevel as Asked;
+    use read_level::Level;
     let level = match text {
-        "linearizable" => read_level::Level::Linearizable(read_level::Linearizable {}),
-        "local" => read_level::Level::Local(read_level::Local {}),
-        _ => return Err(format!("{text:?} is not one of: linearizable, local")),
+        "session" => Level::Session(Vec::new().into()),
+        text => match text.parse()? {
+            Asked::Linearizable => Level::Linearizable(read_level::Linearizable {}),
+            Asked::Local => Level::Local(read_level::Local {}),
+            Asked::Bounded { ms, local_only } => Level::Bounded(read_level::Bounded {
+                max_ms: ms,
+                local_only,
+            }),
+            Asked::Session(token) => Level::Session(token.encode().into()),
+            Asked::AsOf(index) => Level::AsOf(index),
+        },
     };
     Ok(ReadLevel { level: Some(level) })
 }

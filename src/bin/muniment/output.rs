@@ -4,7 +4,7 @@
 //! never changes an exit code; times are UTC. Leaves what is said to the commands.
 
 use crate::money;
-use muniment::client::{Proof, v1};
+use muniment::client::{Proof, Token, v1};
 use muniment_evidence::digest::hex;
 use muniment_evidence::report::Report;
 use serde_json::{Value, json};
@@ -236,8 +236,9 @@ pub fn answered_line(answered: &v1::Answered) -> (&'static str, String) {
         "node {} in zone {}, at index {}",
         answered.served_by, answered.zone, answered.applied_index
     );
-    if let Some(ms) = answered.staleness_ms_max {
-        text.push_str(&format!(", at most {ms} ms stale"));
+    match answered.staleness_ms_max {
+        Some(ms) => text.push_str(&format!(", at most {ms} ms stale")),
+        None => text.push_str(", no bound on how stale"),
     }
     ("answered by", text)
 }
@@ -270,7 +271,14 @@ pub fn answered_value(answered: &v1::Answered) -> Value {
         "applied_index": answered.applied_index,
         "log_size": answered.log_size,
         "staleness_ms_max": answered.staleness_ms_max,
+        "session_token": session_token(answered),
     })
+}
+
+/// As `--read session:TOKEN` takes it.
+fn session_token(answered: &v1::Answered) -> Option<String> {
+    let token = Token::decode(&answered.session_token).ok()?;
+    Some(token.to_string())
 }
 
 pub fn durability_value(durability: &v1::Durability) -> Value {

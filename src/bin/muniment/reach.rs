@@ -16,6 +16,7 @@ const ENDPOINT_DEFAULT: &str = "http://127.0.0.1:7401";
 /// Not clap's own `env`, which could not be told from the flag: a file named on the command
 /// line must outrank the environment.
 const ENDPOINTS_VARIABLE: &str = "MUNIMENT_ENDPOINTS";
+const ZONE_VARIABLE: &str = "MUNIMENT_ZONE";
 
 #[derive(clap::Args, Clone)]
 pub struct Reach {
@@ -47,6 +48,10 @@ pub struct Reach {
     /// Trust file: which ledger is meant; receipts of another are refused
     #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
     trust: Option<PathBuf>,
+    /// The zone of this machine: reads go to a node there, if one answers
+    /// [env: MUNIMENT_ZONE]
+    #[arg(long, global = true, value_name = "Z", help_heading = "Connection")]
+    zone: Option<String>,
     /// For one call with its retries; for streams the longest time without progress
     #[arg(
         long,
@@ -122,6 +127,7 @@ impl Reach {
             endpoints.push(ENDPOINT_DEFAULT.to_owned());
         }
         let trust = self.trust.clone().or(file.trust);
+        let zone = self.zone.clone().or(std::env::var(ZONE_VARIABLE).ok());
         Ok(Options {
             endpoints,
             ca: self.ca.clone().or(file.ca),
@@ -131,6 +137,7 @@ impl Reach {
             trust: trust.as_deref().map(read_trust).transpose()?,
             deadline: self.deadline(),
             seed: now::seed(),
+            zone: zone.filter(|zone| !zone.is_empty()),
         })
     }
 }
