@@ -7,11 +7,12 @@
 //! TLS to a later build.
 //!
 //! Reading order: this file (the plain verbs), `upload` and `download` (the verbs with
-//! bytes), `watch`, `verify` (what counts as proven), `route` (where calls go), `error`.
+//! bytes), `issue_many` (a billing run), `watch`, `verify` (what counts as proven), `route` (where calls go), `error`.
 
 mod download;
 mod error;
 mod export;
+mod issue_many;
 mod route;
 mod upload;
 mod verify;
@@ -424,6 +425,11 @@ mod tests {
         spawnable(async move {
             let mut sink = tokio::io::sink();
             c.download(v1::DownloadRequest::default(), &mut sink).await
+        });
+        let c = Arc::clone(&client);
+        spawnable(async move {
+            let items = futures::stream::iter([(Upload::default(), Source::Memory(Bytes::new()))]);
+            c.issue_many(items, |_, _| {}).await
         });
         spawnable(async move { client.watch("default", 0).next().await });
     }
