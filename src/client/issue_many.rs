@@ -433,10 +433,7 @@ mod tests {
             retry_after_ms: Some(200),
             ..v1::ItemError::default()
         });
-        assert_eq!(
-            wait_before_repeat(&full),
-            Some(Duration::from_millis(200))
-        );
+        assert_eq!(wait_before_repeat(&full), Some(Duration::from_millis(200)));
     }
 
     /// A file that cannot be read is told as such, and the run goes on without a server:

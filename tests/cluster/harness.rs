@@ -333,6 +333,12 @@ impl Node {
         }
     }
 
+    /// SIGTERM, without waiting for its end.
+    pub fn request_stop(&self) {
+        let pid = rustix::process::Pid::from_child(self.child.as_ref().unwrap());
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
     /// SIGTERM; its exit status.
     pub fn terminate(&mut self) -> ExitStatus {
         let mut child = self.child.take().unwrap();

@@ -8,6 +8,7 @@ mod http;
 mod keys;
 mod kills;
 mod limits;
+mod many;
 mod oracles;
 mod questions;
 mod reader;

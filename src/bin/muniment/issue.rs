@@ -176,7 +176,10 @@ async fn issue_each(
         (Some(result), _) => result,
         // The run was given up before this file had an outcome.
         (None, Err(failure)) => Err(failure.clone()),
-        (None, Ok(())) => Err(Failure::new(Exit::Other, "the run left it without an outcome")),
+        (None, Ok(())) => Err(Failure::new(
+            Exit::Other,
+            "the run left it without an outcome",
+        )),
     };
     results.into_iter().map(untold).collect()
 }
