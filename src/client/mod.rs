@@ -8,12 +8,13 @@
 //! TLS to a later build.
 //!
 //! Reading order: this file (the plain verbs), `upload` and `download` (the verbs with
-//! bytes), `watch`, `verify` (what counts as proven), `seen` (which level reads ask for),
-//! `route` and `zones` (where calls go), `error`.
+//! bytes), `issue_many` (a billing run), `watch`, `verify` (what counts as proven), `seen`
+//! (which level reads ask for), `route` and `zones` (where calls go), `error`.
 
 mod download;
 mod error;
 mod export;
+mod issue_many;
 mod route;
 mod seen;
 mod upload;
@@ -528,6 +529,11 @@ mod tests {
         spawnable(async move {
             let mut sink = tokio::io::sink();
             c.download(v1::DownloadRequest::default(), &mut sink).await
+        });
+        let c = Arc::clone(&client);
+        spawnable(async move {
+            let items = futures::stream::iter([(Upload::default(), Source::Memory(Bytes::new()))]);
+            c.issue_many(items, |_, _| {}).await
         });
         spawnable(async move { client.watch("default", 0).next().await });
     }

@@ -225,7 +225,7 @@ impl Journey<'_> {
 
     /// The whole rest at the only endpoint; elsewhere half of it, so that one node that
     /// accepts and never answers leaves time for the others.
-    fn attempt_limit(&self) -> Duration {
+    pub(super) fn attempt_limit(&self) -> Duration {
         let rest = self.deadline.saturating_duration_since(Instant::now());
         if self.route.sites.len() == 1 {
             rest
@@ -286,7 +286,7 @@ impl Journey<'_> {
 }
 
 /// `None`: the same call would fail again. Otherwise the wait that the server asks for.
-fn wait_before_repeat(status: &Status) -> Option<Duration> {
+pub(super) fn wait_before_repeat(status: &Status) -> Option<Duration> {
     if let Some(retry) = status.get_details_retry_info() {
         return Some(retry.retry_delay.unwrap_or_default());
     }
@@ -302,7 +302,7 @@ fn leader_hint(status: &Status) -> Option<String> {
 }
 
 /// Doubles per attempt, up to its bound.
-fn backoff(attempts: u32) -> Duration {
+pub(super) fn backoff(attempts: u32) -> Duration {
     let factor = 1u32.checked_shl(attempts.min(31)).unwrap_or(u32::MAX);
     BACKOFF_FIRST.saturating_mul(factor).min(BACKOFF_MAX)
 }

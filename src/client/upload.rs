@@ -84,7 +84,7 @@ impl Source {
         }
     }
 
-    fn unreadable(&self, error: io::Error) -> Error {
+    pub(super) fn unreadable(&self, error: io::Error) -> Error {
         let what = match self {
             Source::Memory(_) => "cannot read from memory".to_owned(),
             Source::File(path) => format!("cannot read {}", path.display()),
@@ -188,7 +188,12 @@ impl Client {
         })
     }
 
-    fn issued(&self, reply: v1::IssueResponse, measure: &Measure) -> Result<Issued, Error> {
+    /// Believes an answer if its receipt proves it.
+    pub(super) fn issued(
+        &self,
+        reply: v1::IssueResponse,
+        measure: &Measure,
+    ) -> Result<Issued, Error> {
         let invoice = reply.invoice.ok_or_else(|| Error::lacks("the invoice"))?;
         let claim = Claim::Issued {
             uid: &invoice.uid,
@@ -240,7 +245,7 @@ impl Client {
     }
 }
 
-fn header(upload: &Upload, measure: &Measure) -> v1::UploadHeader {
+pub(super) fn header(upload: &Upload, measure: &Measure) -> v1::UploadHeader {
     v1::UploadHeader {
         request_id: upload.request_id.clone(),
         metadata: Some(upload.metadata.clone()),
@@ -295,7 +300,7 @@ fn parts<M: Send + 'static>(
 }
 
 /// Hands out chunks; an empty one is the end.
-enum Reader {
+pub(super) enum Reader {
     Memory(Bytes),
     Unopened(PathBuf),
     File(File),
@@ -311,7 +316,7 @@ impl From<Source> for Reader {
 }
 
 impl Reader {
-    async fn next(&mut self) -> io::Result<Bytes> {
+    pub(super) async fn next(&mut self) -> io::Result<Bytes> {
         if let Reader::Unopened(path) = self {
             let file = File::open(path).await?;
             *self = Reader::File(file);

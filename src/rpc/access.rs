@@ -17,6 +17,10 @@ pub enum Right {
 
 const TABLE: &[(&str, Right)] = &[
     ("/muniment.v1.InvoiceService/Issue", Right::WriteInvoices),
+    (
+        "/muniment.v1.InvoiceService/IssueMany",
+        Right::WriteInvoices,
+    ),
     ("/muniment.v1.InvoiceService/Get", Right::ReadInvoices),
     ("/muniment.v1.InvoiceService/List", Right::ReadInvoices),
     ("/muniment.v1.InvoiceService/Download", Right::ReadInvoices),

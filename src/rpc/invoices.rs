@@ -110,7 +110,7 @@ async fn split<M: UploadMessage>(mut stream: Streaming<M>) -> Result<(M::Header,
     Ok((header, pieces.boxed()))
 }
 
-fn issued(core: &Core, issued: issue::Issued) -> v1::IssueResponse {
+pub(super) fn issued(core: &Core, issued: issue::Issued) -> v1::IssueResponse {
     v1::IssueResponse {
         invoice: Some(outgoing::invoice(issued.invoice)),
         repeated: issued.repeated,
@@ -140,6 +140,18 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         };
         let done = called.await.map_err(status)?;
         Ok(Response::new(issued(&self.0, done)))
+    }
+
+    type IssueManyStream = BoxStream<'static, Result<v1::IssueManyResponse, Status>>;
+
+    async fn issue_many(
+        &self,
+        request: Request<Streaming<v1::IssueManyRequest>>,
+    ) -> Answer<Self::IssueManyStream> {
+        let principal = principal(&request);
+        let requests = request.into_inner().boxed();
+        let responses = super::issue_many::serve(self.0.clone(), principal, requests);
+        Ok(Response::new(responses))
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Answer<v1::GetResponse> {

@@ -5,7 +5,8 @@
 //! what to do next. Leaves meaning to `service/`.
 //!
 //! * [`server`]: listeners with their limits
-//! * [`invoices`], [`evidence`], [`cluster`]: handlers
+//! * [`invoices`], [`evidence`], [`cluster`]: handlers; [`issue_many`]: the handler of a
+//!   stream of issues
 //! * [`status`]: [`crate::service::Error`] to gRPC, in one place
 //! * [`access`]: who may call what
 //! * [`observe`]: one span and one measurement per call
@@ -16,6 +17,7 @@ pub mod cluster;
 pub mod dial;
 pub mod evidence;
 pub mod invoices;
+pub mod issue_many;
 pub mod observe;
 pub mod peers;
 pub mod server;

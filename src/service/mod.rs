@@ -5,6 +5,7 @@
 //! through the recorder before it answers.
 //!
 //! * [`issue`], [`reverse`], [`add_rendition`], [`void`]: changes
+//! * [`issue_many`]: many issues over one stream
 //! * [`download`]: bytes, evidence first
 //! * [`lookup`], [`list`], [`check`], [`watch`]: reading
 //! * [`prove`], [`records`], [`checkpoints`], [`export`], [`policy`]: handing over
@@ -32,6 +33,7 @@ pub mod export;
 pub mod freshness;
 pub mod guarding;
 pub mod issue;
+pub mod issue_many;
 pub mod keys;
 pub mod levels;
 pub mod list;

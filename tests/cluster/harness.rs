@@ -308,21 +308,6 @@ impl Node {
         }
     }
 
-    /// SIGSTOP: it neither answers nor ends.
-    pub fn pause(&self) {
-        self.signal(rustix::process::Signal::STOP);
-    }
-
-    /// SIGCONT.
-    pub fn resume(&self) {
-        self.signal(rustix::process::Signal::CONT);
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(self.child.as_ref().unwrap());
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-
     /// SIGKILL, at whatever it is doing.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -346,6 +331,12 @@ impl Node {
             );
             tokio::time::sleep(LOOK_PAUSE).await;
         }
+    }
+
+    /// SIGTERM, without waiting for its end.
+    pub fn request_stop(&self) {
+        let pid = rustix::process::Pid::from_child(self.child.as_ref().unwrap());
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
     /// SIGTERM; its exit status.

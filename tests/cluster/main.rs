@@ -10,6 +10,7 @@ mod keys;
 mod kills;
 mod levels;
 mod limits;
+mod many;
 mod oracles;
 mod questions;
 mod reader;

@@ -19,8 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 
-/// Issues under way at once: enough to fill the group commits of a ledger of three zones
-/// from one machine, few enough to leave room for other callers.
+/// Calls of their own under way at once, for the files that one stream does not settle.
 const CONCURRENCY: usize = 8;
 
 #[derive(clap::Args)]
@@ -96,27 +95,14 @@ async fn issue_all(client: &Client, items: Vec<Item>, json: bool) -> Result<Exit
         ProgressStyle::with_template("issuing {bar:30} {pos}/{len}  {per_sec}  {msg}")
             .expect("the template is well formed"),
     );
-    let mut results: Vec<(usize, Result<Issued, Failure>)> =
-        futures::stream::iter(items.iter().enumerate())
-            .map(|(i, item)| {
-                let bar = &bar;
-                async move {
-                    let result = issue(client, item).await;
-                    bar.inc(1);
-                    (i, result)
-                }
-            })
-            .buffer_unordered(CONCURRENCY)
-            .collect()
-            .await;
+    let results = issue_each(client, &items, &bar).await;
     bar.finish_and_clear();
-    results.sort_by_key(|(i, _)| *i);
 
     let (mut issued, mut failed) = (Vec::new(), Vec::new());
-    for (i, result) in results {
+    for (item, result) in items.iter().zip(results) {
         match result {
-            Ok(done) => issued.push((&items[i], done)),
-            Err(failure) => failed.push((&items[i], failure)),
+            Ok(done) => issued.push((item, done)),
+            Err(failure) => failed.push((item, failure)),
         }
     }
     let repeated = issued.iter().filter(|(_, done)| done.repeated).count();
@@ -153,14 +139,66 @@ async fn issue_all(client: &Client, items: Vec<Item>, json: bool) -> Result<Exit
     Ok(failed.first().map_or(Exit::Ok, |(_, failure)| failure.exit))
 }
 
+/// All of them over one stream, then the few that need a closer look in calls of their own.
+async fn issue_each(
+    client: &Client,
+    items: &[Item],
+    bar: &ProgressBar,
+) -> Vec<Result<Issued, Failure>> {
+    let mut results: Vec<Option<Result<Issued, Failure>>> = Vec::new();
+    results.resize_with(items.len(), || None);
+    let mut conflicts = Vec::new();
+    let uploads = futures::stream::iter(items).then(|item| async {
+        let (mut upload, source) = (item.upload.clone(), Source::File(item.path.clone()));
+        // A file that cannot be read has no id; the client finds that out and says so.
+        if let Ok(measure) = source.measure().await {
+            name(&mut upload, &measure);
+        }
+        (upload, source)
+    });
+    let run = client.issue_many(uploads, |at, result| {
+        if items[at].date_is_default && matches!(result, Err(Error::Conflict(_))) {
+            conflicts.push(at);
+            return;
+        }
+        bar.inc(1);
+        results[at] = Some(result.map_err(Failure::from));
+    });
+    let run = run.await.map_err(Failure::from);
+    let mut calls = futures::stream::iter(conflicts)
+        .map(|at| async move { (at, issue(client, &items[at]).await) })
+        .buffer_unordered(CONCURRENCY);
+    while let Some((at, result)) = calls.next().await {
+        bar.inc(1);
+        results[at] = Some(result);
+    }
+    let untold = |result: Option<Result<Issued, Failure>>| match (result, &run) {
+        (Some(result), _) => result,
+        // The run was given up before this file had an outcome.
+        (None, Err(failure)) => Err(failure.clone()),
+        (None, Ok(())) => Err(Failure::new(
+            Exit::Other,
+            "the run left it without an outcome",
+        )),
+    };
+    results.into_iter().map(untold).collect()
+}
+
+/// The request id where none was given: made of identity and content.
+fn name(upload: &mut Upload, measure: &Measure) {
+    if upload.request_id.is_empty() {
+        let identity = upload.metadata.identity.clone().unwrap_or_default();
+        upload.request_id = identity::issue_request_id("issue", &identity, &measure.sha256);
+    }
+}
+
+/// One file in a call of its own.
 async fn issue(client: &Client, item: &Item) -> Result<Issued, Failure> {
     let source = Source::File(item.path.clone());
     let mut upload = item.upload.clone();
     let measure = source.measure().await?;
     let identity = upload.metadata.identity.clone().unwrap_or_default();
-    if upload.request_id.is_empty() {
-        upload.request_id = identity::issue_request_id("issue", &identity, &measure.sha256);
-    }
+    name(&mut upload, &measure);
     match client.issue(&upload, &source).await {
         Err(conflict @ Error::Conflict(_)) if item.date_is_default => {
             // Issued on an earlier day with that day's date? Then it is the same invoice.
