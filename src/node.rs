@@ -28,6 +28,7 @@ use crate::store::flush::Flusher;
 use crate::store::log::LogStore;
 use crate::store::marker::{self, Marker};
 use crate::store::notes::NoteStore;
+use crate::store::outbox::OutboxDir;
 use crate::store::rocks::{Purpose, RocksEngine};
 use crate::telemetry::Metrics;
 use crate::transport::{Serve, Transport};
@@ -311,7 +312,7 @@ async fn build(
         stop.clone(),
     )
     .await?;
-    let reader = Reader::start(group.clone(), transport.clone());
+    let reader = Reader::start(group.clone(), transport.clone(), clock.clone());
     let state = State::new(stores.ledger.clone());
     let intake = Intake::new(group.clone(), state.clone(), blocking, clock.clone());
     let bodies = Bodies {
@@ -389,6 +390,8 @@ async fn build(
         witnesses: witnessing::Board::of(config.witness.iter().map(|w| w.key.name.clone())),
         // Without an answer of the file system nothing is taken in.
         free_bytes: Arc::new(move || check::free_bytes(&data_dir).unwrap_or(0)),
+        deferred: config.deferred.clone(),
+        outboxes: OutboxDir::on_disk(node.data_dir.join("outbox")),
     };
     Ok(Built {
         core: Arc::new(core),

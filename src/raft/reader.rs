@@ -2,12 +2,14 @@
 //!
 //! Promises: after `linearizable` returns, everything acknowledged before the call is
 //! applied here. One read index is in flight per node and serves all who wait; those who
-//! come while it is in flight wait for the next. Never uses leases or clocks.
+//! come while it is in flight wait for the next. Permission never rests on leases or
+//! clocks; how stale an answer without permission is at most, this node's clock alone says.
 
 use super::group::{Group, Refusal};
+use crate::clock::SharedClock;
 use crate::transport::{Class, Method, Transport};
 use bytes::Bytes;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,27 +32,68 @@ type Waiter = oneshot::Sender<Result<u64, NotFresh>>;
 pub struct Reader {
     group: Group,
     waiting: mpsc::UnboundedSender<Waiter>,
+    proven: Arc<Mutex<Proven>>,
+}
+
+/// What the answered questions prove of what is applied here.
+#[derive(Default)]
+struct Proven {
+    /// When a question was asked whose answer is applied here.
+    asked: Option<Duration>,
+    /// A later question, and the index that must be applied for it to count.
+    next: Option<(Duration, u64)>,
+}
+
+impl Proven {
+    fn advance(&mut self, applied: u64) {
+        if let Some((asked, index)) = self.next
+            && index <= applied
+        {
+            self.asked = Some(asked);
+            self.next = None;
+        }
+    }
 }
 
 impl Reader {
-    pub fn start(group: Group, transport: Arc<dyn Transport>) -> Reader {
+    pub fn start(group: Group, transport: Arc<dyn Transport>, clock: SharedClock) -> Reader {
         // Bounded by the requests in flight, each of which waits for its answer.
         let (waiting, mut queue) = mpsc::unbounded_channel::<Waiter>();
         let asking = group.clone();
+        let proven = Arc::new(Mutex::new(Proven::default()));
+        let proving = proven.clone();
         tokio::spawn(async move {
             while let Some(first) = queue.recv().await {
                 let mut waiters = vec![first];
                 while let Ok(next) = queue.try_recv() {
                     waiters.push(next);
                 }
+                let asked = clock.monotonic();
                 let answer = ask(&asking, transport.as_ref()).await;
+                if let Ok(index) = &answer {
+                    let mut proven = lock(&proving);
+                    proven.advance(asking.applied().raft_index);
+                    proven.next = Some((asked, *index));
+                }
                 for waiter in waiters {
                     // A waiter that has gone needs no answer.
                     let _ = waiter.send(answer.clone());
                 }
             }
         });
-        Reader { group, waiting }
+        Reader {
+            group,
+            waiting,
+            proven,
+        }
+    }
+
+    /// How stale what is applied here is at most, at `now` of this node's monotonic clock:
+    /// nothing that was acknowledged longer ago is missed. `None` before the first answer.
+    pub fn staleness(&self, now: Duration) -> Option<Duration> {
+        let mut proven = lock(&self.proven);
+        proven.advance(self.group.applied().raft_index);
+        Some(now.saturating_sub(proven.asked?))
     }
 
     /// Asks for a read index within `limit`, however often leadership moves meanwhile.
@@ -87,6 +130,10 @@ impl Reader {
     }
 }
 
+fn lock(proven: &Mutex<Proven>) -> std::sync::MutexGuard<'_, Proven> {
+    proven.lock().expect("nobody panics with it")
+}
+
 async fn ask(group: &Group, transport: &dyn Transport) -> Result<u64, NotFresh> {
     let Some(leader) = group.leader() else {
         return Err(NotFresh("no leader is known".into()));
@@ -114,5 +161,29 @@ async fn ask(group: &Group, transport: &dyn Transport) -> Result<u64, NotFresh> 
     match answer[..].try_into() {
         Ok(index) => Ok(u64::from_be_bytes(index)),
         Err(_) => Err(NotFresh("a read index is eight bytes".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An answer proves something only once its index is applied here.
+    #[test]
+    fn a_question_counts_once_its_index_is_applied() {
+        let second = Duration::from_secs;
+        let mut proven = Proven {
+            asked: None,
+            next: Some((second(3), 10)),
+        };
+        proven.advance(9);
+        assert_eq!(proven.asked, None);
+        proven.advance(10);
+        assert_eq!(proven.asked, Some(second(3)));
+        proven.next = Some((second(5), 20));
+        proven.advance(19);
+        assert_eq!(proven.asked, Some(second(3)), "the older one still holds");
+        proven.advance(25);
+        assert_eq!(proven.asked, Some(second(5)));
     }
 }
