@@ -44,6 +44,9 @@ pub struct Metrics {
     pub witness_lag_seconds: IntGaugeVec,
     pub witness_failures: IntCounterVec,
     pub accepted_connections: IntCounter,
+    pub outbox_pending: IntGauge,
+    pub outbox_oldest_seconds: IntGauge,
+    pub outbox_drained: IntCounter,
 }
 
 impl Default for Metrics {
@@ -111,6 +114,18 @@ impl Metrics {
             ),
             accepted_connections: make
                 .counter("accepted_connections_total", "Client connections accepted."),
+            outbox_pending: make.gauge(
+                "outbox_pending",
+                "Deferred downloads promised here and not recorded yet.",
+            ),
+            outbox_oldest_seconds: make.gauge(
+                "outbox_oldest_seconds",
+                "How long the oldest of them has waited.",
+            ),
+            outbox_drained: make.counter(
+                "outbox_drained_total",
+                "Deferred downloads recorded since the start.",
+            ),
             registry,
         }
     }

@@ -1,11 +1,11 @@
 //! Downloads: an invoice's bytes, checked as they arrive.
 //!
-//! Promises: no byte of a download is handed on before the receipt of its release has been
-//! verified; a download that breaks off goes on at another endpoint at the byte reached;
+//! Promises: no byte of a download is handed on before the receipt of its release (or, where
+//! deferred evidence was asked for, the node's promise of it) has been verified; a download that breaks off goes on at another endpoint at the byte reached;
 //! the whole of a rendition is checked against its SHA-256. Leaves it to the caller to
 //! throw bytes away when the end is an error.
 
-use super::verify::{self, Claim, Proof};
+use super::verify::{self, Claim, PromiseProof, Proof};
 use super::{Client, Error, invoices};
 use crate::wire::v1;
 use muniment_evidence::digest::{Digest, Hasher};
@@ -25,6 +25,8 @@ pub struct Downloaded {
     pub sha256: Digest,
     /// One per endpoint that took part: each released its own range.
     pub proofs: Vec<Proof>,
+    /// In their place where deferred evidence was asked for.
+    pub promises: Vec<PromiseProof>,
     /// Node whose disk the last bytes came from.
     pub body_from: u64,
     pub answered: v1::Answered,
@@ -39,6 +41,13 @@ struct Progress {
     written: u64,
     hasher: Hasher,
     proofs: Vec<Proof>,
+    promises: Vec<PromiseProof>,
+}
+
+/// The evidence of a release, verified.
+enum Release {
+    Receipt(Proof),
+    Promise(PromiseProof),
 }
 
 /// Why a stream of a download ended before its trailer.
@@ -69,6 +78,7 @@ impl Client {
             written: 0,
             hasher: Hasher::new(),
             proofs: Vec::new(),
+            promises: Vec::new(),
         };
         let mut journey = self.route.journey(self.deadline);
         loop {
@@ -112,8 +122,15 @@ impl Client {
         let message = journey.within(stream.message()).await;
         match message.map_err(Break::Status)?.and_then(|m| m.part) {
             Some(Part::Header(header)) => {
-                progress.begin(header, |receipt, claim| {
-                    verify::claim(receipt, self.trust(), claim)
+                let deferred = progress.asked.evidence() == v1::EvidenceMode::Deferred;
+                progress.begin(header, |header, claim| {
+                    if deferred {
+                        let promise = header.promise.clone();
+                        verify::promised(promise, self.trust(), claim).map(Release::Promise)
+                    } else {
+                        let receipt = header.receipt.clone();
+                        verify::claim(receipt, self.trust(), claim).map(Release::Receipt)
+                    }
                 })?;
                 Ok(false)
             }
@@ -147,13 +164,14 @@ impl Progress {
             role: self.asked.role.clone(),
             start: header.start + self.written,
             end: header.end,
+            evidence: self.asked.evidence,
         }
     }
 
     fn begin(
         &mut self,
         header: v1::DownloadHeader,
-        verify: impl FnOnce(Option<v1::Receipt>, Claim<'_>) -> Result<Proof, Error>,
+        verify: impl FnOnce(&v1::DownloadHeader, Claim<'_>) -> Result<Release, Error>,
     ) -> Result<(), Error> {
         let (Some(invoice), Some(rendition)) = (&header.invoice, &header.rendition) else {
             return Err(Error::lacks("the invoice or its rendition"));
@@ -193,7 +211,10 @@ impl Progress {
             start: header.start,
             end: header.end,
         };
-        self.proofs.push(verify(header.receipt.clone(), claim)?);
+        match verify(&header, claim)? {
+            Release::Receipt(proof) => self.proofs.push(proof),
+            Release::Promise(promise) => self.promises.push(promise),
+        }
         match &mut self.header {
             None => {
                 self.sha256 = sha256;
@@ -208,7 +229,7 @@ impl Progress {
         let header = self
             .header
             .as_ref()
-            .ok_or_else(|| Error::unproven("bytes came before their receipt"))?;
+            .ok_or_else(|| Error::unproven("bytes came before their evidence"))?;
         self.written += chunk.len() as u64;
         if self.written > header.end - header.start {
             return Err(Error::unproven("more bytes came than were released"));
@@ -241,6 +262,7 @@ impl Progress {
             end: header.end,
             sha256,
             proofs: self.proofs,
+            promises: self.promises,
             body_from: header.body_from,
             answered: header.answered.unwrap_or_default(),
         })
@@ -271,12 +293,12 @@ mod tests {
         }
     }
 
-    fn proven(_: Option<v1::Receipt>, _: Claim<'_>) -> Result<Proof, Error> {
-        Ok(Proof {
+    fn proven(_: &v1::DownloadHeader, _: Claim<'_>) -> Result<Release, Error> {
+        Ok(Release::Receipt(Proof {
             receipt: Bytes::new(),
             record_index: 1,
             pinned: true,
-        })
+        }))
     }
 
     fn asked(start: u64, end: u64) -> Progress {
@@ -291,6 +313,7 @@ mod tests {
             written: 0,
             hasher: Hasher::new(),
             proofs: Vec::new(),
+            promises: Vec::new(),
         }
     }
 

@@ -20,7 +20,7 @@ mod watch;
 pub use self::download::Downloaded;
 pub use self::error::{Error, Refusal, Unproven};
 pub use self::upload::{Issued, Measure, Source, Upload};
-pub use self::verify::Proof;
+pub use self::verify::{PromiseProof, Proof};
 pub use self::watch::Watch;
 /// The messages in which the client speaks.
 pub use crate::wire::v1;

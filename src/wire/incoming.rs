@@ -15,7 +15,7 @@ use muniment_evidence::opening::{
     AlternativeId, Document, Identity, Label, Metadata, Money, Party, Reference, TaxSubtotal,
 };
 use muniment_evidence::policy::Policy;
-use muniment_evidence::statement::Kind;
+use muniment_evidence::statement::{Kind, Mode};
 use std::time::Duration;
 
 type Result<T> = std::result::Result<T, BadField>;
@@ -138,6 +138,14 @@ pub fn read_level(level: Option<v1::ReadLevel>) -> ReadLevel {
     match level.and_then(|level| level.level) {
         Some(v1::read_level::Level::Local(_)) => ReadLevel::Local,
         Some(v1::read_level::Level::Linearizable(_)) | None => ReadLevel::Linearizable,
+    }
+}
+
+pub fn evidence_mode(mode: i32) -> Result<Mode> {
+    match v1::EvidenceMode::try_from(mode) {
+        Ok(v1::EvidenceMode::Unspecified | v1::EvidenceMode::Strict) => Ok(Mode::Strict),
+        Ok(v1::EvidenceMode::Deferred) => Ok(Mode::Deferred),
+        Err(_) => Err(bad("evidence", "is strict or deferred")),
     }
 }
 
