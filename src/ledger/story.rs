@@ -116,7 +116,11 @@ impl Story {
         Hand::new(boots.node, Lane::Strict(index))
     }
 
-    pub(crate) fn tell(&mut self, proposed_at_ms: u64, submissions: Vec<Submission>) -> Vec<Answer> {
+    pub(crate) fn tell(
+        &mut self,
+        proposed_at_ms: u64,
+        submissions: Vec<Submission>,
+    ) -> Vec<Answer> {
         self.raft_index += 1;
         let command = Command {
             proposed_at_ms,

@@ -81,7 +81,11 @@ fn an_outbox_drains_over_boots_while_strict_lanes_close() {
     assert_eq!(story.tell(0, vec![second]), [ok(4)]);
     // What was signed before goes on, as the same bytes, and is seen once.
     let answers = story.tell(0, said);
-    let rest = [gone, refused(5, Reason::NotFound), refused(6, Reason::NotFound)];
+    let rest = [
+        gone,
+        refused(5, Reason::NotFound),
+        refused(6, Reason::NotFound),
+    ];
     assert_eq!(answers, rest);
     assert_eq!(lane(&story, ID).unwrap().next_seq, 3);
 }
@@ -100,13 +104,48 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
         vec![],
         vec![there(78)],
         // Below what is recorded, and at it with another past.
-        vec![Outbox { next: 1, last, ..there(ID) }],
-        vec![Outbox { next: 2, last: Digest([9; 32]), ..there(ID) }],
-        vec![Outbox { next: 1, last, lost: true, ..there(ID) }],
+        vec![Outbox {
+            next: 1,
+            last,
+            ..there(ID)
+        }],
+        vec![Outbox {
+            next: 2,
+            last: Digest([9; 32]),
+            ..there(ID)
+        }],
+        vec![Outbox {
+            next: 1,
+            last,
+            lost: true,
+            ..there(ID)
+        }],
         // Twice, one that nobody knew as lost, and more than a node can have.
-        vec![Outbox { next: 2, last, ..there(ID) }; 2],
-        vec![Outbox { next: 2, last, ..there(ID) }, Outbox { lost: true, ..there(79) }],
-        many.chain([Outbox { next: 2, last, ..there(ID) }]).collect(),
+        vec![
+            Outbox {
+                next: 2,
+                last,
+                ..there(ID)
+            };
+            2
+        ],
+        vec![
+            Outbox {
+                next: 2,
+                last,
+                ..there(ID)
+            },
+            Outbox {
+                lost: true,
+                ..there(79)
+            },
+        ],
+        many.chain([Outbox {
+            next: 2,
+            last,
+            ..there(ID)
+        }])
+        .collect(),
     ];
     for (at, outboxes) in wrong.into_iter().enumerate() {
         let index = 5 + at as u64;
@@ -114,7 +153,15 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
         let answers = story.tell(0, vec![boot]);
         assert_eq!(answers, [refused(index, Reason::Malformed)], "case {at}");
     }
-    let right = boot(&mut boots, &story, vec![Outbox { next: 9, last, ..there(ID) }]);
+    let right = boot(
+        &mut boots,
+        &story,
+        vec![Outbox {
+            next: 9,
+            last,
+            ..there(ID)
+        }],
+    );
     assert_eq!(story.tell(0, vec![right]), [ok(13)]);
 }
 
@@ -127,11 +174,22 @@ fn a_lost_outbox_is_closed_for_ever_and_need_not_be_named_again() {
     let first = download(&mut outbox, &story);
     let last = first.statement.hash();
     story.tell(0, vec![first.clone()]);
-    let lost = Outbox { next: 1, last, lost: true, ..there(ID) };
+    let lost = Outbox {
+        next: 1,
+        last,
+        lost: true,
+        ..there(ID)
+    };
     let tells = boot(&mut boots, &story, vec![lost, there(78)]);
     assert_eq!(story.tell(0, vec![tells]), [ok(4)]);
     assert!(lane(&story, ID).unwrap().closed);
-    let ids: Vec<u64> = story.tables().outboxes(1).unwrap().iter().map(|o| o.0).collect();
+    let ids: Vec<u64> = story
+        .tables()
+        .outboxes(1)
+        .unwrap()
+        .iter()
+        .map(|o| o.0)
+        .collect();
     assert_eq!(ids, [78]);
     // Neither its next statement nor the id from its beginning.
     let late = download(&mut outbox, &story);
@@ -158,7 +216,7 @@ fn only_deferred_downloads_stand_in_an_outbox() {
 /// the ledger is raised.
 #[test]
 fn below_its_feature_level_a_boot_opens_no_outbox() {
-    let (mut story, mut boots, _) = Story::booted();
+    let (story, mut boots, _) = Story::booted();
     let mut edge: Edge = story.edge().clone();
     edge.head.feature_level = 1;
     let named = boot(&mut boots, &story, vec![there(ID), there(ID)]);

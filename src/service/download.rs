@@ -9,8 +9,8 @@
 use super::{Booted, Core, Error, Principal, deferred, prove};
 use crate::bodies;
 use crate::domain::draft::bad;
-use crate::ledger::state::{Invoice, Key};
 use crate::domain::ids::Uid;
+use crate::ledger::state::{Invoice, Key};
 use crate::recorder::Intent;
 use crate::recorder::endings::Endings;
 use crate::recorder::outbox::Kept;

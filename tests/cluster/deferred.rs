@@ -69,7 +69,9 @@ async fn a_promise_survives_its_node_and_a_deleted_outbox_is_told_as_lost() {
     })
     .await;
     let bytes = body(1, 300_000);
-    issue(&cluster.nodes[1], "D-1", "r-1", &bytes).await.unwrap();
+    issue(&cluster.nodes[1], "D-1", "r-1", &bytes)
+        .await
+        .unwrap();
     cluster.settled().await;
 
     // With a quorum the record follows at once.
@@ -93,7 +95,10 @@ async fn a_promise_survives_its_node_and_a_deleted_outbox_is_told_as_lost() {
     let full = download(&cluster.nodes[0], "D-1").await.unwrap_err();
     assert_eq!(full.code(), Code::ResourceExhausted, "{full:?}");
     assert!(full.message().contains("deferred.max_pending"), "{full:?}");
-    assert_eq!(metric(&cluster.nodes[0], "muniment_outbox_pending ").await, 5.0);
+    assert_eq!(
+        metric(&cluster.nodes[0], "muniment_outbox_pending ").await,
+        5.0
+    );
 
     // Killed right after, as all the others were; started again, it cannot prove how
     // fresh it is before it has a quorum.
@@ -157,7 +162,9 @@ async fn a_node_that_may_be_too_stale_or_may_not_promise_refuses() {
     })
     .await;
     let bytes = body(2, 5_000);
-    issue(&cluster.nodes[0], "D-2", "r-2", &bytes).await.unwrap();
+    issue(&cluster.nodes[0], "D-2", "r-2", &bytes)
+        .await
+        .unwrap();
     cluster.settled().await;
     download(&cluster.nodes[0], "D-2").await.unwrap();
     drained(&cluster.nodes[0]).await;
@@ -174,5 +181,8 @@ async fn a_node_that_may_be_too_stale_or_may_not_promise_refuses() {
         }
         tokio::time::sleep(LOOK_PAUSE).await;
     };
-    assert!(refused.message().contains("max_staleness_ms"), "{refused:?}");
+    assert!(
+        refused.message().contains("max_staleness_ms"),
+        "{refused:?}"
+    );
 }

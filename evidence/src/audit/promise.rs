@@ -195,13 +195,19 @@ fn describe(promised: &Promised) -> String {
             "number",
             format!("{} of outbox {}", promised.seq, promised.outbox),
         ),
-        ("to record", "a download that was released at once".to_owned()),
+        (
+            "to record",
+            "a download that was released at once".to_owned(),
+        ),
         ("by", who),
         ("invoice", uuid(&download.uid)),
         ("rendition", download.role.clone()),
         (
             "range",
-            format!("{}..{} of {}", download.start, download.end, download.length),
+            format!(
+                "{}..{} of {}",
+                download.start, download.end, download.length
+            ),
         ),
         ("sha256", download.sha256.to_hex()),
     ];

@@ -81,7 +81,9 @@ pub(super) fn parse(id: u64, bytes: &[u8]) -> Result<Parsed, String> {
             let place = (statement.lane, statement.seq, statement.prev);
             let seq = first + parsed.waiting.len() as u64;
             if place != (Lane::Outbox(id), seq, parsed.last) {
-                return Err(format!("statement {seq} does not follow from the one before"));
+                return Err(format!(
+                    "statement {seq} does not follow from the one before"
+                ));
             }
             parsed.last = statement.hash();
             parsed.waiting.push_back(submission);

@@ -161,7 +161,11 @@ impl OutboxDir {
         };
         log.attach()?;
         if intact < length {
-            tracing::warn!(outbox = id, cut = length - intact, "a torn append is cut off");
+            tracing::warn!(
+                outbox = id,
+                cut = length - intact,
+                "a torn append is cut off"
+            );
             log.cut()?;
         }
         Ok(Found::Open(log))
@@ -275,7 +279,10 @@ impl OutboxLog {
         let first = self.first();
         let mut bytes = header(self.id, first, &self.before);
         let waiting: Vec<Submission> = self.waiting.iter().cloned().collect();
-        for (chunk, seq) in waiting.chunks(APPEND_MAX).zip((first..).step_by(APPEND_MAX)) {
+        for (chunk, seq) in waiting
+            .chunks(APPEND_MAX)
+            .zip((first..).step_by(APPEND_MAX))
+        {
             bytes.extend(frame(seq, chunk));
         }
         self.file_bytes = bytes.len() as u64;
