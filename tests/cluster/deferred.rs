@@ -52,6 +52,19 @@ fn judge(cluster: &Cluster, promise: &[u8], bundle: &[u8]) -> Audited {
     question.conclude(report)
 }
 
+/// A node that does not lead: what it cannot hand to a leader is in its outbox alone, and
+/// not in its Raft log, which would bring it back.
+async fn follower(cluster: &Cluster) -> usize {
+    (cluster.leader().await + 1) % 3
+}
+
+/// Kills all but one.
+fn leave_alone(cluster: &mut Cluster, alone: usize) {
+    for at in (0..3).filter(|at| *at != alone) {
+        cluster.nodes[at].kill();
+    }
+}
+
 async fn drained(node: &Node) {
     let deadline = Instant::now() + SOON;
     while metric(node, "muniment_outbox_pending ").await > 0.0 {
@@ -69,45 +82,46 @@ async fn a_promise_survives_its_node_and_a_deleted_outbox_is_told_as_lost() {
     })
     .await;
     let bytes = body(1, 300_000);
-    issue(&cluster.nodes[1], "D-1", "r-1", &bytes)
+    let issued = issue(&cluster.nodes[1], "D-1", "r-1", &bytes)
         .await
         .unwrap();
-    cluster.settled().await;
+    let index = issued.invoice.unwrap().record_index;
+    let me = follower(&cluster).await;
+    cluster.nodes[me]
+        .wait_status("it has the body", |status| {
+            status.body_complete_index > index
+        })
+        .await;
 
     // With a quorum the record follows at once.
-    let (header, sent) = download(&cluster.nodes[0], "D-1").await.unwrap();
+    let (header, sent) = download(&cluster.nodes[me], "D-1").await.unwrap();
     assert_eq!(sent, bytes);
     let at_once = promise_of(&header);
-    drained(&cluster.nodes[0]).await;
+    drained(&cluster.nodes[me]).await;
 
     // Alone: no leader, no quorum. Nothing strict is possible, and promises are.
-    for at in [1, 2] {
-        cluster.nodes[at].kill();
-    }
+    leave_alone(&mut cluster, me);
     let mut cut_off = Vec::new();
     for _ in 0..5 {
-        let (header, sent) = download(&cluster.nodes[0], "D-1").await.unwrap();
+        let (header, sent) = download(&cluster.nodes[me], "D-1").await.unwrap();
         assert_eq!(sent, bytes);
         let answered = header.answered.clone().unwrap();
         assert!(answered.staleness_ms_max.unwrap() <= 120_000);
         cut_off.push(promise_of(&header));
     }
-    let full = download(&cluster.nodes[0], "D-1").await.unwrap_err();
+    let full = download(&cluster.nodes[me], "D-1").await.unwrap_err();
     assert_eq!(full.code(), Code::ResourceExhausted, "{full:?}");
     assert!(full.message().contains("deferred.max_pending"), "{full:?}");
-    assert_eq!(
-        metric(&cluster.nodes[0], "muniment_outbox_pending ").await,
-        5.0
-    );
+    let pending = metric(&cluster.nodes[me], "muniment_outbox_pending ").await;
+    assert_eq!(pending, 5.0);
 
-    // Killed right after, as all the others were; started again, it cannot prove how
-    // fresh it is before it has a quorum.
-    cluster.nodes[0].kill();
+    // Killed right after, as all the others were.
+    cluster.nodes[me].kill();
     for node in &mut cluster.nodes {
         node.start();
     }
     cluster.wait_ready().await;
-    drained(&cluster.nodes[0]).await;
+    drained(&cluster.nodes[me]).await;
     cluster.settled().await;
     let bundle = cluster.export(1).await;
     let report = cluster.verify(&bundle);
@@ -117,25 +131,29 @@ async fn a_promise_survives_its_node_and_a_deleted_outbox_is_told_as_lost() {
         assert_eq!(audited.exit_code(), 0, "{audited}");
         assert!(audited.to_json().contains("\"fate\":\"KEPT\""));
     }
-    let (header, _) = download(&cluster.nodes[0], "D-1").await.unwrap();
+    let me = follower(&cluster).await;
+    cluster.nodes[me]
+        .wait_status("it has the body", |status| {
+            status.body_complete_index > index
+        })
+        .await;
+    let (header, _) = download(&cluster.nodes[me], "D-1").await.unwrap();
     let after = judge(&cluster, &promise_of(&header), &bundle);
     assert_eq!(after.exit_code(), Class::Promise.exit_code(), "{after}");
-    drained(&cluster.nodes[0]).await;
+    drained(&cluster.nodes[me]).await;
 
     // Promised while cut off, and then the outbox is deleted.
-    for at in [1, 2] {
-        cluster.nodes[at].kill();
-    }
-    let (header, _) = download(&cluster.nodes[0], "D-1").await.unwrap();
+    leave_alone(&mut cluster, me);
+    let (header, _) = download(&cluster.nodes[me], "D-1").await.unwrap();
     let lost = promise_of(&header);
-    cluster.nodes[0].kill();
-    std::fs::remove_dir_all(cluster.nodes[0].dir.join("data/outbox")).unwrap();
+    cluster.nodes[me].kill();
+    std::fs::remove_dir_all(cluster.nodes[me].dir.join("data/outbox")).unwrap();
     for node in &mut cluster.nodes {
         node.start();
     }
     cluster.wait_ready().await;
     cluster.settled().await;
-    assert!(cluster.nodes[0].log().contains("an outbox is LOST"));
+    assert!(cluster.nodes[me].log().contains("an outbox is LOST"));
     let bundle = cluster.export(2).await;
     let report = cluster.verify(&bundle);
     assert_eq!(report.verdict(), Verdict::Failed(Class::Lost), "{report}");
@@ -146,9 +164,9 @@ async fn a_promise_survives_its_node_and_a_deleted_outbox_is_told_as_lost() {
     let audited = judge(&cluster, &at_once, &bundle);
     assert_eq!(audited.exit_code(), 0, "{audited}");
     // And the node promises again, from an outbox of its own.
-    let (header, sent) = download(&cluster.nodes[0], "D-1").await.unwrap();
+    let (header, sent) = download(&cluster.nodes[me], "D-1").await.unwrap();
     assert_eq!(sent, bytes);
-    drained(&cluster.nodes[0]).await;
+    drained(&cluster.nodes[me]).await;
     let audited = judge(&cluster, &promise_of(&header), &cluster.export(0).await);
     assert_eq!(audited.exit_code(), 0, "{audited}");
 }
@@ -165,6 +183,7 @@ async fn a_node_that_may_be_too_stale_or_may_not_promise_refuses() {
     issue(&cluster.nodes[0], "D-2", "r-2", &bytes)
         .await
         .unwrap();
+    // The node that took it has the body.
     cluster.settled().await;
     download(&cluster.nodes[0], "D-2").await.unwrap();
     drained(&cluster.nodes[0]).await;
