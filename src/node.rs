@@ -30,6 +30,7 @@ use crate::store::flush::Flusher;
 use crate::store::log::LogStore;
 use crate::store::marker::{self, Marker};
 use crate::store::notes::NoteStore;
+use crate::store::outbox::OutboxDir;
 use crate::store::rocks::{Purpose, RocksEngine};
 use crate::telemetry::Metrics;
 use crate::transport::{Serve, Transport};
@@ -417,6 +418,8 @@ async fn build(
         standings,
         vigil,
         free_bytes,
+        deferred: config.deferred.clone(),
+        outboxes: OutboxDir::on_disk(node.data_dir.join("outbox")),
     };
     Ok(Built {
         core: Arc::new(core),

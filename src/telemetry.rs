@@ -52,6 +52,9 @@ pub struct Metrics {
     pub zone_loss_records: IntGaugeVec,
     pub zone_loss_bytes: IntGaugeVec,
     pub zone_loss_ms: IntGaugeVec,
+    pub outbox_pending: IntGauge,
+    pub outbox_oldest_seconds: IntGauge,
+    pub outbox_drained: IntCounter,
 }
 
 impl Default for Metrics {
@@ -144,6 +147,18 @@ impl Metrics {
                 "zone_loss_ms",
                 "Age of the oldest of them: the recovery point.",
                 &["zone"],
+            ),
+            outbox_pending: make.gauge(
+                "outbox_pending",
+                "Deferred downloads promised here and not recorded yet.",
+            ),
+            outbox_oldest_seconds: make.gauge(
+                "outbox_oldest_seconds",
+                "How long the oldest of them has waited.",
+            ),
+            outbox_drained: make.counter(
+                "outbox_drained_total",
+                "Deferred downloads recorded since the start.",
             ),
             registry,
         }

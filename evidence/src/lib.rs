@@ -11,7 +11,7 @@
 //! and base64 alone. `FORMAT.md` beside it says every byte.
 //!
 //! Reading order: `digest`, `codec`, `key`, `statement`, `opening`, `record`, `tree`,
-//! `note`; then what auditors hold: `receipt`, `bundle`, `trust`; then how it is judged:
+//! `note`; then what auditors hold: `receipt`, `promise`, `bundle`, `trust`; then how it is judged:
 //! `ledger` (the keys), `judge` (one record), `chain` (one after another), `verify` (all
 //! of it, top to bottom), `account` and `report` (what was found, in words and in JSON);
 //! `audit` (auditors' questions, answered meanwhile). Beside them, [`witness`]: how an
@@ -40,6 +40,7 @@ pub mod ledger;
 pub mod note;
 pub mod opening;
 pub mod policy;
+pub mod promise;
 pub mod proof;
 pub mod receipt;
 pub mod record;

@@ -7,6 +7,7 @@
 
 mod frozen;
 mod ledger;
+mod promising;
 
 use muniment_evidence::policy::Policy;
 use muniment_evidence::proof::TlogProof;

@@ -1,12 +1,12 @@
 //! Downloads: an invoice's bytes, checked as they arrive.
 //!
-//! Promises: no byte of a download is handed on before the receipt of its release has been
-//! verified; a download that breaks off goes on at another endpoint at the byte reached;
+//! Promises: no byte of a download is handed on before the receipt of its release (or, where
+//! deferred evidence was asked for, the node's promise of it) has been verified; a download that breaks off goes on at another endpoint at the byte reached;
 //! the whole of a rendition is checked against its SHA-256. Leaves it to the caller to
 //! throw bytes away when the end is an error.
 
 use super::seen::Answer as _;
-use super::verify::{self, Claim, Proof};
+use super::verify::{self, Claim, PromiseProof, Proof};
 use super::{Client, Error, invoices};
 use crate::wire::v1;
 use muniment_evidence::digest::{Digest, Hasher};
@@ -26,6 +26,8 @@ pub struct Downloaded {
     pub sha256: Digest,
     /// One per endpoint that took part: each released its own range.
     pub proofs: Vec<Proof>,
+    /// In their place where deferred evidence was asked for.
+    pub promises: Vec<PromiseProof>,
     /// Node whose disk the last bytes came from.
     pub body_from: u64,
     pub answered: v1::Answered,
@@ -40,6 +42,13 @@ struct Progress {
     written: u64,
     hasher: Hasher,
     proofs: Vec<Proof>,
+    promises: Vec<PromiseProof>,
+}
+
+/// The evidence of a release, verified.
+enum Release {
+    Receipt(Proof),
+    Promise(PromiseProof),
 }
 
 /// Why a stream of a download ended before its trailer.
@@ -75,6 +84,7 @@ impl Client {
             written: 0,
             hasher: Hasher::new(),
             proofs: Vec::new(),
+            promises: Vec::new(),
         };
         let mut journey = self.reading().await;
         loop {
@@ -119,8 +129,15 @@ impl Client {
         match message.map_err(Break::Status)?.and_then(|m| m.part) {
             Some(Part::Header(header)) => {
                 self.learn(journey, header.answered());
-                progress.begin(header, |receipt, claim| {
-                    verify::claim(receipt, self.trust(), claim)
+                let deferred = progress.asked.evidence() == v1::EvidenceMode::Deferred;
+                progress.begin(header, |header, claim| {
+                    if deferred {
+                        let promise = header.promise.clone();
+                        verify::promised(promise, self.trust(), claim).map(Release::Promise)
+                    } else {
+                        let receipt = header.receipt.clone();
+                        verify::claim(receipt, self.trust(), claim).map(Release::Receipt)
+                    }
                 })?;
                 Ok(false)
             }
@@ -155,13 +172,14 @@ impl Progress {
             start: header.start + self.written,
             end: header.end,
             read: None,
+            evidence: self.asked.evidence,
         }
     }
 
     fn begin(
         &mut self,
         header: v1::DownloadHeader,
-        verify: impl FnOnce(Option<v1::Receipt>, Claim<'_>) -> Result<Proof, Error>,
+        verify: impl FnOnce(&v1::DownloadHeader, Claim<'_>) -> Result<Release, Error>,
     ) -> Result<(), Error> {
         let (Some(invoice), Some(rendition)) = (&header.invoice, &header.rendition) else {
             return Err(Error::lacks("the invoice or its rendition"));
@@ -201,7 +219,10 @@ impl Progress {
             start: header.start,
             end: header.end,
         };
-        self.proofs.push(verify(header.receipt.clone(), claim)?);
+        match verify(&header, claim)? {
+            Release::Receipt(proof) => self.proofs.push(proof),
+            Release::Promise(promise) => self.promises.push(promise),
+        }
         match &mut self.header {
             None => {
                 self.sha256 = sha256;
@@ -216,7 +237,7 @@ impl Progress {
         let header = self
             .header
             .as_ref()
-            .ok_or_else(|| Error::unproven("bytes came before their receipt"))?;
+            .ok_or_else(|| Error::unproven("bytes came before their evidence"))?;
         self.written += chunk.len() as u64;
         if self.written > header.end - header.start {
             return Err(Error::unproven("more bytes came than were released"));
@@ -249,6 +270,7 @@ impl Progress {
             end: header.end,
             sha256,
             proofs: self.proofs,
+            promises: self.promises,
             body_from: header.body_from,
             answered: header.answered.unwrap_or_default(),
         })
@@ -279,12 +301,12 @@ mod tests {
         }
     }
 
-    fn proven(_: Option<v1::Receipt>, _: Claim<'_>) -> Result<Proof, Error> {
-        Ok(Proof {
+    fn proven(_: &v1::DownloadHeader, _: Claim<'_>) -> Result<Release, Error> {
+        Ok(Release::Receipt(Proof {
             receipt: Bytes::new(),
             record_index: 1,
             pinned: true,
-        })
+        }))
     }
 
     fn asked(start: u64, end: u64) -> Progress {
@@ -299,6 +321,7 @@ mod tests {
             written: 0,
             hasher: Hasher::new(),
             proofs: Vec::new(),
+            promises: Vec::new(),
         }
     }
 

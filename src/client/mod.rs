@@ -25,7 +25,7 @@ mod zones;
 pub use self::download::Downloaded;
 pub use self::error::{Error, Refusal, Unproven};
 pub use self::upload::{Issued, Measure, Source, Upload};
-pub use self::verify::Proof;
+pub use self::verify::{PromiseProof, Proof};
 pub use self::watch::Watch;
 pub use crate::objective::read::Token;
 /// The messages in which the client speaks.

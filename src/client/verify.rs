@@ -84,6 +84,48 @@ pub(super) fn claim(
     })
 }
 
+/// A promise that verified: bytes were released, and their record is to follow.
+#[derive(Clone, Debug)]
+pub struct PromiseProof {
+    /// To be kept until the record is there: it checks offline.
+    pub promise: Bytes,
+    pub node: u64,
+    pub outbox: u64,
+    pub seq: u64,
+    /// Whether a pin says that this is the right ledger.
+    pub pinned: bool,
+}
+
+/// Judges a promise that came with an answer.
+pub(super) fn promised(
+    promise: Option<v1::Promise>,
+    trust: Option<&Trust>,
+    claim: Claim<'_>,
+) -> Result<PromiseProof, Error> {
+    let bytes = promise
+        .ok_or_else(|| Error::unproven("the answer has no promise"))?
+        .bytes;
+    let (report, promised) = verify::promise(&bytes, trust);
+    let Some(promised) = promised else {
+        let why = match report.findings.first() {
+            Some(finding) => finding.to_string(),
+            None => "the promise says nothing".to_owned(),
+        };
+        return Err(unproven(why, report));
+    };
+    if !says(&Document::Download(promised.download), claim) {
+        let why = "the promise is valid, but about something else".to_owned();
+        return Err(unproven(why, report));
+    }
+    Ok(PromiseProof {
+        promise: bytes,
+        node: promised.node,
+        outbox: promised.outbox,
+        seq: promised.seq,
+        pinned: report.pinned,
+    })
+}
+
 /// Judges a receipt whatever it is about.
 pub(super) fn any(
     bytes: &[u8],
@@ -158,6 +200,20 @@ fn holds(issued: &IssueDocument, sha256: &Digest) -> bool {
 mod tests {
     use super::*;
     use muniment_evidence::opening::VoidDocument;
+
+    #[test]
+    fn an_answer_without_a_promise_or_with_a_broken_one_is_unproven() {
+        let voided = Claim::Voided { uid: "" };
+        assert!(promised(None, None, voided).is_err());
+        let bytes = Bytes::from_static(b"muniment-promise/v1\n");
+        assert!(matches!(
+            promised(Some(v1::Promise { bytes }), None, voided),
+            Err(Error::Unproven(Unproven {
+                report: Some(_),
+                ..
+            }))
+        ));
+    }
 
     #[test]
     fn an_answer_without_a_receipt_or_with_a_broken_one_is_unproven() {

@@ -117,7 +117,11 @@ pub(super) fn digest(config: &super::Config) -> Digest {
         })
         .u64(witnessing.interval_s)
         .u64(witnessing.anchor_interval_s)
-        .u64(witnessing.lag_alarm_s);
+        .u64(witnessing.lag_alarm_s)
+        .u8(u8::from(config.deferred.allowed))
+        .u64(config.deferred.max_pending)
+        .u64(config.deferred.max_age_ms)
+        .u64(config.deferred.max_staleness_ms);
     Digest::of(&[DIGEST_TAG, &w.finish()])
 }
 

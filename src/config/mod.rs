@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod cluster;
+pub mod deferred;
 pub mod limits;
 pub mod node;
 mod place;
@@ -18,6 +19,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use cluster::{Cluster, Tenant};
+pub use deferred::Deferred;
 pub use limits::Limits;
 pub use node::{Listen, Log, Node};
 pub use witnesses::{Witness, Witnessing};
@@ -47,6 +49,9 @@ pub struct Config {
     pub witness: Vec<Witness>,
     #[serde(default)]
     pub witnessing: Witnessing,
+    /// Equal on every node.
+    #[serde(default)]
+    pub deferred: Deferred,
 }
 
 /// Where the key files lie.
@@ -111,6 +116,7 @@ impl Config {
             }
         }
         witnesses::check(&self.witness).map_err(Error)?;
+        self.deferred.check().map_err(Error)?;
         self.witnessing.check().map_err(Error)
     }
 
@@ -168,6 +174,11 @@ mod tests {
                 "[cluster]\nprofile = \"fast\"",
                 "none of lan, metro, wan, global",
             ),
+            (
+                "[cluster]",
+                "[deferred]\nmax_pending = 0\n[cluster]",
+                "deferred.max_pending",
+            ),
             ("127.0.0.1:7601", "nowhere", "invalid socket address"),
         ] {
             let error = Config::parse(&MINIMAL.replace(from, to)).unwrap_err();
@@ -208,6 +219,8 @@ mod tests {
             "log_entries_kept = 60000",
             "[[tenants]]\nname = \"default\"\nwrite_level = \"all\"",
             "[[tenants]]\nname = \"acme\"",
+            "[deferred]\nallowed = false",
+            "[deferred]\nmax_age_ms = 7",
         ] {
             assert_ne!(one, digest(&format!("{MINIMAL}{change}\n")), "{change}");
         }

@@ -119,6 +119,16 @@ impl NodeSource {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         set(&metrics.max_fds, limit.current.unwrap_or(0));
         set(&metrics.disk_free_bytes, (self.core.free_bytes)());
+        if let Some(outbox) = self.core.booted().ok().and_then(|booted| booted.outbox) {
+            let standing = outbox.standing();
+            set(&metrics.outbox_pending, standing.pending);
+            let oldest = standing.oldest.map_or(0, |age| age.as_secs());
+            set(&metrics.outbox_oldest_seconds, oldest);
+            let unseen = standing
+                .drained
+                .saturating_sub(metrics.outbox_drained.get());
+            metrics.outbox_drained.inc_by(unseen);
+        }
         set(&metrics.ready, u64::from(self.ready().is_ok()));
     }
 

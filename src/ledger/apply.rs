@@ -15,7 +15,7 @@ use crate::store::keys::{Generation, StateKey, Table};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{Document, commit_actor, commit_document};
 use muniment_evidence::record::{Outcome, Reason, Record};
-use muniment_evidence::statement::{Kind, Lane};
+use muniment_evidence::statement::{Kind, Lane, Mode};
 use muniment_evidence::tree::{Frontier, Rows, TILE_WIDTH, leaf_hash};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -250,7 +250,12 @@ fn judge(
         && commit_actor(&actor.salt, &actor.bytes) == statement.actor;
     let right_lane = match statement.kind {
         Kind::Genesis | Kind::Boot => statement.lane == Lane::Boot,
-        _ => statement.lane != Lane::Boot,
+        kind => match statement.lane {
+            Lane::Boot => false,
+            Lane::Strict(_) => true,
+            // Below feature level 2 no such lane is ever opened.
+            Lane::Outbox(_) => kind == Kind::Download && statement.mode == Mode::Deferred,
+        },
     };
     let content = match Document::decode(&document.bytes) {
         Ok(content) if committed && right_lane && content.kind() == statement.kind => content,
@@ -269,7 +274,7 @@ fn judge(
     };
     let outcome = match content {
         Document::Genesis(genesis) => founding::genesis(txn, &genesis),
-        Document::Boot(boot) => founding::boot(txn, statement.node, &boot, index),
+        Document::Boot(boot) => founding::boot(txn, head, statement.node, &boot, index),
         Document::Leader(leader) => founding::leader(txn, &leader),
         Document::Membership(membership) => founding::membership(txn, &membership),
         Document::Issue(issue) => invoices::issue(txn, head, statement, &issue, index),

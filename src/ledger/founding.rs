@@ -1,12 +1,13 @@
 //! GENESIS, BOOT, LEADER, MEMBERSHIP: the ledger's own events.
 //!
 //! Promises: GENESIS founds once; a BOOT closes the node's older strict lanes and opens
-//! one of its own; a due item is attested once. Leaves Raft's membership to `raft/`.
+//! one of its own; a due item is attested once. Leaves Raft's membership to `raft/`, and
+//! what a BOOT says of outboxes to [`super::outboxes`].
 
 use super::apply::due_key;
-use super::rows::{DueRow, LaneRow, NodeRow};
+use super::rows::{DueRow, Head, LaneRow, NodeRow};
 use super::txn::Txn;
-use super::{keys, lanes};
+use super::{keys, lanes, outboxes};
 use crate::store::Error;
 use crate::store::keys::{StateKey, Table};
 use muniment_evidence::keys::Standing;
@@ -17,7 +18,7 @@ use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Lane;
 
 /// Lanes of one node that a BOOT looks at: its boot lane, the lane of the boot before,
-/// and the closed one before that; more would be damage.
+/// and the closed one before that; the lanes of outboxes stand behind them.
 const LANES_MAX: usize = 16;
 
 pub fn node_key(node: u64) -> Vec<u8> {
@@ -40,6 +41,7 @@ pub fn genesis(txn: &mut Txn<'_>, genesis: &GenesisDocument) -> Result<Outcome, 
 
 pub fn boot(
     txn: &mut Txn<'_>,
+    head: &Head,
     node: u64,
     boot: &BootDocument,
     index: u64,
@@ -59,6 +61,11 @@ pub fn boot(
         // A wiped or restored disk comes back under a new node id, never under the old.
         return Ok(Outcome::Refused(Reason::Malformed));
     }
+    // Older ledgers take no notice of outboxes.
+    let tells = head.feature_level >= outboxes::FEATURE_LEVEL;
+    if tells && !outboxes::may_say(txn, node, &boot.outboxes)? {
+        return Ok(Outcome::Refused(Reason::Malformed));
+    }
     row.boot = Some(index);
     row.statement_key = boot.statement_key;
     row.incarnation = boot.incarnation;
@@ -66,6 +73,9 @@ pub fn boot(
     close_lanes(txn, node)?;
     let own = lanes::lane_key(node, Lane::Strict(index));
     txn.put_row(own, &LaneRow::default());
+    if tells {
+        outboxes::take(txn, node, &boot.outboxes, index)?;
+    }
     Ok(Outcome::Ok)
 }
 

@@ -10,6 +10,7 @@
 //! * [`apply`]: a command becomes records
 //! * [`lanes`]: exactly once, by lane and seq
 //! * [`invoices`], [`founding`], [`keys`]: what each kind does
+//! * [`outboxes`]: what a BOOT says of its node's outboxes
 //! * [`state`]: reading it
 
 pub mod apply;
@@ -17,9 +18,12 @@ pub mod founding;
 pub mod invoices;
 pub mod keys;
 pub mod lanes;
+pub mod outboxes;
 pub mod rows;
 pub mod state;
 pub mod txn;
 
 #[cfg(test)]
 pub(crate) mod story;
+#[cfg(test)]
+mod story_outboxes;

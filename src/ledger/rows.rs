@@ -114,6 +114,23 @@ impl Row for LaneRow {
     }
 }
 
+/// An outbox that its node's last BOOT named as there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// Index of that BOOT.
+    pub boot: u64,
+}
+
+impl Row for OutboxRow {
+    fn write(&self, w: &mut Writer) {
+        w.u64(self.boot);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<OutboxRow, DecodeError> {
+        Ok(OutboxRow { boot: r.u64()? })
+    }
+}
+
 /// What became of one statement of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowRow {

@@ -203,6 +203,19 @@ impl Tables {
         self.row(&super::lanes::window_key(node, lane, seq))
     }
 
+    /// The outboxes that the node's last BOOT named as there, with their lanes.
+    pub fn outboxes(&self, node: u64) -> Result<Vec<(u64, super::rows::LaneRow)>, Error> {
+        let range = super::outboxes::outboxes_of(node);
+        let rows = self.scan(range, super::outboxes::OUTBOXES_MAX)?;
+        let mut found = Vec::new();
+        for (key, _) in rows {
+            let id = trailing_u64(&key).ok_or_else(|| Error::corrupt("a key of an outbox"))?;
+            let lane = self.lane(node, muniment_evidence::statement::Lane::Outbox(id))?;
+            found.push((id, lane.unwrap_or_default()));
+        }
+        Ok(found)
+    }
+
     /// What a leader has to attest, oldest first.
     pub fn due(&self, limit: usize) -> Result<Vec<(u64, DueRow)>, Error> {
         let rows = self.scan(StateKey::of(Table::Due).range(), limit)?;

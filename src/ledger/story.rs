@@ -46,6 +46,15 @@ impl Hand {
     }
 
     pub(crate) fn write(&mut self, story: &Story, document: &Document) -> Submission {
+        self.write_in(story, document, Mode::None)
+    }
+
+    pub(crate) fn write_in(
+        &mut self,
+        story: &Story,
+        document: &Document,
+        mode: Mode,
+    ) -> Submission {
         let (document, actor) = (
             Opening::public(document.encode()),
             Opening::public(Actor::default().encode()),
@@ -53,7 +62,7 @@ impl Hand {
         let kind = document.bytes[1];
         let statement = Statement {
             kind: muniment_evidence::statement::Kind::from_code(kind).unwrap(),
-            mode: Mode::None,
+            mode,
             level: Level::None,
             ledger: story.edge.head.ledger,
             node: self.node,
@@ -107,7 +116,11 @@ impl Story {
         Hand::new(boots.node, Lane::Strict(index))
     }
 
-    fn tell(&mut self, proposed_at_ms: u64, submissions: Vec<Submission>) -> Vec<Answer> {
+    pub(crate) fn tell(
+        &mut self,
+        proposed_at_ms: u64,
+        submissions: Vec<Submission>,
+    ) -> Vec<Answer> {
         self.raft_index += 1;
         let command = Command {
             proposed_at_ms,
@@ -123,7 +136,11 @@ impl Story {
         answers
     }
 
-    fn tables(&self) -> crate::ledger::state::Tables {
+    pub(crate) fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
+    pub(crate) fn tables(&self) -> crate::ledger::state::Tables {
         State::new(self.engine.clone()).tables().unwrap()
     }
 }
@@ -149,7 +166,7 @@ fn genesis() -> Document {
     })
 }
 
-fn boot(node: u64) -> Document {
+pub(crate) fn boot(node: u64) -> Document {
     Document::Boot(BootDocument {
         incarnation: [node as u8; 16],
         statement_key: SecretKey::from_seed(&[node as u8; 32]).public(),
@@ -167,14 +184,14 @@ pub(crate) fn remark(bytes: u64) -> Document {
     }])
 }
 
-fn ok(index: u64) -> Answer {
+pub(crate) fn ok(index: u64) -> Answer {
     Answer::Recorded {
         index,
         outcome: Outcome::Ok,
     }
 }
 
-fn refused(index: u64, reason: Reason) -> Answer {
+pub(crate) fn refused(index: u64, reason: Reason) -> Answer {
     Answer::Recorded {
         index,
         outcome: Outcome::Refused(reason),

@@ -81,6 +81,7 @@ impl Recorder {
 }
 
 /// What the lane works with.
+#[derive(Clone)]
 pub struct Means {
     pub pen: Pen,
     pub group: Group,

@@ -11,12 +11,14 @@
 //! * [`intake`]: the leader's side: verify, stamp, propose
 //! * [`due`]: LEADER and MEMBERSHIP, as they fall due
 //! * [`endings`]: DOWNLOAD_END, several in one record
+//! * [`outbox`]: the lane of deferred downloads, durable first and recorded later
 
 pub mod boot;
 pub mod due;
 pub mod endings;
 pub mod intake;
 pub mod lane;
+pub mod outbox;
 pub mod route;
 
 use crate::clock::SharedClock;

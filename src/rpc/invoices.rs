@@ -197,21 +197,35 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         let principal = principal(&request);
         let request = request.into_inner();
         let called = async {
-            let key = incoming::key("key", request.key)?;
-            let (start, end) = (request.start, request.end);
-            let level = request.read.map(|read| incoming::read_level(Some(read)));
-            let (level, role) = (level.transpose()?, request.role);
-            download::download_at(&self.0, &principal, level, key, role, start, end).await
+            let read = request.read.map(|read| incoming::read_level(Some(read)));
+            let wanted = download::Wanted {
+                key: incoming::key("key", request.key)?,
+                role: request.role,
+                start: request.start,
+                end: request.end,
+                read: read.transpose()?,
+                evidence: incoming::evidence_mode(request.evidence)?,
+            };
+            download::download(&self.0, &principal, wanted).await
         };
         let (started, pieces) = called.await.map_err(status)?;
+        let mut answered = self.0.answered(true);
+        let (receipt, promise) = match &started.evidence {
+            download::Evidence::Receipt(receipt) => (Some(outgoing::receipt(receipt)), None),
+            download::Evidence::Promise { promise, staleness } => {
+                answered.staleness_ms_max = Some(staleness.as_millis() as u64);
+                (None, Some(outgoing::promise(promise)))
+            }
+        };
         let header = Part::Header(v1::DownloadHeader {
             invoice: Some(outgoing::invoice(started.invoice)),
             rendition: Some(outgoing::rendition(started.rendition)),
             start: started.range.start,
             end: started.range.end,
-            receipt: Some(outgoing::receipt(&started.receipt)),
+            receipt,
             body_from: started.body_from,
-            answered: Some(outgoing::answered(self.0.answered(true))),
+            answered: Some(outgoing::answered(answered)),
+            promise,
         });
         let pieces = pieces.map(|piece| match piece {
             Ok(download::Piece::Bytes(bytes)) => Ok(Part::Chunk(bytes)),

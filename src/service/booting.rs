@@ -1,21 +1,30 @@
 //! Booting into the ledger: what a node does before it says or signs anything.
 //!
 //! Promises the order: 1 a founded ledger is applied here and fresh, 2 it is the one that
-//! this node is configured and keyed for, 3 the node's BOOT is committed, 4 the sign
-//! guard allows, 5 the lane opens and clients are served. Whatever fails for good stops
-//! the node. Afterwards it attests what falls due until the node ends.
+//! this node is configured and keyed for, 3 stock is taken of the outboxes, 4 the node's
+//! BOOT, which tells of them, is committed, 5 the sign guard allows, 6 the lanes open and
+//! clients are served. Whatever fails for good stops the node. Afterwards it attests what
+//! falls due, and keeps what it can prove of its freshness young, until the node ends.
 
 use super::{Booted, Core, guarding, keys};
+use crate::ledger::outboxes::FEATURE_LEVEL;
 use crate::recorder::endings::Endings;
+use crate::recorder::outbox::{Bounds, Outbox, stock};
 use crate::recorder::{Pen, boot, due, lane};
 use crate::store::Error;
+use crate::store::outbox::OutboxLog;
 use muniment_evidence::genesis::Genesis;
-use muniment_evidence::key::Signer as _;
+use muniment_evidence::key::{PublicKey, Signer as _};
 use muniment_evidence::keychange::Role;
-use muniment_evidence::opening::{BootDocument, Document};
+use muniment_evidence::opening::{BootDocument, Document, Outbox as TellsOf};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// BOOTs that are drawn up anew because what they told of outboxes was overtaken: each by
+/// one batch that was on its way when the process before ended.
+const OVERTAKEN_MAX: usize = 4;
 
 /// Boots, then attests what is due. `guard_dir` is where the sign guard lies; a node in
 /// memory has none.
@@ -74,13 +83,7 @@ async fn once(
         signer: voice.clone(),
         clock: core.clock.clone(),
     };
-    let document = Document::Boot(BootDocument {
-        incarnation: core.bodies.incarnation,
-        statement_key: voice.public(),
-        software: format!("muniment {}", env!("CARGO_PKG_VERSION")),
-        outboxes: Vec::new(),
-    });
-    let index = means.boot(&pen, document).await?;
+    let (index, outboxes) = boot_telling(core, means, &pen, voice.public()).await?;
     let mut guarded = 0;
     if let Some(dir) = guard_dir {
         let guarding = guarding::Means {
@@ -101,14 +104,70 @@ async fn once(
         transport: means.transport.clone(),
         stop: core.stop.clone(),
     };
-    let recorder = lane::start(lane, index, core.limits.recorder_queue);
+    let recorder = lane::start(lane.clone(), index, core.limits.recorder_queue);
+    let endings = Endings::start(recorder.clone());
+    let bounds = Bounds {
+        pending_max: core.deferred.max_pending,
+        age_max: Duration::from_millis(core.deferred.max_age_ms),
+    };
+    let mut outboxes = outboxes.into_iter();
+    let mut start = |log| Outbox::start(lane.clone(), endings.clone(), log, bounds);
+    let outbox = outboxes.next().map(&mut start);
+    // Without a handle they only drain.
+    outboxes.for_each(|log| drop(start(log)));
     Ok(Booted {
-        endings: Endings::start(recorder.clone()),
+        endings,
         recorder,
+        outbox,
         genesis: Arc::new(genesis),
         origin: ledger.origin,
         guarded,
     })
+}
+
+/// Takes stock of the outboxes and submits the BOOT that tells of them.
+async fn boot_telling(
+    core: &Arc<Core>,
+    means: &boot::Means,
+    pen: &Pen,
+    statement_key: PublicKey,
+) -> Result<(u64, Vec<OutboxLog>), String> {
+    let mut refused: Option<(Vec<TellsOf>, String)> = None;
+    for _ in 0..OVERTAKEN_MAX {
+        let (outboxes, there) = take_stock(core).await?;
+        if let Some((told, why)) = &refused
+            && *told == outboxes
+        {
+            return Err(why.clone());
+        }
+        let document = Document::Boot(BootDocument {
+            incarnation: core.bodies.incarnation,
+            statement_key,
+            software: format!("muniment {}", env!("CARGO_PKG_VERSION")),
+            outboxes: outboxes.clone(),
+        });
+        match means.boot(pen, document).await {
+            Ok(index) => return Ok((index, there)),
+            // Statements of the process before may have been recorded meanwhile.
+            Err(why) => refused = Some((outboxes, why)),
+        }
+    }
+    Err(refused.map_or_else(String::new, |(_, why)| why))
+}
+
+async fn take_stock(core: &Arc<Core>) -> Result<(Vec<TellsOf>, Vec<OutboxLog>), String> {
+    let (state, dir) = (core.state.clone(), core.outboxes.clone());
+    let (node, clock) = (core.node, core.clock.clone());
+    let taken = core.blocking.run(move || {
+        state.stable(|tables| {
+            if tables.head()?.feature_level < FEATURE_LEVEL {
+                return Ok((Vec::new(), Vec::new()));
+            }
+            let stock = stock::take(&dir, tables, node, clock.as_ref())?;
+            Ok((stock.told, stock.there))
+        })
+    });
+    taken.await.map_err(|error| error.to_string())
 }
 
 async fn genesis(core: &Arc<Core>) -> Result<Genesis, String> {

@@ -1,30 +1,63 @@
 //! Download: evidence first, bytes second.
 //!
-//! Promises: no byte leaves before the DOWNLOAD record is committed with outcome OK; that
-//! record is the read barrier too. Each chunk is checked before it is sent. What was
-//! handed to the transport is noted for a DOWNLOAD_END, also when the caller goes away.
+//! Promises: no byte leaves before the DOWNLOAD record is committed with outcome OK, which
+//! is the read barrier too; or, where the caller asks for deferred evidence, before its
+//! statement is durable here ([`super::deferred`]). Each chunk is checked before it is
+//! sent. What was handed to the transport is noted for a DOWNLOAD_END, also when the
+//! caller goes away.
 
 use super::levels::{self, Patience};
-use super::{Booted, Core, Error, Principal, prove};
+use super::{Booted, Core, Error, Principal, deferred, prove};
 use crate::bodies;
 use crate::domain::draft::bad;
+use crate::domain::ids::Uid;
 use crate::ledger::state::{Invoice, Key};
 use crate::objective::read::ReadLevel;
 use crate::recorder::Intent;
 use crate::recorder::endings::Endings;
+use crate::recorder::outbox::Kept;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment_evidence::digest::{Digest, Hasher};
 use muniment_evidence::opening::{Delivered, Document, DownloadDocument, Rendition};
+use muniment_evidence::promise::Promise;
 use muniment_evidence::receipt::Receipt;
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::{Level, Mode};
 use std::ops::Range;
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Bytes handed to the transport at a time: small enough that one slow reader holds
 /// little, large enough to be few.
 const PIECE_BYTES: usize = 256 << 10;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub key: Key,
+    /// `original` when empty.
+    pub role: String,
+    /// Bytes `start..end`; `end` 0 means to the end.
+    pub start: u64,
+    pub end: u64,
+    /// The level at which the invoice is looked up first. Without one the record alone is
+    /// the barrier, which is as fresh.
+    pub read: Option<ReadLevel>,
+    /// Strict or deferred.
+    pub evidence: Mode,
+}
+
+/// The evidence of the release.
+#[derive(Clone, Debug)]
+pub enum Evidence {
+    Receipt(Box<Receipt>),
+    Promise {
+        promise: Box<Promise>,
+        /// How stale the node was at most.
+        staleness: Duration,
+    },
+}
 
 /// What precedes the bytes.
 #[derive(Clone, Debug)]
@@ -32,7 +65,7 @@ pub struct Started {
     pub invoice: Invoice,
     pub rendition: Rendition,
     pub range: Range<u64>,
-    pub receipt: Receipt,
+    pub evidence: Evidence,
     /// Node whose disk the bytes come from.
     pub body_from: u64,
 }
@@ -46,38 +79,33 @@ pub enum Piece {
 
 pub type Pieces = BoxStream<'static, Result<Piece, Error>>;
 
-/// As [`download`], of an invoice that is looked up first at the level asked. Without one
-/// the record alone is the barrier, which is as fresh.
-pub async fn download_at(
-    core: &Core,
-    principal: &Principal,
-    level: Option<ReadLevel>,
-    key: Key,
-    role: String,
-    start: u64,
-    end: u64,
-) -> Result<(Started, Pieces), Error> {
-    if let Some(level) = level {
-        super::lookup::get(core, principal, key.clone(), level).await?;
-    }
-    download(core, principal, key, role, start, end).await
-}
-
-/// Bytes `start..end` of a rendition; `end` 0 means to its end.
+/// Bytes of a rendition.
 pub async fn download(
     core: &Core,
     principal: &Principal,
-    key: Key,
-    role: String,
-    start: u64,
-    end: u64,
+    wanted: Wanted,
 ) -> Result<(Started, Pieces), Error> {
+    let Wanted {
+        key,
+        role,
+        start,
+        end,
+        read,
+        evidence,
+    } = wanted;
     let booted = core.booted()?;
     let Ok(permit) = core.downloads.clone().try_acquire_owned() else {
         return Err(Error::exhausted(
             "as many downloads as allowed are in flight",
         ));
     };
+    let leave = match evidence {
+        Mode::Deferred => Some(deferred::leave(core, &booted).await?),
+        Mode::Strict | Mode::None => None,
+    };
+    if let Some(level) = read {
+        super::lookup::get(core, principal, key.clone(), level).await?;
+    }
     let (uid, invoice) = core.find_invoice(&key).await?;
     let role = if role.is_empty() {
         super::issue::ORIGINAL.to_owned()
@@ -109,18 +137,49 @@ pub async fn download(
             length: rendition.length,
         }),
         actor: principal.actor(),
-        mode: Mode::Strict,
+        mode: evidence,
         level: Level::None,
     };
-    let recorded = core.record(&booted, intent).await?;
+    let (invoice, evidence, release) = match leave {
+        Some(leave) => {
+            let (promise, kept) = deferred::promise(core, &booted, &leave, intent).await?;
+            let evidence = Evidence::Promise {
+                promise: Box::new(promise),
+                staleness: leave.staleness(core),
+            };
+            (invoice, evidence, Release::Promised(kept))
+        }
+        None => record(core, &booted, intent, uid, &key).await?,
+    };
+    let started = Started {
+        invoice,
+        evidence,
+        rendition: rendition.clone(),
+        range: start..end,
+        body_from: source.node,
+    };
+    let bytes = core.bodies.read(source, rendition, start..end);
+    let ending = Ending::new(release, end - start, permit);
+    Ok((started, send(bytes, ending)))
+}
+
+/// The strict way: what is sent waits for the record.
+async fn record(
+    core: &Core,
+    booted: &Booted,
+    intent: Intent,
+    uid: Uid,
+    key: &Key,
+) -> Result<(Invoice, Evidence, Release), Error> {
+    let recorded = core.record(booted, intent).await?;
     match recorded.outcome {
         Outcome::Ok => {}
-        Outcome::Refused(reason) => return Err(Error::refused(reason, &super::describe(&key))),
+        Outcome::Refused(reason) => return Err(Error::refused(reason, &super::describe(key))),
         Outcome::DuplicateOf(_) => {
             return Err(core.unavailable("a download was taken for another"));
         }
     }
-    let (prover, index) = (prove::Prover::new(core, &booted).await?, recorded.index);
+    let (prover, index) = (prove::Prover::new(core, booted).await?, recorded.index);
     // As of the record, which may be later than what was looked up before.
     let (invoice, receipt) = core
         .read(move |tables| {
@@ -128,37 +187,53 @@ pub async fn download(
             Ok((invoice, prover.receipt(tables, index)?))
         })
         .await?;
+    let invoice = invoice.ok_or_else(|| Error::not_found(super::describe(key)))?;
     // What is told about an invoice is to be as safe as the invoice itself.
-    if let Some(invoice) = &invoice {
-        let until = Patience::default().until();
-        levels::reach(core, index, None, invoice.level, until).await?;
-    }
-    let started = Started {
-        invoice: invoice.ok_or_else(|| Error::not_found(super::describe(&key)))?,
-        receipt: receipt.ok_or_else(|| core.without_log_key())?,
-        rendition: rendition.clone(),
-        range: start..end,
-        body_from: source.node,
+    let until = Patience::default().until();
+    levels::reach(core, index, None, invoice.level, until).await?;
+    let receipt = receipt.ok_or_else(|| core.without_log_key())?;
+    let release = Release::Recorded {
+        index,
+        endings: booted.endings.clone(),
     };
-    let bytes = core.bodies.read(source, rendition, start..end);
-    let ending = Ending::new(&booted, recorded.index, end - start, permit);
-    Ok((started, send(bytes, ending)))
+    Ok((invoice, Evidence::Receipt(Box::new(receipt)), release))
+}
+
+/// By what the bytes were released.
+enum Release {
+    Recorded { index: u64, endings: Endings },
+    Promised(Kept),
+}
+
+impl Release {
+    async fn ended(self, bytes: u64, complete: bool) {
+        match self {
+            Release::Recorded { index, endings } => {
+                let delivered = Delivered {
+                    download: index,
+                    bytes,
+                    complete,
+                };
+                endings.note(delivered).await;
+            }
+            Release::Promised(kept) => kept.ended(bytes, complete).await,
+        }
+    }
 }
 
 /// Notes what was handed over when it is dropped: at the end, or when the caller goes.
 struct Ending {
-    endings: Endings,
-    download: u64,
+    /// Until it is noted.
+    release: Option<Release>,
     asked: u64,
     sent: u64,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Ending {
-    fn new(booted: &Booted, download: u64, asked: u64, permit: OwnedSemaphorePermit) -> Ending {
+    fn new(release: Release, asked: u64, permit: OwnedSemaphorePermit) -> Ending {
         Ending {
-            endings: booted.endings.clone(),
-            download,
+            release: Some(release),
             asked,
             sent: 0,
             _permit: permit,
@@ -168,14 +243,11 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let delivered = Delivered {
-            download: self.download,
-            bytes: self.sent,
-            complete: self.sent == self.asked,
-        };
-        let endings = self.endings.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { endings.note(delivered).await });
+        let (bytes, complete) = (self.sent, self.sent == self.asked);
+        if let Some(release) = self.release.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { release.ended(bytes, complete).await });
         }
     }
 }

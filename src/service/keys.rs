@@ -49,6 +49,16 @@ impl Known {
         })
     }
 
+    /// All KEY records, without paths: for evidence that has no tree.
+    pub fn unproven(&self) -> Vec<KeyRecord> {
+        let bare = |(_, record, opening): &(u64, Vec<u8>, Vec<u8>)| KeyRecord {
+            record: record.clone(),
+            opening: opening.clone(),
+            path: Vec::new(),
+        };
+        self.records.iter().map(bare).collect()
+    }
+
     /// The KEY records below `size`, proven in the tree of that size.
     pub fn proven(&self, tables: &Tables, size: u64) -> Result<Vec<KeyRecord>, store::Error> {
         let below = self.records.iter().filter(|(index, ..)| *index < size);

@@ -6,7 +6,7 @@
 //!
 //! * [`issue`], [`reverse`], [`add_rendition`], [`void`]: changes
 //! * [`issue_many`]: many issues over one stream
-//! * [`download`]: bytes, evidence first
+//! * [`download`]: bytes, evidence first; [`deferred`]: its promise now, its record later
 //! * [`lookup`], [`list`], [`check`], [`watch`]: reading
 //! * [`prove`], [`records`], [`checkpoints`], [`export`], [`policy`]: handing over
 //!   evidence, never judging it
@@ -26,6 +26,7 @@ pub mod booting;
 pub mod check;
 pub mod checkpoints;
 pub mod cosigning;
+pub mod deferred;
 pub mod download;
 pub mod drills;
 pub mod error;
@@ -53,7 +54,7 @@ pub use error::Error;
 
 use crate::bodies::Bodies;
 use crate::clock::SharedClock;
-use crate::config::{Limits, Tenant};
+use crate::config::{Deferred, Limits, Tenant};
 use crate::domain::ids::Uid;
 use crate::keyring::Keyring;
 use crate::ledger::state::{Invoice, Key, State, Tables};
@@ -63,9 +64,11 @@ use crate::raft::group::Group;
 use crate::raft::reader::Reader;
 use crate::recorder::endings::Endings;
 use crate::recorder::lane::Recorder;
+use crate::recorder::outbox::Outbox;
 use crate::recorder::{Intent, Recorded};
 use crate::stop::Stop;
 use crate::store::Blocking;
+use crate::store::outbox::OutboxDir;
 use muniment_evidence::genesis::Genesis;
 use muniment_evidence::opening::Actor;
 use std::sync::Arc;
@@ -107,6 +110,8 @@ impl Principal {
 pub struct Booted {
     pub recorder: Recorder,
     pub endings: Endings,
+    /// `None` below the feature level that knows outboxes.
+    pub outbox: Option<Outbox>,
     pub genesis: Arc<Genesis>,
     pub origin: String,
     /// Where the sign guard stood when this boot was allowed to sign.
@@ -158,6 +163,9 @@ pub struct Core {
     pub draining: signal::Receiver<bool>,
     /// Free bytes where bodies go; asked before each upload.
     pub free_bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub deferred: Deferred,
+    /// Where the outboxes lie.
+    pub outboxes: OutboxDir,
 }
 
 impl Core {

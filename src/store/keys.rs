@@ -124,6 +124,8 @@ pub enum Table {
     Voters = 0x19,
     /// record index of an OK KEY → nothing
     KeyChange = 0x1a,
+    /// node, outbox → an outbox that the node has, by its last BOOT
+    Outbox = 0x1c,
 }
 
 /// Builds a state key: the table, then its parts.

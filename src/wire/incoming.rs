@@ -17,7 +17,7 @@ use muniment_evidence::opening::{
     Reference, TaxSubtotal,
 };
 use muniment_evidence::policy::Policy;
-use muniment_evidence::statement::Kind;
+use muniment_evidence::statement::{Kind, Mode};
 use std::time::Duration;
 
 type Result<T> = std::result::Result<T, BadField>;
@@ -157,6 +157,14 @@ pub fn read_level(level: Option<v1::ReadLevel>) -> Result<ReadLevel> {
         Some(Level::AsOf(u64::MAX)) => return Err(bad("read.as_of", "is no record index")),
         Some(Level::AsOf(index)) => ReadLevel::AsOf(index),
     })
+}
+
+pub fn evidence_mode(mode: i32) -> Result<Mode> {
+    match v1::EvidenceMode::try_from(mode) {
+        Ok(v1::EvidenceMode::Unspecified | v1::EvidenceMode::Strict) => Ok(Mode::Strict),
+        Ok(v1::EvidenceMode::Deferred) => Ok(Mode::Deferred),
+        Err(_) => Err(bad("evidence", "is strict or deferred")),
+    }
 }
 
 pub fn upload(header: v1::UploadHeader) -> Result<issue::Header> {

@@ -15,6 +15,7 @@ use muniment_evidence::digest::Digest;
 use muniment_evidence::keychange::Role;
 use muniment_evidence::keys::KeyLife;
 use muniment_evidence::opening::{Identity, Metadata, Money, Party, Rendition};
+use muniment_evidence::promise::Promise;
 use muniment_evidence::receipt::Receipt;
 use std::time::Duration;
 
@@ -133,6 +134,12 @@ pub fn invoice(invoice: Invoice) -> v1::Invoice {
 pub fn receipt(receipt: &Receipt) -> v1::Receipt {
     v1::Receipt {
         bytes: Bytes::from(receipt.encode()),
+    }
+}
+
+pub fn promise(promise: &Promise) -> v1::Promise {
+    v1::Promise {
+        bytes: Bytes::from(promise.encode()),
     }
 }
 

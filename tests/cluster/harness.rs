@@ -30,7 +30,7 @@ use tonic::transport::Channel;
 pub const ORIGIN: &str = "muniment.test/0";
 /// How long anything may take that ought to happen soon.
 pub const SOON: Duration = Duration::from_secs(30);
-const LOOK_PAUSE: Duration = Duration::from_millis(20);
+pub const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 

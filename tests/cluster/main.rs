@@ -2,6 +2,7 @@
 
 mod breadth;
 mod cosignatures;
+mod deferred;
 mod divergence;
 mod failover;
 mod harness;

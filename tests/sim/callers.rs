@@ -15,6 +15,7 @@ use muniment::service::{Core, Error, Principal, export};
 use muniment_evidence::digest::{Digest, Hasher};
 use muniment_evidence::ledger::Ledger;
 use muniment_evidence::record::Record;
+use muniment_evidence::statement::Mode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -49,7 +50,11 @@ async fn call(core: Arc<Core>, town: Arc<Town>, mut dice: Dice) {
         }
         if phase == Phase::Load && dice.roll(3) == 0 {
             if let Some(number) = town.oracle.number_to_download(&mut dice) {
-                download_one(&core, &town, number).await;
+                let evidence = match dice.roll(2) {
+                    0 => Mode::Strict,
+                    _ => Mode::Deferred,
+                };
+                download_one(&core, &town, number, evidence).await;
             }
         } else if let Some(number) = town.oracle.number_to_issue(&mut dice) {
             issue_one(&core, &town, number, &mut dice).await;
@@ -111,18 +116,31 @@ async fn wait_for_note(core: &Core, town: &Town, index: u64) {
     }
 }
 
-async fn download_one(core: &Core, town: &Town, number: u64) {
+async fn download_one(core: &Core, town: &Town, number: u64, evidence: Mode) {
     let what = format!("download of {number}");
-    let key = Key::Identity(oracle::identity(number));
-    let started = download::download(core, &someone(), key, String::new(), 0, 0).await;
+    let wanted = download::Wanted {
+        key: Key::Identity(oracle::identity(number)),
+        role: String::new(),
+        start: 0,
+        end: 0,
+        read: None,
+        evidence,
+    };
+    let started = download::download(core, &someone(), wanted).await;
     let (started, mut pieces) = match started {
         Ok(started) => started,
         // It was acknowledged, so `not found` is a breach on every node.
         Err(error) => return failed(core, town, &what, &error).await,
     };
-    let index = match Record::decode(&started.receipt.record) {
-        Ok(record) => record.index,
-        Err(error) => return town.oracle.breach(format!("{what}: {error}")),
+    let index = match &started.evidence {
+        download::Evidence::Receipt(receipt) => match Record::decode(&receipt.record) {
+            Ok(record) => Some(record.index),
+            Err(error) => return town.oracle.breach(format!("{what}: {error}")),
+        },
+        download::Evidence::Promise { promise, .. } => {
+            town.oracle.promised(&promise.statement);
+            None
+        }
     };
     let mut hasher = Hasher::new();
     while let Some(piece) = pieces.next().await {

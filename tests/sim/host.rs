@@ -9,7 +9,7 @@ use crate::net::{self, Net};
 use crate::oracle::Oracle;
 use muniment::bodies::{Bodies, complete};
 use muniment::clock::{SeededClock, SharedClock};
-use muniment::config::{Limits, Tenant};
+use muniment::config::{Deferred, Limits, Tenant};
 use muniment::keyring::Keyring;
 use muniment::ledger::state::State;
 use muniment::objective::timing::Profile;
@@ -34,6 +34,7 @@ use muniment::store::flush::Flusher;
 use muniment::store::log::LogStore;
 use muniment::store::memory::MemoryEngine;
 use muniment::store::notes::NoteStore;
+use muniment::store::outbox::OutboxDir;
 use muniment::transport::Transport;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::Role;
@@ -58,6 +59,7 @@ pub struct Machine {
     pub node: u64,
     pub ledger: Arc<MemoryEngine>,
     pub bodies: Arc<MemoryEngine>,
+    pub outboxes: OutboxDir,
     /// The last run's log: its floor is what a floor file would say now.
     log: Mutex<Option<LogStore>>,
     boots: AtomicU64,
@@ -69,6 +71,7 @@ impl Machine {
             node,
             ledger: Arc::default(),
             bodies: Arc::default(),
+            outboxes: OutboxDir::in_memory(),
             log: Mutex::default(),
             boots: AtomicU64::new(0),
         }
@@ -311,6 +314,8 @@ async fn build(
         standings,
         vigil,
         free_bytes: Arc::new(|| u64::MAX),
+        deferred: Deferred::default(),
+        outboxes: machine.outboxes.clone(),
     };
     Ok((Arc::new(core), means, booted))
 }

@@ -20,6 +20,7 @@ mod world;
 mod invariants {
     pub mod chain_and_acknowledged;
     pub mod cosigned;
+    pub mod promised;
 }
 
 use std::io::Write as _;
@@ -96,13 +97,15 @@ fn run(seed: u64) -> Result<String, String> {
     let end = world::run(seed)?;
     invariants::chain_and_acknowledged::check(&end)?;
     invariants::cosigned::check(&end)?;
+    invariants::promised::check(&end)?;
     let seen = end.town.oracle.seen();
     let head = &end.heads[0];
     Ok(format!(
-        "{} issued, {} downloaded, {} cosigned notes, {} calls failed, {} troubles, {:.1} s \
+        "{} issued, {} downloaded, {} promised, {} cosigned notes, {} calls failed, {} troubles, {:.1} s \
          simulated, {} records, root {}",
         seen.acknowledged.len(),
         seen.delivered.len(),
+        seen.promised.len(),
         seen.notes.len(),
         seen.failed_calls,
         end.troubles,

@@ -8,6 +8,7 @@ use crate::dice::Dice;
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{Identity, Metadata};
+use muniment_evidence::statement::Statement;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
@@ -36,6 +37,8 @@ pub struct Seen {
     pub delivered: BTreeSet<u64>,
     /// Size to root of every cosigned note that a caller was given.
     pub notes: BTreeMap<u64, Digest>,
+    /// Statements that callers were given in place of a receipt.
+    pub promised: Vec<Statement>,
     pub failed_calls: u64,
     /// The last passing fault of each node, for a run that does not finish.
     pub last_failures: BTreeMap<u64, String>,
@@ -103,13 +106,21 @@ impl Oracle {
         }
     }
 
-    pub fn downloaded(&self, number: u64, index: u64, sha256: Digest) {
+    /// Bytes were released on this word; its record is to follow.
+    pub fn promised(&self, statement: &Statement) {
+        self.seen().promised.push(statement.clone());
+    }
+
+    /// `index` where the record came first.
+    pub fn downloaded(&self, number: u64, index: Option<u64>, sha256: Digest) {
         let mut seen = self.seen();
         if sha256 != Digest::of(&[&body(number)]) {
-            let what = format!("download {index} of {number} has other bytes");
+            let what = format!("download {index:?} of {number} has other bytes");
             seen.breaches.push(what);
         }
-        if !seen.delivered.insert(index) {
+        if let Some(index) = index
+            && !seen.delivered.insert(index)
+        {
             let what = format!("two downloads share the record {index}");
             seen.breaches.push(what);
         }

@@ -9,11 +9,13 @@
 //! * [`figures`]: counts and sums, to be compared with the caller's own ([`csv`])
 //! * [`sample`]: records chosen by a rule that nobody can bend
 //! * [`heads`]: whether several checkpoints are of one history
+//! * [`promise`]: what became of a promise
 
 pub mod csv;
 pub mod figures;
 pub mod heads;
 pub mod invoice;
+pub mod promise;
 pub mod sample;
 
 use crate::json::Value;

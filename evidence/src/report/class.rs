@@ -43,10 +43,13 @@ pub enum Class {
     /// The caller's own figures are not those of the records. Not a fault of the evidence,
     /// so never among the findings.
     Reconciliation = 26,
+    /// A promise was not kept by what is shown. Not a fault of the evidence, so never
+    /// among the findings.
+    Promise = 27,
 }
 
 impl Class {
-    pub const ALL: [Class; 18] = [
+    pub const ALL: [Class; 19] = [
         Class::Unpinned,
         Class::Structure,
         Class::BadSignature,
@@ -65,6 +68,7 @@ impl Class {
         Class::Revoked,
         Class::Lost,
         Class::Reconciliation,
+        Class::Promise,
     ];
 
     pub fn name(self) -> &'static str {
@@ -87,6 +91,7 @@ impl Class {
             Class::Revoked => "REVOKED",
             Class::Lost => "LOST",
             Class::Reconciliation => "RECONCILIATION",
+            Class::Promise => "PROMISE",
         }
     }
 

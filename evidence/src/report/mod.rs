@@ -92,6 +92,7 @@ impl Verdict {
 pub enum Evidence {
     Receipt,
     Bundle,
+    Promise,
 }
 
 impl Evidence {
@@ -99,6 +100,7 @@ impl Evidence {
         match self {
             Evidence::Receipt => "receipt",
             Evidence::Bundle => "bundle",
+            Evidence::Promise => "promise",
         }
     }
 }
@@ -252,6 +254,20 @@ impl Report {
     /// what is shown here.
     pub fn is_self_attested(&self) -> bool {
         self.outside.is_empty()
+    }
+
+    /// Takes out what says that a node lost an outbox: a fault of the node, not of the
+    /// evidence. All or none, where not all findings were kept.
+    pub(crate) fn without_losses(mut self) -> (Report, Vec<Finding>) {
+        if self.findings_count > self.findings.len() as u64 {
+            return (self, Vec::new());
+        }
+        let (losses, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.findings)
+            .into_iter()
+            .partition(|finding| finding.class == Class::Lost);
+        self.findings_count = others.len() as u64;
+        self.findings = others;
+        (self, losses)
     }
 
     /// Nothing was found; whether it is the ledger that is meant, the pin says.

@@ -5,6 +5,7 @@
 //! reading files, and the choice of pin and policy, to the caller.
 //!
 //! * [`receipt`]: one record
+//! * [`promise`]: one that is to come
 //! * [`bundle`]: a range or a selection of records
 //! * [`Observer`]: who looks on meanwhile
 //! * here: what both begin with, the ledger and its keys
@@ -14,11 +15,13 @@ mod batch;
 pub mod bundle;
 mod checkpoints;
 mod observer;
+mod promise;
 mod receipt;
 
 pub use crate::report::{LEVEL_DEFAULT, LEVEL_MAX};
 pub use bundle::{BundleVerifier, Options};
 pub use observer::{Observer, Seen};
+pub use promise::{Promised, promise};
 pub use receipt::{Expected, receipt};
 
 use crate::digest::Digest;

@@ -61,6 +61,7 @@ fn honest() -> Vec<Vector> {
         ("bundle-anchor.bin", seal(&anchored(false).frames(0))),
         ("selection.bin", seal(&selection)),
         ("proof.tlog-proof", text(proof(&small, 4))),
+        ("promise", crate::promising::promise(&small, 9).encode()),
     ]
     .map(|(name, bytes)| (name.to_owned(), bytes))
     .into()

@@ -4,13 +4,13 @@
 //! stdout the exit code says whether they were right. Leaves resuming to the client.
 
 use crate::exit::{Exit, Failure};
-use crate::files::Target;
+use crate::files::{self, Target};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
 use crate::{measure, output};
-use muniment::client::v1::{DownloadRequest, ReadLevel};
+use muniment::client::v1::{DownloadRequest, EvidenceMode, ReadLevel, read_level};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 
 #[derive(clap::Args)]
@@ -29,11 +29,28 @@ pub struct Args {
     /// How the invoice is looked up: linearizable, local, bounded:MS, session:TOKEN, as-of:INDEX
     #[arg(long, value_name = "LEVEL", value_parser = measure::read_level)]
     read: Option<ReadLevel>,
+    /// What the first byte waits for: strict (its record, default) or deferred (the node's
+    /// promise of it, which works cut off from the leader)
+    #[arg(long, value_name = "MODE", value_parser = measure::evidence_mode)]
+    evidence: Option<EvidenceMode>,
+    /// Keep the promise of a deferred download in this file
+    #[arg(long, value_name = "FILE")]
+    promise: Option<PathBuf>,
 }
 
 pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
-    let (invoice, _) = args.which.find(&client, args.read.clone()).await?;
+    let evidence = args.evidence.unwrap_or(EvidenceMode::Strict);
+    let deferred = evidence == EvidenceMode::Deferred;
+    if args.promise.is_some() && !deferred {
+        return Err(Failure::usage("--promise needs --evidence deferred"));
+    }
+    // A node that is cut off finds the invoice in what it has.
+    let local = ReadLevel {
+        level: Some(read_level::Level::Local(read_level::Local {})),
+    };
+    let read = args.read.or(deferred.then_some(local));
+    let (invoice, _) = args.which.find(&client, read.clone()).await?;
     let mut target = Target::open(args.output.as_deref(), reach.json).await?;
     let range = args.range.unwrap_or_default();
     let request = DownloadRequest {
@@ -41,7 +58,8 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
         role: args.role,
         start: range.start,
         end: range.end,
-        read: args.read,
+        read,
+        evidence: evidence.into(),
     };
     let started = Instant::now();
     let done = match client.download(request, target.sink()).await {
@@ -53,6 +71,11 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     };
     let seconds = started.elapsed().as_secs_f64();
     target.keep().await?;
+    if let Some(path) = &args.promise {
+        for (at, promise) in done.promises.iter().enumerate() {
+            files::write(&promise_path(path, at), &promise.promise).await?;
+        }
+    }
     let file = args.output.filter(|path| path.as_os_str() != "-");
     if reach.json {
         output::say_json(&json!({
@@ -63,6 +86,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
             "end": done.end,
             "sha256": done.sha256.to_hex(),
             "receipts": done.proofs.iter().map(output::proof_value).collect::<Vec<Value>>(),
+            "promises": done.promises.iter().map(output::promise_value).collect::<Vec<Value>>(),
             "body_from": done.body_from,
             "seconds": seconds,
             "answered": output::answered_value(&done.answered),
@@ -73,6 +97,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
             ("sha256", done.sha256.to_hex()),
         ];
         rows.extend(done.proofs.iter().map(output::proof_line));
+        rows.extend(done.promises.iter().map(output::promise_line));
         rows.push(("bytes from", format!("node {}", done.body_from)));
         rows.push(output::answered_line(&done.answered));
         output::say(&format!(
@@ -83,4 +108,16 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
         ));
     }
     Ok(Exit::Ok)
+}
+
+/// A download that went on at another node has a promise of each.
+fn promise_path(path: &Path, at: usize) -> PathBuf {
+    match at {
+        0 => path.to_owned(),
+        at => {
+            let mut name = path.as_os_str().to_owned();
+            name.push(format!(".{}", at + 1));
+            name.into()
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! Promises: strict; a wrong text is refused with what would be right. Leaves whether a
 //! level can be met to the ledger.
 
-use muniment::client::v1::{ReadLevel, WriteLevel, read_level, write_level};
+use muniment::client::v1::{EvidenceMode, ReadLevel, WriteLevel, read_level, write_level};
 
 /// `quorum`, `zones:2`, `regions:2` or `all`.
 pub fn write_level(text: &str) -> Result<WriteLevel, String> {
@@ -112,6 +112,15 @@ pub fn mix(text: &str) -> Result<Mix, String> {
         Err(wrong())
     } else {
         Ok(mix)
+    }
+}
+
+/// `strict` or `deferred`.
+pub fn evidence_mode(text: &str) -> Result<EvidenceMode, String> {
+    match text {
+        "strict" => Ok(EvidenceMode::Strict),
+        "deferred" => Ok(EvidenceMode::Deferred),
+        _ => Err(format!("{text:?} is neither strict nor deferred")),
     }
 }
 

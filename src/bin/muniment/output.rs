@@ -4,7 +4,7 @@
 //! never changes an exit code; times are UTC. Leaves what is said to the commands.
 
 use crate::money;
-use muniment::client::{Proof, Token, v1};
+use muniment::client::{PromiseProof, Proof, Token, v1};
 use muniment_evidence::digest::hex;
 use muniment_evidence::report::Report;
 use serde_json::{Value, json};
@@ -261,6 +261,26 @@ pub fn proof_line(proof: &Proof) -> (&'static str, String) {
         format!("record {}, verified without a pin", proof.record_index)
     };
     ("receipt", text)
+}
+
+pub fn promise_line(promise: &PromiseProof) -> (&'static str, String) {
+    let pin = if promise.pinned { "" } else { " without a pin" };
+    let text = format!(
+        "node {}, number {} of outbox {}, verified{pin}; its record follows",
+        promise.node, promise.seq, promise.outbox
+    );
+    ("promise", text)
+}
+
+pub fn promise_value(promise: &PromiseProof) -> Value {
+    json!({
+        "node": promise.node,
+        "outbox": promise.outbox,
+        "seq": promise.seq,
+        "verified": true,
+        "pinned": promise.pinned,
+        "promise_hex": hex(&promise.promise),
+    })
 }
 
 pub fn answered_value(answered: &v1::Answered) -> Value {

@@ -20,6 +20,8 @@ Checks Muniment's evidence offline, and answers questions about it.
                   [--trust FILE] [--policy FILE] [--head FILE] [--json]
   muniment-verify sample FILE --count K --seed TEXT [--kind ISSUE]
                   [--trust FILE] [--policy FILE] [--head FILE] [--json]
+  muniment-verify promise FILE [--bundle FILE]
+                  [--trust FILE] [--policy FILE] [--head FILE] [--json]
   muniment-verify heads NOTE... [--bundle FILE | --genesis FILE]
                   [--trust FILE] [--policy FILE] [--json]
   muniment-verify --help | --version
@@ -29,6 +31,7 @@ Checks Muniment's evidence offline, and answers questions about it.
   invoice    what happened to one invoice, and who downloaded it
   reconcile  counts and sums by issuer, month, currency and kind, against your own
   sample     records chosen by a seed: the same on every machine
+  promise    a download that is to be recorded, and whether it was
   heads      whether checkpoints are of one history
 
   --trust FILE     the ledger that you mean: its origin and genesis, from someone you trust
@@ -43,7 +46,7 @@ Checks Muniment's evidence offline, and answers questions about it.
   --count K        how many records, 1 to 10000
   --seed TEXT      chosen after the checkpoint, so that nobody could foresee the sample
   --kind KIND      of this kind only, such as ISSUE
-  --bundle FILE    a bundle that covers the sizes of the notes
+  --bundle FILE    a bundle that covers the sizes of the notes, or should keep the promise
   --genesis FILE   without a bundle: any receipt of the ledger, which carries its keys
   --json           the report as one line of JSON
 
@@ -52,7 +55,7 @@ Exit codes: 0 verified; 2 usage, or several invoices have the number; 3 verified
 without --trust; 4 a file cannot be read or written; 5 nothing has the name asked for;
 10 structure; 11 bad signature; 12 broken chain; 13 bad tree; 14 fork; 15 missing data;
 16 lane; 17 unknown key; 18 checkpoint; 19 opening; 20 document; 21 time; 22 untrusted;
-23 policy; 24 revoked; 25 lost; 26 reconciliation.
+23 policy; 24 revoked; 25 lost; 26 reconciliation; 27 promise not kept.
 ";
 
 pub const USAGE_CODE: u8 = 2;
@@ -69,7 +72,7 @@ struct Form {
     flags: &'static [&'static str],
 }
 
-const FORMS: [Form; 6] = [
+const FORMS: [Form; 7] = [
     Form {
         name: "receipt",
         operands: (1, 1),
@@ -98,6 +101,11 @@ const FORMS: [Form; 6] = [
         flags: &[
             "--trust", "--policy", "--head", "--count", "--seed", "--kind",
         ],
+    },
+    Form {
+        name: "promise",
+        operands: (1, 1),
+        flags: &["--trust", "--policy", "--head", "--bundle"],
     },
     Form {
         name: "heads",
@@ -193,6 +201,11 @@ impl Arguments {
             }
             "sample" => {
                 self.sample()?;
+            }
+            "promise" if self.flag("--bundle").is_none() => {
+                if self.flag("--policy").or(self.flag("--head")).is_some() {
+                    return Err(usage("--policy and --head are for the --bundle"));
+                }
             }
             "heads" => match (self.flag("--bundle"), self.flag("--genesis")) {
                 (Some(_), Some(_)) => return Err(usage("--bundle or --genesis, not both")),

@@ -11,9 +11,11 @@ use arguments::{Arguments, Stop, UNREADABLE_CODE, USAGE, USAGE_CODE};
 use muniment_evidence::audit::figures::Reckoning;
 use muniment_evidence::audit::heads::{Head, Heads};
 use muniment_evidence::audit::invoice::{InvoiceQuestion, Which};
+use muniment_evidence::audit::promise::{PromiseQuestion, stated};
 use muniment_evidence::audit::{Audited, csv};
 use muniment_evidence::note::NOTE_BYTES_MAX;
 use muniment_evidence::policy::{POLICY_BYTES_MAX, Policy};
+use muniment_evidence::promise::PROMISE_BYTES_MAX;
 use muniment_evidence::receipt::RECEIPT_BYTES_MAX;
 use muniment_evidence::report::Report;
 use muniment_evidence::trust::{TRUST_BYTES_MAX, Trust};
@@ -77,6 +79,7 @@ fn run(arguments: &Arguments) -> Result<Said, Stop> {
             let (report, sample) = bundle(&arguments.operands[0], arguments, arguments.sample()?)?;
             sample.conclude(report)
         }
+        "promise" => promise(arguments)?,
         _ => heads(arguments)?,
     };
     Ok(Said {
@@ -179,6 +182,19 @@ fn reconcile(arguments: &Arguments) -> Result<Audited, Stop> {
         }
     }
     Ok(ours.conclude(theirs.as_ref(), report))
+}
+
+fn promise(arguments: &Arguments) -> Result<Audited, Stop> {
+    let trust = trust(arguments)?;
+    let bytes = files::read(&arguments.operands[0], PROMISE_BYTES_MAX)?;
+    let (report, promised) = verify::promise(&bytes, trust.as_ref());
+    match (arguments.flag("--bundle"), promised) {
+        (Some(path), Some(promised)) => {
+            let (report, question) = bundle(path, arguments, PromiseQuestion::new(promised))?;
+            Ok(question.conclude(report))
+        }
+        (_, promised) => Ok(stated(report, promised.as_ref())),
+    }
 }
 
 fn heads(arguments: &Arguments) -> Result<Audited, Stop> {

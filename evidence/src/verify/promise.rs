@@ -1,0 +1,105 @@
+//! One promise, judged in itself: the checks in their order.
+
+use super::{Lessons, open_ledger};
+use crate::digest::Digest;
+use crate::judge;
+use crate::opening::{Actor, Document, DownloadDocument};
+use crate::promise::Promise;
+use crate::record::{Outcome, Record};
+use crate::report::{Class, Evidence, Finding, LEVEL_DEFAULT, Report};
+use crate::statement::{Kind, Lane, Mode};
+use crate::trust::Trust;
+
+/// What a node promised, once the promise verifies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promised {
+    /// Leaf hash of the genesis record.
+    pub ledger: Digest,
+    pub node: u64,
+    /// Region and zone of the node.
+    pub place: Option<(String, String)>,
+    pub outbox: u64,
+    pub seq: u64,
+    /// Hash of the statement that is to be recorded.
+    pub statement: Digest,
+    pub witnessed_at_ms: u64,
+    pub download: DownloadDocument,
+    pub actor: Actor,
+}
+
+/// Verifies the bytes of a promise file; what was promised only if everything holds.
+pub fn promise(bytes: &[u8], trust: Option<&Trust>) -> (Report, Option<Promised>) {
+    let mut report = Report::new(Evidence::Promise, LEVEL_DEFAULT, trust.is_some());
+    let promised = judged(bytes, trust, &mut report);
+    let promised = promised.filter(|_| report.holds());
+    (report, promised)
+}
+
+fn judged(bytes: &[u8], trust: Option<&Trust>, report: &mut Report) -> Option<Promised> {
+    let promise = match Promise::decode(bytes) {
+        Ok(promise) => promise,
+        Err(e) => {
+            let detail = format!("this is not a promise: {e}");
+            report.find(Finding::whole(Class::Structure, detail));
+            return None;
+        }
+    };
+    let mut ledger = open_ledger(&promise.genesis, trust, report)?;
+    let mut lessons = Lessons::default();
+    for key in &promise.keys {
+        if let Err(finding) = lessons.take(&mut ledger, key, u64::MAX) {
+            report.find(finding);
+            return None;
+        }
+    }
+    lessons.judge(&ledger, report);
+    let statement = promise.statement;
+    let outbox = match (statement.kind, statement.mode, statement.lane) {
+        (Kind::Download, Mode::Deferred, Lane::Outbox(outbox)) => outbox,
+        (kind, _, lane) => {
+            let detail = format!(
+                "a statement of kind {kind} in the lane {lane} promises no download: that is \
+                 deferred, in an outbox"
+            );
+            report.find(Finding::whole(Class::Structure, detail));
+            return None;
+        }
+    };
+    // What the record would be, wherever it comes to stand.
+    let record = Record {
+        index: u64::MAX,
+        prev: Digest::ZERO,
+        committed_at_ms: 0,
+        outcome: Outcome::Ok,
+        statement,
+        signature: promise.signature,
+    };
+    let opened = judge::openings(
+        &ledger,
+        &record,
+        Some(&promise.document),
+        Some(&promise.actor),
+    );
+    judge::belongs(&ledger, &record)
+        .into_iter()
+        .chain(judge::signature(&ledger, &record))
+        .chain(opened.faults)
+        .for_each(|(class, detail)| report.find(Finding::whole(class, detail)));
+    let Some(Document::Download(download)) = opened.document else {
+        return None;
+    };
+    let node = record.statement.node;
+    Some(Promised {
+        ledger: ledger.id,
+        node,
+        place: ledger
+            .member(node)
+            .map(|member| (member.region.clone(), member.zone.clone())),
+        outbox,
+        seq: record.statement.seq,
+        statement: record.statement.hash(),
+        witnessed_at_ms: record.statement.witnessed_at_ms,
+        download,
+        actor: opened.actor?,
+    })
+}

@@ -1,0 +1,90 @@
+//! What a BOOT says of its node's outboxes, and the lanes that this opens and closes.
+//!
+//! Promises: an outbox that was named is named again at every boot, as there or as lost,
+//! so that a deleted one always shows; a BOOT never takes back what a lane has recorded; a
+//! lost outbox has a closed lane for ever. Leaves the files to `store/` and the statements
+//! to [`super::lanes`].
+
+use super::lanes::{WINDOW, lane_key, window_of};
+use super::rows::{LaneRow, OutboxRow};
+use super::txn::Txn;
+use crate::store::Error;
+use crate::store::keys::{StateKey, Table, trailing_u64};
+use muniment_evidence::digest::Digest;
+use muniment_evidence::opening::Outbox;
+use muniment_evidence::statement::Lane;
+use std::collections::BTreeSet;
+
+/// From this feature level on a BOOT tells of outboxes.
+pub const FEATURE_LEVEL: u64 = 2;
+
+/// Outboxes that one BOOT may name: a node has one, and a lost one at times.
+pub const OUTBOXES_MAX: usize = 16;
+
+pub fn outbox_key(node: u64, id: u64) -> Vec<u8> {
+    StateKey::of(Table::Outbox).u64(node).u64(id).build()
+}
+
+/// All outboxes of a node that its last BOOT named as there.
+pub fn outboxes_of(node: u64) -> (Vec<u8>, Vec<u8>) {
+    StateKey::of(Table::Outbox).u64(node).range()
+}
+
+/// Whether a BOOT of this node may say this.
+pub(super) fn may_say(txn: &Txn<'_>, node: u64, named: &[Outbox]) -> Result<bool, Error> {
+    let ids: BTreeSet<u64> = named.iter().map(|outbox| outbox.id).collect();
+    if named.len() > OUTBOXES_MAX || ids.len() != named.len() {
+        return Ok(false);
+    }
+    let known = txn.scan(&outboxes_of(node), OUTBOXES_MAX)?;
+    let known: BTreeSet<u64> = known.keys().filter_map(|key| trailing_u64(key)).collect();
+    if !known.is_subset(&ids) {
+        // One was left out: it may hold what nobody would ever miss.
+        return Ok(false);
+    }
+    for outbox in named {
+        let lane = txn.row::<LaneRow>(&lane_key(node, Lane::Outbox(outbox.id)))?;
+        let begins = outbox.next > 0 || outbox.last == Digest::ZERO;
+        let goes_on = lane.is_none_or(|lane| {
+            !lane.closed
+                && (outbox.next > lane.next_seq
+                    || outbox.next == lane.next_seq && outbox.last == lane.last)
+        });
+        if !begins || !goes_on || (outbox.lost && !known.contains(&outbox.id)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Opens the lanes of those that are there and closes the lanes of those that are lost.
+pub(super) fn take(
+    txn: &mut Txn<'_>,
+    node: u64,
+    named: &[Outbox],
+    index: u64,
+) -> Result<(), Error> {
+    for outbox in named {
+        let lane = Lane::Outbox(outbox.id);
+        let row = txn.row::<LaneRow>(&lane_key(node, lane))?;
+        if !outbox.lost {
+            txn.put_row(outbox_key(node, outbox.id), &OutboxRow { boot: index });
+            if row.is_none() {
+                txn.put_row(lane_key(node, lane), &LaneRow::default());
+            }
+            continue;
+        }
+        txn.delete(outbox_key(node, outbox.id));
+        // The closed row stays, so that the id can never begin anew; what it remembers of
+        // its statements goes.
+        let closed = LaneRow {
+            closed: true,
+            ..row.unwrap_or_default()
+        };
+        txn.put_row(lane_key(node, lane), &closed);
+        for (key, _) in txn.scan(&window_of(node, lane), WINDOW as usize)? {
+            txn.delete(key);
+        }
+    }
+    Ok(())
+}

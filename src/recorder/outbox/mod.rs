@@ -1,0 +1,324 @@
+//! The outbox lane: numbered, signed and durable at once, recorded later.
+//!
+//! Promises: a statement that was handed out as a promise is durable here first, and goes
+//! to the leader in its place, as the same bytes, over restarts, until it is recorded or
+//! the node stops. Nothing is handed out past the bounds. What a caller of a deferred
+//! download was sent is noted for a DOWNLOAD_END once the DOWNLOAD has its index; a
+//! restart forgets that (no END: possibly all delivered). A clean stop does not wait.
+//!
+//! * here: appending, one writer per outbox
+//! * [`drain`]: to the leader, in order
+//! * [`stock`]: which outboxes there are, for BOOT to tell
+
+mod drain;
+pub mod stock;
+
+use super::endings::Endings;
+use super::lane::Means;
+use super::{Intent, Pen};
+use crate::domain::command::Submission;
+use crate::store::outbox::{APPEND_MAX, OutboxLog, Refused as NotAppended};
+use muniment_evidence::opening::Delivered;
+use muniment_evidence::statement::Lane;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// Appends that wait for the writer; each has a caller, whose download counts in
+/// `limits.downloads_in_flight` already.
+const APPENDS_WAITING_MAX: usize = 4096;
+
+/// What an outbox may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub pending_max: u64,
+    pub age_max: Duration,
+}
+
+/// Why nothing was promised. Nothing was numbered either.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// As many wait as may.
+    Full(u64),
+    /// The oldest has waited for longer than it may.
+    Aged(Duration),
+    /// The disk has no room.
+    NoRoom(String),
+    Stopped,
+}
+
+/// How an outbox stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub id: u64,
+    pub pending: u64,
+    /// Age of the oldest that waits.
+    pub oldest: Option<Duration>,
+    /// Recorded since this node started.
+    pub drained: u64,
+}
+
+type Answer = Result<Kept, Refused>;
+
+struct Request {
+    intent: Intent,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// Hands intents to the outbox. Cheap to clone.
+#[derive(Clone)]
+pub struct Outbox {
+    queue: mpsc::Sender<Request>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    means: Means,
+    endings: Endings,
+    bounds: Bounds,
+    /// Locked where blocking is allowed: it is held over an fsync.
+    log: Mutex<OutboxLog>,
+    /// Never held for long.
+    counts: Mutex<Counts>,
+    appended: Notify,
+}
+
+struct Counts {
+    id: u64,
+    /// When each that waits was signed, the oldest first.
+    since: VecDeque<Since>,
+    drained: u64,
+    /// Downloads of this process whose end is to be noted, by seq.
+    downloads: HashMap<u64, Download>,
+}
+
+/// An age that goes on counting.
+#[derive(Clone, Copy)]
+struct Since {
+    from: Duration,
+    /// Age at `from`: of what an earlier process signed, by its clock.
+    already: Duration,
+}
+
+/// What is known so far of a download that was promised.
+enum Download {
+    UnderWay,
+    Recorded(u64),
+    Ended { bytes: u64, complete: bool },
+}
+
+/// A release that is durable in the outbox: its statement is the promise.
+pub struct Kept {
+    pub submission: Submission,
+    shared: Arc<Shared>,
+}
+
+impl Outbox {
+    /// Goes on with an outbox that a BOOT of this node has named.
+    pub fn start(means: Means, endings: Endings, log: OutboxLog, bounds: Bounds) -> Outbox {
+        let (now, now_ms) = (means.pen.clock.monotonic(), means.pen.clock.now_ms());
+        let since = log.waiting().iter().map(|submission| Since {
+            from: now,
+            already: Duration::from_millis(
+                now_ms.saturating_sub(submission.statement.witnessed_at_ms),
+            ),
+        });
+        let counts = Counts {
+            id: log.id(),
+            since: since.collect(),
+            drained: 0,
+            downloads: HashMap::new(),
+        };
+        let shared = Arc::new(Shared {
+            means,
+            endings,
+            bounds,
+            log: Mutex::new(log),
+            counts: Mutex::new(counts),
+            appended: Notify::new(),
+        });
+        let (queue, requests) = mpsc::channel(APPENDS_WAITING_MAX);
+        tokio::spawn(write(shared.clone(), requests));
+        tokio::spawn(drain::drain(shared.clone()));
+        Outbox { queue, shared }
+    }
+
+    /// Numbers, signs and makes durable; returns when that is so.
+    pub async fn append(&self, intent: Intent) -> Result<Kept, Refused> {
+        let (reply, receiver) = oneshot::channel();
+        let queued = self.queue.try_send(Request { intent, reply });
+        queued.map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Refused::Full(APPENDS_WAITING_MAX as u64),
+            mpsc::error::TrySendError::Closed(_) => Refused::Stopped,
+        })?;
+        receiver.await.unwrap_or(Err(Refused::Stopped))
+    }
+
+    pub fn standing(&self) -> Standing {
+        self.shared.standing()
+    }
+}
+
+impl Shared {
+    fn standing(&self) -> Standing {
+        let now = self.means.pen.clock.monotonic();
+        let counts = self.counts();
+        let age = |since: &Since| now.saturating_sub(since.from) + since.already;
+        Standing {
+            id: counts.id,
+            pending: counts.since.len() as u64,
+            oldest: counts.since.front().map(age),
+            drained: counts.drained,
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().expect("nobody panics with it")
+    }
+
+    fn log(&self) -> MutexGuard<'_, OutboxLog> {
+        // A panic with it leaves numbers that may or may not be taken: stop.
+        self.log.lock().expect("nobody panics with it")
+    }
+
+    /// How many more may be promised now.
+    fn room(&self) -> Result<usize, Refused> {
+        let standing = self.standing();
+        if let Some(age) = standing.oldest.filter(|age| *age >= self.bounds.age_max) {
+            return Err(Refused::Aged(age));
+        }
+        match self.bounds.pending_max.saturating_sub(standing.pending) {
+            0 => Err(Refused::Full(standing.pending)),
+            room => Ok(usize::try_from(room).unwrap_or(usize::MAX)),
+        }
+    }
+}
+
+impl Kept {
+    /// Notes how much was handed to the transport.
+    pub async fn ended(self, bytes: u64, complete: bool) {
+        let seq = self.submission.statement.seq;
+        let recorded = {
+            let mut counts = self.shared.counts();
+            match counts.downloads.remove(&seq) {
+                Some(Download::Recorded(index)) => Some(index),
+                Some(_) => {
+                    let ended = Download::Ended { bytes, complete };
+                    counts.downloads.insert(seq, ended);
+                    None
+                }
+                None => None,
+            }
+        };
+        if let Some(download) = recorded {
+            let delivered = Delivered {
+                download,
+                bytes,
+                complete,
+            };
+            self.shared.endings.note(delivered).await;
+        }
+    }
+}
+
+impl Drop for Kept {
+    /// Nobody will say how it ended: no END, possibly all delivered.
+    fn drop(&mut self) {
+        let seq = self.submission.statement.seq;
+        let mut counts = self.shared.counts();
+        if !matches!(counts.downloads.get(&seq), Some(Download::Ended { .. })) {
+            counts.downloads.remove(&seq);
+        }
+    }
+}
+
+/// The writer: what waits together is numbered together and shares an fsync.
+async fn write(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
+    let stop = shared.means.stop.clone();
+    let work = async {
+        while let Some(first) = requests.recv().await {
+            let mut batch = vec![first];
+            while batch.len() < APPEND_MAX
+                && let Ok(next) = requests.try_recv()
+            {
+                batch.push(next);
+            }
+            if let Err(error) = append(&shared, batch).await {
+                if !matches!(error, crate::store::Error::Stopped) {
+                    stop.broken(format!("the outbox failed: {error}"));
+                }
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        _ = stop.stopped() => {}
+    }
+}
+
+async fn append(shared: &Arc<Shared>, batch: Vec<Request>) -> Result<(), crate::store::Error> {
+    // Its caller left before it was numbered: nothing has happened.
+    let mut batch: Vec<_> = batch.into_iter().filter(|r| !r.reply.is_closed()).collect();
+    let (room, why) = match shared.room() {
+        Ok(room) => (room, Refused::Full(shared.bounds.pending_max)),
+        Err(why) => (0, why),
+    };
+    for request in batch.split_off(room.min(batch.len())) {
+        // A caller that has gone needs no answer.
+        let _ = request.reply.send(Err(why.clone()));
+    }
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let (intents, replies): (Vec<Intent>, Vec<_>) =
+        batch.into_iter().map(|r| (r.intent, r.reply)).unzip();
+    let writing = shared.clone();
+    let written = shared.means.blocking.run(move || {
+        let mut log = writing.log();
+        let submissions = number(&writing.means.pen, &log, &intents);
+        match log.append(submissions.clone()) {
+            Ok(()) => {
+                // Under the lock of the log, so that the drain finds them counted.
+                let from = writing.means.pen.clock.monotonic();
+                let mut counts = writing.counts();
+                for submission in &submissions {
+                    let already = Duration::ZERO;
+                    counts.since.push_back(Since { from, already });
+                    let seq = submission.statement.seq;
+                    counts.downloads.insert(seq, Download::UnderWay);
+                }
+                Ok(Ok(submissions))
+            }
+            Err(NotAppended::NoRoom(why)) => Ok(Err(why)),
+            Err(NotAppended::Failed(error)) => Err(error),
+        }
+    });
+    match written.await? {
+        Ok(submissions) => {
+            shared.appended.notify_one();
+            for (submission, reply) in submissions.into_iter().zip(replies) {
+                let shared = shared.clone();
+                // It is recorded whether its caller waits or not.
+                let _ = reply.send(Ok(Kept { submission, shared }));
+            }
+        }
+        Err(why) => {
+            for reply in replies {
+                let _ = reply.send(Err(Refused::NoRoom(why.clone())));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn number(pen: &Pen, log: &OutboxLog, intents: &[Intent]) -> Vec<Submission> {
+    let (mut seq, mut prev) = (log.next(), log.last());
+    let write = |intent: &Intent| {
+        let submission = pen.write(intent, Lane::Outbox(log.id()), seq, prev);
+        (seq, prev) = (seq + 1, submission.statement.hash());
+        submission
+    };
+    intents.iter().map(write).collect()
+}

@@ -1,0 +1,518 @@
+//! The outbox: statements of deferred downloads, durable here before any byte leaves.
+//!
+//! One file for each outbox, beside the databases so that it can be lost by itself. What
+//! `append` was given is synced when it returns; what the ledger has recorded since is
+//! dropped. Leaves numbering, signing and draining to `recorder/`.
+//!
+//! | stored thing | trusted? | what if changed? | what if lost? |
+//! |---|---|---|---|
+//! | `outbox/<id>.log` | no: every frame has a checksum, every statement its number, its predecessor and its signature | a broken last frame is cut off, as the torn write that it nearly always is; before others, the file counts as lost | the node's next BOOT says LOST: what was not recorded will never be |
+//!
+//! Crash order. Append: 1 write, 2 fsync, 3 return. Trim: 1 what still waits written
+//! aside, 2 fsync, 3 rename, 4 fsync the directory; before 3 the old file counts, and what
+//! it has too much is found in the ledger.
+
+mod frames;
+
+use self::frames::{HEADER_BYTES, frame, header, parse};
+use super::Error;
+use super::marker::write_durably;
+use crate::domain::command::Submission;
+use muniment_evidence::digest::Digest;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// The most statements of one append: each is below 4 KiB, so a frame stays below its own
+/// limit.
+pub const APPEND_MAX: usize = 256;
+/// The longest file that is opened: the most that may wait, and as much again drained.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+/// A file is rewritten when it is longer than this and mostly drained: seldom, so that
+/// the fsyncs of trimming are few beside those of appending.
+const TRIM_BYTES: u64 = 1 << 20;
+
+type Files = Arc<Mutex<BTreeMap<u64, Vec<u8>>>>;
+
+/// Where the outboxes of a node lie. Cheap to clone.
+#[derive(Clone)]
+pub struct OutboxDir(Place);
+
+#[derive(Clone)]
+enum Place {
+    Disk(PathBuf),
+    /// For a node in memory: the files live as long as this value.
+    Memory(Files),
+}
+
+/// One outbox, held open.
+pub struct OutboxLog {
+    id: u64,
+    place: Place,
+    /// `None` in memory.
+    file: Option<File>,
+    file_bytes: u64,
+    /// Hash of the statement before the first that waits; zero at 0.
+    before: Digest,
+    next: u64,
+    last: Digest,
+    waiting: VecDeque<Submission>,
+    waiting_bytes: u64,
+}
+
+/// What was found under an id.
+pub enum Found {
+    Open(OutboxLog),
+    /// There is something, and it cannot be relied on: why.
+    Damaged(String),
+    Nothing,
+}
+
+/// Why nothing was appended.
+#[derive(Debug)]
+pub enum Refused {
+    /// The disk has no room; the file is as it was.
+    NoRoom(String),
+    /// Whether it is durable is unknown; final, the node stops.
+    Failed(Error),
+}
+
+impl OutboxDir {
+    pub fn on_disk(dir: PathBuf) -> OutboxDir {
+        OutboxDir(Place::Disk(dir))
+    }
+
+    pub fn in_memory() -> OutboxDir {
+        OutboxDir(Place::Memory(Files::default()))
+    }
+
+    /// The ids for which there is a file, in order.
+    pub fn list(&self) -> Result<Vec<u64>, Error> {
+        let dir = match &self.0 {
+            Place::Memory(files) => return Ok(lock(files).keys().copied().collect()),
+            Place::Disk(dir) => dir,
+        };
+        let entries = match std::fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::file(dir, error)),
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|error| Error::file(dir, error))?.file_name();
+            ids.extend(name.to_str().and_then(id_of));
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Makes an empty outbox, durably.
+    pub fn create(&self, id: u64) -> Result<OutboxLog, Error> {
+        if let Place::Disk(dir) = &self.0 {
+            std::fs::create_dir_all(dir).map_err(|error| Error::file(dir, error))?;
+            let above = dir.parent().unwrap_or(Path::new("."));
+            // The directory must outlive a power cut as its file does.
+            File::open(above)
+                .and_then(|above| above.sync_all())
+                .map_err(|error| Error::file(above, error))?;
+        }
+        let mut log = OutboxLog {
+            id,
+            place: self.0.clone(),
+            file: None,
+            file_bytes: 0,
+            before: Digest::ZERO,
+            next: 0,
+            last: Digest::ZERO,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+        };
+        log.rewrite()?;
+        Ok(log)
+    }
+
+    /// Opens an outbox and cuts a torn tail off.
+    pub fn open(&self, id: u64) -> Result<Found, Error> {
+        let bytes = match &self.0 {
+            Place::Memory(files) => lock(files).get(&id).cloned(),
+            Place::Disk(dir) => read(&path(dir, id))?,
+        };
+        let Some(bytes) = bytes else {
+            return Ok(Found::Nothing);
+        };
+        let parsed = match parse(id, &bytes) {
+            Ok(parsed) => parsed,
+            Err(why) => return Ok(Found::Damaged(why)),
+        };
+        let (intact, length) = (parsed.intact, bytes.len());
+        let waiting_bytes = parsed.waiting.iter().map(bytes_of).sum();
+        let mut log = OutboxLog {
+            id,
+            place: self.0.clone(),
+            file: None,
+            file_bytes: intact as u64,
+            before: parsed.before,
+            next: parsed.first + parsed.waiting.len() as u64,
+            last: parsed.last,
+            waiting: parsed.waiting,
+            waiting_bytes,
+        };
+        log.attach()?;
+        if intact < length {
+            tracing::warn!(
+                outbox = id,
+                cut = length - intact,
+                "a torn append is cut off"
+            );
+            log.cut()?;
+        }
+        Ok(Found::Open(log))
+    }
+
+    /// Puts a file out of the way that cannot be relied on, for people to look at.
+    pub fn set_aside(&self, id: u64) -> Result<(), Error> {
+        match &self.0 {
+            Place::Memory(files) => {
+                lock(files).remove(&id);
+                Ok(())
+            }
+            Place::Disk(dir) => {
+                let from = path(dir, id);
+                std::fs::rename(&from, from.with_extension("aside"))
+                    .and_then(|()| File::open(dir)?.sync_all())
+                    .map_err(|error| Error::file(&from, error))
+            }
+        }
+    }
+}
+
+impl OutboxLog {
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The seq that the next statement will have.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Hash of the statement before [`OutboxLog::next`]; zero at 0.
+    pub fn last(&self) -> Digest {
+        self.last
+    }
+
+    /// The seq of the first statement that waits, or the next one where none does.
+    pub fn first(&self) -> u64 {
+        self.next - self.waiting.len() as u64
+    }
+
+    /// What was appended and not yet dropped, in order.
+    pub fn waiting(&self) -> &VecDeque<Submission> {
+        &self.waiting
+    }
+
+    /// Hash of the statement before `seq`, where that is still known.
+    pub fn hash_before(&self, seq: u64) -> Option<Digest> {
+        match seq.checked_sub(self.first())? {
+            0 => Some(self.before),
+            n => Some(self.waiting.get(n as usize - 1)?.statement.hash()),
+        }
+    }
+
+    /// Writes statements that go on from the last and syncs them.
+    pub fn append(&mut self, batch: Vec<Submission>) -> Result<(), Refused> {
+        let mut expected = (self.next, self.last);
+        for submission in &batch {
+            let statement = &submission.statement;
+            assert!(
+                (statement.seq, statement.prev) == expected,
+                "a statement is numbered under the lock of its outbox"
+            );
+            expected = (statement.seq + 1, statement.hash());
+        }
+        let frame = frame(self.next, &batch);
+        match &mut self.file {
+            None => {
+                if let Place::Memory(files) = &self.place {
+                    let mut files = lock(files);
+                    files.entry(self.id).or_default().extend(&frame);
+                }
+            }
+            Some(file) => {
+                if let Err(error) = file.write_all(&frame) {
+                    self.cut().map_err(Refused::Failed)?;
+                    return Err(Refused::NoRoom(error.to_string()));
+                }
+                if let Err(error) = file.sync_data() {
+                    // What is durable now is unknown, and asking again does not tell.
+                    return Err(Refused::Failed(self.failed(error)));
+                }
+            }
+        }
+        self.file_bytes += frame.len() as u64;
+        (self.next, self.last) = expected;
+        self.waiting_bytes += batch.iter().map(bytes_of).sum::<u64>();
+        self.waiting.extend(batch);
+        Ok(())
+    }
+
+    /// Drops everything below `next`, which the ledger has recorded.
+    pub fn drained(&mut self, next: u64) -> Result<(), Error> {
+        while self.first() < next {
+            let Some(gone) = self.waiting.pop_front() else {
+                break;
+            };
+            self.before = gone.statement.hash();
+            self.waiting_bytes -= bytes_of(&gone);
+        }
+        let kept = HEADER_BYTES as u64 + self.waiting_bytes;
+        if self.file_bytes > TRIM_BYTES && self.file_bytes / 2 > kept {
+            self.rewrite()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the file anew from what waits.
+    fn rewrite(&mut self) -> Result<(), Error> {
+        let first = self.first();
+        let mut bytes = header(self.id, first, &self.before);
+        let waiting: Vec<Submission> = self.waiting.iter().cloned().collect();
+        for (chunk, seq) in waiting
+            .chunks(APPEND_MAX)
+            .zip((first..).step_by(APPEND_MAX))
+        {
+            bytes.extend(frame(seq, chunk));
+        }
+        self.file_bytes = bytes.len() as u64;
+        match &self.place {
+            Place::Memory(files) => {
+                lock(files).insert(self.id, bytes);
+            }
+            Place::Disk(dir) => write_durably(&path(dir, self.id), &bytes)?,
+        }
+        self.attach()
+    }
+
+    /// Opens the file for appending.
+    fn attach(&mut self) -> Result<(), Error> {
+        if let Place::Disk(dir) = &self.place {
+            let opened = OpenOptions::new().append(true).open(path(dir, self.id));
+            self.file = Some(opened.map_err(|error| self.failed(error))?);
+        }
+        Ok(())
+    }
+
+    /// Takes off what is not known to be whole.
+    fn cut(&self) -> Result<(), Error> {
+        match (&self.file, &self.place) {
+            (Some(file), _) => file
+                .set_len(self.file_bytes)
+                .and_then(|()| file.sync_all())
+                .map_err(|error| self.failed(error)),
+            (None, Place::Memory(files)) => {
+                if let Some(bytes) = lock(files).get_mut(&self.id) {
+                    bytes.truncate(self.file_bytes as usize);
+                }
+                Ok(())
+            }
+            (None, Place::Disk(_)) => Ok(()),
+        }
+    }
+
+    fn failed(&self, error: std::io::Error) -> Error {
+        match &self.place {
+            Place::Disk(dir) => Error::file(&path(dir, self.id), error),
+            Place::Memory(_) => Error::file(Path::new("outbox"), error),
+        }
+    }
+}
+
+fn lock(files: &Files) -> MutexGuard<'_, BTreeMap<u64, Vec<u8>>> {
+    files.lock().expect("nobody panics with it")
+}
+
+fn path(dir: &Path, id: u64) -> PathBuf {
+    dir.join(format!("{id:016x}.log"))
+}
+
+fn id_of(name: &str) -> Option<u64> {
+    let hex = name.strip_suffix(".log").filter(|hex| hex.len() == 16)?;
+    u64::from_str_radix(hex, 16).ok()
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let length = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::file(path, error)),
+    };
+    if length > FILE_BYTES_MAX {
+        return Err(Error::file(path, "is longer than an outbox can be"));
+    }
+    let bytes = std::fs::read(path).map_err(|error| Error::file(path, error))?;
+    Ok(Some(bytes))
+}
+
+/// Bytes that a statement adds to a frame.
+fn bytes_of(submission: &Submission) -> u64 {
+    submission.encoded_length() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use muniment_evidence::key::Signature;
+    use muniment_evidence::opening::Opening;
+    use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
+
+    const ID: u64 = 7;
+
+    /// Statements that go on from where the log stands.
+    fn more(log: &OutboxLog, count: usize, bytes: usize) -> Vec<Submission> {
+        let (mut seq, mut prev) = (log.next(), log.last());
+        (0..count)
+            .map(|_| {
+                let statement = Statement {
+                    kind: Kind::Download,
+                    mode: Mode::Deferred,
+                    level: Level::None,
+                    ledger: Digest([1; 32]),
+                    node: 1,
+                    lane: Lane::Outbox(ID),
+                    seq,
+                    prev,
+                    witnessed_at_ms: seq,
+                    document: Digest([2; 32]),
+                    actor: Digest([3; 32]),
+                };
+                (seq, prev) = (seq + 1, statement.hash());
+                Submission {
+                    statement,
+                    signature: Signature([4; 64]),
+                    document: Opening::public(vec![5; bytes]),
+                    actor: Opening::public(Vec::new()),
+                }
+            })
+            .collect()
+    }
+
+    fn open(dir: &OutboxDir) -> OutboxLog {
+        match dir.open(ID).unwrap() {
+            Found::Open(log) => log,
+            Found::Damaged(why) => panic!("damaged: {why}"),
+            Found::Nothing => panic!("nothing there"),
+        }
+    }
+
+    fn both() -> (tempfile::TempDir, [OutboxDir; 2]) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = OutboxDir::on_disk(dir.path().join("data").join("outbox"));
+        std::fs::create_dir(dir.path().join("data")).unwrap();
+        (dir, [disk, OutboxDir::in_memory()])
+    }
+
+    #[test]
+    fn what_was_appended_is_there_after_a_restart_and_what_was_drained_is_not() {
+        let (_held, places) = both();
+        for dir in places {
+            assert!(dir.list().unwrap().is_empty());
+            assert!(matches!(dir.open(ID).unwrap(), Found::Nothing));
+            let mut log = dir.create(ID).unwrap();
+            log.append(more(&log, 3, 10)).unwrap();
+            log.append(more(&log, 2, 10)).unwrap();
+            let last = log.last();
+            drop(log);
+            assert_eq!(dir.list().unwrap(), [ID]);
+            let mut log = open(&dir);
+            assert_eq!((log.first(), log.next(), log.last()), (0, 5, last));
+            log.drained(3).unwrap();
+            assert_eq!((log.first(), log.next(), log.waiting().len()), (3, 5, 2));
+            let before = log.waiting()[0].statement.prev;
+            assert_eq!(log.hash_before(3), Some(before));
+            assert_eq!(log.hash_before(5), Some(last));
+            assert_eq!((log.hash_before(2), log.hash_before(6)), (None, None));
+            dir.set_aside(ID).unwrap();
+            assert!(dir.list().unwrap().is_empty());
+        }
+    }
+
+    /// A file that only grew would be read whole at each start.
+    #[test]
+    fn a_mostly_drained_file_is_rewritten_and_goes_on() {
+        let (held, [dir, _]) = both();
+        let file = path(&held.path().join("data/outbox"), ID);
+        let mut log = dir.create(ID).unwrap();
+        for _ in 0..5 {
+            log.append(more(&log, 100, 4_000)).unwrap();
+        }
+        let long = std::fs::metadata(&file).unwrap().len();
+        assert!(long > TRIM_BYTES);
+        log.drained(100).unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().len(), long, "not yet");
+        log.drained(499).unwrap();
+        assert!(std::fs::metadata(&file).unwrap().len() < long / 10);
+        log.append(more(&log, 2, 10)).unwrap();
+        let last = log.last();
+        drop(log);
+        let log = open(&dir);
+        assert_eq!((log.first(), log.next(), log.last()), (499, 502, last));
+    }
+
+    /// A power cut may leave any part of the append that had not returned; everything that
+    /// had returned is there, and the log goes on behind it.
+    #[test]
+    fn a_power_cut_costs_nothing_that_was_appended() {
+        let (held, [dir, _]) = both();
+        let file = path(&held.path().join("data/outbox"), ID);
+        let mut log = dir.create(ID).unwrap();
+        log.append(more(&log, 2, 30)).unwrap();
+        let synced = std::fs::read(&file).unwrap().len();
+        log.append(more(&log, 3, 30)).unwrap();
+        let whole = std::fs::read(&file).unwrap();
+        for length in synced..whole.len() {
+            for zeros in [false, true] {
+                let mut torn = whole[..length].to_vec();
+                if zeros {
+                    // The length reached the disk, the rest of the bytes did not.
+                    torn.resize(whole.len(), 0);
+                }
+                std::fs::write(&file, &torn).unwrap();
+                let mut log = open(&dir);
+                assert_eq!(log.next(), 2, "cut at {length}");
+                log.append(more(&log, 1, 5)).unwrap();
+                assert_eq!(open(&dir).next(), 3, "goes on after {length}");
+            }
+        }
+    }
+
+    /// Statements that were promised are gone from there on: that must be said, not cut.
+    #[test]
+    fn damage_before_an_intact_frame_is_no_torn_tail() {
+        let (held, [dir, _]) = both();
+        let file = path(&held.path().join("data/outbox"), ID);
+        let mut log = dir.create(ID).unwrap();
+        log.append(more(&log, 1, 20)).unwrap();
+        let middle = std::fs::read(&file).unwrap().len();
+        log.append(more(&log, 1, 20)).unwrap();
+        let end = std::fs::read(&file).unwrap().len();
+        log.append(more(&log, 1, 20)).unwrap();
+        let whole = std::fs::read(&file).unwrap();
+        for at in (0..end).step_by(7) {
+            let mut bad = whole.clone();
+            bad[at] ^= 0x40;
+            std::fs::write(&file, &bad).unwrap();
+            let found = dir.open(ID).unwrap();
+            assert!(matches!(found, Found::Damaged(_)), "byte {at} of {end}");
+        }
+        // A frame that is missing altogether is no torn write either.
+        let gap = [&whole[..middle], &whole[end..]].concat();
+        std::fs::write(&file, gap).unwrap();
+        assert!(matches!(dir.open(ID).unwrap(), Found::Damaged(_)));
+        // Nor is another outbox's file under this name.
+        dir.create(8).unwrap();
+        std::fs::rename(path(file.parent().unwrap(), 8), &file).unwrap();
+        assert!(matches!(dir.open(ID).unwrap(), Found::Damaged(_)));
+    }
+}

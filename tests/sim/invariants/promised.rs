@@ -1,0 +1,42 @@
+//! Invariant: what was promised is recorded, once, as the very statement.
+//!
+//! Whatever crashed or was cut off meanwhile, power cuts included, every release that a
+//! caller was given on a promise has its OK record in the one final log, under the number
+//! that was promised.
+
+use crate::world::End;
+use muniment_evidence::record::{Outcome, Record};
+use muniment_evidence::statement::Lane;
+use std::collections::HashMap;
+
+pub fn check(end: &End) -> Result<(), String> {
+    let seen = end.town.oracle.seen();
+    if seen.promised.is_empty() {
+        return Err("no caller was given a promise in the whole run".into());
+    }
+    let tables = end.log.tables().map_err(|error| error.to_string())?;
+    let size = end.heads[0].size;
+    let records = tables
+        .record_range(0, size, size as usize)
+        .map_err(|error| error.to_string())?;
+    let mut released = HashMap::new();
+    for bytes in records {
+        let record = Record::decode(&bytes).map_err(|error| error.to_string())?;
+        if let (Lane::Outbox(outbox), Outcome::Ok) = (record.statement.lane, record.outcome) {
+            let place = (record.statement.node, outbox, record.statement.seq);
+            released.insert(place, record.statement.hash());
+        }
+    }
+    for promised in &seen.promised {
+        let Lane::Outbox(outbox) = promised.lane else {
+            return Err(format!("a promise stands in the lane {}", promised.lane));
+        };
+        let (node, seq) = (promised.node, promised.seq);
+        if released.get(&(node, outbox, seq)) != Some(&promised.hash()) {
+            return Err(format!(
+                "node {node} promised statement {seq} of outbox {outbox}; the log has not got it"
+            ));
+        }
+    }
+    Ok(())
+}
