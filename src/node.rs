@@ -10,15 +10,18 @@ use crate::config::{Config, Witness, check};
 use crate::http;
 use crate::keyring::Keyring;
 use crate::ledger::state::State;
+use crate::objective::disk::evidence_reserve;
 use crate::raft::group::{Group, Settings};
 use crate::raft::reader::Reader;
 use crate::recorder::boot;
 use crate::recorder::intake::Intake;
 use crate::rpc::{dial::Dialer, server};
+use crate::service::acquaintance::Acquaintance;
 use crate::service::cosigning::{self, Cosigned};
+use crate::service::hello::Hello;
 use crate::service::keys::KeyBook;
 use crate::service::peers::PeerFloor;
-use crate::service::{Booted, Core, admin, booting, witnessing};
+use crate::service::{Booted, Core, admin, booting, budgets, disk, witnessing};
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
@@ -32,6 +35,7 @@ use crate::store::rocks::{Purpose, RocksEngine};
 use crate::telemetry::Metrics;
 use crate::transport::{Serve, Transport};
 use crate::witness::{client, post::Target};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -80,7 +84,7 @@ impl Listeners {
 
 /// Runs a node until it is asked to stop, or a promise breaks.
 pub async fn run(
-    config: Config,
+    mut config: Config,
     listeners: Listeners,
     clock: SharedClock,
     stop: Stop,
@@ -89,6 +93,12 @@ pub async fn run(
     let keys = Keyring::load(&config.keys.dir).map_err(|e| start(&e))?;
     let keys = Arc::new(keys);
     let targets = targets(&config).map_err(|e| start(&e))?;
+    budgets::fit(&mut config.limits).map_err(|e| start(&e))?;
+    let (dir, profile) = (config.node.data_dir.clone(), config.cluster.profile);
+    let fits = Blocking::Pool
+        .run(move || Ok(check::disk_fits(&dir, profile)))
+        .await;
+    fits.map_err(|e| start(&e))?.map_err(|e| start(&e))?;
     let metrics = Arc::new(Metrics::new());
     let stores = Stores::open(&config, &clock, &metrics, &stop).map_err(|e| start(&e))?;
     let core = build(&config, &stores, keys, clock, &stop)
@@ -142,6 +152,8 @@ pub async fn run(
         node = config.node.id,
         zone = config.node.zone,
         client = %config.listen.client,
+        profile = %config.cluster.profile,
+        worst_leaderless_ms = config.cluster.profile.timing().worst_leaderless_ms(),
         "node is up"
     );
 
@@ -266,6 +278,18 @@ impl Stores {
         })
     }
 
+    /// Free bytes where the databases lie, less what they have still to write: until a
+    /// flush the same bytes lie in a log and will lie in a table too. Without an answer of
+    /// the file system nothing is taken in.
+    fn free_bytes(&self, dir: &Path) -> disk::FreeBytes {
+        let (dir, engines) = (dir.to_owned(), [self.ledger.clone(), self.bodies.clone()]);
+        disk::remembered(Arc::new(move || {
+            let free = check::free_bytes(&dir).unwrap_or(0);
+            let promised: u64 = engines.iter().map(|engine| engine.unflushed_bytes()).sum();
+            free.saturating_sub(promised)
+        }))
+    }
+
     fn engines(&self) -> [(&'static str, Arc<dyn Engine>); 2] {
         [
             ("ledger", self.ledger.clone()),
@@ -295,12 +319,17 @@ async fn build(
         config.cluster.origin.clone(),
         config.limits.message_bytes,
     ));
+    let free_bytes = stores.free_bytes(&node.data_dir);
     let settings = Settings {
         node: node.id,
         timing: config.cluster.profile.timing(),
         snapshot_after_entries: config.cluster.snapshot_after_entries,
         log_entries_kept: config.cluster.log_entries_kept,
         snapshots: Some(node.data_dir.join("snapshots")),
+        room: {
+            let (free, reserve) = (free_bytes.clone(), config.limits.disk_reserve_bytes);
+            Arc::new(move || free() >= evidence_reserve(reserve))
+        },
     };
     let group = Group::start(
         settings,
@@ -347,21 +376,49 @@ async fn build(
         blocking,
         clock: clock.clone(),
         stop: stop.clone(),
-        transport,
+        transport: transport.clone(),
         flusher: stores.ledger_flusher.clone(),
         notes: NoteStore::new(stores.ledger.clone(), blocking),
         complete: complete::start(bodies.clone(), state.clone(), stop.clone()),
         booted: boots.clone(),
         key_book: key_book.clone(),
     });
+    let health = disk::Health::default();
+    let hello = Hello {
+        node: node.id,
+        incarnation: stores.marker.incarnation,
+        digest: config.cluster_digest(),
+        profile: config.cluster.profile,
+        software: format!("muniment {}", env!("CARGO_PKG_VERSION")),
+    };
+    let acquaintance = Acquaintance::start(
+        hello,
+        group.clone(),
+        transport,
+        health.clone(),
+        stop.clone(),
+    );
+    let watching = disk::Means {
+        group: group.clone(),
+        acquaintance: acquaintance.clone(),
+        flusher: stores.ledger_flusher.clone(),
+        health,
+        limit: config.cluster.profile.fsync_max(),
+        blocking,
+        probe: {
+            let dir = node.data_dir.clone();
+            Some(Arc::new(move || check::probe_fsync(&dir)))
+        },
+    };
+    disk::watch(watching, stop.clone());
     let peers = Arc::new(PeerFloor {
         group: group.clone(),
         intake,
         bodies: bodies.clone(),
         cosigned: cosigned.clone(),
+        acquaintance: acquaintance.clone(),
     });
     let (draining, drain) = watch::channel(false);
-    let data_dir = node.data_dir.clone();
     let core = Core {
         node: node.id,
         zone: node.zone.clone(),
@@ -387,8 +444,9 @@ async fn build(
         },
         cosigned,
         witnesses: witnessing::Board::of(config.witness.iter().map(|w| w.key.name.clone())),
-        // Without an answer of the file system nothing is taken in.
-        free_bytes: Arc::new(move || check::free_bytes(&data_dir).unwrap_or(0)),
+        free_bytes,
+        memory: budgets::Memory::of(config.limits.memory_bytes),
+        acquaintance,
     };
     Ok(Built {
         core: Arc::new(core),

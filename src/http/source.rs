@@ -118,6 +118,14 @@ impl NodeSource {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         set(&metrics.max_fds, limit.current.unwrap_or(0));
         set(&metrics.disk_free_bytes, (self.core.free_bytes)());
+        let timing = admin::timing_view(&self.core);
+        set(&metrics.disk_slow, u64::from(timing.slow));
+        metrics.peer_round_trip.reset();
+        for peer in &timing.peers {
+            let labels = [peer.node.to_string()];
+            let gauge = metrics.peer_round_trip.with_label_values(&labels);
+            set(&gauge, peer.round_trip_median.as_micros() as u64);
+        }
         set(&metrics.ready, u64::from(self.ready().is_ok()));
     }
 

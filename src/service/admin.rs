@@ -3,6 +3,7 @@
 //! Promises: a ledger is founded once, on an empty node, with members that can meet the
 //! default level; status is this node's own view and never waits for another.
 
+use super::acquaintance::{Misfit, TimingView};
 use super::{Core, Error, Principal};
 use crate::domain::draft::{self, bad};
 use crate::ledger::rows::Head;
@@ -60,6 +61,9 @@ pub async fn init(
             reason: "ALREADY_FOUNDED",
             detail: format!("a ledger is founded here already: {}", head.ledger),
         });
+    }
+    if !core.group.is_initialized().await {
+        check_ways(core, &members).await?;
     }
     let peers: BTreeMap<u64, Peer> = members
         .iter()
@@ -165,6 +169,30 @@ fn check(core: &Core, origin: &str, members: &[MemberSpec]) -> Result<(), Error>
     Ok(())
 }
 
+/// Measures the way to each member: a profile that does not fit is refused before anybody
+/// relies on it.
+async fn check_ways(core: &Core, members: &[MemberSpec]) -> Result<(), Error> {
+    for member in members.iter().filter(|m| m.node != core.node) {
+        let (node, address) = (member.node, &member.peer_address);
+        match core.acquaintance.fits(address).await {
+            Ok(()) => {}
+            Err(Misfit::Away(failure)) => {
+                return Err(core.unavailable(format!(
+                    "node {node} at {address}: {failure}; start all members and make the \
+                     call again"
+                )));
+            }
+            Err(Misfit::Profile(why)) => {
+                return Err(bad("profile", format!("node {node} at {address}: {why}")).into());
+            }
+            Err(Misfit::Configuration(why)) => {
+                return Err(bad("members", format!("node {node} at {address}: {why}")).into());
+            }
+        }
+    }
+    Ok(())
+}
+
 fn check_roots(root_keys: &[PublicKey], threshold: u8) -> Result<(), Error> {
     if let Some(key) = root_keys.iter().find(|key| !key.is_valid()) {
         return Err(bad("root_keys", format!("{key:?} is not an Ed25519 public key")).into());
@@ -216,11 +244,18 @@ pub fn ready(core: &Core) -> Result<(), Vec<String>> {
         reasons.push("no leader is known".to_owned());
     }
     reasons.extend(core.key_book.trouble());
+    reasons.extend(core.acquaintance.trouble());
+    reasons.extend(core.nearly_full());
     if reasons.is_empty() {
         Ok(())
     } else {
         Err(reasons)
     }
+}
+
+/// The profile beside what is measured; this node's own view.
+pub fn timing_view(core: &Core) -> TimingView {
+    core.acquaintance.view()
 }
 
 pub async fn transfer(core: &Arc<Core>, _principal: &Principal, to: u64) -> Result<u64, Error> {

@@ -15,17 +15,22 @@
 //! * [`cosigning`]: vouching for checkpoints, and comparing replicas by the way
 //! * [`witnessing`]: the ledger shown to outside witnesses
 //! * [`peers`]: what other nodes may ask
+//! * [`acquaintance`], [`hello`], [`disk`], [`budgets`]: distances, disks, descriptors, memory
 
+pub mod acquaintance;
 pub mod add_rendition;
 pub mod admin;
 pub mod booting;
+pub mod budgets;
 pub mod check;
 pub mod checkpoints;
 pub mod cosigning;
+pub mod disk;
 pub mod download;
 pub mod error;
 pub mod export;
 pub mod guarding;
+pub mod hello;
 pub mod issue;
 pub mod keys;
 pub mod list;
@@ -141,7 +146,10 @@ pub struct Core {
     /// Raised when the node stops taking work.
     pub draining: signal::Receiver<bool>,
     /// Free bytes where bodies go; asked before each upload.
-    pub free_bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub free_bytes: disk::FreeBytes,
+    /// Lent to downloads.
+    pub memory: budgets::Memory,
+    pub acquaintance: acquaintance::Acquaintance,
 }
 
 impl Core {

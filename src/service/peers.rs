@@ -1,5 +1,6 @@
 //! What peers may ask of this node: frames go to the floor that understands them.
 
+use super::acquaintance::Acquaintance;
 use super::cosigning::Cosigned;
 use crate::bodies::Bodies;
 use crate::raft::group::Group;
@@ -15,6 +16,7 @@ pub struct PeerFloor {
     pub intake: Intake,
     pub bodies: Bodies,
     pub cosigned: Cosigned,
+    pub acquaintance: Acquaintance,
 }
 
 impl Serve for PeerFloor {
@@ -25,11 +27,13 @@ impl Serve for PeerFloor {
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
         let (group, cosigned) = (self.group.clone(), self.cosigned.clone());
+        let acquaintance = self.acquaintance.clone();
         async move {
             match method {
                 Method::Cosign | Method::Note | Method::Verdict | Method::WantNote => {
                     cosigned.serve(method, body).await
                 }
+                Method::Hello => acquaintance.serve(&body),
                 _ => group.serve_call(method, body).await,
             }
         }

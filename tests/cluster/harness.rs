@@ -47,6 +47,8 @@ pub struct Node {
     pub dir: PathBuf,
     pub config: PathBuf,
     pub ports: [u16; 3],
+    /// Loaded into the process before everything else; reads [`Node::control`].
+    pub preload: Option<PathBuf>,
     child: Option<Child>,
     channel: Channel,
 }
@@ -69,6 +71,18 @@ impl Cluster {
     }
 
     pub async fn start_with(settings: Settings) -> Cluster {
+        Cluster::start_prepared(settings, |_| {}).await
+    }
+
+    /// `prepare` may change what was laid out before anything starts.
+    pub async fn start_prepared(settings: Settings, prepare: impl FnOnce(&mut [Node])) -> Cluster {
+        let mut cluster = Cluster::unfounded(&settings, prepare).await;
+        cluster.found(&settings).await;
+        cluster
+    }
+
+    /// Nodes that run and belong to no ledger yet.
+    pub async fn unfounded(settings: &Settings, prepare: impl FnOnce(&mut [Node])) -> Cluster {
         let turn = ONE_AT_A_TIME.lock().await;
         let dir = tempfile::tempdir().unwrap();
         let mut nodes = Vec::new();
@@ -79,7 +93,7 @@ impl Cluster {
                 dir.path().join(format!("n{id}")),
                 id,
                 ports,
-                &settings,
+                settings,
             ));
         }
         let log_key = nodes[0].dir.join("keys");
@@ -87,10 +101,11 @@ impl Cluster {
         for node in &nodes[1..] {
             keyring::copy_log_key(&log_key, &node.dir.join("keys")).unwrap();
         }
+        prepare(&mut nodes);
         for node in &mut nodes {
             node.start();
         }
-        let mut cluster = Cluster {
+        let cluster = Cluster {
             _dir: dir,
             nodes,
             trust: Trust {
@@ -99,14 +114,13 @@ impl Cluster {
             },
             _turn: turn,
         };
-        cluster.found(&settings).await;
+        for node in &cluster.nodes {
+            node.wait_status("it answers", |_| true).await;
+        }
         cluster
     }
 
     async fn found(&mut self, settings: &Settings) {
-        for node in &self.nodes {
-            node.wait_status("it answers", |_| true).await;
-        }
         let members = self.nodes.iter().map(Node::member).collect();
         let request = v1::InitRequest {
             origin: ORIGIN.to_owned(),
@@ -235,6 +249,7 @@ impl Node {
             dir,
             config,
             ports,
+            preload: None,
             child: None,
             channel,
         }
@@ -259,12 +274,13 @@ impl Node {
             dir,
             config,
             ports,
+            preload: None,
             child: None,
             channel: Channel::from_shared(endpoint).unwrap().connect_lazy(),
         }
     }
 
-    fn member(&self) -> v1::MemberSpec {
+    pub fn member(&self) -> v1::MemberSpec {
         let keys = Keyring::load(&self.dir.join("keys")).unwrap();
         v1::MemberSpec {
             node: self.id,
@@ -284,7 +300,12 @@ impl Node {
             .append(true)
             .open(self.dir.join("log"))
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_muniment"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_muniment"));
+        if let Some(preload) = &self.preload {
+            command.env("LD_PRELOAD", preload);
+            command.env("MUNIMENT_SHIM_CONTROL", self.control());
+        }
+        let child = command
             .args(["serve", "--config"])
             .arg(&self.config)
             .stdin(Stdio::null())
@@ -295,6 +316,29 @@ impl Node {
         self.child = Some(child);
     }
 
+    /// Tells what is preloaded what to do; nothing while the file is not there.
+    pub fn control(&self) -> PathBuf {
+        self.dir.join("control")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// SIGSTOP: alive for the kernel, and silent.
+    pub fn pause(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    pub fn resume(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(self.child.as_ref().unwrap());
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     /// The same node to call, without its process.
     pub fn probe(&self) -> Node {
         Node {
@@ -303,6 +347,7 @@ impl Node {
             dir: self.dir.clone(),
             config: self.config.clone(),
             ports: self.ports,
+            preload: None,
             child: None,
             channel: self.channel.clone(),
         }

@@ -1,17 +1,22 @@
 //! Real nodes over real gRPC: one binary, since each links RocksDB.
 
 mod breadth;
+mod budgets;
 mod cosignatures;
 mod divergence;
+mod full_disk;
 mod harness;
 mod http;
 mod keys;
 mod kills;
 mod limits;
 mod oracles;
+mod profiles;
 mod questions;
 mod reader;
 mod restarts;
+mod slow_disk;
+mod slow_follower;
 mod streams;
 mod uniqueness;
 mod witnesses;
