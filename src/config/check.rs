@@ -119,7 +119,7 @@ fn usual_fsync(dir: &Path, profile: Profile) -> std::io::Result<Duration> {
 /// How long one page takes to be durable below `dir`; blocks.
 pub fn probe_fsync(dir: &Path) -> std::io::Result<Duration> {
     let path = dir.join(PROBE);
-    let probed = (|| {
+    let probed = (|| -> std::io::Result<Duration> {
         let mut file = std::fs::File::create(&path)?;
         file.write_all(&[0; 4096])?;
         let started = tokio::time::Instant::now();
