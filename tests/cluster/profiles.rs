@@ -1,17 +1,21 @@
 //! Profiles that do not fit what is measured are refused, and nodes notice who differs.
 
-use crate::harness::{Cluster, Node, ORIGIN, Settings, body, issue};
+use crate::harness::{Cluster, Node, ORIGIN, SOON, Settings, body, issue};
 use crate::slow_disk::shim;
 use muniment::wire::v1;
 use std::process::Command;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 /// One way through the slow port: a round trip of 40 ms, which is a `wan`.
 const DELAY: Duration = Duration::from_millis(20);
+
+/// What the node says that is configured in its own way.
+const ODD_ONE: &str = "this node is the odd one out";
 
 fn field(status: &Status) -> String {
     let refused = status.get_details_bad_request();
@@ -111,12 +115,15 @@ async fn a_node_with_another_profile_is_not_ready_and_the_others_are() {
         why.contains("cluster.profile is metro here and lan there")
     };
     node.wait_status("it says what differs", says).await;
+    // Once, however long it lasts.
+    let began = Instant::now();
+    while !node.log().contains(ODD_ONE) {
+        assert!(began.elapsed() < SOON, "it is not in the log");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
     let log = node.log();
-    assert_eq!(
-        log.matches("this node is the odd one out").count(),
-        1,
-        "{log}"
-    );
+    assert_eq!(log.matches(ODD_ONE).count(), 1, "{log}");
     let (one, two) = ((other + 1) % 3, (other + 2) % 3);
     for at in [one, two] {
         assert!(cluster.nodes[at].status().await.unwrap().ready);
