@@ -21,6 +21,8 @@ use crate::service::cosigning::{self, Cosigned};
 use crate::service::hello::Hello;
 use crate::service::keys::KeyBook;
 use crate::service::peers::PeerFloor;
+use crate::service::standing::{self, Standings};
+use crate::service::vigil::Vigil;
 use crate::service::{Booted, Core, admin, booting, budgets, disk, witnessing};
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
@@ -101,7 +103,7 @@ pub async fn run(
     fits.map_err(|e| start(&e))?.map_err(|e| start(&e))?;
     let metrics = Arc::new(Metrics::new());
     let stores = Stores::open(&config, &clock, &metrics, &stop).map_err(|e| start(&e))?;
-    let core = build(&config, &stores, keys, clock, &stop)
+    let core = build(&config, &stores, keys, clock, &metrics, &stop)
         .await
         .map_err(|e| start(&e))?;
     let Built {
@@ -311,6 +313,7 @@ async fn build(
     stores: &Stores,
     keys: Arc<Keyring>,
     clock: SharedClock,
+    metrics: &Arc<Metrics>,
     stop: &Stop,
 ) -> Result<Built, crate::store::Error> {
     let (node, blocking) = (&config.node, Blocking::Pool);
@@ -370,6 +373,30 @@ async fn build(
     };
     let (booted, boots) = watch::channel(None);
     let key_book = Arc::new(KeyBook::new(state.clone(), blocking, keys.clone()));
+    let complete = complete::start(bodies.clone(), state.clone(), stop.clone());
+    let health = disk::Health::default();
+    let (free, syncs) = (free_bytes.clone(), health.clone());
+    let standings = Standings::start(standing::Means {
+        group: group.clone(),
+        clock: clock.clone(),
+        stop: stop.clone(),
+        transport: transport.clone(),
+        own: standing::Own {
+            complete: complete.clone(),
+            fill: Box::new(move |standing| {
+                standing.disk_free_bytes = free();
+                let p99 = syncs.now().0.unwrap_or_default();
+                standing.fsync_p99_us = p99.as_micros() as u64;
+            }),
+        },
+    });
+    let (failover, leaderless) = (metrics.failover.clone(), metrics.leaderless.clone());
+    let silence_max = Duration::from_millis(config.cluster.profile.timing().election_max_ms);
+    let over = Arc::new(move |took: Duration| {
+        failover.observe(took.as_secs_f64());
+        leaderless.inc_by(took.as_secs_f64());
+    });
+    let vigil = Vigil::start(group.clone(), silence_max, stop.clone(), over);
     let cosigned = Cosigned::start(cosigning::Means {
         group: group.clone(),
         state: state.clone(),
@@ -379,11 +406,10 @@ async fn build(
         transport: transport.clone(),
         flusher: stores.ledger_flusher.clone(),
         notes: NoteStore::new(stores.ledger.clone(), blocking),
-        complete: complete::start(bodies.clone(), state.clone(), stop.clone()),
+        complete,
         booted: boots.clone(),
         key_book: key_book.clone(),
     });
-    let health = disk::Health::default();
     let hello = Hello {
         node: node.id,
         incarnation: stores.marker.incarnation,
@@ -417,6 +443,7 @@ async fn build(
         bodies: bodies.clone(),
         cosigned: cosigned.clone(),
         acquaintance: acquaintance.clone(),
+        standings: standings.clone(),
     });
     let (draining, drain) = watch::channel(false);
     let core = Core {
@@ -434,6 +461,7 @@ async fn build(
         uploads: Arc::new(Semaphore::new(config.limits.uploads_in_flight)),
         downloads: Arc::new(Semaphore::new(config.limits.downloads_in_flight)),
         limits: config.limits.clone(),
+        profile: config.cluster.profile,
         tenants: config.tenants.clone(),
         booted: boots,
         stop: stop.clone(),
@@ -444,6 +472,8 @@ async fn build(
         },
         cosigned,
         witnesses: witnessing::Board::of(config.witness.iter().map(|w| w.key.name.clone())),
+        standings,
+        vigil,
         free_bytes,
         memory: budgets::Memory::of(config.limits.memory_bytes),
         acquaintance,

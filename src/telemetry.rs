@@ -5,8 +5,8 @@
 
 use crate::config::node::{Log, LogFormat};
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Bounds of latency histograms, seconds: an fsync on a fast disk up to a deadline.
@@ -46,6 +46,14 @@ pub struct Metrics {
     pub witness_lag_seconds: IntGaugeVec,
     pub witness_failures: IntCounterVec,
     pub accepted_connections: IntCounter,
+    pub failover: Histogram,
+    pub leaderless: Counter,
+    pub zone_lag_records: IntGaugeVec,
+    pub zone_lag_bytes: IntGaugeVec,
+    pub zone_lag_ms: IntGaugeVec,
+    pub zone_loss_records: IntGaugeVec,
+    pub zone_loss_bytes: IntGaugeVec,
+    pub zone_loss_ms: IntGaugeVec,
 }
 
 impl Default for Metrics {
@@ -119,6 +127,32 @@ impl Metrics {
             ),
             accepted_connections: make
                 .counter("accepted_connections_total", "Client connections accepted."),
+            failover: make.histogram(
+                "failover_seconds",
+                "From the last word of a leader to the next leader, as seen here.",
+            ),
+            leaderless: make.seconds(
+                "leaderless_seconds_total",
+                "Time without a leader, as seen here.",
+            ),
+            zone_lag_records: make.gauges(
+                "zone_lag_records",
+                "Records that no node of the zone holds whole.",
+                &["zone"],
+            ),
+            zone_lag_bytes: make.gauges("zone_lag_bytes", "Their bodies' bytes.", &["zone"]),
+            zone_lag_ms: make.gauges("zone_lag_ms", "Age of the oldest of them.", &["zone"]),
+            zone_loss_records: make.gauges(
+                "zone_loss_records",
+                "Records that would be lost with the zone now.",
+                &["zone"],
+            ),
+            zone_loss_bytes: make.gauges("zone_loss_bytes", "Their bodies' bytes.", &["zone"]),
+            zone_loss_ms: make.gauges(
+                "zone_loss_ms",
+                "Age of the oldest of them: the recovery point.",
+                &["zone"],
+            ),
             registry,
         }
     }
@@ -164,6 +198,15 @@ impl Maker<'_> {
 
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.add(IntCounterVec::new(Opts::new(full(name), help), labels).expect(UNIQUE))
+    }
+
+    fn histogram(&self, name: &str, help: &str) -> Histogram {
+        let opts = HistogramOpts::new(full(name), help).buckets(SECONDS.to_vec());
+        self.add(Histogram::with_opts(opts).expect(UNIQUE))
+    }
+
+    fn seconds(&self, name: &str, help: &str) -> Counter {
+        self.add(Counter::new(full(name), help).expect(UNIQUE))
     }
 
     fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {

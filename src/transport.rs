@@ -40,10 +40,14 @@ pub enum Method {
     WantNote = 13,
     /// Who are you, how are you configured, how quick is your disk?
     Hello = 14,
+    /// How a node stands, told to the leader; answered with how all stand.
+    Report = 15,
+    /// Wait until an entry and its bodies are as durable as asked.
+    Durable = 16,
 }
 
 impl Method {
-    pub const ALL: [Method; 14] = [
+    pub const ALL: [Method; 16] = [
         Method::Vote,
         Method::PreVote,
         Method::TransferLeader,
@@ -58,6 +62,8 @@ impl Method {
         Method::Verdict,
         Method::WantNote,
         Method::Hello,
+        Method::Report,
+        Method::Durable,
     ];
 
     pub fn from_code(code: u32) -> Option<Method> {

@@ -26,6 +26,7 @@ pub mod bundle;
 pub mod chain;
 pub mod codec;
 pub mod digest;
+pub mod drill;
 pub mod frame;
 pub mod genesis;
 pub mod invoice;

@@ -7,6 +7,7 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::{Digest, tag};
+pub use crate::drill::{DrillDocument, ReadGap};
 pub use crate::invoice::{
     AlternativeId, Identity, Label, Metadata, Money, Party, Reference, Rendition, TaxSubtotal,
     content_digest, rendition_digest,
@@ -143,6 +144,7 @@ pub enum Document {
     Leader(LeaderDocument),
     Key(KeyDocument),
     Anchor(AnchorDocument),
+    Drill(DrillDocument),
 }
 
 const VERSION: u8 = 1;
@@ -162,6 +164,7 @@ impl Document {
             Document::Leader(_) => Kind::Leader,
             Document::Key(_) => Kind::Key,
             Document::Anchor(_) => Kind::Anchor,
+            Document::Drill(_) => Kind::Drill,
         }
     }
 
@@ -199,6 +202,7 @@ impl Document {
             Document::Leader(d) => d.write(&mut w),
             Document::Key(d) => d.write(&mut w),
             Document::Anchor(d) => d.write(&mut w),
+            Document::Drill(d) => d.write(&mut w),
         }
         w.finish()
     }
@@ -247,6 +251,7 @@ impl Document {
             Kind::Leader => Document::Leader(LeaderDocument::read(&mut r)?),
             Kind::Key => Document::Key(KeyDocument::read(&mut r)?),
             Kind::Anchor => Document::Anchor(AnchorDocument::read(&mut r)?),
+            Kind::Drill => Document::Drill(DrillDocument::read(&mut r)?),
             _ => return Err(r.error("a kind whose opening this version knows")),
         };
         r.end()?;

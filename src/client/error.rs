@@ -214,6 +214,7 @@ impl fmt::Display for Error {
                 write!(f, "the answer is not proven: {}", unproven.why)
             }
             Error::Local { what, source } => write!(f, "{what}: {source}"),
+            Error::Unavailable(refusal) if refusal.reason == BELOW_LEVEL => refusal.fmt(f),
             Error::Unavailable(refusal) => {
                 write!(f, "{refusal}; the outcome is unknown, repeat the same call")
             }
@@ -280,7 +281,7 @@ mod tests {
     fn a_commit_below_its_level_is_to_be_repeated() {
         let mut details = ErrorDetails::new();
         details.set_error_info(BELOW_LEVEL, "muniment", HashMap::<String, String>::new());
-        let status = Status::with_error_details(Code::FailedPrecondition, "below", details);
+        let status = Status::with_error_details(Code::Unavailable, "below", details);
         assert!(matches!(
             Error::from_status(&status, ""),
             Error::Unavailable(_)

@@ -362,6 +362,17 @@ impl Client {
         Ok(reply.leader)
     }
 
+    /// Puts on record what a drill came to; the index of its record.
+    pub async fn record_drill(&self, request: v1::RecordDrillRequest) -> Result<u64, Error> {
+        let reply = self
+            .call(|line| {
+                let request = request.clone();
+                async move { cluster(line).record_drill(request).await }
+            })
+            .await?;
+        Ok(reply.record_index)
+    }
+
     /// Repeats a call from endpoint to endpoint until it is answered or must not be.
     async fn call<T, Fut>(&self, attempt: impl Fn(Line) -> Fut) -> Result<T, Error>
     where

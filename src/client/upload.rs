@@ -158,6 +158,7 @@ impl Client {
             length: announced.length,
             sha256: announced.sha256,
             level: announced.level,
+            level_wait_ms: announced.level_wait_ms,
         };
         let reply = self
             .send(
@@ -244,6 +245,8 @@ fn header(upload: &Upload, measure: &Measure) -> v1::UploadHeader {
         length: measure.length,
         sha256: Bytes::copy_from_slice(&measure.sha256.0),
         level: upload.level,
+        // The call's own deadline bounds the wait.
+        level_wait_ms: 0,
     }
 }
 

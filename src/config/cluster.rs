@@ -22,6 +22,9 @@ pub struct Cluster {
     /// `lan`, `metro`, `wan` or `global`: how fast a failed leader is replaced.
     #[serde(default, deserialize_with = "text")]
     pub profile: Profile,
+    /// What a write waits for when neither call nor tenant asks for anything.
+    #[serde(default, deserialize_with = "text")]
+    pub write_level: WriteLevel,
     #[serde(default = "snapshot_after_entries")]
     pub snapshot_after_entries: u64,
     #[serde(default = "log_entries_kept")]
@@ -38,9 +41,9 @@ pub struct Tenant {
     pub scheme: String,
     #[serde(default = "default_issuer")]
     pub issuer: String,
-    /// What a write waits for when it asks for nothing.
-    #[serde(default, deserialize_with = "text")]
-    pub write_level: WriteLevel,
+    /// What a write waits for when it asks for nothing; the cluster's when left out.
+    #[serde(default, deserialize_with = "text_if_any")]
+    pub write_level: Option<WriteLevel>,
 }
 
 impl Tenant {
@@ -49,8 +52,13 @@ impl Tenant {
             name: name.to_owned(),
             scheme: default_scheme(),
             issuer: default_issuer(),
-            write_level: WriteLevel::default(),
+            write_level: None,
         }
+    }
+
+    /// The level of a write that asks for nothing.
+    pub fn level(&self) -> WriteLevel {
+        self.write_level.unwrap_or_default()
     }
 
     pub(super) fn check(&self) -> Result<(), String> {
@@ -102,7 +110,7 @@ pub(super) fn digest(config: &super::Config) -> Digest {
             w.text(&tenant.name)
                 .text(&tenant.scheme)
                 .text(&tenant.issuer)
-                .text(&tenant.write_level.to_string());
+                .text(&tenant.level().to_string());
         })
         .list(&witnesses, |w, witness| {
             w.text(&witness.key.to_string()).text(&witness.url);
@@ -127,6 +135,15 @@ fn default_scheme() -> String {
 
 fn default_issuer() -> String {
     "local".to_owned()
+}
+
+/// The same, where the key is there.
+fn text_if_any<'de, D, T>(d: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err = String>,
+{
+    text(d).map(Some)
 }
 
 /// Reads a value from its text form.

@@ -90,6 +90,9 @@ impl Config {
         if !config.tenants.iter().any(|t| t.name == "default") {
             config.tenants.insert(0, Tenant::named("default"));
         }
+        for tenant in &mut config.tenants {
+            tenant.write_level.get_or_insert(config.cluster.write_level);
+        }
         config
             .check()
             .map_err(|error| Error(place::with_line(text, &error.0)))?;
@@ -201,6 +204,7 @@ mod tests {
         }
         for change in [
             "profile = \"wan\"",
+            "write_level = \"quorum\"",
             "log_entries_kept = 60000",
             "[[tenants]]\nname = \"default\"\nwrite_level = \"all\"",
             "[[tenants]]\nname = \"acme\"",

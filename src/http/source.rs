@@ -91,6 +91,7 @@ impl NodeSource {
         let size = self.core.group.applied().size;
         set(&metrics.evidence_size, size);
         self.refresh_witnesses(metrics, size);
+        self.refresh_zones(metrics);
         for (name, engine) in &self.engines {
             let gauge = metrics.store_bytes.with_label_values(&[name]);
             set(&gauge, engine.size_bytes());
@@ -127,6 +128,23 @@ impl NodeSource {
             set(&gauge, peer.round_trip_median.as_micros() as u64);
         }
         set(&metrics.ready, u64::from(self.ready().is_ok()));
+    }
+
+    /// Lags and losses by zone, from what nodes say of themselves.
+    fn refresh_zones(&self, metrics: &Metrics) {
+        for zone in admin::zones(&self.core) {
+            let set = |gauges: &prometheus::IntGaugeVec, value: u64| {
+                gauges
+                    .with_label_values(&[&zone.loss.zone])
+                    .set(value as i64);
+            };
+            set(&metrics.zone_lag_records, zone.behind.records);
+            set(&metrics.zone_lag_bytes, zone.behind.bytes);
+            set(&metrics.zone_lag_ms, zone.behind.ms);
+            set(&metrics.zone_loss_records, zone.lost.records);
+            set(&metrics.zone_loss_bytes, zone.lost.bytes);
+            set(&metrics.zone_loss_ms, zone.lost.ms);
+        }
     }
 
     /// Only who leads submits, and so knows; the others show nothing rather than zero.

@@ -196,7 +196,7 @@ fn submit(
         return Ok(answer);
     }
     let index = edge.head.size;
-    let outcome = judge(txn, &edge.head, submission, index)?;
+    let (outcome, body_bytes) = judge(txn, &edge.head, submission, index)?;
     let record = Record {
         index,
         prev: edge.head.last_leaf,
@@ -218,6 +218,10 @@ fn submit(
     edge.head.size += 1;
     edge.head.last_leaf = leaf;
     edge.head.committed_at_ms = record.committed_at_ms;
+    if outcome == Outcome::Ok && edge.head.feature_level >= 2 {
+        // A statement may lie about lengths; a sum must not stop apply.
+        edge.head.body_bytes = edge.head.body_bytes.saturating_add(body_bytes);
+    }
     if statement.kind == Kind::Key && outcome == Outcome::Ok {
         edge.head.key_serial += 1;
     }
@@ -232,14 +236,14 @@ fn submit(
     Ok(Answer::Recorded { index, outcome })
 }
 
-/// What the statement does, and its writes. A statement that its kind does not allow to
-/// be so is refused; only storage can fail.
+/// What the statement does, and its writes, with the bytes of the bodies that it names. A
+/// statement that its kind does not allow to be so is refused; only storage can fail.
 fn judge(
     txn: &mut Txn<'_>,
     head: &Head,
     submission: &Submission,
     index: u64,
-) -> Result<Outcome, Error> {
+) -> Result<(Outcome, u64), Error> {
     let statement = &submission.statement;
     let (document, actor) = (&submission.document, &submission.actor);
     let committed = commit_document(&document.salt, &document.bytes) == statement.document
@@ -250,12 +254,20 @@ fn judge(
     };
     let content = match Document::decode(&document.bytes) {
         Ok(content) if committed && right_lane && content.kind() == statement.kind => content,
-        _ => return Ok(Outcome::Refused(Reason::Malformed)),
+        _ => return Ok((Outcome::Refused(Reason::Malformed), 0)),
     };
     if statement.kind != Kind::Genesis && feature_level_of(statement.kind) > head.feature_level {
-        return Ok(Outcome::Refused(Reason::FeatureLevel));
+        return Ok((Outcome::Refused(Reason::FeatureLevel), 0));
     }
-    match content {
+    let body_bytes = match &content {
+        Document::Issue(d) | Document::Reverse(d) => {
+            let lengths = d.renditions.iter().map(|r| r.length);
+            lengths.fold(0, u64::saturating_add)
+        }
+        Document::AddRendition(d) => d.rendition.length,
+        _ => 0,
+    };
+    let outcome = match content {
         Document::Genesis(genesis) => founding::genesis(txn, &genesis),
         Document::Boot(boot) => founding::boot(txn, statement.node, &boot, index),
         Document::Leader(leader) => founding::leader(txn, &leader),
@@ -265,7 +277,8 @@ fn judge(
         Document::AddRendition(add) => invoices::add_rendition(txn, head, statement, &add, index),
         Document::Void(void) => invoices::void(txn, &void, index),
         Document::Download(download) => invoices::download(txn, &download, index),
-        Document::DownloadEnd(_) | Document::Anchor(_) => Ok(Outcome::Ok),
+        Document::DownloadEnd(_) | Document::Anchor(_) | Document::Drill(_) => Ok(Outcome::Ok),
         Document::Key(change) => keys::change(txn, &change, index),
-    }
+    };
+    Ok((outcome?, body_bytes))
 }

@@ -48,22 +48,30 @@ pub struct Head {
     pub key_serial: u64,
     /// Collection of orphaned bodies goes by this counter, never by a clock.
     pub upload_epoch: u64,
+    /// Bytes of all bodies that OK records name, since feature level 2.
+    pub body_bytes: u64,
     /// H(previous ‖ canonical writes), over all applied commands.
     pub state_hash: Digest,
 }
 
 impl Row for Head {
     fn write(&self, w: &mut Writer) {
-        w.u8(1).digest(&self.ledger).text(&self.origin);
+        // Written as its feature level knows it, so that replicas of two versions agree.
+        let version = if self.feature_level >= 2 { 2 } else { 1 };
+        w.u8(version).digest(&self.ledger).text(&self.origin);
         w.u64(self.size).digest(&self.last_leaf).digest(&self.root);
         w.u64(self.committed_at_ms).u64(self.feature_level);
         w.u64(self.key_serial);
         w.u64(self.upload_epoch).digest(&self.state_hash);
+        if version == 2 {
+            w.u64(self.body_bytes);
+        }
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Head, DecodeError> {
-        if r.u8()? != 1 {
-            return Err(r.error("head version 1"));
+        let version = r.u8()?;
+        if !(1..=2).contains(&version) {
+            return Err(r.error("head version 1 or 2"));
         }
         Ok(Head {
             ledger: r.digest()?,
@@ -76,6 +84,7 @@ impl Row for Head {
             key_serial: r.u64()?,
             upload_epoch: r.u64()?,
             state_hash: r.digest()?,
+            body_bytes: if version == 2 { r.u64()? } else { 0 },
         })
     }
 }

@@ -7,6 +7,7 @@
 use super::apply::{StoredRows, head_key};
 use super::rows::{DueRow, EventRow, Head, InvoiceRow, NodeRow, RequestRow, Row, VotersRow};
 use crate::domain::ids::Uid;
+use crate::objective::write::WriteLevel;
 use crate::store::engine::{Engine, Pair};
 use crate::store::keys::{Generation, StateKey, Table, trailing_u64};
 use crate::store::{Error, snapshot};
@@ -74,6 +75,8 @@ pub struct Invoice {
     pub reversed_by: Vec<Uid>,
     /// Its ISSUE or REVERSE record.
     pub record_index: u64,
+    /// As asked when it was issued.
+    pub level: WriteLevel,
     pub committed_at_ms: u64,
 }
 
@@ -289,6 +292,8 @@ impl Tables {
                 reversed_minor_units: 0,
                 reversed_by: Vec::new(),
                 record_index: index,
+                // A record without a level issues nothing.
+                level: WriteLevel::from_statement(record.statement.level).unwrap_or_default(),
                 committed_at_ms: record.committed_at_ms,
             }),
             _ => Err(Error::corrupt(format!("record {index} issues nothing"))),
@@ -391,6 +396,17 @@ impl Tables {
         let at = |size| StateKey::of(Table::EntryEnd).u64(size).build();
         let found = self.scan((at(index + 1), at(u64::MAX)), 1)?;
         Ok(found.first().and_then(|(key, _)| trailing_u64(key)))
+    }
+
+    /// The Raft index of the entry that holds record `index`.
+    pub fn raft_index_of(&self, index: u64) -> Result<Option<u64>, Error> {
+        let at = |size| StateKey::of(Table::EntryEnd).u64(size).build();
+        let found = self.scan((at(index + 1), at(u64::MAX)), 1)?;
+        let value = found.into_iter().next().map(|(_, value)| value);
+        value.map_or(Ok(None), |value| match value.try_into() {
+            Ok(bytes) => Ok(Some(u64::from_be_bytes(bytes))),
+            Err(_) => Err(Error::corrupt("the Raft index of an entry")),
+        })
     }
 
     pub fn tree_rows(&self) -> StoredRows<'_> {

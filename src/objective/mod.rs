@@ -6,6 +6,8 @@
 
 pub mod budget;
 pub mod disk;
+pub mod lag;
+pub mod loss;
 pub mod read;
 pub mod timing;
 pub mod write;

@@ -4,7 +4,7 @@
 //! the node that took the write, and again in apply against the membership at that index.
 
 use muniment_evidence::statement::Level;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -58,6 +58,39 @@ pub fn meets(level: WriteLevel, members: &[Member], holders: &[u64]) -> bool {
         }
 }
 
+/// Whether every majority of the voters meets the level: what Raft has committed then needs
+/// no further waiting.
+pub fn implied(level: WriteLevel, members: &[Member]) -> bool {
+    let voters: Vec<&Member> = members.iter().filter(|m| m.voter).collect();
+    if voters.is_empty() {
+        return false;
+    }
+    // The majority that spans least takes the fullest places first.
+    let least_span = |place: fn(&Member) -> &str| {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for member in &voters {
+            *counts.entry(place(member)).or_default() += 1;
+        }
+        let mut counts: Vec<usize> = counts.into_values().collect();
+        counts.sort_unstable_by(|a, b| b.cmp(a));
+        let (mut nodes, mut places) = (0, 0);
+        for count in counts {
+            if nodes > voters.len() / 2 {
+                break;
+            }
+            nodes += count;
+            places += 1;
+        }
+        places
+    };
+    match level {
+        WriteLevel::Quorum => true,
+        WriteLevel::Zones(k) => least_span(|m| &m.zone) >= usize::from(k),
+        WriteLevel::Regions(k) => least_span(|m| &m.region) >= usize::from(k),
+        WriteLevel::All => members.len() == 1,
+    }
+}
+
 /// Whether the members could ever meet the level, all of them being up.
 pub fn possible(level: WriteLevel, members: &[Member]) -> bool {
     let all: Vec<u64> = members.iter().map(|m| m.node).collect();
@@ -65,6 +98,25 @@ pub fn possible(level: WriteLevel, members: &[Member]) -> bool {
 }
 
 impl WriteLevel {
+    /// The least level that promises what both promise.
+    pub fn join(self, other: WriteLevel) -> WriteLevel {
+        use WriteLevel::{All, Quorum, Regions, Zones};
+        match (self, other) {
+            (All, _) | (_, All) => All,
+            (Quorum, level) | (level, Quorum) => level,
+            (Zones(a), Zones(b)) => Zones(a.max(b)),
+            (Regions(a), Regions(b)) => Regions(a.max(b)),
+            // A region holds a zone at least.
+            (Zones(zones), Regions(regions)) | (Regions(regions), Zones(zones)) => {
+                if zones <= regions {
+                    Regions(regions)
+                } else {
+                    All
+                }
+            }
+        }
+    }
+
     /// As it stands in a statement; `None` for kinds without a level.
     pub fn from_statement(level: Level) -> Option<WriteLevel> {
         match level {
@@ -144,6 +196,61 @@ mod tests {
         // Strangers and repetitions do not count.
         assert!(!meets(WriteLevel::Quorum, &five, &[1, 1, 2, 9]));
         assert!(!meets(WriteLevel::Quorum, &[], &[1]));
+    }
+
+    /// Compared with trying out every majority.
+    #[test]
+    fn a_level_is_implied_when_no_majority_misses_it() {
+        let layouts: [&[&str]; 5] = [
+            &["a1", "a2", "a3"],
+            &["a1", "a1", "b1"],
+            &["a1", "a1", "a1", "b1", "c1"],
+            &["a1", "a1", "b1", "b1", "c1"],
+            &["a1"],
+        ];
+        let levels = [
+            WriteLevel::Quorum,
+            WriteLevel::Zones(1),
+            WriteLevel::Zones(2),
+            WriteLevel::Zones(3),
+            WriteLevel::Regions(2),
+            WriteLevel::All,
+        ];
+        for zones in layouts {
+            let all = members(zones);
+            for level in levels {
+                let nodes = all.len() as u64;
+                let sets = (0u32..1 << nodes).map(|set| -> Vec<u64> {
+                    (1..=nodes).filter(|n| set >> (n - 1) & 1 == 1).collect()
+                });
+                let mut majorities = sets.filter(|s| meets(WriteLevel::Quorum, &all, s));
+                let never_missed = majorities.all(|set| meets(level, &all, &set));
+                assert_eq!(implied(level, &all), never_missed, "{zones:?} {level}");
+            }
+        }
+        assert!(!implied(WriteLevel::Quorum, &[]));
+    }
+
+    #[test]
+    fn joined_levels_promise_what_both_promise() {
+        let five = members(&["a1", "a1", "a2", "b1", "b2"]);
+        let levels = [
+            WriteLevel::Quorum,
+            WriteLevel::Zones(2),
+            WriteLevel::Zones(3),
+            WriteLevel::Regions(2),
+            WriteLevel::All,
+        ];
+        for a in levels {
+            for b in levels {
+                for set in 0u32..32 {
+                    let holders: Vec<u64> = (1..=5).filter(|n| set >> (n - 1) & 1 == 1).collect();
+                    if meets(a.join(b), &five, &holders) {
+                        assert!(meets(a, &five, &holders) && meets(b, &five, &holders));
+                    }
+                }
+            }
+        }
     }
 
     /// More holders never unmeet a level: what was acknowledged stays acknowledged.

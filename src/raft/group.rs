@@ -4,7 +4,7 @@
 //! unknown; a fatal error of the library stops the node. Names of the library end here.
 
 use super::log::{Log, floor_id};
-use super::machine::{Applied, Machine};
+use super::machine::{Applied, Hashes, Machine};
 use super::network::Factory;
 use super::types::{LogId, Payload, Peer, TypeConfig};
 use crate::domain::command::Answer;
@@ -17,6 +17,8 @@ use crate::store::{Blocking, Error};
 use crate::transport::{Failure, Transport};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{self, BoxStream, StreamExt as _};
+use muniment_evidence::digest::Digest;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
@@ -25,10 +27,11 @@ use openraft::vote::RaftLeaderId as _;
 use openraft::{Config, ServerState, SnapshotPolicy};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Entries in one append message; with the byte limit of the log reader, whichever is
 /// met first.
@@ -127,9 +130,12 @@ pub struct Group {
     pub(super) installing: Arc<tokio::sync::Mutex<()>>,
     node: u64,
     applied: watch::Receiver<Applied>,
+    hashes: Arc<Mutex<Hashes>>,
     below_floor: Arc<AtomicBool>,
     held_back: Arc<AtomicBool>,
     pub(super) room: Room,
+    /// When a leader was heard last.
+    pub(super) heard: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Group {
@@ -174,6 +180,7 @@ impl Group {
         let (machine, applied) =
             Machine::open(engine.clone(), blocking, settings.snapshots).await?;
         let machine = machine.while_there_is(settings.room.clone());
+        let hashes = machine.hashes();
         let factory = Factory {
             transport,
             blocking,
@@ -188,9 +195,11 @@ impl Group {
             installing: Arc::default(),
             node: settings.node,
             applied,
+            hashes,
             below_floor: Arc::default(),
             held_back: Arc::default(),
             room: settings.room,
+            heard: Arc::default(),
         };
         if let Some(floor) = floor
             && recovered < Some(floor)
@@ -345,6 +354,27 @@ impl Group {
 
     pub fn applied(&self) -> Applied {
         *self.applied.borrow()
+    }
+
+    /// The rolling state hash after an entry applied here, if it is remembered.
+    pub fn state_hash_at(&self, raft_index: u64) -> Option<Digest> {
+        let hashes = self.hashes.lock().expect("nobody panics with it");
+        hashes.at(raft_index)
+    }
+
+    /// When this node heard a leader last, as a follower.
+    pub fn leader_heard(&self) -> Option<Instant> {
+        *self.heard.lock().expect("nobody panics with it")
+    }
+
+    /// Tells whenever something about the group has changed, such as how far others have
+    /// flushed; at least once. Ends with the library.
+    pub fn changes(&self) -> BoxStream<'static, ()> {
+        let metrics = self.raft.metrics();
+        stream::unfold(metrics, |mut metrics| async move {
+            metrics.changed().await.ok().map(|()| ((), metrics))
+        })
+        .boxed()
     }
 
     /// Follows what is applied.

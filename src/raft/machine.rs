@@ -20,6 +20,7 @@ use muniment_evidence::digest::Digest;
 use openraft::entry::RaftEntry as _;
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -40,6 +41,10 @@ pub struct Applied {
     pub upload_epoch: u64,
     /// OK KEY records: the keys are those that were known when it last changed.
     pub key_serial: u64,
+    /// The rolling hash of the replicated state at `raft_index` (I12).
+    pub state_hash: Digest,
+    /// Bytes of all bodies named.
+    pub body_bytes: u64,
 }
 
 /// What a snapshot is on this node: taken here, or received from the leader.
@@ -54,6 +59,30 @@ struct State {
     membership: StoredMembership,
 }
 
+/// State hashes remembered: above the entries that two healthy replicas are apart.
+const HASHES_KEPT: usize = 4096;
+
+/// The rolling state hash after each of the last entries, oldest first (I12).
+#[derive(Default)]
+pub struct Hashes(VecDeque<(u64, Digest)>);
+
+impl Hashes {
+    fn note(&mut self, raft_index: u64, hash: Digest) {
+        self.0.push_back((raft_index, hash));
+        if self.0.len() > HASHES_KEPT {
+            self.0.pop_front();
+        }
+    }
+
+    /// The hash after the entry at this index, if it is remembered.
+    pub fn at(&self, raft_index: u64) -> Option<Digest> {
+        let first = self.0.front()?.0;
+        let at = usize::try_from(raft_index.checked_sub(first)?).ok()?;
+        // Entries are applied one after the other, so the indexes have no holes.
+        self.0.get(at).map(|(_, hash)| *hash)
+    }
+}
+
 /// See the module.
 pub struct Machine {
     engine: Arc<dyn Engine>,
@@ -62,6 +91,7 @@ pub struct Machine {
     progress: watch::Sender<Applied>,
     pictures: Pictures,
     room: Room,
+    hashes: Arc<Mutex<Hashes>>,
 }
 
 /// The newest snapshot, and where the next one is put.
@@ -107,6 +137,7 @@ impl Machine {
             state: Arc::new(Mutex::new(state)),
             progress,
             room: Arc::new(|| true),
+            hashes: Arc::default(),
         };
         Ok((machine, watched))
     }
@@ -115,6 +146,11 @@ impl Machine {
     /// what records need, and the log is kept instead.
     pub fn while_there_is(self, room: Room) -> Machine {
         Machine { room, ..self }
+    }
+
+    /// What other replicas are compared with.
+    pub fn hashes(&self) -> Arc<Mutex<Hashes>> {
+        self.hashes.clone()
     }
 }
 
@@ -126,6 +162,8 @@ impl State {
             ledger: self.edge.head.ledger,
             upload_epoch: self.edge.head.upload_epoch,
             key_serial: self.edge.head.key_serial,
+            state_hash: self.edge.head.state_hash,
+            body_bytes: self.edge.head.body_bytes,
         }
     }
 }
@@ -247,14 +285,19 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 responders.push(responder);
             }
             let (engine, state) = (self.engine.clone(), self.state.clone());
+            let hashes = self.hashes.clone();
             let answers = self
                 .blocking
                 .run(move || {
                     let mut state = lock(&state);
+                    let mut hashes = hashes.lock().expect("nobody panics with it");
                     entries
                         .iter()
                         .map(|(log_id, payload)| {
-                            apply_entry(engine.as_ref(), &mut state, *log_id, payload)
+                            let applied =
+                                apply_entry(engine.as_ref(), &mut state, *log_id, payload);
+                            hashes.note(log_id.index(), state.edge.head.state_hash);
+                            applied
                         })
                         .collect::<Result<Vec<_>, _>>()
                 })
@@ -302,6 +345,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let engine = self.engine.clone();
         let state = self.blocking.run(move || load(engine.as_ref())).await?;
         *lock(&self.state) = state;
+        // What came before was of another copy; indexes would have a hole.
+        *self.hashes.lock().expect("nobody panics with it") = Hashes::default();
         self.progress.send_replace(lock(&self.state).progress());
         self.pictures.take().await?;
         let now = lock(&self.state).progress();

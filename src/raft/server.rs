@@ -60,8 +60,12 @@ impl Group {
 
     /// The appends of one leader, answered in order.
     pub fn serve_append(&self, frames: Frames) -> Frames {
+        let heard = self.heard.clone();
         // A frame that cannot be read ends the stream: the leader opens another.
         let requests = frames
+            .inspect(move |_| {
+                *heard.lock().expect("nobody panics with it") = Some(tokio::time::Instant::now());
+            })
             .map(|frame| read::<AppendEntriesRequest<TypeConfig>>(&frame?))
             .take_while(|request| std::future::ready(request.is_ok()))
             .filter_map(|request| std::future::ready(request.ok()));

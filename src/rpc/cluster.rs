@@ -2,7 +2,7 @@
 
 use super::invoices::principal;
 use super::status::status;
-use crate::service::{Core, admin, keys};
+use crate::service::{Core, admin, drills, keys};
 use crate::wire::{incoming, outgoing, v1};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +83,20 @@ impl v1::cluster_service_server::ClusterService for Cluster {
         };
         let (record_index, answered) = called.await.map_err(status)?;
         Ok(Response::new(v1::ChangeKeysResponse {
+            record_index,
+            answered: Some(outgoing::answered(answered)),
+        }))
+    }
+
+    async fn record_drill(
+        &self,
+        request: Request<v1::RecordDrillRequest>,
+    ) -> Answer<v1::RecordDrillResponse> {
+        let principal = principal(&request);
+        let drill = incoming::drill(request.into_inner());
+        let recorded = drills::record(&self.core, &principal, drill).await;
+        let (record_index, answered) = recorded.map_err(status)?;
+        Ok(Response::new(v1::RecordDrillResponse {
             record_index,
             answered: Some(outgoing::answered(answered)),
         }))

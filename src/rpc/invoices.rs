@@ -10,6 +10,8 @@ use crate::wire::{incoming, outgoing, v1};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 /// See the module.
@@ -30,6 +32,23 @@ pub(super) fn principal<T>(request: &Request<T>) -> service::Principal {
         .map(|agent| agent.chars().take(200).collect())
         .unwrap_or_default();
     service::Principal::anonymous(address, agent)
+}
+
+/// When the caller gives up, by gRPC's own header.
+fn deadline<T>(request: &Request<T>) -> Option<Instant> {
+    let text = request.metadata().get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let count: u64 = digits.parse().ok()?;
+    let wait = match unit {
+        "H" => Duration::from_secs(count.checked_mul(3600)?),
+        "M" => Duration::from_secs(count.checked_mul(60)?),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    };
+    Instant::now().checked_add(wait)
 }
 
 /// A message of an upload: its header, then chunks.
@@ -112,9 +131,11 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         request: Request<Streaming<v1::IssueRequest>>,
     ) -> Answer<v1::IssueResponse> {
         let principal = principal(&request);
+        let deadline = deadline(&request);
         let called = async {
             let (header, pieces) = split(request.into_inner()).await?;
-            let header = incoming::upload(header)?;
+            let mut header = incoming::upload(header)?;
+            header.patience.deadline = deadline;
             issue::issue(&self.0, &principal, header, pieces).await
         };
         let done = called.await.map_err(status)?;
@@ -221,10 +242,12 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         request: Request<Streaming<v1::ReverseRequest>>,
     ) -> Answer<v1::IssueResponse> {
         let principal = principal(&request);
+        let deadline = deadline(&request);
         let called = async {
             let (header, pieces) = split(request.into_inner()).await?;
             let upload = header.upload.ok_or_else(|| bad("upload", "is required"))?;
-            let upload = incoming::upload(upload)?;
+            let mut upload = incoming::upload(upload)?;
+            upload.patience.deadline = deadline;
             let target = incoming::key("target", header.target)?;
             let amount = header
                 .amount
@@ -258,9 +281,11 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         request: Request<Streaming<v1::AddRenditionRequest>>,
     ) -> Answer<v1::AddRenditionResponse> {
         let principal = principal(&request);
+        let deadline = deadline(&request);
         let called = async {
             let (header, pieces) = split(request.into_inner()).await?;
-            let header = incoming::add_rendition(header)?;
+            let mut header = incoming::add_rendition(header)?;
+            header.patience.deadline = deadline;
             add_rendition::add_rendition(&self.0, &principal, header, pieces).await
         };
         let added = called.await.map_err(status)?;

@@ -6,6 +6,7 @@
 //! | NotFound | NOT_FOUND | ErrorInfo |
 //! | Taken | ALREADY_EXISTS | ErrorInfo with the reason; `stored_sha256` |
 //! | NotNow | FAILED_PRECONDITION | ErrorInfo with the reason |
+//! | BelowLevel | UNAVAILABLE | RetryInfo; ErrorInfo COMMITTED_BELOW_LEVEL with `index`, `level`, `nodes`, `zones` |
 //! | Exhausted | RESOURCE_EXHAUSTED | RetryInfo |
 //! | Unavailable | UNAVAILABLE | RetryInfo; ErrorInfo with `leader_address` |
 
@@ -41,6 +42,20 @@ pub fn status(error: Error) -> Status {
             (Code::AlreadyExists, reason.name())
         }
         Error::NotNow { reason, .. } => (Code::FailedPrecondition, reason),
+        Error::BelowLevel {
+            index,
+            level,
+            nodes,
+            zones,
+        } => {
+            details.set_retry_info(Some(RETRY));
+            let nodes: Vec<String> = nodes.iter().map(u64::to_string).collect();
+            info.insert("index".to_owned(), index.to_string());
+            info.insert("level".to_owned(), level.to_string());
+            info.insert("nodes".to_owned(), nodes.join(","));
+            info.insert("zones".to_owned(), zones.join(","));
+            (Code::Unavailable, "COMMITTED_BELOW_LEVEL")
+        }
         Error::Exhausted { retry_after_ms, .. } => {
             details.set_retry_info(Some(Duration::from_millis(retry_after_ms)));
             (Code::ResourceExhausted, "EXHAUSTED")

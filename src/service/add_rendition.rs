@@ -1,6 +1,7 @@
 //! AddRendition: a further form of an issued invoice, stored once per role.
 
 use super::issue::{Form, Pieces, check_level, store, zones};
+use super::levels::{self, Patience};
 use super::{Core, Error, Principal, prove};
 use crate::domain::draft;
 use crate::ledger::state::{Invoice, Key};
@@ -22,6 +23,7 @@ pub struct Header {
     pub length: u64,
     pub sha256: Option<Digest>,
     pub level: Option<WriteLevel>,
+    pub patience: Patience,
 }
 
 #[derive(Clone, Debug)]
@@ -47,7 +49,7 @@ pub async fn add_rendition(
     let uid = core.find(&header.key).await?;
     let invoice = core.invoice(uid).await?;
     let tenant = core.tenant(&invoice.metadata.identity.tenant)?;
-    let level = header.level.unwrap_or(tenant.write_level);
+    let level = header.level.unwrap_or(tenant.level());
     check_level(core, level)?;
     let stored = store(core, pieces, header.length, header.sha256, level).await?;
     let nodes: Vec<u64> = stored.holdings.iter().map(|h| h.node).collect();
@@ -72,6 +74,13 @@ pub async fn add_rendition(
             return Err(Error::refused(reason, &super::describe(&header.key)));
         }
     };
+    // A repetition's holders are those of the first record, not of the bytes that came now.
+    let holders = match core.read(move |tables| tables.document(index)).await? {
+        Document::AddRendition(d) if repeated => d.holdings.iter().map(|h| h.node).collect(),
+        _ => nodes,
+    };
+    let until = header.patience.until();
+    let nodes = levels::reach(core, index, Some(&holders), level, until).await?;
     Ok(Added {
         invoice: core.invoice(uid).await?,
         repeated,

@@ -4,10 +4,15 @@
 //! default level; status is this node's own view and never waits for another.
 
 use super::acquaintance::{Misfit, TimingView};
+use super::standing::messages::Standing;
 use super::{Core, Error, Principal};
+use crate::config::Tenant;
 use crate::domain::draft::{self, bad};
 use crate::ledger::rows::Head;
 use crate::ledger::state::Tables;
+use crate::objective::lag::Lag;
+use crate::objective::loss::{Holder, Loss, by_zone};
+use crate::objective::write::WriteLevel;
 use crate::raft::group;
 use crate::raft::types::Peer;
 use crate::recorder::Pen;
@@ -208,6 +213,10 @@ fn check_roots(root_keys: &[PublicKey], threshold: u8) -> Result<(), Error> {
 /// A node's view of itself and its group.
 pub struct View {
     pub group: group::Status,
+    /// How every node stands, how old that is, and how far it is behind this one.
+    pub standings: Vec<(Standing, Duration, Lag)>,
+    pub zones: Vec<Zone>,
+    pub write_level: WriteLevel,
     pub head: Head,
     pub applied_index: u64,
     pub ready: Result<(), Vec<String>>,
@@ -221,6 +230,9 @@ pub async fn status(core: &Core, _principal: &Principal) -> Result<View, Error> 
         let head = core.read(Tables::head).await?;
         if core.group.applied() == before {
             return Ok(View {
+                standings: standings(core),
+                zones: zones(core),
+                write_level: core.tenant("default")?.level(),
                 ready: ready(core),
                 group,
                 head,
@@ -229,6 +241,53 @@ pub async fn status(core: &Core, _principal: &Principal) -> Result<View, Error> 
         }
         tokio::task::yield_now().await;
     }
+}
+
+fn standings(core: &Core) -> Vec<(Standing, Duration, Lag)> {
+    let now = core.clock.monotonic();
+    let board = core.standings.board().into_values();
+    board
+        .map(|seen| {
+            let lag = core.standings.lag(seen.standing.body_complete);
+            (seen.standing, now.saturating_sub(seen.at), lag)
+        })
+        .collect()
+}
+
+/// A zone: how far it is behind, and what would be lost with it.
+pub struct Zone {
+    pub loss: Loss,
+    /// Of the best of its nodes.
+    pub behind: Lag,
+    pub lost: Lag,
+}
+
+/// One row per zone. A node that has not been heard of for a while counts with what it held
+/// then: that does not go away.
+pub fn zones(core: &Core) -> Vec<Zone> {
+    let board = core.standings.board();
+    let complete = |node: &u64| board.get(node).map(|seen| seen.standing.body_complete);
+    let holders: Vec<Holder> = core
+        .bodies
+        .members()
+        .into_iter()
+        .map(|member| Holder {
+            complete: complete(&member.node),
+            member,
+        })
+        .collect();
+    let level = core.tenant("default").map(Tenant::level);
+    by_zone(&holders, level.unwrap_or_default())
+        .into_iter()
+        .map(|loss| {
+            let best = loss.nodes.iter().filter_map(complete).max().unwrap_or(0);
+            Zone {
+                behind: core.standings.lag(best),
+                lost: core.standings.lag(loss.held_elsewhere),
+                loss,
+            }
+        })
+        .collect()
 }
 
 /// Whether this node may serve, or why not.
@@ -242,6 +301,10 @@ pub fn ready(core: &Core) -> Result<(), Vec<String>> {
     }
     if core.group.leader().is_none() {
         reasons.push("no leader is known".to_owned());
+    }
+    let leaderless = core.vigil.leaderless().as_millis() as u64;
+    if leaderless > core.profile.timing().worst_leaderless_ms() {
+        reasons.push(format!("no leader has been heard for {leaderless} ms"));
     }
     reasons.extend(core.key_book.trouble());
     reasons.extend(core.acquaintance.trouble());

@@ -4,6 +4,7 @@
 //! record is the read barrier too. Each chunk is checked before it is sent. What was
 //! handed to the transport is noted for a DOWNLOAD_END, also when the caller goes away.
 
+use super::levels::{self, Patience};
 use super::{Booted, Core, Error, Principal, prove};
 use crate::bodies;
 use crate::domain::draft::bad;
@@ -114,6 +115,11 @@ pub async fn download(
             Ok((invoice, prover.receipt(tables, index)?))
         })
         .await?;
+    // What is told about an invoice is to be as safe as the invoice itself.
+    if let Some(invoice) = &invoice {
+        let until = Patience::default().until();
+        levels::reach(core, index, None, invoice.level, until).await?;
+    }
     let started = Started {
         invoice: invoice.ok_or_else(|| Error::not_found(super::describe(&key)))?,
         receipt: receipt.ok_or_else(|| core.without_log_key())?,

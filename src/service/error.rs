@@ -4,6 +4,7 @@
 //! broken promise is not answered: it stops the node, and callers see it go away.
 
 use crate::domain::draft::BadField;
+use crate::objective::write::WriteLevel;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::record::Reason;
 use std::fmt;
@@ -26,6 +27,14 @@ pub enum Error {
         /// Stable upper-case name.
         reason: &'static str,
         detail: String,
+    },
+    /// Committed, and not yet as durable as asked: the same call again waits for the rest.
+    BelowLevel {
+        index: u64,
+        level: WriteLevel,
+        /// Where it is durable by now.
+        nodes: Vec<u64>,
+        zones: Vec<String>,
     },
     /// Come back a little later.
     Exhausted { what: String, retry_after_ms: u64 },
@@ -117,6 +126,17 @@ impl fmt::Display for Error {
             Error::Invalid(bad) => bad.fmt(f),
             Error::NotFound(what) => write!(f, "{what} is not found"),
             Error::Taken { detail, .. } | Error::NotNow { detail, .. } => f.write_str(detail),
+            Error::BelowLevel {
+                index,
+                level,
+                nodes,
+                zones,
+            } => write!(
+                f,
+                "committed as record {index}, but not durable at {level} in time: nodes \
+                 {nodes:?} in zones {zones:?} have it; make the same call again to wait for \
+                 the rest"
+            ),
             Error::Exhausted { what, .. } => f.write_str(what),
             Error::Unavailable { why, .. } => f.write_str(why),
         }

@@ -4,6 +4,7 @@
 //! nothing is kept of a call that is refused before its record. Uniqueness is decided in
 //! apply; the looks-up here only spare bytes and sequence numbers.
 
+use super::levels::{self, Patience};
 use super::{Booted, Core, Error, Principal, prove};
 use crate::bodies;
 use crate::bodies::upload::Stored;
@@ -37,6 +38,7 @@ pub struct Header {
     pub length: u64,
     pub sha256: Option<Digest>,
     pub level: Option<WriteLevel>,
+    pub patience: Patience,
 }
 
 /// Bytes of a body as they arrive; the transport's faults are told as an error.
@@ -50,7 +52,7 @@ pub struct Issued {
     pub repeated: bool,
     pub receipt: Receipt,
     pub level: WriteLevel,
-    /// Nodes that signed for the body.
+    /// Nodes on which body and record are durable.
     pub nodes: Vec<u64>,
     pub zones: Vec<String>,
 }
@@ -87,10 +89,12 @@ pub(super) async fn enter(
     }
     header.metadata = draft::check(header.metadata)?;
     let form = Form::check(core, &header.role, &header.media_type, header.length)?;
-    let level = header.level.unwrap_or(tenant.write_level);
+    let level = header.level.unwrap_or(tenant.level());
     check_level(core, level)?;
     if let Some(earlier) = repeat(core, &booted, &header, &form, kind).await? {
-        return earlier.report(core, &booted, level, true).await;
+        return earlier
+            .report(core, &booted, &header.patience, level, true)
+            .await;
     }
     let stored = store(core, pieces, header.length, header.sha256, level).await?;
     let rendition = form.rendition(&stored);
@@ -125,7 +129,10 @@ pub(super) async fn enter(
         }
         Outcome::Refused(reason) => return Err(refusal(core, reason, &header.metadata).await),
     };
-    earlier.report(core, &booted, level, repeated).await
+    let patience = &header.patience;
+    earlier
+        .report(core, &booted, patience, level, repeated)
+        .await
 }
 
 /// How the bytes are to be stored.
@@ -244,6 +251,7 @@ impl Earlier {
         self,
         core: &Core,
         booted: &Booted,
+        patience: &Patience,
         level: WriteLevel,
         repeated: bool,
     ) -> Result<Issued, Error> {
@@ -266,11 +274,12 @@ impl Earlier {
                 Ok((invoice, held, prover.receipt(tables, index)?))
             })
             .await?;
-        let nodes = if self.nodes.is_empty() {
+        let holders = if self.nodes.is_empty() {
             held
         } else {
             self.nodes
         };
+        let nodes = levels::reach(core, index, Some(&holders), level, patience.until()).await?;
         Ok(Issued {
             invoice,
             repeated,

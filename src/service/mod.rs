@@ -9,8 +9,10 @@
 //! * [`lookup`], [`list`], [`check`], [`watch`]: reading
 //! * [`prove`], [`records`], [`checkpoints`], [`export`], [`policy`]: handing over
 //!   evidence, never judging it
-//! * [`admin`]: founding, status, leadership
+//! * [`admin`]: founding, status, leadership; [`drills`]: what was broken on purpose
 //! * [`keys`]: the ledger's keys, and changing them
+//! * [`levels`], [`standing`]: how durable a write is, and how every node stands; [`vigil`]:
+//!   how long nobody led
 //! * [`booting`], [`guarding`]: what must be true before anything is said or signed
 //! * [`cosigning`]: vouching for checkpoints, and comparing replicas by the way
 //! * [`witnessing`]: the ledger shown to outside witnesses
@@ -27,12 +29,14 @@ pub mod checkpoints;
 pub mod cosigning;
 pub mod disk;
 pub mod download;
+pub mod drills;
 pub mod error;
 pub mod export;
 pub mod guarding;
 pub mod hello;
 pub mod issue;
 pub mod keys;
+pub mod levels;
 pub mod list;
 pub mod lookup;
 pub mod peers;
@@ -40,6 +44,8 @@ pub mod policy;
 pub mod prove;
 pub mod records;
 pub mod reverse;
+pub mod standing;
+pub mod vigil;
 pub mod void;
 pub mod watch;
 pub mod witnessing;
@@ -53,6 +59,7 @@ use crate::domain::ids::Uid;
 use crate::keyring::Keyring;
 use crate::ledger::state::{Invoice, Key, State, Tables};
 use crate::objective::read::ReadLevel;
+use crate::objective::timing::Profile;
 use crate::raft::group::Group;
 use crate::raft::reader::Reader;
 use crate::recorder::endings::Endings;
@@ -135,12 +142,15 @@ pub struct Core {
     pub key_book: Arc<keys::KeyBook>,
     pub clock: SharedClock,
     pub limits: Limits,
+    pub profile: Profile,
     pub tenants: Vec<Tenant>,
     pub uploads: Arc<Semaphore>,
     pub downloads: Arc<Semaphore>,
     pub booted: signal::Receiver<Option<Booted>>,
     pub founder: admin::Founder,
     pub cosigned: cosigning::Cosigned,
+    pub standings: standing::Standings,
+    pub vigil: vigil::Vigil,
     pub witnesses: witnessing::Board,
     pub stop: Stop,
     /// Raised when the node stops taking work.

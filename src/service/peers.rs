@@ -2,6 +2,7 @@
 
 use super::acquaintance::Acquaintance;
 use super::cosigning::Cosigned;
+use super::standing::Standings;
 use crate::bodies::Bodies;
 use crate::raft::group::Group;
 use crate::recorder::intake::Intake;
@@ -17,6 +18,7 @@ pub struct PeerFloor {
     pub bodies: Bodies,
     pub cosigned: Cosigned,
     pub acquaintance: Acquaintance,
+    pub standings: Standings,
 }
 
 impl Serve for PeerFloor {
@@ -28,12 +30,14 @@ impl Serve for PeerFloor {
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
         let (group, cosigned) = (self.group.clone(), self.cosigned.clone());
         let acquaintance = self.acquaintance.clone();
+        let standings = self.standings.clone();
         async move {
             match method {
                 Method::Cosign | Method::Note | Method::Verdict | Method::WantNote => {
                     cosigned.serve(method, body).await
                 }
                 Method::Hello => acquaintance.serve(&body),
+                Method::Report | Method::Durable => standings.serve(method, body).await,
                 _ => group.serve_call(method, body).await,
             }
         }

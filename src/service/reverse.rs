@@ -20,14 +20,18 @@ pub async fn reverse(
     amount: Option<Money>,
     pieces: Pieces,
 ) -> Result<Issued, Error> {
-    let references = &mut header.metadata.references;
-    if references.iter().any(|r| r.relation == REVERSES) {
+    let mut given = header.metadata.references.iter();
+    if given.any(|r| r.relation == REVERSES) {
         let why = "the REVERSES reference is set by the server, from target and amount";
         return Err(bad("metadata.references", why).into());
     }
     let uid = core.find(&target).await?;
     let original = core.invoice(uid).await?;
-    references.push(Reference {
+    // What takes off an invoice is to be as safe as the invoice itself.
+    let tenant = core.tenant(&header.metadata.identity.tenant)?;
+    let asked = header.level.unwrap_or(tenant.level());
+    header.level = Some(asked.join(original.level));
+    header.metadata.references.push(Reference {
         relation: REVERSES.to_owned(),
         target: uid.to_string(),
         sha256: original.renditions.first().map(|r| r.sha256),

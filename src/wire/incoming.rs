@@ -6,13 +6,15 @@ use crate::ledger::state::{Key, Status};
 use crate::objective::read::ReadLevel;
 use crate::objective::write::WriteLevel;
 use crate::service::admin::MemberSpec;
+use crate::service::levels::Patience;
 use crate::service::prove::Terms;
 use crate::service::{add_rendition, export, issue, list, records};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::PublicKey;
 use muniment_evidence::keychange::KeyDocument;
 use muniment_evidence::opening::{
-    AlternativeId, Document, Identity, Label, Metadata, Money, Party, Reference, TaxSubtotal,
+    AlternativeId, Document, DrillDocument, Identity, Label, Metadata, Money, Party, ReadGap,
+    Reference, TaxSubtotal,
 };
 use muniment_evidence::policy::Policy;
 use muniment_evidence::statement::Kind;
@@ -150,7 +152,16 @@ pub fn upload(header: v1::UploadHeader) -> Result<issue::Header> {
         length: header.length,
         sha256: digest("sha256", &header.sha256)?,
         level: write_level(header.level)?,
+        patience: patience(header.level_wait_ms),
     })
+}
+
+fn patience(level_wait_ms: u32) -> Patience {
+    let wait = u64::from(level_wait_ms);
+    Patience {
+        level_wait: (wait > 0).then(|| Duration::from_millis(wait)),
+        deadline: None,
+    }
 }
 
 pub fn add_rendition(header: v1::AddRenditionHeader) -> Result<add_rendition::Header> {
@@ -162,6 +173,7 @@ pub fn add_rendition(header: v1::AddRenditionHeader) -> Result<add_rendition::He
         length: header.length,
         sha256: digest("sha256", &header.sha256)?,
         level: write_level(header.level)?,
+        patience: patience(header.level_wait_ms),
     })
 }
 
@@ -338,5 +350,24 @@ pub fn key_document(bytes: &[u8]) -> Result<KeyDocument> {
         Ok(Document::Key(document)) => Ok(document),
         Ok(_) => Err(bad("change", "is no change of keys")),
         Err(why) => Err(bad("change", why.to_string())),
+    }
+}
+
+pub fn drill(request: v1::RecordDrillRequest) -> DrillDocument {
+    let reads = request.reads.into_iter();
+    DrillDocument {
+        target: request.target,
+        mode: request.mode,
+        nodes: request.nodes,
+        write_level: request.write_level,
+        acknowledged: request.acknowledged,
+        missing: request.missing,
+        write_gap_ms: request.write_gap_ms,
+        reads: reads
+            .map(|read| ReadGap {
+                level: read.level,
+                gap_ms: read.gap_ms,
+            })
+            .collect(),
     }
 }

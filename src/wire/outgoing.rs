@@ -3,10 +3,12 @@
 use super::v1;
 use crate::domain::ids::BodyId;
 use crate::ledger::state::{Invoice, Status};
+use crate::objective::lag::Lag;
 use crate::objective::write::WriteLevel;
-use crate::service::admin::View;
+use crate::service::admin::{View, Zone};
 use crate::service::keys;
 use crate::service::records::Listed;
+use crate::service::standing::messages::Standing;
 use crate::service::{Answered, Core};
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
@@ -14,6 +16,7 @@ use muniment_evidence::keychange::Role;
 use muniment_evidence::keys::KeyLife;
 use muniment_evidence::opening::{Identity, Metadata, Money, Party, Rendition};
 use muniment_evidence::receipt::Receipt;
+use std::time::Duration;
 
 fn bytes_of(digest: &Digest) -> Bytes {
     Bytes::copy_from_slice(&digest.0)
@@ -260,5 +263,48 @@ pub fn status(core: &Core, view: View, uptime_ms: u64) -> v1::StatusResponse {
         uptime_ms,
         body_complete_index: core.cosigned.body_complete(),
         cosigned_size: core.cosigned.newest_size(),
+        profile: core.profile.to_string(),
+        worst_leaderless_ms: core.profile.timing().worst_leaderless_ms(),
+        standings: view.standings.into_iter().map(standing).collect(),
+        losses: view.zones.into_iter().map(loss).collect(),
+        write_level: view.write_level.to_string(),
+        upload_epoch: view.head.upload_epoch,
+        leaderless_ms: core.vigil.leaderless().as_millis() as u64,
+    }
+}
+
+fn standing((standing, age, lag): (Standing, Duration, Lag)) -> v1::NodeStanding {
+    v1::NodeStanding {
+        node: standing.node,
+        age_ms: age.as_millis() as u64,
+        applied_index: standing.applied_index,
+        log_size: standing.log_size,
+        body_complete_index: standing.body_complete,
+        lag_records: lag.records,
+        lag_bytes: lag.bytes,
+        lag_ms: lag.ms,
+        disk_free_bytes: standing.disk_free_bytes,
+        fsync_p99_us: standing.fsync_p99_us,
+        ready: standing.ready,
+        bodies_missing: standing.bodies_missing,
+        repair_queue: standing.repair_queue,
+        orphan_bytes: standing.orphan_bytes,
+    }
+}
+
+fn loss(zone: Zone) -> v1::ZoneLoss {
+    let Zone { loss, behind, lost } = zone;
+    v1::ZoneLoss {
+        zone: loss.zone,
+        region: loss.region,
+        nodes: loss.nodes,
+        records: lost.records,
+        bytes: lost.bytes,
+        ms: lost.ms,
+        quorum_left: loss.quorum_left,
+        level_left: loss.level_left,
+        lag_records: behind.records,
+        lag_bytes: behind.bytes,
+        lag_ms: behind.ms,
     }
 }

@@ -3,6 +3,7 @@
 //! One cluster runs at a time: two cores serve all nodes of it. A cluster that is
 //! dropped is killed; its logs are shown if the test failed.
 
+pub use crate::plain_http::{http, http_at, metric};
 use futures::StreamExt as _;
 use muniment::clock::SystemClock;
 use muniment::keyring::{self, Keyring};
@@ -21,7 +22,6 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tonic::Status;
@@ -325,20 +325,6 @@ impl Node {
         self.child.as_ref().unwrap().id()
     }
 
-    /// SIGSTOP: alive for the kernel, and silent.
-    pub fn pause(&self) {
-        self.signal(rustix::process::Signal::STOP);
-    }
-
-    pub fn resume(&self) {
-        self.signal(rustix::process::Signal::CONT);
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(self.child.as_ref().unwrap());
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-
     /// The same node to call, without its process.
     pub fn probe(&self) -> Node {
         Node {
@@ -351,6 +337,21 @@ impl Node {
             child: None,
             channel: self.channel.clone(),
         }
+    }
+
+    /// SIGSTOP: it neither answers nor ends.
+    pub fn pause(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(self.child.as_ref().unwrap());
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// SIGKILL, at whatever it is doing.
@@ -438,19 +439,6 @@ impl Node {
             tokio::time::sleep(LOOK_PAUSE).await;
         }
     }
-}
-
-/// One GET over plain HTTP/1.1 to a port here; status line and body.
-pub async fn http_at(port: u16, path: &str) -> std::io::Result<(String, Vec<u8>)> {
-    let address = ("127.0.0.1", port);
-    let mut stream = tokio::net::TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    let split = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
-    let head = String::from_utf8_lossy(&answer[..split]).into_owned();
-    Ok((head, answer[split + 4..].to_vec()))
 }
 
 /// Copies a folder with all that is in it; permissions go along.
@@ -585,19 +573,6 @@ pub async fn cosigned_by_all(cluster: &Cluster, size: u64) -> Vec<u8> {
         assert!(Instant::now() < deadline, "not cosigned by all: {notes:?}");
         tokio::time::sleep(LOOK_PAUSE).await;
     }
-}
-
-/// One GET to a node that is up.
-pub async fn http(node: &Node, path: &str) -> (String, Vec<u8>) {
-    http_at(node.ports[2], path).await.unwrap()
-}
-
-pub async fn metric(node: &Node, name: &str) -> f64 {
-    let (_, text) = http(node, "/metrics").await;
-    let text = String::from_utf8(text).unwrap();
-    let line = text.lines().find(|line| line.starts_with(name));
-    let line = line.unwrap_or_else(|| panic!("{name} is not in {text}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 /// A body that differs by its number.

@@ -68,6 +68,7 @@ async fn issue_one(core: &Core, town: &Town, number: u64, dice: &mut Dice) {
         // Without it a repeat is found in apply alone.
         sha256: (dice.roll(2) == 0).then(|| Digest::of(&[&body])),
         level: None,
+        patience: Default::default(),
     };
     let pieces: Vec<_> = body
         .chunks(PIECE_BYTES)

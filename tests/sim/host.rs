@@ -23,6 +23,8 @@ use muniment::service::cosigning::{self, Cosigned};
 use muniment::service::hello::Hello;
 use muniment::service::keys::KeyBook;
 use muniment::service::peers::PeerFloor;
+use muniment::service::standing::{self, Standings};
+use muniment::service::vigil::Vigil;
 use muniment::service::witnessing::Board;
 use muniment::service::{Booted, Core, Principal, admin, budgets, disk};
 use muniment::stop::{Stop, Why};
@@ -153,6 +155,7 @@ pub async fn run(machine: Arc<Machine>, town: Arc<Town>) -> turmoil::Result {
         bodies: core.bodies.clone(),
         cosigned: core.cosigned.clone(),
         acquaintance: core.acquaintance.clone(),
+        standings: core.standings.clone(),
     });
     let listening = stop.clone();
     tokio::spawn(async move {
@@ -254,6 +257,19 @@ async fn build(
     };
     let (booted, boots) = watch::channel(None);
     let key_book = Arc::new(KeyBook::new(state.clone(), blocking, keys.clone()));
+    let complete = complete::start(bodies.clone(), state.clone(), stop.clone());
+    let standings = Standings::start(standing::Means {
+        group: group.clone(),
+        clock: clock.clone(),
+        stop: stop.clone(),
+        transport: transport.clone(),
+        own: standing::Own {
+            complete: complete.clone(),
+            fill: Box::new(|_| {}),
+        },
+    });
+    let silence_max = Duration::from_millis(Profile::Lan.timing().election_max_ms);
+    let vigil = Vigil::start(group.clone(), silence_max, stop.clone(), Arc::new(|_| {}));
     let cosigned = Cosigned::start(cosigning::Means {
         group: group.clone(),
         state: state.clone(),
@@ -263,7 +279,7 @@ async fn build(
         transport: transport.clone(),
         flusher: ledger_flusher.clone(),
         notes: NoteStore::new(ledger, blocking),
-        complete: complete::start(bodies.clone(), state.clone(), stop.clone()),
+        complete,
         booted: boots.clone(),
         key_book: key_book.clone(),
     });
@@ -313,6 +329,7 @@ async fn build(
         uploads: Arc::new(Semaphore::new(limits.uploads_in_flight)),
         downloads: Arc::new(Semaphore::new(limits.downloads_in_flight)),
         limits,
+        profile: Profile::Lan,
         tenants: vec![Tenant::named("default")],
         booted: boots,
         stop: stop.clone(),
@@ -323,6 +340,8 @@ async fn build(
         },
         cosigned,
         witnesses: Board::default(),
+        standings,
+        vigil,
         free_bytes: Arc::new(|| u64::MAX),
         memory: budgets::Memory::of(memory_bytes),
         acquaintance,

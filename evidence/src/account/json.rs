@@ -124,6 +124,15 @@ impl Account {
                 ("witness", d.witness.as_str().into()),
                 ("note", d.note.as_str().into()),
             ]),
+            Document::Drill(d) => Value::object([
+                ("target", d.target.as_str().into()),
+                ("mode", d.mode.as_str().into()),
+                ("nodes", Value::list(d.nodes.iter().copied())),
+                ("write_level", d.write_level.as_str().into()),
+                ("acknowledged", d.acknowledged.into()),
+                ("missing", d.missing.into()),
+                ("write_gap_ms", d.write_gap_ms.into()),
+            ]),
         })
     }
 }

@@ -163,6 +163,16 @@ impl Account {
                 lines.extend(d.changes.iter().map(|change| ("key", key_change(change))));
             }
             Some(Document::Anchor(d)) => lines.push(("witness", d.witness.clone())),
+            Some(Document::Drill(d)) => {
+                lines.push((
+                    "drill",
+                    format!("{} of {}: nodes {:?}", d.mode, d.target, d.nodes),
+                ));
+                lines.push((
+                    "outcome",
+                    format!("{} acknowledged, {} missing", d.acknowledged, d.missing),
+                ));
+            }
         }
         match &self.actor {
             None => lines.push(("asked by", "not shown (erased or withheld)".to_owned())),

@@ -7,6 +7,7 @@ use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output;
 use crate::reach::Reach;
+use crate::{drill, zones};
 use clap::Subcommand;
 use muniment::client::Client;
 use muniment::client::v1::{InitRequest, MemberSpec, StatusResponse};
@@ -35,6 +36,8 @@ enum Command {
     Status,
     /// Hand leadership to a node
     Transfer(Transfer),
+    /// Stop the leader, a zone or a node of a cluster on this machine, and measure
+    Drill(drill::Args),
 }
 
 #[derive(clap::Args)]
@@ -67,6 +70,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
         Command::Init(args) => init(args, reach).await,
         Command::Status => status(reach).await,
         Command::Transfer(args) => transfer(args, reach).await,
+        Command::Drill(args) => drill::run(args, reach).await,
     }
 }
 
@@ -241,6 +245,7 @@ async fn status(reach: &Reach) -> Result<Exit, Failure> {
     } else {
         Exit::Unavailable
     };
+    let view = zones::best(survey.leader(), survey.answers.values());
     if reach.json {
         output::say_json(&json!({
             "leader": survey.leader(),
@@ -248,6 +253,10 @@ async fn status(reach: &Reach) -> Result<Exit, Failure> {
             "origin": first.origin,
             "ledger": first.ledger,
             "nodes": survey.answers.values().map(node_value).collect::<Vec<Value>>(),
+            "zones": view.map(|view| view.losses.iter().map(zones::loss_value).collect::<Vec<_>>()),
+            "standings": view.map(|view| {
+                view.standings.iter().map(zones::standing_value).collect::<Vec<_>>()
+            }),
             "unreachable": survey.silent.iter().map(|(address, why)| {
                 json!({"endpoint": address, "why": why})
             }).collect::<Vec<Value>>(),
@@ -271,6 +280,9 @@ async fn status(reach: &Reach) -> Result<Exit, Failure> {
     ];
     let rows: Vec<Vec<String>> = survey.answers.values().map(|a| cells(&survey, a)).collect();
     output::say(&output::table(&headings, &rows));
+    if let Some(view) = view {
+        output::say(&format!("\n{}", zones::text(view)));
+    }
     for answer in survey.answers.values() {
         for reason in &answer.reasons {
             output::say(&output::shown(&format!("node {}: {reason}", answer.node)));
@@ -340,6 +352,11 @@ fn node_value(answer: &StatusResponse) -> Value {
         "uptime_ms": answer.uptime_ms,
         "body_complete_index": answer.body_complete_index,
         "cosigned_size": answer.cosigned_size,
+        "profile": answer.profile,
+        "worst_leaderless_ms": answer.worst_leaderless_ms,
+        "leaderless_ms": answer.leaderless_ms,
+        "write_level": answer.write_level,
+        "upload_epoch": answer.upload_epoch,
     })
 }
 

@@ -108,6 +108,7 @@ async fn dev(args: Args, json: bool) -> Result<(), String> {
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
     };
+    stop_restarted(&described, &nodes, &children);
     let _ = std::fs::remove_file(&described);
     stop(children).await;
     served
@@ -288,6 +289,34 @@ async fn first_end(children: &mut [Running]) -> String {
         return std::future::pending().await;
     }
     futures::future::select_all(waits).await.0
+}
+
+/// A drill starts a node that it killed as a process of its own and names it in the file:
+/// that one is asked to stop as well. What else the file names is none of ours.
+fn stop_restarted(described: &Path, nodes: &[Node], children: &[Running]) {
+    let text = std::fs::read_to_string(described).unwrap_or_default();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let listed = value["nodes"].as_array().cloned().unwrap_or_default();
+    for (node, entry) in nodes.iter().zip(&listed) {
+        let Some(pid) = entry["pid"]
+            .as_u64()
+            .and_then(|pid| u32::try_from(pid).ok())
+        else {
+            continue;
+        };
+        let own = children.iter().any(|child| child.child.id() == Some(pid));
+        // The number may have gone to another process since.
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let config = node.config.display().to_string();
+        let is_node = String::from_utf8_lossy(&command).contains(&config);
+        let target = i32::try_from(pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        if let (false, true, Some(target)) = (own, is_node, target) {
+            // It may have ended meanwhile, which is as good.
+            let _ = rustix::process::kill_process(target, rustix::process::Signal::TERM);
+        }
+    }
 }
 
 async fn stop(children: Vec<Running>) {

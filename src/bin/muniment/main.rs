@@ -12,6 +12,7 @@ mod check_config;
 mod cluster;
 mod dev;
 mod download;
+mod drill;
 mod evidence;
 mod exit;
 mod files;
@@ -33,6 +34,7 @@ mod serve;
 mod void;
 mod watch;
 mod witness;
+mod zones;
 
 use clap::{Parser, Subcommand};
 use exit::{Exit, Failure};

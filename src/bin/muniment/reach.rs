@@ -73,9 +73,18 @@ struct ClusterFile {
     trust: Option<PathBuf>,
 }
 
-#[derive(Deserialize)]
-struct NodeEntry {
-    grpc: String,
+#[derive(Clone, Deserialize)]
+pub struct NodeEntry {
+    pub grpc: String,
+    #[serde(default)]
+    pub id: u64,
+    #[serde(default)]
+    pub zone: String,
+    /// Of its process, where that runs on this machine.
+    #[serde(default)]
+    pub pid: Option<u32>,
+    #[serde(default)]
+    pub config: Option<PathBuf>,
 }
 
 impl Reach {
@@ -87,15 +96,18 @@ impl Reach {
         Duration::from_millis(self.timeout_ms)
     }
 
+    /// The file that describes a cluster on this machine, and its nodes.
+    pub fn described(&self) -> Result<Option<(&Path, Vec<NodeEntry>)>, Failure> {
+        let Some(path) = &self.cluster_json else {
+            return Ok(None);
+        };
+        Ok(Some((path, read_cluster(path)?.nodes)))
+    }
+
     pub fn options(&self) -> Result<Options, Failure> {
         let file = match &self.cluster_json {
             None => ClusterFile::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|e| Failure::local(path.display(), &e))?;
-                serde_json::from_str(&text)
-                    .map_err(|e| Failure::invalid(format!("{}: {e}", path.display())))?
-            }
+            Some(path) => read_cluster(path)?,
         };
         let mut endpoints = self.endpoints.clone();
         if endpoints.is_empty() {
@@ -121,6 +133,11 @@ impl Reach {
             seed: now::seed(),
         })
     }
+}
+
+fn read_cluster(path: &Path) -> Result<ClusterFile, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::local(path.display(), &e))?;
+    serde_json::from_str(&text).map_err(|e| Failure::invalid(format!("{}: {e}", path.display())))
 }
 
 fn read_trust(path: &Path) -> Result<Trust, Failure> {

@@ -1,0 +1,101 @@
+//! The document of a DRILL record: what was broken on purpose, and how long what took.
+//!
+//! Promises one encoding, as in [`crate::opening`]. A system kind: public, and without any
+//! tenant's data. Leaves measuring to the program that held the drill; the record shows
+//! that it was held, when, and what its operator says of it.
+
+use crate::codec::{DecodeError, Reader, Writer};
+
+/// How long a read level was without a good answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadGap {
+    /// Such as `linearizable` or `local`.
+    pub level: String,
+    /// From the first failure to the first good read; absent when no read failed.
+    pub gap_ms: Option<u64>,
+}
+
+/// What a drill came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrillDocument {
+    /// `leader`, `zone` or `node`.
+    pub target: String,
+    /// `crash` or `pause`.
+    pub mode: String,
+    /// The nodes that were stopped.
+    pub nodes: Vec<u64>,
+    /// The write level of the load, such as `zones:2`.
+    pub write_level: String,
+    /// Writes acknowledged during the drill.
+    pub acknowledged: u64,
+    /// Of these, how many could not be read back afterwards.
+    pub missing: u64,
+    /// From the first failed write to the first acknowledged one; absent when none failed.
+    pub write_gap_ms: Option<u64>,
+    pub reads: Vec<ReadGap>,
+}
+
+impl DrillDocument {
+    pub(crate) fn write(&self, w: &mut Writer) {
+        w.text(&self.target).text(&self.mode);
+        w.list(&self.nodes, |w, node| {
+            w.u64(*node);
+        });
+        w.text(&self.write_level);
+        w.u64(self.acknowledged).u64(self.missing);
+        w.option(self.write_gap_ms.as_ref(), |w, ms| {
+            w.u64(*ms);
+        });
+        w.list(&self.reads, |w, read| {
+            w.text(&read.level).option(read.gap_ms.as_ref(), |w, ms| {
+                w.u64(*ms);
+            });
+        });
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<DrillDocument, DecodeError> {
+        Ok(DrillDocument {
+            target: r.text()?,
+            mode: r.text()?,
+            nodes: r.list(Reader::u64)?,
+            write_level: r.text()?,
+            acknowledged: r.u64()?,
+            missing: r.u64()?,
+            write_gap_ms: r.option(Reader::u64)?,
+            reads: r.list(|r| {
+                Ok(ReadGap {
+                    level: r.text()?,
+                    gap_ms: r.option(Reader::u64)?,
+                })
+            })?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opening::Document;
+
+    #[test]
+    fn a_drill_has_one_encoding() {
+        let drill = Document::Drill(DrillDocument {
+            target: "zone".into(),
+            mode: "pause".into(),
+            nodes: vec![2, 3],
+            write_level: "zones:2".into(),
+            acknowledged: 900,
+            missing: 0,
+            write_gap_ms: Some(1100),
+            reads: vec![ReadGap {
+                level: "local".into(),
+                gap_ms: None,
+            }],
+        });
+        let bytes = drill.encode();
+        assert_eq!(Document::decode(&bytes), Ok(drill));
+        for length in 0..bytes.len() {
+            assert!(Document::decode(&bytes[..length]).is_err());
+        }
+    }
+}

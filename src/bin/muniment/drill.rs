@@ -1,0 +1,441 @@
+//! `cluster drill`: stop something of a cluster on this machine on purpose, and measure.
+//!
+//! A load of writes and of reads of each level runs at the nodes that stay; then the leader,
+//! a zone or a node is killed or paused, and brought back. Promises: gaps are times between
+//! two answers that were seen, with the load's own pace in them; every write acknowledged
+//! during the drill is looked for afterwards; what it came to is put on record. Works only
+//! on nodes whose processes `--cluster-json` names on this machine, so that nobody drills
+//! by mistake what is not his to stop.
+
+use crate::exit::{Exit, Failure};
+use crate::identity::Series;
+use crate::reach::{NodeEntry, Reach};
+use crate::{measure, now, output};
+use bytes::Bytes;
+use muniment::client::v1::{self, InvoiceKey, ReadLevel, invoice_key, read_level};
+use muniment::client::{Client, Error, Source, Upload};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Load before anything is stopped, so that there is a pace to compare with.
+const BEFORE: Duration = Duration::from_secs(2);
+/// Writers and readers: enough that one that waits does not hide an answer to another.
+const WRITERS: u64 = 8;
+/// Pause of each prober between two calls.
+const PACE: Duration = Duration::from_millis(20);
+/// One attempt of a prober; what waits longer counts as a failure.
+const ATTEMPT_MAX: Duration = Duration::from_secs(2);
+/// Below this a gap is the load's own pace and no interruption.
+const PACE_GAP_MAX: Duration = Duration::from_millis(250);
+/// Bytes of each invoice: a small PDF.
+const BODY_BYTES: usize = 8_000;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// What is stopped
+    #[arg(long, value_name = "WHAT", value_parser = ["leader", "zone", "node"])]
+    kill: String,
+    /// Which zone; for --kill zone
+    #[arg(long, value_name = "Z", required_if_eq("kill", "zone"))]
+    zone: Option<String>,
+    /// Which node; for --kill node
+    #[arg(long, value_name = "N", required_if_eq("kill", "node"))]
+    node: Option<u64>,
+    /// SIGKILL, or SIGSTOP and later SIGCONT
+    #[arg(long, default_value = "crash", value_parser = ["crash", "pause"])]
+    mode: String,
+    /// How long what was stopped stays so
+    #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Where the writes must be durable: quorum, zones:K, regions:K or all
+    #[arg(long, value_name = "LEVEL", default_value = "zones:2")]
+    level: String,
+    #[command(flatten)]
+    series: Series,
+}
+
+/// When answers came, since the start.
+#[derive(Default)]
+struct Answers(Mutex<Vec<Duration>>);
+
+impl Answers {
+    fn note(&self, at: Duration) {
+        self.0.lock().expect("nobody panics with it").push(at);
+    }
+
+    /// The longest time without an answer from `from` on; none where that is the load's pace.
+    fn gap(&self, from: Duration, until: Duration) -> Option<Duration> {
+        let mut times = self.0.lock().expect("nobody panics with it").clone();
+        times.sort_unstable();
+        let before = times.iter().rev().find(|at| **at <= from);
+        let mut last = before.copied().unwrap_or(from);
+        let mut longest = Duration::ZERO;
+        for at in times.into_iter().filter(|at| *at > from).chain([until]) {
+            longest = longest.max(at.saturating_sub(last));
+            last = at;
+        }
+        (longest > PACE_GAP_MAX).then_some(longest)
+    }
+}
+
+struct Drill {
+    args: Args,
+    level: v1::WriteLevel,
+    run: u64,
+    started: Instant,
+    on: AtomicBool,
+    next: AtomicU64,
+    writes: Answers,
+    reads: Vec<(&'static str, Option<ReadLevel>, Answers)>,
+    acknowledged: Mutex<Vec<String>>,
+    failures: AtomicU64,
+}
+
+pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+    let Some((file, nodes)) = reach.described()? else {
+        let why = "a drill needs --cluster-json: it stops processes of this machine only";
+        return Err(Failure::usage(why));
+    };
+    let client = reach.client()?;
+    let victims = victims(&args, reach, &client, &nodes).await?;
+    let ids: Vec<u64> = victims.iter().map(|node| node.id).collect();
+    let staying: Vec<&NodeEntry> = nodes.iter().filter(|n| !ids.contains(&n.id)).collect();
+    if staying.is_empty() {
+        return Err(Failure::usage("no node would be left to ask"));
+    }
+    let level = measure::write_level(&args.level).map_err(Failure::usage)?;
+    let drill = Arc::new(Drill::new(args, level));
+    let mut tasks = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let own = single(reach, staying[writer as usize % staying.len()])?;
+        let drill = drill.clone();
+        tasks.spawn(async move { drill.write_on(&own).await });
+    }
+    for at in 0..drill.reads.len() {
+        for node in &staying {
+            let (own, drill) = (single(reach, node)?, drill.clone());
+            tasks.spawn(async move { drill.read_on(&own, at).await });
+        }
+    }
+    tokio::time::sleep(BEFORE).await;
+    let from = drill.started.elapsed();
+    for node in &victims {
+        signal(node, drill.stopping())?;
+    }
+    output::complain(&format!("nodes {ids:?} are stopped ({})", drill.args.mode));
+    tokio::time::sleep(Duration::from_secs(drill.args.seconds)).await;
+    let until = drill.started.elapsed();
+    for node in &victims {
+        bring_back(file, node, &drill.args.mode)?;
+    }
+    drill.on.store(false, Ordering::SeqCst);
+    tasks.join_all().await;
+    drill.report(&client, reach, ids, from, until).await
+}
+
+/// A client of one node, which gives up soon.
+fn single(reach: &Reach, node: &NodeEntry) -> Result<Client, Failure> {
+    let mut options = reach.options()?;
+    options.endpoints = vec![node.grpc.clone()];
+    options.deadline = ATTEMPT_MAX;
+    Ok(Client::new(options)?)
+}
+
+async fn victims(
+    args: &Args,
+    reach: &Reach,
+    client: &Client,
+    nodes: &[NodeEntry],
+) -> Result<Vec<NodeEntry>, Failure> {
+    let chosen: Vec<NodeEntry> = match args.kill.as_str() {
+        "leader" => {
+            let mut leader = 0;
+            for node in nodes {
+                if let Ok(status) = client.status_of(&node.grpc, reach.deadline()).await
+                    && status.role == "leader"
+                {
+                    leader = status.node;
+                }
+            }
+            nodes.iter().filter(|n| n.id == leader).cloned().collect()
+        }
+        "zone" => {
+            let zone = args.zone.as_deref().unwrap_or_default();
+            nodes.iter().filter(|n| n.zone == zone).cloned().collect()
+        }
+        _ => {
+            let id = args.node.unwrap_or_default();
+            nodes.iter().filter(|n| n.id == id).cloned().collect()
+        }
+    };
+    if chosen.is_empty() {
+        return Err(Failure::usage("there is nothing of that name to stop"));
+    }
+    match chosen.iter().find(|node| node.pid.is_none()) {
+        Some(node) => {
+            let why = format!("the file names no process of node {}", node.id);
+            Err(Failure::usage(why))
+        }
+        None => Ok(chosen),
+    }
+}
+
+fn signal(node: &NodeEntry, signal: Signal) -> Result<(), Failure> {
+    let pid = node.pid.and_then(|pid| Pid::from_raw(pid as i32));
+    let pid = pid.ok_or_else(|| Failure::usage(format!("node {} has no process", node.id)))?;
+    kill_process(pid, signal)
+        .map_err(|e| Failure::local(format!("node {} (pid {pid:?})", node.id), &e.into()))
+}
+
+/// A node that was killed is started as its own process, and the file names it.
+fn bring_back(file: &Path, node: &NodeEntry, mode: &str) -> Result<(), Failure> {
+    if mode == "pause" {
+        return signal(node, Signal::CONT);
+    }
+    let Some(config) = &node.config else {
+        output::complain(&format!("node {} is to be started by you", node.id));
+        return Ok(());
+    };
+    let local = |what: &str, e: std::io::Error| Failure::local(what, &e);
+    let log = config.with_file_name("node.log");
+    let output = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .map_err(|e| local("cannot open node.log", e))?;
+    let program = std::env::current_exe().map_err(|e| local("cannot find this program", e))?;
+    let child = std::process::Command::new(program)
+        .args(["serve", "--config"])
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(output)
+        .spawn()
+        .map_err(|e| local("cannot start the node again", e))?;
+    rename_process(file, node.id, child.id())
+}
+
+fn rename_process(file: &Path, id: u64, pid: u32) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(file).map_err(|e| Failure::local(file.display(), &e))?;
+    let mut value: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|e| Failure::invalid(format!("{}: {e}", file.display())))?;
+    if let Some(nodes) = value["nodes"].as_array_mut() {
+        for node in nodes.iter_mut().filter(|node| node["id"] == id) {
+            node["pid"] = pid.into();
+        }
+    }
+    muniment::store::marker::write_durably(file, format!("{value:#}\n").as_bytes())
+        .map_err(|e| Failure::new(Exit::Other, e.to_string()))
+}
+
+impl Drill {
+    fn new(args: Args, write_level: v1::WriteLevel) -> Drill {
+        let level = |level| Some(ReadLevel { level: Some(level) });
+        Drill {
+            args,
+            level: write_level,
+            run: now::seed(),
+            started: Instant::now(),
+            on: AtomicBool::new(true),
+            next: AtomicU64::new(0),
+            writes: Answers::default(),
+            reads: vec![
+                (
+                    "linearizable",
+                    level(read_level::Level::Linearizable(Default::default())),
+                    Answers::default(),
+                ),
+                (
+                    "local",
+                    level(read_level::Level::Local(Default::default())),
+                    Answers::default(),
+                ),
+            ],
+            acknowledged: Mutex::default(),
+            failures: AtomicU64::new(0),
+        }
+    }
+
+    fn stopping(&self) -> Signal {
+        match self.args.mode.as_str() {
+            "pause" => Signal::STOP,
+            _ => Signal::KILL,
+        }
+    }
+
+    fn key(&self, number: &str) -> InvoiceKey {
+        InvoiceKey {
+            key: Some(invoice_key::Key::Identity(
+                self.args.series.identity(number),
+            )),
+        }
+    }
+
+    async fn write_on(&self, client: &Client) {
+        while self.on.load(Ordering::SeqCst) {
+            let n = self.next.fetch_add(1, Ordering::SeqCst);
+            let number = format!("drill-{:016x}-{n}", self.run);
+            let upload = Upload {
+                request_id: number.clone(),
+                metadata: v1::Metadata {
+                    identity: Some(self.args.series.identity(&number)),
+                    ..v1::Metadata::default()
+                },
+                level: Some(self.level),
+                ..Upload::default()
+            };
+            let mut bytes = format!("%PDF-1.7\n% {number}\n").into_bytes();
+            bytes.resize(BODY_BYTES, b' ');
+            match client
+                .issue(&upload, &Source::Memory(Bytes::from(bytes)))
+                .await
+            {
+                Ok(_) => {
+                    self.writes.note(self.started.elapsed());
+                    let mut acknowledged = self.acknowledged.lock().expect("nobody panics");
+                    acknowledged.push(number);
+                }
+                Err(error) => self.failed("write", &error),
+            }
+            tokio::time::sleep(PACE).await;
+        }
+    }
+
+    async fn read_on(&self, client: &Client, at: usize) {
+        let (name, level, answers) = &self.reads[at];
+        while self.on.load(Ordering::SeqCst) {
+            let known = self
+                .acknowledged
+                .lock()
+                .expect("nobody panics")
+                .first()
+                .cloned();
+            if let Some(number) = known {
+                match client.get(self.key(&number), *level).await {
+                    Ok(_) => answers.note(self.started.elapsed()),
+                    // A replica that only has not applied it yet answers all the same.
+                    Err(Error::NotFound(_)) if *name == "local" => {
+                        answers.note(self.started.elapsed());
+                    }
+                    Err(error) => self.failed(name, &error),
+                }
+            }
+            tokio::time::sleep(PACE).await;
+        }
+    }
+
+    fn failed(&self, what: &str, error: &Error) {
+        // Expected while something is stopped; the gaps say how long.
+        self.failures.fetch_add(1, Ordering::SeqCst);
+        tracing::debug!(what, %error, "a call of the drill failed");
+    }
+
+    async fn report(
+        &self,
+        client: &Client,
+        reach: &Reach,
+        nodes: Vec<u64>,
+        from: Duration,
+        until: Duration,
+    ) -> Result<Exit, Failure> {
+        let numbers = self.acknowledged.lock().expect("nobody panics").clone();
+        let level = Some(ReadLevel {
+            level: Some(read_level::Level::Linearizable(Default::default())),
+        });
+        let mut missing = 0;
+        for number in &numbers {
+            match client.get(self.key(number), level).await {
+                Ok(_) => {}
+                Err(Error::NotFound(_)) => missing += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let ms = |gap: Option<Duration>| gap.map(|gap| gap.as_millis() as u64);
+        let write_gap_ms = ms(self.writes.gap(from, until));
+        let reads: Vec<v1::DrillRead> = self
+            .reads
+            .iter()
+            .map(|(name, _, answers)| v1::DrillRead {
+                level: (*name).to_owned(),
+                gap_ms: ms(answers.gap(from, until)),
+            })
+            .collect();
+        let request = v1::RecordDrillRequest {
+            target: self.args.kill.clone(),
+            mode: self.args.mode.clone(),
+            nodes: nodes.clone(),
+            write_level: self.args.level.clone(),
+            acknowledged: numbers.len() as u64,
+            missing,
+            write_gap_ms,
+            reads: reads.clone(),
+        };
+        let index = client.record_drill(request).await?;
+        if reach.json {
+            let reads = reads.iter().map(|r| (r.level.clone(), json!(r.gap_ms)));
+            output::say_json(&json!({
+                "target": self.args.kill,
+                "mode": self.args.mode,
+                "nodes": nodes,
+                "acknowledged": numbers.len(),
+                "missing": missing,
+                "failed_calls": self.failures.load(Ordering::SeqCst),
+                "write_gap_ms": write_gap_ms,
+                "read_gaps_ms": reads.collect::<serde_json::Map<_, _>>(),
+                "record_index": index,
+            }));
+        } else {
+            let gap =
+                |ms: Option<u64>| ms.map_or("no interruption".into(), |ms| format!("{ms} ms"));
+            let mut rows = vec![
+                ("stopped", format!("nodes {nodes:?}, {}", self.args.mode)),
+                ("acknowledged", format!("{} writes", numbers.len())),
+                ("missing afterwards", missing.to_string()),
+                ("without a write for", gap(write_gap_ms)),
+            ];
+            for read in &reads {
+                let name = match read.level.as_str() {
+                    "local" => "without a local read for",
+                    _ => "without a linearizable read for",
+                };
+                rows.push((name, gap(read.gap_ms)));
+            }
+            rows.push(("on record as", index.to_string()));
+            output::say(&format!(
+                "Drill of the {}\n{}",
+                self.args.kill,
+                output::lines(&rows)
+            ));
+        }
+        if missing > 0 {
+            let why = format!("{missing} acknowledged invoices are missing");
+            return Err(Failure::new(Exit::Unproven, why));
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_the_longest_silence_after_the_stop() {
+        let answers = Answers::default();
+        let ms = Duration::from_millis;
+        for at in [100, 200, 300, 1500, 1600] {
+            answers.note(ms(at));
+        }
+        assert_eq!(answers.gap(ms(320), ms(1700)), Some(ms(1200)));
+        assert_eq!(answers.gap(ms(1550), ms(1700)), None);
+        // Nothing came any more: the silence lasts to the end.
+        assert_eq!(answers.gap(ms(1650), ms(3000)), Some(ms(1400)));
+        assert_eq!(Answers::default().gap(ms(0), ms(900)), Some(ms(900)));
+    }
+}

@@ -1,0 +1,97 @@
+//! What losing a zone would cost now.
+//!
+//! Pure: members with what each of them holds in, records, bytes and time lost out. The
+//! body-complete index decides, since a record without its body is not the invoice. What
+//! Raft has committed is on a majority of voters; a zone's loss costs nothing while those
+//! that are left hold everything.
+
+use super::write::{Member, WriteLevel, meets};
+use std::collections::BTreeSet;
+
+/// A member and up to where it holds every record and body; `None` while unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    pub member: Member,
+    pub complete: Option<u64>,
+}
+
+/// What would be left of the ledger without a zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    pub zone: String,
+    pub region: String,
+    pub nodes: Vec<u64>,
+    /// Up to where some node elsewhere holds everything.
+    pub held_elsewhere: u64,
+    /// Whether a majority of voters would be left: issuing and downloads would go on.
+    pub quorum_left: bool,
+    /// Whether the level could be met by those left.
+    pub level_left: bool,
+}
+
+/// One row per zone, in the order of regions and names.
+pub fn by_zone(holders: &[Holder], level: WriteLevel) -> Vec<Loss> {
+    let zones: BTreeSet<(&str, &str)> = holders
+        .iter()
+        .map(|h| (h.member.region.as_str(), h.member.zone.as_str()))
+        .collect();
+    let all: Vec<Member> = holders.iter().map(|h| h.member.clone()).collect();
+    zones
+        .into_iter()
+        .map(|(region, zone)| {
+            let inside = |h: &&Holder| h.member.zone == zone && h.member.region == region;
+            let left: Vec<&Holder> = holders.iter().filter(|h| !inside(h)).collect();
+            let left_nodes: Vec<u64> = left.iter().map(|h| h.member.node).collect();
+            Loss {
+                zone: zone.to_owned(),
+                region: region.to_owned(),
+                nodes: holders
+                    .iter()
+                    .filter(inside)
+                    .map(|h| h.member.node)
+                    .collect(),
+                held_elsewhere: left.iter().filter_map(|h| h.complete).max().unwrap_or(0),
+                quorum_left: meets(WriteLevel::Quorum, &all, &left_nodes),
+                level_left: meets(level, &all, &left_nodes),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(node: u64, zone: &str, complete: u64) -> Holder {
+        Holder {
+            member: Member {
+                node,
+                zone: zone.into(),
+                region: "r".into(),
+                voter: true,
+            },
+            complete: Some(complete),
+        }
+    }
+
+    #[test]
+    fn a_zone_that_alone_holds_the_newest_costs_what_the_others_lack() {
+        let holders = [holder(1, "a", 100), holder(2, "b", 90), holder(3, "c", 80)];
+        let losses = by_zone(&holders, WriteLevel::Zones(2));
+        assert_eq!(losses.len(), 3);
+        assert_eq!(losses[0].held_elsewhere, 90);
+        assert_eq!(losses[1].held_elsewhere, 100);
+        assert!(losses.iter().all(|l| l.quorum_left && l.level_left));
+        assert!(!by_zone(&holders, WriteLevel::Zones(3))[0].level_left);
+    }
+
+    #[test]
+    fn a_zone_with_a_majority_takes_the_ledger_along() {
+        let holders = [holder(1, "a", 9), holder(2, "a", 9), holder(3, "b", 9)];
+        let losses = by_zone(&holders, WriteLevel::Quorum);
+        assert_eq!(losses[0].nodes, [1, 2]);
+        assert!(!losses[0].quorum_left);
+        assert!(losses[1].quorum_left);
+        assert!(by_zone(&[], WriteLevel::Quorum).is_empty());
+    }
+}

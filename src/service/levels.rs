@@ -1,0 +1,104 @@
+//! Write levels kept: nothing is acknowledged before it is where the level says.
+//!
+//! A commit cannot be undone, so a level that is not reached in time is answered with
+//! COMMITTED_BELOW_LEVEL and what was reached; the same call again waits for the rest.
+//! Promises: nothing is silently downgraded, and where every majority of the voters meets
+//! the level nobody is asked. Leaves the arithmetic to [`crate::objective::write`] and
+//! finding out to [`super::standing::durable`].
+
+use super::standing::messages::Ask;
+use super::{Core, Error};
+use crate::objective::write::{WriteLevel, implied, meets};
+use crate::store;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a level is waited for when the caller says nothing: a follower that was away
+/// for a restart comes back within it.
+const LEVEL_WAIT: Duration = Duration::from_secs(5);
+/// The share of the caller's own time that waiting may use: an answer that says what was
+/// reached is worth more than a deadline that passes in silence.
+const SHARE_OF_TIME_LEFT: f64 = 0.75;
+
+/// How long a caller has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patience {
+    /// As the request says.
+    pub level_wait: Option<Duration>,
+    /// When the caller gives up by himself.
+    pub deadline: Option<Instant>,
+}
+
+impl Patience {
+    /// Until when a level may be waited for.
+    pub(super) fn until(&self) -> Instant {
+        let now = Instant::now();
+        let wait = self.level_wait.unwrap_or(LEVEL_WAIT);
+        let left = self.deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(now);
+            left.mul_f64(SHARE_OF_TIME_LEFT)
+        });
+        now + left.map_or(wait, |left| left.min(wait))
+    }
+}
+
+/// Waits until record `index`, which is applied here, is durable as the level says, and so
+/// is each body that it names: `holders` signed for those; `None` where it names none.
+/// Gives the nodes.
+pub(super) async fn reach(
+    core: &Core,
+    index: u64,
+    holders: Option<&[u64]>,
+    level: WriteLevel,
+    until: Instant,
+) -> Result<Vec<u64>, Error> {
+    let members = core.bodies.members();
+    let held = holders.is_none_or(|holders| meets(level, &members, holders));
+    if held && implied(level, &members) {
+        return Ok(holders.unwrap_or_default().to_vec());
+    }
+    let raft_index = core
+        .read(move |tables| {
+            let found = tables.raft_index_of(index)?;
+            found.ok_or_else(|| store::Error::corrupt(format!("record {index} has no entry")))
+        })
+        .await?;
+    let ask = Ask {
+        raft_index,
+        record: holders.map(|_| index),
+        holders: holders.unwrap_or_default().to_vec(),
+        level,
+        wait_ms: 0,
+    };
+    let reached = core.standings.wait_durable(ask, until).await;
+    if reached.met {
+        return Ok(reached.nodes);
+    }
+    Err(Error::BelowLevel {
+        index,
+        level,
+        zones: super::issue::zones(core, &reached.nodes),
+        nodes: reached.nodes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_is_answered_well_before_he_gives_up() {
+        let now = Instant::now();
+        let patience = |wait, left| Patience {
+            level_wait: wait,
+            deadline: left,
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(patience(None, None).until(), now + LEVEL_WAIT);
+        assert_eq!(patience(Some(second), None).until(), now + second);
+        let left = Some(now + 2 * second);
+        assert_eq!(patience(None, left).until(), now + second.mul_f64(1.5));
+        assert_eq!(patience(Some(second), left).until(), now + second);
+        assert_eq!(patience(None, Some(now)).until(), now);
+    }
+}
