@@ -10,17 +10,20 @@ use crate::config::{Config, Witness, check};
 use crate::http;
 use crate::keyring::Keyring;
 use crate::ledger::state::State;
+use crate::objective::disk::evidence_reserve;
 use crate::raft::group::{Group, Settings};
 use crate::raft::reader::Reader;
 use crate::recorder::boot;
 use crate::recorder::intake::Intake;
 use crate::rpc::{dial::Dialer, server};
+use crate::service::acquaintance::Acquaintance;
 use crate::service::cosigning::{self, Cosigned};
+use crate::service::hello::Hello;
 use crate::service::keys::KeyBook;
 use crate::service::peers::PeerFloor;
 use crate::service::standing::{self, Standings};
 use crate::service::vigil::Vigil;
-use crate::service::{Booted, Core, admin, booting, witnessing};
+use crate::service::{Booted, Core, admin, booting, budgets, disk, witnessing};
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
@@ -35,6 +38,7 @@ use crate::store::rocks::{Purpose, RocksEngine};
 use crate::telemetry::Metrics;
 use crate::transport::{Serve, Transport};
 use crate::witness::{client, post::Target};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -83,7 +87,7 @@ impl Listeners {
 
 /// Runs a node until it is asked to stop, or a promise breaks.
 pub async fn run(
-    config: Config,
+    mut config: Config,
     listeners: Listeners,
     clock: SharedClock,
     stop: Stop,
@@ -92,6 +96,12 @@ pub async fn run(
     let keys = Keyring::load(&config.keys.dir).map_err(|e| start(&e))?;
     let keys = Arc::new(keys);
     let targets = targets(&config).map_err(|e| start(&e))?;
+    budgets::fit(&mut config.limits).map_err(|e| start(&e))?;
+    let (dir, profile) = (config.node.data_dir.clone(), config.cluster.profile);
+    let fits = Blocking::Pool
+        .run(move || Ok(check::disk_fits(&dir, profile)))
+        .await;
+    fits.map_err(|e| start(&e))?.map_err(|e| start(&e))?;
     let metrics = Arc::new(Metrics::new());
     let stores = Stores::open(&config, &clock, &metrics, &stop).map_err(|e| start(&e))?;
     let core = build(&config, &stores, keys, clock, &metrics, &stop)
@@ -145,6 +155,8 @@ pub async fn run(
         node = config.node.id,
         zone = config.node.zone,
         client = %config.listen.client,
+        profile = %config.cluster.profile,
+        worst_leaderless_ms = config.cluster.profile.timing().worst_leaderless_ms(),
         "node is up"
     );
 
@@ -269,6 +281,18 @@ impl Stores {
         })
     }
 
+    /// Free bytes where the databases lie, less what they have still to write: until a
+    /// flush the same bytes lie in a log and will lie in a table too. Without an answer of
+    /// the file system nothing is taken in.
+    fn free_bytes(&self, dir: &Path) -> disk::FreeBytes {
+        let (dir, engines) = (dir.to_owned(), [self.ledger.clone(), self.bodies.clone()]);
+        disk::remembered(Arc::new(move || {
+            let free = check::free_bytes(&dir).unwrap_or(0);
+            let promised: u64 = engines.iter().map(|engine| engine.unflushed_bytes()).sum();
+            free.saturating_sub(promised)
+        }))
+    }
+
     fn engines(&self) -> [(&'static str, Arc<dyn Engine>); 2] {
         [
             ("ledger", self.ledger.clone()),
@@ -299,12 +323,17 @@ async fn build(
         config.cluster.origin.clone(),
         config.limits.message_bytes,
     ));
+    let free_bytes = stores.free_bytes(&node.data_dir);
     let settings = Settings {
         node: node.id,
         timing: config.cluster.profile.timing(),
         snapshot_after_entries: config.cluster.snapshot_after_entries,
         log_entries_kept: config.cluster.log_entries_kept,
         snapshots: Some(node.data_dir.join("snapshots")),
+        room: {
+            let (free, reserve) = (free_bytes.clone(), config.limits.disk_reserve_bytes);
+            Arc::new(move || free() >= evidence_reserve(reserve))
+        },
     };
     let group = Group::start(
         settings,
@@ -346,11 +375,8 @@ async fn build(
     let (booted, boots) = watch::channel(None);
     let key_book = Arc::new(KeyBook::new(state.clone(), blocking, keys.clone()));
     let complete = complete::start(bodies.clone(), state.clone(), stop.clone());
-    let data_dir = node.data_dir.clone();
-    // Without an answer of the file system nothing is taken in.
-    let free_bytes: Arc<dyn Fn() -> u64 + Send + Sync> =
-        Arc::new(move || check::free_bytes(&data_dir).unwrap_or(0));
-    let disk = free_bytes.clone();
+    let health = disk::Health::default();
+    let (free, syncs) = (free_bytes.clone(), health.clone());
     let standings = Standings::start(standing::Means {
         group: group.clone(),
         clock: clock.clone(),
@@ -358,7 +384,11 @@ async fn build(
         transport: transport.clone(),
         own: standing::Own {
             complete: complete.clone(),
-            fill: Box::new(move |standing| standing.disk_free_bytes = disk()),
+            fill: Box::new(move |standing| {
+                standing.disk_free_bytes = free();
+                let p99 = syncs.now().0.unwrap_or_default();
+                standing.fsync_p99_us = p99.as_micros() as u64;
+            }),
         },
     });
     let (failover, leaderless) = (metrics.failover.clone(), metrics.leaderless.clone());
@@ -374,18 +404,46 @@ async fn build(
         blocking,
         clock: clock.clone(),
         stop: stop.clone(),
-        transport,
+        transport: transport.clone(),
         flusher: stores.ledger_flusher.clone(),
         notes: NoteStore::new(stores.ledger.clone(), blocking),
         complete,
         booted: boots.clone(),
         key_book: key_book.clone(),
     });
+    let hello = Hello {
+        node: node.id,
+        incarnation: stores.marker.incarnation,
+        digest: config.cluster_digest(),
+        profile: config.cluster.profile,
+        software: format!("muniment {}", env!("CARGO_PKG_VERSION")),
+    };
+    let acquaintance = Acquaintance::start(
+        hello,
+        group.clone(),
+        transport,
+        health.clone(),
+        stop.clone(),
+    );
+    let watching = disk::Means {
+        group: group.clone(),
+        acquaintance: acquaintance.clone(),
+        flusher: stores.ledger_flusher.clone(),
+        health,
+        limit: config.cluster.profile.fsync_max(),
+        blocking,
+        probe: {
+            let dir = node.data_dir.clone();
+            Some(Arc::new(move || check::probe_fsync(&dir)))
+        },
+    };
+    disk::watch(watching, stop.clone());
     let peers = Arc::new(PeerFloor {
         group: group.clone(),
         intake,
         bodies: bodies.clone(),
         cosigned: cosigned.clone(),
+        acquaintance: acquaintance.clone(),
         standings: standings.clone(),
     });
     let (draining, drain) = watch::channel(false);
@@ -420,6 +478,8 @@ async fn build(
         free_bytes,
         deferred: config.deferred.clone(),
         outboxes: OutboxDir::on_disk(node.data_dir.join("outbox")),
+        memory: budgets::Memory::of(config.limits.memory_bytes),
+        acquaintance,
     };
     Ok(Built {
         core: Arc::new(core),

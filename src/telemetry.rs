@@ -39,6 +39,8 @@ pub struct Metrics {
     pub open_fds: IntGauge,
     pub max_fds: IntGauge,
     pub disk_free_bytes: IntGauge,
+    pub disk_slow: IntGauge,
+    pub peer_round_trip: IntGaugeVec,
     pub ready: IntGauge,
     pub witness_size: IntGaugeVec,
     pub witness_lag_seconds: IntGaugeVec,
@@ -104,6 +106,12 @@ impl Metrics {
             open_fds: make.gauge("open_fds", "Open file descriptors."),
             max_fds: make.gauge("max_fds", "Limit of file descriptors."),
             disk_free_bytes: make.gauge("disk_free_bytes", "Free bytes of the data directory."),
+            disk_slow: make.gauge("disk_slow", "1 while fsyncs outlast a heartbeat."),
+            peer_round_trip: make.gauges(
+                "peer_round_trip_microseconds",
+                "Median round trip to a member.",
+                &["peer"],
+            ),
             ready: make.gauge("ready", "1 when this node may serve."),
             witness_size: make.gauges(
                 "witness_size",

@@ -38,6 +38,8 @@ pub enum Method {
     Verdict = 12,
     /// Ask the leader for a note of at least a size.
     WantNote = 13,
+    /// Who are you, how are you configured, how quick is your disk?
+    Hello = 14,
     /// How a node stands, told to the leader; answered with how all stand.
     Report = 15,
     /// Wait until an entry and its bodies are as durable as asked.
@@ -45,7 +47,7 @@ pub enum Method {
 }
 
 impl Method {
-    pub const ALL: [Method; 15] = [
+    pub const ALL: [Method; 16] = [
         Method::Vote,
         Method::PreVote,
         Method::TransferLeader,
@@ -59,6 +61,7 @@ impl Method {
         Method::Note,
         Method::Verdict,
         Method::WantNote,
+        Method::Hello,
         Method::Report,
         Method::Durable,
     ];

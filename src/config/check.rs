@@ -5,18 +5,24 @@
 
 use super::Config;
 use crate::keyring;
+use crate::objective::budget;
+use crate::objective::disk::quantile;
+use crate::objective::timing::Profile;
 use crate::store::marker::Marker;
 use crate::witness::post::Target;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::time::Duration;
 
 /// Descriptors that a node should have: databases, peers, clients, and room.
 const FD_MIN: u64 = 4096;
-/// Probes whose median is shown; few, since each is an fsync.
-const FSYNC_PROBES: usize = 9;
-/// Above this, group commit cannot keep a write below a tenth of a second.
-const FSYNC_SLOW_MS: f64 = 50.0;
+/// Probes whose median counts; few, since each is an fsync.
+const FSYNC_PROBES: usize = 7;
+/// Series of which the best counts: load on a disk passes, a slow disk stays.
+const FSYNC_SERIES: usize = 3;
+/// Where a probe is written, below the data directory.
+const PROBE: &str = ".probe";
 
 /// One line of the preflight.
 #[derive(Clone, Debug)]
@@ -31,12 +37,12 @@ pub fn preflight(config: &Config) -> Vec<Finding> {
     let dir = &config.node.data_dir;
     let mut findings = vec![
         finding("data directory writable", writable(dir)),
-        finding("fsync", fsync(dir)),
+        finding("fsync", fsync(dir, config.cluster.profile)),
         finding(
             "free space",
             free_space(dir, config.limits.disk_reserve_bytes),
         ),
-        finding("file descriptors", descriptors()),
+        finding("file descriptors", descriptors(config.limits.connections)),
         finding("keys", keys(&config.keys.dir)),
         finding("data directory is this node's", belongs(config)),
     ];
@@ -67,7 +73,7 @@ fn writable(dir: &Path) -> Result<String, String> {
     let shown = dir.display();
     std::fs::create_dir_all(dir)
         .and_then(|()| {
-            let probe = dir.join(".probe");
+            let probe = dir.join(PROBE);
             std::fs::write(&probe, b"probe")?;
             std::fs::remove_file(&probe)
         })
@@ -75,28 +81,55 @@ fn writable(dir: &Path) -> Result<String, String> {
         .map_err(|e| format!("{shown}: {e}; give the node's user write permission"))
 }
 
-fn fsync(dir: &Path) -> Result<String, String> {
-    let path = dir.join(".probe");
-    let probe = || -> std::io::Result<f64> {
-        let mut file = std::fs::File::create(&path)?;
+/// What an fsync usually takes below `dir`, or that the profile does not allow it.
+fn fsync(dir: &Path, profile: Profile) -> Result<String, String> {
+    let median = usual_fsync(dir, profile).map_err(|e| format!("{}: {e}", dir.display()))?;
+    match profile.contradicted_by(None, Some(median)) {
+        Some(contradiction) => Err(contradiction.to_string()),
+        None => Ok(format!("median {:.2} ms", median.as_secs_f64() * 1000.0)),
+    }
+}
+
+/// Makes the directory if it is not there, and refuses a disk that is too slow for the
+/// profile: its node would be in everybody's way.
+pub fn disk_fits(dir: &Path, profile: Profile) -> Result<(), String> {
+    std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    match fsync(dir, profile) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(format!("{}: {why}", dir.display())),
+    }
+}
+
+/// The best median of a few series; one that fits is enough.
+fn usual_fsync(dir: &Path, profile: Profile) -> std::io::Result<Duration> {
+    let mut best = Duration::MAX;
+    for _ in 0..FSYNC_SERIES {
         let mut times = Vec::new();
         for _ in 0..FSYNC_PROBES {
-            file.write_all(&[0; 4096])?;
-            let started = tokio::time::Instant::now();
-            file.sync_data()?;
-            times.push(started.elapsed().as_secs_f64() * 1000.0);
+            times.push(probe_fsync(dir)?);
         }
-        times.sort_by(f64::total_cmp);
-        std::fs::remove_file(&path)?;
-        Ok(times[FSYNC_PROBES / 2])
-    };
-    match probe() {
-        Ok(ms) if ms > FSYNC_SLOW_MS => Err(format!(
-            "median {ms:.2} ms; this disk is too slow for a synced log"
-        )),
-        Ok(ms) => Ok(format!("median {ms:.2} ms")),
-        Err(error) => Err(format!("{}: {error}", dir.display())),
+        best = best.min(quantile(&mut times, 50).unwrap_or_default());
+        if profile.contradicted_by(None, Some(best)).is_none() {
+            break;
+        }
     }
+    Ok(best)
+}
+
+/// How long one page takes to be durable below `dir`; blocks.
+pub fn probe_fsync(dir: &Path) -> std::io::Result<Duration> {
+    let path = dir.join(PROBE);
+    let probed = (|| -> std::io::Result<Duration> {
+        let mut file = std::fs::File::create(&path)?;
+        file.write_all(&[0; 4096])?;
+        let started = tokio::time::Instant::now();
+        file.sync_data()?;
+        Ok(started.elapsed())
+    })();
+    // Also after a failure: a new directory must stay empty.
+    let removed = std::fs::remove_file(&path);
+    let took = probed?;
+    removed.map(|()| took)
 }
 
 /// Bytes that the node's user may still write below `dir`.
@@ -118,15 +151,42 @@ fn free_space(dir: &Path, reserve: u64) -> Result<String, String> {
     }
 }
 
-fn descriptors() -> Result<String, String> {
+/// The limit that would be in force when a node with so many clients starts: it raises
+/// the soft one as far as the hard one allows.
+fn descriptors(connections: usize) -> Result<String, String> {
+    let wanted = budget::descriptors_wanted(connections).max(FD_MIN);
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let current = limit.current.unwrap_or(u64::MAX);
-    if current < FD_MIN {
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    if most < wanted {
         return Err(format!(
-            "limit is {current}, below {FD_MIN}; raise it (ulimit -n, LimitNOFILE)"
+            "limit is {most}, below {wanted}: enough for {} client connections, not for \
+             limits.connections ({connections}); raise it (ulimit -n, LimitNOFILE)",
+            budget::client_connections(most).min(connections)
         ));
     }
-    Ok(format!("limit is {current}"))
+    Ok(format!("limit is {most}, {wanted} are wanted"))
+}
+
+/// Raises the limit to `wanted`, as far as the machine allows; the limit in force.
+pub fn raise_descriptors(wanted: u64) -> u64 {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let (now, most) = (
+        limit.current.unwrap_or(u64::MAX),
+        limit.maximum.unwrap_or(u64::MAX),
+    );
+    if now >= wanted {
+        return now;
+    }
+    let raised = wanted.min(most);
+    limit.current = Some(raised);
+    match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => raised,
+        Err(error) => {
+            tracing::warn!(%error, "the limit of file descriptors cannot be raised");
+            now
+        }
+    }
 }
 
 fn keys(dir: &Path) -> Result<String, String> {

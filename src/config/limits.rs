@@ -39,6 +39,9 @@ pub struct Limits {
     pub idle_timeout_ms: u64,
     /// Free disk space below which bodies are refused while evidence goes on.
     pub disk_reserve_bytes: u64,
+    /// Memory lent to downloads in flight: a long one holds 2 MiB, a short one twice its
+    /// bytes. Thousands of usual invoices, hundreds of readers of large files.
+    pub memory_bytes: u64,
     /// How long a stopping node waits for calls in flight.
     pub drain_ms: u64,
 }
@@ -61,6 +64,7 @@ impl Default for Limits {
             request_deadline_ms: 10_000,
             idle_timeout_ms: 30_000,
             disk_reserve_bytes: 256 << 20,
+            memory_bytes: 512 << 20,
             drain_ms: 10_000,
         }
     }
@@ -89,6 +93,12 @@ impl Limits {
         }
         if self.chunk_bytes + (64 << 10) > self.message_bytes {
             return Err("limits.chunk_bytes: leaves no room in limits.message_bytes".into());
+        }
+        let least = crate::objective::budget::memory_bytes_min();
+        if self.memory_bytes < least {
+            return Err(format!(
+                "limits.memory_bytes: is at least {least}, what one long download holds"
+            ));
         }
         if self.recorder_queue > crate::recorder::lane::UNRESOLVED_MAX {
             return Err(format!(

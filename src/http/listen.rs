@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// Scrapers, probes and a few auditors. Bounds tile reads too.
-pub const CONNECTIONS_MAX: usize = 256;
+pub const CONNECTIONS_MAX: usize = crate::objective::budget::HTTP_CONNECTIONS_MAX;
 /// For a request's head to arrive, the wait on a kept connection included.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Who reads slowly gives his place back in the end.

@@ -129,6 +129,14 @@ impl NodeSource {
                 .saturating_sub(metrics.outbox_drained.get());
             metrics.outbox_drained.inc_by(unseen);
         }
+        let timing = admin::timing_view(&self.core);
+        set(&metrics.disk_slow, u64::from(timing.slow));
+        metrics.peer_round_trip.reset();
+        for peer in &timing.peers {
+            let labels = [peer.node.to_string()];
+            let gauge = metrics.peer_round_trip.with_label_values(&labels);
+            set(&gauge, peer.round_trip_median.as_micros() as u64);
+        }
         set(&metrics.ready, u64::from(self.ready().is_ok()));
     }
 

@@ -52,7 +52,12 @@ pub struct Settings {
     /// Entries kept behind the newest snapshot, for followers that lag.
     pub log_entries_kept: u64,
     pub snapshots: Option<PathBuf>,
+    /// Whether there is room on the disk for a snapshot, taken or received.
+    pub room: Room,
 }
+
+/// Asked before a snapshot is taken or received.
+pub type Room = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Why a proposal or read did not happen here.
 #[derive(Clone, Debug)]
@@ -127,6 +132,8 @@ pub struct Group {
     applied: watch::Receiver<Applied>,
     hashes: Arc<Mutex<Hashes>>,
     below_floor: Arc<AtomicBool>,
+    held_back: Arc<AtomicBool>,
+    pub(super) room: Room,
     /// When a leader was heard last.
     pub(super) heard: Arc<Mutex<Option<Instant>>>,
 }
@@ -172,6 +179,7 @@ impl Group {
             .map(|id| floor_id(&id));
         let (machine, applied) =
             Machine::open(engine.clone(), blocking, settings.snapshots).await?;
+        let machine = machine.while_there_is(settings.room.clone());
         let hashes = machine.hashes();
         let factory = Factory {
             transport,
@@ -189,6 +197,8 @@ impl Group {
             applied,
             hashes,
             below_floor: Arc::default(),
+            held_back: Arc::default(),
+            room: settings.room,
             heard: Arc::default(),
         };
         if let Some(floor) = floor
@@ -210,16 +220,16 @@ impl Group {
             "the log's tail is lost; not voting until the leader has sent it again"
         );
         self.below_floor.store(true, Ordering::SeqCst);
-        self.raft.runtime_config().elect(false);
-        let (raft, below) = (self.raft.clone(), self.below_floor.clone());
+        self.stand();
+        let (group, raft) = (self.clone(), self.raft.clone());
         tokio::spawn(async move {
             let mut metrics = raft.metrics();
             loop {
                 let last = metrics.borrow_watched().last_log_index;
                 if last.is_some_and(|last| last >= floor.index) {
                     tracing::info!(last, "the log is above its floor again");
-                    below.store(false, Ordering::SeqCst);
-                    raft.runtime_config().elect(true);
+                    group.below_floor.store(false, Ordering::SeqCst);
+                    group.stand();
                     return;
                 }
                 if metrics.changed().await.is_err() {
@@ -227,6 +237,20 @@ impl Group {
                 }
             }
         });
+    }
+
+    /// Whether this node leaves elections to others; it votes as before.
+    pub fn hold_back(&self, back: bool) {
+        if self.held_back.swap(back, Ordering::SeqCst) != back {
+            self.stand();
+        }
+    }
+
+    /// Stands for election unless there is a reason not to.
+    fn stand(&self) {
+        let reasons = [&self.below_floor, &self.held_back];
+        let free = reasons.iter().all(|reason| !reason.load(Ordering::SeqCst));
+        self.raft.runtime_config().elect(free);
     }
 
     fn watch_for_fatal(&self, stop: Stop) {
@@ -458,6 +482,11 @@ impl Group {
 
     /// Hands leadership to the most advanced follower, if this node leads.
     pub async fn hand_over(&self) {
+        self.hand_over_to_one_of(&self.status().voters).await;
+    }
+
+    /// The same, to the most advanced of `nodes`.
+    pub async fn hand_over_to_one_of(&self, nodes: &[u64]) {
         if !self.is_leader() {
             return;
         }
@@ -466,6 +495,7 @@ impl Group {
             .matched
             .iter()
             .filter(|(node, _)| **node != self.node && status.voters.contains(node))
+            .filter(|(node, _)| nodes.contains(node))
             .max_by_key(|(_, matched)| **matched);
         if let Some((to, _)) = best
             && let Err(why) = self.transfer(*to).await

@@ -5,6 +5,7 @@
 //! their writes are readable. Leaves what a command does to `ledger/`.
 
 use super::codec;
+use super::group::Room;
 use super::types::{Answers, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::domain::command::Command;
 use crate::ledger::apply::{self, Edge};
@@ -89,6 +90,7 @@ pub struct Machine {
     state: Arc<Mutex<State>>,
     progress: watch::Sender<Applied>,
     pictures: Pictures,
+    room: Room,
     hashes: Arc<Mutex<Hashes>>,
 }
 
@@ -134,9 +136,16 @@ impl Machine {
             blocking,
             state: Arc::new(Mutex::new(state)),
             progress,
+            room: Arc::new(|| true),
             hashes: Arc::default(),
         };
         Ok((machine, watched))
+    }
+
+    /// Takes snapshots only while there is room: on a nearly full disk they would use up
+    /// what records need, and the log is kept instead.
+    pub fn while_there_is(self, room: Room) -> Machine {
+        Machine { room, ..self }
     }
 
     /// What other replicas are compared with.
@@ -303,7 +312,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Ok(())
     }
 
-    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Builder> {
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        if !force && !(self.room)() {
+            tracing::warn!("no snapshot is taken: the disk is nearly full");
+            return None;
+        }
         Some(self.get_snapshot_builder().await)
     }
 

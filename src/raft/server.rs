@@ -83,6 +83,9 @@ impl Group {
         let Ok(_single) = self.installing.try_lock() else {
             return Err(refused("another snapshot is being installed"));
         };
+        if !(self.room)() {
+            return Err(refused("this node's disk is nearly full"));
+        }
         let (vote, meta, received) = self.receive(frames).await?;
         let snapshot = openraft::storage::Snapshot {
             meta,

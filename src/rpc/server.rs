@@ -10,6 +10,7 @@ use super::invoices::Invoices;
 use super::observe::Observe;
 use super::peers::Peers;
 use crate::config::Limits;
+use crate::objective::budget::PEER_CONNECTIONS_MAX;
 use crate::service::Core;
 use crate::telemetry::Metrics;
 use crate::transport::Serve;
@@ -31,12 +32,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// Peers open a few connections each; the rest is for restarts that overlap.
-const PEER_CONNECTIONS_MAX: usize = 256;
 /// Uploads, appends and questions of one peer, side by side.
 const PEER_STREAMS_MAX: u32 = 1024;
 /// Pause after an accept that failed (out of descriptors): others may end meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Between looks at what nobody signals: free space, and how the others are configured.
+const HEALTH_EVERY: Duration = Duration::from_secs(1);
 /// Bytes in flight on one client stream and connection.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
@@ -156,6 +157,7 @@ async fn report_health(core: Arc<Core>, health: tonic_health::server::HealthRepo
             office = core.group.office_changed(seen) => seen = Some(office),
             changed = booted.changed() => if changed.is_err() { return },
             changed = draining.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(HEALTH_EVERY) => {}
         }
     }
 }

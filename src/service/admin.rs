@@ -3,6 +3,7 @@
 //! Promises: a ledger is founded once, on an empty node, with members that can meet the
 //! default level; status is this node's own view and never waits for another.
 
+use super::acquaintance::{Misfit, TimingView};
 use super::standing::messages::Standing;
 use super::{Core, Error, Principal};
 use crate::config::Tenant;
@@ -65,6 +66,9 @@ pub async fn init(
             reason: "ALREADY_FOUNDED",
             detail: format!("a ledger is founded here already: {}", head.ledger),
         });
+    }
+    if !core.group.is_initialized().await {
+        check_ways(core, &members).await?;
     }
     let peers: BTreeMap<u64, Peer> = members
         .iter()
@@ -166,6 +170,30 @@ fn check(core: &Core, origin: &str, members: &[MemberSpec]) -> Result<(), Error>
         let node = core.node;
         let why = format!("do not hold this node ({node}) with its zone, region and keys");
         return Err(bad("members", why).into());
+    }
+    Ok(())
+}
+
+/// Measures the way to each member: a profile that does not fit is refused before anybody
+/// relies on it.
+async fn check_ways(core: &Core, members: &[MemberSpec]) -> Result<(), Error> {
+    for member in members.iter().filter(|m| m.node != core.node) {
+        let (node, address) = (member.node, &member.peer_address);
+        match core.acquaintance.fits(address).await {
+            Ok(()) => {}
+            Err(Misfit::Away(failure)) => {
+                return Err(core.unavailable(format!(
+                    "node {node} at {address}: {failure}; start all members and make the \
+                     call again"
+                )));
+            }
+            Err(Misfit::Profile(why)) => {
+                return Err(bad("profile", format!("node {node} at {address}: {why}")).into());
+            }
+            Err(Misfit::Configuration(why)) => {
+                return Err(bad("members", format!("node {node} at {address}: {why}")).into());
+            }
+        }
     }
     Ok(())
 }
@@ -279,11 +307,18 @@ pub fn ready(core: &Core) -> Result<(), Vec<String>> {
         reasons.push(format!("no leader has been heard for {leaderless} ms"));
     }
     reasons.extend(core.key_book.trouble());
+    reasons.extend(core.acquaintance.trouble());
+    reasons.extend(core.nearly_full());
     if reasons.is_empty() {
         Ok(())
     } else {
         Err(reasons)
     }
+}
+
+/// The profile beside what is measured; this node's own view.
+pub fn timing_view(core: &Core) -> TimingView {
+    core.acquaintance.view()
 }
 
 pub async fn transfer(core: &Arc<Core>, _principal: &Principal, to: u64) -> Result<u64, Error> {

@@ -123,6 +123,11 @@ pub async fn download(
         let why = format!("{start}..{end} is not within 0..{}", rendition.length);
         return Err(bad("range", why).into());
     }
+    let Some(memory) = core.memory.for_download(end - start) else {
+        return Err(Error::exhausted(
+            "downloads in flight hold as much memory as allowed",
+        ));
+    };
     // A holder is found first, so that a record is not made for bytes nobody can send.
     let source = core.bodies.source(&rendition).await;
     let source = source.map_err(|error| core.unavailable(error.to_string()))?;
@@ -159,7 +164,7 @@ pub async fn download(
         body_from: source.node,
     };
     let bytes = core.bodies.read(source, rendition, start..end);
-    let ending = Ending::new(release, end - start, permit);
+    let ending = Ending::new(release, end - start, [permit, memory]);
     Ok((started, send(bytes, ending)))
 }
 
@@ -227,16 +232,17 @@ struct Ending {
     release: Option<Release>,
     asked: u64,
     sent: u64,
-    _permit: OwnedSemaphorePermit,
+    /// Its place, and its memory.
+    _permits: [OwnedSemaphorePermit; 2],
 }
 
 impl Ending {
-    fn new(release: Release, asked: u64, permit: OwnedSemaphorePermit) -> Ending {
+    fn new(release: Release, asked: u64, permits: [OwnedSemaphorePermit; 2]) -> Ending {
         Ending {
             release: Some(release),
             asked,
             sent: 0,
-            _permit: permit,
+            _permits: permits,
         }
     }
 }

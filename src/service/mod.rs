@@ -19,20 +19,25 @@
 //! * [`cosigning`]: vouching for checkpoints, and comparing replicas by the way
 //! * [`witnessing`]: the ledger shown to outside witnesses
 //! * [`peers`]: what other nodes may ask
+//! * [`acquaintance`], [`hello`], [`disk`], [`budgets`]: distances, disks, descriptors, memory
 
+pub mod acquaintance;
 pub mod add_rendition;
 pub mod admin;
 pub mod booting;
+pub mod budgets;
 pub mod check;
 pub mod checkpoints;
 pub mod cosigning;
 pub mod deferred;
+pub mod disk;
 pub mod download;
 pub mod drills;
 pub mod error;
 pub mod export;
 pub mod freshness;
 pub mod guarding;
+pub mod hello;
 pub mod issue;
 pub mod issue_many;
 pub mod keys;
@@ -162,10 +167,13 @@ pub struct Core {
     /// Raised when the node stops taking work.
     pub draining: signal::Receiver<bool>,
     /// Free bytes where bodies go; asked before each upload.
-    pub free_bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub free_bytes: disk::FreeBytes,
     pub deferred: Deferred,
     /// Where the outboxes lie.
     pub outboxes: OutboxDir,
+    /// Lent to downloads.
+    pub memory: budgets::Memory,
+    pub acquaintance: acquaintance::Acquaintance,
 }
 
 impl Core {

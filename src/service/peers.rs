@@ -1,5 +1,6 @@
 //! What peers may ask of this node: frames go to the floor that understands them.
 
+use super::acquaintance::Acquaintance;
 use super::cosigning::Cosigned;
 use super::standing::Standings;
 use crate::bodies::Bodies;
@@ -16,6 +17,7 @@ pub struct PeerFloor {
     pub intake: Intake,
     pub bodies: Bodies,
     pub cosigned: Cosigned,
+    pub acquaintance: Acquaintance,
     pub standings: Standings,
 }
 
@@ -27,12 +29,14 @@ impl Serve for PeerFloor {
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
         let (group, cosigned) = (self.group.clone(), self.cosigned.clone());
+        let acquaintance = self.acquaintance.clone();
         let standings = self.standings.clone();
         async move {
             match method {
                 Method::Cosign | Method::Note | Method::Verdict | Method::WantNote => {
                     cosigned.serve(method, body).await
                 }
+                Method::Hello => acquaintance.serve(&body),
                 Method::Report | Method::Durable => standings.serve(method, body).await,
                 _ => group.serve_call(method, body).await,
             }

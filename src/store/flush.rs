@@ -2,14 +2,17 @@
 //!
 //! Promises: a waiter is answered after a sync that began after its writes returned, and
 //! never before an older waiter. A failed sync is told to everyone waiting and stops the
-//! node. Leaves the writes to their owners.
+//! node. Remembers how long syncs took, and since when one has not returned. Leaves the
+//! writes to their owners, judging the times to `service/disk`.
 
 use super::engine::Engine;
 use super::{Blocking, Error};
 use crate::stop::Stop;
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Called once, with whether the sync succeeded.
 pub type OnDurable = Box<dyn FnOnce(Result<(), Error>) + Send>;
@@ -17,9 +20,31 @@ pub type OnDurable = Box<dyn FnOnce(Result<(), Error>) + Send>;
 /// Is told how long each sync took, for metrics.
 pub type OnSync = Arc<dyn Fn(Duration) + Send + Sync>;
 
+/// Times remembered until they are taken: some seconds of a fast disk.
+const TIMES_MAX: usize = 4096;
+
 /// Cheap to clone; the flusher ends when the last clone is dropped.
 #[derive(Clone)]
-pub struct Flusher(mpsc::UnboundedSender<OnDurable>);
+pub struct Flusher {
+    queue: mpsc::UnboundedSender<OnDurable>,
+    times: Arc<Mutex<Times>>,
+}
+
+#[derive(Default)]
+struct Times {
+    took: VecDeque<Duration>,
+    /// When the sync under way began.
+    began: Option<Instant>,
+}
+
+/// How the syncs went since somebody looked last.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse {
+    /// Of those that returned.
+    pub took: Vec<Duration>,
+    /// Age of the one that has not.
+    pub stuck: Option<Duration>,
+}
 
 impl Flusher {
     /// `name` is the database's, for the message if the sync fails.
@@ -33,6 +58,8 @@ impl Flusher {
         // Unbounded by count, but each waiter stands for a write that its own floor has
         // bounded (appends by openraft's channels, bodies by the uploads in flight).
         let (sender, mut queue) = mpsc::unbounded_channel::<OnDurable>();
+        let times = Arc::<Mutex<Times>>::default();
+        let noted = times.clone();
         tokio::spawn(async move {
             while let Some(first) = queue.recv().await {
                 let mut waiting = vec![first];
@@ -40,9 +67,12 @@ impl Flusher {
                     waiting.push(next);
                 }
                 let engine = engine.clone();
-                let started = tokio::time::Instant::now();
+                let started = Instant::now();
+                lock(&noted).began = Some(started);
                 let result = blocking.run(move || engine.sync()).await;
-                on_sync(started.elapsed());
+                let took = started.elapsed();
+                lock(&noted).ended(took);
+                on_sync(took);
                 if let Err(error) = &result {
                     stop.broken(format!("fsync of the {name} database failed: {error}"));
                 }
@@ -51,12 +81,24 @@ impl Flusher {
                 }
             }
         });
-        Flusher(sender)
+        Flusher {
+            queue: sender,
+            times,
+        }
+    }
+
+    /// How the syncs went since this was asked last.
+    pub fn pulse(&self) -> Pulse {
+        let mut times = lock(&self.times);
+        Pulse {
+            took: times.took.drain(..).collect(),
+            stuck: times.began.map(|began| began.elapsed()),
+        }
     }
 
     /// Calls back when all writes that have returned by now are durable.
     pub fn when_durable(&self, waiter: OnDurable) {
-        if let Err(mpsc::error::SendError(waiter)) = self.0.send(waiter) {
+        if let Err(mpsc::error::SendError(waiter)) = self.queue.send(waiter) {
             waiter(Err(Error::Stopped));
         }
     }
@@ -69,5 +111,110 @@ impl Flusher {
             let _ = sender.send(result);
         }));
         receiver.await.unwrap_or(Err(Error::Stopped))
+    }
+}
+
+impl Times {
+    fn ended(&mut self, took: Duration) {
+        self.began = None;
+        if self.took.len() == TIMES_MAX {
+            self.took.pop_front();
+        }
+        self.took.push_back(took);
+    }
+}
+
+fn lock(times: &Mutex<Times>) -> std::sync::MutexGuard<'_, Times> {
+    times.lock().expect("nobody panics with it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stop::Why;
+    use crate::store::engine::{Batch, Engine, Pair, View};
+    use crate::store::memory::MemoryEngine;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// An engine whose disk fails when it is told to.
+    #[derive(Default)]
+    struct Failing {
+        engine: MemoryEngine,
+        fails: AtomicBool,
+    }
+
+    impl View for Failing {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+            self.engine.get(key)
+        }
+
+        fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+            self.engine.scan(start, end, limit)
+        }
+
+        fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+            self.engine.scan_back(start, end, limit)
+        }
+    }
+
+    impl Engine for Failing {
+        fn write(&self, batch: Batch) -> Result<(), Error> {
+            self.engine.write(batch)
+        }
+
+        fn sync(&self) -> Result<(), Error> {
+            if self.fails.load(Ordering::SeqCst) {
+                return Err(Error::engine("no such luck"));
+            }
+            self.engine.sync()
+        }
+
+        fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, Error> {
+            self.engine.checkpoint(dir)
+        }
+
+        fn size_bytes(&self) -> u64 {
+            self.engine.size_bytes()
+        }
+    }
+
+    /// After a failed fsync nobody knows what is on disk: nobody is told that it is, and
+    /// the node stops.
+    #[tokio::test]
+    async fn i11_a_failed_fsync_stops_the_node_and_tells_everyone_waiting() {
+        let engine = Arc::new(Failing::default());
+        let stop = Stop::new();
+        let flusher = Flusher::start(
+            "ledger",
+            engine.clone(),
+            Blocking::Pool,
+            stop.clone(),
+            Arc::new(|_| {}),
+        );
+        flusher.durable().await.unwrap();
+        assert!(stop.why().is_none());
+        engine.fails.store(true, Ordering::SeqCst);
+        let (one, two) = futures::join!(flusher.durable(), flusher.durable());
+        assert!(one.is_err() && two.is_err());
+        let Some(Why::Broken(what)) = stop.why() else {
+            panic!("the node goes on after a failed fsync");
+        };
+        assert!(
+            what.contains("fsync of the ledger database failed"),
+            "{what}"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_pulse_has_each_sync_once() {
+        let engine = Arc::new(MemoryEngine::new());
+        let unobserved = Arc::new(|_| {});
+        let flusher = Flusher::start("x", engine, Blocking::Inline, Stop::new(), unobserved);
+        flusher.durable().await.unwrap();
+        flusher.durable().await.unwrap();
+        let pulse = flusher.pulse();
+        assert_eq!((pulse.took.len(), pulse.stuck), (2, None));
+        assert!(flusher.pulse().took.is_empty());
     }
 }

@@ -20,7 +20,7 @@ const WRITE_BUFFER_BYTES: usize = 64 << 20;
 /// Write buffers that may wait for their flush before writes slow down.
 const WRITE_BUFFERS_MAX: i32 = 4;
 /// Open table files per database; the rest of the descriptors belong to connections.
-const OPEN_FILES_MAX: i32 = 512;
+const OPEN_FILES_MAX: i32 = crate::objective::budget::DATABASE_FILES_MAX as i32;
 /// Values from this size on go to blob files: below it, a chunk is the tail of a body.
 const BLOB_BYTES_MIN: u64 = 4 << 10;
 /// One blob file; whole files are dropped when all in them is deleted.
@@ -114,6 +114,11 @@ impl Engine for RocksEngine {
         options.set_max_open_files(OPEN_FILES_MAX);
         let db = DB::open_for_read_only(&options, dir, false).map_err(Error::engine)?;
         Ok(Arc::new(Frozen(db)))
+    }
+
+    fn unflushed_bytes(&self) -> u64 {
+        let size = self.0.property_int_value("rocksdb.cur-size-all-mem-tables");
+        size.ok().flatten().unwrap_or(0)
     }
 
     fn size_bytes(&self) -> u64 {

@@ -3,6 +3,7 @@
 //! One cluster runs at a time: two cores serve all nodes of it. A cluster that is
 //! dropped is killed; its logs are shown if the test failed.
 
+pub use crate::plain_http::{http, http_at, metric};
 use futures::StreamExt as _;
 use muniment::clock::SystemClock;
 use muniment::keyring::{self, Keyring};
@@ -21,7 +22,6 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tonic::Status;
@@ -47,6 +47,8 @@ pub struct Node {
     pub dir: PathBuf,
     pub config: PathBuf,
     pub ports: [u16; 3],
+    /// Loaded into the process before everything else; reads [`Node::control`].
+    pub preload: Option<PathBuf>,
     child: Option<Child>,
     channel: Channel,
 }
@@ -69,6 +71,18 @@ impl Cluster {
     }
 
     pub async fn start_with(settings: Settings) -> Cluster {
+        Cluster::start_prepared(settings, |_| {}).await
+    }
+
+    /// `prepare` may change what was laid out before anything starts.
+    pub async fn start_prepared(settings: Settings, prepare: impl FnOnce(&mut [Node])) -> Cluster {
+        let mut cluster = Cluster::unfounded(&settings, prepare).await;
+        cluster.found(&settings).await;
+        cluster
+    }
+
+    /// Nodes that run and belong to no ledger yet.
+    pub async fn unfounded(settings: &Settings, prepare: impl FnOnce(&mut [Node])) -> Cluster {
         let turn = ONE_AT_A_TIME.lock().await;
         let dir = tempfile::tempdir().unwrap();
         let mut nodes = Vec::new();
@@ -79,7 +93,7 @@ impl Cluster {
                 dir.path().join(format!("n{id}")),
                 id,
                 ports,
-                &settings,
+                settings,
             ));
         }
         let log_key = nodes[0].dir.join("keys");
@@ -87,10 +101,11 @@ impl Cluster {
         for node in &nodes[1..] {
             keyring::copy_log_key(&log_key, &node.dir.join("keys")).unwrap();
         }
+        prepare(&mut nodes);
         for node in &mut nodes {
             node.start();
         }
-        let mut cluster = Cluster {
+        let cluster = Cluster {
             _dir: dir,
             nodes,
             trust: Trust {
@@ -99,14 +114,13 @@ impl Cluster {
             },
             _turn: turn,
         };
-        cluster.found(&settings).await;
+        for node in &cluster.nodes {
+            node.wait_status("it answers", |_| true).await;
+        }
         cluster
     }
 
     async fn found(&mut self, settings: &Settings) {
-        for node in &self.nodes {
-            node.wait_status("it answers", |_| true).await;
-        }
         let members = self.nodes.iter().map(Node::member).collect();
         let request = v1::InitRequest {
             origin: ORIGIN.to_owned(),
@@ -235,6 +249,7 @@ impl Node {
             dir,
             config,
             ports,
+            preload: None,
             child: None,
             channel,
         }
@@ -259,12 +274,13 @@ impl Node {
             dir,
             config,
             ports,
+            preload: None,
             child: None,
             channel: Channel::from_shared(endpoint).unwrap().connect_lazy(),
         }
     }
 
-    fn member(&self) -> v1::MemberSpec {
+    pub fn member(&self) -> v1::MemberSpec {
         let keys = Keyring::load(&self.dir.join("keys")).unwrap();
         v1::MemberSpec {
             node: self.id,
@@ -284,7 +300,12 @@ impl Node {
             .append(true)
             .open(self.dir.join("log"))
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_muniment"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_muniment"));
+        if let Some(preload) = &self.preload {
+            command.env("LD_PRELOAD", preload);
+            command.env("MUNIMENT_SHIM_CONTROL", self.control());
+        }
+        let child = command
             .args(["serve", "--config"])
             .arg(&self.config)
             .stdin(Stdio::null())
@@ -295,6 +316,15 @@ impl Node {
         self.child = Some(child);
     }
 
+    /// Tells what is preloaded what to do; nothing while the file is not there.
+    pub fn control(&self) -> PathBuf {
+        self.dir.join("control")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// The same node to call, without its process.
     pub fn probe(&self) -> Node {
         Node {
@@ -303,6 +333,7 @@ impl Node {
             dir: self.dir.clone(),
             config: self.config.clone(),
             ports: self.ports,
+            preload: None,
             child: None,
             channel: self.channel.clone(),
         }
@@ -414,19 +445,6 @@ impl Node {
             tokio::time::sleep(LOOK_PAUSE).await;
         }
     }
-}
-
-/// One GET over plain HTTP/1.1 to a port here; status line and body.
-pub async fn http_at(port: u16, path: &str) -> std::io::Result<(String, Vec<u8>)> {
-    let address = ("127.0.0.1", port);
-    let mut stream = tokio::net::TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    let split = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
-    let head = String::from_utf8_lossy(&answer[..split]).into_owned();
-    Ok((head, answer[split + 4..].to_vec()))
 }
 
 /// Copies a folder with all that is in it; permissions go along.
@@ -561,19 +579,6 @@ pub async fn cosigned_by_all(cluster: &Cluster, size: u64) -> Vec<u8> {
         assert!(Instant::now() < deadline, "not cosigned by all: {notes:?}");
         tokio::time::sleep(LOOK_PAUSE).await;
     }
-}
-
-/// One GET to a node that is up.
-pub async fn http(node: &Node, path: &str) -> (String, Vec<u8>) {
-    http_at(node.ports[2], path).await.unwrap()
-}
-
-pub async fn metric(node: &Node, name: &str) -> f64 {
-    let (_, text) = http(node, "/metrics").await;
-    let text = String::from_utf8(text).unwrap();
-    let line = text.lines().find(|line| line.starts_with(name));
-    let line = line.unwrap_or_else(|| panic!("{name} is not in {text}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 /// A body that differs by its number.

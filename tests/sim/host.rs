@@ -17,14 +17,16 @@ use muniment::raft::group::{Group, Settings};
 use muniment::raft::reader::Reader;
 use muniment::recorder::boot;
 use muniment::recorder::intake::Intake;
+use muniment::service::acquaintance::Acquaintance;
 use muniment::service::booting;
 use muniment::service::cosigning::{self, Cosigned};
+use muniment::service::hello::Hello;
 use muniment::service::keys::KeyBook;
 use muniment::service::peers::PeerFloor;
 use muniment::service::standing::{self, Standings};
 use muniment::service::vigil::Vigil;
 use muniment::service::witnessing::Board;
-use muniment::service::{Booted, Core, Principal, admin};
+use muniment::service::{Booted, Core, Principal, admin, budgets, disk};
 use muniment::stop::{Stop, Why};
 use muniment::store::Blocking;
 use muniment::store::bodies::BodyStore;
@@ -36,6 +38,7 @@ use muniment::store::memory::MemoryEngine;
 use muniment::store::notes::NoteStore;
 use muniment::store::outbox::OutboxDir;
 use muniment::transport::Transport;
+use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::Role;
 use muniment_evidence::trust::Trust;
@@ -154,6 +157,7 @@ pub async fn run(machine: Arc<Machine>, town: Arc<Town>) -> turmoil::Result {
         intake: means.intake.clone(),
         bodies: core.bodies.clone(),
         cosigned: core.cosigned.clone(),
+        acquaintance: core.acquaintance.clone(),
         standings: core.standings.clone(),
     });
     let listening = stop.clone();
@@ -220,6 +224,7 @@ async fn build(
         snapshot_after_entries: SNAPSHOT_AFTER_ENTRIES,
         log_entries_kept: LOG_ENTRIES_KEPT,
         snapshots: None,
+        room: Arc::new(|| true),
     };
     let group = Group::start(
         settings,
@@ -274,17 +279,44 @@ async fn build(
         blocking,
         clock: clock.clone(),
         stop: stop.clone(),
-        transport,
-        flusher: ledger_flusher,
+        transport: transport.clone(),
+        flusher: ledger_flusher.clone(),
         notes: NoteStore::new(ledger, blocking),
         complete,
         booted: boots.clone(),
         key_book: key_book.clone(),
     });
+    let health = disk::Health::default();
+    let hello = Hello {
+        node,
+        incarnation: [node as u8; 16],
+        digest: Digest::of(&[ORIGIN.as_bytes()]),
+        // Each simulated call dials: four messages of up to LATENCY_MAX, beyond a LAN's.
+        profile: Profile::Wan,
+        software: "simulated".into(),
+    };
+    let acquaintance = Acquaintance::start(
+        hello,
+        group.clone(),
+        transport,
+        health.clone(),
+        stop.clone(),
+    );
+    let watching = disk::Means {
+        group: group.clone(),
+        acquaintance: acquaintance.clone(),
+        flusher: ledger_flusher,
+        health,
+        limit: Profile::Wan.fsync_max(),
+        blocking,
+        probe: None,
+    };
+    disk::watch(watching, stop.clone());
     let limits = Limits {
         request_deadline_ms: REQUEST_MAX_MS,
         ..Limits::default()
     };
+    let memory_bytes = limits.memory_bytes;
     let core = Core {
         node,
         zone: zone(node),
@@ -316,6 +348,8 @@ async fn build(
         free_bytes: Arc::new(|| u64::MAX),
         deferred: Deferred::default(),
         outboxes: machine.outboxes.clone(),
+        memory: budgets::Memory::of(memory_bytes),
+        acquaintance,
     };
     Ok((Arc::new(core), means, booted))
 }

@@ -21,19 +21,28 @@ pub async fn run(args: Args, json: bool) -> ExitCode {
     };
     let findings = check::preflight(&config);
     let good = findings.iter().all(|finding| finding.good);
+    let profile = config.cluster.profile;
+    let timing = profile.timing();
     if json {
         let checks: Vec<_> = findings
             .iter()
             .map(|f| serde_json::json!({"what": f.what, "good": f.good, "detail": f.detail}))
             .collect();
-        println!("{}", serde_json::json!({"good": good, "checks": checks}));
+        let shown = serde_json::json!({
+            "good": good,
+            "profile": profile.to_string(),
+            "worst_leaderless_ms": timing.worst_leaderless_ms(),
+            "worst_leaderless_behind_ms": timing.worst_leaderless_behind_ms(),
+            "checks": checks,
+        });
+        println!("{shown}");
     } else {
-        let timing = config.cluster.profile.timing();
         println!(
-            "profile {}: heartbeat {} ms, without a leader for at most about {} ms",
-            config.cluster.profile,
+            "profile {profile}: heartbeat {} ms, without a leader for at most about {} ms \
+             ({} ms where the next one saw a longer log than its own)",
             timing.heartbeat_ms,
-            timing.worst_leaderless_ms()
+            timing.worst_leaderless_ms(),
+            timing.worst_leaderless_behind_ms()
         );
         for finding in &findings {
             let mark = if finding.good { "ok  " } else { "FAIL" };

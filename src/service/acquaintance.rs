@@ -1,0 +1,419 @@
+//! Nodes say hello: who they are, how they are configured, how far apart they are.
+//!
+//! Promises: every member is greeted about once a second, one greeting in flight for each;
+//! a node whose cluster configuration differs from that of most of those it hears is not
+//! ready and says so; one wrong node never makes the others unready. Round trips are
+//! measured on the connection that heartbeats use. Leaves judging a profile to
+//! `objective/timing`, acting on a slow disk to [`super::disk`].
+
+use super::Core;
+use super::disk::Health;
+use super::hello::{Hello, Welcome};
+use crate::objective::disk::quantile;
+use crate::objective::timing::{Contradiction, Profile};
+use crate::raft::group::Group;
+use crate::stop::Stop;
+use crate::transport::{Class, Failure, Method, Transport};
+use bytes::Bytes;
+use muniment_evidence::codec::DecodeError;
+use muniment_evidence::digest::Digest;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Between two greetings of a member: three of them make a slow disk known in seconds.
+const EVERY: Duration = Duration::from_secs(1);
+/// A member that has not answered by then is away.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// What was heard longer ago than this says nothing about now.
+const FRESH_MAX: Duration = Duration::from_secs(5);
+/// Round trips remembered of each member: half a minute.
+const ROUND_TRIPS: usize = 32;
+/// Greetings of one series when a distance is measured; the first, which may have to dial,
+/// is not counted.
+const SERIES: usize = 9;
+/// Series of which the best counts: load on a machine passes, distance does not.
+const SERIES_MAX: usize = 3;
+
+/// A member as this node knows it.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    pub node: u64,
+    pub round_trip_median: Duration,
+    pub round_trip_p99: Duration,
+    pub profile: Profile,
+    pub digest: Digest,
+    pub software: String,
+    pub fsync_p99: Option<Duration>,
+    pub slow: bool,
+    /// How long ago it answered.
+    pub ago: Duration,
+}
+
+/// What was measured of a peer, once.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    pub welcome: Welcome,
+    /// The best median of a few series.
+    pub round_trip: Duration,
+}
+
+/// How the profile stands beside what is measured.
+#[derive(Clone, Debug)]
+pub struct TimingView {
+    pub profile: Profile,
+    pub worst_leaderless_ms: u64,
+    /// For a node that saw a longer log than its own.
+    pub worst_leaderless_behind_ms: u64,
+    pub fsync_p99: Option<Duration>,
+    pub slow: bool,
+    pub peers: Vec<Heard>,
+    /// Members whose round trips contradict the profile now, and why.
+    pub contradictions: Vec<(u64, Contradiction)>,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Acquaintance(Arc<Inner>);
+
+struct Inner {
+    own: Hello,
+    transport: Arc<dyn Transport>,
+    health: Health,
+    known: Mutex<BTreeMap<u64, Known>>,
+}
+
+struct Known {
+    welcome: Welcome,
+    round_trips: VecDeque<Duration>,
+    at: Instant,
+}
+
+impl Acquaintance {
+    /// Greets the members until the node stops.
+    pub fn start(
+        own: Hello,
+        group: Group,
+        transport: Arc<dyn Transport>,
+        health: Health,
+        stop: Stop,
+    ) -> Acquaintance {
+        let this = Acquaintance(Arc::new(Inner {
+            own,
+            transport,
+            health,
+            known: Mutex::default(),
+        }));
+        let greeting = this.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = greeting.greet(group) => {}
+                _ = stop.stopped() => {}
+            }
+        });
+        this
+    }
+
+    /// Answers a greeting.
+    pub fn serve(&self, body: &[u8]) -> Result<Bytes, Failure> {
+        let refused = |error: DecodeError| Failure::Refused(error.to_string());
+        Hello::decode(body).map_err(refused)?;
+        let (fsync_p99, slow) = self.0.health.now();
+        let welcome = Welcome {
+            hello: self.0.own.clone(),
+            fsync_p99,
+            slow,
+        };
+        Ok(Bytes::from(welcome.encode()))
+    }
+
+    /// Who answered, and how.
+    pub fn heard(&self) -> Vec<Heard> {
+        self.known().values().map(Known::heard).collect()
+    }
+
+    /// The same, of those who answered just now.
+    pub fn heard_lately(&self) -> Vec<Heard> {
+        let mut heard = self.heard();
+        heard.retain(|peer| peer.ago <= FRESH_MAX);
+        heard
+    }
+
+    /// Why this node is not ready, if it is the odd one out.
+    pub fn trouble(&self) -> Option<String> {
+        let lately = self.heard_lately();
+        let others: Vec<_> = lately.iter().map(|p| (p.node, p.digest)).collect();
+        let most = most_differ(&self.0.own.digest, &others)?;
+        let nodes: Vec<_> = most.iter().map(u64::to_string).collect();
+        let of = format!(
+            "the cluster configuration differs from that of nodes {}",
+            nodes.join(", ")
+        );
+        let profile = lately
+            .iter()
+            .find(|peer| most.contains(&peer.node) && peer.profile != self.0.own.profile);
+        Some(match profile {
+            Some(peer) => format!(
+                "{of}: cluster.profile is {} here and {} there",
+                self.0.own.profile, peer.profile
+            ),
+            None => of,
+        })
+    }
+
+    pub fn view(&self) -> TimingView {
+        let profile = self.0.own.profile;
+        let (fsync_p99, slow) = self.0.health.now();
+        let peers = self.heard();
+        TimingView {
+            profile,
+            worst_leaderless_ms: profile.timing().worst_leaderless_ms(),
+            worst_leaderless_behind_ms: profile.timing().worst_leaderless_behind_ms(),
+            fsync_p99,
+            slow,
+            contradictions: peers
+                .iter()
+                .filter_map(|peer| {
+                    let found = profile.contradicted_by(Some(peer.round_trip_median), None);
+                    Some((peer.node, found?))
+                })
+                .collect(),
+            peers,
+        }
+    }
+
+    /// Measures the way to a peer: the median of a series, the best of a few where the
+    /// first contradicts the profile.
+    pub async fn measure(&self, address: &str) -> Result<Measured, Failure> {
+        let mut best: Option<Measured> = None;
+        for _ in 0..SERIES_MAX {
+            let (mut times, mut last) = (Vec::new(), None);
+            for number in 0..=SERIES {
+                let (welcome, took) = self.hello(address).await?;
+                if number > 0 {
+                    times.push(took);
+                }
+                last = Some(welcome);
+            }
+            if let (Some(round_trip), Some(welcome)) = (quantile(&mut times, 50), last)
+                && best.as_ref().is_none_or(|b| round_trip < b.round_trip)
+            {
+                best = Some(Measured {
+                    welcome,
+                    round_trip,
+                });
+            }
+            if best
+                .as_ref()
+                .is_some_and(|b| self.contradiction(b).is_none())
+            {
+                break;
+            }
+        }
+        best.ok_or(Failure::Timeout)
+    }
+
+    /// Whether the node at `address` may be a member of this cluster: it is configured
+    /// alike, and what is measured does not contradict the profile.
+    pub async fn fits(&self, address: &str) -> Result<(), Misfit> {
+        let measured = self.measure(address).await.map_err(Misfit::Away)?;
+        let (own, there) = (&self.0.own, &measured.welcome.hello);
+        if there.profile != own.profile {
+            return Err(Misfit::Profile(format!(
+                "cluster.profile is {} there and {} here",
+                there.profile, own.profile
+            )));
+        }
+        if there.digest != own.digest {
+            return Err(Misfit::Configuration(
+                "its cluster configuration differs from that of this node".into(),
+            ));
+        }
+        match self.contradiction(&measured) {
+            Some(contradiction) => Err(Misfit::Profile(contradiction.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    fn contradiction(&self, measured: &Measured) -> Option<Contradiction> {
+        let profile = self.0.own.profile;
+        profile.contradicted_by(Some(measured.round_trip), None)
+    }
+
+    async fn hello(&self, address: &str) -> Result<(Welcome, Duration), Failure> {
+        let body = Bytes::from(self.0.own.encode());
+        let began = Instant::now();
+        let call = self.0.transport.call(
+            address.to_owned(),
+            Class::Control,
+            Method::Hello,
+            body,
+            ANSWER_MAX,
+        );
+        let answer = call.await?;
+        let took = began.elapsed();
+        let welcome = Welcome::decode(&answer);
+        let welcome = welcome.map_err(|error| Failure::Refused(error.to_string()))?;
+        Ok((welcome, took))
+    }
+
+    async fn greet(&self, group: Group) {
+        let asked = Arc::new(Mutex::new(BTreeSet::new()));
+        let mut said = None;
+        loop {
+            let members = group.status().members;
+            self.known().retain(|node, _| members.contains_key(node));
+            for (node, peer) in members {
+                if node == self.0.own.node || !lock(&asked).insert(node) {
+                    continue;
+                }
+                let (this, asked) = (self.clone(), asked.clone());
+                tokio::spawn(async move {
+                    match this.hello(&peer.address).await {
+                        Ok((welcome, took)) if welcome.hello.node == node => {
+                            this.note(welcome, took);
+                        }
+                        Ok((welcome, _)) => tracing::warn!(
+                            node,
+                            found = welcome.hello.node,
+                            address = peer.address,
+                            "another node answers at a member's address"
+                        ),
+                        Err(failure) => tracing::debug!(node, %failure, "no answer to a hello"),
+                    }
+                    lock(&asked).remove(&node);
+                });
+            }
+            tokio::time::sleep(EVERY).await;
+            let trouble = self.trouble();
+            if trouble != said {
+                match &trouble {
+                    Some(why) => tracing::error!(%why, "this node is the odd one out: not ready"),
+                    None => tracing::info!("configured like the others again"),
+                }
+                said = trouble;
+            }
+        }
+    }
+
+    fn note(&self, welcome: Welcome, took: Duration) {
+        let mut known = self.known();
+        let node = welcome.hello.node;
+        let profile = self.0.own.profile;
+        let mut round_trips = known
+            .remove(&node)
+            .map_or_else(VecDeque::new, |k| k.round_trips);
+        if round_trips.len() == ROUND_TRIPS {
+            round_trips.pop_front();
+        }
+        round_trips.push_back(took);
+        let known = known.entry(node).or_insert(Known {
+            welcome,
+            round_trips,
+            at: Instant::now(),
+        });
+        // Once a window, so that a distance that has grown is in the log and does not fill it.
+        if known.round_trips.len() == ROUND_TRIPS {
+            let median = known.heard().round_trip_median;
+            if let Some(found) = profile.contradicted_by(Some(median), None) {
+                tracing::warn!(node, %found, "the profile does not fit the way to a member");
+                known.round_trips.clear();
+                known.round_trips.push_back(median);
+            }
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<u64, Known>> {
+        lock(&self.0.known)
+    }
+}
+
+/// Why a node does not fit this cluster.
+#[derive(Clone, Debug)]
+pub enum Misfit {
+    /// It did not answer, so nothing is known.
+    Away(Failure),
+    /// The profile is another, or does not fit what was measured.
+    Profile(String),
+    /// Something else that must be equal differs.
+    Configuration(String),
+}
+
+impl std::fmt::Display for Misfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Misfit::Away(failure) => write!(f, "it does not answer: {failure}"),
+            Misfit::Profile(why) | Misfit::Configuration(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Whether the node at `address` may become a member; for whoever adds one.
+pub async fn fits(core: &Core, address: &str) -> Result<(), Misfit> {
+    core.acquaintance.fits(address).await
+}
+
+/// The nodes that agree on another digest than `own`, if they are most of all heard,
+/// this node included.
+fn most_differ(own: &Digest, others: &[(u64, Digest)]) -> Option<Vec<u64>> {
+    let all = others.len() + 1;
+    others.iter().find_map(|(_, digest)| {
+        let alike: Vec<u64> = others
+            .iter()
+            .filter(|(_, other)| other == digest)
+            .map(|(node, _)| *node)
+            .collect();
+        (digest != own && 2 * alike.len() > all).then_some(alike)
+    })
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().expect("nobody panics with it")
+}
+
+impl Known {
+    fn heard(&self) -> Heard {
+        let mut times: Vec<_> = self.round_trips.iter().copied().collect();
+        Heard {
+            node: self.welcome.hello.node,
+            round_trip_median: quantile(&mut times, 50).unwrap_or_default(),
+            round_trip_p99: quantile(&mut times, 99).unwrap_or_default(),
+            profile: self.welcome.hello.profile,
+            digest: self.welcome.hello.digest,
+            software: self.welcome.hello.software.clone(),
+            fsync_p99: self.welcome.fsync_p99,
+            slow: self.welcome.slow,
+            ago: self.at.elapsed(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(n: u8) -> Digest {
+        Digest([n; 32])
+    }
+
+    /// One wrong node must not stop those that agree, whoever it is.
+    #[test]
+    fn only_the_node_that_differs_from_most_is_not_ready() {
+        let (a, b, c) = (digest(1), digest(2), digest(3));
+        // All alike; alone; one other that differs: nobody can tell who is wrong.
+        assert_eq!(most_differ(&a, &[(2, a), (3, a)]), None);
+        assert_eq!(most_differ(&a, &[]), None);
+        assert_eq!(most_differ(&a, &[(2, b)]), None);
+        // One of three: it sees two that agree, each of them sees one that does not.
+        assert_eq!(most_differ(&a, &[(2, b), (3, b)]), Some(vec![2, 3]));
+        assert_eq!(most_differ(&b, &[(1, a), (3, b)]), None);
+        // Three ways of three: no majority.
+        assert_eq!(most_differ(&a, &[(2, b), (3, c)]), None);
+        // Two of five.
+        let two = [(2, a), (3, b), (4, b), (5, b)];
+        assert_eq!(most_differ(&a, &two), Some(vec![3, 4, 5]));
+        // Two against two, as in the middle of a change of all nodes.
+        assert_eq!(most_differ(&a, &[(2, a), (3, b), (4, b)]), None);
+    }
+}

@@ -1,0 +1,187 @@
+//! A slow disk gives leadership up; a nearly full one is kept for evidence.
+//!
+//! Promises: once a second the syncs of the ledger are judged; a leader whose disk is slow
+//! hands over to the best follower whose disk is not, at most once a minute; a slow node
+//! does not stand for election while another voter could lead, and stands as before when
+//! none could. Free space is asked of the file system a few times a second at most, less
+//! what the databases have still to write. Leaves the judgement to `objective/disk`.
+
+use super::Core;
+use super::acquaintance::Acquaintance;
+use crate::objective::disk::{Judge, Window, evidence_reserve};
+use crate::raft::group::Group;
+use crate::stop::Stop;
+use crate::store::flush::Flusher;
+use crate::store::{Blocking, Error};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// One window.
+const EVERY: Duration = Duration::from_secs(1);
+/// Between two hand-overs: leadership must not travel with every hiccup.
+const HAND_OVER_EVERY: Duration = Duration::from_secs(60);
+/// How long an answer of the file system stands: uploads ask for each body.
+const ROOM_FOR: Duration = Duration::from_millis(200);
+
+/// Writes a little, syncs it, and says how long that took; blocks.
+pub type Probe = Arc<dyn Fn() -> std::io::Result<Duration> + Send + Sync>;
+/// Free bytes where the databases lie.
+pub type FreeBytes = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What others are told of this node's disk. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Health(Arc<Mutex<(Option<Duration>, bool)>>);
+
+impl Health {
+    /// The p99 of the last window in which something was synced, and whether the disk is
+    /// slow.
+    pub fn now(&self) -> (Option<Duration>, bool) {
+        *self.0.lock().expect("nobody panics with it")
+    }
+
+    fn set(&self, p99: Option<Duration>, slow: bool) {
+        *self.0.lock().expect("nobody panics with it") = (p99, slow);
+    }
+}
+
+/// What watching a disk needs.
+pub struct Means {
+    pub group: Group,
+    pub acquaintance: Acquaintance,
+    pub flusher: Flusher,
+    pub health: Health,
+    /// The longest usual fsync of the profile.
+    pub limit: Duration,
+    pub blocking: Blocking,
+    /// Asked while a slow disk has nothing else to sync; a node in memory has none.
+    pub probe: Option<Probe>,
+}
+
+/// Watches the disk until the node stops.
+pub fn watch(means: Means, stop: Stop) {
+    tokio::spawn(async move {
+        tokio::select! {
+            () = means.run() => {}
+            _ = stop.stopped() => {}
+        }
+    });
+}
+
+impl Means {
+    async fn run(self) {
+        let mut judge = Judge::new(self.limit);
+        let mut handed_over: Option<Instant> = None;
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let was = judge.slow();
+            let window = self.look(was).await;
+            let slow = judge.note(&window);
+            let last = self.health.now().0;
+            self.health.set(window.worst().or(last), slow);
+            if slow != was {
+                let worst_ms = window.worst().unwrap_or_default().as_millis() as u64;
+                let limit_ms = self.limit.as_millis() as u64;
+                if slow {
+                    tracing::warn!(worst_ms, limit_ms, "this node's disk is slow");
+                } else {
+                    tracing::info!(worst_ms, limit_ms, "this node's disk is quick again");
+                }
+            }
+            let better = if slow { self.better() } else { Vec::new() };
+            self.group.hold_back(slow && !better.is_empty());
+            if better.is_empty() || !self.group.is_leader() {
+                continue;
+            }
+            if handed_over.is_none_or(|at| at.elapsed() >= HAND_OVER_EVERY) {
+                handed_over = Some(Instant::now());
+                self.group.hand_over_to_one_of(&better).await;
+            }
+        }
+    }
+
+    /// The syncs since the last look; of a slow disk that has none, a probe.
+    async fn look(&self, slow: bool) -> Window {
+        let pulse = self.flusher.pulse();
+        let window = Window::of(pulse.took, pulse.stuck);
+        let Some(probe) = self.probe.clone().filter(|_| slow) else {
+            return window;
+        };
+        if window != Window::default() {
+            return window;
+        }
+        let probed = self
+            .blocking
+            .run(move || probe().map_err(|error| Error::File(error.to_string().into())))
+            .await;
+        match probed {
+            Ok(took) => Window::of(vec![took], None),
+            Err(error) => {
+                // The databases will meet the same fault, and stop the node: not this.
+                tracing::warn!(%error, "the disk cannot be probed");
+                window
+            }
+        }
+    }
+
+    /// Voters that answered lately and whose disks are not slow.
+    fn better(&self) -> Vec<u64> {
+        let voters = self.group.status().voters;
+        let mut heard = self.acquaintance.heard_lately();
+        heard.retain(|peer| {
+            let quick = peer.fsync_p99.is_none_or(|p99| p99 <= self.limit);
+            voters.contains(&peer.node) && !peer.slow && quick
+        });
+        heard.into_iter().map(|peer| peer.node).collect()
+    }
+}
+
+/// Asks `free` at most once in [`ROOM_FOR`]; in between the last answer stands.
+pub fn remembered(free: FreeBytes) -> FreeBytes {
+    let last: Mutex<Option<(Instant, u64)>> = Mutex::default();
+    Arc::new(move || {
+        let mut last = last.lock().expect("nobody panics with it");
+        match *last {
+            Some((at, bytes)) if at.elapsed() < ROOM_FOR => bytes,
+            _ => {
+                let bytes = free();
+                *last = Some((Instant::now(), bytes));
+                bytes
+            }
+        }
+    })
+}
+
+impl Core {
+    /// What is left is for records and deletes alone: why this node is not ready.
+    pub(crate) fn nearly_full(&self) -> Option<String> {
+        let (free, least) = (
+            (self.free_bytes)(),
+            evidence_reserve(self.limits.disk_reserve_bytes),
+        );
+        (free < least).then(|| {
+            format!(
+                "disk nearly full: {} MiB are free, {} MiB are kept for evidence",
+                free >> 20,
+                least >> 20
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[tokio::test(start_paused = true)]
+    async fn the_file_system_is_asked_a_few_times_a_second() {
+        let asked = Arc::new(AtomicU64::new(0));
+        let counting = asked.clone();
+        let free = remembered(Arc::new(move || counting.fetch_add(1, Ordering::SeqCst)));
+        assert_eq!((free(), free()), (0, 0));
+        tokio::time::advance(ROOM_FOR).await;
+        assert_eq!((free(), free()), (1, 1));
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+}
