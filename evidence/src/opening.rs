@@ -17,7 +17,7 @@ pub use crate::keychange::KeyDocument;
 use crate::statement::Kind;
 pub use crate::system::{
     AnchorDocument, BootDocument, GenesisDocument, LeaderDocument, Member, MembershipDocument,
-    Outbox,
+    Outbox, PolicyDocument, Setting,
 };
 
 /// Makes a guessable opening unguessable; zero for public (system) openings.
@@ -143,6 +143,7 @@ pub enum Document {
     Leader(LeaderDocument),
     Key(KeyDocument),
     Anchor(AnchorDocument),
+    Policy(PolicyDocument),
 }
 
 const VERSION: u8 = 1;
@@ -162,6 +163,7 @@ impl Document {
             Document::Leader(_) => Kind::Leader,
             Document::Key(_) => Kind::Key,
             Document::Anchor(_) => Kind::Anchor,
+            Document::Policy(_) => Kind::Policy,
         }
     }
 
@@ -199,6 +201,7 @@ impl Document {
             Document::Leader(d) => d.write(&mut w),
             Document::Key(d) => d.write(&mut w),
             Document::Anchor(d) => d.write(&mut w),
+            Document::Policy(d) => d.write(&mut w),
         }
         w.finish()
     }
@@ -247,6 +250,7 @@ impl Document {
             Kind::Leader => Document::Leader(LeaderDocument::read(&mut r)?),
             Kind::Key => Document::Key(KeyDocument::read(&mut r)?),
             Kind::Anchor => Document::Anchor(AnchorDocument::read(&mut r)?),
+            Kind::Policy => Document::Policy(PolicyDocument::read(&mut r)?),
             _ => return Err(r.error("a kind whose opening this version knows")),
         };
         r.end()?;
@@ -416,6 +420,12 @@ mod tests {
                 term: 1,
                 leader: 2,
                 log_index: 3,
+            }),
+            Document::Policy(PolicyDocument {
+                settings: vec![Setting {
+                    name: "upload_epoch".into(),
+                    value: 7,
+                }],
             }),
         ];
         for document in documents {

@@ -202,6 +202,7 @@ mod tests {
         for change in [
             "profile = \"wan\"",
             "log_entries_kept = 60000",
+            "upload_epoch_s = 60",
             "[[tenants]]\nname = \"default\"\nwrite_level = \"all\"",
             "[[tenants]]\nname = \"acme\"",
         ] {

@@ -3,9 +3,10 @@
 //! Promises the order: 1 a founded ledger is applied here and fresh, 2 it is the one that
 //! this node is configured and keyed for, 3 the node's BOOT is committed, 4 the sign
 //! guard allows, 5 the lane opens and clients are served. Whatever fails for good stops
-//! the node. Afterwards it attests what falls due until the node ends.
+//! the node. Afterwards it attests what falls due, and moves upload epochs, until the node
+//! ends.
 
-use super::{Booted, Core, guarding, keys};
+use super::{Booted, Core, epochs, guarding, keys};
 use crate::recorder::endings::Endings;
 use crate::recorder::{Pen, boot, due, lane};
 use crate::store::Error;
@@ -31,6 +32,13 @@ pub async fn boot(
             tracing::info!(origin = ready.origin, "booted into the ledger");
             let recorder = ready.recorder.clone();
             booted.send_replace(Some(ready));
+            let (ticking, recording, stopping) = (core.clone(), recorder.clone(), stop.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = epochs::tick(ticking, recording) => {}
+                    _ = stopping.stopped() => {}
+                }
+            });
             let (group, reader, state) = (means.group, means.reader, means.state);
             tokio::select! {
                 () = due::attest(recorder, group, reader, state, means.blocking) => {}

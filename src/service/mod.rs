@@ -11,6 +11,8 @@
 //!   evidence, never judging it
 //! * [`admin`]: founding, status, leadership
 //! * [`keys`]: the ledger's keys, and changing them
+//! * [`epochs`]: upload epochs, by which orphans are collected
+//! * [`joining`]: two calls that are the same one
 //! * [`booting`], [`guarding`]: what must be true before anything is said or signed
 //! * [`cosigning`]: vouching for checkpoints, and comparing replicas by the way
 //! * [`witnessing`]: the ledger shown to outside witnesses
@@ -23,10 +25,12 @@ pub mod check;
 pub mod checkpoints;
 pub mod cosigning;
 pub mod download;
+pub mod epochs;
 pub mod error;
 pub mod export;
 pub mod guarding;
 pub mod issue;
+pub mod joining;
 pub mod keys;
 pub mod list;
 pub mod lookup;
@@ -142,6 +146,7 @@ pub struct Core {
     pub draining: signal::Receiver<bool>,
     /// Free bytes where bodies go; asked before each upload.
     pub free_bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub joining: joining::Joining,
 }
 
 impl Core {

@@ -124,6 +124,8 @@ pub enum Table {
     Voters = 0x19,
     /// record index of an OK KEY → nothing
     KeyChange = 0x1a,
+    /// body id → what a record says it is
+    Named = 0x1b,
 }
 
 /// Builds a state key: the table, then its parts.

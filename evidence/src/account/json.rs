@@ -124,6 +124,15 @@ impl Account {
                 ("witness", d.witness.as_str().into()),
                 ("note", d.note.as_str().into()),
             ]),
+            Document::Policy(d) => Value::object([(
+                "settings",
+                Value::list(d.settings.iter().map(|setting| {
+                    Value::object([
+                        ("name", setting.name.as_str().into()),
+                        ("value", setting.value.into()),
+                    ])
+                })),
+            )]),
         })
     }
 }

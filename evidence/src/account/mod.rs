@@ -163,6 +163,10 @@ impl Account {
                 lines.extend(d.changes.iter().map(|change| ("key", key_change(change))));
             }
             Some(Document::Anchor(d)) => lines.push(("witness", d.witness.clone())),
+            Some(Document::Policy(d)) => lines.extend(d.settings.iter().map(|setting| {
+                let text = format!("{} = {}", setting.name, setting.value);
+                ("setting", text)
+            })),
         }
         match &self.actor {
             None => lines.push(("asked by", "not shown (erased or withheld)".to_owned())),

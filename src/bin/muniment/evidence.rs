@@ -335,6 +335,11 @@ fn about(document: &Document) -> String {
         Document::Leader(d) => format!("node {} leads in term {}", d.leader, d.term),
         Document::Key(d) => format!("{} changes of keys, serial {}", d.changes.len(), d.serial),
         Document::Anchor(d) => d.witness.clone(),
+        Document::Policy(d) => {
+            let set = d.settings.iter();
+            let set: Vec<_> = set.map(|s| format!("{} = {}", s.name, s.value)).collect();
+            set.join(", ")
+        }
     }
 }
 
