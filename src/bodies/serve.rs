@@ -115,6 +115,9 @@ impl Bodies {
         if held.is_some() {
             return Err(refused("the body is held here already"));
         }
+        if !header.relays.is_empty() {
+            tracing::debug!(to = ?header.relays, "passing a body on");
+        }
         // Dropped before its end, it makes the others forget the body too.
         let mut relayed = self.fan_out(&header, self.relay_routes(&header.relays));
         let mut writer = BodyWriter::new(self.store.clone(), self.blocking, header.body_id)
