@@ -333,7 +333,7 @@ mod tests {
             queue.stalled(STALL_MAX).await;
             queue.give_up();
         };
-        let (pushed, ()) = futures::join!(queue.push(frame(1), None), watch);
+        let (pushed, ()) = futures::join!(queue.push(frame(MIB), None), watch);
         assert!(!pushed);
         // A slow client is not a slow peer.
         let (slow, _kept) = flow.queue(2);
