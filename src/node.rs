@@ -4,7 +4,7 @@
 //! and of a graceful stop (not ready, leadership handed over, calls drained, Raft ended,
 //! logs synced). Nothing imports this file but the binary and the tests.
 
-use crate::bodies::{Bodies, complete};
+use crate::bodies::{Bodies, complete, orphans};
 use crate::clock::SharedClock;
 use crate::config::{Config, Witness, check};
 use crate::http;
@@ -347,6 +347,10 @@ async fn build(
     let reader = Reader::start(group.clone(), transport.clone(), clock.clone());
     let state = State::new(stores.ledger.clone());
     let intake = Intake::new(group.clone(), state.clone(), blocking, clock.clone());
+    let data_dir = node.data_dir.clone();
+    // Without an answer of the file system nothing is taken in.
+    let free_bytes: Arc<dyn Fn() -> u64 + Send + Sync> =
+        Arc::new(move || check::free_bytes(&data_dir).unwrap_or(0));
     let bodies = Bodies {
         node: node.id,
         zone: node.zone.clone(),
@@ -363,7 +367,19 @@ async fn build(
         clock: clock.clone(),
         hot: Arc::default(),
         arriving: Default::default(),
+        region: node.region.clone(),
+        flow: Arc::default(),
+        orphans: Default::default(),
+        epoch_interval: Duration::from_secs(config.cluster.upload_epoch_s),
+        free_bytes: free_bytes.clone(),
+        disk_reserve: config.limits.disk_reserve_bytes,
     };
+    orphans::start(
+        &bodies,
+        state.clone(),
+        stores.ledger_flusher.clone(),
+        stop.clone(),
+    );
     let means = boot::Means {
         group: group.clone(),
         reader: reader.clone(),
@@ -480,6 +496,7 @@ async fn build(
         outboxes: OutboxDir::on_disk(node.data_dir.join("outbox")),
         memory: budgets::Memory::of(config.limits.memory_bytes),
         acquaintance,
+        joining: Default::default(),
     };
     Ok(Built {
         core: Arc::new(core),

@@ -30,6 +30,7 @@ pub struct Metrics {
     pub raft_peer_lag_entries: IntGaugeVec,
     pub evidence_size: IntGauge,
     pub body_complete_index: IntGauge,
+    pub orphan_bytes: IntGauge,
     pub cosigned_size: IntGauge,
     pub divergence: IntCounter,
     pub store_bytes: IntGaugeVec,
@@ -93,6 +94,10 @@ impl Metrics {
             body_complete_index: make.gauge(
                 "body_complete_index",
                 "Records below which every body is held here.",
+            ),
+            orphan_bytes: make.gauge(
+                "orphan_bytes",
+                "Bytes of bodies that no record names, or not yet.",
             ),
             cosigned_size: make.gauge("cosigned_size", "Size of the newest cosigned note."),
             divergence: make.counter(

@@ -18,7 +18,7 @@ pub use crate::keychange::KeyDocument;
 use crate::statement::Kind;
 pub use crate::system::{
     AnchorDocument, BootDocument, GenesisDocument, LeaderDocument, Member, MembershipDocument,
-    Outbox,
+    Outbox, PolicyDocument, Setting,
 };
 
 /// Makes a guessable opening unguessable; zero for public (system) openings.
@@ -145,6 +145,7 @@ pub enum Document {
     Key(KeyDocument),
     Anchor(AnchorDocument),
     Drill(DrillDocument),
+    Policy(PolicyDocument),
 }
 
 const VERSION: u8 = 1;
@@ -165,6 +166,7 @@ impl Document {
             Document::Key(_) => Kind::Key,
             Document::Anchor(_) => Kind::Anchor,
             Document::Drill(_) => Kind::Drill,
+            Document::Policy(_) => Kind::Policy,
         }
     }
 
@@ -203,6 +205,7 @@ impl Document {
             Document::Key(d) => d.write(&mut w),
             Document::Anchor(d) => d.write(&mut w),
             Document::Drill(d) => d.write(&mut w),
+            Document::Policy(d) => d.write(&mut w),
         }
         w.finish()
     }
@@ -252,6 +255,7 @@ impl Document {
             Kind::Key => Document::Key(KeyDocument::read(&mut r)?),
             Kind::Anchor => Document::Anchor(AnchorDocument::read(&mut r)?),
             Kind::Drill => Document::Drill(DrillDocument::read(&mut r)?),
+            Kind::Policy => Document::Policy(PolicyDocument::read(&mut r)?),
             _ => return Err(r.error("a kind whose opening this version knows")),
         };
         r.end()?;
@@ -421,6 +425,12 @@ mod tests {
                 term: 1,
                 leader: 2,
                 log_index: 3,
+            }),
+            Document::Policy(PolicyDocument {
+                settings: vec![Setting {
+                    name: "upload_epoch".into(),
+                    value: 7,
+                }],
             }),
         ];
         for document in documents {

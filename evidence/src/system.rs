@@ -74,6 +74,18 @@ pub struct AnchorDocument {
     pub note: String,
 }
 
+/// Settings of the ledger itself: each takes its value where this record stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyDocument {
+    pub settings: Vec<Setting>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    pub name: String,
+    pub value: u64,
+}
+
 impl GenesisDocument {
     pub(crate) fn write(&self, w: &mut Writer) {
         w.text(&self.origin).raw(&self.log_key.0);
@@ -177,6 +189,25 @@ impl AnchorDocument {
         Ok(AnchorDocument {
             witness: r.text()?,
             note: r.text()?,
+        })
+    }
+}
+
+impl PolicyDocument {
+    pub(crate) fn write(&self, w: &mut Writer) {
+        w.list(&self.settings, |w, setting| {
+            w.text(&setting.name).u64(setting.value);
+        });
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<PolicyDocument, DecodeError> {
+        Ok(PolicyDocument {
+            settings: r.list(|r| {
+                Ok(Setting {
+                    name: r.text()?,
+                    value: r.u64()?,
+                })
+            })?,
         })
     }
 }

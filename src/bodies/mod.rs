@@ -5,23 +5,31 @@
 //! meet the write level the body may be named. Leaves naming to `service/`, judging
 //! holdings to apply.
 //!
-//! * [`upload`]: one body on its way in, with its fan-out
+//! * [`upload`]: one body on its way in
+//! * [`fanout`], [`queue`]: to several peers at once, each bounded in bytes
 //! * [`writer`]: chunks, digests, manifest
 //! * [`serve`]: what a holder does for its peers
 //! * [`fetch`]: bytes on their way out, from here or by proxy, each chunk checked
 //! * [`hot`]: one read for all who want the same chunk
 //! * [`arriving`]: which bodies others are sending here now
 //! * [`obtain`]: a body that is missing here, brought from another holder
+//! * [`orphans`]: bodies that no record names, collected by upload epoch
 //! * [`complete`]: up to which record every body named is held here
 
 pub mod arriving;
 pub mod complete;
+pub mod fanout;
 pub mod fetch;
 pub mod hot;
 pub mod obtain;
+pub mod orphans;
+pub mod queue;
 pub mod serve;
 pub mod upload;
 pub mod writer;
+
+#[cfg(test)]
+mod story;
 
 use crate::clock::SharedClock;
 use crate::objective::write::Member;
@@ -33,6 +41,7 @@ use muniment_evidence::digest::Digest;
 use muniment_evidence::key::Signer;
 use muniment_evidence::opening::Holding;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the body plane of a node works with. Cheap to clone.
 #[derive(Clone)]
@@ -48,6 +57,15 @@ pub struct Bodies {
     pub clock: SharedClock,
     pub hot: Arc<hot::Hot>,
     pub arriving: arriving::Arriving,
+    /// Where this node is: members of other regions get bodies through a relay.
+    pub region: String,
+    pub flow: Arc<queue::Flow>,
+    pub orphans: orphans::Orphans,
+    /// How often the leader moves the upload epoch while there is reason to.
+    pub epoch_interval: Duration,
+    /// Free bytes where bodies go, and below how many none is taken.
+    pub free_bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub disk_reserve: u64,
 }
 
 impl Bodies {
@@ -65,6 +83,11 @@ impl Bodies {
                 voter: voter(node),
             })
             .collect()
+    }
+
+    /// Whether a body may still come to this disk; evidence, reads and deletes go on.
+    pub fn has_room(&self) -> bool {
+        (self.free_bytes)() >= self.disk_reserve
     }
 
     /// Signs for a body that is durable here.

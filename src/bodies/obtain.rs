@@ -15,6 +15,9 @@ impl Bodies {
         let Some(_arrival) = self.arriving.enter(rendition.body_id) else {
             return Err(Error::Unavailable("it is arriving already".into()));
         };
+        if !self.has_room() {
+            return Err(Error::Unavailable("this node's disk is nearly full".into()));
+        }
         let mut why = String::from("no other member is known");
         for (node, peer) in self.others() {
             let copied = match self.source_at(node, peer, rendition).await {

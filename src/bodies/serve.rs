@@ -2,10 +2,15 @@
 //!
 //! Promises: a holding is signed only after the body was hashed here and is durable
 //! here; an upload without its end frame leaves nothing; a body that is held is never
-//! written over. Leaves admission of uploads to the node that took them from the client.
+//! written over; a disk that is nearly full takes none; an upload whose epoch has passed
+//! is refused, before its first byte and before its seal. A relay passes frames on while
+//! they come, and its members' holdings back. Leaves admission of uploads to the node that
+//! took them from the client.
 
 use super::Bodies;
+use super::fanout::{Answer, Fanout};
 use super::writer::{BodyWriter, CHUNK_BYTES};
+use crate::ledger::policy;
 use crate::transport::{Failure, Frames};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
@@ -19,6 +24,11 @@ const STALL_MAX: Duration = Duration::from_secs(30);
 /// client-facing limit is configured and lower.
 const BODY_BYTES_MAX: u64 = 1 << 30;
 
+/// Members that one relay passes a body on to: more than a region has.
+const RELAYS_MAX: usize = 64;
+/// The disk is looked at again after this many bytes of a body.
+const ROOM_EVERY_BYTES: u64 = 8 << 20;
+
 const PIECE: u8 = 1;
 const END: u8 = 2;
 
@@ -27,26 +37,43 @@ pub struct Header {
     pub ledger: Digest,
     pub body_id: [u8; 16],
     pub epoch: u64,
+    /// Members of the receiver's region that it is to pass the body on to.
+    pub relays: Vec<u64>,
 }
 
 impl Header {
+    /// Version 1 says the same where nothing is relayed, and older nodes read it.
     pub fn encode(&self) -> Vec<u8> {
+        let version = if self.relays.is_empty() { 1 } else { 2 };
         let mut w = Writer::new();
-        w.u8(1).digest(&self.ledger).raw(&self.body_id);
+        w.u8(version).digest(&self.ledger).raw(&self.body_id);
         w.u64(self.epoch);
+        if version == 2 {
+            w.list(&self.relays, |w, node| {
+                w.u64(*node);
+            });
+        }
         w.finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Header, DecodeError> {
         let mut r = Reader::new(bytes);
-        if r.u8()? != 1 {
-            return Err(r.error("body header version 1"));
+        let version = r.u8()?;
+        if version != 1 && version != 2 {
+            return Err(r.error("body header version 1 or 2"));
         }
         let header = Header {
             ledger: r.digest()?,
             body_id: r.array()?,
             epoch: r.u64()?,
+            relays: match version {
+                1 => Vec::new(),
+                _ => r.list(Reader::u64)?,
+            },
         };
+        if header.relays.len() > RELAYS_MAX {
+            return Err(r.error("at most 64 members to pass a body on to"));
+        }
         r.end()?;
         Ok(header)
     }
@@ -70,16 +97,16 @@ fn refused(why: impl ToString) -> Failure {
 }
 
 impl Bodies {
-    /// Takes one body; answers with a signed holding.
+    /// Takes one body, and passes it on where it is asked to; answers with signed holdings,
+    /// its own first.
     pub async fn serve_put(&self, mut frames: Frames) -> Result<Frames, Failure> {
         let header = Header::decode(&next(&mut frames).await?).map_err(refused)?;
         let head = self.group.applied();
         if header.ledger != head.ledger {
             return Err(refused("a body of another ledger"));
         }
-        if header.epoch + 1 < head.upload_epoch {
-            return Err(refused("an upload of an epoch that has passed"));
-        }
+        self.take_epoch(header.epoch)?;
+        self.take_room()?;
         // What fails below is deleted: it must be this arrival's alone.
         let Some(_arrival) = self.arriving.enter(header.body_id) else {
             return Err(refused("the body is arriving already"));
@@ -88,8 +115,19 @@ impl Bodies {
         if held.is_some() {
             return Err(refused("the body is held here already"));
         }
-        let mut writer = BodyWriter::new(self.store.clone(), self.blocking, header.body_id);
-        match receive(&mut writer, &mut frames).await {
+        if !header.relays.is_empty() {
+            tracing::debug!(to = ?header.relays, "passing a body on");
+        }
+        // Dropped before its end, it makes the others forget the body too.
+        let mut relayed = self.fan_out(&header, self.relay_routes(&header.relays));
+        let mut writer = BodyWriter::new(self.store.clone(), self.blocking, header.body_id)
+            .stamped(header.epoch);
+        let received = self.receive(&mut writer, &mut frames, &mut relayed).await;
+        let received = received.and_then(|announced| {
+            self.take_epoch(header.epoch)?;
+            Ok(announced)
+        });
+        match received {
             Ok(announced) => {
                 let body = writer.seal(header.epoch).await.map_err(refused)?;
                 if announced.is_some_and(|digest| digest != body.sha256) {
@@ -98,12 +136,29 @@ impl Bodies {
                 }
                 let holding = self.sign(header.ledger, &body, header.epoch);
                 let answer = Bytes::from(holding.encode());
-                Ok(stream::iter([Ok(answer)]).boxed())
+                Ok(stream::iter([Ok(answer)])
+                    .chain(passed_back(relayed))
+                    .boxed())
             }
             Err(failure) => {
                 writer.abandon().await.map_err(refused)?;
                 Err(failure)
             }
+        }
+    }
+
+    /// No record may name a body of an epoch that has passed: it would be an orphan.
+    fn take_epoch(&self, epoch: u64) -> Result<(), Failure> {
+        match policy::may_be_named(epoch, self.group.applied().upload_epoch.max(epoch)) {
+            true => Ok(()),
+            false => Err(refused("an upload of an epoch that has passed")),
+        }
+    }
+
+    fn take_room(&self) -> Result<(), Failure> {
+        match self.has_room() {
+            true => Ok(()),
+            false => Err(refused("the disk is nearly full")),
         }
     }
 
@@ -167,27 +222,87 @@ async fn next(frames: &mut Frames) -> Result<Bytes, Failure> {
         .ok_or_else(|| refused("the sender ended early"))?
 }
 
-/// Takes pieces up to the end frame; the digest announced there, if any.
-async fn receive(writer: &mut BodyWriter, frames: &mut Frames) -> Result<Option<Digest>, Failure> {
-    loop {
-        let frame = next(frames).await?;
-        match frame.first() {
-            Some(&PIECE) if frame.len() <= CHUNK_BYTES + 1 => {
-                writer.push(&frame.slice(1..)).await.map_err(refused)?;
-                if writer.length() > BODY_BYTES_MAX {
-                    return Err(refused("the body is too long"));
+impl Bodies {
+    /// Takes pieces up to the end frame and passes them on; the digest announced there, if
+    /// any.
+    async fn receive(
+        &self,
+        writer: &mut BodyWriter,
+        frames: &mut Frames,
+        relayed: &mut Fanout,
+    ) -> Result<Option<Digest>, Failure> {
+        let mut looked_at = 0;
+        loop {
+            let frame = next(frames).await?;
+            match frame.first() {
+                Some(&PIECE) if frame.len() <= CHUNK_BYTES + 1 => {
+                    let piece = frame.slice(1..);
+                    let (stored, ()) =
+                        futures::join!(writer.push(&piece), relayed.push(&frame, None));
+                    stored.map_err(refused)?;
+                    if writer.length() > BODY_BYTES_MAX {
+                        return Err(refused("the body is too long"));
+                    }
+                    if writer.length() - looked_at >= ROOM_EVERY_BYTES {
+                        looked_at = writer.length();
+                        self.take_room()?;
+                    }
                 }
-            }
-            Some(&END) => {
-                let mut r = Reader::new(&frame[1..]);
-                let read = (|| Ok((r.u64()?, r.option(Reader::digest)?)))();
-                let (length, announced) = read.map_err(|error: DecodeError| refused(error))?;
-                if length != writer.length() {
-                    return Err(refused("the body is shorter than announced"));
+                Some(&END) => {
+                    let mut r = Reader::new(&frame[1..]);
+                    let read = (|| Ok((r.u64()?, r.option(Reader::digest)?)))();
+                    let (length, announced) = read.map_err(|error: DecodeError| refused(error))?;
+                    if length != writer.length() {
+                        return Err(refused("the body is shorter than announced"));
+                    }
+                    relayed.end(&frame);
+                    return Ok(announced);
                 }
-                return Ok(announced);
+                _ => return Err(refused("an unknown body frame")),
             }
-            _ => return Err(refused("an unknown body frame")),
         }
+    }
+}
+
+/// The holdings of those that a relay has passed a body on to, as they come.
+fn passed_back(relayed: Fanout) -> Frames {
+    let next = |mut relayed: Fanout| async move {
+        loop {
+            match relayed.next().await? {
+                Answer::Holding { holding, .. } => {
+                    return Some((Ok(Bytes::from(holding.encode())), relayed));
+                }
+                // Whoever uploads counts what comes: this one does not hold it.
+                Answer::Failed { via, failure } => {
+                    tracing::debug!(node = via, %failure, "a body was not passed on");
+                }
+            }
+        }
+    };
+    stream::unfold(relayed, next).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_without_relays_is_what_older_nodes_read() {
+        let mut header = Header {
+            ledger: Digest([1; 32]),
+            body_id: [2; 16],
+            epoch: 3,
+            relays: Vec::new(),
+        };
+        let plain = header.encode();
+        assert_eq!((plain[0], plain.len()), (1, 1 + 32 + 16 + 8));
+        header.relays = vec![4, 5];
+        let relayed = header.encode();
+        assert_eq!(relayed[0], 2);
+        let read = Header::decode(&relayed).unwrap();
+        assert_eq!((read.epoch, read.relays), (3, vec![4, 5]));
+        assert!(Header::decode(&plain).unwrap().relays.is_empty());
+        header.relays = vec![7; RELAYS_MAX + 1];
+        assert!(Header::decode(&header.encode()).is_err());
     }
 }

@@ -2,26 +2,22 @@
 //!
 //! Promises: `finish` returns when the holdings meet the level, and no sooner; holders
 //! that are slower go on in the background; a peer that stalls is given up for this
-//! body rather than holding the client up. Nothing is kept of an upload that is dropped.
+//! body rather than holding the client up, and a client that is faster than disk and peers
+//! is held up rather than filling memory. Nothing is kept of an upload that is dropped.
 
+use super::arriving::Arrival;
+use super::fanout::{Answer, Fanout, HOLDING_MAX, routes};
 use super::serve::{Header, encode_end, encode_piece};
 use super::writer::BodyWriter;
 use super::{Bodies, Error, Sealed};
 use crate::objective::write::{WriteLevel, meets};
-use crate::transport::{Class, Failure, Method};
 use bytes::Bytes;
-use futures::stream::StreamExt as _;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::Holding;
 use std::time::Duration;
-use tokio::sync::mpsc;
 
-/// Pieces that may wait for one peer: bounds memory per upload and peer to this many MiB.
-const PIECES_AHEAD: usize = 4;
-/// A peer that takes no piece for this long is given up for this body.
-const STALL_MAX: Duration = Duration::from_secs(2);
-/// A holding must come within this time after the last piece.
-const HOLDING_MAX: Duration = Duration::from_secs(20);
+/// How long a piece may wait for memory: longer than it takes to give up stalled peers.
+const INGEST_MAX: Duration = Duration::from_secs(20);
 
 /// What an upload came to.
 pub struct Stored {
@@ -36,9 +32,9 @@ pub struct Upload {
     ledger: Digest,
     epoch: u64,
     writer: Option<BodyWriter>,
-    peers: Vec<mpsc::Sender<Bytes>>,
-    holdings: mpsc::Receiver<(u64, Result<Holding, Failure>)>,
-    asked: usize,
+    /// Kept until the body is sealed or forgotten: it is not collected meanwhile.
+    arrival: Option<Arrival>,
+    peers: Fanout,
 }
 
 impl Bodies {
@@ -50,44 +46,21 @@ impl Bodies {
             ledger: head.ledger,
             body_id: id,
             epoch: head.upload_epoch,
+            relays: Vec::new(),
         };
-        let header = Bytes::from(header.encode());
-        let (report, holdings) = mpsc::channel(64);
-        let mut peers = Vec::new();
-        for (node, peer) in self.group.status().members {
-            if node == self.node {
-                continue;
-            }
-            let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
-            let head = futures::stream::iter([header.clone()]);
-            let frames = head.chain(tokio_stream::wrappers::ReceiverStream::new(receiver));
-            let opening =
-                self.transport
-                    .stream(peer.address, Class::Bulk, Method::PutBody, frames.boxed());
-            let report = report.clone();
-            tokio::spawn(async move {
-                let holding = async {
-                    let mut answers = opening.await?;
-                    match answers.next().await {
-                        Some(Ok(bytes)) => Holding::decode(&bytes)
-                            .map_err(|error| Failure::Refused(error.to_string())),
-                        Some(Err(failure)) => Err(failure),
-                        None => Err(Failure::Refused("ended without a holding".into())),
-                    }
-                };
-                // The upload may have been answered already: this holder came later.
-                let _ = report.send((node, holding.await)).await;
-            });
-            peers.push(sender);
-        }
+        let Some(arrival) = self.arriving.enter(id) else {
+            return Err(Error::Broken("a body id was drawn twice".into()));
+        };
+        let members = self.group.status().members;
+        let routes = routes(self.node, &self.region, &members, &id);
+        let writer = BodyWriter::new(self.store.clone(), self.blocking, id);
         Ok(Upload {
-            asked: peers.len(),
-            writer: Some(BodyWriter::new(self.store.clone(), self.blocking, id)),
+            writer: Some(writer.stamped(head.upload_epoch)),
+            arrival: Some(arrival),
+            peers: self.fan_out(&header, routes),
             bodies: self.clone(),
             ledger: head.ledger,
             epoch: head.upload_epoch,
-            peers,
-            holdings,
         })
     }
 }
@@ -99,19 +72,16 @@ impl Upload {
 
     pub async fn push(&mut self, piece: Bytes) -> Result<(), Error> {
         if let Some(writer) = &mut self.writer {
+            let taken = tokio::time::timeout(INGEST_MAX, self.bodies.flow.take_in(piece.len()));
+            let Ok(Some(held)) = taken.await else {
+                return Err(Error::Unavailable(
+                    "as much as it may is on its way here".into(),
+                ));
+            };
             let frame = encode_piece(&piece);
-            let sending = self.peers.iter().map(|peer| {
-                let piece = frame.clone();
-                async move {
-                    let sent = tokio::time::timeout(STALL_MAX, peer.send(piece)).await;
-                    matches!(sent, Ok(Ok(())))
-                }
-            });
-            let (stored, sent) =
-                futures::join!(writer.push(&piece), futures::future::join_all(sending));
+            let sending = self.peers.push(&frame, Some(&held));
+            let (stored, ()) = futures::join!(writer.push(&piece), sending);
             stored?;
-            let mut sent = sent.into_iter();
-            self.peers.retain(|_| sent.next() == Some(true));
         }
         Ok(())
     }
@@ -134,43 +104,35 @@ impl Upload {
         }
         // Each peer compares its own digest with this one before it signs.
         let end = Bytes::from(encode_end(writer.length(), Some(&digest)));
-        for peer in self.peers.drain(..) {
-            // Its channel may be full of pieces that are still on their way: the end waits
-            // behind them as any piece does, but nobody waits for it here.
-            let end = end.clone();
-            tokio::spawn(async move {
-                // A peer that has stalled is given up: its holding does not come.
-                let _ = tokio::time::timeout(STALL_MAX, peer.send(end)).await;
-            });
-        }
+        self.peers.end(&end);
         let Some(writer) = self.writer.take() else {
             return Err(Error::Broken("an upload is finished once".into()));
         };
         let body = writer.seal(self.epoch).await?;
+        self.arrival = None;
         let own = self.bodies.sign(self.ledger, &body, self.epoch);
         let mut holdings = vec![own];
         let members = self.bodies.members();
         let mut why = String::from("the other voters are not reached");
         let gather = async {
-            let mut outstanding = self.asked;
             loop {
                 let held: Vec<u64> = holdings.iter().map(|h| h.node).collect();
                 if meets(level, &members, &held) {
                     return true;
                 }
-                if outstanding == 0 {
-                    return false;
-                }
-                let Some((node, holding)) = self.holdings.recv().await else {
-                    return false;
-                };
-                outstanding -= 1;
-                match holding {
-                    Ok(holding) if holding.node == node && of(&holding, &body) => {
-                        holdings.push(holding);
+                match self.peers.next().await {
+                    None => return false,
+                    Some(Answer::Holding { holding, .. }) if of(&holding, &body) => {
+                        if !held.contains(&holding.node) {
+                            holdings.push(holding);
+                        }
                     }
-                    Ok(_) => why = format!("node {node} signed for something else"),
-                    Err(failure) => why = format!("node {node}: {failure}"),
+                    Some(Answer::Holding { via, .. }) => {
+                        why = format!("node {via} signed for something else");
+                    }
+                    Some(Answer::Failed { via, failure }) => {
+                        why = format!("node {via}: {failure}");
+                    }
                 }
             }
         };
@@ -185,7 +147,7 @@ impl Upload {
     /// Forgets the upload here; peers forget it when they see no end.
     async fn abandon(&mut self) {
         if let Some(writer) = self.writer.take() {
-            forget(writer).await;
+            forget(writer, self.arrival.take()).await;
         }
     }
 }
@@ -196,15 +158,16 @@ impl Drop for Upload {
         if let (Some(writer), Ok(runtime)) =
             (self.writer.take(), tokio::runtime::Handle::try_current())
         {
-            runtime.spawn(forget(writer));
+            runtime.spawn(forget(writer, self.arrival.take()));
         }
     }
 }
 
-async fn forget(writer: BodyWriter) {
+async fn forget(writer: BodyWriter, arrival: Option<Arrival>) {
     if let Err(error) = writer.abandon().await {
         tracing::warn!(%error, "an abandoned upload stays as an orphan");
     }
+    drop(arrival);
 }
 
 fn of(holding: &Holding, body: &Sealed) -> bool {

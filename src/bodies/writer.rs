@@ -30,6 +30,8 @@ pub struct BodyWriter {
     sha256: Option<Digest>,
     /// Written with the manifest.
     last: Option<Bytes>,
+    /// Written with the first chunk that is written before the seal.
+    stamp: Option<u64>,
 }
 
 impl BodyWriter {
@@ -44,7 +46,15 @@ impl BodyWriter {
             length: 0,
             sha256: None,
             last: None,
+            stamp: None,
         }
+    }
+
+    /// Has the body found by its upload epoch from its first chunk on. A body that a
+    /// record names already needs none: it is asked for until it is whole.
+    pub fn stamped(mut self, epoch: u64) -> BodyWriter {
+        self.stamp = Some(epoch);
+        self
     }
 
     pub fn length(&self) -> u64 {
@@ -79,6 +89,9 @@ impl BodyWriter {
         self.whole = whole;
         let number = self.chunks.len() as u32;
         self.chunks.push((chunk.len() as u32, digest));
+        if let (0, Some(epoch)) = (number, self.stamp) {
+            return self.store.put_first_chunk(self.id, chunk, epoch).await;
+        }
         self.store.put_chunk(self.id, number, chunk).await
     }
 

@@ -13,6 +13,10 @@ const SNAPSHOT_AFTER_ENTRIES: u64 = 100_000;
 /// Entries kept behind a snapshot: a follower that was away for less catches up by log.
 const LOG_ENTRIES_KEPT: u64 = 50_000;
 
+/// Seconds between upload epochs: a slow upload of the largest body ends well within one,
+/// and what a crash leaves lies around for less than an hour.
+const UPLOAD_EPOCH_S: u64 = 600;
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
@@ -29,6 +33,9 @@ pub struct Cluster {
     pub snapshot_after_entries: u64,
     #[serde(default = "log_entries_kept")]
     pub log_entries_kept: u64,
+    /// Least time between two upload epochs; an upload that lasts longer than one fails.
+    #[serde(default = "upload_epoch_s")]
+    pub upload_epoch_s: u64,
 }
 
 /// Whose invoices are kept.
@@ -86,6 +93,9 @@ impl Cluster {
                         at least 100 and 10"
                 .into());
         }
+        if self.upload_epoch_s == 0 {
+            return Err("cluster.upload_epoch_s: at least 1".into());
+        }
         Ok(())
     }
 }
@@ -121,7 +131,8 @@ pub(super) fn digest(config: &super::Config) -> Digest {
         .u8(u8::from(config.deferred.allowed))
         .u64(config.deferred.max_pending)
         .u64(config.deferred.max_age_ms)
-        .u64(config.deferred.max_staleness_ms);
+        .u64(config.deferred.max_staleness_ms)
+        .u64(cluster.upload_epoch_s);
     Digest::of(&[DIGEST_TAG, &w.finish()])
 }
 
@@ -131,6 +142,10 @@ fn snapshot_after_entries() -> u64 {
 
 fn log_entries_kept() -> u64 {
     LOG_ENTRIES_KEPT
+}
+
+fn upload_epoch_s() -> u64 {
+    UPLOAD_EPOCH_S
 }
 
 fn default_scheme() -> String {

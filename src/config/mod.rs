@@ -217,6 +217,7 @@ mod tests {
             "profile = \"wan\"",
             "write_level = \"quorum\"",
             "log_entries_kept = 60000",
+            "upload_epoch_s = 60",
             "[[tenants]]\nname = \"default\"\nwrite_level = \"all\"",
             "[[tenants]]\nname = \"acme\"",
             "[deferred]\nallowed = false",

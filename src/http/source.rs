@@ -83,6 +83,7 @@ impl NodeSource {
         }
         let cosigned = &self.core.cosigned;
         set(&metrics.body_complete_index, cosigned.body_complete());
+        set(&metrics.orphan_bytes, self.core.bodies.orphan_bytes());
         set(&metrics.cosigned_size, cosigned.newest_size());
         let unseen = cosigned
             .divergences()

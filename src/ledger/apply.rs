@@ -7,7 +7,7 @@
 use super::lanes::{self, Admission};
 use super::rows::{DueRow, Head, Row as _, VotersRow};
 use super::txn::Txn;
-use super::{founding, invoices, keys};
+use super::{founding, invoices, keys, policy};
 use crate::domain::command::{Answer, Command, Submission};
 use crate::store::Error;
 use crate::store::engine::View;
@@ -225,6 +225,9 @@ fn submit(
     if statement.kind == Kind::Key && outcome == Outcome::Ok {
         edge.head.key_serial += 1;
     }
+    if statement.kind == Kind::Policy && outcome == Outcome::Ok {
+        policy::take(&mut edge.head, &submission.document.bytes);
+    }
     if founding {
         edge.head.ledger = leaf;
         edge.head.feature_level = FEATURE_LEVEL;
@@ -261,7 +264,12 @@ fn judge(
         Ok(content) if committed && right_lane && content.kind() == statement.kind => content,
         _ => return Ok((Outcome::Refused(Reason::Malformed), 0)),
     };
-    if statement.kind != Kind::Genesis && feature_level_of(statement.kind) > head.feature_level {
+    // What raises the level must be taken below it: all nodes run this software by then.
+    let raises = matches!(&content, Document::Policy(policy) if policy::raises_level(policy));
+    if statement.kind != Kind::Genesis
+        && !raises
+        && feature_level_of(statement.kind) > head.feature_level
+    {
         return Ok((Outcome::Refused(Reason::FeatureLevel), 0));
     }
     let body_bytes = match &content {
@@ -284,6 +292,7 @@ fn judge(
         Document::Download(download) => invoices::download(txn, &download, index),
         Document::DownloadEnd(_) | Document::Anchor(_) | Document::Drill(_) => Ok(Outcome::Ok),
         Document::Key(change) => keys::change(txn, &change, index),
+        Document::Policy(policy) => Ok(policy::judge(head, &policy)),
     };
     Ok((outcome?, body_bytes))
 }

@@ -6,8 +6,11 @@
 
 use super::apply::voters_key;
 use super::founding::node_key;
-use super::rows::{EventRow, Head, InvoiceRow, NodeRow, RequestRow, VotersRow};
-use super::state::{alternative_id_key, event_key, identity_key, invoice_key, request_key};
+use super::policy;
+use super::rows::{EventRow, Head, InvoiceRow, NamedRow, NodeRow, RequestRow, VotersRow};
+use super::state::{
+    alternative_id_key, event_key, identity_key, invoice_key, named_key, request_key,
+};
 use super::txn::Txn;
 use crate::domain::ids::Uid;
 use crate::objective::write::{Member, WriteLevel, meets};
@@ -25,6 +28,9 @@ use muniment_evidence::statement::{Kind, Statement};
 /// The relation by which a reversing invoice names its original.
 pub const REVERSES: &str = "REVERSES";
 
+/// From this feature level on, the bodies that records name are found by their ids.
+const NAMED_FROM_LEVEL: u64 = 2;
+
 pub fn issue(
     txn: &mut Txn<'_>,
     head: &Head,
@@ -35,7 +41,7 @@ pub fn issue(
     if let Some(outcome) = refuse_issue(txn, head, statement, issue)? {
         return Ok(outcome);
     }
-    enter(txn, issue, index, Kind::Issue);
+    enter(txn, head, issue, index, Kind::Issue);
     Ok(Outcome::Ok)
 }
 
@@ -75,7 +81,7 @@ pub fn reverse(
         minor_units,
     };
     txn.put_row(event_key(target, index), &event);
-    enter(txn, issue, index, Kind::Reverse);
+    enter(txn, head, issue, index, Kind::Reverse);
     Ok(Outcome::Ok)
 }
 
@@ -152,7 +158,7 @@ pub fn add_rendition(
     if !held(txn, head, statement, &add.rendition, &add.holdings)? {
         return Ok(Outcome::Refused(Reason::HoldingsInsufficient));
     }
-    enter_rendition(txn, uid, &add.rendition, index);
+    enter_rendition(txn, head, uid, &add.rendition, index);
     txn.put_row(event_key(uid, index), &EventRow::RenditionAdded);
     let request = RequestRow {
         kind: statement.kind,
@@ -315,7 +321,7 @@ fn held(
             && holding.sha256 == rendition.sha256
             && holding.length == rendition.length
             && holding.ledger == head.ledger;
-        let in_time = holding.epoch <= head.upload_epoch && holding.epoch + 1 >= head.upload_epoch;
+        let in_time = policy::may_be_named(holding.epoch, head.upload_epoch);
         if !of_this || !in_time {
             continue;
         }
@@ -347,7 +353,7 @@ fn held(
 }
 
 /// All rows of a newly issued invoice.
-fn enter(txn: &mut Txn<'_>, issue: &IssueDocument, index: u64, kind: Kind) {
+fn enter(txn: &mut Txn<'_>, head: &Head, issue: &IssueDocument, index: u64, kind: Kind) {
     let metadata = &issue.metadata;
     let (identity, tenant) = (&metadata.identity, &metadata.identity.tenant);
     let uid = Uid(issue.uid);
@@ -376,7 +382,7 @@ fn enter(txn: &mut Txn<'_>, issue: &IssueDocument, index: u64, kind: Kind) {
         txn.put(alternative_id_key(tenant, id), uid.0.to_vec());
     }
     for rendition in &issue.renditions {
-        enter_rendition(txn, uid, rendition, index);
+        enter_rendition(txn, head, uid, rendition, index);
     }
     let mut list = |key: StateKey| txn.put(key.u64(index).build(), uid.0.to_vec());
     let table = |table| StateKey::of(table).text(tenant);
@@ -391,7 +397,16 @@ fn enter(txn: &mut Txn<'_>, issue: &IssueDocument, index: u64, kind: Kind) {
     }
 }
 
-fn enter_rendition(txn: &mut Txn<'_>, uid: Uid, rendition: &Rendition, index: u64) {
+fn enter_rendition(txn: &mut Txn<'_>, head: &Head, uid: Uid, rendition: &Rendition, index: u64) {
+    // Below that level there are replicas that do not write it.
+    if head.feature_level >= NAMED_FROM_LEVEL {
+        let named = NamedRow {
+            length: rendition.length,
+            sha256: rendition.sha256,
+            index,
+        };
+        txn.put_row(named_key(&rendition.body_id), &named);
+    }
     txn.put(body_digest_key(&rendition.sha256, uid), Vec::new());
     let role = StateKey::of(Table::Body).raw(&uid.0).text(&rendition.role);
     let first = [&rendition_digest(rendition).0[..], &index.to_be_bytes()].concat();

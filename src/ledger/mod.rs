@@ -9,7 +9,7 @@
 //! * [`txn`]: one atomic step over the state
 //! * [`apply`]: a command becomes records
 //! * [`lanes`]: exactly once, by lane and seq
-//! * [`invoices`], [`founding`], [`keys`]: what each kind does
+//! * [`invoices`], [`founding`], [`keys`], [`policy`]: what each kind does
 //! * [`outboxes`]: what a BOOT says of its node's outboxes
 //! * [`state`]: reading it
 
@@ -19,6 +19,7 @@ pub mod invoices;
 pub mod keys;
 pub mod lanes;
 pub mod outboxes;
+pub mod policy;
 pub mod rows;
 pub mod state;
 pub mod txn;

@@ -204,6 +204,33 @@ impl Row for InvoiceRow {
     }
 }
 
+/// A body that a record names, as the record says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedRow {
+    pub length: u64,
+    pub sha256: Digest,
+    /// Index of that record.
+    pub index: u64,
+}
+
+impl Row for NamedRow {
+    fn write(&self, w: &mut Writer) {
+        w.u8(1).u64(self.length).digest(&self.sha256);
+        w.u64(self.index);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<NamedRow, DecodeError> {
+        if r.u8()? != 1 {
+            return Err(r.error("named body version 1"));
+        }
+        Ok(NamedRow {
+            length: r.u64()?,
+            sha256: r.digest()?,
+            index: r.u64()?,
+        })
+    }
+}
+
 /// What happened to an invoice at a record; status at N folds events ≤ N.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventRow {

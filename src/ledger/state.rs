@@ -5,7 +5,9 @@
 //! [`crate::store::Blocking`]. Leaves freshness to `raft/`'s reader.
 
 use super::apply::{StoredRows, head_key};
-use super::rows::{DueRow, EventRow, Head, InvoiceRow, NodeRow, RequestRow, Row, VotersRow};
+use super::rows::{
+    DueRow, EventRow, Head, InvoiceRow, NamedRow, NodeRow, RequestRow, Row, VotersRow,
+};
 use crate::domain::ids::Uid;
 use crate::objective::write::WriteLevel;
 use crate::store::engine::{Engine, Pair};
@@ -53,6 +55,10 @@ pub fn alternative_id_key(tenant: &str, id: &AlternativeId) -> Vec<u8> {
         .text(&id.scheme)
         .text(&id.value)
         .build()
+}
+
+pub fn named_key(body: &[u8; 16]) -> Vec<u8> {
+    StateKey::of(Table::Named).raw(body).build()
 }
 
 /// Where an invoice stands.
@@ -311,6 +317,12 @@ impl Tables {
             }),
             _ => Err(Error::corrupt(format!("record {index} issues nothing"))),
         }
+    }
+
+    /// What a record says a body is, if one names it. Records of feature level 1 are not
+    /// found by this.
+    pub fn named(&self, body: &[u8; 16]) -> Result<Option<NamedRow>, Error> {
+        self.row(&named_key(body))
     }
 
     /// Uids with a rendition of these bytes.

@@ -140,6 +140,25 @@ impl Story {
         &self.edge
     }
 
+    pub(crate) fn head(&self) -> &super::rows::Head {
+        &self.edge.head
+    }
+
+    /// As if older software had founded it.
+    pub(crate) fn set_feature_level(&mut self, level: u64) {
+        self.edge.head.feature_level = level;
+    }
+
+    /// What became of each, all being recorded.
+    pub(crate) fn outcomes(&mut self, submissions: Vec<Submission>) -> Vec<Outcome> {
+        let told = self.tell(0, submissions);
+        let outcome = |answer| match answer {
+            Answer::Recorded { outcome, .. } => outcome,
+            other => panic!("not recorded: {other:?}"),
+        };
+        told.into_iter().map(outcome).collect()
+    }
+
     pub(crate) fn tables(&self) -> crate::ledger::state::Tables {
         State::new(self.engine.clone()).tables().unwrap()
     }

@@ -4,9 +4,9 @@
 //! this node is configured and keyed for, 3 stock is taken of the outboxes, 4 the node's
 //! BOOT, which tells of them, is committed, 5 the sign guard allows, 6 the lanes open and
 //! clients are served. Whatever fails for good stops the node. Afterwards it attests what
-//! falls due, and keeps what it can prove of its freshness young, until the node ends.
+//! falls due, and moves upload epochs, until the node ends.
 
-use super::{Booted, Core, guarding, keys};
+use super::{Booted, Core, epochs, guarding, keys};
 use crate::ledger::outboxes::FEATURE_LEVEL;
 use crate::recorder::endings::Endings;
 use crate::recorder::outbox::{Bounds, Outbox, stock};
@@ -40,6 +40,13 @@ pub async fn boot(
             tracing::info!(origin = ready.origin, "booted into the ledger");
             let recorder = ready.recorder.clone();
             booted.send_replace(Some(ready));
+            let (ticking, recording, stopping) = (core.clone(), recorder.clone(), stop.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = epochs::tick(ticking, recording) => {}
+                    _ = stopping.stopped() => {}
+                }
+            });
             let (group, reader, state) = (means.group, means.reader, means.state);
             tokio::select! {
                 () = due::attest(recorder, group, reader, state, means.blocking) => {}

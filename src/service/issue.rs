@@ -4,6 +4,7 @@
 //! nothing is kept of a call that is refused before its record. Uniqueness is decided in
 //! apply; the looks-up here only spare bytes and sequence numbers.
 
+use super::joining::Going;
 use super::levels::{self, Patience};
 use super::{Booted, Core, Error, Principal, prove};
 use crate::bodies;
@@ -91,6 +92,8 @@ pub(super) async fn enter(
     let form = Form::check(core, &header.role, &header.media_type, header.length)?;
     let level = header.level.unwrap_or(tenant.level());
     check_level(core, level)?;
+    // The same call under way here is waited for before the first byte is taken.
+    let _going = join(core, &header, &form).await;
     if let Some(earlier) = repeat(core, &booted, &header, &form, kind).await? {
         return earlier
             .report(core, &booted, &header.patience, level, true)
@@ -304,6 +307,25 @@ pub(super) fn zones(core: &Core, nodes: &[u64]) -> Vec<String> {
     zones
 }
 
+/// What the call is about, if it says the digest of its bytes.
+fn content(header: &Header, form: &Form) -> Option<Digest> {
+    let rendition = Rendition {
+        role: form.role.clone(),
+        media_type: form.media_type.clone(),
+        length: header.length,
+        sha256: header.sha256?,
+        body_id: [0; 16],
+    };
+    Some(content_digest(&header.metadata, &[rendition]))
+}
+
+async fn join(core: &Core, header: &Header, form: &Form) -> Option<Going> {
+    let content = content(header, form)?;
+    let tenant = header.metadata.identity.tenant.clone();
+    let call = (tenant, header.request_id.clone(), content);
+    Some(core.joining.enter(call).await)
+}
+
 /// Looks before the first byte: a known repeat is answered at once, a sure conflict is
 /// refused at once. What cannot be told without the bytes goes on to apply.
 async fn repeat(
@@ -313,17 +335,9 @@ async fn repeat(
     form: &Form,
     kind: Kind,
 ) -> Result<Option<Earlier>, Error> {
-    let Some(sha256) = header.sha256 else {
+    let Some(content) = content(header, form) else {
         return Ok(None);
     };
-    let rendition = Rendition {
-        role: form.role.clone(),
-        media_type: form.media_type.clone(),
-        length: header.length,
-        sha256,
-        body_id: [0; 16],
-    };
-    let content = content_digest(&header.metadata, &[rendition]);
     let (tenant, request_id) = (
         header.metadata.identity.tenant.clone(),
         header.request_id.clone(),

@@ -15,6 +15,8 @@
 //! * [`levels`], [`standing`]: how durable a write is, and how every node stands; [`vigil`]:
 //!   how long nobody led
 //! * [`freshness`]: what makes a read level true, and what an answer may claim
+//! * [`epochs`]: upload epochs, by which orphans are collected
+//! * [`joining`]: two calls that are the same one
 //! * [`booting`], [`guarding`]: what must be true before anything is said or signed
 //! * [`cosigning`]: vouching for checkpoints, and comparing replicas by the way
 //! * [`witnessing`]: the ledger shown to outside witnesses
@@ -33,6 +35,7 @@ pub mod deferred;
 pub mod disk;
 pub mod download;
 pub mod drills;
+pub mod epochs;
 pub mod error;
 pub mod export;
 pub mod freshness;
@@ -40,6 +43,7 @@ pub mod guarding;
 pub mod hello;
 pub mod issue;
 pub mod issue_many;
+pub mod joining;
 pub mod keys;
 pub mod levels;
 pub mod list;
@@ -168,6 +172,7 @@ pub struct Core {
     pub draining: signal::Receiver<bool>,
     /// Free bytes where bodies go; asked before each upload.
     pub free_bytes: disk::FreeBytes,
+    pub joining: joining::Joining,
     pub deferred: Deferred,
     /// Where the outboxes lie.
     pub outboxes: OutboxDir,

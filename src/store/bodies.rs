@@ -3,12 +3,12 @@
 //! Promises: a body exists when its manifest does; the manifest is written after all its
 //! chunks and names the digest of each, so that every chunk is checked before it is
 //! used. A chunk that does not match is never returned. Beside the bodies lies the mark of
-//! how far they are complete: whoever loses the bodies loses the mark with them. Leaves
-//! fan-out, repair and collection to `bodies/`.
+//! how far they are complete: whoever loses the bodies loses the mark with them. Stamps
+//! are in [`super::stamps`]. Leaves fan-out, repair and collection to `bodies/`.
 
 use super::engine::{Batch, Engine, prefix_end};
 use super::flush::Flusher;
-use super::{Blocking, Error};
+use super::{Blocking, Error, stamps};
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
@@ -67,8 +67,8 @@ impl Manifest {
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct BodyStore {
-    engine: Arc<dyn Engine>,
-    blocking: Blocking,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) blocking: Blocking,
     flusher: Flusher,
     sealed: Arc<Mutex<Sealed>>,
 }
@@ -122,7 +122,7 @@ impl BodyStore {
             .await
     }
 
-    /// Writes the last chunk and the manifest, and makes the body durable: after this it
+    /// Writes the last chunk, the manifest and the stamp, and makes the body durable: after this it
     /// is held here.
     pub async fn seal(
         &self,
@@ -140,6 +140,7 @@ impl BodyStore {
                     batch.put(chunk_key(&body, number), chunk);
                 }
                 batch.put(manifest_key(&body), manifest.encode());
+                stamps::put(&mut batch, &body, manifest.epoch);
                 engine.write(batch)
             })
             .await?;
@@ -231,7 +232,8 @@ impl BodyStore {
             .run(move || {
                 let mut batch = Batch::new();
                 batch.delete(manifest_key(&body));
-                let start = [b"c", &body[..]].concat();
+                stamps::delete(&mut batch, &body);
+                let start = chunk_prefix(&body);
                 batch.delete_range(start.clone(), prefix_end(&start));
                 engine.write(batch)
             })
@@ -243,7 +245,7 @@ impl BodyStore {
     }
 }
 
-fn read_manifest(engine: &dyn Engine, body: &BodyId) -> Result<Option<Manifest>, Error> {
+pub(super) fn read_manifest(engine: &dyn Engine, body: &BodyId) -> Result<Option<Manifest>, Error> {
     let Some(bytes) = engine.get(&manifest_key(body))? else {
         return Ok(None);
     };
@@ -253,8 +255,13 @@ fn read_manifest(engine: &dyn Engine, body: &BodyId) -> Result<Option<Manifest>,
         .map_err(|error| Error::corrupt(format!("manifest of a body: {error}")))
 }
 
-fn chunk_key(body: &BodyId, number: u32) -> Vec<u8> {
+pub(super) fn chunk_key(body: &BodyId, number: u32) -> Vec<u8> {
     [b"c", &body[..], &number.to_be_bytes()].concat()
+}
+
+/// All chunks of a body.
+pub(super) fn chunk_prefix(body: &BodyId) -> Vec<u8> {
+    [b"c", &body[..]].concat()
 }
 
 fn manifest_key(body: &BodyId) -> Vec<u8> {

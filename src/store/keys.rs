@@ -124,6 +124,8 @@ pub enum Table {
     Voters = 0x19,
     /// record index of an OK KEY → nothing
     KeyChange = 0x1a,
+    /// body id → what a record says it is
+    Named = 0x1b,
     /// node, outbox → an outbox that the node has, by its last BOOT
     Outbox = 0x1c,
 }

@@ -12,6 +12,7 @@
 //! | marker | beside the databases | yes | refuses to start | refuses to start on a non-empty directory |
 //! | cosigned notes | `ledger/`, the node's own keys | never: signatures are checked by who uses them | refused | made again |
 //! | mark of complete bodies | `bodies/` | yes, for one ledger and generation | bodies that are missing would be vouched for | all records are looked at again |
+//! | stamps of bodies | `bodies/` | yes | a body that no record names stays, or is collected too early | as the first |
 //! | outbox | `outbox/`, beside the databases | no: checksums, numbers and signatures are looked at | a torn last append is cut off; damage before others counts as lost | the node's next BOOT says LOST |
 //! | snapshots | `snapshots/` | no: digest checked by the receiver | refused | built again |
 
@@ -28,6 +29,7 @@ pub mod outbox;
 #[cfg(feature = "rocksdb")]
 pub mod rocks;
 pub mod snapshot;
+pub mod stamps;
 
 use std::fmt;
 use std::sync::Arc;

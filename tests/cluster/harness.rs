@@ -44,6 +44,7 @@ pub struct Cluster {
 pub struct Node {
     pub id: u64,
     pub zone: String,
+    pub region: String,
     pub dir: PathBuf,
     pub config: PathBuf,
     pub ports: [u16; 3],
@@ -63,7 +64,12 @@ pub struct Settings {
     /// Offline keys with which the ledger is founded, and how many must endorse.
     pub root_keys: Vec<PublicKey>,
     pub root_threshold: u32,
+    /// Region of each node; those that are not named are in the first.
+    pub regions: Vec<&'static str>,
 }
+
+/// Where nodes are unless a test says otherwise.
+const REGION: &str = "region-1";
 
 impl Cluster {
     pub async fn start() -> Cluster {
@@ -227,11 +233,13 @@ impl Drop for Cluster {
 impl Node {
     fn lay_out(dir: PathBuf, id: u64, ports: [u16; 3], settings: &Settings) -> Node {
         let zone = format!("zone-{id}");
+        let region = settings.regions.get(id as usize - 1);
+        let region = (*region.unwrap_or(&REGION)).to_owned();
         std::fs::create_dir_all(&dir).unwrap();
         keyring::generate(&dir.join("keys"), &SystemClock).unwrap();
         let [client, peer, http] = ports;
         let text = format!(
-            "[node]\nid = {id}\nzone = \"{zone}\"\ndata_dir = \"data\"\n\
+            "[node]\nid = {id}\nzone = \"{zone}\"\nregion = \"{region}\"\ndata_dir = \"data\"\n\
              [listen]\nclient = \"127.0.0.1:{client}\"\npeer = \"127.0.0.1:{peer}\"\n\
              http = \"127.0.0.1:{http}\"\n[keys]\ndir = \"keys\"\n\
              [cluster]\norigin = \"{ORIGIN}\"\n{}\n[limits]\n{}\n{}\n",
@@ -246,6 +254,7 @@ impl Node {
         Node {
             id,
             zone,
+            region,
             dir,
             config,
             ports,
@@ -271,6 +280,7 @@ impl Node {
         Node {
             id: self.id,
             zone: self.zone.clone(),
+            region: self.region.clone(),
             dir,
             config,
             ports,
@@ -284,7 +294,7 @@ impl Node {
         let keys = Keyring::load(&self.dir.join("keys")).unwrap();
         v1::MemberSpec {
             node: self.id,
-            region: "region-1".into(),
+            region: self.region.clone(),
             zone: self.zone.clone(),
             client_address: format!("127.0.0.1:{}", self.ports[0]),
             peer_address: format!("127.0.0.1:{}", self.ports[1]),
@@ -330,6 +340,7 @@ impl Node {
         Node {
             id: self.id,
             zone: self.zone.clone(),
+            region: self.region.clone(),
             dir: self.dir.clone(),
             config: self.config.clone(),
             ports: self.ports,
@@ -337,6 +348,11 @@ impl Node {
             child: None,
             channel: self.channel.clone(),
         }
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(self.child.as_ref().unwrap());
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// SIGKILL, at whatever it is doing.

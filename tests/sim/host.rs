@@ -7,7 +7,7 @@
 use crate::callers;
 use crate::net::{self, Net};
 use crate::oracle::Oracle;
-use muniment::bodies::{Bodies, complete};
+use muniment::bodies::{Bodies, complete, orphans};
 use muniment::clock::{SeededClock, SharedClock};
 use muniment::config::{Deferred, Limits, Tenant};
 use muniment::keyring::Keyring;
@@ -54,6 +54,8 @@ const SNAPSHOT_AFTER_ENTRIES: u64 = 100;
 const LOG_ENTRIES_KEPT: u64 = 30;
 /// Short, so that callers cut off by a partition turn elsewhere within the run.
 const REQUEST_MAX_MS: u64 = 3_000;
+/// So short that uploads cross it, and that the log is still again before it is judged.
+const EPOCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Between attempts to found while the others start.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -257,7 +259,14 @@ async fn build(
         clock: clock.clone(),
         hot: Arc::default(),
         arriving: Default::default(),
+        region: "region".into(),
+        flow: Arc::default(),
+        orphans: Default::default(),
+        epoch_interval: EPOCH_INTERVAL,
+        free_bytes: Arc::new(|| u64::MAX),
+        disk_reserve: 0,
     };
+    orphans::start(&bodies, state.clone(), ledger_flusher.clone(), stop.clone());
     let (booted, boots) = watch::channel(None);
     let key_book = Arc::new(KeyBook::new(state.clone(), blocking, keys.clone()));
     let complete = complete::start(bodies.clone(), state.clone(), stop.clone());
@@ -350,6 +359,7 @@ async fn build(
         outboxes: machine.outboxes.clone(),
         memory: budgets::Memory::of(memory_bytes),
         acquaintance,
+        joining: Default::default(),
     };
     Ok((Arc::new(core), means, booted))
 }

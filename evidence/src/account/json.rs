@@ -133,6 +133,15 @@ impl Account {
                 ("missing", d.missing.into()),
                 ("write_gap_ms", d.write_gap_ms.into()),
             ]),
+            Document::Policy(d) => Value::object([(
+                "settings",
+                Value::list(d.settings.iter().map(|setting| {
+                    Value::object([
+                        ("name", setting.name.as_str().into()),
+                        ("value", setting.value.into()),
+                    ])
+                })),
+            )]),
         })
     }
 }

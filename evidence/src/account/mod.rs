@@ -173,6 +173,10 @@ impl Account {
                     format!("{} acknowledged, {} missing", d.acknowledged, d.missing),
                 ));
             }
+            Some(Document::Policy(d)) => lines.extend(d.settings.iter().map(|setting| {
+                let text = format!("{} = {}", setting.name, setting.value);
+                ("setting", text)
+            })),
         }
         match &self.actor {
             None => lines.push(("asked by", "not shown (erased or withheld)".to_owned())),

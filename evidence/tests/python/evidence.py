@@ -18,6 +18,7 @@ KINDS = ["GENESIS", "BOOT", "ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END"
 NOT_SYSTEM = {"ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END", "REVERSE", "VOID", "CHECK",
               "EXPORT", "HOLD", "RETENTION", "ERASE"}
 RESERVED = set(KINDS[12:])
+RESERVED.discard("POLICY")
 MIB = 1024 * 1024
 
 
@@ -263,6 +264,7 @@ DOCUMENTS = {
     "LEADER": lambda r: {"numbers": (r.u64(), r.u64(), r.u64())},
     "KEY": read_key_document,
     "ANCHOR": lambda r: {"witness": r.text(), "note": r.text()},
+    "POLICY": lambda r: {"settings": r.list(lambda r: (r.text(), r.u64()))},
 }
 
 
@@ -270,7 +272,7 @@ def decode_document(data):
     """Section 5: the kind and what it says."""
     reader = Reader(data)
     version, code = reader.u8(), reader.u8()
-    if version != 1 or not 1 <= code <= 12:
+    if version != 1 or not 1 <= code <= len(KINDS) or KINDS[code - 1] not in DOCUMENTS:
         raise DecodeError("an opening of a known kind, version 1")
     kind = KINDS[code - 1]
     document = DOCUMENTS[kind](reader)

@@ -336,6 +336,11 @@ fn about(document: &Document) -> String {
         Document::Key(d) => format!("{} changes of keys, serial {}", d.changes.len(), d.serial),
         Document::Anchor(d) => d.witness.clone(),
         Document::Drill(d) => format!("{} of {}: {} missing", d.mode, d.target, d.missing),
+        Document::Policy(d) => {
+            let set = d.settings.iter();
+            let set: Vec<_> = set.map(|s| format!("{} = {}", s.name, s.value)).collect();
+            set.join(", ")
+        }
     }
 }
 

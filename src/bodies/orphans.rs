@@ -1,0 +1,248 @@
+//! Orphans: bodies that no record names, collected by the order of the log.
+//!
+//! Promises (I5): a body is collected only when the upload epoch in the applied state
+//! shows that no record can name it any more, now or later, on any node; never by a clock,
+//! and never while it arrives. (I6) the state that does not name it is durable before its
+//! bytes go. What a crash left of an upload is found by its stamp. Leaves moving the
+//! epoch to the leader, and what a stamp is to [`crate::store::stamps`].
+
+use super::arriving::Arriving;
+use super::{Bodies, Error};
+use crate::ledger::policy;
+use crate::ledger::state::{State, Tables};
+use crate::raft::machine::Applied;
+use crate::stop::Stop;
+use crate::store::Blocking;
+use crate::store::bodies::{BodyId, BodyStore};
+use crate::store::flush::Flusher;
+use muniment_evidence::digest::Digest;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Between two looks at the stamps: one look serves all records of this time.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+/// ... when nothing is applied: an arrival may have ended meanwhile.
+const LEFT_PAUSE: Duration = Duration::from_secs(10);
+/// Stamps that are judged in one read.
+const PAGE: usize = 256;
+/// Invoices with the very same bytes that are looked at. With more of them a body is
+/// kept: that costs room, not an invoice.
+const SAME_BYTES_MAX: usize = 1000;
+
+/// Bytes that no record names: for metrics. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Orphans(Arc<AtomicU64>);
+
+impl Bodies {
+    /// Bytes held here that no record names, as of the last look: of orphans, and of bodies
+    /// whose record is on its way.
+    pub fn orphan_bytes(&self) -> u64 {
+        self.orphans.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What becomes of a stamped body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// A record names it: it stays, and needs no stamp.
+    Named,
+    /// A record may still name it.
+    Wait,
+    /// No record names it or ever will.
+    Collect,
+}
+
+/// Decides from the stamp's epoch and one applied state: pure.
+pub fn fate(stamp: u64, named: bool, present: u64) -> Fate {
+    match (named, policy::is_past(stamp, present)) {
+        (true, _) => Fate::Named,
+        (false, true) => Fate::Collect,
+        (false, false) => Fate::Wait,
+    }
+}
+
+/// Collects for as long as the node runs. `ledger` makes the applied state durable.
+pub fn start(bodies: &Bodies, state: State, ledger: Flusher, stop: Stop) {
+    let collector = Collector {
+        store: bodies.store.clone(),
+        arriving: bodies.arriving.clone(),
+        orphans: bodies.orphans.clone(),
+        blocking: bodies.blocking,
+        state,
+        ledger,
+    };
+    let applied = bodies.group.watch_applied();
+    tokio::spawn(async move {
+        tokio::select! {
+            Err(error) = collector.follow(applied) => {
+                stop.broken(format!("orphans cannot be collected: {error}"));
+            }
+            _ = stop.stopped() => {}
+        }
+    });
+}
+
+pub(super) struct Collector {
+    pub store: BodyStore,
+    pub arriving: Arriving,
+    pub orphans: Orphans,
+    pub blocking: Blocking,
+    pub state: State,
+    pub ledger: Flusher,
+}
+
+impl Collector {
+    /// Ends only with an error.
+    async fn follow(&self, mut applied: watch::Receiver<Applied>) -> Result<(), Error> {
+        let mut extents = HashMap::new();
+        loop {
+            applied.mark_unchanged();
+            let left = self.sweep(&mut extents).await?;
+            tokio::time::sleep(SWEEP_PAUSE).await;
+            let again = async {
+                match left {
+                    0 => std::future::pending().await,
+                    _ => tokio::time::sleep(LEFT_PAUSE).await,
+                }
+            };
+            tokio::select! {
+                changed = applied.changed() => if changed.is_err() {
+                    // Raft has ended; so does the node.
+                    std::future::pending::<()>().await;
+                },
+                () = again => {}
+            }
+        }
+    }
+
+    /// Looks at every stamp once; how many are left. `extents` remembers how long bodies
+    /// are that were left before.
+    pub async fn sweep(&self, extents: &mut HashMap<BodyId, u64>) -> Result<usize, Error> {
+        let (mut last, mut left) = (None, HashMap::new());
+        loop {
+            let page = self.store.stamps(last, PAGE).await?;
+            let Some((body, _)) = page.last() else { break };
+            last = Some(*body);
+            let fates = self.judge(page).await?;
+            let with = |wanted| fates.iter().filter(move |(_, _, fate)| *fate == wanted);
+            let named: Vec<_> = with(Fate::Named).map(|(body, _, _)| *body).collect();
+            if !named.is_empty() {
+                self.store.unstamp(named).await?;
+            }
+            let past: Vec<_> = with(Fate::Collect)
+                .map(|(b, stamp, _)| (*b, *stamp))
+                .collect();
+            let kept = self.collect(past).await?;
+            let waiting = with(Fate::Wait).map(|(body, _, _)| *body);
+            for body in waiting.chain(kept) {
+                let length = match extents.get(&body) {
+                    // Of one that arrives, the length is not known yet.
+                    _ if self.arriving.has(body) => 0,
+                    Some(length) => *length,
+                    None => self.store.extent(body).await?,
+                };
+                left.insert(body, length);
+            }
+        }
+        self.orphans.0.store(left.values().sum(), Ordering::Relaxed);
+        let count = left.len();
+        left.retain(|_, length| *length > 0);
+        *extents = left;
+        Ok(count)
+    }
+
+    /// Collects what no record will name; those that are kept after all.
+    async fn collect(&self, past: Vec<(BodyId, u64)>) -> Result<Vec<BodyId>, Error> {
+        let mut kept = Vec::new();
+        if past.is_empty() {
+            return Ok(kept);
+        }
+        // 1 The applied state that does not name them was looked at. 2 It becomes durable.
+        self.ledger.durable().await?;
+        for (body, stamp) in past {
+            // Nothing of the body may be written while it is removed.
+            let Some(_arrival) = self.arriving.enter(body) else {
+                kept.push(body);
+                continue;
+            };
+            // 3 It is looked at again: bytes may have come under an older stamp.
+            match self.judge(vec![(body, stamp)]).await?[..] {
+                [(_, _, Fate::Collect)] => {}
+                _ => {
+                    kept.push(body);
+                    continue;
+                }
+            }
+            // 4 Chunks, manifest and stamp go in one batch.
+            self.store.delete(body).await?;
+            tracing::info!(stamp, "an orphaned body was collected");
+        }
+        Ok(kept)
+    }
+
+    /// What becomes of each, by one applied state.
+    async fn judge(&self, stamps: Vec<(BodyId, u64)>) -> Result<Vec<(BodyId, u64, Fate)>, Error> {
+        let judged = self.look(stamps.clone(), HashMap::new()).await?;
+        let mut digests = HashMap::new();
+        // Whoever may be collected is looked for in the records of older software too.
+        for (body, _, fate) in &judged {
+            if *fate == Fate::Collect
+                && let Some(manifest) = self.store.manifest(*body).await?
+            {
+                digests.insert(*body, manifest.sha256);
+            }
+        }
+        if digests.is_empty() {
+            return Ok(judged);
+        }
+        self.look(stamps, digests).await
+    }
+
+    async fn look(
+        &self,
+        stamps: Vec<(BodyId, u64)>,
+        digests: HashMap<BodyId, Digest>,
+    ) -> Result<Vec<(BodyId, u64, Fate)>, Error> {
+        let state = self.state.clone();
+        let judged = self.blocking.run(move || {
+            state.stable(|tables| {
+                let present = tables.head()?.upload_epoch;
+                let judged = stamps.iter().map(|(body, stamp)| {
+                    let named = tables.named(body)?.is_some()
+                        || match digests.get(body) {
+                            Some(sha256) => may_be_named_by(tables, body, sha256)?,
+                            None => false,
+                        };
+                    Ok((*body, *stamp, fate(*stamp, named, present)))
+                });
+                judged.collect()
+            })
+        });
+        Ok(judged.await?)
+    }
+}
+
+/// Whether an invoice with these bytes names this body. Records of feature level 1 are in
+/// no table by body id.
+fn may_be_named_by(
+    tables: &Tables,
+    body: &BodyId,
+    sha256: &Digest,
+) -> Result<bool, crate::store::Error> {
+    let uids = tables.with_body(sha256, SAME_BYTES_MAX)?;
+    if uids.len() == SAME_BYTES_MAX {
+        return Ok(true);
+    }
+    let size = tables.head()?.size;
+    for uid in uids {
+        let invoice = tables.invoice(uid, size)?;
+        let mut renditions = invoice.into_iter().flat_map(|invoice| invoice.renditions);
+        if renditions.any(|rendition| rendition.body_id == *body) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,127 @@
+//! Joining: a call that is the same as one under way waits for that one's outcome.
+//!
+//! Promises: of calls with the same tenant, request id and content, one at a time goes on
+//! here; the others wait before their first byte is read, and then look for its record like
+//! any repetition; if it failed, the next goes on by itself. Nobody waits for ever, and a
+//! call that does not join is safe all the same: apply decides. Leaves the same call at two
+//! nodes at once to apply.
+
+use muniment_evidence::digest::Digest;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Calls under way that are known here: above the uploads that a node takes at once.
+const CALLS_MAX: usize = 4096;
+/// How long a call waits for another: as long as a client that has died may keep that one
+/// open (`limits.idle_timeout_ms`).
+const JOIN_MAX: Duration = Duration::from_secs(30);
+
+/// What makes two calls the same: tenant, request id and content.
+pub type Call = (String, String, Digest);
+
+/// Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Joining(Arc<Mutex<HashMap<Call, watch::Receiver<()>>>>);
+
+/// The call that goes on; over when it is dropped.
+pub struct Going {
+    all: Joining,
+    call: Option<Call>,
+    /// Whoever waits sees it closed.
+    _over: watch::Sender<()>,
+}
+
+impl Joining {
+    /// Waits until no such call is under way, and is it then.
+    pub async fn enter(&self, call: Call) -> Going {
+        let joined = tokio::time::timeout(JOIN_MAX, async {
+            loop {
+                let mut first = match self.begin(&call) {
+                    Ok(going) => return going,
+                    Err(first) => first,
+                };
+                // It never sends: it is over when its sender is gone.
+                while first.changed().await.is_ok() {}
+            }
+        });
+        joined.await.unwrap_or_else(|_| self.alone())
+    }
+
+    /// Begins the call, or finds the one under way.
+    fn begin(&self, call: &Call) -> Result<Going, watch::Receiver<()>> {
+        let mut calls = self.lock();
+        if let Some(first) = calls.get(call) {
+            return Err(first.clone());
+        }
+        if calls.len() >= CALLS_MAX {
+            drop(calls);
+            return Ok(self.alone());
+        }
+        let (over, watched) = watch::channel(());
+        calls.insert(call.clone(), watched);
+        Ok(Going {
+            all: self.clone(),
+            call: Some(call.clone()),
+            _over: over,
+        })
+    }
+
+    /// A call that nobody joins.
+    fn alone(&self) -> Going {
+        Going {
+            all: self.clone(),
+            call: None,
+            _over: watch::channel(()).0,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Call, watch::Receiver<()>>> {
+        self.0.lock().expect("nobody panics with it")
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            self.all.lock().remove(&call);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+
+    fn call(request_id: &str) -> Call {
+        ("t".into(), request_id.into(), Digest::ZERO)
+    }
+
+    #[tokio::test]
+    async fn the_same_call_waits_for_the_first_and_then_goes_on() {
+        let joining = Joining::default();
+        let first = joining.enter(call("a")).await;
+        let mut second = Box::pin(joining.enter(call("a")));
+        assert!(second.as_mut().now_or_never().is_none());
+        let _other = joining.enter(call("b")).await;
+        drop(first);
+        let second = second.await;
+        let mut third = Box::pin(joining.enter(call("a")));
+        assert!(third.as_mut().now_or_never().is_none());
+        drop(second);
+        drop(third.await);
+        assert_eq!(joining.lock().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever() {
+        let joining = Joining::default();
+        let _first = joining.enter(call("a")).await;
+        let second = joining.enter(call("a")).await;
+        assert!(second.call.is_none(), "it goes on by itself");
+        drop(second);
+        assert_eq!(joining.lock().len(), 1, "the first is still known");
+    }
+}
