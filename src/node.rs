@@ -4,7 +4,7 @@
 //! and of a graceful stop (not ready, leadership handed over, calls drained, Raft ended,
 //! logs synced). Nothing imports this file but the binary and the tests.
 
-use crate::bodies::{Bodies, complete};
+use crate::bodies::{Bodies, complete, queue::Repairs, repair};
 use crate::clock::SharedClock;
 use crate::config::{Config, Witness, check};
 use crate::http;
@@ -18,7 +18,7 @@ use crate::rpc::{dial::Dialer, server};
 use crate::service::cosigning::{self, Cosigned};
 use crate::service::keys::KeyBook;
 use crate::service::peers::PeerFloor;
-use crate::service::{Booted, Core, admin, booting, witnessing};
+use crate::service::{Booted, Core, admin, booting, scrubbing, witnessing};
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
@@ -118,6 +118,7 @@ pub async fn run(
     let guard_dir = Some(config.node.data_dir.clone());
     tokio::spawn(booting::boot(core.clone(), means, guard_dir, booted));
     be_witnessed(&config, targets, &core, &metrics);
+    tokio::spawn(scrubbing::attest(core.clone()));
     let client_server = {
         let (core, metrics, stop) = (core.clone(), metrics.clone(), stop.clone());
         let drain = drain.clone();
@@ -330,7 +331,9 @@ async fn build(
         clock: clock.clone(),
         hot: Arc::default(),
         arriving: Default::default(),
+        repairs: Arc::new(Repairs::new(&config.repair)),
     };
+    repair::start(&bodies, &state, stop);
     let means = boot::Means {
         group: group.clone(),
         reader: reader.clone(),

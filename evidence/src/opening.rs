@@ -14,6 +14,7 @@ pub use crate::invoice::{
 use crate::invoice::{read_rendition, write_rendition};
 use crate::key::{PublicKey, Signature};
 pub use crate::keychange::KeyDocument;
+pub use crate::scrub::{Found, How, Outcome as ScrubOutcome, ScrubDocument};
 use crate::statement::Kind;
 pub use crate::system::{
     AnchorDocument, BootDocument, GenesisDocument, LeaderDocument, Member, MembershipDocument,
@@ -143,6 +144,7 @@ pub enum Document {
     Leader(LeaderDocument),
     Key(KeyDocument),
     Anchor(AnchorDocument),
+    Scrub(ScrubDocument),
 }
 
 const VERSION: u8 = 1;
@@ -162,6 +164,7 @@ impl Document {
             Document::Leader(_) => Kind::Leader,
             Document::Key(_) => Kind::Key,
             Document::Anchor(_) => Kind::Anchor,
+            Document::Scrub(_) => Kind::Scrub,
         }
     }
 
@@ -199,6 +202,7 @@ impl Document {
             Document::Leader(d) => d.write(&mut w),
             Document::Key(d) => d.write(&mut w),
             Document::Anchor(d) => d.write(&mut w),
+            Document::Scrub(d) => d.write(&mut w),
         }
         w.finish()
     }
@@ -247,6 +251,7 @@ impl Document {
             Kind::Leader => Document::Leader(LeaderDocument::read(&mut r)?),
             Kind::Key => Document::Key(KeyDocument::read(&mut r)?),
             Kind::Anchor => Document::Anchor(AnchorDocument::read(&mut r)?),
+            Kind::Scrub => Document::Scrub(ScrubDocument::read(&mut r)?),
             _ => return Err(r.error("a kind whose opening this version knows")),
         };
         r.end()?;
@@ -416,6 +421,20 @@ mod tests {
                 term: 1,
                 leader: 2,
                 log_index: 3,
+            }),
+            Document::Scrub(ScrubDocument {
+                body_id: [6; 16],
+                chunk: Some(4),
+                found: Found::Mismatch,
+                how: How::Read,
+                outcome: ScrubOutcome::Repaired { from: 2 },
+            }),
+            Document::Scrub(ScrubDocument {
+                body_id: [6; 16],
+                chunk: None,
+                found: Found::Manifest,
+                how: How::Scrub,
+                outcome: ScrubOutcome::Quarantined,
             }),
         ];
         for document in documents {

@@ -142,7 +142,7 @@ impl Kind {
 
     /// Whether this version knows no opening of the kind yet.
     pub fn is_reserved(self) -> bool {
-        self as u8 >= Kind::Check as u8
+        self as u8 >= Kind::Check as u8 && !matches!(self, Kind::Scrub)
     }
 }
 

@@ -11,14 +11,22 @@
 //! * [`fetch`]: bytes on their way out, from here or by proxy, each chunk checked
 //! * [`hot`]: one read for all who want the same chunk
 //! * [`arriving`]: which bodies others are sending here now
-//! * [`obtain`]: a body that is missing here, brought from another holder
+//! * [`quarantine`]: reading what is held here, with damage taken for what it is
+//! * [`repair`], [`queue`]: what is missing or damaged here, brought from other holders
+//! * [`scrub`]: all of it read in the background, now and again
+//! * [`names`]: which record names a body; [`pace`]: bytes per second
 //! * [`complete`]: up to which record every body named is held here
 
 pub mod arriving;
 pub mod complete;
 pub mod fetch;
 pub mod hot;
-pub mod obtain;
+pub mod names;
+pub mod pace;
+pub mod quarantine;
+pub mod queue;
+pub mod repair;
+pub mod scrub;
 pub mod serve;
 pub mod upload;
 pub mod writer;
@@ -48,6 +56,7 @@ pub struct Bodies {
     pub clock: SharedClock,
     pub hot: Arc<hot::Hot>,
     pub arriving: arriving::Arriving,
+    pub repairs: Arc<queue::Repairs>,
 }
 
 impl Bodies {

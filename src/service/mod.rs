@@ -14,6 +14,7 @@
 //! * [`booting`], [`guarding`]: what must be true before anything is said or signed
 //! * [`cosigning`]: vouching for checkpoints, and comparing replicas by the way
 //! * [`witnessing`]: the ledger shown to outside witnesses
+//! * [`scrubbing`]: damage to bodies, put on record; a scrub asked for by an operator
 //! * [`peers`]: what other nodes may ask
 
 pub mod add_rendition;
@@ -35,6 +36,7 @@ pub mod policy;
 pub mod prove;
 pub mod records;
 pub mod reverse;
+pub mod scrubbing;
 pub mod void;
 pub mod watch;
 pub mod witnessing;

@@ -7,7 +7,7 @@
 use crate::callers;
 use crate::net::{self, Net};
 use crate::oracle::Oracle;
-use muniment::bodies::{Bodies, complete};
+use muniment::bodies::{Bodies, complete, repair};
 use muniment::clock::{SeededClock, SharedClock};
 use muniment::config::{Limits, Tenant};
 use muniment::keyring::Keyring;
@@ -22,7 +22,7 @@ use muniment::service::cosigning::{self, Cosigned};
 use muniment::service::keys::KeyBook;
 use muniment::service::peers::PeerFloor;
 use muniment::service::witnessing::Board;
-use muniment::service::{Booted, Core, Principal, admin};
+use muniment::service::{Booted, Core, Principal, admin, scrubbing};
 use muniment::stop::{Stop, Why};
 use muniment::store::Blocking;
 use muniment::store::bodies::BodyStore;
@@ -160,6 +160,7 @@ pub async fn run(machine: Arc<Machine>, town: Arc<Town>) -> turmoil::Result {
     if machine.node == 1 && town.trust.lock().unwrap().is_none() {
         tokio::spawn(found(core.clone(), town.clone()));
     }
+    tokio::spawn(scrubbing::attest(core.clone()));
     callers::start(&core, &town, seed);
     match stop.stopped().await {
         Why::Broken(what) => Err(format!("node {}: {what}", machine.node).into()),
@@ -246,7 +247,9 @@ async fn build(
         clock: clock.clone(),
         hot: Arc::default(),
         arriving: Default::default(),
+        repairs: Arc::default(),
     };
+    repair::start(&bodies, &state, stop);
     let (booted, boots) = watch::channel(None);
     let key_book = Arc::new(KeyBook::new(state.clone(), blocking, keys.clone()));
     let cosigned = Cosigned::start(cosigning::Means {

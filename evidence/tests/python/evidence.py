@@ -17,7 +17,7 @@ KINDS = ["GENESIS", "BOOT", "ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END"
          "RECOVERY", "SCRUB", "DRILL", "EXPORT", "HOLD", "RETENTION", "ERASE", "ERASED", "GAP"]
 NOT_SYSTEM = {"ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END", "REVERSE", "VOID", "CHECK",
               "EXPORT", "HOLD", "RETENTION", "ERASE"}
-RESERVED = set(KINDS[12:])
+RESERVED = set(KINDS[12:]) - {"SCRUB"}
 MIB = 1024 * 1024
 
 
@@ -248,6 +248,14 @@ def read_membership(r):
     return {"nodes": voters + r.list(Reader.u64)}
 
 
+def read_scrub(r):
+    body, chunk = r.raw(16), r.option(Reader.u32)
+    found, how, outcome, node = r.u8(), r.u8(), r.u8(), r.u64()
+    if not (1 <= found <= 4 and 1 <= how <= 3 and (outcome, node == 0) in ((1, True), (2, False))):
+        raise DecodeError("what a SCRUB found")
+    return {"body": body, "chunk": chunk}
+
+
 DOCUMENTS = {
     "GENESIS": lambda r: {"origin": r.text(), "log": r.digest(), "members": r.list(read_member),
                           "threshold": r.u8(), "roots": r.list(Reader.digest)},
@@ -263,6 +271,7 @@ DOCUMENTS = {
     "LEADER": lambda r: {"numbers": (r.u64(), r.u64(), r.u64())},
     "KEY": read_key_document,
     "ANCHOR": lambda r: {"witness": r.text(), "note": r.text()},
+    "SCRUB": read_scrub,
 }
 
 
@@ -270,7 +279,7 @@ def decode_document(data):
     """Section 5: the kind and what it says."""
     reader = Reader(data)
     version, code = reader.u8(), reader.u8()
-    if version != 1 or not 1 <= code <= 12:
+    if version != 1 or not 1 <= code <= len(KINDS) or KINDS[code - 1] not in DOCUMENTS:
         raise DecodeError("an opening of a known kind, version 1")
     kind = KINDS[code - 1]
     document = DOCUMENTS[kind](reader)

@@ -7,6 +7,7 @@ use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output;
 use crate::reach::Reach;
+use crate::scrub;
 use clap::Subcommand;
 use muniment::client::Client;
 use muniment::client::v1::{InitRequest, MemberSpec, StatusResponse};
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 /// A node that does not answer in this time is shown as unreachable: status is asked for
 /// when something is wrong, so it must not wait long for what is broken.
-const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -35,6 +36,8 @@ enum Command {
     Status,
     /// Hand leadership to a node
     Transfer(Transfer),
+    /// Have nodes read and check every body they hold, now
+    Scrub(scrub::Args),
 }
 
 #[derive(clap::Args)]
@@ -67,6 +70,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
         Command::Init(args) => init(args, reach).await,
         Command::Status => status(reach).await,
         Command::Transfer(args) => transfer(args, reach).await,
+        Command::Scrub(args) => scrub::run(args, reach).await,
     }
 }
 
@@ -163,14 +167,14 @@ fn members(path: &Path, text: &str) -> Result<Vec<MemberSpec>, String> {
 
 /// What is known after asking around.
 #[derive(Default)]
-struct Survey {
-    answers: BTreeMap<u64, StatusResponse>,
+pub struct Survey {
+    pub answers: BTreeMap<u64, StatusResponse>,
     /// Address and reason.
-    silent: Vec<(String, String)>,
+    pub silent: Vec<(String, String)>,
 }
 
 impl Survey {
-    async fn take(client: &Client, timeout: Duration) -> Survey {
+    pub async fn take(client: &Client, timeout: Duration) -> Survey {
         let mut survey = Survey::default();
         let mut asked = BTreeSet::new();
         let mut addresses = client.endpoints();
