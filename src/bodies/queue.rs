@@ -16,8 +16,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-/// Bodies in the queue: some MiB of memory, and more than are repaired in a minute.
-const QUEUE_MAX: usize = 10_000;
+/// Bodies in the queue: less than a MiB of memory, and more than are repaired in a minute.
+const QUEUE_MAX: usize = 4096;
 
 /// One body to be made whole.
 #[derive(Clone, Debug)]

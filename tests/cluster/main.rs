@@ -12,6 +12,7 @@ mod oracles;
 mod questions;
 mod reader;
 mod restarts;
+mod scrubbing;
 mod streams;
 mod uniqueness;
 mod witnesses;
