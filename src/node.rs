@@ -4,7 +4,7 @@
 //! and of a graceful stop (not ready, leadership handed over, calls drained, Raft ended,
 //! logs synced). Nothing imports this file but the binary and the tests.
 
-use crate::bodies::{Bodies, complete, queue::Repairs, repair};
+use crate::bodies::{Bodies, backlog::Repairs, complete, repair};
 use crate::clock::SharedClock;
 use crate::config::{Config, Witness, check};
 use crate::http;

@@ -12,19 +12,20 @@
 //! * [`hot`]: one read for all who want the same chunk
 //! * [`arriving`]: which bodies others are sending here now
 //! * [`quarantine`]: reading what is held here, with damage taken for what it is
-//! * [`repair`], [`queue`]: what is missing or damaged here, brought from other holders
+//! * [`repair`], [`backlog`]: what is missing or damaged here, brought from other holders
 //! * [`scrub`]: all of it read in the background, now and again
 //! * [`names`]: which record names a body; [`pace`]: bytes per second
 //! * [`complete`]: up to which record every body named is held here
 
 pub mod arriving;
+pub mod backlog;
 pub mod complete;
 pub mod fetch;
 pub mod hot;
 pub mod names;
 pub mod pace;
 pub mod quarantine;
-pub mod queue;
+
 pub mod repair;
 pub mod scrub;
 pub mod serve;
@@ -56,7 +57,7 @@ pub struct Bodies {
     pub clock: SharedClock,
     pub hot: Arc<hot::Hot>,
     pub arriving: arriving::Arriving,
-    pub repairs: Arc<queue::Repairs>,
+    pub repairs: Arc<backlog::Repairs>,
 }
 
 impl Bodies {

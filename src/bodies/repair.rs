@@ -4,13 +4,13 @@
 //! of a damaged body only what is bad travels; each chunk is compared with its digest, and
 //! a body without a manifest as a whole with the digest that its record names. Good bytes
 //! are durable before the body counts as held. While a body that a record names is
-//! damaged here, [`super::queue::Repairs::floor`] holds the body-complete index below that record. What
+//! damaged here, [`super::backlog::Repairs::floor`] holds the body-complete index below that record. What
 //! no holder has is asked for again and again. Leaves finding damage to
 //! [`super::quarantine`] and what is missing to [`super::complete`].
 
+use super::backlog::Job;
 use super::fetch::Source;
 use super::names::name_of;
-use super::queue::Job;
 use super::{Bodies, Error, scrub};
 use crate::ledger::state::State;
 use crate::raft::types::Peer;

@@ -7,7 +7,7 @@
 //! |---|---|---|---|---|
 //! | Raft log, vote | `ledger/` | yes | checksums of the engine; a broken entry stops the node | the floor file notices a lost tail: no vote until refilled |
 //! | replicated state, records, openings | `ledger/` | after the root was recomputed at start | the tree root no longer matches: refuses to serve | rebuilt from a peer's snapshot under a new node id |
-//! | bodies | `bodies/` | never: each chunk is hashed before it is sent | refused, fetched from another holder | served by proxy from another holder |
+//! | bodies | `bodies/` | never: each chunk is hashed before it is sent | set aside, fetched from another holder | served by proxy from another holder |
 //! | floor file | beside the databases | yes, checksummed | treated as lost | a lost tail would go unnoticed once |
 //! | marker | beside the databases | yes | refuses to start | refuses to start on a non-empty directory |
 //! | cosigned notes | `ledger/`, the node's own keys | never: signatures are checked by who uses them | refused | made again |

@@ -1,4 +1,4 @@
-//! The queue of repairs: which bodies are missing or damaged here, and what came of them.
+//! The backlog of repairs: which bodies are missing or damaged here, and what came of them.
 //!
 //! Promises: a body stands in it once; it is bounded, and what does not fit is damage that
 //! is marked on the disk or a missing body that is asked for again; while it is not known
