@@ -219,6 +219,13 @@ impl Repairs {
         self.set_floor(jobs);
     }
 
+    /// Every body was looked at, and each that is marked was queued or did not fit.
+    pub(super) fn looked_at_all(&self) {
+        let mut jobs = self.lock();
+        jobs.loaded = true;
+        self.set_floor(jobs);
+    }
+
     /// Whether marks on the disk are not queued although there is room.
     pub(super) fn wants_loading(&self) -> bool {
         let jobs = self.lock();

@@ -25,7 +25,6 @@ pub mod hot;
 pub mod names;
 pub mod pace;
 pub mod quarantine;
-
 pub mod repair;
 pub mod scrub;
 pub mod serve;

@@ -70,10 +70,14 @@ impl Repairer {
             let page = match store.damaged(after, PAGE).await {
                 Ok(page) => page,
                 Err(store::Error::Unreadable(why)) => {
-                    // Each of them is met again when it is read, and the scrub reads all.
-                    tracing::error!(%why, "the marks of damaged bodies cannot be listed");
-                    repairs.ask_scrub();
-                    Vec::new()
+                    // Each of them is met again by a whole pass of the scrub, after which
+                    // the floor is known.
+                    let health = repairs.health();
+                    if health.passes == 0 && !health.scrubbing {
+                        tracing::error!(%why, "the marks of damaged bodies cannot be listed");
+                        repairs.ask_scrub();
+                    }
+                    return Ok(());
                 }
                 Err(error) => return Err(error.into()),
             };
@@ -188,10 +192,7 @@ impl Repairer {
         let Bodies { store, group, .. } = &self.bodies;
         let source = self.bodies.source_at(node, peer, wanted).await?;
         let new = match manifest {
-            Some(own) if own.chunks != source.chunks => {
-                return Err(Error::Unavailable("it cut the body otherwise".into()));
-            }
-            Some(_) => {
+            Some(own) if own.chunks == source.chunks => {
                 // What is wrong with all of it is looked for in every chunk.
                 let bad = |number| {
                     let of = |f: &Finding| f.chunk.is_none_or(|chunk| chunk == number);
@@ -203,7 +204,8 @@ impl Repairer {
                 }
                 None
             }
-            None => {
+            // Where the two differ, the digest of the whole body decides.
+            _ => {
                 self.all(&source, wanted).await?;
                 Some(Manifest {
                     length: wanted.length,

@@ -18,6 +18,7 @@ use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::opening::{How, Rendition};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Pause after the records of one tile: with few bodies among many records, reading them
 /// would else be a load of its own.
@@ -76,6 +77,8 @@ impl Position {
 }
 
 pub(super) fn start(bodies: Bodies, state: State, stop: Stop) {
+    // Before anybody can ask.
+    let asked = bodies.repairs.asked.subscribe();
     tokio::spawn(async move {
         let scrubber = Scrubber {
             pace: Pace::new(bodies.repairs.settings.scrub_bytes_per_s),
@@ -83,7 +86,7 @@ pub(super) fn start(bodies: Bodies, state: State, stop: Stop) {
             state,
         };
         tokio::select! {
-            Err(error) = scrubber.run() => {
+            Err(error) = scrubber.run(asked) => {
                 stop.broken(format!("the bodies held here cannot be scrubbed: {error}"));
             }
             _ = stop.stopped() => {}
@@ -99,10 +102,9 @@ struct Scrubber {
 
 impl Scrubber {
     /// Ends only with an error.
-    async fn run(&self) -> Result<(), Error> {
+    async fn run(&self, mut asked: watch::Receiver<u64>) -> Result<(), Error> {
         let (clock, repairs) = (&self.bodies.clock, &self.bodies.repairs);
         let period_ms = repairs.settings.scrub_period_s * 1000;
-        let mut asked = repairs.asked.subscribe();
         let stored = self.bodies.store.scrub_position().await?;
         // One that cannot be read is forgotten: a pass too many does no harm.
         let known = stored.and_then(|bytes| Position::decode(&bytes).ok());
@@ -137,12 +139,16 @@ impl Scrubber {
                 (at.next, at.began_ms) = (Some(0), now);
             }
             counters.scrubbing.store(1, Ordering::Relaxed);
+            let whole = at.next == Some(0);
             self.pass(&mut at).await?;
             let now = clock.now_ms();
             at.last_pass_s = now.saturating_sub(at.began_ms) / 1000;
             at.due_ms = at.began_ms + period_ms;
             at.next = None;
             self.keep(&at).await?;
+            if whole {
+                repairs.looked_at_all();
+            }
             counters.progress.store(MILLIONTHS, Ordering::Relaxed);
             counters.passes.fetch_add(1, Ordering::Relaxed);
             counters.scrubbing.store(0, Ordering::Relaxed);
@@ -164,6 +170,9 @@ impl Scrubber {
         let caught_up = seen.wait_for(|seen| *seen >= head.size);
         // If it does not catch up, a body is missing that no holder has.
         let _ = tokio::time::timeout(SEEN_MAX, caught_up).await;
+        // What was scrubbed before a restart will be looked through again.
+        let from = at.next.unwrap_or(0);
+        let _ = seen.wait_for(|seen| *seen >= from).await;
         let end = *repairs.seen.borrow();
         while let Some(from) = at.next.filter(|from| *from < end) {
             let (state, read) = (self.state.clone(), self.bodies.blocking);

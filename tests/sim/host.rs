@@ -5,6 +5,7 @@
 //! start. Leaves listeners, telemetry and graceful stops to tests of the real node.
 
 use crate::callers;
+use crate::dice::Dice;
 use crate::net::{self, Net};
 use crate::oracle::Oracle;
 use muniment::bodies::{Bodies, complete, repair};
@@ -26,7 +27,7 @@ use muniment::service::{Booted, Core, Principal, admin, scrubbing};
 use muniment::stop::{Stop, Why};
 use muniment::store::Blocking;
 use muniment::store::bodies::BodyStore;
-use muniment::store::engine::Engine;
+use muniment::store::engine::{Batch, Engine, View as _};
 use muniment::store::floor::FloorFile;
 use muniment::store::flush::Flusher;
 use muniment::store::log::LogStore;
@@ -48,6 +49,8 @@ const SNAPSHOT_AFTER_ENTRIES: u64 = 100;
 const LOG_ENTRIES_KEPT: u64 = 30;
 /// Short, so that callers cut off by a partition turn elsewhere within the run.
 const REQUEST_MAX_MS: u64 = 3_000;
+/// Rows of bodies that are looked at: more than a run stores.
+const ROWS_MAX: usize = 100_000;
 /// Between attempts to found while the others start.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -76,6 +79,32 @@ impl Machine {
     pub fn cut_power(&self) {
         self.ledger.crash();
         self.bodies.crash();
+    }
+
+    /// Something stored of a body has changed, or is gone. The node must be down.
+    pub fn rot(&self, dice: &mut Dice) {
+        let kinds: [(&[u8], &[u8]); 2] = [(b"c", b"d"), (b"m", b"n")];
+        let (start, end) = kinds[dice.roll(2) as usize];
+        let rows = self.bodies.scan(start, end, ROWS_MAX).unwrap();
+        if rows.is_empty() {
+            return;
+        }
+        let (key, mut value) = rows[dice.roll(rows.len() as u64) as usize].clone();
+        let mut batch = Batch::new();
+        if value.is_empty() || dice.roll(2) == 0 {
+            batch.delete(key);
+        } else {
+            let at = dice.roll(value.len() as u64) as usize;
+            value[at] ^= 1;
+            batch.put(key, value);
+        }
+        self.bodies.write(batch).unwrap();
+        self.bodies.sync().unwrap();
+    }
+
+    /// Bodies that are known to be damaged here.
+    pub fn damaged(&self) -> usize {
+        self.bodies.scan(b"d", b"e", ROWS_MAX).unwrap().len()
     }
 
     fn floor(&self) -> Result<FloorFile, muniment::store::Error> {
@@ -161,6 +190,8 @@ pub async fn run(machine: Arc<Machine>, town: Arc<Town>) -> turmoil::Result {
         tokio::spawn(found(core.clone(), town.clone()));
     }
     tokio::spawn(scrubbing::attest(core.clone()));
+    // What rotted while the node was down is found although nobody reads it.
+    core.bodies.repairs.ask_scrub();
     callers::start(&core, &town, seed);
     match stop.stopped().await {
         Why::Broken(what) => Err(format!("node {}: {what}", machine.node).into()),

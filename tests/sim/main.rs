@@ -20,6 +20,7 @@ mod world;
 mod invariants {
     pub mod chain_and_acknowledged;
     pub mod cosigned;
+    pub mod repaired;
 }
 
 use std::io::Write as _;
@@ -96,10 +97,11 @@ fn run(seed: u64) -> Result<String, String> {
     let end = world::run(seed)?;
     invariants::chain_and_acknowledged::check(&end)?;
     invariants::cosigned::check(&end)?;
+    let damaged = invariants::repaired::check(&end)?;
     let seen = end.town.oracle.seen();
     let head = &end.heads[0];
     Ok(format!(
-        "{} issued, {} downloaded, {} cosigned notes, {} calls failed, {} troubles, {:.1} s \
+        "{} issued, {} downloaded, {} cosigned notes, {damaged} damages repaired, {} calls failed, {} troubles, {:.1} s \
          simulated, {} records, root {}",
         seen.acknowledged.len(),
         seen.delivered.len(),
