@@ -4,7 +4,7 @@
 //! and of a graceful stop (not ready, leadership handed over, calls drained, Raft ended,
 //! logs synced). Nothing imports this file but the binary and the tests.
 
-use crate::bodies::{Bodies, complete, orphans};
+use crate::bodies::{Bodies, backlog::Repairs, complete, orphans, repair};
 use crate::clock::SharedClock;
 use crate::config::{Config, Witness, check};
 use crate::http;
@@ -23,7 +23,7 @@ use crate::service::keys::KeyBook;
 use crate::service::peers::PeerFloor;
 use crate::service::standing::{self, Standings};
 use crate::service::vigil::Vigil;
-use crate::service::{Booted, Core, admin, booting, budgets, disk, witnessing};
+use crate::service::{Booted, Core, admin, booting, budgets, disk, scrubbing, witnessing};
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
@@ -131,6 +131,7 @@ pub async fn run(
     let guard_dir = Some(config.node.data_dir.clone());
     tokio::spawn(booting::boot(core.clone(), means, guard_dir, booted));
     be_witnessed(&config, targets, &core, &metrics);
+    tokio::spawn(scrubbing::attest(core.clone()));
     let client_server = {
         let (core, metrics, stop) = (core.clone(), metrics.clone(), stop.clone());
         let drain = drain.clone();
@@ -347,10 +348,6 @@ async fn build(
     let reader = Reader::start(group.clone(), transport.clone(), clock.clone());
     let state = State::new(stores.ledger.clone());
     let intake = Intake::new(group.clone(), state.clone(), blocking, clock.clone());
-    let data_dir = node.data_dir.clone();
-    // Without an answer of the file system nothing is taken in.
-    let free_bytes: Arc<dyn Fn() -> u64 + Send + Sync> =
-        Arc::new(move || check::free_bytes(&data_dir).unwrap_or(0));
     let bodies = Bodies {
         node: node.id,
         zone: node.zone.clone(),
@@ -373,6 +370,7 @@ async fn build(
         epoch_interval: Duration::from_secs(config.cluster.upload_epoch_s),
         free_bytes: free_bytes.clone(),
         disk_reserve: config.limits.disk_reserve_bytes,
+        repairs: Arc::new(Repairs::new(&config.repair)),
     };
     orphans::start(
         &bodies,
@@ -380,6 +378,7 @@ async fn build(
         stores.ledger_flusher.clone(),
         stop.clone(),
     );
+    repair::start(&bodies, &state, stop);
     let means = boot::Means {
         group: group.clone(),
         reader: reader.clone(),
@@ -392,7 +391,7 @@ async fn build(
     let key_book = Arc::new(KeyBook::new(state.clone(), blocking, keys.clone()));
     let complete = complete::start(bodies.clone(), state.clone(), stop.clone());
     let health = disk::Health::default();
-    let (free, syncs) = (free_bytes.clone(), health.clone());
+    let (free, syncs, repairs) = (free_bytes.clone(), health.clone(), bodies.repairs.clone());
     let standings = Standings::start(standing::Means {
         group: group.clone(),
         clock: clock.clone(),

@@ -5,8 +5,8 @@
 
 use crate::config::node::{Log, LogFormat};
 use prometheus::{
-    Counter, Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, Encoder as _, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Bounds of latency histograms, seconds: an fsync on a fast disk up to a deadline.
@@ -37,6 +37,14 @@ pub struct Metrics {
     pub uploads_in_flight: IntGauge,
     pub downloads_in_flight: IntGauge,
     pub body_reads: IntGauge,
+    pub bodies_missing: IntGauge,
+    pub repair_queue: IntGauge,
+    pub bodies_repaired: IntCounter,
+    pub chunks_quarantined: IntCounter,
+    pub scrub_bytes: IntCounter,
+    pub scrub_passes: IntCounter,
+    pub scrub_position: Gauge,
+    pub scrub_last_pass_seconds: IntGauge,
     pub open_fds: IntGauge,
     pub max_fds: IntGauge,
     pub disk_free_bytes: IntGauge,
@@ -108,6 +116,29 @@ impl Metrics {
             uploads_in_flight: make.gauge("uploads_in_flight", "Uploads being taken."),
             downloads_in_flight: make.gauge("downloads_in_flight", "Downloads being served."),
             body_reads: make.gauge("body_chunk_reads", "Chunks read from a disk or a peer."),
+            bodies_missing: make.gauge(
+                "bodies_missing",
+                "Bodies that records name and that are missing or damaged here.",
+            ),
+            repair_queue: make.gauge("repair_queue", "Of these, waiting for their turn."),
+            bodies_repaired: make.counter(
+                "bodies_repaired_total",
+                "Missing or damaged bodies made whole here from another holder.",
+            ),
+            chunks_quarantined: make.counter(
+                "chunks_quarantined_total",
+                "Damaged chunks and manifests set aside.",
+            ),
+            scrub_bytes: make.counter("scrub_bytes_total", "Bytes that the scrub has read."),
+            scrub_passes: make.counter("scrub_passes_total", "Passes of the scrub, to the end."),
+            scrub_position: make.fraction(
+                "scrub_position",
+                "How far the pass of the scrub is, from 0 to 1.",
+            ),
+            scrub_last_pass_seconds: make.gauge(
+                "scrub_last_pass_seconds",
+                "How long the last pass of the scrub took; 0 before the first.",
+            ),
             open_fds: make.gauge("open_fds", "Open file descriptors."),
             max_fds: make.gauge("max_fds", "Limit of file descriptors."),
             disk_free_bytes: make.gauge("disk_free_bytes", "Free bytes of the data directory."),
@@ -206,6 +237,10 @@ impl Maker<'_> {
 
     fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.add(IntGauge::new(full(name), help).expect(UNIQUE))
+    }
+
+    fn fraction(&self, name: &str, help: &str) -> Gauge {
+        self.add(Gauge::new(full(name), help).expect(UNIQUE))
     }
 
     fn counter(&self, name: &str, help: &str) -> IntCounter {

@@ -45,6 +45,7 @@ pub mod proof;
 pub mod receipt;
 pub mod record;
 pub mod report;
+pub mod scrub;
 pub mod statement;
 pub mod system;
 pub mod tree;

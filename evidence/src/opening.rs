@@ -15,6 +15,7 @@ pub use crate::invoice::{
 use crate::invoice::{read_rendition, write_rendition};
 use crate::key::{PublicKey, Signature};
 pub use crate::keychange::KeyDocument;
+pub use crate::scrub::{Found, How, Outcome as ScrubOutcome, ScrubDocument};
 use crate::statement::Kind;
 pub use crate::system::{
     AnchorDocument, BootDocument, GenesisDocument, LeaderDocument, Member, MembershipDocument,
@@ -146,6 +147,7 @@ pub enum Document {
     Anchor(AnchorDocument),
     Drill(DrillDocument),
     Policy(PolicyDocument),
+    Scrub(ScrubDocument),
 }
 
 const VERSION: u8 = 1;
@@ -167,6 +169,7 @@ impl Document {
             Document::Anchor(_) => Kind::Anchor,
             Document::Drill(_) => Kind::Drill,
             Document::Policy(_) => Kind::Policy,
+            Document::Scrub(_) => Kind::Scrub,
         }
     }
 
@@ -206,6 +209,7 @@ impl Document {
             Document::Anchor(d) => d.write(&mut w),
             Document::Drill(d) => d.write(&mut w),
             Document::Policy(d) => d.write(&mut w),
+            Document::Scrub(d) => d.write(&mut w),
         }
         w.finish()
     }
@@ -256,6 +260,7 @@ impl Document {
             Kind::Anchor => Document::Anchor(AnchorDocument::read(&mut r)?),
             Kind::Drill => Document::Drill(DrillDocument::read(&mut r)?),
             Kind::Policy => Document::Policy(PolicyDocument::read(&mut r)?),
+            Kind::Scrub => Document::Scrub(ScrubDocument::read(&mut r)?),
             _ => return Err(r.error("a kind whose opening this version knows")),
         };
         r.end()?;
@@ -431,6 +436,20 @@ mod tests {
                     name: "upload_epoch".into(),
                     value: 7,
                 }],
+            }),
+            Document::Scrub(ScrubDocument {
+                body_id: [6; 16],
+                chunk: Some(4),
+                found: Found::Mismatch,
+                how: How::Read,
+                outcome: ScrubOutcome::Repaired { from: 2 },
+            }),
+            Document::Scrub(ScrubDocument {
+                body_id: [6; 16],
+                chunk: None,
+                found: Found::Manifest,
+                how: How::Scrub,
+                outcome: ScrubOutcome::Quarantined,
             }),
         ];
         for document in documents {

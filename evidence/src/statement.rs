@@ -142,12 +142,9 @@ impl Kind {
 
     /// Whether this version knows no opening of the kind yet.
     pub fn is_reserved(self) -> bool {
-        // Those whose openings have come since.
-        let known = [
-            Kind::Policy, // at feature level 2
-            Kind::Drill,  // at feature level 2
-        ];
-        self as u8 >= Kind::Check as u8 && !known.contains(&self)
+        // Those whose openings have come since, at feature level 2.
+        let known = matches!(self, Kind::Policy | Kind::Scrub | Kind::Drill);
+        self as u8 >= Kind::Check as u8 && !known
     }
 }
 

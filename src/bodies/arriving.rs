@@ -2,7 +2,7 @@
 //!
 //! Promises that a body is written by one arrival at a time, so that one that fails can
 //! delete what it wrote without taking another's bytes along. Bounded by the streams
-//! that the peer listener allows. Leaves the writing to `serve` and `obtain`.
+//! that the peer listener allows. Leaves the writing to `serve` and `repair`.
 
 use crate::store::bodies::BodyId;
 use std::collections::HashSet;

@@ -4,18 +4,21 @@
 //! hashes to its leaf in the tree, and every body that an OK record below n names is
 //! durable here. It follows what is applied; a body that is missing is given a short time
 //! to arrive by the usual fan-out and is then brought from another holder, until it is
-//! here. Leaves what the index is good for (cosignatures) to `service/`.
+//! here. When one of them is found damaged, the index goes back below its record until it
+//! is repaired. Leaves bringing bodies to [`super::repair`], and what the index is good
+//! for (cosignatures) to `service/`.
 //!
 //! The index is kept beside the bodies as a mark, so that a start goes on from there, and
 //! whoever restores or removes the bodies does the same to the mark. It holds for one
 //! ledger and one generation of the state: a snapshot brings records that were never
 //! looked at here, so after one the index begins again at zero.
 
+use super::repair::content;
 use super::{Bodies, Error};
 use crate::ledger::state::{State, Tables};
 use crate::stop::Stop;
+use crate::store;
 use crate::store::keys::Generation;
-use futures::stream::{self, TryStreamExt as _};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{Document, Rendition};
@@ -31,10 +34,8 @@ use tokio::time::Instant;
 const GRACE: Duration = Duration::from_millis(500);
 /// Pause between looks at a body that is expected.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
-/// Pause before the holders of a missing body are asked again.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// Bodies brought at the same time: each holds a chunk or two in memory.
-const FETCHES_MAX: usize = 4;
+/// Pause between looks at those that are arriving or being brought: they take a while.
+const ARRIVING_PAUSE: Duration = Duration::from_millis(100);
 /// The mark is moved this often at most; what it saves is looking again.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 
@@ -84,6 +85,7 @@ pub fn start(bodies: Bodies, state: State, stop: Stop) -> watch::Receiver<u64> {
             Err(error) = follower.follow() => {
                 stop.broken(format!("the bodies held here cannot be checked: {error}"));
             }
+            () = follower.publish() => {}
             _ = stop.stopped() => {}
         }
     });
@@ -106,8 +108,11 @@ impl Follower {
     /// Ends only with an error.
     async fn follow(&self) -> Result<(), Error> {
         let mut applied = self.bodies.group.watch_applied();
-        let stored = self.bodies.store.mark().await?;
         // A mark that cannot be read saves nothing; that is all it is for.
+        let stored = match self.bodies.store.mark().await {
+            Err(store::Error::Unreadable(_)) => None,
+            stored => stored?,
+        };
         let mut mark = stored.and_then(|bytes| Mark::decode(&bytes).ok());
         let (mut kept, mut kept_at) = (mark, Instant::now());
         loop {
@@ -121,11 +126,7 @@ impl Follower {
                 self.hold(&page.renditions).await?;
             }
             mark = Some(page.mark);
-            self.index.send_if_modified(|index| {
-                let moved = *index != page.mark.size;
-                *index = page.mark.size;
-                moved
-            });
+            self.bodies.repairs.seen.send_replace(page.mark.size);
             if kept != mark && kept_at.elapsed() >= MARK_EVERY {
                 self.bodies.store.set_mark(page.mark.encode()).await?;
                 (kept, kept_at) = (mark, Instant::now());
@@ -137,55 +138,69 @@ impl Follower {
         }
     }
 
-    /// Returns once all of these are durable here.
-    async fn hold(&self, renditions: &[Rendition]) -> Result<(), Error> {
-        let asked: Vec<_> = renditions
-            .iter()
-            .map(|r| (r.body_id, (r.length, r.sha256)))
-            .collect();
-        let held = self.bodies.store.held(&asked).await?;
-        let missing = renditions.iter().zip(held).filter(|(_, held)| !held);
-        let missing: Vec<_> = missing.map(|(rendition, _)| Ok(rendition)).collect();
-        // One grace for all of them: who is far behind would else wait for each.
-        let since = Instant::now();
-        stream::iter(missing)
-            .try_for_each_concurrent(FETCHES_MAX, |rendition| self.bring(rendition, since))
-            .await
+    /// Says how far records were looked through, but not above a body that is damaged here:
+    /// also while the follower waits for a body that nobody has.
+    async fn publish(&self) {
+        let repairs = &self.bodies.repairs;
+        let (mut seen, mut floor) = (repairs.seen.subscribe(), repairs.floor());
+        loop {
+            let size = (*seen.borrow_and_update()).min(*floor.borrow_and_update());
+            self.index.send_if_modified(|index| {
+                let moved = *index != size;
+                *index = size;
+                moved
+            });
+            // Their senders live in `repairs`.
+            tokio::select! {
+                _ = seen.changed() => {}
+                _ = floor.changed() => {}
+            }
+        }
     }
 
-    /// `since`: when it was first found to be missing.
-    async fn bring(&self, rendition: &Rendition, since: Instant) -> Result<(), Error> {
-        let (id, content) = (rendition.body_id, (rendition.length, rendition.sha256));
-        let mut said = false;
+    /// Returns once all of these are durable here.
+    async fn hold(&self, renditions: &[Rendition]) -> Result<(), Error> {
+        let Bodies {
+            store,
+            arriving,
+            repairs,
+            ..
+        } = &self.bodies;
+        let asked: Vec<_> = renditions.iter().map(|r| (r.body_id, content(r))).collect();
+        let mut done = repairs.done();
+        // One grace for all of them: who is far behind would else wait for each.
+        let since = Instant::now();
+        let mut missing = asked;
         loop {
-            let manifest = self.bodies.store.manifest(id).await?;
-            if manifest.is_some_and(|m| (m.length, m.sha256) == content)
-                && self.bodies.store.held(&[(id, content)]).await? == [true]
-            {
+            done.mark_unchanged();
+            let held = store.held(&missing).await?;
+            let left = missing.into_iter().zip(held).filter(|(_, held)| !held);
+            missing = left.map(|(body, _)| body).collect();
+            if missing.is_empty() {
                 return Ok(());
             }
-            if since.elapsed() < GRACE || self.bodies.arriving.has(id) {
+            if since.elapsed() < GRACE {
                 tokio::time::sleep(LOOK_PAUSE).await;
                 continue;
             }
-            match self.bodies.obtain(rendition).await {
-                Ok(()) => tracing::info!(sha256 = %rendition.sha256, "a missing body was brought"),
-                Err(Error::Unavailable(why)) => {
-                    if !said {
-                        tracing::warn!(sha256 = %rendition.sha256, why, "a body is missing here");
-                    }
-                    said = true;
-                    tokio::time::sleep(RETRY_PAUSE).await;
+            // One that is in the queue stays where it is; one that finds no room comes
+            // again.
+            for (body, content) in &missing {
+                if !arriving.has(*body) {
+                    repairs.missing(*body, *content);
                 }
-                Err(error) => return Err(error),
+            }
+            tokio::select! {
+                _ = done.changed() => {}
+                () = tokio::time::sleep(ARRIVING_PAUSE) => {}
             }
         }
     }
 }
 
 /// The records from the mark to the end of their tile, each compared with its leaf.
-fn page(tables: &Tables, from: Option<Mark>) -> Result<Page, crate::store::Error> {
-    let damaged = |index, what| crate::store::Error::corrupt(format!("record {index} {what}"));
+fn page(tables: &Tables, from: Option<Mark>) -> Result<Page, store::Error> {
+    let damaged = |index, what| store::Error::corrupt(format!("record {index} {what}"));
     let head = tables.head()?;
     let mut mark = Mark {
         ledger: head.ledger,

@@ -3,8 +3,9 @@
 //! Promises: no chunk is sent that does not match its digest; a body that is missing or
 //! damaged here is served by proxy from another holder; the digests of a proxied body
 //! are trusted only as far as its whole digest, which the reader checks at the end.
-//! Leaves bringing a missing copy here to [`super::obtain`].
+//! Leaves bringing a good copy here to [`super::repair`].
 
+use super::repair::content;
 use super::serve::{decode_digests, encode_request};
 use super::{Bodies, Error};
 use crate::raft::types::Peer;
@@ -12,7 +13,7 @@ use crate::transport::{Class, Method};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment_evidence::digest::{Digest, Hasher};
-use muniment_evidence::opening::Rendition;
+use muniment_evidence::opening::{How, Rendition};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -33,18 +34,25 @@ impl Bodies {
     /// Finds a holder: this node if it has the body whole, else another.
     pub async fn source(&self, rendition: &Rendition) -> Result<Source, Error> {
         let body = rendition.body_id;
-        if let Some(manifest) = self.store.manifest(body).await?
-            && manifest.sha256 == rendition.sha256
-            && manifest.length == rendition.length
-        {
-            return Ok(Source {
-                node: self.node,
-                address: None,
-                body,
-                chunks: manifest.chunks,
-            });
+        let named = Some(content(rendition));
+        let Some(manifest) = self.own_manifest(body, named, How::Read).await? else {
+            return self.proxy(rendition).await;
+        };
+        let own = Source {
+            node: self.node,
+            address: None,
+            body,
+            chunks: manifest.chunks,
+        };
+        if !self.repairs.may_be_damaged(body) || self.store.damage(body).await?.is_none() {
+            return Ok(own);
         }
-        self.proxy(rendition).await
+        self.repairs.damaged(body);
+        match self.proxy(rendition).await {
+            // What is good of it is better than nothing.
+            Err(Error::Unavailable(_)) => Ok(own),
+            found => found,
+        }
     }
 
     /// Finds another node that holds the body.
@@ -145,7 +153,7 @@ impl Bodies {
                     }
                     return Ok(None);
                 };
-                let chunk = this.chunk(&source, &rendition, number, digest).await?;
+                let chunk = this.chunk(&source, number, digest).await?;
                 let hasher = hasher.map(|mut hasher| {
                     hasher.update(&chunk);
                     hasher
@@ -157,30 +165,45 @@ impl Bodies {
         .boxed()
     }
 
-    async fn chunk(
+    async fn chunk(&self, source: &Source, number: u32, digest: Digest) -> Result<Bytes, Error> {
+        let read = async {
+            let body = source.body;
+            if source.address.is_some() {
+                match self.fetch(source, number, digest).await {
+                    // Another may have what this one has lost meanwhile.
+                    Err(Error::Unavailable(_)) => {}
+                    fetched => return fetched,
+                }
+            } else if let Some(chunk) = self.own_chunk(body, number, digest, How::Read).await? {
+                return Ok(chunk);
+            }
+            self.fetch_from_any(source, number, digest).await
+        };
+        self.hot.get((source.body, number), read).await
+    }
+
+    /// One chunk from whichever other node has it as it should be: of a body that is damaged
+    /// in several places, no single holder may have all.
+    async fn fetch_from_any(
         &self,
         source: &Source,
-        rendition: &Rendition,
         number: u32,
         digest: Digest,
     ) -> Result<Bytes, Error> {
-        let read = async {
-            if source.address.is_none() {
-                if let Some(chunk) = self.store.chunk(source.body, number, digest).await? {
-                    return Ok(chunk);
-                }
-                tracing::error!(
-                    number,
-                    "a chunk held here is damaged; asking another holder"
-                );
-            }
-            let elsewhere = match &source.address {
-                Some(_) => source.clone(),
-                None => self.proxy(rendition).await?,
+        let mut why = String::from("no other member is known");
+        for (node, peer) in self.others() {
+            let elsewhere = Source {
+                node,
+                address: Some(peer.address),
+                body: source.body,
+                chunks: Vec::new(),
             };
-            self.fetch(&elsewhere, number, digest).await
-        };
-        self.hot.get((source.body, number), read).await
+            match self.fetch(&elsewhere, number, digest).await {
+                Err(Error::Unavailable(from)) => why = format!("node {node}: {from}"),
+                fetched => return fetched,
+            }
+        }
+        Err(Error::Unavailable(why))
     }
 
     /// One chunk from another node, checked.

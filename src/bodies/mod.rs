@@ -12,18 +12,26 @@
 //! * [`fetch`]: bytes on their way out, from here or by proxy, each chunk checked
 //! * [`hot`]: one read for all who want the same chunk
 //! * [`arriving`]: which bodies others are sending here now
-//! * [`obtain`]: a body that is missing here, brought from another holder
 //! * [`orphans`]: bodies that no record names, collected by upload epoch
+//! * [`quarantine`]: reading what is held here, with damage taken for what it is
+//! * [`repair`], [`backlog`]: what is missing or damaged here, brought from other holders
+//! * [`scrub`]: all of it read in the background, now and again
+//! * [`names`]: which record names a body; [`pace`]: bytes per second
 //! * [`complete`]: up to which record every body named is held here
 
 pub mod arriving;
+pub mod backlog;
 pub mod complete;
 pub mod fanout;
 pub mod fetch;
 pub mod hot;
-pub mod obtain;
+pub mod names;
 pub mod orphans;
+pub mod pace;
+pub mod quarantine;
 pub mod queue;
+pub mod repair;
+pub mod scrub;
 pub mod serve;
 pub mod upload;
 pub mod writer;
@@ -57,6 +65,7 @@ pub struct Bodies {
     pub clock: SharedClock,
     pub hot: Arc<hot::Hot>,
     pub arriving: arriving::Arriving,
+    pub repairs: Arc<backlog::Repairs>,
     /// Where this node is: members of other regions get bodies through a relay.
     pub region: String,
     pub flow: Arc<queue::Flow>,

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
+use muniment_evidence::opening::How;
 use std::time::Duration;
 
 /// Without a frame for this long, an incoming body is given up.
@@ -165,8 +166,8 @@ impl Bodies {
     /// Gives out a body that is held here: its digests, then the chunks from one on.
     pub async fn serve_get(&self, mut frames: Frames) -> Result<Frames, Failure> {
         let (body, first) = decode_request(&next(&mut frames).await?).map_err(refused)?;
-        let manifest = self.store.manifest(body).await.map_err(refused)?;
-        let Some(manifest) = manifest else {
+        let manifest = self.own_manifest(body, None, How::Serve).await;
+        let Some(manifest) = manifest.map_err(refused)? else {
             return Err(refused("the body is not held here"));
         };
         let mut w = Writer::new();
@@ -174,12 +175,13 @@ impl Bodies {
             w.u32(*length).digest(digest);
         });
         let head = stream::iter([Ok(Bytes::from(w.finish()))]);
-        let store = self.store.clone();
+        let this = self.clone();
         let chunks = manifest.chunks.into_iter().enumerate().skip(first as usize);
         let chunks = stream::iter(chunks).then(move |(number, (_, digest))| {
-            let store = store.clone();
+            let this = this.clone();
             async move {
-                match store.chunk(body, number as u32, digest).await {
+                let number = number as u32;
+                match this.own_chunk(body, number, digest, How::Serve).await {
                     Ok(Some(chunk)) => Ok(chunk),
                     Ok(None) => Err(refused("a chunk does not match its digest")),
                     Err(error) => Err(refused(error)),

@@ -355,6 +355,21 @@ impl Client {
         }
     }
 
+    /// Has one node scrub its bodies now; false when it does so already.
+    pub async fn scrub_of(&self, address: &str, timeout: Duration) -> Result<bool, Error> {
+        let line = self.route.line_to(address, timeout)?;
+        let mut service = cluster(line);
+        let asked = service.scrub(v1::ScrubRequest {});
+        let result = match tokio::time::timeout(timeout, asked).await {
+            Ok(result) => result,
+            Err(_) => Err(Status::unavailable("no answer in time")),
+        };
+        match result {
+            Ok(response) => Ok(response.into_inner().started),
+            Err(status) => Err(Error::from_status(&status, address)),
+        }
+    }
+
     /// One node's own checkpoint; no other node is asked in its place.
     pub async fn checkpoint_of(
         &self,

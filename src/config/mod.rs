@@ -11,6 +11,7 @@ pub mod deferred;
 pub mod limits;
 pub mod node;
 mod place;
+mod repair;
 pub mod witnesses;
 
 use muniment_evidence::digest::Digest;
@@ -22,6 +23,7 @@ pub use cluster::{Cluster, Tenant};
 pub use deferred::Deferred;
 pub use limits::Limits;
 pub use node::{Listen, Log, Node};
+pub use repair::Repair;
 pub use witnesses::{Witness, Witnessing};
 
 /// Every key at its default, with its effect: what people copy.
@@ -41,6 +43,9 @@ pub struct Config {
     pub cluster: Cluster,
     #[serde(default)]
     pub limits: Limits,
+    /// Differs per node.
+    #[serde(default)]
+    pub repair: Repair,
     /// Equal on every node; `default` is always present.
     #[serde(default)]
     pub tenants: Vec<Tenant>,
@@ -108,6 +113,7 @@ impl Config {
         self.node.check().map_err(Error)?;
         self.cluster.check().map_err(Error)?;
         self.limits.check().map_err(Error)?;
+        self.repair.check().map_err(Error)?;
         for (at, tenant) in self.tenants.iter().enumerate() {
             tenant.check().map_err(Error)?;
             if self.tenants[..at].iter().any(|t| t.name == tenant.name) {
@@ -168,6 +174,11 @@ mod tests {
                 "[cluster]",
                 "[limits]\nbody_bytes = 0\n[cluster]",
                 "limits.body_bytes",
+            ),
+            (
+                "[cluster]",
+                "[repair]\nscrub_period_s = 0\n[cluster]",
+                "repair.scrub_period_s",
             ),
             (
                 "[cluster]",

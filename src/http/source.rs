@@ -114,6 +114,7 @@ impl NodeSource {
             ),
         );
         set(&metrics.body_reads, self.core.bodies.hot.reads());
+        self.refresh_repairs(metrics);
         // /proc is Linux's own; elsewhere the gauge stays at zero.
         let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         set(&metrics.open_fds, open as u64);
@@ -156,6 +157,22 @@ impl NodeSource {
             set(&metrics.zone_loss_bytes, zone.lost.bytes);
             set(&metrics.zone_loss_ms, zone.lost.ms);
         }
+    }
+
+    fn refresh_repairs(&self, metrics: &Metrics) {
+        let health = self.core.bodies.repairs.health();
+        let set = |gauge: &prometheus::IntGauge, value: u64| gauge.set(value as i64);
+        let raise = |counter: &prometheus::IntCounter, to: u64| {
+            counter.inc_by(to.saturating_sub(counter.get()));
+        };
+        set(&metrics.bodies_missing, health.missing);
+        set(&metrics.repair_queue, health.queue);
+        raise(&metrics.bodies_repaired, health.repaired);
+        raise(&metrics.chunks_quarantined, health.quarantined);
+        raise(&metrics.scrub_bytes, health.scrubbed_bytes);
+        raise(&metrics.scrub_passes, health.passes);
+        metrics.scrub_position.set(health.progress as f64 / 1e6);
+        set(&metrics.scrub_last_pass_seconds, health.last_pass_s);
     }
 
     /// Only who leads submits, and so knows; the others show nothing rather than zero.

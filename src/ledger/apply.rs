@@ -26,7 +26,7 @@ use std::collections::hash_map::Entry;
 pub const FEATURE_LEVEL: u64 = 2;
 
 /// Which feature level a kind needs.
-fn feature_level_of(kind: Kind) -> u64 {
+pub fn feature_level_of(kind: Kind) -> u64 {
     match kind {
         Kind::Mode | Kind::Policy | Kind::Scrub | Kind::Drill => 2,
         _ => 1,
@@ -290,7 +290,10 @@ fn judge(
         Document::AddRendition(add) => invoices::add_rendition(txn, head, statement, &add, index),
         Document::Void(void) => invoices::void(txn, &void, index),
         Document::Download(download) => invoices::download(txn, &download, index),
-        Document::DownloadEnd(_) | Document::Anchor(_) | Document::Drill(_) => Ok(Outcome::Ok),
+        Document::DownloadEnd(_)
+        | Document::Anchor(_)
+        | Document::Drill(_)
+        | Document::Scrub(_) => Ok(Outcome::Ok),
         Document::Key(change) => keys::change(txn, &change, index),
         Document::Policy(policy) => Ok(policy::judge(head, &policy)),
     };

@@ -64,6 +64,7 @@ const TABLE: &[(&str, Right)] = &[
     ("/muniment.v1.ClusterService/GetKeys", Right::ReadCluster),
     ("/muniment.v1.ClusterService/ChangeKeys", Right::Operate),
     ("/muniment.v1.ClusterService/RecordDrill", Right::Operate),
+    ("/muniment.v1.ClusterService/Scrub", Right::Operate),
     ("/grpc.health.v1.Health/Check", Right::Public),
     ("/grpc.health.v1.Health/Watch", Right::Public),
     (

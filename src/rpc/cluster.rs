@@ -2,7 +2,7 @@
 
 use super::invoices::principal;
 use super::status::status;
-use crate::service::{Core, admin, drills, keys};
+use crate::service::{Core, admin, drills, keys, scrubbing};
 use crate::wire::{incoming, outgoing, v1};
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +99,14 @@ impl v1::cluster_service_server::ClusterService for Cluster {
         Ok(Response::new(v1::RecordDrillResponse {
             record_index,
             answered: Some(outgoing::answered(answered)),
+        }))
+    }
+
+    async fn scrub(&self, request: Request<v1::ScrubRequest>) -> Answer<v1::ScrubResponse> {
+        let started = scrubbing::scrub(&self.core, &principal(&request));
+        Ok(Response::new(v1::ScrubResponse {
+            started: started.map_err(status)?,
+            node: self.core.node,
         }))
     }
 }

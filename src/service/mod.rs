@@ -20,6 +20,7 @@
 //! * [`booting`], [`guarding`]: what must be true before anything is said or signed
 //! * [`cosigning`]: vouching for checkpoints, and comparing replicas by the way
 //! * [`witnessing`]: the ledger shown to outside witnesses
+//! * [`scrubbing`]: damage to bodies, put on record; a scrub asked for by an operator
 //! * [`peers`]: what other nodes may ask
 //! * [`acquaintance`], [`hello`], [`disk`], [`budgets`]: distances, disks, descriptors, memory
 
@@ -53,6 +54,7 @@ pub mod policy;
 pub mod prove;
 pub mod records;
 pub mod reverse;
+pub mod scrubbing;
 pub mod standing;
 pub mod vigil;
 pub mod void;

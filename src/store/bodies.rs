@@ -6,6 +6,7 @@
 //! how far they are complete: whoever loses the bodies loses the mark with them. Stamps
 //! are in [`super::stamps`]. Leaves fan-out, repair and collection to `bodies/`.
 
+use super::damage::{self, Chunk};
 use super::engine::{Batch, Engine, prefix_end};
 use super::flush::Flusher;
 use super::{Blocking, Error, stamps};
@@ -39,7 +40,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.u8(VERSION).u64(self.length).digest(&self.sha256);
         w.u64(self.epoch).list(&self.chunks, |w, (length, digest)| {
@@ -69,8 +70,10 @@ impl Manifest {
 pub struct BodyStore {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) blocking: Blocking,
-    flusher: Flusher,
+    pub(super) flusher: Flusher,
     sealed: Arc<Mutex<Sealed>>,
+    /// Held while damage is noted or mended: one change at a time.
+    pub(super) mending: Arc<Mutex<()>>,
 }
 
 /// What a body is, whatever its name: length and digest.
@@ -78,13 +81,13 @@ pub type Content = (u64, Digest);
 
 /// Bodies known to be durable, oldest first.
 #[derive(Default)]
-struct Sealed {
-    content: HashMap<BodyId, Content>,
+pub(super) struct Sealed {
+    pub(super) content: HashMap<BodyId, Content>,
     order: VecDeque<BodyId>,
 }
 
 impl Sealed {
-    fn insert(&mut self, body: BodyId, content: Content) {
+    pub(super) fn insert(&mut self, body: BodyId, content: Content) {
         if self.content.insert(body, content).is_none() {
             self.order.push_back(body);
         }
@@ -103,10 +106,11 @@ impl BodyStore {
             blocking,
             flusher,
             sealed: Arc::default(),
+            mending: Arc::default(),
         }
     }
 
-    fn sealed(&self) -> MutexGuard<'_, Sealed> {
+    pub(super) fn sealed(&self) -> MutexGuard<'_, Sealed> {
         self.sealed.lock().expect("nobody panics with it")
     }
 
@@ -170,8 +174,7 @@ impl BodyStore {
                     if known {
                         return Ok(true);
                     }
-                    let manifest = read_manifest(engine.as_ref(), body)?;
-                    Ok(manifest.is_some_and(|m| (m.length, m.sha256) == *content))
+                    whole(engine.as_ref(), body, content)
                 });
                 looked.collect::<Result<Vec<_>, Error>>()
             })
@@ -206,33 +209,25 @@ impl BodyStore {
             .await
     }
 
-    /// One chunk, or `None` when it is missing or does not match its digest.
-    pub async fn chunk(
-        &self,
-        body: BodyId,
-        number: u32,
-        digest: Digest,
-    ) -> Result<Option<Bytes>, Error> {
+    /// One chunk that matches its digest, or what is wrong with it.
+    pub async fn chunk(&self, body: BodyId, number: u32, digest: Digest) -> Result<Chunk, Error> {
         let engine = self.engine.clone();
         self.blocking
-            .run(move || {
-                let Some(bytes) = engine.get(&chunk_key(&body, number))? else {
-                    return Ok(None);
-                };
-                Ok((Digest::of(&[&bytes]) == digest).then(|| Bytes::from(bytes)))
-            })
+            .run(move || damage::look(engine.as_ref(), &body, number, &digest))
             .await
     }
 
     /// Forgets a body that nothing refers to, or what an aborted upload left.
     pub async fn delete(&self, body: BodyId) -> Result<(), Error> {
         self.sealed().content.remove(&body);
-        let engine = self.engine.clone();
+        let (engine, mending) = (self.engine.clone(), self.mending.clone());
         self.blocking
             .run(move || {
+                let _mending = mending.lock().expect("nobody panics with it");
                 let mut batch = Batch::new();
                 batch.delete(manifest_key(&body));
                 stamps::delete(&mut batch, &body);
+                batch.delete(damage::damage_key(&body));
                 let start = chunk_prefix(&body);
                 batch.delete_range(start.clone(), prefix_end(&start));
                 engine.write(batch)
@@ -252,7 +247,7 @@ pub(super) fn read_manifest(engine: &dyn Engine, body: &BodyId) -> Result<Option
     let manifest = Manifest::decode(&bytes);
     manifest
         .map(Some)
-        .map_err(|error| Error::corrupt(format!("manifest of a body: {error}")))
+        .map_err(|error| Error::unreadable(format!("manifest of a body: {error}")))
 }
 
 pub(super) fn chunk_key(body: &BodyId, number: u32) -> Vec<u8> {
@@ -264,6 +259,15 @@ pub(super) fn chunk_prefix(body: &BodyId) -> Vec<u8> {
     [b"c", &body[..]].concat()
 }
 
-fn manifest_key(body: &BodyId) -> Vec<u8> {
+pub(super) fn manifest_key(body: &BodyId) -> Vec<u8> {
     [b"m", &body[..]].concat()
+}
+
+/// Whether the body is here as what it is said to be, and undamaged.
+fn whole(engine: &dyn Engine, body: &BodyId, content: &Content) -> Result<bool, Error> {
+    match read_manifest(engine, body) {
+        Ok(Some(m)) if (m.length, m.sha256) == *content => Ok(damage::of(engine, body)?.is_none()),
+        Ok(_) | Err(Error::Unreadable(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }

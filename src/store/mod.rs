@@ -7,16 +7,18 @@
 //! |---|---|---|---|---|
 //! | Raft log, vote | `ledger/` | yes | checksums of the engine; a broken entry stops the node | the floor file notices a lost tail: no vote until refilled |
 //! | replicated state, records, openings | `ledger/` | after the root was recomputed at start | the tree root no longer matches: refuses to serve | rebuilt from a peer's snapshot under a new node id |
-//! | bodies | `bodies/` | never: each chunk is hashed before it is sent | refused, fetched from another holder | served by proxy from another holder |
+//! | bodies | `bodies/` | never: each chunk is hashed before it is sent | set aside, fetched from another holder | served by proxy from another holder |
 //! | floor file | beside the databases | yes, checksummed | treated as lost | a lost tail would go unnoticed once |
 //! | marker | beside the databases | yes | refuses to start | refuses to start on a non-empty directory |
 //! | cosigned notes | `ledger/`, the node's own keys | never: signatures are checked by who uses them | refused | made again |
+//! | damaged bodies, quarantined chunks, pending notes, scrub position | `bodies/` | damage: yes; the rest never | the body counts as damaged; good chunks are still checked | found again by a read or the scrub |
 //! | mark of complete bodies | `bodies/` | yes, for one ledger and generation | bodies that are missing would be vouched for | all records are looked at again |
 //! | stamps of bodies | `bodies/` | yes | a body that no record names stays, or is collected too early | as the first |
 //! | outbox | `outbox/`, beside the databases | no: checksums, numbers and signatures are looked at | a torn last append is cut off; damage before others counts as lost | the node's next BOOT says LOST |
 //! | snapshots | `snapshots/` | no: digest checked by the receiver | refused | built again |
 
 pub mod bodies;
+pub mod damage;
 pub mod engine;
 pub mod floor;
 pub mod flush;
@@ -43,6 +45,9 @@ pub enum Error {
     File(Arc<str>),
     /// What was read is not what was written; final, the node stops.
     Corrupt(Arc<str>),
+    /// One value of the bodies database is damaged, the rest is not: that body is brought
+    /// again from another holder, and the node goes on.
+    Unreadable(Arc<str>),
     /// The store is shutting down.
     Stopped,
 }
@@ -56,6 +61,10 @@ impl Error {
         Error::File(format!("{}: {error}", path.display()).into())
     }
 
+    pub fn unreadable(what: impl fmt::Display) -> Error {
+        Error::Unreadable(what.to_string().into())
+    }
+
     pub fn corrupt(what: impl fmt::Display) -> Error {
         Error::Corrupt(what.to_string().into())
     }
@@ -66,6 +75,7 @@ impl fmt::Display for Error {
         match self {
             Error::Engine(error) => write!(f, "storage engine: {error}"),
             Error::File(error) => write!(f, "storage file: {error}"),
+            Error::Unreadable(what) => write!(f, "a stored body cannot be read: {what}"),
             Error::Corrupt(what) => write!(f, "stored data is damaged: {what}"),
             Error::Stopped => f.write_str("storage is shutting down"),
         }

@@ -8,8 +8,8 @@ use super::Error;
 use super::engine::{Batch, Engine, Op, Pair, View};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, DB, DBCompressionType, Direction, IteratorMode, Options, ReadOptions,
-    WriteBatch,
+    BlockBasedOptions, DB, DBCompressionType, Direction, ErrorKind, IteratorMode, Options,
+    ReadOptions, WriteBatch,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -36,12 +36,21 @@ pub enum Purpose {
 }
 
 /// See the module.
-pub struct RocksEngine(DB);
+pub struct RocksEngine(DB, Purpose);
 
 impl RocksEngine {
     pub fn open(path: &Path, purpose: Purpose) -> Result<RocksEngine, Error> {
         let db = DB::open(&options(purpose), path).map_err(Error::engine)?;
-        Ok(RocksEngine(db))
+        Ok(RocksEngine(db, purpose))
+    }
+
+    /// Why a read failed. A checksum that fails under a body is that body's damage, of
+    /// which others hold copies; everything else, and any failure of the ledger, is final.
+    fn failed(&self, error: rocksdb::Error) -> Error {
+        match error.kind() {
+            ErrorKind::Corruption if self.1 == Purpose::Bodies => Error::unreadable(error),
+            _ => Error::engine(error),
+        }
     }
 }
 
@@ -77,15 +86,15 @@ fn options(purpose: Purpose) -> Options {
 
 impl View for RocksEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.0.get(key).map_err(Error::engine)
+        self.0.get(key).map_err(|error| self.failed(error))
     }
 
     fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
-        scan(&self.0, start, end, limit, Direction::Forward)
+        scan(&self.0, start, end, limit, Direction::Forward).map_err(|error| self.failed(error))
     }
 
     fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
-        scan(&self.0, start, end, limit, Direction::Reverse)
+        scan(&self.0, start, end, limit, Direction::Reverse).map_err(|error| self.failed(error))
     }
 }
 
@@ -142,11 +151,11 @@ impl View for Frozen {
     }
 
     fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
-        scan(&self.0, start, end, limit, Direction::Forward)
+        scan(&self.0, start, end, limit, Direction::Forward).map_err(Error::engine)
     }
 
     fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
-        scan(&self.0, start, end, limit, Direction::Reverse)
+        scan(&self.0, start, end, limit, Direction::Reverse).map_err(Error::engine)
     }
 }
 
@@ -156,7 +165,7 @@ fn scan(
     end: &[u8],
     limit: usize,
     direction: Direction,
-) -> Result<Vec<Pair>, Error> {
+) -> Result<Vec<Pair>, rocksdb::Error> {
     if start >= end || limit == 0 {
         return Ok(Vec::new());
     }
@@ -170,7 +179,7 @@ fn scan(
     db.iterator_opt(mode, bounds)
         .take(limit)
         .map(|pair| {
-            let (key, value) = pair.map_err(Error::engine)?;
+            let (key, value) = pair?;
             Ok((key.into_vec(), value.into_vec()))
         })
         .collect()

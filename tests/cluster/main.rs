@@ -22,6 +22,7 @@ mod questions;
 mod reader;
 mod reads;
 mod restarts;
+mod scrubbing;
 mod slow_disk;
 mod slow_follower;
 mod streams;

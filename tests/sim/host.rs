@@ -5,9 +5,10 @@
 //! start. Leaves listeners, telemetry and graceful stops to tests of the real node.
 
 use crate::callers;
+use crate::dice::Dice;
 use crate::net::{self, Net};
 use crate::oracle::Oracle;
-use muniment::bodies::{Bodies, complete, orphans};
+use muniment::bodies::{Bodies, complete, orphans, repair};
 use muniment::clock::{SeededClock, SharedClock};
 use muniment::config::{Deferred, Limits, Tenant};
 use muniment::keyring::Keyring;
@@ -26,11 +27,11 @@ use muniment::service::peers::PeerFloor;
 use muniment::service::standing::{self, Standings};
 use muniment::service::vigil::Vigil;
 use muniment::service::witnessing::Board;
-use muniment::service::{Booted, Core, Principal, admin, budgets, disk};
+use muniment::service::{Booted, Core, Principal, admin, budgets, disk, scrubbing};
 use muniment::stop::{Stop, Why};
 use muniment::store::Blocking;
 use muniment::store::bodies::BodyStore;
-use muniment::store::engine::Engine;
+use muniment::store::engine::{Batch, Engine, View as _};
 use muniment::store::floor::FloorFile;
 use muniment::store::flush::Flusher;
 use muniment::store::log::LogStore;
@@ -56,6 +57,8 @@ const LOG_ENTRIES_KEPT: u64 = 30;
 const REQUEST_MAX_MS: u64 = 3_000;
 /// So short that uploads cross it, and that the log is still again before it is judged.
 const EPOCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Rows of bodies that are looked at: more than a run stores.
+const ROWS_MAX: usize = 100_000;
 /// Between attempts to found while the others start.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -86,6 +89,32 @@ impl Machine {
     pub fn cut_power(&self) {
         self.ledger.crash();
         self.bodies.crash();
+    }
+
+    /// Something stored of a body has changed, or is gone. The node must be down.
+    pub fn rot(&self, dice: &mut Dice) {
+        let kinds: [(&[u8], &[u8]); 2] = [(b"c", b"d"), (b"m", b"n")];
+        let (start, end) = kinds[dice.roll(2) as usize];
+        let rows = self.bodies.scan(start, end, ROWS_MAX).unwrap();
+        if rows.is_empty() {
+            return;
+        }
+        let (key, mut value) = rows[dice.roll(rows.len() as u64) as usize].clone();
+        let mut batch = Batch::new();
+        if value.is_empty() || dice.roll(2) == 0 {
+            batch.delete(key);
+        } else {
+            let at = dice.roll(value.len() as u64) as usize;
+            value[at] ^= 1;
+            batch.put(key, value);
+        }
+        self.bodies.write(batch).unwrap();
+        self.bodies.sync().unwrap();
+    }
+
+    /// Bodies that are known to be damaged here.
+    pub fn damaged(&self) -> usize {
+        self.bodies.scan(b"d", b"e", ROWS_MAX).unwrap().len()
     }
 
     fn floor(&self) -> Result<FloorFile, muniment::store::Error> {
@@ -172,6 +201,9 @@ pub async fn run(machine: Arc<Machine>, town: Arc<Town>) -> turmoil::Result {
     if machine.node == 1 && town.trust.lock().unwrap().is_none() {
         tokio::spawn(found(core.clone(), town.clone()));
     }
+    tokio::spawn(scrubbing::attest(core.clone()));
+    // What rotted while the node was down is found although nobody reads it.
+    core.bodies.repairs.ask_scrub();
     callers::start(&core, &town, seed);
     match stop.stopped().await {
         Why::Broken(what) => Err(format!("node {}: {what}", machine.node).into()),
@@ -265,8 +297,10 @@ async fn build(
         epoch_interval: EPOCH_INTERVAL,
         free_bytes: Arc::new(|| u64::MAX),
         disk_reserve: 0,
+        repairs: Arc::default(),
     };
     orphans::start(&bodies, state.clone(), ledger_flusher.clone(), stop.clone());
+    repair::start(&bodies, &state, stop);
     let (booted, boots) = watch::channel(None);
     let key_book = Arc::new(KeyBook::new(state.clone(), blocking, keys.clone()));
     let complete = complete::start(bodies.clone(), state.clone(), stop.clone());

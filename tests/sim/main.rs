@@ -21,6 +21,7 @@ mod invariants {
     pub mod chain_and_acknowledged;
     pub mod cosigned;
     pub mod promised;
+    pub mod repaired;
 }
 
 use std::io::Write as _;
@@ -98,10 +99,11 @@ fn run(seed: u64) -> Result<String, String> {
     invariants::chain_and_acknowledged::check(&end)?;
     invariants::cosigned::check(&end)?;
     invariants::promised::check(&end)?;
+    let damaged = invariants::repaired::check(&end)?;
     let seen = end.town.oracle.seen();
     let head = &end.heads[0];
     Ok(format!(
-        "{} issued, {} downloaded, {} promised, {} cosigned notes, {} calls failed, {} troubles, {:.1} s \
+        "{} issued, {} downloaded, {} promised, {} cosigned notes, {damaged} damages repaired, {} calls failed, {} troubles, {:.1} s \
          simulated, {} records, root {}",
         seen.acknowledged.len(),
         seen.delivered.len(),

@@ -44,6 +44,8 @@ struct World<'a> {
     machines: Vec<Arc<Machine>>,
     town: Arc<Town>,
     dice: Dice,
+    /// The node whose disk is bad.
+    rotten: u64,
     /// What is broken, and until when.
     broken: Vec<(Duration, Trouble)>,
 }
@@ -59,6 +61,9 @@ pub fn run(seed: u64) -> Result<End, String> {
     world.town.oracle.set_phase(Phase::Finish);
     world.until("every call is finished", |world| {
         world.town.oracle.seen().open.is_empty()
+    })?;
+    world.until("i10: what was found damaged is repaired", |world| {
+        world.machines.iter().all(|machine| machine.damaged() == 0)
     })?;
     world.town.oracle.set_phase(Phase::Rest);
     let heads = world.settle()?;
@@ -102,6 +107,7 @@ impl World<'_> {
             machines,
             town,
             dice: Dice::new(seed),
+            rotten: 1 + seed % NODES,
             broken: Vec::new(),
         }
     }
@@ -185,6 +191,10 @@ impl World<'_> {
         // The process is killed, or the power is cut.
         if self.dice.roll(2) == 0 {
             self.machines[node as usize - 1].cut_power();
+        }
+        // One disk alone is bad: another copy stays good.
+        if node == self.rotten && self.dice.roll(2) == 0 {
+            self.machines[node as usize - 1].rot(&mut self.dice);
         }
         self.broken.push((until, Trouble::Down(node)));
     }

@@ -142,6 +142,14 @@ impl Account {
                     ])
                 })),
             )]),
+            Document::Scrub(d) => Value::object([
+                ("body_id", uuid(&d.body_id).into()),
+                ("chunk", d.chunk.map(u64::from).into()),
+                ("found", d.found.name().into()),
+                ("how", d.how.name().into()),
+                ("outcome", d.outcome.name().into()),
+                ("from", d.outcome.from().into()),
+            ]),
         })
     }
 }

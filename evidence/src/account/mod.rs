@@ -93,6 +93,7 @@ impl Account {
             (_, Kind::Anchor) => {
                 "The cosignature of an outside witness on a checkpoint was noted".to_owned()
             }
+            (_, Kind::Scrub) => "Damage to a stored body was noted".to_owned(),
             (_, kind) => format!("A statement of the later kind {kind} took effect"),
         }
     }
@@ -177,6 +178,10 @@ impl Account {
                 let text = format!("{} = {}", setting.name, setting.value);
                 ("setting", text)
             })),
+            Some(Document::Scrub(d)) => {
+                lines.push(("body", uuid(&d.body_id)));
+                lines.push(("found", d.to_string()));
+            }
         }
         match &self.actor {
             None => lines.push(("asked by", "not shown (erased or withheld)".to_owned())),

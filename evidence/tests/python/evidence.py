@@ -17,8 +17,7 @@ KINDS = ["GENESIS", "BOOT", "ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END"
          "RECOVERY", "SCRUB", "DRILL", "EXPORT", "HOLD", "RETENTION", "ERASE", "ERASED", "GAP"]
 NOT_SYSTEM = {"ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END", "REVERSE", "VOID", "CHECK",
               "EXPORT", "HOLD", "RETENTION", "ERASE"}
-RESERVED = set(KINDS[12:])
-RESERVED.discard("POLICY")
+RESERVED = set(KINDS[12:]) - {"POLICY", "SCRUB", "DRILL"}
 MIB = 1024 * 1024
 
 
@@ -249,6 +248,14 @@ def read_membership(r):
     return {"nodes": voters + r.list(Reader.u64)}
 
 
+def read_scrub(r):
+    body, chunk = r.raw(16), r.option(Reader.u32)
+    found, how, outcome, node = r.u8(), r.u8(), r.u8(), r.u64()
+    if not (1 <= found <= 4 and 1 <= how <= 3 and (outcome, node == 0) in ((1, True), (2, False))):
+        raise DecodeError("what a SCRUB found")
+    return {"body": body, "chunk": chunk}
+
+
 DOCUMENTS = {
     "GENESIS": lambda r: {"origin": r.text(), "log": r.digest(), "members": r.list(read_member),
                           "threshold": r.u8(), "roots": r.list(Reader.digest)},
@@ -265,6 +272,7 @@ DOCUMENTS = {
     "KEY": read_key_document,
     "ANCHOR": lambda r: {"witness": r.text(), "note": r.text()},
     "POLICY": lambda r: {"settings": r.list(lambda r: (r.text(), r.u64()))},
+    "SCRUB": read_scrub,
 }
 
 

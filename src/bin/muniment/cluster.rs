@@ -7,7 +7,7 @@ use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output;
 use crate::reach::Reach;
-use crate::{drill, zones};
+use crate::{drill, scrub, zones};
 use clap::Subcommand;
 use muniment::client::Client;
 use muniment::client::v1::{InitRequest, MemberSpec, StatusResponse};
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// A node that does not answer in this time is shown as unreachable: status is asked for
 /// when something is wrong, so it must not wait long for what is broken.
-const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -38,6 +38,8 @@ enum Command {
     Transfer(Transfer),
     /// Stop the leader, a zone or a node of a cluster on this machine, and measure
     Drill(drill::Args),
+    /// Have nodes read and check every body they hold, now
+    Scrub(scrub::Args),
 }
 
 #[derive(clap::Args)]
@@ -71,6 +73,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
         Command::Status => status(reach).await,
         Command::Transfer(args) => transfer(args, reach).await,
         Command::Drill(args) => drill::run(args, reach).await,
+        Command::Scrub(args) => scrub::run(args, reach).await,
     }
 }
 
@@ -167,14 +170,14 @@ fn members(path: &Path, text: &str) -> Result<Vec<MemberSpec>, String> {
 
 /// What is known after asking around.
 #[derive(Default)]
-struct Survey {
-    answers: BTreeMap<u64, StatusResponse>,
+pub struct Survey {
+    pub answers: BTreeMap<u64, StatusResponse>,
     /// Address and reason.
-    silent: Vec<(String, String)>,
+    pub silent: Vec<(String, String)>,
 }
 
 impl Survey {
-    async fn take(client: &Client, timeout: Duration) -> Survey {
+    pub async fn take(client: &Client, timeout: Duration) -> Survey {
         let mut survey = Survey::default();
         let mut asked = BTreeSet::new();
         let mut addresses = client.endpoints();

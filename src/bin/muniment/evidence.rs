@@ -341,6 +341,7 @@ fn about(document: &Document) -> String {
             let set: Vec<_> = set.map(|s| format!("{} = {}", s.name, s.value)).collect();
             set.join(", ")
         }
+        Document::Scrub(d) => format!("body {}: {d}", uid(&d.body_id)),
     }
 }
 

@@ -30,6 +30,7 @@ mod now;
 mod output;
 mod reach;
 mod reverse;
+mod scrub;
 mod serve;
 mod void;
 mod watch;

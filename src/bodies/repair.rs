@@ -1,0 +1,270 @@
+//! Repair: bodies that are missing or damaged here, brought from other holders.
+//!
+//! Promises: a body is in the queue once; some are fetched at a time, at a bounded rate;
+//! of a damaged body only what is bad travels; each chunk is compared with its digest, and
+//! a body without a manifest as a whole with the digest that its record names. Good bytes
+//! are durable before the body counts as held. While a body that a record names is
+//! damaged here, [`super::backlog::Repairs::floor`] holds the body-complete index below that record. What
+//! no holder has is asked for again and again. Leaves finding damage to
+//! [`super::quarantine`] and what is missing to [`super::complete`].
+
+use super::backlog::Job;
+use super::fetch::Source;
+use super::names::name_of;
+use super::{Bodies, Error, scrub};
+use crate::ledger::state::State;
+use crate::raft::types::Peer;
+use crate::stop::Stop;
+use crate::store;
+use crate::store::bodies::{Content, Manifest};
+use crate::store::damage::{Chunk, Finding};
+use muniment_evidence::digest::Hasher;
+use muniment_evidence::opening::{How, Rendition};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Bodies brought at the same time: each holds a chunk or two in memory.
+const FETCHES_MAX: usize = 4;
+/// Damaged bodies read at a time when the node starts.
+const PAGE: usize = 256;
+/// Pause before the holders of a body are asked again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Starts what repairs and what scrubs; both end with the node.
+pub fn start(bodies: &Bodies, state: &State, stop: &Stop) {
+    let repairer = Repairer {
+        bodies: bodies.clone(),
+        state: state.clone(),
+    };
+    let (running, stopping) = (stop.clone(), stop.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            Err(error) = repairer.run() => {
+                running.broken(format!("bodies cannot be repaired: {error}"));
+            }
+            _ = stopping.stopped() => {}
+        }
+    });
+    scrub::start(bodies.clone(), state.clone(), stop.clone());
+}
+
+struct Repairer {
+    bodies: Bodies,
+    state: State,
+}
+
+impl Repairer {
+    /// Ends only with an error.
+    async fn run(&self) -> Result<(), Error> {
+        self.load().await?;
+        let workers = (0..FETCHES_MAX).map(|_| self.work());
+        futures::future::try_join_all(workers).await?;
+        Ok(())
+    }
+
+    /// Queues the bodies that are marked as damaged on the disk.
+    async fn load(&self) -> Result<(), Error> {
+        let (store, repairs) = (&self.bodies.store, &self.bodies.repairs);
+        let mut after = None;
+        loop {
+            let page = match store.damaged(after, PAGE).await {
+                Ok(page) => page,
+                Err(store::Error::Unreadable(why)) => {
+                    // Each of them is met again by a whole pass of the scrub, after which
+                    // the floor is known.
+                    let health = repairs.health();
+                    if health.passes == 0 && !health.scrubbing {
+                        tracing::error!(%why, "the marks of damaged bodies cannot be listed");
+                        repairs.ask_scrub();
+                    }
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            };
+            for body in &page {
+                if !repairs.damaged(*body) {
+                    // The rest is loaded when these are repaired.
+                    return Ok(());
+                }
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(*last),
+                _ => break,
+            }
+        }
+        repairs.loaded();
+        Ok(())
+    }
+
+    async fn work(&self) -> Result<(), Error> {
+        let repairs = &self.bodies.repairs;
+        loop {
+            let job = repairs.next().await;
+            let body = uuid::Uuid::from_bytes(job.body);
+            match self.repair(&job).await {
+                Ok(true) => {
+                    tracing::info!(%body, "a body is whole here again");
+                    repairs.counters.repaired.fetch_add(1, Ordering::Relaxed);
+                    repairs.finished(job.body);
+                }
+                Ok(false) => repairs.finished(job.body),
+                Err(Error::Unavailable(why)) => {
+                    if job.attempts == 0 {
+                        tracing::warn!(%body, why, "a body is missing or damaged here");
+                    }
+                    repairs.again(job.body, RETRY_PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
+            if repairs.wants_loading() {
+                self.load().await?;
+            }
+        }
+    }
+
+    /// Makes a body whole here. False where there was nothing to do.
+    async fn repair(&self, job: &Job) -> Result<bool, Error> {
+        let Bodies {
+            store, arriving, ..
+        } = &self.bodies;
+        let body = job.body;
+        let Some(_arrival) = arriving.enter(body) else {
+            return Err(Error::Unavailable("it is arriving already".into()));
+        };
+        let manifest = self.bodies.own_manifest(body, job.content, How::Read);
+        let manifest = manifest.await?;
+        let damage = store.damage(body).await?;
+        let marked = damage.is_some();
+        let (known, findings) = damage.map_or((None, Vec::new()), |d| (d.content, d.findings));
+        if manifest.is_some() && !marked {
+            return Ok(false);
+        }
+        let own = manifest.as_ref().map(|m| (m.length, m.sha256));
+        let mut content = job.content.or(known).or(own);
+        if job.content.is_none() || (marked && job.record.is_none()) {
+            let state = self.state.clone();
+            let named = self.bodies.blocking;
+            let named = named.run(move || name_of(&state, body, content)).await?;
+            match named {
+                Some((record, what)) => {
+                    self.bodies.repairs.named(body, record);
+                    content = Some(what);
+                }
+                None if job.content.is_none() => {
+                    // Nobody can ask for it. Should a record name it yet, it is brought
+                    // then.
+                    store.delete(body).await?;
+                    return Ok(false);
+                }
+                None => {}
+            }
+        }
+        let Some((length, sha256)) = content else {
+            return Err(Error::Unavailable("what it is, is not known".into()));
+        };
+        let wanted = Rendition {
+            role: String::new(),
+            media_type: String::new(),
+            length,
+            sha256,
+            body_id: body,
+        };
+        if !self.bodies.has_room() {
+            return Err(Error::Unavailable("this node's disk is nearly full".into()));
+        }
+        let mut why = String::from("no other member is known");
+        for (node, peer) in self.bodies.others() {
+            let brought = self.bring(node, peer, &wanted, manifest.as_ref(), &findings);
+            match brought.await {
+                Ok(()) => return Ok(true),
+                Err(Error::Unavailable(from)) => why = format!("node {node}: {from}"),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Unavailable(why))
+    }
+
+    async fn bring(
+        &self,
+        node: u64,
+        peer: Peer,
+        wanted: &Rendition,
+        manifest: Option<&Manifest>,
+        findings: &[Finding],
+    ) -> Result<(), Error> {
+        let Bodies { store, group, .. } = &self.bodies;
+        let source = self.bodies.source_at(node, peer, wanted).await?;
+        let new = match manifest {
+            Some(own) if own.chunks == source.chunks => {
+                // What is wrong with all of it is looked for in every chunk.
+                let bad = |number| {
+                    let of = |f: &Finding| f.chunk.is_none_or(|chunk| chunk == number);
+                    findings.iter().any(of)
+                };
+                let numbers = 0..source.chunks.len() as u32;
+                for number in numbers.filter(|number| bad(*number)) {
+                    self.chunk(&source, wanted, number).await?;
+                }
+                None
+            }
+            // Where the two differ, the digest of the whole body decides.
+            _ => {
+                self.all(&source, wanted).await?;
+                Some(Manifest {
+                    length: wanted.length,
+                    sha256: wanted.sha256,
+                    epoch: group.applied().upload_epoch,
+                    chunks: source.chunks,
+                })
+            }
+        };
+        // Whatever was found meanwhile stays marked, and is in the queue by itself.
+        store
+            .mend(wanted.body_id, new, findings.to_vec(), node)
+            .await?;
+        self.bodies.repairs.notes.notify_one();
+        Ok(())
+    }
+
+    /// Every chunk, and all of them compared with the digest that the record names.
+    async fn all(&self, source: &Source, wanted: &Rendition) -> Result<(), Error> {
+        let mut whole = Hasher::new();
+        for number in 0..source.chunks.len() as u32 {
+            let chunk = self.chunk(source, wanted, number).await?;
+            let hashed = self.bodies.blocking.run(move || {
+                whole.update(&chunk);
+                Ok(whole)
+            });
+            whole = hashed.await?;
+        }
+        match whole.finish() == wanted.sha256 {
+            true => Ok(()),
+            false => Err(Error::Unavailable("it holds other bytes".into())),
+        }
+    }
+
+    /// A chunk that is good here, or is stored here after it was fetched.
+    async fn chunk(
+        &self,
+        source: &Source,
+        wanted: &Rendition,
+        number: u32,
+    ) -> Result<bytes::Bytes, Error> {
+        let Bodies { store, repairs, .. } = &self.bodies;
+        let (length, digest) = source.chunks[number as usize];
+        if let Chunk::Good(chunk) = store.chunk(wanted.body_id, number, digest).await? {
+            return Ok(chunk);
+        }
+        repairs.pace.take(u64::from(length)).await;
+        let chunk = self.bodies.fetch(source, number, digest).await?;
+        store
+            .put_chunk(wanted.body_id, number, chunk.clone())
+            .await?;
+        Ok(chunk)
+    }
+}
+
+/// What a rendition is, whatever its name.
+pub(super) fn content(rendition: &Rendition) -> Content {
+    (rendition.length, rendition.sha256)
+}

@@ -1,0 +1,42 @@
+//! Invariant I10: what is found damaged is repaired, and both are on record.
+//!
+//! One node's disk changes or loses what is stored of bodies while the node is down. By the
+//! end no body is marked as damaged anywhere (the world waits for that), every finding has
+//! its repair in the one log, and no reader was ever given a wrong byte (callers compare).
+
+use crate::world::End;
+use muniment::store::Error;
+use muniment_evidence::opening::{Document, ScrubOutcome};
+use muniment_evidence::record::Outcome;
+use muniment_evidence::statement::Kind;
+use std::collections::BTreeSet;
+
+/// How many findings there were.
+pub fn check(end: &End) -> Result<usize, String> {
+    let (found, repaired) = scrubs(end).map_err(|error| error.to_string())?;
+    match found.difference(&repaired).next() {
+        Some((body, chunk)) => Err(format!("{body:?} chunk {chunk:?} was never repaired")),
+        None => Ok(found.len()),
+    }
+}
+
+type Places = BTreeSet<([u8; 16], Option<u32>)>;
+
+fn scrubs(end: &End) -> Result<(Places, Places), Error> {
+    let tables = end.log.tables()?;
+    let (mut found, mut repaired) = (Places::new(), Places::new());
+    for index in 0..tables.head()?.size {
+        let record = tables.expect_record(index)?;
+        if record.statement.kind != Kind::Scrub || record.outcome != Outcome::Ok {
+            continue;
+        }
+        if let Document::Scrub(scrub) = tables.document(index)? {
+            let places = match scrub.outcome {
+                ScrubOutcome::Quarantined => &mut found,
+                ScrubOutcome::Repaired { .. } => &mut repaired,
+            };
+            places.insert((scrub.body_id, scrub.chunk));
+        }
+    }
+    Ok((found, repaired))
+}
