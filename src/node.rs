@@ -18,7 +18,7 @@ use crate::rpc::{dial::Dialer, server};
 use crate::service::cosigning::{self, Cosigned};
 use crate::service::keys::KeyBook;
 use crate::service::peers::PeerFloor;
-use crate::service::{Booted, Core, admin, booting, witnessing};
+use crate::service::{Booted, Core, admin, booting, members, witnessing};
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
@@ -117,6 +117,7 @@ pub async fn run(
     };
     let guard_dir = Some(config.node.data_dir.clone());
     tokio::spawn(booting::boot(core.clone(), means, guard_dir, booted));
+    tokio::spawn(members::tend::tend(core.clone()));
     be_witnessed(&config, targets, &core, &metrics);
     let client_server = {
         let (core, metrics, stop) = (core.clone(), metrics.clone(), stop.clone());
@@ -301,6 +302,7 @@ async fn build(
         snapshot_after_entries: config.cluster.snapshot_after_entries,
         log_entries_kept: config.cluster.log_entries_kept,
         snapshots: Some(node.data_dir.join("snapshots")),
+        incarnation: stores.marker.incarnation,
     };
     let group = Group::start(
         settings,
@@ -387,6 +389,7 @@ async fn build(
         },
         cosigned,
         witnesses: witnessing::Board::of(config.witness.iter().map(|w| w.key.name.clone())),
+        members: members::Desk::default(),
         // Without an answer of the file system nothing is taken in.
         free_bytes: Arc::new(move || check::free_bytes(&data_dir).unwrap_or(0)),
     };

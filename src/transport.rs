@@ -38,10 +38,12 @@ pub enum Method {
     Verdict = 12,
     /// Ask the leader for a note of at least a size.
     WantNote = 13,
+    /// How a node stands; tells it by which disk the ledger knows it.
+    Member = 18,
 }
 
 impl Method {
-    pub const ALL: [Method; 13] = [
+    pub const ALL: [Method; 14] = [
         Method::Vote,
         Method::PreVote,
         Method::TransferLeader,
@@ -55,6 +57,7 @@ impl Method {
         Method::Note,
         Method::Verdict,
         Method::WantNote,
+        Method::Member,
     ];
 
     pub fn from_code(code: u32) -> Option<Method> {

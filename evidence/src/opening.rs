@@ -14,6 +14,7 @@ pub use crate::invoice::{
 use crate::invoice::{read_rendition, write_rendition};
 use crate::key::{PublicKey, Signature};
 pub use crate::keychange::KeyDocument;
+pub use crate::mode::ModeDocument;
 use crate::statement::Kind;
 pub use crate::system::{
     AnchorDocument, BootDocument, GenesisDocument, LeaderDocument, Member, MembershipDocument,
@@ -143,6 +144,7 @@ pub enum Document {
     Leader(LeaderDocument),
     Key(KeyDocument),
     Anchor(AnchorDocument),
+    Mode(ModeDocument),
 }
 
 const VERSION: u8 = 1;
@@ -162,6 +164,7 @@ impl Document {
             Document::Leader(_) => Kind::Leader,
             Document::Key(_) => Kind::Key,
             Document::Anchor(_) => Kind::Anchor,
+            Document::Mode(_) => Kind::Mode,
         }
     }
 
@@ -199,6 +202,7 @@ impl Document {
             Document::Leader(d) => d.write(&mut w),
             Document::Key(d) => d.write(&mut w),
             Document::Anchor(d) => d.write(&mut w),
+            Document::Mode(d) => d.write(&mut w),
         }
         w.finish()
     }
@@ -247,6 +251,7 @@ impl Document {
             Kind::Leader => Document::Leader(LeaderDocument::read(&mut r)?),
             Kind::Key => Document::Key(KeyDocument::read(&mut r)?),
             Kind::Anchor => Document::Anchor(AnchorDocument::read(&mut r)?),
+            Kind::Mode => Document::Mode(ModeDocument::read(&mut r)?),
             _ => return Err(r.error("a kind whose opening this version knows")),
         };
         r.end()?;

@@ -24,7 +24,7 @@ pub mod upload;
 pub mod writer;
 
 use crate::clock::SharedClock;
-use crate::objective::write::Member;
+use crate::objective::write::{Member, Role};
 use crate::raft::group::Group;
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
@@ -51,10 +51,10 @@ pub struct Bodies {
 }
 
 impl Bodies {
-    /// All voters, as levels see them.
+    /// All members, as levels see them.
     pub fn members(&self) -> Vec<Member> {
         let status = self.group.status();
-        let voter = |node| status.voters.contains(node);
+        let roles = self.group.roles();
         status
             .members
             .iter()
@@ -62,7 +62,11 @@ impl Bodies {
                 node: *node,
                 zone: peer.zone.clone(),
                 region: peer.region.clone(),
-                voter: voter(node),
+                role: match status.voters.contains(node) {
+                    true => Role::Voter,
+                    false if roles.sync_learners.contains(node) => Role::SyncLearner,
+                    false => Role::AsyncLearner,
+                },
             })
             .collect()
     }

@@ -12,6 +12,7 @@
 mod download;
 mod error;
 mod export;
+mod members;
 mod route;
 mod upload;
 mod verify;
@@ -19,6 +20,7 @@ mod watch;
 
 pub use self::download::Downloaded;
 pub use self::error::{Error, Refusal, Unproven};
+pub use self::members::{Change, Steps};
 pub use self::upload::{Issued, Measure, Source, Upload};
 pub use self::verify::Proof;
 pub use self::watch::Watch;

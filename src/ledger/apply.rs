@@ -7,7 +7,7 @@
 use super::lanes::{self, Admission};
 use super::rows::{DueRow, Head, Row as _, VotersRow};
 use super::txn::Txn;
-use super::{founding, invoices, keys};
+use super::{founding, invoices, keys, membership};
 use crate::domain::command::{Answer, Command, Submission};
 use crate::store::Error;
 use crate::store::engine::View;
@@ -267,5 +267,6 @@ fn judge(
         Document::Download(download) => invoices::download(txn, &download, index),
         Document::DownloadEnd(_) | Document::Anchor(_) => Ok(Outcome::Ok),
         Document::Key(change) => keys::change(txn, &change, index),
+        Document::Mode(mode) => membership::mode(txn, &mode, index),
     }
 }

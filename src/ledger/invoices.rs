@@ -6,11 +6,12 @@
 
 use super::apply::voters_key;
 use super::founding::node_key;
+use super::membership;
 use super::rows::{EventRow, Head, InvoiceRow, NodeRow, RequestRow, VotersRow};
 use super::state::{alternative_id_key, event_key, identity_key, invoice_key, request_key};
 use super::txn::Txn;
 use crate::domain::ids::Uid;
-use crate::objective::write::{Member, WriteLevel, meets};
+use crate::objective::write::{Member, Role, WriteLevel, meets};
 use crate::store::Error;
 use crate::store::keys::{StateKey, Table};
 use muniment_evidence::codec::Writer;
@@ -327,15 +328,18 @@ fn held(
         }
     }
     let voters: VotersRow = txn.row(&voters_key())?.unwrap_or_default();
+    let learners = membership::roles(txn)?.sync_learners;
     for set in &voters.0 {
         let mut members = Vec::with_capacity(set.len());
-        for node in set {
+        let voting = set.iter().map(|node| (node, Role::Voter));
+        let learning = learners.iter().filter(|node| !set.contains(node));
+        for (node, role) in voting.chain(learning.map(|node| (node, Role::SyncLearner))) {
             if let Some(row) = txn.row::<NodeRow>(&node_key(*node))? {
                 members.push(Member {
                     node: *node,
                     zone: row.zone,
                     region: row.region,
-                    voter: true,
+                    role,
                 });
             }
         }

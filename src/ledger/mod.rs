@@ -9,7 +9,7 @@
 //! * [`txn`]: one atomic step over the state
 //! * [`apply`]: a command becomes records
 //! * [`lanes`]: exactly once, by lane and seq
-//! * [`invoices`], [`founding`], [`keys`]: what each kind does
+//! * [`invoices`], [`founding`], [`keys`], [`membership`]: what each kind does
 //! * [`state`]: reading it
 
 pub mod apply;
@@ -17,6 +17,7 @@ pub mod founding;
 pub mod invoices;
 pub mod keys;
 pub mod lanes;
+pub mod membership;
 pub mod rows;
 pub mod state;
 pub mod txn;

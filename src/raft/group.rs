@@ -3,11 +3,14 @@
 //! Promises: what `propose` returns was applied here; an unknown outcome is said to be
 //! unknown; a fatal error of the library stops the node. Names of the library end here.
 
+use super::identity::{Disk, Disks};
 use super::log::{Log, floor_id};
 use super::machine::{Applied, Machine};
 use super::network::Factory;
 use super::types::{LogId, Payload, Peer, TypeConfig};
 use crate::domain::command::Answer;
+use crate::ledger::membership::ModeRow;
+use crate::ledger::state::State;
 use crate::objective::timing::Timing;
 use crate::stop::Stop;
 use crate::store::engine::Engine;
@@ -49,6 +52,8 @@ pub struct Settings {
     /// Entries kept behind the newest snapshot, for followers that lag.
     pub log_entries_kept: u64,
     pub snapshots: Option<PathBuf>,
+    /// Of this node's disk; shown to peers with what it says.
+    pub incarnation: Disk,
 }
 
 /// Why a proposal or read did not happen here.
@@ -120,8 +125,12 @@ pub struct Group {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) blocking: Blocking,
     pub(super) installing: Arc<tokio::sync::Mutex<()>>,
+    pub(super) changing: Arc<tokio::sync::Mutex<()>>,
+    pub(super) disks: Disks,
+    pub(super) stop: Stop,
     node: u64,
     applied: watch::Receiver<Applied>,
+    roles: watch::Receiver<Arc<ModeRow>>,
     below_floor: Arc<AtomicBool>,
 }
 
@@ -166,9 +175,13 @@ impl Group {
             .map(|id| floor_id(&id));
         let (machine, applied) =
             Machine::open(engine.clone(), blocking, settings.snapshots).await?;
+        let roles = machine.watch_roles();
+        let state = State::new(engine.clone());
+        let disks = Disks::new(settings.incarnation, state, blocking);
         let factory = Factory {
             transport,
             blocking,
+            disks: disks.clone(),
         };
         let raft = openraft::Raft::build(settings.node, Arc::new(config), factory, log, machine)
             .await
@@ -178,8 +191,12 @@ impl Group {
             engine,
             blocking,
             installing: Arc::default(),
+            changing: Arc::default(),
+            disks,
+            stop: stop.clone(),
             node: settings.node,
             applied,
+            roles,
             below_floor: Arc::default(),
         };
         if let Some(floor) = floor
@@ -249,6 +266,16 @@ impl Group {
 
     pub fn node(&self) -> u64 {
         self.node
+    }
+
+    /// The disks that the ledger knows.
+    pub fn disks(&self) -> &Disks {
+        &self.disks
+    }
+
+    /// What learners count for, and the change of members in preparation, as applied here.
+    pub fn roles(&self) -> Arc<ModeRow> {
+        self.roles.borrow().clone()
     }
 
     /// Founds the group with these voters.
@@ -451,6 +478,6 @@ impl Group {
     }
 }
 
-fn leader_of(to: ForwardToLeader<TypeConfig>) -> Option<(u64, Peer)> {
+pub(super) fn leader_of(to: ForwardToLeader<TypeConfig>) -> Option<(u64, Peer)> {
     Some((to.leader_id?, to.leader_node?))
 }

@@ -81,7 +81,7 @@ pub async fn serve_clients(
         accepted.inc();
     });
     let served = builder(&limits, limits.streams_per_connection)
-        .layer(Observe(metrics))
+        .layer(Observe(metrics, core.clone()))
         .add_service(health_service)
         .add_service(reflection)
         .add_service(
@@ -130,6 +130,7 @@ pub async fn serve_peers(
 /// Keeps the standard health service in step with readiness.
 async fn report_health(core: Arc<Core>, health: tonic_health::server::HealthReporter) {
     let (mut booted, mut draining) = (core.booted.clone(), core.draining.clone());
+    let mut drained = core.members.drained();
     let mut seen = None;
     loop {
         let ready = crate::service::admin::ready(&core).is_ok();
@@ -156,6 +157,7 @@ async fn report_health(core: Arc<Core>, health: tonic_health::server::HealthRepo
             office = core.group.office_changed(seen) => seen = Some(office),
             changed = booted.changed() => if changed.is_err() { return },
             changed = draining.changed() => if changed.is_err() { return },
+            changed = drained.changed() => if changed.is_err() { return },
         }
     }
 }

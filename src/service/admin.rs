@@ -7,6 +7,7 @@ use super::{Core, Error, Principal};
 use crate::domain::draft::{self, bad};
 use crate::ledger::rows::Head;
 use crate::ledger::state::Tables;
+use crate::objective::{layout, write};
 use crate::raft::group;
 use crate::raft::types::Peer;
 use crate::recorder::Pen;
@@ -54,6 +55,7 @@ pub async fn init(
 ) -> Result<Trust, Error> {
     check(core, origin, &members)?;
     check_roots(&root_keys, threshold)?;
+    check_layout(core, &members)?;
     let head = core.read(Tables::head).await?;
     if head.size > 0 {
         return Err(Error::NotNow {
@@ -165,6 +167,25 @@ fn check(core: &Core, origin: &str, members: &[MemberSpec]) -> Result<(), Error>
     Ok(())
 }
 
+fn check_layout(core: &Core, members: &[MemberSpec]) -> Result<(), Error> {
+    let voters = members.iter().map(|member| write::Member {
+        node: member.node,
+        zone: member.zone.clone(),
+        region: member.region.clone(),
+        role: write::Role::Voter,
+    });
+    let voters: Vec<_> = voters.collect();
+    match layout::judge(&voters, &super::members::promised(core)) {
+        Ok(advice) => {
+            for line in advice {
+                tracing::warn!("{line}");
+            }
+            Ok(())
+        }
+        Err(why) => Err(bad("members", why).into()),
+    }
+}
+
 fn check_roots(root_keys: &[PublicKey], threshold: u8) -> Result<(), Error> {
     if let Some(key) = root_keys.iter().find(|key| !key.is_valid()) {
         return Err(bad("root_keys", format!("{key:?} is not an Ed25519 public key")).into());
@@ -211,6 +232,9 @@ pub fn ready(core: &Core) -> Result<(), Vec<String>> {
     }
     if *core.draining.borrow() {
         reasons.push("stopping".to_owned());
+    }
+    if *core.members.drained().borrow() {
+        reasons.push("drained".to_owned());
     }
     if core.group.leader().is_none() {
         reasons.push("no leader is known".to_owned());

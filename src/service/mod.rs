@@ -10,6 +10,7 @@
 //! * [`prove`], [`records`], [`checkpoints`], [`export`], [`policy`]: handing over
 //!   evidence, never judging it
 //! * [`admin`]: founding, status, leadership
+//! * [`members`]: members come and go, one change at a time
 //! * [`keys`]: the ledger's keys, and changing them
 //! * [`booting`], [`guarding`]: what must be true before anything is said or signed
 //! * [`cosigning`]: vouching for checkpoints, and comparing replicas by the way
@@ -30,6 +31,7 @@ pub mod issue;
 pub mod keys;
 pub mod list;
 pub mod lookup;
+pub mod members;
 pub mod peers;
 pub mod policy;
 pub mod prove;
@@ -137,6 +139,7 @@ pub struct Core {
     pub founder: admin::Founder,
     pub cosigned: cosigning::Cosigned,
     pub witnesses: witnessing::Board,
+    pub members: members::Desk,
     pub stop: Stop,
     /// Raised when the node stops taking work.
     pub draining: signal::Receiver<bool>,

@@ -1,6 +1,7 @@
 //! What peers may ask of this node: frames go to the floor that understands them.
 
 use super::cosigning::Cosigned;
+use super::members;
 use crate::bodies::Bodies;
 use crate::raft::group::Group;
 use crate::recorder::intake::Intake;
@@ -30,6 +31,10 @@ impl Serve for PeerFloor {
                 Method::Cosign | Method::Note | Method::Verdict | Method::WantNote => {
                     cosigned.serve(method, body).await
                 }
+                Method::Member => {
+                    group.recognise_self(&body)?;
+                    Ok(members::standing(&group, &cosigned).encode())
+                }
                 _ => group.serve_call(method, body).await,
             }
         }
@@ -47,7 +52,7 @@ impl Serve for PeerFloor {
         async move {
             match method {
                 Method::Append => Ok(group.serve_append(frames)),
-                Method::Snapshot => group.serve_snapshot(frames).await,
+                Method::Snapshot => group.serve_snapshot(frames),
                 Method::Submit => Ok(route::serve(intake, from, frames)),
                 Method::PutBody => bodies.serve_put(frames).await,
                 Method::GetBody => bodies.serve_get(frames).await,

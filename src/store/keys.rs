@@ -124,6 +124,8 @@ pub enum Table {
     Voters = 0x19,
     /// record index of an OK KEY → nothing
     KeyChange = 0x1a,
+    /// One row: the change of members in preparation, and the learners' roles.
+    Mode = 0x1d,
 }
 
 /// Builds a state key: the table, then its parts.

@@ -20,6 +20,7 @@ use muniment::recorder::intake::Intake;
 use muniment::service::booting;
 use muniment::service::cosigning::{self, Cosigned};
 use muniment::service::keys::KeyBook;
+use muniment::service::members;
 use muniment::service::peers::PeerFloor;
 use muniment::service::witnessing::Board;
 use muniment::service::{Booted, Core, Principal, admin};
@@ -157,6 +158,7 @@ pub async fn run(machine: Arc<Machine>, town: Arc<Town>) -> turmoil::Result {
         }
     });
     tokio::spawn(booting::boot(core.clone(), means, None, booted));
+    tokio::spawn(members::tend::tend(core.clone()));
     if machine.node == 1 && town.trust.lock().unwrap().is_none() {
         tokio::spawn(found(core.clone(), town.clone()));
     }
@@ -214,6 +216,7 @@ async fn build(
         snapshot_after_entries: SNAPSHOT_AFTER_ENTRIES,
         log_entries_kept: LOG_ENTRIES_KEPT,
         snapshots: None,
+        incarnation: [node as u8; 16],
     };
     let group = Group::start(
         settings,
@@ -291,6 +294,7 @@ async fn build(
         },
         cosigned,
         witnesses: Board::default(),
+        members: members::Desk::default(),
         free_bytes: Arc::new(|| u64::MAX),
     };
     Ok((Arc::new(core), means, booted))

@@ -93,6 +93,10 @@ impl Account {
             (_, Kind::Anchor) => {
                 "The cosignature of an outside witness on a checkpoint was noted".to_owned()
             }
+            (Some(Document::Mode(d)), _) => {
+                format!("A change of the members: {} of change {}", d.phase, d.number)
+            }
+            (_, Kind::Mode) => "A change of the members was prepared, done or given up".to_owned(),
             (_, kind) => format!("A statement of the later kind {kind} took effect"),
         }
     }
@@ -163,6 +167,13 @@ impl Account {
                 lines.extend(d.changes.iter().map(|change| ("key", key_change(change))));
             }
             Some(Document::Anchor(d)) => lines.push(("witness", d.witness.clone())),
+            Some(Document::Mode(d)) => {
+                lines.push(("step", format!("{} of change {}", d.phase, d.number)));
+                lines.push(("voters", format!("{:?}", d.voters)));
+                lines.push(("sync learners", format!("{:?}", d.sync_learners)));
+                lines.push(("async learners", format!("{:?}", d.async_learners)));
+                lines.push(("reason", d.reason.clone()));
+            }
         }
         match &self.actor {
             None => lines.push(("asked by", "not shown (erased or withheld)".to_owned())),

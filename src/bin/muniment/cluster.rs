@@ -1,10 +1,11 @@
 //! `cluster`: founding, status and leadership.
 //!
 //! Promises: `status` asks every node it hears of, and ends with 0 only when a node that
-//! can serve now names a leader. Leaves membership changes to a later build.
+//! can serve now names a leader. Leaves changes of the members to `members`.
 
 use crate::exit::{Exit, Failure};
 use crate::files;
+use crate::members;
 use crate::output;
 use crate::reach::Reach;
 use clap::Subcommand;
@@ -35,6 +36,8 @@ enum Command {
     Status,
     /// Hand leadership to a node
     Transfer(Transfer),
+    #[command(flatten)]
+    Members(members::Command),
 }
 
 #[derive(clap::Args)]
@@ -67,6 +70,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
         Command::Init(args) => init(args, reach).await,
         Command::Status => status(reach).await,
         Command::Transfer(args) => transfer(args, reach).await,
+        Command::Members(command) => members::run(command, reach).await,
     }
 }
 

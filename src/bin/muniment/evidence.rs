@@ -335,6 +335,7 @@ fn about(document: &Document) -> String {
         Document::Leader(d) => format!("node {} leads in term {}", d.leader, d.term),
         Document::Key(d) => format!("{} changes of keys, serial {}", d.changes.len(), d.serial),
         Document::Anchor(d) => d.witness.clone(),
+        Document::Mode(d) => format!("{} of change {}: {}", d.phase, d.number, d.reason),
     }
 }
 
