@@ -68,7 +68,8 @@ impl Target {
 
     /// Some voter, and nobody twice.
     fn is_proper(&self) -> bool {
-        let (all, once): (Vec<u64>, BTreeSet<u64>) = (self.nodes().collect(), self.nodes().collect());
+        let (all, once): (Vec<u64>, BTreeSet<u64>) =
+            (self.nodes().collect(), self.nodes().collect());
         !self.voters.is_empty() && all.len() == once.len() && all.len() <= NODES_MAX
     }
 

@@ -186,7 +186,9 @@ impl Tables {
 
     /// The learners' roles, and the change of members in preparation.
     pub fn mode(&self) -> Result<ModeRow, Error> {
-        Ok(self.row(&super::membership::mode_key())?.unwrap_or_default())
+        Ok(self
+            .row(&super::membership::mode_key())?
+            .unwrap_or_default())
     }
 
     pub fn lane(

@@ -16,7 +16,9 @@ pub fn judge(members: &[Member], promised: &[Promise]) -> Result<Vec<String>, St
     if voters.is_empty() {
         return Err("nobody would vote".to_owned());
     }
-    let unmet = promised.iter().find(|(_, level)| !possible(*level, members));
+    let unmet = promised
+        .iter()
+        .find(|(_, level)| !possible(*level, members));
     if let Some((whose, level)) = unmet {
         return Err(format!(
             "{level}, the level of {whose}, could never be met: the target has {}",

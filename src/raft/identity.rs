@@ -75,7 +75,9 @@ impl Standing {
     pub fn encode(&self) -> Bytes {
         let mut w = Writer::new();
         w.u8(VERSION).u64(self.node).raw(&self.disk);
-        w.u64(self.raft_index).u64(self.size).u64(self.body_complete);
+        w.u64(self.raft_index)
+            .u64(self.size)
+            .u64(self.body_complete);
         Bytes::from(w.finish())
     }
 
@@ -124,7 +126,7 @@ impl Disks {
         }))
     }
 
-    pub(super) fn own(&self) -> &Disk {
+    pub fn own(&self) -> &Disk {
         &self.0.own
     }
 

@@ -83,7 +83,9 @@ where
                 (Some(away), _) => away.into_http(),
                 (None, Some(right)) if access::allowed(right) => inner.call(request).await?,
                 (None, Some(_)) => Status::permission_denied("not allowed").into_http(),
-                (None, None) => Status::unimplemented(format!("no such method: {path}")).into_http(),
+                (None, None) => {
+                    Status::unimplemented(format!("no such method: {path}")).into_http()
+                }
             };
             let mut call = call;
             call.code = code_in(response.headers());

@@ -3,6 +3,8 @@
 //! One cluster runs at a time: two cores serve all nodes of it. A cluster that is
 //! dropped is killed; its logs are shown if the test failed.
 
+mod newcomers;
+
 use futures::StreamExt as _;
 use muniment::clock::SystemClock;
 use muniment::keyring::{self, Keyring};
@@ -38,6 +40,7 @@ pub struct Cluster {
     _dir: tempfile::TempDir,
     pub nodes: Vec<Node>,
     pub trust: Trust,
+    settings: Settings,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -78,6 +81,7 @@ impl Cluster {
             nodes.push(Node::lay_out(
                 dir.path().join(format!("n{id}")),
                 id,
+                &format!("zone-{id}"),
                 ports,
                 &settings,
             ));
@@ -97,13 +101,15 @@ impl Cluster {
                 origin: String::new(),
                 genesis: Digest::ZERO,
             },
+            settings,
             _turn: turn,
         };
-        cluster.found(&settings).await;
+        cluster.found().await;
         cluster
     }
 
-    async fn found(&mut self, settings: &Settings) {
+    async fn found(&mut self) {
+        let settings = &self.settings;
         for node in &self.nodes {
             node.wait_status("it answers", |_| true).await;
         }
@@ -211,8 +217,7 @@ impl Drop for Cluster {
 }
 
 impl Node {
-    fn lay_out(dir: PathBuf, id: u64, ports: [u16; 3], settings: &Settings) -> Node {
-        let zone = format!("zone-{id}");
+    fn lay_out(dir: PathBuf, id: u64, zone: &str, ports: [u16; 3], settings: &Settings) -> Node {
         std::fs::create_dir_all(&dir).unwrap();
         keyring::generate(&dir.join("keys"), &SystemClock).unwrap();
         let [client, peer, http] = ports;
@@ -231,7 +236,7 @@ impl Node {
             .connect_lazy();
         Node {
             id,
-            zone,
+            zone: zone.to_owned(),
             dir,
             config,
             ports,

@@ -128,8 +128,14 @@ impl Account {
                 ("phase", d.phase.name().into()),
                 ("number", d.number.into()),
                 ("voters", Value::list(d.voters.iter().copied())),
-                ("sync_learners", Value::list(d.sync_learners.iter().copied())),
-                ("async_learners", Value::list(d.async_learners.iter().copied())),
+                (
+                    "sync_learners",
+                    Value::list(d.sync_learners.iter().copied()),
+                ),
+                (
+                    "async_learners",
+                    Value::list(d.async_learners.iter().copied()),
+                ),
                 ("reason", d.reason.as_str().into()),
             ]),
         })

@@ -94,7 +94,10 @@ impl Account {
                 "The cosignature of an outside witness on a checkpoint was noted".to_owned()
             }
             (Some(Document::Mode(d)), _) => {
-                format!("A change of the members: {} of change {}", d.phase, d.number)
+                format!(
+                    "A change of the members: {} of change {}",
+                    d.phase, d.number
+                )
             }
             (_, Kind::Mode) => "A change of the members was prepared, done or given up".to_owned(),
             (_, kind) => format!("A statement of the later kind {kind} took effect"),

@@ -164,7 +164,10 @@ fn i8_voters_change_by_prepare_and_done_one_change_at_a_time() {
     let answer = story.next_ok();
     assert_eq!(story.say(&mut lane, &done), answer);
     let row = story.tables().mode().unwrap();
-    assert_eq!((row.next, row.preparing, &row.gone[..]), (1, None, &[3][..]));
+    assert_eq!(
+        (row.next, row.preparing, &row.gone[..]),
+        (1, None, &[3][..])
+    );
     // Done once.
     let refused = story.next_refused(Reason::NotDue);
     assert_eq!(story.say(&mut lane, &done), refused);
@@ -218,7 +221,11 @@ fn i3_holdings_are_judged_by_both_sets_while_they_change() {
     let (mut story, mut lane) = four();
     let insufficient = |story: &Story| story.next_refused(Reason::HoldingsInsufficient);
     let mut judged = |story: &mut Story, number, holders: &[(u64, u8)], enough| {
-        let expected = if enough { story.next_ok() } else { insufficient(story) };
+        let expected = if enough {
+            story.next_ok()
+        } else {
+            insufficient(story)
+        };
         let said = issue(story, &mut lane, number, Level::Zones(2), holders);
         assert_eq!(story.tell(0, vec![said]), [expected], "{holders:?}");
     };

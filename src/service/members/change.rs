@@ -133,7 +133,10 @@ pub(super) async fn carry(
     vote(core, preparing, progress).await?;
     let wanted: BTreeSet<u64> = target.nodes().collect();
     let members = core.group.status().members;
-    let leaving: BTreeSet<u64> = members.into_keys().filter(|n| !wanted.contains(n)).collect();
+    let leaving: BTreeSet<u64> = members
+        .into_keys()
+        .filter(|n| !wanted.contains(n))
+        .collect();
     if !leaving.is_empty() {
         let removed = core.group.remove_learners(leaving).await;
         removed.map_err(|why| core.unavailable(why.to_string()))?;
@@ -184,7 +187,9 @@ async fn wait_until_held(
     let mut seen = 0;
     loop {
         if !core.group.is_leader() {
-            return Err(core.unavailable("leadership was lost; the next leader goes on").into());
+            return Err(core
+                .unavailable("leadership was lost; the next leader goes on")
+                .into());
         }
         let standings = asked.iter().map(|node| standing_of(core, *node));
         let standings = futures::future::join_all(standings).await;
@@ -198,7 +203,10 @@ async fn wait_until_held(
         if behind.is_empty() && held >= majority {
             return Ok(());
         }
-        let sum = standings.iter().map(|s| s.raft_index + s.body_complete).sum();
+        let sum = standings
+            .iter()
+            .map(|s| s.raft_index + s.body_complete)
+            .sum();
         if sum > seen {
             (seen, moved) = (sum, Instant::now());
         }

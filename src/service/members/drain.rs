@@ -66,10 +66,13 @@ async fn wait_for_others(core: &Core, size: u64, progress: &Progress) -> Result<
         let others: Vec<u64> = voters.into_iter().filter(|n| *n != core.node).collect();
         let standings = others.iter().map(|node| standing_of(core, *node));
         let standings = futures::future::join_all(standings).await;
-        let lacking = others.iter().zip(&standings).filter_map(|(node, standing)| {
-            let held = standing.as_ref().map_or(0, |s| s.body_complete);
-            (held < size).then(|| format!("node {node} holds {held} of {size}"))
-        });
+        let lacking = others
+            .iter()
+            .zip(&standings)
+            .filter_map(|(node, standing)| {
+                let held = standing.as_ref().map_or(0, |s| s.body_complete);
+                (held < size).then(|| format!("node {node} holds {held} of {size}"))
+            });
         let lacking: Vec<String> = lacking.collect();
         if lacking.is_empty() {
             return Ok(());

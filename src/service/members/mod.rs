@@ -144,12 +144,7 @@ pub async fn remove(core: &Arc<Core>, by: &Principal, node: u64) -> Result<Steps
     begin(core, by, Wish::Remove(node), None).await
 }
 
-pub async fn replace(
-    core: &Arc<Core>,
-    by: &Principal,
-    old: u64,
-    new: u64,
-) -> Result<Steps, Error> {
+pub async fn replace(core: &Arc<Core>, by: &Principal, old: u64, new: u64) -> Result<Steps, Error> {
     begin(core, by, Wish::Replace { old, new }, None).await
 }
 

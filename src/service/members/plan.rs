@@ -121,7 +121,11 @@ impl Now {
     }
 
     fn is_member(&self, node: u64) -> bool {
-        let learners = self.mode.sync_learners.iter().chain(&self.mode.async_learners);
+        let learners = self
+            .mode
+            .sync_learners
+            .iter()
+            .chain(&self.mode.async_learners);
         self.voters.iter().chain(learners).any(|n| *n == node)
     }
 
@@ -141,7 +145,9 @@ impl Now {
             return refuse(format!("node {node} does not learn yet: add it first"));
         }
         if self.known.get(&node).is_none_or(|row| row.boot.is_none()) {
-            return refuse(format!("node {node} has not booted yet: wait until it is ready"));
+            return refuse(format!(
+                "node {node} has not booted yet: wait until it is ready"
+            ));
         }
         Ok(())
     }
@@ -201,7 +207,9 @@ mod tests {
                 ..ModeRow::default()
             },
             replicated: (1..=5).collect(),
-            known: (1..=6).map(|n| (n, row(n, (n != 5).then_some(n)))).collect(),
+            known: (1..=6)
+                .map(|n| (n, row(n, (n != 5).then_some(n))))
+                .collect(),
         }
     }
 
@@ -217,10 +225,16 @@ mod tests {
     fn a_wish_comes_to_a_target() {
         let now = now();
         let comes_to = |wish: Wish, wanted: Target| assert_eq!(wish.target(&now), Ok(wanted));
-        let add = Wish::Add { node: 6, sync: false };
+        let add = Wish::Add {
+            node: 6,
+            sync: false,
+        };
         comes_to(add, target(&[1, 2, 3], &[4], &[5, 6]));
         // An operator turns a sync learner async, and back.
-        let turn = Wish::Add { node: 4, sync: false };
+        let turn = Wish::Add {
+            node: 4,
+            sync: false,
+        };
         comes_to(turn, target(&[1, 2, 3], &[], &[5, 4]));
         comes_to(Wish::Promote(4), target(&[1, 2, 3, 4], &[], &[5]));
         comes_to(Wish::Remove(2), target(&[1, 3], &[4], &[5]));
@@ -237,10 +251,34 @@ mod tests {
             let why = wish.target(&now).unwrap_err().to_string();
             assert!(why.contains(with), "{why}");
         };
-        refused(Wish::Add { node: 7, sync: true }, "keys draft");
-        refused(Wish::Add { node: 9, sync: true }, "not taken back");
-        refused(Wish::Add { node: 1, sync: true }, "voter");
-        refused(Wish::Add { node: 4, sync: true }, "already");
+        refused(
+            Wish::Add {
+                node: 7,
+                sync: true,
+            },
+            "keys draft",
+        );
+        refused(
+            Wish::Add {
+                node: 9,
+                sync: true,
+            },
+            "not taken back",
+        );
+        refused(
+            Wish::Add {
+                node: 1,
+                sync: true,
+            },
+            "voter",
+        );
+        refused(
+            Wish::Add {
+                node: 4,
+                sync: true,
+            },
+            "already",
+        );
         refused(Wish::Promote(6), "add it first");
         refused(Wish::Promote(5), "has not booted");
         refused(Wish::Promote(1), "voter already");

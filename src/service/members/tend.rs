@@ -61,7 +61,9 @@ async fn end(core: &Core) -> Result<(), crate::service::Error> {
     let carried = match leaves {
         true if preparing.from.contains(&core.node) => {
             core.group.hand_over().await;
-            Err(Stuck::Leave(core.unavailable("handed over: this node leaves")))
+            Err(Stuck::Leave(
+                core.unavailable("handed over: this node leaves"),
+            ))
         }
         _ => change::carry(core, &preparing, None, PATIENCE, &progress).await,
     };
