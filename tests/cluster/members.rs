@@ -173,6 +173,14 @@ async fn a_learner_is_promoted_turned_and_removed_and_a_poor_layout_is_refused()
     cluster.add(four, &["--sync"]).await.unwrap();
     let ready = |s: &v1::StatusResponse| s.ready;
     cluster.nodes[four].wait_status("it is ready", ready).await;
+    // An operator turns a sync learner async; nobody else does.
+    let turned = cluster.muniment(&["cluster", "add", "4"]).await;
+    assert!(turned.unwrap().contains("async learner"));
+    let roles = modes(&cluster.nodes[0]).await.pop().unwrap();
+    assert_eq!(
+        (roles.sync_learners, roles.async_learners),
+        (vec![], vec![4])
+    );
     // Two of three voters in one zone: its loss would stop the ledger.
     let why = cluster.muniment(&["cluster", "replace", "3", "4"]).await;
     let why = why.unwrap_err();

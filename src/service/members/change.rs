@@ -41,10 +41,10 @@ pub(super) struct Patience {
 }
 
 /// Of a change that was just asked for: a node joins within 20 minutes, or something is
-/// wrong; one that stands still for a minute is not coming.
+/// wrong; one that stands still for two, longer than a snapshot takes, is not coming.
 const PATIENCE: Patience = Patience {
     whole: Duration::from_secs(20 * 60),
-    stalled: Duration::from_secs(60),
+    stalled: Duration::from_secs(120),
 };
 
 /// Why a change is not carried through here.
@@ -184,7 +184,7 @@ async fn wait_until_held(
     let asked: BTreeSet<u64> = incoming.iter().chain(&target.voters).copied().collect();
     let majority = target.voters.len() / 2 + 1;
     let (started, mut moved, mut said) = (Instant::now(), Instant::now(), None::<Instant>);
-    let mut seen = 0;
+    let mut seen = (usize::MAX, 0);
     loop {
         if !core.group.is_leader() {
             return Err(core
@@ -203,12 +203,21 @@ async fn wait_until_held(
         if behind.is_empty() && held >= majority {
             return Ok(());
         }
-        let sum = standings
+        // Of those who are waited for: what the others do is no progress.
+        let waited = |node| match behind.is_empty() {
+            true => !holds(&node),
+            false => behind.contains(&node),
+        };
+        let far = standings
             .iter()
-            .map(|s| s.raft_index + s.body_complete)
-            .sum();
-        if sum > seen {
-            (seen, moved) = (sum, Instant::now());
+            .filter(|s| waited(s.node))
+            .map(|s| match behind.is_empty() {
+                true => s.body_complete,
+                false => s.body_complete + s.raft_index,
+            });
+        let far: u64 = far.sum();
+        if behind.len() != seen.0 || far > seen.1 {
+            (seen, moved) = ((behind.len(), far), Instant::now());
         }
         let line = || {
             let of = |node: &u64| match standings.iter().find(|s| s.node == *node) {
