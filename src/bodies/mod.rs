@@ -55,6 +55,11 @@ impl Bodies {
     pub fn members(&self) -> Vec<Member> {
         let status = self.group.status();
         let roles = self.group.roles();
+        let target = roles.preparing.as_ref().map(|change| &change.target.voters);
+        let votes = |node| {
+            // Who is to vote counts as if it did: apply asks for both sets.
+            status.voters.contains(node) || target.is_some_and(|to| to.contains(node))
+        };
         status
             .members
             .iter()
@@ -62,7 +67,7 @@ impl Bodies {
                 node: *node,
                 zone: peer.zone.clone(),
                 region: peer.region.clone(),
-                role: match status.voters.contains(node) {
+                role: match votes(node) {
                     true => Role::Voter,
                     false if roles.sync_learners.contains(node) => Role::SyncLearner,
                     false => Role::AsyncLearner,

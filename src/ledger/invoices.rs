@@ -299,7 +299,7 @@ fn refuse_issue(
 }
 
 /// Whether the holdings meet the level asked, under the voters at this index: under both
-/// sets while they change. Signatures were verified before the proposal.
+/// sets from the PREPARE of a change to its end. Signatures were verified before the proposal.
 fn held(
     txn: &Txn<'_>,
     head: &Head,
@@ -327,8 +327,14 @@ fn held(
             holders.push(holding.node);
         }
     }
-    let voters: VotersRow = txn.row(&voters_key())?.unwrap_or_default();
-    let learners = membership::roles(txn)?.sync_learners;
+    let mut voters: VotersRow = txn.row(&voters_key())?.unwrap_or_default();
+    let roles = membership::roles(txn)?;
+    let learners = roles.sync_learners;
+    // What is issued after PREPARE must be held by the target too: only what came before
+    // is brought to it before it votes.
+    voters
+        .0
+        .extend(roles.preparing.map(|change| change.target.voters));
     for set in &voters.0 {
         let mut members = Vec::with_capacity(set.len());
         let voting = set.iter().map(|node| (node, Role::Voter));

@@ -244,6 +244,29 @@ fn i3_holdings_are_judged_by_both_sets_while_they_change() {
 }
 
 #[test]
+fn i3_from_prepare_on_the_target_must_be_met_as_well() {
+    let (mut story, mut lane) = four();
+    let prepared = story.edge.head.size;
+    let answer = story.next_ok();
+    let prepare = step(Phase::Prepare, 0, 0, &[1, 2, 4], &[]);
+    assert_eq!(story.say(&mut lane, &prepare), answer);
+    // One of them would be the only holder among those who vote afterwards.
+    let old = issue(&story, &mut lane, 1, Level::Quorum, &[(2, 2), (3, 3)]);
+    let expected = story.next_refused(Reason::HoldingsInsufficient);
+    assert_eq!(story.tell(0, vec![old]), [expected]);
+    let both = issue(&story, &mut lane, 2, Level::Quorum, &[(1, 1), (2, 2)]);
+    let expected = story.next_ok();
+    assert_eq!(story.tell(0, vec![both]), [expected]);
+    // Given up: the old set alone decides again.
+    let answer = story.next_ok();
+    let abort = step(Phase::Abort, 0, prepared, &[1, 2, 4], &[]);
+    assert_eq!(story.say(&mut lane, &abort), answer);
+    let old = issue(&story, &mut lane, 3, Level::Quorum, &[(2, 2), (3, 3)]);
+    let expected = story.next_ok();
+    assert_eq!(story.tell(0, vec![old]), [expected]);
+}
+
+#[test]
 fn i2_a_holding_of_another_disk_counts_for_nothing() {
     let (mut story, mut lane) = four();
     let wiped = issue(&story, &mut lane, 1, Level::Quorum, &[(1, 1), (2, 77)]);
