@@ -56,7 +56,7 @@ impl Bodies {
         let status = self.group.status();
         let roles = self.group.roles();
         let target = roles.preparing.as_ref().map(|change| &change.target.voters);
-        let votes = |node| {
+        let votes = |node: &u64| {
             // Who is to vote counts as if it did: apply asks for both sets.
             status.voters.contains(node) || target.is_some_and(|to| to.contains(node))
         };

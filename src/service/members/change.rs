@@ -204,7 +204,7 @@ async fn wait_until_held(
             return Ok(());
         }
         // Of those who are waited for: what the others do is no progress.
-        let waited = |node| match behind.is_empty() {
+        let waited = |node: u64| match behind.is_empty() {
             true => !holds(&node),
             false => behind.contains(&node),
         };
