@@ -23,7 +23,7 @@ use crate::service::keys::KeyBook;
 use crate::service::peers::PeerFloor;
 use crate::service::standing::{self, Standings};
 use crate::service::vigil::Vigil;
-use crate::service::{Booted, Core, admin, booting, budgets, disk, scrubbing, witnessing};
+use crate::service::{Booted, Core, admin, booting, budgets, disk, members, scrubbing, witnessing};
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
@@ -130,6 +130,7 @@ pub async fn run(
     };
     let guard_dir = Some(config.node.data_dir.clone());
     tokio::spawn(booting::boot(core.clone(), means, guard_dir, booted));
+    tokio::spawn(members::tend::tend(core.clone()));
     be_witnessed(&config, targets, &core, &metrics);
     tokio::spawn(scrubbing::attest(core.clone()));
     let client_server = {
@@ -335,6 +336,7 @@ async fn build(
             let (free, reserve) = (free_bytes.clone(), config.limits.disk_reserve_bytes);
             Arc::new(move || free() >= evidence_reserve(reserve))
         },
+        incarnation: stores.marker.incarnation,
     };
     let group = Group::start(
         settings,
@@ -496,6 +498,7 @@ async fn build(
         memory: budgets::Memory::of(config.limits.memory_bytes),
         acquaintance,
         joining: Default::default(),
+        members: members::Desk::default(),
     };
     Ok(Built {
         core: Arc::new(core),

@@ -33,6 +33,7 @@ pub struct Metrics {
     pub orphan_bytes: IntGauge,
     pub cosigned_size: IntGauge,
     pub divergence: IntCounter,
+    pub strange_disks: IntCounter,
     pub store_bytes: IntGaugeVec,
     pub uploads_in_flight: IntGauge,
     pub downloads_in_flight: IntGauge,
@@ -111,6 +112,10 @@ impl Metrics {
             divergence: make.counter(
                 "divergence_total",
                 "Roots of other nodes that differed from this node's own.",
+            ),
+            strange_disks: make.counter(
+                "strange_disks_total",
+                "Answers of nodes that showed another disk than the ledger knows.",
             ),
             store_bytes: make.gauges("store_bytes", "Bytes on disk, roughly.", &["db"]),
             uploads_in_flight: make.gauge("uploads_in_flight", "Uploads being taken."),

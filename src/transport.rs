@@ -44,10 +44,12 @@ pub enum Method {
     Report = 15,
     /// Wait until an entry and its bodies are as durable as asked.
     Durable = 16,
+    /// How a node stands; tells it by which disk the ledger knows it.
+    Member = 18,
 }
 
 impl Method {
-    pub const ALL: [Method; 16] = [
+    pub const ALL: [Method; 17] = [
         Method::Vote,
         Method::PreVote,
         Method::TransferLeader,
@@ -64,6 +66,7 @@ impl Method {
         Method::Hello,
         Method::Report,
         Method::Durable,
+        Method::Member,
     ];
 
     pub fn from_code(code: u32) -> Option<Method> {

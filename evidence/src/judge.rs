@@ -129,7 +129,10 @@ fn open_document(ledger: &Ledger, record: &Record, opening: &Opening, opened: &m
         fault(Class::Opening, detail.to_owned());
     }
     if statement.kind.is_reserved() {
-        // The feature came after this version; its commitment holds.
+        // The feature came after the first version of the format: its commitment holds, and
+        // an opening that this version knows is handed on.
+        let known = Document::decode(&opening.bytes).ok();
+        opened.document = known.filter(|document| document.kind() == statement.kind);
         return;
     }
     let document = match Document::decode(&opening.bytes) {

@@ -37,6 +37,7 @@ pub mod keychange;
 pub mod keys;
 pub mod lanes;
 pub mod ledger;
+pub mod mode;
 pub mod note;
 pub mod opening;
 pub mod policy;

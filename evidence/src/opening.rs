@@ -16,6 +16,7 @@ use crate::invoice::{read_rendition, write_rendition};
 use crate::key::{PublicKey, Signature};
 pub use crate::keychange::KeyDocument;
 pub use crate::scrub::{Found, How, Outcome as ScrubOutcome, ScrubDocument};
+pub use crate::mode::ModeDocument;
 use crate::statement::Kind;
 pub use crate::system::{
     AnchorDocument, BootDocument, GenesisDocument, LeaderDocument, Member, MembershipDocument,
@@ -148,6 +149,7 @@ pub enum Document {
     Drill(DrillDocument),
     Policy(PolicyDocument),
     Scrub(ScrubDocument),
+    Mode(ModeDocument),
 }
 
 const VERSION: u8 = 1;
@@ -170,6 +172,7 @@ impl Document {
             Document::Drill(_) => Kind::Drill,
             Document::Policy(_) => Kind::Policy,
             Document::Scrub(_) => Kind::Scrub,
+            Document::Mode(_) => Kind::Mode,
         }
     }
 
@@ -210,6 +213,7 @@ impl Document {
             Document::Drill(d) => d.write(&mut w),
             Document::Policy(d) => d.write(&mut w),
             Document::Scrub(d) => d.write(&mut w),
+            Document::Mode(d) => d.write(&mut w),
         }
         w.finish()
     }
@@ -261,6 +265,7 @@ impl Document {
             Kind::Drill => Document::Drill(DrillDocument::read(&mut r)?),
             Kind::Policy => Document::Policy(PolicyDocument::read(&mut r)?),
             Kind::Scrub => Document::Scrub(ScrubDocument::read(&mut r)?),
+            Kind::Mode => Document::Mode(ModeDocument::read(&mut r)?),
             _ => return Err(r.error("a kind whose opening this version knows")),
         };
         r.end()?;

@@ -140,7 +140,8 @@ impl Kind {
         )
     }
 
-    /// Whether this version knows no opening of the kind yet.
+    /// Whether the kind came after the first version of the format: of its opening the
+    /// commitment is checked, and what cannot be read may be of a later version.
     pub fn is_reserved(self) -> bool {
         // Those whose openings have come since, at feature level 2.
         let known = matches!(self, Kind::Policy | Kind::Scrub | Kind::Drill);

@@ -40,7 +40,7 @@ pub mod writer;
 mod story;
 
 use crate::clock::SharedClock;
-use crate::objective::write::Member;
+use crate::objective::write::{Member, Role};
 use crate::raft::group::Group;
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
@@ -78,10 +78,15 @@ pub struct Bodies {
 }
 
 impl Bodies {
-    /// All voters, as levels see them.
+    /// All members, as levels see them.
     pub fn members(&self) -> Vec<Member> {
         let status = self.group.status();
-        let voter = |node| status.voters.contains(node);
+        let roles = self.group.roles();
+        let target = roles.preparing.as_ref().map(|change| &change.target.voters);
+        let votes = |node: &u64| {
+            // Who is to vote counts as if it did: apply asks for both sets.
+            status.voters.contains(node) || target.is_some_and(|to| to.contains(node))
+        };
         status
             .members
             .iter()
@@ -89,7 +94,11 @@ impl Bodies {
                 node: *node,
                 zone: peer.zone.clone(),
                 region: peer.region.clone(),
-                voter: voter(node),
+                role: match votes(node) {
+                    true => Role::Voter,
+                    false if roles.sync_learners.contains(node) => Role::SyncLearner,
+                    false => Role::AsyncLearner,
+                },
             })
             .collect()
     }

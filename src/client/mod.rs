@@ -15,6 +15,7 @@ mod download;
 mod error;
 mod export;
 mod issue_many;
+mod members;
 mod route;
 mod seen;
 mod upload;
@@ -24,6 +25,7 @@ mod zones;
 
 pub use self::download::Downloaded;
 pub use self::error::{Error, Refusal, Unproven};
+pub use self::members::{Change, Steps};
 pub use self::upload::{Issued, Measure, Source, Upload};
 pub use self::verify::{PromiseProof, Proof};
 pub use self::watch::Watch;

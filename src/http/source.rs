@@ -89,6 +89,9 @@ impl NodeSource {
             .divergences()
             .saturating_sub(metrics.divergence.get());
         metrics.divergence.inc_by(unseen);
+        let refused = self.core.group.disks().refused();
+        let unseen = refused.saturating_sub(metrics.strange_disks.get());
+        metrics.strange_disks.inc_by(unseen);
         let size = self.core.group.applied().size;
         set(&metrics.evidence_size, size);
         self.refresh_witnesses(metrics, size);

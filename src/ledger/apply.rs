@@ -7,7 +7,7 @@
 use super::lanes::{self, Admission};
 use super::rows::{DueRow, Head, Row as _, VotersRow};
 use super::txn::Txn;
-use super::{founding, invoices, keys, policy};
+use super::{founding, invoices, keys, membership, policy};
 use crate::domain::command::{Answer, Command, Submission};
 use crate::store::Error;
 use crate::store::engine::View;
@@ -296,6 +296,7 @@ fn judge(
         | Document::Scrub(_) => Ok(Outcome::Ok),
         Document::Key(change) => keys::change(txn, &change, index),
         Document::Policy(policy) => Ok(policy::judge(head, &policy)),
+        Document::Mode(mode) => membership::mode(txn, &mode, index),
     };
     Ok((outcome?, body_bytes))
 }

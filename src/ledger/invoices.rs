@@ -6,14 +6,14 @@
 
 use super::apply::voters_key;
 use super::founding::node_key;
-use super::policy;
 use super::rows::{EventRow, Head, InvoiceRow, NamedRow, NodeRow, RequestRow, VotersRow};
 use super::state::{
     alternative_id_key, event_key, identity_key, invoice_key, named_key, request_key,
 };
+use super::{membership, policy};
 use super::txn::Txn;
 use crate::domain::ids::Uid;
-use crate::objective::write::{Member, WriteLevel, meets};
+use crate::objective::write::{Member, Role, WriteLevel, meets};
 use crate::store::Error;
 use crate::store::keys::{StateKey, Table};
 use muniment_evidence::codec::Writer;
@@ -304,7 +304,7 @@ fn refuse_issue(
 }
 
 /// Whether the holdings meet the level asked, under the voters at this index: under both
-/// sets while they change. Signatures were verified before the proposal.
+/// sets from the PREPARE of a change to its end. Signatures were verified before the proposal.
 fn held(
     txn: &Txn<'_>,
     head: &Head,
@@ -332,16 +332,25 @@ fn held(
             holders.push(holding.node);
         }
     }
-    let voters: VotersRow = txn.row(&voters_key())?.unwrap_or_default();
+    let mut voters: VotersRow = txn.row(&voters_key())?.unwrap_or_default();
+    let roles = membership::roles(txn)?;
+    let learners = roles.sync_learners;
+    // What is issued after PREPARE must be held by the target too: only what came before
+    // is brought to it before it votes.
+    voters
+        .0
+        .extend(roles.preparing.map(|change| change.target.voters));
     for set in &voters.0 {
         let mut members = Vec::with_capacity(set.len());
-        for node in set {
+        let voting = set.iter().map(|node| (node, Role::Voter));
+        let learning = learners.iter().filter(|node| !set.contains(node));
+        for (node, role) in voting.chain(learning.map(|node| (node, Role::SyncLearner))) {
             if let Some(row) = txn.row::<NodeRow>(&node_key(*node))? {
                 members.push(Member {
                     node: *node,
                     zone: row.zone,
                     region: row.region,
-                    voter: true,
+                    role,
                 });
             }
         }

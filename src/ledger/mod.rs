@@ -9,7 +9,7 @@
 //! * [`txn`]: one atomic step over the state
 //! * [`apply`]: a command becomes records
 //! * [`lanes`]: exactly once, by lane and seq
-//! * [`invoices`], [`founding`], [`keys`], [`policy`]: what each kind does
+//! * [`invoices`], [`founding`], [`keys`], [`policy`], [`membership`]: what each kind does
 //! * [`outboxes`]: what a BOOT says of its node's outboxes
 //! * [`state`]: reading it
 
@@ -18,6 +18,7 @@ pub mod founding;
 pub mod invoices;
 pub mod keys;
 pub mod lanes;
+pub mod membership;
 pub mod outboxes;
 pub mod policy;
 pub mod rows;

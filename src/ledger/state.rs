@@ -5,6 +5,7 @@
 //! [`crate::store::Blocking`]. Leaves freshness to `raft/`'s reader.
 
 use super::apply::{StoredRows, head_key};
+use super::membership::ModeRow;
 use super::rows::{
     DueRow, EventRow, Head, InvoiceRow, NamedRow, NodeRow, RequestRow, Row, VotersRow,
 };
@@ -190,6 +191,13 @@ impl Tables {
 
     pub fn voters(&self) -> Result<VotersRow, Error> {
         Ok(self.row(&super::apply::voters_key())?.unwrap_or_default())
+    }
+
+    /// The learners' roles, and the change of members in preparation.
+    pub fn mode(&self) -> Result<ModeRow, Error> {
+        Ok(self
+            .row(&super::membership::mode_key())?
+            .unwrap_or_default())
     }
 
     pub fn lane(

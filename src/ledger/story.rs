@@ -19,6 +19,8 @@ use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::{Lane, Level, Mode, Statement};
 use std::sync::Arc;
 
+mod members;
+
 pub(crate) struct Story {
     pub(crate) engine: Arc<MemoryEngine>,
     edge: Edge,

@@ -1,13 +1,15 @@
 //! RPO and RTO as pure arithmetic: write levels, read levels, timing profiles.
 //!
 //! Decides with values and does nothing. Levels are functions of (members, holders);
-//! profiles bound how long a cluster can be without a leader; [`disk`] tells a slow disk
-//! and a nearly full one, [`budget`] shares out descriptors and memory.
+//! layouts are judged by the levels promised; profiles bound how long a cluster can be
+//! without a leader; [`disk`] tells a slow disk and a nearly full one, [`budget`] shares
+//! out descriptors and memory.
 
 pub mod budget;
 pub mod disk;
 pub mod freshness;
 pub mod lag;
+pub mod layout;
 pub mod loss;
 pub mod read;
 pub mod timing;

@@ -15,9 +15,9 @@ pub enum WriteLevel {
     Quorum,
     /// A majority that spans at least this many zones: survives any fewer zones.
     Zones(u8),
-    /// A majority that spans at least this many regions.
+    /// A majority that, with the sync learners, spans at least this many regions.
     Regions(u8),
-    /// Every voter.
+    /// Every voter and sync learner.
     All,
 }
 
@@ -34,27 +34,38 @@ pub struct Member {
     pub node: u64,
     pub zone: String,
     pub region: String,
-    pub voter: bool,
+    pub role: Role,
 }
+
+/// What a member counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// For every level.
+    Voter,
+    /// For `Regions` and `All`, beside a majority of voters.
+    SyncLearner,
+    /// For none.
+    AsyncLearner,
+}
+
+const SYNC: [Role; 2] = [Role::Voter, Role::SyncLearner];
 
 /// Whether holders among the members meet the level.
 pub fn meets(level: WriteLevel, members: &[Member], holders: &[u64]) -> bool {
-    let voters = members.iter().filter(|m| m.voter).count();
-    let holding: Vec<&Member> = members
-        .iter()
-        .filter(|m| m.voter && holders.contains(&m.node))
-        .collect();
-    let majority = voters > 0 && holding.len() > voters / 2;
-    let span = |place: fn(&Member) -> &str| {
-        let places: BTreeSet<&str> = holding.iter().map(|m| place(m)).collect();
+    let of = |roles: &'static [Role]| members.iter().filter(|m| roles.contains(&m.role));
+    let holds = |m: &&Member| holders.contains(&m.node);
+    let span = |roles, place: fn(&Member) -> &str| {
+        let places: BTreeSet<&str> = of(roles).filter(holds).map(place).collect();
         places.len()
     };
+    let voters = of(&[Role::Voter]).count();
+    let majority = voters > 0 && of(&[Role::Voter]).filter(holds).count() > voters / 2;
     majority
         && match level {
             WriteLevel::Quorum => true,
-            WriteLevel::Zones(k) => span(|m| &m.zone) >= usize::from(k),
-            WriteLevel::Regions(k) => span(|m| &m.region) >= usize::from(k),
-            WriteLevel::All => holding.len() == voters,
+            WriteLevel::Zones(k) => span(&[Role::Voter], |m| &m.zone) >= usize::from(k),
+            WriteLevel::Regions(k) => span(&SYNC, |m| &m.region) >= usize::from(k),
+            WriteLevel::All => of(&SYNC).all(|m| holders.contains(&m.node)),
         }
 }
 
@@ -177,7 +188,7 @@ mod tests {
                 node,
                 zone: (*zone).to_owned(),
                 region: zone[..1].to_owned(),
-                voter: true,
+                role: Role::Voter,
             })
             .collect()
     }
@@ -251,6 +262,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn sync_learners_count_for_regions_and_all_and_async_ones_for_nothing() {
+        let mut five = members(&["a1", "a2", "a3", "b1", "c1"]);
+        five[3].role = Role::SyncLearner;
+        five[4].role = Role::AsyncLearner;
+        // The majority is the voters' own.
+        assert!(!meets(WriteLevel::Quorum, &five, &[1, 4, 5]));
+        assert!(meets(WriteLevel::Quorum, &five, &[1, 2]));
+        assert!(!meets(WriteLevel::Zones(3), &five, &[1, 2, 4, 5]));
+        assert!(meets(WriteLevel::Regions(2), &five, &[1, 2, 4]));
+        assert!(!meets(WriteLevel::Regions(2), &five, &[1, 2, 5]));
+        assert!(!meets(WriteLevel::All, &five, &[1, 2, 3]));
+        assert!(meets(WriteLevel::All, &five, &[1, 2, 3, 4]));
     }
 
     /// More holders never unmeet a level: what was acknowledged stays acknowledged.

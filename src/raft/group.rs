@@ -3,11 +3,14 @@
 //! Promises: what `propose` returns was applied here; an unknown outcome is said to be
 //! unknown; a fatal error of the library stops the node. Names of the library end here.
 
+use super::identity::{Disk, Disks};
 use super::log::{Log, floor_id};
 use super::machine::{Applied, Hashes, Machine};
 use super::network::Factory;
 use super::types::{LogId, Payload, Peer, TypeConfig};
 use crate::domain::command::Answer;
+use crate::ledger::membership::ModeRow;
+use crate::ledger::state::State;
 use crate::objective::timing::Timing;
 use crate::stop::Stop;
 use crate::store::engine::Engine;
@@ -54,6 +57,8 @@ pub struct Settings {
     pub snapshots: Option<PathBuf>,
     /// Whether there is room on the disk for a snapshot, taken or received.
     pub room: Room,
+    /// Of this node's disk; shown to peers with what it says.
+    pub incarnation: Disk,
 }
 
 /// Asked before a snapshot is taken or received.
@@ -128,9 +133,13 @@ pub struct Group {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) blocking: Blocking,
     pub(super) installing: Arc<tokio::sync::Mutex<()>>,
+    pub(super) changing: Arc<tokio::sync::Mutex<()>>,
+    pub(super) disks: Disks,
+    pub(super) stop: Stop,
     node: u64,
     applied: watch::Receiver<Applied>,
     hashes: Arc<Mutex<Hashes>>,
+    roles: watch::Receiver<Arc<ModeRow>>,
     below_floor: Arc<AtomicBool>,
     held_back: Arc<AtomicBool>,
     pub(super) room: Room,
@@ -181,9 +190,13 @@ impl Group {
             Machine::open(engine.clone(), blocking, settings.snapshots).await?;
         let machine = machine.while_there_is(settings.room.clone());
         let hashes = machine.hashes();
+        let roles = machine.watch_roles();
+        let state = State::new(engine.clone());
+        let disks = Disks::new(settings.incarnation, state, blocking);
         let factory = Factory {
             transport,
             blocking,
+            disks: disks.clone(),
         };
         let raft = openraft::Raft::build(settings.node, Arc::new(config), factory, log, machine)
             .await
@@ -193,9 +206,13 @@ impl Group {
             engine,
             blocking,
             installing: Arc::default(),
+            changing: Arc::default(),
+            disks,
+            stop: stop.clone(),
             node: settings.node,
             applied,
             hashes,
+            roles,
             below_floor: Arc::default(),
             held_back: Arc::default(),
             room: settings.room,
@@ -282,6 +299,16 @@ impl Group {
 
     pub fn node(&self) -> u64 {
         self.node
+    }
+
+    /// The disks that the ledger knows.
+    pub fn disks(&self) -> &Disks {
+        &self.disks
+    }
+
+    /// What learners count for, and the change of members in preparation, as applied here.
+    pub fn roles(&self) -> Arc<ModeRow> {
+        self.roles.borrow().clone()
     }
 
     /// Founds the group with these voters.
@@ -511,6 +538,6 @@ impl Group {
     }
 }
 
-fn leader_of(to: ForwardToLeader<TypeConfig>) -> Option<(u64, Peer)> {
+pub(super) fn leader_of(to: ForwardToLeader<TypeConfig>) -> Option<(u64, Peer)> {
     Some((to.leader_id?, to.leader_node?))
 }

@@ -9,14 +9,17 @@ use super::group::Room;
 use super::types::{Answers, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::domain::command::Command;
 use crate::ledger::apply::{self, Edge};
+use crate::ledger::membership::{ModeRow, mode_key};
+use crate::ledger::rows::Row as _;
 use crate::ledger::txn::Txn;
 use crate::store::engine::Engine;
-use crate::store::keys::{StateKey, Table};
+use crate::store::keys::{Generation, StateKey, Table};
 use crate::store::snapshot::{Received, Snapshot};
 use crate::store::{Blocking, Error, snapshot};
 use futures::{Stream, StreamExt as _};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
+use muniment_evidence::statement::Kind;
 use openraft::entry::RaftEntry as _;
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
@@ -57,6 +60,7 @@ struct State {
     edge: Edge,
     applied: Option<LogId>,
     membership: StoredMembership,
+    roles: Arc<ModeRow>,
 }
 
 /// State hashes remembered: above the entries that two healthy replicas are apart.
@@ -89,6 +93,7 @@ pub struct Machine {
     blocking: Blocking,
     state: Arc<Mutex<State>>,
     progress: watch::Sender<Applied>,
+    roles: watch::Sender<Arc<ModeRow>>,
     pictures: Pictures,
     room: Room,
     hashes: Arc<Mutex<Hashes>>,
@@ -125,6 +130,7 @@ impl Machine {
             .await?;
         let (progress, watched) = watch::channel(state.progress());
         let machine = Machine {
+            roles: watch::channel(state.roles.clone()).0,
             pictures: Pictures {
                 engine: engine.clone(),
                 blocking,
@@ -151,6 +157,21 @@ impl Machine {
     /// What other replicas are compared with.
     pub fn hashes(&self) -> Arc<Mutex<Hashes>> {
         self.hashes.clone()
+    }
+
+    /// Follows who is what.
+    pub fn watch_roles(&self) -> watch::Receiver<Arc<ModeRow>> {
+        self.roles.subscribe()
+    }
+
+    fn show_progress(&self) {
+        let state = lock(&self.state);
+        self.roles.send_if_modified(|roles| {
+            let moved = !Arc::ptr_eq(roles, &state.roles);
+            *roles = state.roles.clone();
+            moved
+        });
+        self.progress.send_replace(state.progress());
     }
 }
 
@@ -213,7 +234,14 @@ fn load(engine: &dyn Engine) -> Result<State, Error> {
         edge: Edge::load(engine, generation)?,
         applied,
         membership,
+        roles: load_roles(engine, generation)?,
     })
+}
+
+fn load_roles(engine: &dyn Engine, generation: Generation) -> Result<Arc<ModeRow>, Error> {
+    let row = engine.get(&generation.key(&mode_key()))?;
+    let row = row.map(|bytes| ModeRow::decode(&bytes)).transpose()?;
+    Ok(Arc::new(row.unwrap_or_default()))
 }
 
 /// One entry, one batch.
@@ -227,7 +255,7 @@ fn apply_entry(
     let mut txn = Txn::begin(engine, generation);
     let mut edge = state.edge.clone();
     let mut answers = Answers::default();
-    let mut membership = None;
+    let (mut membership, mut moded) = (None, false);
     match payload {
         EntryPayload::Blank => {
             let term = log_id.committed_leader_id().term;
@@ -237,6 +265,8 @@ fn apply_entry(
             let command = Command::decode(&payload.0).map_err(|error| {
                 Error::corrupt(format!("the command at {}: {error}", log_id.index()))
             })?;
+            let mut kinds = command.submissions.iter().map(|s| s.statement.kind);
+            moded = kinds.any(|kind| kind == Kind::Mode);
             answers.0 = apply::command(&mut txn, &mut edge, &command, log_id.index())?;
         }
         EntryPayload::Membership(new) => {
@@ -257,6 +287,9 @@ fn apply_entry(
         encode_applied(Some(log_id), &membership),
     );
     engine.write(batch)?;
+    if moded {
+        state.roles = load_roles(engine, generation)?;
+    }
     state.edge = edge;
     state.applied = Some(log_id);
     state.membership = membership;
@@ -302,7 +335,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
                         .collect::<Result<Vec<_>, _>>()
                 })
                 .await?;
-            self.progress.send_replace(lock(&self.state).progress());
+            self.show_progress();
             for (responder, answers) in responders.into_iter().zip(answers) {
                 if let Some(responder) = responder {
                     responder.send(answers);
@@ -347,7 +380,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         *lock(&self.state) = state;
         // What came before was of another copy; indexes would have a hole.
         *self.hashes.lock().expect("nobody panics with it") = Hashes::default();
-        self.progress.send_replace(lock(&self.state).progress());
+        self.show_progress();
         self.pictures.take().await?;
         let now = lock(&self.state).progress();
         tracing::info!(

@@ -6,11 +6,12 @@
 //! Leaves serving to [`super::server`].
 
 use super::codec::{self, Wire};
+use super::identity::{self, Disk, Disks};
 use super::machine::SnapshotData;
 use super::types::{Peer, TypeConfig, Vote};
 use crate::store::Blocking;
 use crate::store::snapshot::Piece;
-use crate::transport::{Class, Failure, Method, Transport};
+use crate::transport::{Class, Failure, Frames, Method, Transport};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use muniment_evidence::codec::Writer;
@@ -37,6 +38,8 @@ const APPEND_ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Pause before a peer that was not reached is tried again: short, since a restarted
 /// follower should be found again within a heartbeat or two.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How long it may take to tell a node that its disk is not known.
+const TELL_MAX: Duration = Duration::from_secs(1);
 /// Without a piece taken or an answer for this long, a snapshot transfer is given up.
 const SNAPSHOT_STALL_MAX: Duration = Duration::from_secs(60);
 /// Snapshot pieces read ahead of the connection: bounds memory to this many MiB.
@@ -50,11 +53,14 @@ pub(super) const FRAME_END: u8 = 2;
 pub struct Factory {
     pub transport: Arc<dyn Transport>,
     pub blocking: Blocking,
+    pub disks: Disks,
 }
 
 impl Factory {
-    fn link(&self, peer: &Peer, class: Class) -> Link {
+    fn link(&self, target: u64, peer: &Peer, class: Class) -> Link {
         Link {
+            target,
+            disks: self.disks.clone(),
             transport: self.transport.clone(),
             blocking: self.blocking,
             address: peer.address.clone(),
@@ -66,21 +72,24 @@ impl Factory {
 impl RaftNetworkFactory<TypeConfig> for Factory {
     type Network = Link;
 
-    async fn new_client(&mut self, _target: u64, peer: &Peer) -> Link {
-        self.link(peer, Class::Log)
+    async fn new_client(&mut self, target: u64, peer: &Peer) -> Link {
+        self.link(target, peer, Class::Log)
     }
 
-    async fn new_heartbeat_client(&mut self, _target: u64, peer: &Peer) -> Link {
-        self.link(peer, Class::Control)
+    async fn new_heartbeat_client(&mut self, target: u64, peer: &Peer) -> Link {
+        self.link(target, peer, Class::Control)
     }
 
-    async fn new_snapshot_client(&mut self, _target: u64, peer: &Peer) -> Link {
-        self.link(peer, Class::Bulk)
+    async fn new_snapshot_client(&mut self, target: u64, peer: &Peer) -> Link {
+        self.link(target, peer, Class::Bulk)
     }
 }
 
 /// One peer, one class of traffic.
+#[derive(Clone)]
 pub struct Link {
+    target: u64,
+    disks: Disks,
     transport: Arc<dyn Transport>,
     blocking: Blocking,
     address: String,
@@ -105,7 +114,44 @@ impl Link {
             .call(address, Class::Control, method, body, option.hard_ttl())
             .await
             .map_err(unreachable)?;
+        let answer = self.recognised(&answer).await?;
         codec::decode(&answer).map_err(|error| unreachable(error).into())
+    }
+
+    /// What follows the disk that the peer shows; an error if the ledger knows another.
+    async fn recognised(&self, answer: &Bytes) -> Result<Bytes, Unreachable<TypeConfig>> {
+        let (disk, rest) = identity::shown(answer).map_err(unreachable)?;
+        match self.disks.recognise(self.target, &disk).await {
+            Ok(()) => Ok(rest),
+            Err(stranger) => {
+                if let Some(known) = stranger.known {
+                    self.tell(known);
+                }
+                Err(unreachable(stranger.why))
+            }
+        }
+    }
+
+    /// Reads the frame at the head of a stream of answers, which shows the disk.
+    async fn greeted(&self, answers: &mut Frames) -> Result<(), Unreachable<TypeConfig>> {
+        match tokio::time::timeout(APPEND_ANSWER_MAX, answers.next()).await {
+            Ok(Some(Ok(frame))) => self.recognised(&frame).await.map(|_| ()),
+            Ok(Some(Err(failure))) => Err(unreachable(failure)),
+            Ok(None) => Err(unreachable("the stream ended before it began")),
+            Err(_) => Err(unreachable("the stream did not begin in time")),
+        }
+    }
+
+    /// A node on a strange disk is told which one the ledger knows; it ends by that.
+    fn tell(&self, known: Disk) {
+        let (transport, address) = (self.transport.clone(), self.address.clone());
+        tokio::spawn(async move {
+            let asked = identity::ask(Some(known));
+            let told = transport.call(address, Class::Control, Method::Member, asked, TELL_MAX);
+            if let Err(failure) = told.await {
+                tracing::debug!(%failure, "a node on a strange disk was told");
+            }
+        });
     }
 }
 
@@ -178,8 +224,7 @@ impl NetStreamAppend<TypeConfig> for Link {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        let (transport, address, class) =
-            (self.transport.clone(), self.address.clone(), self.class);
+        let link = self.clone();
         Box::pin(async move {
             let sent = Arc::new(std::sync::Mutex::new(None::<Instant>));
             let noted = sent.clone();
@@ -187,8 +232,13 @@ impl NetStreamAppend<TypeConfig> for Link {
                 *noted.lock().expect("nobody panics with it") = Some(Instant::now());
                 Bytes::from(codec::encode(&request))
             });
-            let opening = transport.stream(address, class, Method::Append, frames.boxed());
-            let answers = match tokio::time::timeout(APPEND_ANSWER_MAX, opening).await {
+            let opening = link.transport.stream(
+                link.address.clone(),
+                link.class,
+                Method::Append,
+                frames.boxed(),
+            );
+            let mut answers = match tokio::time::timeout(APPEND_ANSWER_MAX, opening).await {
                 Ok(Ok(answers)) => answers,
                 Ok(Err(failure)) => {
                     // The library waits its backoff between two requests of an open
@@ -201,6 +251,10 @@ impl NetStreamAppend<TypeConfig> for Link {
                     return Err(unreachable("the append stream did not open in time").into());
                 }
             };
+            if let Err(stranger) = link.greeted(&mut answers).await {
+                tokio::time::sleep(RETRY_PAUSE).await;
+                return Err(stranger.into());
+            }
             let decoded = guard(answers, sent).map(|answer| match answer {
                 Ok(bytes) => codec::decode::<StreamAppendResult<TypeConfig>>(&bytes)
                     .map_err(|error| unreachable(error).into()),
@@ -262,8 +316,10 @@ impl NetSnapshot<TypeConfig> for Link {
         snapshot.meta.write(&mut header);
         let header = Bytes::from(header.finish());
         let blocking = self.blocking;
+        let (recognised, go_on) = tokio::sync::oneshot::channel::<()>();
         let sending = async move {
-            if sender.send(header).await.is_err() {
+            // Nothing of the state goes to a disk that the ledger does not know.
+            if sender.send(header).await.is_err() || go_on.await.is_err() {
                 return Ok(());
             }
             let mut pieces = taken.pieces();
@@ -287,13 +343,16 @@ impl NetSnapshot<TypeConfig> for Link {
             }
         };
         let frames = tokio_stream::wrappers::ReceiverStream::new(receiver).boxed();
-        let transport = self.transport.clone();
-        let address = self.address.clone();
+        let link = self.clone();
         let answering = async move {
-            let mut answers = transport
-                .stream(address, Class::Bulk, Method::Snapshot, frames)
+            let mut answers = link
+                .transport
+                .stream(link.address.clone(), Class::Bulk, Method::Snapshot, frames)
                 .await
                 .map_err(unreachable)?;
+            link.greeted(&mut answers).await?;
+            // If the sender is gone, its error is the one that is told.
+            let _ = recognised.send(());
             match answers.next().await {
                 Some(Ok(answer)) => codec::decode::<Vote>(&answer).map_err(unreachable),
                 Some(Err(failure)) => Err(unreachable(failure)),

@@ -6,6 +6,7 @@
 
 use super::codec::{self, Wire};
 use super::group::Group;
+use super::identity;
 use super::machine::SnapshotData;
 use super::network::{Accepted, FRAME_END, FRAME_HEADER, FRAME_PAIRS};
 use super::types::{SnapshotMeta, TypeConfig, Vote};
@@ -36,18 +37,21 @@ impl Group {
             Method::Vote => {
                 self.above_floor()?;
                 let request: VoteRequest<TypeConfig> = read(&body)?;
-                codec::encode(&self.raft.vote(request).await.map_err(refused)?)
+                let answer = self.raft.vote(request).await.map_err(refused)?;
+                return Ok(self.show(&codec::encode(&answer)));
             }
             Method::PreVote => {
                 self.above_floor()?;
                 let request: VoteRequest<TypeConfig> = read(&body)?;
-                codec::encode(&self.raft.pre_vote(request).await.map_err(refused)?)
+                let answer = self.raft.pre_vote(request).await.map_err(refused)?;
+                return Ok(self.show(&codec::encode(&answer)));
             }
             Method::TransferLeader => {
                 self.above_floor()?;
                 let request: TransferLeaderRequest<TypeConfig> = read(&body)?;
                 let taken = self.raft.handle_transfer_leader(request).await;
-                codec::encode(&Accepted(taken.map_err(refused)?.is_ok()))
+                let accepted = Accepted(taken.map_err(refused)?.is_ok());
+                return Ok(self.show(&codec::encode(&accepted)));
             }
             Method::ReadIndex => {
                 let index = self.leader_read_index().await.map_err(refused)?;
@@ -58,7 +62,27 @@ impl Group {
         Ok(Bytes::from(answer))
     }
 
-    /// The appends of one leader, answered in order.
+    fn show(&self, answer: &[u8]) -> Bytes {
+        identity::show(self.disks.own(), answer)
+    }
+
+    /// Reads a peer's question how this node stands, which says by which disk the ledger
+    /// knows it: if by another, this one is new, and the node ends.
+    pub fn recognise_self(&self, question: &[u8]) -> Result<(), Failure> {
+        let known = identity::asked(question).map_err(refused)?;
+        if known.is_some_and(|known| known != *self.disks.own()) {
+            let node = self.node();
+            let why = format!(
+                "this disk is new, but the ledger knows node {node} with another disk; join \
+                 under a new id"
+            );
+            self.stop.broken(why.clone());
+            return Err(refused(why));
+        }
+        Ok(())
+    }
+
+    /// The appends of one leader, answered in order, after this node's disk is shown.
     pub fn serve_append(&self, frames: Frames) -> Frames {
         let heard = self.heard.clone();
         // A frame that cannot be read ends the stream: the leader opens another.
@@ -69,23 +93,32 @@ impl Group {
             .map(|frame| read::<AppendEntriesRequest<TypeConfig>>(&frame?))
             .take_while(|request| std::future::ready(request.is_ok()))
             .filter_map(|request| std::future::ready(request.ok()));
-        self.raft
-            .stream_append(requests.boxed())
-            .map(|answer| match answer {
-                Ok(answer) => Ok(Bytes::from(codec::encode(&answer))),
-                Err(fatal) => Err(refused(fatal)),
-            })
-            .boxed()
+        let answers = self.raft.stream_append(requests.boxed());
+        let answers = answers.map(|answer| match answer {
+            Ok(answer) => Ok(Bytes::from(codec::encode(&answer))),
+            Err(fatal) => Err(refused(fatal)),
+        });
+        stream::iter([Ok(self.show(&[]))]).chain(answers).boxed()
     }
 
-    /// Receives and installs one snapshot.
-    pub async fn serve_snapshot(&self, frames: Frames) -> Result<Frames, Failure> {
-        let Ok(_single) = self.installing.try_lock() else {
+    /// Receives and installs one snapshot, after this node's disk is shown.
+    pub fn serve_snapshot(&self, frames: Frames) -> Result<Frames, Failure> {
+        let Ok(single) = self.installing.clone().try_lock_owned() else {
             return Err(refused("another snapshot is being installed"));
         };
         if !(self.room)() {
             return Err(refused("this node's disk is nearly full"));
         }
+        let (group, greeting) = (self.clone(), self.show(&[]));
+        let installed = async move {
+            let _single = single;
+            group.install(frames).await
+        };
+        let answers = stream::iter([Ok(greeting)]).chain(stream::once(installed));
+        Ok(answers.boxed())
+    }
+
+    async fn install(&self, frames: Frames) -> Result<Bytes, Failure> {
         let (vote, meta, received) = self.receive(frames).await?;
         let snapshot = openraft::storage::Snapshot {
             meta,
@@ -93,8 +126,7 @@ impl Group {
         };
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;
         let vote = installed.map_err(refused)?.vote;
-        let answer = Bytes::from(codec::encode(&vote));
-        Ok(stream::iter([Ok(answer)]).boxed())
+        Ok(Bytes::from(codec::encode(&vote)))
     }
 
     async fn receive(&self, mut frames: Frames) -> Result<(Vote, SnapshotMeta, Received), Failure> {

@@ -65,6 +65,11 @@ const TABLE: &[(&str, Right)] = &[
     ("/muniment.v1.ClusterService/ChangeKeys", Right::Operate),
     ("/muniment.v1.ClusterService/RecordDrill", Right::Operate),
     ("/muniment.v1.ClusterService/Scrub", Right::Operate),
+    ("/muniment.v1.ClusterService/AddMember", Right::Operate),
+    ("/muniment.v1.ClusterService/Promote", Right::Operate),
+    ("/muniment.v1.ClusterService/Remove", Right::Operate),
+    ("/muniment.v1.ClusterService/Replace", Right::Operate),
+    ("/muniment.v1.ClusterService/Drain", Right::Operate),
     ("/grpc.health.v1.Health/Check", Right::Public),
     ("/grpc.health.v1.Health/Watch", Right::Public),
     (

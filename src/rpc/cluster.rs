@@ -2,8 +2,9 @@
 
 use super::invoices::principal;
 use super::status::status;
-use crate::service::{Core, admin, drills, keys, scrubbing};
+use crate::service::{Core, Error, admin, drills, keys, members, scrubbing};
 use crate::wire::{incoming, outgoing, v1};
+use futures::stream::{BoxStream, StreamExt as _};
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
@@ -13,6 +14,21 @@ pub struct Cluster {
     pub core: Arc<Core>,
     /// The node's monotonic clock when it started.
     pub started: Duration,
+}
+
+/// What a change of the members says, and how it ends.
+type Progress = BoxStream<'static, Result<v1::MemberProgress, Status>>;
+
+fn progress(begun: Result<members::Steps, Error>) -> Answer<Progress> {
+    let steps = begun.map_err(status)?.map(|step| match step {
+        Ok(step) => Ok(v1::MemberProgress {
+            phase: step.phase.to_owned(),
+            detail: step.detail,
+            done: step.done,
+        }),
+        Err(error) => Err(status(error)),
+    });
+    Ok(Response::new(steps.boxed()))
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -108,5 +124,47 @@ impl v1::cluster_service_server::ClusterService for Cluster {
             started: started.map_err(status)?,
             node: self.core.node,
         }))
+    }
+
+    type AddMemberStream = Progress;
+
+    async fn add_member(&self, request: Request<v1::AddMemberRequest>) -> Answer<Progress> {
+        let principal = principal(&request);
+        let add = request.into_inner();
+        let is_new = !add.peer_address.is_empty() || !add.client_address.is_empty();
+        let addresses = is_new.then_some((add.peer_address, add.client_address));
+        progress(members::add(&self.core, &principal, add.node, addresses, add.sync).await)
+    }
+
+    type PromoteStream = Progress;
+
+    async fn promote(&self, request: Request<v1::PromoteRequest>) -> Answer<Progress> {
+        let principal = principal(&request);
+        let node = request.into_inner().node;
+        progress(members::promote(&self.core, &principal, node).await)
+    }
+
+    type RemoveStream = Progress;
+
+    async fn remove(&self, request: Request<v1::RemoveRequest>) -> Answer<Progress> {
+        let principal = principal(&request);
+        let node = request.into_inner().node;
+        progress(members::remove(&self.core, &principal, node).await)
+    }
+
+    type ReplaceStream = Progress;
+
+    async fn replace(&self, request: Request<v1::ReplaceRequest>) -> Answer<Progress> {
+        let principal = principal(&request);
+        let v1::ReplaceRequest { old, new } = request.into_inner();
+        progress(members::replace(&self.core, &principal, old, new).await)
+    }
+
+    type DrainStream = Progress;
+
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Answer<Progress> {
+        let principal = principal(&request);
+        let node = request.into_inner().node;
+        progress(members::drain::drain(&self.core, &principal, node).await)
     }
 }

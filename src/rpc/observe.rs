@@ -1,9 +1,12 @@
 //! One span and one measurement per call, and the access table before it.
 //!
 //! Promises: a call is counted once, with the code it ended in, also when its stream is
-//! dropped midway; a path without a row in the access table is refused.
+//! dropped midway; a path without a row in the access table is refused; a drained node
+//! takes no calls about invoices and evidence.
 
-use super::access;
+use super::access::{self, Right};
+use super::status::status;
+use crate::service::Core;
 use crate::telemetry::Metrics;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -18,7 +21,7 @@ use tracing::Instrument as _;
 
 /// Wraps every service of a listener.
 #[derive(Clone)]
-pub struct Observe(pub Arc<Metrics>);
+pub struct Observe(pub Arc<Metrics>, pub Arc<Core>);
 
 impl<S> tower::Layer<S> for Observe {
     type Service = Observed<S>;
@@ -27,6 +30,7 @@ impl<S> tower::Layer<S> for Observe {
         Observed {
             inner,
             metrics: self.0.clone(),
+            core: self.1.clone(),
         }
     }
 }
@@ -35,6 +39,7 @@ impl<S> tower::Layer<S> for Observe {
 pub struct Observed<S> {
     inner: S,
     metrics: Arc<Metrics>,
+    core: Arc<Core>,
 }
 
 impl<S> tower::Service<http::Request<Body>> for Observed<S>
@@ -72,11 +77,15 @@ where
             started: Instant::now(),
             code: None,
         };
+        let away = known.and_then(|right| drained(&self.core, right));
         let handled = async move {
-            let response = match known {
-                Some(right) if access::allowed(right) => inner.call(request).await?,
-                Some(_) => Status::permission_denied("not allowed").into_http(),
-                None => Status::unimplemented(format!("no such method: {path}")).into_http(),
+            let response = match (away, known) {
+                (Some(away), _) => away.into_http(),
+                (None, Some(right)) if access::allowed(right) => inner.call(request).await?,
+                (None, Some(_)) => Status::permission_denied("not allowed").into_http(),
+                (None, None) => {
+                    Status::unimplemented(format!("no such method: {path}")).into_http()
+                }
             };
             let mut call = call;
             call.code = code_in(response.headers());
@@ -86,6 +95,16 @@ where
         };
         Box::pin(handled.instrument(span))
     }
+}
+
+/// What a drained node answers to what others can do as well.
+fn drained(core: &Core, right: Right) -> Option<Status> {
+    let others = matches!(
+        right,
+        Right::ReadInvoices | Right::WriteInvoices | Right::ReadEvidence
+    );
+    let away = others && *core.members.drained().borrow();
+    away.then(|| status(core.unavailable("this node is drained")))
 }
 
 fn code_in(headers: &http::HeaderMap) -> Option<Code> {

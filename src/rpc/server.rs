@@ -82,7 +82,7 @@ pub async fn serve_clients(
         accepted.inc();
     });
     let served = builder(&limits, limits.streams_per_connection)
-        .layer(Observe(metrics))
+        .layer(Observe(metrics, core.clone()))
         .add_service(health_service)
         .add_service(reflection)
         .add_service(
@@ -131,6 +131,7 @@ pub async fn serve_peers(
 /// Keeps the standard health service in step with readiness.
 async fn report_health(core: Arc<Core>, health: tonic_health::server::HealthReporter) {
     let (mut booted, mut draining) = (core.booted.clone(), core.draining.clone());
+    let mut drained = core.members.drained();
     let mut seen = None;
     loop {
         let ready = crate::service::admin::ready(&core).is_ok();
@@ -158,6 +159,7 @@ async fn report_health(core: Arc<Core>, health: tonic_health::server::HealthRepo
             changed = booted.changed() => if changed.is_err() { return },
             changed = draining.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(HEALTH_EVERY) => {}
+            changed = drained.changed() => if changed.is_err() { return },
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::ledger::rows::Head;
 use crate::ledger::state::Tables;
 use crate::objective::lag::Lag;
 use crate::objective::loss::{Holder, Loss, by_zone};
-use crate::objective::write::WriteLevel;
+use crate::objective::write::{self, WriteLevel};
+use crate::objective::layout;
 use crate::raft::group;
 use crate::raft::types::Peer;
 use crate::recorder::Pen;
@@ -60,6 +61,7 @@ pub async fn init(
 ) -> Result<Trust, Error> {
     check(core, origin, &members)?;
     check_roots(&root_keys, threshold)?;
+    check_layout(core, &members)?;
     let head = core.read(Tables::head).await?;
     if head.size > 0 {
         return Err(Error::NotNow {
@@ -198,6 +200,25 @@ async fn check_ways(core: &Core, members: &[MemberSpec]) -> Result<(), Error> {
     Ok(())
 }
 
+fn check_layout(core: &Core, members: &[MemberSpec]) -> Result<(), Error> {
+    let voters = members.iter().map(|member| write::Member {
+        node: member.node,
+        zone: member.zone.clone(),
+        region: member.region.clone(),
+        role: write::Role::Voter,
+    });
+    let voters: Vec<_> = voters.collect();
+    match layout::judge(&voters, &super::members::promised(core)) {
+        Ok(advice) => {
+            for line in advice {
+                tracing::warn!("{line}");
+            }
+            Ok(())
+        }
+        Err(why) => Err(bad("members", why).into()),
+    }
+}
+
 fn check_roots(root_keys: &[PublicKey], threshold: u8) -> Result<(), Error> {
     if let Some(key) = root_keys.iter().find(|key| !key.is_valid()) {
         return Err(bad("root_keys", format!("{key:?} is not an Ed25519 public key")).into());
@@ -298,6 +319,9 @@ pub fn ready(core: &Core) -> Result<(), Vec<String>> {
     }
     if *core.draining.borrow() {
         reasons.push("stopping".to_owned());
+    }
+    if *core.members.drained().borrow() {
+        reasons.push("drained".to_owned());
     }
     if core.group.leader().is_none() {
         reasons.push("no leader is known".to_owned());

@@ -11,6 +11,7 @@
 //! * [`prove`], [`records`], [`checkpoints`], [`export`], [`policy`]: handing over
 //!   evidence, never judging it
 //! * [`admin`]: founding, status, leadership; [`drills`]: what was broken on purpose
+//! * [`members`]: members come and go, one change at a time
 //! * [`keys`]: the ledger's keys, and changing them
 //! * [`levels`], [`standing`]: how durable a write is, and how every node stands; [`vigil`]:
 //!   how long nobody led
@@ -49,6 +50,7 @@ pub mod keys;
 pub mod levels;
 pub mod list;
 pub mod lookup;
+pub mod members;
 pub mod peers;
 pub mod policy;
 pub mod prove;
@@ -169,6 +171,7 @@ pub struct Core {
     pub standings: standing::Standings,
     pub vigil: vigil::Vigil,
     pub witnesses: witnessing::Board,
+    pub members: members::Desk,
     pub stop: Stop,
     /// Raised when the node stops taking work.
     pub draining: signal::Receiver<bool>,

@@ -2,6 +2,7 @@
 
 use super::acquaintance::Acquaintance;
 use super::cosigning::Cosigned;
+use super::members;
 use super::standing::Standings;
 use crate::bodies::Bodies;
 use crate::raft::group::Group;
@@ -38,6 +39,10 @@ impl Serve for PeerFloor {
                 }
                 Method::Hello => acquaintance.serve(&body),
                 Method::Report | Method::Durable => standings.serve(method, body).await,
+                Method::Member => {
+                    group.recognise_self(&body)?;
+                    Ok(members::standing(&group, &cosigned).encode())
+                }
                 _ => group.serve_call(method, body).await,
             }
         }
@@ -55,7 +60,7 @@ impl Serve for PeerFloor {
         async move {
             match method {
                 Method::Append => Ok(group.serve_append(frames)),
-                Method::Snapshot => group.serve_snapshot(frames).await,
+                Method::Snapshot => group.serve_snapshot(frames),
                 Method::Submit => Ok(route::serve(intake, from, frames)),
                 Method::PutBody => bodies.serve_put(frames).await,
                 Method::GetBody => bodies.serve_get(frames).await,

@@ -128,6 +128,8 @@ pub enum Table {
     Named = 0x1b,
     /// node, outbox → an outbox that the node has, by its last BOOT
     Outbox = 0x1c,
+    /// One row: the change of members in preparation, and the learners' roles.
+    Mode = 0x1d,
 }
 
 /// Builds a state key: the table, then its parts.

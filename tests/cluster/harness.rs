@@ -3,6 +3,8 @@
 //! One cluster runs at a time: two cores serve all nodes of it. A cluster that is
 //! dropped is killed; its logs are shown if the test failed.
 
+mod newcomers;
+
 pub use crate::plain_http::{http, http_at, metric};
 use futures::StreamExt as _;
 use muniment::clock::SystemClock;
@@ -38,6 +40,7 @@ pub struct Cluster {
     _dir: tempfile::TempDir,
     pub nodes: Vec<Node>,
     pub trust: Trust,
+    settings: Settings,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -83,7 +86,7 @@ impl Cluster {
     /// `prepare` may change what was laid out before anything starts.
     pub async fn start_prepared(settings: Settings, prepare: impl FnOnce(&mut [Node])) -> Cluster {
         let mut cluster = Cluster::unfounded(&settings, prepare).await;
-        cluster.found(&settings).await;
+        cluster.found().await;
         cluster
     }
 
@@ -98,6 +101,7 @@ impl Cluster {
             nodes.push(Node::lay_out(
                 dir.path().join(format!("n{id}")),
                 id,
+                &format!("zone-{id}"),
                 ports,
                 settings,
             ));
@@ -118,15 +122,18 @@ impl Cluster {
                 origin: String::new(),
                 genesis: Digest::ZERO,
             },
+            settings,
             _turn: turn,
         };
-        for node in &cluster.nodes {
-            node.wait_status("it answers", |_| true).await;
-        }
+        cluster.found().await;
         cluster
     }
 
-    async fn found(&mut self, settings: &Settings) {
+    async fn found(&mut self) {
+        let settings = &self.settings;
+        for node in &self.nodes {
+            node.wait_status("it answers", |_| true).await;
+        }
         let members = self.nodes.iter().map(Node::member).collect();
         let request = v1::InitRequest {
             origin: ORIGIN.to_owned(),
@@ -231,8 +238,7 @@ impl Drop for Cluster {
 }
 
 impl Node {
-    fn lay_out(dir: PathBuf, id: u64, ports: [u16; 3], settings: &Settings) -> Node {
-        let zone = format!("zone-{id}");
+    fn lay_out(dir: PathBuf, id: u64, zone: &str, ports: [u16; 3], settings: &Settings) -> Node {
         let region = settings.regions.get(id as usize - 1);
         let region = (*region.unwrap_or(&REGION)).to_owned();
         std::fs::create_dir_all(&dir).unwrap();
@@ -253,7 +259,7 @@ impl Node {
             .connect_lazy();
         Node {
             id,
-            zone,
+            zone: zone.to_owned(),
             region,
             dir,
             config,

@@ -23,6 +23,7 @@ use muniment::service::booting;
 use muniment::service::cosigning::{self, Cosigned};
 use muniment::service::hello::Hello;
 use muniment::service::keys::KeyBook;
+use muniment::service::members;
 use muniment::service::peers::PeerFloor;
 use muniment::service::standing::{self, Standings};
 use muniment::service::vigil::Vigil;
@@ -198,6 +199,7 @@ pub async fn run(machine: Arc<Machine>, town: Arc<Town>) -> turmoil::Result {
         }
     });
     tokio::spawn(booting::boot(core.clone(), means, None, booted));
+    tokio::spawn(members::tend::tend(core.clone()));
     if machine.node == 1 && town.trust.lock().unwrap().is_none() {
         tokio::spawn(found(core.clone(), town.clone()));
     }
@@ -259,6 +261,7 @@ async fn build(
         log_entries_kept: LOG_ENTRIES_KEPT,
         snapshots: None,
         room: Arc::new(|| true),
+        incarnation: [node as u8; 16],
     };
     let group = Group::start(
         settings,
@@ -388,6 +391,7 @@ async fn build(
         witnesses: Board::default(),
         standings,
         vigil,
+        members: members::Desk::default(),
         free_bytes: Arc::new(|| u64::MAX),
         deferred: Deferred::default(),
         outboxes: machine.outboxes.clone(),

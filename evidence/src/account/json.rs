@@ -150,6 +150,20 @@ impl Account {
                 ("outcome", d.outcome.name().into()),
                 ("from", d.outcome.from().into()),
             ]),
+            Document::Mode(d) => Value::object([
+                ("phase", d.phase.name().into()),
+                ("number", d.number.into()),
+                ("voters", Value::list(d.voters.iter().copied())),
+                (
+                    "sync_learners",
+                    Value::list(d.sync_learners.iter().copied()),
+                ),
+                (
+                    "async_learners",
+                    Value::list(d.async_learners.iter().copied()),
+                ),
+                ("reason", d.reason.as_str().into()),
+            ]),
         })
     }
 }

@@ -94,6 +94,13 @@ impl Account {
                 "The cosignature of an outside witness on a checkpoint was noted".to_owned()
             }
             (_, Kind::Scrub) => "Damage to a stored body was noted".to_owned(),
+            (Some(Document::Mode(d)), _) => {
+                format!(
+                    "A change of the members: {} of change {}",
+                    d.phase, d.number
+                )
+            }
+            (_, Kind::Mode) => "A change of the members was prepared, done or given up".to_owned(),
             (_, kind) => format!("A statement of the later kind {kind} took effect"),
         }
     }
@@ -181,6 +188,13 @@ impl Account {
             Some(Document::Scrub(d)) => {
                 lines.push(("body", uuid(&d.body_id)));
                 lines.push(("found", d.to_string()));
+            }
+            Some(Document::Mode(d)) => {
+                lines.push(("step", format!("{} of change {}", d.phase, d.number)));
+                lines.push(("voters", format!("{:?}", d.voters)));
+                lines.push(("sync learners", format!("{:?}", d.sync_learners)));
+                lines.push(("async learners", format!("{:?}", d.async_learners)));
+                lines.push(("reason", d.reason.clone()));
             }
         }
         match &self.actor {

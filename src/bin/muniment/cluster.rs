@@ -1,10 +1,11 @@
 //! `cluster`: founding, status and leadership.
 //!
 //! Promises: `status` asks every node it hears of, and ends with 0 only when a node that
-//! can serve now names a leader. Leaves membership changes to a later build.
+//! can serve now names a leader. Leaves changes of the members to `members`.
 
 use crate::exit::{Exit, Failure};
 use crate::files;
+use crate::members;
 use crate::output;
 use crate::reach::Reach;
 use crate::{drill, scrub, zones};
@@ -40,6 +41,8 @@ enum Command {
     Drill(drill::Args),
     /// Have nodes read and check every body they hold, now
     Scrub(scrub::Args),
+    #[command(flatten)]
+    Members(members::Command),
 }
 
 #[derive(clap::Args)]
@@ -74,6 +77,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
         Command::Transfer(args) => transfer(args, reach).await,
         Command::Drill(args) => drill::run(args, reach).await,
         Command::Scrub(args) => scrub::run(args, reach).await,
+        Command::Members(command) => members::run(command, reach).await,
     }
 }
 

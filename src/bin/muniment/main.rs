@@ -25,6 +25,7 @@ mod list;
 mod lookup;
 mod manifest;
 mod measure;
+mod members;
 mod money;
 mod now;
 mod output;

@@ -1,0 +1,122 @@
+//! What a MODE record says: a change of the members is prepared, done, or given up.
+//!
+//! Promises one encoding. Voters change in steps that are all on record: PREPARE names the
+//! target, DONE says that the members are the target, ABORT that they stay what they were.
+//! Leaves the rules (who may be a target, one change at a time) to the ledger.
+
+use crate::codec::{DecodeError, Reader, Writer};
+use std::fmt;
+
+/// A step of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Phase {
+    /// From here on bodies and records are brought to who comes in.
+    Prepare = 1,
+    /// The members are the target.
+    Done = 2,
+    /// The members stay what they were.
+    Abort = 3,
+}
+
+impl Phase {
+    pub const ALL: [Phase; 3] = [Phase::Prepare, Phase::Done, Phase::Abort];
+
+    pub fn from_code(code: u8) -> Option<Phase> {
+        Phase::ALL.into_iter().find(|phase| *phase as u8 == code)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Prepare => "PREPARE",
+            Phase::Done => "DONE",
+            Phase::Abort => "ABORT",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The document opening of a MODE record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModeDocument {
+    pub phase: Phase,
+    /// Counts the changes that were prepared, from 0; the same in all steps of one.
+    pub number: u64,
+    pub voters: Vec<u64>,
+    /// Learners that count for the levels ALL and REGIONS.
+    pub sync_learners: Vec<u64>,
+    /// Learners that count for no level.
+    pub async_learners: Vec<u64>,
+    /// Index of the PREPARE record; absent in itself.
+    pub prepared: Option<u64>,
+    /// In words: what an operator asked for, or why it was given up.
+    pub reason: String,
+}
+
+impl ModeDocument {
+    pub(crate) fn write(&self, w: &mut Writer) {
+        let nodes = |w: &mut Writer, set: &[u64]| {
+            w.list(set, |w, node| {
+                w.u64(*node);
+            });
+        };
+        w.u8(self.phase as u8).u64(self.number);
+        nodes(w, &self.voters);
+        nodes(w, &self.sync_learners);
+        nodes(w, &self.async_learners);
+        w.option(self.prepared.as_ref(), |w, index| {
+            w.u64(*index);
+        });
+        w.text(&self.reason);
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<ModeDocument, DecodeError> {
+        let document = ModeDocument {
+            phase: Phase::from_code(r.u8()?).ok_or_else(|| r.error("a phase of a change"))?,
+            number: r.u64()?,
+            voters: r.list(Reader::u64)?,
+            sync_learners: r.list(Reader::u64)?,
+            async_learners: r.list(Reader::u64)?,
+            prepared: r.option(Reader::u64)?,
+            reason: r.text()?,
+        };
+        if document.prepared.is_some() != (document.phase != Phase::Prepare) {
+            return Err(r.error("the index of the PREPARE in DONE and ABORT, and there alone"));
+        }
+        Ok(document)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opening::Document;
+
+    #[test]
+    fn each_step_has_one_encoding() {
+        for phase in Phase::ALL {
+            let mut document = ModeDocument {
+                phase,
+                number: 3,
+                voters: vec![1, 2, 4],
+                sync_learners: vec![5],
+                async_learners: vec![6, 7],
+                prepared: (phase != Phase::Prepare).then_some(9),
+                reason: "replace node 3 by node 4".into(),
+            };
+            let bytes = Document::Mode(document.clone()).encode();
+            let read = Document::decode(&bytes);
+            assert_eq!(read, Ok(Document::Mode(document.clone())));
+            for length in 0..bytes.len() {
+                assert!(Document::decode(&bytes[..length]).is_err());
+            }
+            document.prepared = document.prepared.xor(Some(9));
+            assert!(Document::decode(&Document::Mode(document).encode()).is_err());
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `cluster add|promote|remove|replace|drain`: changing the members.
+//!
+//! Promises: each line of progress is shown as it comes; the command ends with 0 only when
+//! the change is done. Leaves the rules and the waiting to the leader.
+
+use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::reach::Reach;
+use clap::Subcommand;
+use muniment::client::Change;
+use muniment::client::v1::AddMemberRequest;
+use serde_json::json;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Add a node that the ledger knows by its keys, as a learner; or change a learner's role
+    Add(Add),
+    /// Let a learner vote, once it holds every record and body
+    Promote(Node),
+    /// Remove a voter or learner, for good
+    Remove(Node),
+    /// Let a learner vote in the place of a voter, which leaves for good
+    Replace(Replace),
+    /// Empty a node of work before its maintenance
+    Drain(Node),
+}
+
+#[derive(clap::Args)]
+pub struct Add {
+    /// Its number; never used before
+    node: u64,
+    /// host:port of its peer listener
+    #[arg(long, value_name = "HOST:PORT", requires = "client_address")]
+    peer_address: Option<String>,
+    /// host:port of its client listener
+    #[arg(long, value_name = "HOST:PORT", requires = "peer_address")]
+    client_address: Option<String>,
+    /// Count it for the levels all and regions, once it holds everything
+    #[arg(long)]
+    sync: bool,
+}
+
+#[derive(clap::Args)]
+pub struct Node {
+    /// The node
+    node: u64,
+}
+
+#[derive(clap::Args)]
+pub struct Replace {
+    /// The voter that leaves
+    old: u64,
+    /// The learner that votes from then on
+    new: u64,
+}
+
+impl Command {
+    fn change(self) -> Change {
+        match self {
+            Command::Add(add) => Change::Add(AddMemberRequest {
+                node: add.node,
+                peer_address: add.peer_address.unwrap_or_default(),
+                client_address: add.client_address.unwrap_or_default(),
+                sync: add.sync,
+            }),
+            Command::Promote(of) => Change::Promote(of.node),
+            Command::Remove(of) => Change::Remove(of.node),
+            Command::Replace(of) => Change::Replace {
+                old: of.old,
+                new: of.new,
+            },
+            Command::Drain(of) => Change::Drain(of.node),
+        }
+    }
+}
+
+pub async fn run(command: Command, reach: &Reach) -> Result<Exit, Failure> {
+    let client = reach.client()?;
+    let mut steps = client.change_members(&command.change()).await?;
+    let mut said = Vec::new();
+    loop {
+        let step = steps.next().await?;
+        if reach.json {
+            said.push(json!({ "phase": step.phase, "detail": step.detail }));
+        } else {
+            output::say(&output::shown(&format!("{}: {}", step.phase, step.detail)));
+        }
+        if step.done {
+            break;
+        }
+    }
+    if reach.json {
+        output::say_json(&json!({ "done": true, "steps": said }));
+    }
+    Ok(Exit::Ok)
+}

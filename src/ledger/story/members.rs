@@ -1,0 +1,302 @@
+//! The members change while invoices are issued, as stories.
+
+use super::*;
+use crate::ledger::membership::Target;
+use muniment_evidence::mode::Phase;
+use muniment_evidence::opening::{
+    Holding, Identity, IssueDocument, Metadata, ModeDocument, Rendition,
+};
+
+impl Story {
+    /// Raft's members, as an entry of its log says.
+    fn members(&mut self, voters: &[&[u64]], learners: &[u64]) {
+        self.raft_index += 1;
+        let sets = voters.iter().map(|set| set.to_vec()).collect();
+        let mut txn = Txn::begin(self.engine.as_ref(), Generation(0));
+        apply::membership(
+            &mut txn,
+            &mut self.edge,
+            self.raft_index,
+            sets,
+            learners.to_vec(),
+        );
+        self.engine.write(txn.into_batch()).unwrap();
+    }
+
+    /// Node 4 becomes known by its key, and boots.
+    fn admit_four(&mut self, lane: &mut Hand) {
+        let key = SecretKey::from_seed(&[4; 32]);
+        let add = statement_key(Action::Add, 4, &key);
+        let change = change_keys(self, vec![add], &[&key]);
+        let said = lane.write(self, &Document::Key(change));
+        let index = self.edge.head.size;
+        assert_eq!(self.tell(0, vec![said]), [ok(index)]);
+    }
+
+    fn say(&mut self, lane: &mut Hand, document: &Document) -> Answer {
+        let said = lane.write(self, document);
+        self.tell(0, vec![said])[0]
+    }
+
+    fn next_ok(&self) -> Answer {
+        ok(self.edge.head.size)
+    }
+
+    fn next_refused(&self, reason: Reason) -> Answer {
+        refused(self.edge.head.size, reason)
+    }
+}
+
+fn step(phase: Phase, number: u64, prepared: u64, voters: &[u64], sync: &[u64]) -> Document {
+    Document::Mode(ModeDocument {
+        phase,
+        number,
+        voters: voters.to_vec(),
+        sync_learners: sync.to_vec(),
+        async_learners: Vec::new(),
+        prepared: (phase != Phase::Prepare).then_some(prepared),
+        reason: "a story".into(),
+    })
+}
+
+/// A ledger whose nodes 1 to 3 vote and whose nodes 1 to 4 have booted.
+fn four() -> (Story, Hand) {
+    let (mut story, _, mut lane) = Story::booted();
+    for node in [2, 3] {
+        story.boot(&mut Hand::new(node, Lane::Boot));
+    }
+    story.members(&[&[1, 2, 3]], &[]);
+    story.admit_four(&mut lane);
+    story.boot(&mut Hand::new(4, Lane::Boot));
+    (story, lane)
+}
+
+/// An ISSUE at a level, its body held by these nodes on these disks.
+fn issue(
+    story: &Story,
+    lane: &mut Hand,
+    number: u64,
+    level: Level,
+    holders: &[(u64, u8)],
+) -> Submission {
+    let rendition = Rendition {
+        role: "original".into(),
+        media_type: "application/pdf".into(),
+        length: 4,
+        sha256: Digest([5; 32]),
+        body_id: [number as u8; 16],
+    };
+    let holding = |(node, disk): &(u64, u8)| Holding {
+        ledger: story.edge.head.ledger,
+        body_id: rendition.body_id,
+        sha256: rendition.sha256,
+        length: 4,
+        node: *node,
+        incarnation: [*disk; 16],
+        zone: format!("z{node}"),
+        epoch: 1,
+        signature: muniment_evidence::key::Signature([0; 64]),
+    };
+    let document = Document::Issue(IssueDocument {
+        uid: [number as u8; 16],
+        request_id: format!("r-{number}"),
+        metadata: Metadata {
+            identity: Identity {
+                tenant: "default".into(),
+                scheme: "generic".into(),
+                issuer: "local".into(),
+                number: number.to_string(),
+                period: String::new(),
+            },
+            ..Metadata::default()
+        },
+        holdings: holders.iter().map(holding).collect(),
+        renditions: vec![rendition.clone()],
+    });
+    let mut said = lane.write(story, &document);
+    said.statement.level = level;
+    said.signature = lane.key.sign(&said.statement.signed_bytes());
+    lane.prev = said.statement.hash();
+    said
+}
+
+#[test]
+fn i8_voters_change_by_prepare_and_done_one_change_at_a_time() {
+    let (mut story, mut lane) = four();
+    let (now, then) = ([1, 2, 3], [1, 2, 4]);
+    // Nobody is prepared for: nothing to be done or given up.
+    let early = step(Phase::Done, 0, 7, &now, &[]);
+    let refused = story.next_refused(Reason::NotDue);
+    assert_eq!(story.say(&mut lane, &early), refused);
+    // Nobody would vote; a stranger; a number out of turn; somebody twice.
+    for (document, reason) in [
+        (step(Phase::Prepare, 0, 0, &[], &[]), Reason::Malformed),
+        (step(Phase::Prepare, 0, 0, &[1, 9], &[]), Reason::NotFound),
+        (step(Phase::Prepare, 1, 0, &then, &[]), Reason::NotDue),
+        (step(Phase::Prepare, 0, 0, &now, &[3]), Reason::Malformed),
+    ] {
+        let refused = story.next_refused(reason);
+        assert_eq!(story.say(&mut lane, &document), refused);
+    }
+    let (prepared, answer) = (story.edge.head.size, story.next_ok());
+    let prepare = step(Phase::Prepare, 0, 0, &then, &[]);
+    assert_eq!(story.say(&mut lane, &prepare), answer);
+    // Another must wait.
+    let second = step(Phase::Prepare, 1, 0, &now, &[4]);
+    let refused = story.next_refused(Reason::NotDue);
+    assert_eq!(story.say(&mut lane, &second), refused);
+    // Not done before Raft has changed, nor while both sets vote; nor given up then.
+    let done = step(Phase::Done, 0, prepared, &then, &[]);
+    let abort = step(Phase::Abort, 0, prepared, &then, &[]);
+    let refused = story.next_refused(Reason::NotDue);
+    assert_eq!(story.say(&mut lane, &done), refused);
+    story.members(&[&now, &then], &[]);
+    for document in [&done, &abort] {
+        let refused = story.next_refused(Reason::NotDue);
+        assert_eq!(story.say(&mut lane, document), refused);
+    }
+    story.members(&[&then], &[]);
+    let refused = story.next_refused(Reason::NotDue);
+    assert_eq!(story.say(&mut lane, &abort), refused);
+    let other = step(Phase::Done, 0, prepared, &now, &[]);
+    let refused = story.next_refused(Reason::NotDue);
+    assert_eq!(story.say(&mut lane, &other), refused);
+    let answer = story.next_ok();
+    assert_eq!(story.say(&mut lane, &done), answer);
+    let row = story.tables().mode().unwrap();
+    assert_eq!(
+        (row.next, row.preparing, &row.gone[..]),
+        (1, None, &[3][..])
+    );
+    // Done once.
+    let refused = story.next_refused(Reason::NotDue);
+    assert_eq!(story.say(&mut lane, &done), refused);
+    // An id is never taken back.
+    let back = step(Phase::Prepare, 1, 0, &now, &[]);
+    let refused = story.next_refused(Reason::NotFound);
+    assert_eq!(story.say(&mut lane, &back), refused);
+}
+
+#[test]
+fn i8_a_change_is_given_up_while_the_voters_are_what_they_were() {
+    let (mut story, mut lane) = four();
+    let prepared = story.edge.head.size;
+    let answer = story.next_ok();
+    let prepare = step(Phase::Prepare, 0, 0, &[1, 2, 4], &[]);
+    assert_eq!(story.say(&mut lane, &prepare), answer);
+    let preparing = story.tables().mode().unwrap().preparing.unwrap();
+    assert_eq!((preparing.index, preparing.from), (prepared, vec![1, 2, 3]));
+    let target = Target {
+        voters: vec![1, 2, 4],
+        ..Target::default()
+    };
+    assert_eq!(preparing.target, target);
+    let answer = story.next_ok();
+    let abort = step(Phase::Abort, 0, prepared, &[1, 2, 4], &[]);
+    assert_eq!(story.say(&mut lane, &abort), answer);
+    let row = story.tables().mode().unwrap();
+    assert_eq!((row.preparing, row.gone), (None, Vec::new()));
+    // The next one may begin.
+    let answer = story.next_ok();
+    let again = step(Phase::Prepare, 1, 0, &[1, 2, 4], &[]);
+    assert_eq!(story.say(&mut lane, &again), answer);
+}
+
+#[test]
+fn i8_a_voter_to_be_has_booted() {
+    let (mut story, _, mut lane) = Story::booted();
+    story.members(&[&[1, 2, 3]], &[]);
+    story.admit_four(&mut lane);
+    let prepare = step(Phase::Prepare, 0, 0, &[1, 2, 4], &[]);
+    let refused = story.next_refused(Reason::NotFound);
+    assert_eq!(story.say(&mut lane, &prepare), refused);
+    // It may learn before it boots: it cannot boot before it has learned.
+    let learn = step(Phase::Prepare, 0, 0, &[1, 2, 3], &[4]);
+    let answer = story.next_ok();
+    assert_eq!(story.say(&mut lane, &learn), answer);
+}
+
+#[test]
+fn i3_holdings_are_judged_by_both_sets_while_they_change() {
+    let (mut story, mut lane) = four();
+    let insufficient = |story: &Story| story.next_refused(Reason::HoldingsInsufficient);
+    let mut judged = |story: &mut Story, number, holders: &[(u64, u8)], enough| {
+        let expected = if enough {
+            story.next_ok()
+        } else {
+            insufficient(story)
+        };
+        let said = issue(story, &mut lane, number, Level::Zones(2), holders);
+        assert_eq!(story.tell(0, vec![said]), [expected], "{holders:?}");
+    };
+    // Who learns counts for nothing.
+    judged(&mut story, 1, &[(1, 1), (4, 4)], false);
+    judged(&mut story, 2, &[(2, 2), (3, 3)], true);
+    story.members(&[&[1, 2, 3], &[1, 4]], &[]);
+    // Enough for the old set, not for the new one; and the other way round.
+    judged(&mut story, 3, &[(2, 2), (3, 3)], false);
+    judged(&mut story, 4, &[(1, 1), (3, 3)], false);
+    judged(&mut story, 5, &[(1, 1), (4, 4)], false);
+    judged(&mut story, 6, &[(1, 1), (2, 2), (4, 4)], true);
+    story.members(&[&[1, 4]], &[]);
+    judged(&mut story, 7, &[(1, 1), (2, 2), (3, 3)], false);
+    judged(&mut story, 8, &[(1, 1), (4, 4)], true);
+}
+
+#[test]
+fn i3_from_prepare_on_the_target_must_be_met_as_well() {
+    let (mut story, mut lane) = four();
+    let prepared = story.edge.head.size;
+    let answer = story.next_ok();
+    let prepare = step(Phase::Prepare, 0, 0, &[1, 2, 4], &[]);
+    assert_eq!(story.say(&mut lane, &prepare), answer);
+    // One of them would be the only holder among those who vote afterwards.
+    let old = issue(&story, &mut lane, 1, Level::Quorum, &[(2, 2), (3, 3)]);
+    let expected = story.next_refused(Reason::HoldingsInsufficient);
+    assert_eq!(story.tell(0, vec![old]), [expected]);
+    let both = issue(&story, &mut lane, 2, Level::Quorum, &[(1, 1), (2, 2)]);
+    let expected = story.next_ok();
+    assert_eq!(story.tell(0, vec![both]), [expected]);
+    // Given up: the old set alone decides again.
+    let answer = story.next_ok();
+    let abort = step(Phase::Abort, 0, prepared, &[1, 2, 4], &[]);
+    assert_eq!(story.say(&mut lane, &abort), answer);
+    let old = issue(&story, &mut lane, 3, Level::Quorum, &[(2, 2), (3, 3)]);
+    let expected = story.next_ok();
+    assert_eq!(story.tell(0, vec![old]), [expected]);
+}
+
+#[test]
+fn i2_a_holding_of_another_disk_counts_for_nothing() {
+    let (mut story, mut lane) = four();
+    let wiped = issue(&story, &mut lane, 1, Level::Quorum, &[(1, 1), (2, 77)]);
+    let expected = story.next_refused(Reason::HoldingsInsufficient);
+    assert_eq!(story.tell(0, vec![wiped]), [expected]);
+    let right = issue(&story, &mut lane, 2, Level::Quorum, &[(1, 1), (2, 2)]);
+    let expected = story.next_ok();
+    assert_eq!(story.tell(0, vec![right]), [expected]);
+}
+
+#[test]
+fn a_sync_learner_counts_for_all_once_its_change_is_done() {
+    let (mut story, mut lane) = four();
+    let three = [(1, 1), (2, 2), (3, 3)];
+    let all = [(1, 1), (2, 2), (3, 3), (4, 4)];
+    let prepared = story.edge.head.size;
+    let answer = story.next_ok();
+    let prepare = step(Phase::Prepare, 0, 0, &[1, 2, 3], &[4]);
+    assert_eq!(story.say(&mut lane, &prepare), answer);
+    story.members(&[&[1, 2, 3]], &[4]);
+    let before = issue(&story, &mut lane, 1, Level::All, &three);
+    let expected = story.next_ok();
+    assert_eq!(story.tell(0, vec![before]), [expected]);
+    let answer = story.next_ok();
+    let done = step(Phase::Done, 0, prepared, &[1, 2, 3], &[4]);
+    assert_eq!(story.say(&mut lane, &done), answer);
+    let without = issue(&story, &mut lane, 2, Level::All, &three);
+    let expected = story.next_refused(Reason::HoldingsInsufficient);
+    assert_eq!(story.tell(0, vec![without]), [expected]);
+    let with = issue(&story, &mut lane, 3, Level::All, &all);
+    let expected = story.next_ok();
+    assert_eq!(story.tell(0, vec![with]), [expected]);
+}

@@ -1,0 +1,138 @@
+//! Layouts: whether members can keep the levels that were promised.
+//!
+//! Pure. A target that could never meet a promised level, or whose loss of one zone would
+//! stop the ledger although two zones were promised, is refused with the reason. What is
+//! merely unwise is said and allowed.
+
+use super::write::{Member, Role, WriteLevel, possible};
+use std::collections::BTreeMap;
+
+/// A level, and in words who was promised it.
+pub type Promise = (String, WriteLevel);
+
+/// Judges a target. `Ok` carries advice, one sentence each; `Err` why it is refused.
+pub fn judge(members: &[Member], promised: &[Promise]) -> Result<Vec<String>, String> {
+    let voters: Vec<&Member> = members.iter().filter(|m| m.role == Role::Voter).collect();
+    if voters.is_empty() {
+        return Err("nobody would vote".to_owned());
+    }
+    let unmet = promised
+        .iter()
+        .find(|(_, level)| !possible(*level, members));
+    if let Some((whose, level)) = unmet {
+        return Err(format!(
+            "{level}, the level of {whose}, could never be met: the target has {}",
+            describe(&voters)
+        ));
+    }
+    let mut by_zone: BTreeMap<&str, usize> = BTreeMap::new();
+    for voter in &voters {
+        *by_zone.entry(&voter.zone).or_default() += 1;
+    }
+    let spans = |(_, level): &&Promise| matches!(level, WriteLevel::Zones(2..));
+    let mut advice = Vec::new();
+    for (zone, count) in &by_zone {
+        let left = voters.len() - count;
+        if 2 * count > voters.len()
+            && let Some((whose, level)) = promised.iter().find(spans)
+        {
+            return Err(format!(
+                "zone {zone} would hold {count} of {} voters: losing it would stop the ledger, \
+                 which {level}, the level of {whose}, promises to survive",
+                voters.len()
+            ));
+        }
+        if 2 * left <= voters.len() && by_zone.len() > 1 {
+            advice.push(format!(
+                "losing zone {zone} would stop the ledger: {left} of {} voters would be left",
+                voters.len()
+            ));
+        }
+    }
+    if voters.len() % 2 == 0 {
+        advice.push(format!(
+            "{} voters survive the loss of {}, as {} would",
+            voters.len(),
+            voters.len() / 2 - 1,
+            voters.len() - 1
+        ));
+    }
+    Ok(advice)
+}
+
+fn describe(voters: &[&Member]) -> String {
+    let count = |place: fn(&Member) -> &str| {
+        let places: std::collections::BTreeSet<&str> = voters.iter().map(|m| place(m)).collect();
+        places.len()
+    };
+    let plural = |n: usize, what: &str| match n {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    };
+    format!(
+        "{} in {} and {}",
+        plural(voters.len(), "voter"),
+        plural(count(|m| &m.zone), "zone"),
+        plural(count(|m| &m.region), "region"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn voters(zones: &[&str]) -> Vec<Member> {
+        let member = |(zone, node): (&&str, u64)| Member {
+            node,
+            zone: (*zone).to_owned(),
+            region: zone[..1].to_owned(),
+            role: Role::Voter,
+        };
+        zones.iter().zip(1..).map(member).collect()
+    }
+
+    fn promised(levels: &[WriteLevel]) -> Vec<Promise> {
+        let promise = |level: &WriteLevel| ("tenant t".to_owned(), *level);
+        levels.iter().map(promise).collect()
+    }
+
+    #[test]
+    fn a_layout_that_cannot_keep_a_level_is_refused_with_the_reason() {
+        let zones = promised(&[WriteLevel::Zones(2)]);
+        assert_eq!(judge(&voters(&["a1", "a2", "a3"]), &zones), Ok(Vec::new()));
+        let why = judge(&voters(&["a1", "a1", "a1"]), &zones).unwrap_err();
+        assert!(why.contains("zones:2") && why.contains("1 zone"), "{why}");
+        let why = judge(&voters(&["a1", "a1", "a2"]), &zones).unwrap_err();
+        assert!(why.contains("zone a1") && why.contains("2 of 3"), "{why}");
+        let regions = promised(&[WriteLevel::Regions(2)]);
+        let why = judge(&voters(&["a1", "a2", "a3"]), &regions).unwrap_err();
+        assert!(why.contains("1 region"), "{why}");
+        assert!(judge(&[], &[]).is_err());
+        // Without a promise about zones, one zone may hold them all.
+        let quorum = promised(&[WriteLevel::Quorum]);
+        assert_eq!(judge(&voters(&["a1", "a1", "a1"]), &quorum), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_sync_learner_keeps_a_promise_about_regions() {
+        let regions = promised(&[WriteLevel::Regions(2)]);
+        let mut four = voters(&["a1", "a2", "a3", "b1"]);
+        four[3].role = Role::SyncLearner;
+        assert_eq!(judge(&four, &regions), Ok(Vec::new()));
+        four[3].role = Role::AsyncLearner;
+        assert!(judge(&four, &regions).is_err());
+    }
+
+    #[test]
+    fn an_even_number_of_voters_is_allowed_with_advice() {
+        let zones = promised(&[WriteLevel::Zones(2)]);
+        let advice = judge(&voters(&["a1", "a2", "a3", "a4"]), &zones).unwrap();
+        assert_eq!(advice, ["4 voters survive the loss of 1, as 3 would"]);
+        // Half of them in one zone: no majority is there, but none is left without it.
+        let advice = judge(&voters(&["a1", "a2", "a3", "a3"]), &zones).unwrap();
+        assert_eq!(advice.len(), 2);
+        assert!(advice[0].contains("losing zone a3"), "{advice:?}");
+        let advice = judge(&voters(&["a1", "a2"]), &zones).unwrap();
+        assert_eq!(advice.len(), 3, "{advice:?}");
+    }
+}

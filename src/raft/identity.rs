@@ -1,0 +1,230 @@
+//! Which disk stands behind a node id, compared with what the ledger knows (I2).
+//!
+//! A disk that was wiped has forgotten what it voted for and what it acknowledged: its
+//! votes and its acknowledgements must not count. So a node shows its disk's incarnation
+//! with every vote and at the head of every stream of answers, and who asked compares it
+//! with the node's last BOOT record. Promises: what an unknown disk answers reaches the
+//! library as if the node had not been reached; such a node is told, and ends. A node that
+//! never booted has nothing to forget that the ledger relied on, and may be any disk.
+
+use crate::ledger::state::State;
+use crate::store::Blocking;
+use crate::transport::Failure;
+use bytes::Bytes;
+use muniment_evidence::codec::{DecodeError, Reader, Writer};
+use muniment_evidence::digest::hex;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Sixteen random bytes of a data directory.
+pub type Disk = [u8; 16];
+
+/// Of what is shown before an answer; the answer itself has a version of its own.
+const VERSION_SHOWN: u8 = 2;
+const VERSION: u8 = 1;
+
+/// An answer, led by the disk of the node that answers.
+pub(super) fn show(disk: &Disk, answer: &[u8]) -> Bytes {
+    let mut w = Writer::new();
+    w.u8(VERSION_SHOWN).raw(disk).raw(answer);
+    Bytes::from(w.finish())
+}
+
+pub(super) fn shown(bytes: &Bytes) -> Result<(Disk, Bytes), DecodeError> {
+    let mut r = Reader::new(bytes);
+    if r.u8()? != VERSION_SHOWN {
+        return Err(r.error("an answer that shows its disk, version 2"));
+    }
+    let disk = r.array()?;
+    Ok((disk, bytes.slice(1 + size_of::<Disk>()..)))
+}
+
+/// Asks a node how it stands, and tells it which disk the ledger knows it by.
+pub fn ask(known: Option<Disk>) -> Bytes {
+    let mut w = Writer::new();
+    w.u8(VERSION).option(known.as_ref(), |w, disk| {
+        w.raw(disk);
+    });
+    Bytes::from(w.finish())
+}
+
+pub(super) fn asked(bytes: &[u8]) -> Result<Option<Disk>, DecodeError> {
+    let mut r = Reader::new(bytes);
+    if r.u8()? != VERSION {
+        return Err(r.error("a question version 1"));
+    }
+    let known = r.option(Reader::array)?;
+    r.end()?;
+    Ok(known)
+}
+
+/// How a node stands, in its own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub node: u64,
+    pub disk: Disk,
+    pub raft_index: u64,
+    /// Records in its log.
+    pub size: u64,
+    /// Records below which it holds every record and every body durably.
+    pub body_complete: u64,
+}
+
+impl Standing {
+    pub fn encode(&self) -> Bytes {
+        let mut w = Writer::new();
+        w.u8(VERSION).u64(self.node).raw(&self.disk);
+        w.u64(self.raft_index)
+            .u64(self.size)
+            .u64(self.body_complete);
+        Bytes::from(w.finish())
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Standing, Failure> {
+        let read = |bytes| {
+            let mut r = Reader::new(bytes);
+            if r.u8()? != VERSION {
+                return Err(r.error("a standing version 1"));
+            }
+            let standing = Standing {
+                node: r.u64()?,
+                disk: r.array()?,
+                raft_index: r.u64()?,
+                size: r.u64()?,
+                body_complete: r.u64()?,
+            };
+            r.end().map(|()| standing)
+        };
+        read(bytes).map_err(|error: DecodeError| Failure::Refused(error.to_string()))
+    }
+}
+
+/// The disks that the ledger knows. Cheap to clone.
+#[derive(Clone)]
+pub struct Disks(Arc<Inner>);
+
+struct Inner {
+    own: Disk,
+    state: State,
+    blocking: Blocking,
+    /// A node that has booted never shows another disk: what was read once stays true.
+    known: Mutex<HashMap<u64, Disk>>,
+    strangers: Mutex<BTreeSet<Disk>>,
+    refused: AtomicU64,
+}
+
+impl Disks {
+    pub(super) fn new(own: Disk, state: State, blocking: Blocking) -> Disks {
+        Disks(Arc::new(Inner {
+            own,
+            state,
+            blocking,
+            known: Mutex::default(),
+            strangers: Mutex::default(),
+            refused: AtomicU64::new(0),
+        }))
+    }
+
+    pub fn own(&self) -> &Disk {
+        &self.0.own
+    }
+
+    /// Answers of strange disks that were refused.
+    pub fn refused(&self) -> u64 {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+
+    /// The disk of the node's newest boot; `None` before its first.
+    pub async fn of(&self, node: u64) -> Result<Option<Disk>, crate::store::Error> {
+        let cached = |known: &Mutex<HashMap<u64, Disk>>| {
+            let known = known.lock().expect("nobody panics with it");
+            known.get(&node).copied()
+        };
+        if let Some(disk) = cached(&self.0.known) {
+            return Ok(Some(disk));
+        }
+        let state = self.0.state.clone();
+        let read = self.0.blocking.run(move || state.tables()?.node(node));
+        let row = read.await?;
+        let disk = row.and_then(|row| row.boot.map(|_| row.incarnation));
+        if let Some(disk) = disk {
+            let mut known = self.0.known.lock().expect("nobody panics with it");
+            known.insert(node, disk);
+        }
+        Ok(disk)
+    }
+
+    /// Compares; `Err` carries the disk that the ledger knows instead, when it knows one.
+    pub(super) async fn recognise(&self, node: u64, shown: &Disk) -> Result<(), Stranger> {
+        let known = self.of(node).await.map_err(|error| Stranger {
+            known: None,
+            why: error.to_string(),
+        })?;
+        match known {
+            Some(known) if known != *shown => {
+                self.0.refused.fetch_add(1, Ordering::Relaxed);
+                let mut met = self.0.strangers.lock().expect("nobody panics with it");
+                if met.insert(*shown) {
+                    tracing::error!(
+                        node,
+                        shown = hex(shown),
+                        known = hex(&known),
+                        "a node shows another disk than the ledger knows: nothing that it \
+                         says counts; a new disk joins under a new id"
+                    );
+                }
+                Err(Stranger {
+                    known: Some(known),
+                    why: format!("node {node} shows a disk that the ledger does not know"),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a node was not recognised.
+pub(super) struct Stranger {
+    pub known: Option<Disk>,
+    pub why: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::story::Story;
+
+    #[test]
+    fn what_is_shown_and_asked_reads_back() {
+        let answer = show(&[7; 16], b"answer");
+        let (disk, rest) = shown(&answer).unwrap();
+        assert_eq!((disk, &rest[..]), ([7; 16], &b"answer"[..]));
+        assert!(shown(&Bytes::from_static(b"\x01answer")).is_err());
+        for known in [None, Some([3; 16])] {
+            assert_eq!(asked(&ask(known)), Ok(known));
+        }
+        let standing = Standing {
+            node: 1,
+            disk: [2; 16],
+            raft_index: 3,
+            size: 4,
+            body_complete: 5,
+        };
+        assert_eq!(Standing::decode(&standing.encode()), Ok(standing));
+        assert!(Standing::decode(&[9]).is_err());
+    }
+
+    #[tokio::test]
+    async fn i2_a_disk_that_the_ledger_does_not_know_is_not_recognised() {
+        let (story, ..) = Story::booted();
+        let state = State::new(story.engine.clone());
+        let disks = Disks::new([9; 16], state, Blocking::Inline);
+        // Node 1 has booted from the disk of ones; node 2 never did.
+        assert!(disks.recognise(1, &[1; 16]).await.is_ok());
+        let stranger = disks.recognise(1, &[77; 16]).await.unwrap_err();
+        assert_eq!(stranger.known, Some([1; 16]));
+        assert!(disks.recognise(2, &[77; 16]).await.is_ok());
+        assert_eq!(disks.refused(), 1);
+    }
+}

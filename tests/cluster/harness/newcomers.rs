@@ -1,0 +1,75 @@
+//! Further nodes beside those that founded, and the command line against a cluster.
+
+use super::{Cluster, Node, free_ports};
+use muniment::keyring;
+
+impl Cluster {
+    /// A further node, with keys of its own and the log key; it runs, and nobody knows it.
+    /// Its place in `nodes`.
+    pub async fn add_node(&mut self, zone: &str) -> usize {
+        let id = self.nodes.iter().map(|node| node.id).max().unwrap() + 1;
+        let ports = free_ports(3).try_into().unwrap();
+        let dir = self._dir.path().join(format!("n{id}"));
+        let mut node = Node::lay_out(dir, id, zone, ports, &self.settings);
+        let keys = node.dir.join("keys");
+        keyring::copy_log_key(&self.nodes[0].dir.join("keys"), &keys).unwrap();
+        node.start();
+        node.wait_status("it answers", |_| true).await;
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// Runs the command line against the nodes that run; what it printed, or its error.
+    pub async fn muniment(&self, args: &[&str]) -> Result<String, String> {
+        let running = self.nodes.iter().filter(|node| node.child.is_some());
+        let endpoints: Vec<String> = running
+            .map(|node| format!("http://127.0.0.1:{}", node.ports[0]))
+            .collect();
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_muniment"));
+        command
+            .args(["--endpoints", &endpoints.join(",")])
+            .args(args);
+        let done = command.kill_on_drop(true).output().await.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match done.status.success() {
+            true => Ok(text(&done.stdout)),
+            false => Err(text(&done.stdout) + &text(&done.stderr)),
+        }
+    }
+
+    /// The ledger learns the keys of a node, as the runbook says: drafted on that node with
+    /// its keys, endorsed with the log key.
+    pub async fn admit(&self, at: usize) -> Result<String, String> {
+        let node = &self.nodes[at];
+        let path = |name: &str| node.dir.join(name).display().to_string();
+        let (draft, log) = (path("join.json"), path("keys/log.key"));
+        let statement = format!("statement:{}:{}", path("keys/statement.key"), node.id);
+        let cosignature = format!("cosignature:{}:{}", path("keys/cosignature.key"), node.id);
+        let place = ["--region", "region-1", "--zone", &node.zone, "-o", &draft];
+        let add = ["keys", "draft", "--add", &statement, "--add", &cosignature];
+        self.muniment(&[&add[..], &place[..]].concat()).await?;
+        let endorse = ["keys", "endorse", &draft, "--with", &log];
+        self.muniment(&endorse).await?;
+        self.muniment(&["keys", "submit", &draft]).await
+    }
+
+    /// `cluster add` of a node that runs; returns when it learns.
+    pub async fn add(&self, at: usize, further: &[&str]) -> Result<String, String> {
+        let node = &self.nodes[at];
+        let id = node.id.to_string();
+        let peer = format!("127.0.0.1:{}", node.ports[1]);
+        let client = format!("127.0.0.1:{}", node.ports[0]);
+        let add = ["cluster", "add", &id, "--peer-address", &peer];
+        let reached = ["--client-address", &client];
+        let args = [&add[..], &reached[..], further].concat();
+        self.muniment(&args).await
+    }
+}
+
+impl Node {
+    /// Everything on its disk is gone; its keys and configuration are not.
+    pub fn wipe(&self) {
+        assert!(self.child.is_none(), "node {} runs", self.id);
+        std::fs::remove_dir_all(self.dir.join("data")).unwrap();
+    }
+}

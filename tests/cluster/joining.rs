@@ -1,0 +1,105 @@
+//! A node joins a cluster that is full and busy: what it costs the others, and how long.
+
+use crate::harness::{Cluster, Node, body, issue};
+use futures::StreamExt as _;
+use muniment::client::v1;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Bodies that the cluster holds before the node joins; `MUNIMENT_JOIN_MB` asks for more.
+const FILL_MB_DEFAULT: u64 = 100;
+const BODY_BYTES: usize = 256 << 10;
+/// Uploads side by side while filling.
+const FILLING: usize = 8;
+/// Between two issues of the load that is measured.
+const LOAD_PAUSE: Duration = Duration::from_millis(10);
+/// Of the load before the join.
+const BEFORE: Duration = Duration::from_secs(5);
+/// Below this the machine's own noise is measured.
+const NOISE: Duration = Duration::from_millis(50);
+const JOIN_MAX: Duration = Duration::from_secs(20 * 60);
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+
+fn fill_mb() -> u64 {
+    let asked = std::env::var("MUNIMENT_JOIN_MB").ok();
+    asked.map_or(FILL_MB_DEFAULT, |text| text.parse().unwrap())
+}
+
+async fn fill(nodes: &[Node]) {
+    let count = fill_mb() * (1 << 20) / BODY_BYTES as u64;
+    let numbers = futures::stream::iter(0..count);
+    numbers
+        .for_each_concurrent(FILLING, |n| async move {
+            let number = format!("F-{n}");
+            let at = &nodes[n as usize % 3];
+            issue(at, &number, &number, &body(n, BODY_BYTES))
+                .await
+                .unwrap();
+        })
+        .await;
+}
+
+/// Issues at the leader until told to stop; how long each took.
+fn load(at: Node, from: u64, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<Vec<Duration>> {
+    tokio::spawn(async move {
+        let (mut took, mut n) = (Vec::new(), from);
+        while !stop.load(Ordering::SeqCst) {
+            let (number, started) = (format!("L-{n}"), Instant::now());
+            issue(&at, &number, &number, &body(n, 8000)).await.unwrap();
+            took.push(started.elapsed());
+            n += 1;
+            tokio::time::sleep(LOAD_PAUSE).await;
+        }
+        took
+    })
+}
+
+fn p99(mut took: Vec<Duration>) -> Duration {
+    took.sort_unstable();
+    took[(took.len() * 99 / 100).min(took.len() - 1)]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_joins_under_load_and_the_leader_hardly_notices() {
+    let mut cluster = Cluster::start().await;
+    fill(&cluster.nodes).await;
+    let leader = cluster.leader().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let running = load(cluster.nodes[leader].probe(), 0, stop.clone());
+    tokio::time::sleep(BEFORE).await;
+    stop.store(true, Ordering::SeqCst);
+    let before = running.await.unwrap();
+
+    let four = cluster.add_node("zone-4").await;
+    cluster.admit(four).await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let running = load(cluster.nodes[leader].probe(), 1_000_000, stop.clone());
+    let started = Instant::now();
+    cluster.add(four, &[]).await.unwrap();
+    loop {
+        let head = cluster.nodes[leader].status().await.unwrap().log_size;
+        let joined = cluster.nodes[four].status().await.unwrap();
+        let caught_up = |s: &v1::StatusResponse| s.ready && s.body_complete_index >= head;
+        if caught_up(&joined) {
+            break;
+        }
+        assert!(started.elapsed() < JOIN_MAX, "{joined:?}");
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    let took = started.elapsed();
+    stop.store(true, Ordering::SeqCst);
+    let during = running.await.unwrap();
+    let (calls_before, calls_during) = (before.len(), during.len());
+    let (before, during) = (p99(before), p99(during));
+    println!(
+        "joined {} MB in {took:?}; issue p99 {before:?} before ({calls_before} calls), \
+         {during:?} meanwhile ({calls_during} calls)",
+        fill_mb()
+    );
+    assert!(
+        during <= (2 * before).max(NOISE),
+        "{before:?} -> {during:?}"
+    );
+}
