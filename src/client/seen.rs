@@ -76,7 +76,7 @@ impl Seen {
     }
 }
 
-/// An answer that may say who gave it.
+/// An answer that says who gave it.
 pub(super) trait Answer {
     fn answered(&self) -> Option<&v1::Answered>;
 }
@@ -96,18 +96,6 @@ answers! {
     DownloadHeader GetCheckpointResponse GetReceiptResponse ListRecordsResponse
     GetConsistencyProofResponse GetPolicyResponse GetKeysResponse ChangeKeysResponse
 }
-
-macro_rules! silent {
-    ($($message:ident)*) => {
-        $(impl Answer for v1::$message {
-            fn answered(&self) -> Option<&v1::Answered> {
-                None
-            }
-        })*
-    };
-}
-
-silent! { GetTrustResponse TransferResponse }
 
 #[cfg(test)]
 mod tests {
