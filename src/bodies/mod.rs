@@ -80,27 +80,7 @@ pub struct Bodies {
 impl Bodies {
     /// All members, as levels see them.
     pub fn members(&self) -> Vec<Member> {
-        let status = self.group.status();
-        let roles = self.group.roles();
-        let target = roles.preparing.as_ref().map(|change| &change.target.voters);
-        let votes = |node: &u64| {
-            // Who is to vote counts as if it did: apply asks for both sets.
-            status.voters.contains(node) || target.is_some_and(|to| to.contains(node))
-        };
-        status
-            .members
-            .iter()
-            .map(|(node, peer)| Member {
-                node: *node,
-                zone: peer.zone.clone(),
-                region: peer.region.clone(),
-                role: match votes(node) {
-                    true => Role::Voter,
-                    false if roles.sync_learners.contains(node) => Role::SyncLearner,
-                    false => Role::AsyncLearner,
-                },
-            })
-            .collect()
+        self.group.level_members()
     }
 
     /// Whether a body may still come to this disk; evidence, reads and deletes go on.

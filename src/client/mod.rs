@@ -212,7 +212,7 @@ impl Client {
     /// Declares an unreversed invoice void.
     pub async fn void(&self, request: v1::VoidRequest) -> Result<(v1::VoidResponse, Proof), Error> {
         let mut reply = self
-            .call(|line| {
+            .write(|line| {
                 let request = request.clone();
                 async move { invoices(line).void(request).await }
             })
@@ -318,7 +318,7 @@ impl Client {
     pub async fn change_keys(&self, change: Vec<u8>) -> Result<u64, Error> {
         let change = Bytes::from(change);
         let reply = self
-            .call(|line| {
+            .write(|line| {
                 let change = change.clone();
                 let request = v1::ChangeKeysRequest { change };
                 async move { cluster(line).change_keys(request).await }
@@ -426,41 +426,53 @@ impl Client {
         Ok(reply.record_index)
     }
 
-    /// Repeats a call from endpoint to endpoint until it is answered or must not be.
+    /// A call whose answer does not say who gave it.
     async fn call<T, Fut>(&self, attempt: impl Fn(Line) -> Fut) -> Result<T, Error>
+    where
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let journey = self.route.journey(self.deadline);
+        let (reply, _) = self.travel(journey, attempt).await?;
+        Ok(reply)
+    }
+
+    /// A call that changes something.
+    async fn write<T, Fut>(&self, attempt: impl Fn(Line) -> Fut) -> Result<T, Error>
     where
         T: Answer,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        self.travel(self.route.journey(self.deadline), attempt)
-            .await
+        let journey = self.route.journey(self.deadline);
+        let (reply, journey) = self.travel(journey, attempt).await?;
+        self.learn(&journey, reply.answered());
+        Ok(reply)
     }
 
-    /// As `call`, from the caller's own zone on.
+    /// A call that changes nothing: from the caller's own zone on.
     async fn read<T, Fut>(&self, attempt: impl Fn(Line) -> Fut) -> Result<T, Error>
     where
         T: Answer,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        self.travel(self.reading().await, attempt).await
+        let (reply, journey) = self.travel(self.reading().await, attempt).await?;
+        self.learn(&journey, reply.answered());
+        Ok(reply)
     }
 
-    async fn travel<T, Fut>(
+    /// Repeats a call from endpoint to endpoint until it is answered or must not be.
+    async fn travel<'a, T, Fut>(
         &self,
-        mut journey: Journey<'_>,
+        mut journey: Journey<'a>,
         attempt: impl Fn(Line) -> Fut,
-    ) -> Result<T, Error>
+    ) -> Result<(T, Journey<'a>), Error>
     where
-        T: Answer,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         loop {
             match journey.within(attempt(journey.line())).await {
                 Ok(response) => {
                     journey.arrived();
-                    let reply = response.into_inner();
-                    self.learn(&journey, reply.answered());
-                    return Ok(reply);
+                    return Ok((response.into_inner(), journey));
                 }
                 Err(status) => journey.onward(status).await?,
             }

@@ -65,10 +65,13 @@ impl Seen {
     /// What is sent: the level named; where none is, or a session without its token, the
     /// newest token. Without one, the server's default, which is linearizable.
     pub(super) fn level(&self, asked: Option<v1::ReadLevel>) -> Option<v1::ReadLevel> {
-        match asked.as_ref().and_then(|asked| asked.level.as_ref()) {
-            None => {}
-            Some(Level::Session(token)) if token.is_empty() => {}
-            Some(_) => return asked,
+        let is_named = match asked.as_ref().and_then(|asked| asked.level.as_ref()) {
+            None => false,
+            Some(Level::Session(token)) => !token.is_empty(),
+            Some(_) => true,
+        };
+        if is_named {
+            return asked;
         }
         self.token().map(|token| v1::ReadLevel {
             level: Some(Level::Session(token.encode().into())),
@@ -76,7 +79,7 @@ impl Seen {
     }
 }
 
-/// An answer that may say who gave it.
+/// An answer that says who gave it.
 pub(super) trait Answer {
     fn answered(&self) -> Option<&v1::Answered>;
 }
@@ -96,18 +99,6 @@ answers! {
     DownloadHeader GetCheckpointResponse GetReceiptResponse ListRecordsResponse
     GetConsistencyProofResponse GetPolicyResponse GetKeysResponse ChangeKeysResponse
 }
-
-macro_rules! silent {
-    ($($message:ident)*) => {
-        $(impl Answer for v1::$message {
-            fn answered(&self) -> Option<&v1::Answered> {
-                None
-            }
-        })*
-    };
-}
-
-silent! { GetTrustResponse TransferResponse }
 
 #[cfg(test)]
 mod tests {

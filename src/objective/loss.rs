@@ -68,7 +68,7 @@ mod tests {
                 node,
                 zone: zone.into(),
                 region: "r".into(),
-                voter: true,
+                role: Role::Voter,
             },
             complete: Some(complete),
         }

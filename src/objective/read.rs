@@ -224,7 +224,7 @@ impl FromStr for ReadLevel {
     type Err = String;
 
     fn from_str(text: &str) -> Result<ReadLevel, String> {
-        let bounded = |ms: &str, local_only| match ms.parse() {
+        let bounded = |ms: &str, local_only: bool| match ms.parse::<u32>() {
             Ok(ms) if ms > 0 => Some(ReadLevel::Bounded { ms, local_only }),
             _ => None,
         };

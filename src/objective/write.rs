@@ -72,7 +72,7 @@ pub fn meets(level: WriteLevel, members: &[Member], holders: &[u64]) -> bool {
 /// Whether every majority of the voters meets the level: what Raft has committed then needs
 /// no further waiting.
 pub fn implied(level: WriteLevel, members: &[Member]) -> bool {
-    let voters: Vec<&Member> = members.iter().filter(|m| m.voter).collect();
+    let voters: Vec<&Member> = members.iter().filter(|m| m.role == Role::Voter).collect();
     if voters.is_empty() {
         return false;
     }

@@ -311,6 +311,31 @@ impl Group {
         self.roles.borrow().clone()
     }
 
+    /// All members, as levels see them.
+    pub fn level_members(&self) -> Vec<Member> {
+        let status = self.status();
+        let roles = self.roles();
+        let target = roles.preparing.as_ref().map(|change| &change.target.voters);
+        let votes = |node: &u64| {
+            // Who is to vote counts as if it did: apply asks for both sets.
+            status.voters.contains(node) || target.is_some_and(|to| to.contains(node))
+        };
+        status
+            .members
+            .iter()
+            .map(|(node, peer)| Member {
+                node: *node,
+                zone: peer.zone.clone(),
+                region: peer.region.clone(),
+                role: match votes(node) {
+                    true => Role::Voter,
+                    false if roles.sync_learners.contains(node) => Role::SyncLearner,
+                    false => Role::AsyncLearner,
+                },
+            })
+            .collect()
+    }
+
     /// Founds the group with these voters.
     pub async fn initialize(&self, members: BTreeMap<u64, Peer>) -> Result<(), String> {
         let founded = self.raft.initialize(members).await;

@@ -25,8 +25,8 @@ pub fn read_level(text: &str) -> Result<ReadLevel, String> {
     use muniment::objective::read::ReadLevel as Asked;
     use read_level::Level;
     let level = match text {
-        "session" => Level::Session(Vec::new().into()),
-        text => match text.parse()? {
+        "session" => Level::Session(Default::default()),
+        text => match text.parse::<Asked>()? {
             Asked::Linearizable => Level::Linearizable(read_level::Linearizable {}),
             Asked::Local => Level::Local(read_level::Local {}),
             Asked::Bounded { ms, local_only } => Level::Bounded(read_level::Bounded {

@@ -24,17 +24,6 @@ const CALL_EXTRA: Duration = Duration::from_millis(500);
 /// Pause before the next leader is asked.
 const AGAIN_PAUSE: Duration = Duration::from_millis(50);
 
-/// The members of a status, as levels see them.
-pub fn members(status: &Status) -> Vec<Member> {
-    let member = |(node, peer): (&u64, &crate::raft::types::Peer)| Member {
-        node: *node,
-        zone: peer.zone.clone(),
-        region: peer.region.clone(),
-        voter: status.voters.contains(node),
-    };
-    status.members.iter().map(member).collect()
-}
-
 impl Standings {
     /// Waits here or at the leader until the level is reached or the time is over; says
     /// what was reached by then. Without a leader nothing can be said.
@@ -112,7 +101,7 @@ impl Standings {
         let everyone = status.members.keys().copied();
         let nodes: Vec<u64> = everyone.filter(|n| flushed(n) && holds(n)).collect();
         Reached {
-            met: meets(ask.level, &members(&status), &nodes),
+            met: meets(ask.level, &group.level_members(), &nodes),
             nodes,
         }
     }
