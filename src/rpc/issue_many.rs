@@ -47,7 +47,7 @@ fn message(request: v1::IssueManyRequest) -> Result<Message, Error> {
             let upload = header.upload.ok_or_else(|| bad("upload", "is required"));
             Ok(Message::Header {
                 item: header.item,
-                header: upload.and_then(incoming::upload),
+                header: upload.and_then(incoming::upload).map(Box::new),
             })
         }
         Some(Part::Chunk(chunk)) => Ok(Message::Chunk(chunk)),

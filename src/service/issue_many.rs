@@ -37,7 +37,7 @@ pub enum Message {
     /// item's own failure.
     Header {
         item: u64,
-        header: Result<Header, BadField>,
+        header: Result<Box<Header>, BadField>,
     },
     /// Of the last header's item.
     Chunk(Bytes),
@@ -140,6 +140,11 @@ impl Inbox {
         self.lock().cut = Some(why);
     }
 
+    /// The item has its outcome: whoever has more of it need not wait.
+    fn close(&self) {
+        self.lock().pieces.close();
+    }
+
     /// Nobody has asked for the first piece: the upload was refused before.
     fn untouched(&self) -> bool {
         !self.lock().touched
@@ -192,7 +197,7 @@ impl Open {
 /// What was read and waits: for room in its item, or for one of the places in flight.
 enum Held {
     Chunk(Bytes),
-    Item(u64, Header),
+    Item(u64, Box<Header>),
 }
 
 async fn raised(draining: &mut watch::Receiver<bool>) {
@@ -221,10 +226,11 @@ async fn run<T, I, F>(
                 held.take_if(|held| matches!(held, Held::Item(..)))
         {
             let (sender, inbox) = Inbox::new();
-            let issued = issue(header, inbox.clone());
-            open = Open::Item(sender, inbox);
+            let issued = issue(*header, inbox.clone());
+            open = Open::Item(sender, inbox.clone());
             items.spawn(async move {
                 let result = issued.await;
+                inbox.close();
                 Outcome { item, result }
             });
         }
@@ -335,7 +341,7 @@ mod tests {
     }
 
     fn begin(item: u64) -> Result<Message, Error> {
-        let header = Ok(header());
+        let header = Ok(Box::new(header()));
         Ok(Message::Header { item, header })
     }
 
@@ -499,6 +505,35 @@ mod tests {
         let last = stream.told.recv().await.unwrap();
         assert!(matches!(last, Err(Error::Unavailable { .. })), "{last:?}");
         assert!(stream.told.recv().await.is_none());
+    }
+
+    /// An item may have its outcome before its bytes: what is still to come of it must not
+    /// hold up the others.
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_an_item_that_has_its_outcome_is_thrown_away() {
+        let mut messages = vec![begin(1)];
+        messages.extend((0..9).map(|_| chunk(b"x")));
+        messages.extend([begin(2), chunk(b"y")]);
+        let (answers, mut told) = mpsc::channel::<Told>(OUTCOMES_AHEAD);
+        let (_drain, draining) = watch::channel(false);
+        let ways = Ways {
+            idle: Duration::from_secs(30),
+            draining,
+            leaving: Error::exhausted("leaving"),
+        };
+        let issue = |_: Header, inbox: Inbox| async move {
+            let mut pieces = inbox.pieces(None);
+            match pieces.next().await {
+                Some(Ok(first)) if first == "y" => Ok(first.to_vec()),
+                _ => Err(bad("length", "is less than that").into()),
+            }
+        };
+        tokio::spawn(run(issue, stream::iter(messages).boxed(), ways, answers));
+        let first = told.recv().await.unwrap().unwrap();
+        assert!(first.item == 1 && first.result.is_err());
+        let second = told.recv().await.unwrap().unwrap();
+        assert!(second.item == 2 && second.result.is_ok());
+        assert!(told.recv().await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
