@@ -393,7 +393,8 @@ async fn build(
     let key_book = Arc::new(KeyBook::new(state.clone(), blocking, keys.clone()));
     let complete = complete::start(bodies.clone(), state.clone(), stop.clone());
     let health = disk::Health::default();
-    let (free, syncs, repairs) = (free_bytes.clone(), health.clone(), bodies.repairs.clone());
+    let (free, syncs, held) = (free_bytes.clone(), health.clone(), bodies.clone());
+    let serving = boots.clone();
     let standings = Standings::start(standing::Means {
         group: group.clone(),
         clock: clock.clone(),
@@ -405,6 +406,11 @@ async fn build(
                 standing.disk_free_bytes = free();
                 let p99 = syncs.now().0.unwrap_or_default();
                 standing.fsync_p99_us = p99.as_micros() as u64;
+                standing.ready = serving.borrow().is_some();
+                let health = held.repairs.health();
+                standing.bodies_missing = health.missing;
+                standing.repair_queue = health.queue;
+                standing.orphan_bytes = held.orphan_bytes();
             }),
         },
     });

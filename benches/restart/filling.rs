@@ -156,6 +156,8 @@ async fn lead(data: &Path, engine: Arc<dyn Engine>) -> Result<Group, Box<dyn Err
         snapshot_after_entries: SNAPSHOT_AFTER_ENTRIES,
         log_entries_kept: LOG_ENTRIES_KEPT,
         snapshots: Some(data.join("snapshots")),
+        room: Arc::new(|| true),
+        incarnation: [1; 16],
     };
     let transport = Arc::new(Alone);
     let group = Group::start(settings, engine, Blocking::Pool, log, transport, stop).await?;

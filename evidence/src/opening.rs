@@ -15,8 +15,8 @@ pub use crate::invoice::{
 use crate::invoice::{read_rendition, write_rendition};
 use crate::key::{PublicKey, Signature};
 pub use crate::keychange::KeyDocument;
-pub use crate::scrub::{Found, How, Outcome as ScrubOutcome, ScrubDocument};
 pub use crate::mode::ModeDocument;
+pub use crate::scrub::{Found, How, Outcome as ScrubOutcome, ScrubDocument};
 use crate::statement::Kind;
 pub use crate::system::{
     AnchorDocument, BootDocument, GenesisDocument, LeaderDocument, Member, MembershipDocument,

@@ -40,7 +40,7 @@ pub mod writer;
 mod story;
 
 use crate::clock::SharedClock;
-use crate::objective::write::{Member, Role};
+use crate::objective::write::Member;
 use crate::raft::group::Group;
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;

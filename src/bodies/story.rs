@@ -11,6 +11,7 @@ use crate::ledger::txn::Txn;
 use crate::stop::Stop;
 use crate::store::Blocking;
 use crate::store::bodies::{BodyId, BodyStore, Manifest};
+use crate::store::damage::Chunk;
 use crate::store::engine::{Engine as _, View as _};
 use crate::store::flush::Flusher;
 use crate::store::keys::Generation;
@@ -185,12 +186,8 @@ impl Node {
             return false;
         };
         for (number, (_, digest)) in manifest.chunks.iter().enumerate() {
-            if store
-                .chunk(body, number as u32, *digest)
-                .await
-                .unwrap()
-                .is_none()
-            {
+            let chunk = store.chunk(body, number as u32, *digest).await.unwrap();
+            if !matches!(chunk, Chunk::Good(_)) {
                 return false;
             }
         }

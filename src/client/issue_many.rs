@@ -446,6 +446,7 @@ mod tests {
             cert: None,
             key: None,
             token: None,
+            zone: None,
             trust: None,
             deadline: Duration::from_millis(200),
             seed: 1,

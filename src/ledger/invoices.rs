@@ -10,8 +10,8 @@ use super::rows::{EventRow, Head, InvoiceRow, NamedRow, NodeRow, RequestRow, Vot
 use super::state::{
     alternative_id_key, event_key, identity_key, invoice_key, named_key, request_key,
 };
-use super::{membership, policy};
 use super::txn::Txn;
+use super::{membership, policy};
 use crate::domain::ids::Uid;
 use crate::objective::write::{Member, Role, WriteLevel, meets};
 use crate::store::Error;

@@ -61,6 +61,7 @@ pub fn by_zone(holders: &[Holder], level: WriteLevel) -> Vec<Loss> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::objective::write::Role;
 
     fn holder(node: u64, zone: &str, complete: u64) -> Holder {
         Holder {

@@ -12,6 +12,7 @@ use crate::domain::command::Answer;
 use crate::ledger::membership::ModeRow;
 use crate::ledger::state::State;
 use crate::objective::timing::Timing;
+use crate::objective::write::{Member, Role};
 use crate::stop::Stop;
 use crate::store::engine::Engine;
 use crate::store::floor::FloorLogId;

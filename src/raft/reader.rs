@@ -150,27 +150,3 @@ async fn ask(group: &Group, transport: &dyn Transport) -> Result<u64, NotFresh> 
         Err(_) => Err(NotFresh("a read index is eight bytes".into())),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// An answer proves something only once its index is applied here.
-    #[test]
-    fn a_question_counts_once_its_index_is_applied() {
-        let second = Duration::from_secs;
-        let mut proven = Proven {
-            asked: None,
-            next: Some((second(3), 10)),
-        };
-        proven.advance(9);
-        assert_eq!(proven.asked, None);
-        proven.advance(10);
-        assert_eq!(proven.asked, Some(second(3)));
-        proven.next = Some((second(5), 20));
-        proven.advance(19);
-        assert_eq!(proven.asked, Some(second(3)), "the older one still holds");
-        proven.advance(25);
-        assert_eq!(proven.asked, Some(second(5)));
-    }
-}

@@ -337,6 +337,7 @@ mod tests {
             length: 0,
             sha256: None,
             level: None,
+            patience: Default::default(),
         }
     }
 

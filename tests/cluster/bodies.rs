@@ -158,13 +158,8 @@ async fn i5_what_broken_uploads_leave_is_collected_and_what_is_issued_stays() {
     let mut cluster = Cluster::start_with(settings).await;
     for n in 0..3u64 {
         let node = &cluster.nodes[n as usize];
-        let kept = issue(
-            node,
-            &format!("KEPT-{n}"),
-            &format!("kept-{n}"),
-            &body(n, 3 * MIB),
-        );
-        kept.await.unwrap();
+        let (number, request, bytes) = (format!("KEPT-{n}"), format!("kept-{n}"), body(n, 3 * MIB));
+        issue(node, &number, &request, &bytes).await.unwrap();
     }
     let begin = |node: &Node, number: &str| {
         let bytes = body(77, 32 * MIB);

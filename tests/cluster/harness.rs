@@ -122,18 +122,17 @@ impl Cluster {
                 origin: String::new(),
                 genesis: Digest::ZERO,
             },
-            settings,
+            settings: settings.clone(),
             _turn: turn,
         };
-        cluster.found().await;
+        for node in &cluster.nodes {
+            node.wait_status("it answers", |_| true).await;
+        }
         cluster
     }
 
     async fn found(&mut self) {
         let settings = &self.settings;
-        for node in &self.nodes {
-            node.wait_status("it answers", |_| true).await;
-        }
         let members = self.nodes.iter().map(Node::member).collect();
         let request = v1::InitRequest {
             origin: ORIGIN.to_owned(),
@@ -412,10 +411,6 @@ impl Node {
         self.signal(rustix::process::Signal::CONT);
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(self.child.as_ref().unwrap());
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()

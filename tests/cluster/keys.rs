@@ -185,7 +185,7 @@ async fn keys_of_a_live_ledger_are_rotated_without_one_failed_verification() {
     // Who pins either key with stock tools is served.
     let head = v1::GetCheckpointRequest::default();
     for node in &cluster.nodes {
-        let note = node.evidence().get_checkpoint(head).await.unwrap();
+        let note = node.evidence().get_checkpoint(head.clone()).await.unwrap();
         let note = Note::parse(note.into_inner().note.as_bytes()).unwrap();
         for key in [&old_log, &new_log] {
             let key = VerifierKey::log(&trust.origin, key.public());
@@ -199,7 +199,7 @@ async fn keys_of_a_live_ledger_are_rotated_without_one_failed_verification() {
     traffic.goes_on().await;
     let note = cluster.nodes[0]
         .evidence()
-        .get_checkpoint(head)
+        .get_checkpoint(head.clone())
         .await
         .unwrap();
     let note = Note::parse(note.into_inner().note.as_bytes()).unwrap();
@@ -355,7 +355,7 @@ async fn a_revoked_key_speaks_no_more_and_a_missing_one_is_told() {
     let asked = without.evidence().get_receipt(of_record(1)).await;
     drop(asked);
     let head = v1::GetCheckpointRequest::default();
-    let refused = without.evidence().get_checkpoint(head).await.unwrap_err();
+    let refused = without.evidence().get_checkpoint(head.clone()).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
     without.wait_status("it lacks the key", lacks).await;
     let file = std::fs::read_dir(&dirs[0])
@@ -367,7 +367,7 @@ async fn a_revoked_key_speaks_no_more_and_a_missing_one_is_told() {
         std::fs::copy(&file, dir.join(file.file_name().unwrap())).unwrap();
     }
     let deadline = Instant::now() + SOON;
-    while let Err(status) = without.evidence().get_checkpoint(head).await {
+    while let Err(status) = without.evidence().get_checkpoint(head.clone()).await {
         assert_eq!(status.code(), Code::Unavailable);
         assert!(Instant::now() < deadline, "{status}");
         tokio::time::sleep(Duration::from_millis(100)).await;

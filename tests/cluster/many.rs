@@ -176,6 +176,7 @@ fn client(cluster: &Cluster) -> Client {
         cert: None,
         key: None,
         token: None,
+        zone: None,
         trust: Some(cluster.trust.clone()),
         deadline: Duration::from_secs(30),
         seed: 7,

@@ -251,7 +251,7 @@ async fn now(core: &Core) -> Result<Now, Error> {
 pub(super) fn promised(core: &Core) -> Vec<Promise> {
     let tenants = core.tenants.iter();
     tenants
-        .map(|tenant| (format!("tenant {}", tenant.name), tenant.write_level))
+        .map(|tenant| (format!("tenant {}", tenant.name), tenant.level()))
         .collect()
 }
 

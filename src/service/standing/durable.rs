@@ -9,8 +9,7 @@
 
 use super::Standings;
 use super::messages::{Ask, Reached};
-use crate::objective::write::{Member, meets};
-use crate::raft::group::Status;
+use crate::objective::write::meets;
 use crate::transport::{Class, Failure, Method};
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -101,7 +100,7 @@ impl Standings {
         let everyone = status.members.keys().copied();
         let nodes: Vec<u64> = everyone.filter(|n| flushed(n) && holds(n)).collect();
         Reached {
-            met: meets(ask.level, &group.level_members(), &nodes),
+            met: meets(ask.level, &self.0.means.group.level_members(), &nodes),
             nodes,
         }
     }
