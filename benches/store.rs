@@ -66,7 +66,7 @@ fn open(dir: &Path, syncs: &Arc<AtomicU64>) -> Result<BodyStore, muniment::store
 }
 
 /// Writes one body into one database; returns when it is durable there.
-async fn hold(store: &BodyStore, id: [u8; 16], bytes: Bytes) -> Result<(), muniment::store::Error> {
+async fn hold(store: BodyStore, id: [u8; 16], bytes: Bytes) -> Result<(), muniment::store::Error> {
     let mut chunks: Vec<Bytes> = Vec::new();
     let mut rest = bytes.clone();
     while !rest.is_empty() {
