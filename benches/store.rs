@@ -57,7 +57,7 @@ fn args() -> Option<Args> {
 fn open(dir: &Path, syncs: &Arc<AtomicU64>) -> Result<BodyStore, muniment::store::Error> {
     let engine = Arc::new(RocksEngine::open(dir, Purpose::Bodies)?);
     let syncs = syncs.clone();
-    let on_sync = Arc::new(move |_| {
+    let on_sync = Arc::new(move |_: Duration| {
         syncs.fetch_add(1, Ordering::Relaxed);
     });
     let (blocking, stop) = (Blocking::Pool, Stop::new());
@@ -66,7 +66,7 @@ fn open(dir: &Path, syncs: &Arc<AtomicU64>) -> Result<BodyStore, muniment::store
 }
 
 /// Writes one body into one database; returns when it is durable there.
-async fn hold(store: &BodyStore, id: [u8; 16], bytes: Bytes) -> Result<(), muniment::store::Error> {
+async fn hold(store: BodyStore, id: [u8; 16], bytes: Bytes) -> Result<(), muniment::store::Error> {
     let mut chunks: Vec<Bytes> = Vec::new();
     let mut rest = bytes.clone();
     while !rest.is_empty() {
@@ -108,12 +108,14 @@ async fn worker(
     .collect();
     while Instant::now() < counted.1 {
         n += 1;
-        // As node ids do, names grow with time.
+        // As in a node, names grow with time.
         let mut id = [0; 16];
         id[..8].copy_from_slice(&n.to_be_bytes());
         id[8..].copy_from_slice(&client.to_be_bytes());
         let started = Instant::now();
-        let held = stores.iter().map(|store| hold(store, id, bytes.clone()));
+        let held = stores
+            .iter()
+            .map(|store| hold(store.clone(), id, bytes.clone()));
         futures::future::try_join_all(held).await?;
         if started >= counted.0 {
             took.push(started.elapsed().as_micros() as u64);
@@ -134,8 +136,8 @@ fn spent() -> (u64, f64) {
 }
 
 async fn measure(args: &Args) -> Result<String, muniment::store::Error> {
-    let syncs = Arc::default();
-    let open = |n| open(&args.dir.join(format!("store-{n}")), &syncs);
+    let syncs: Arc<AtomicU64> = Arc::default();
+    let open = |n: usize| open(&args.dir.join(format!("store-{n}")), &syncs);
     let stores: Vec<BodyStore> = (0..DATABASES).map(open).collect::<Result<_, _>>()?;
     let stores = Arc::new(stores);
     let begin = Instant::now() + WARM_UP;

@@ -526,7 +526,7 @@ mod tests {
             let mut pieces = inbox.pieces(None);
             match pieces.next().await {
                 Some(Ok(first)) if first == "y" => Ok(first.to_vec()),
-                _ => Err(bad("length", "is less than that").into()),
+                _ => Err(Error::from(bad("length", "is less than that"))),
             }
         };
         tokio::spawn(run(issue, stream::iter(messages).boxed(), ways, answers));
