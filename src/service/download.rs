@@ -152,7 +152,7 @@ pub async fn download(
                 promise: Box::new(promise),
                 staleness: leave.staleness(core),
             };
-            (invoice, evidence, Release::Promised(kept))
+            (invoice, evidence, Release::Promised(Box::new(kept)))
         }
         None => record(core, &booted, intent, uid, &key).await?,
     };
@@ -207,7 +207,7 @@ async fn record(
 /// By what the bytes were released.
 enum Release {
     Recorded { index: u64, endings: Endings },
-    Promised(Kept),
+    Promised(Box<Kept>),
 }
 
 impl Release {

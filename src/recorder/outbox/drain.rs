@@ -234,9 +234,7 @@ impl Worker {
     fn known(&self, seq: u64, recorded: Option<Recorded>) -> Option<Delivered> {
         let mut counts = self.shared.counts();
         let download = counts.downloads.remove(&seq)?;
-        let Some(Recorded { index, outcome }) = recorded else {
-            return None;
-        };
+        let Recorded { index, outcome } = recorded?;
         if outcome != Outcome::Ok {
             tracing::error!(index, %outcome, "a promised download has no OK record");
             return None;
