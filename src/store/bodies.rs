@@ -244,10 +244,13 @@ pub(super) fn read_manifest(engine: &dyn Engine, body: &BodyId) -> Result<Option
     let Some(bytes) = engine.get(&manifest_key(body))? else {
         return Ok(None);
     };
-    let manifest = Manifest::decode(&bytes);
-    manifest
-        .map(Some)
-        .map_err(|error| Error::unreadable(format!("manifest of a body: {error}")))
+    let unreadable = |why: String| Error::unreadable(format!("manifest of a body: {why}"));
+    let manifest = Manifest::decode(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    let lengths = manifest.chunks.iter().map(|(length, _)| u64::from(*length));
+    if lengths.sum::<u64>() != manifest.length {
+        return Err(unreadable("its chunks are not as long as it is".into()));
+    }
+    Ok(Some(manifest))
 }
 
 pub(super) fn chunk_key(body: &BodyId, number: u32) -> Vec<u8> {

@@ -1,8 +1,6 @@
 //! Damage on a node's disk: served from elsewhere, repaired, recorded; found by the scrub.
 
-use crate::harness::{
-    Cluster, Node, SOON, Settings, body, cosigned_by_all, download, issue, metric,
-};
+use crate::harness::{Cluster, Node, SOON, Settings, body, download, issue, metric};
 use muniment::wire::v1;
 use muniment_evidence::opening::{Document, Found, How, ScrubDocument, ScrubOutcome};
 use muniment_evidence::report::Verdict;
@@ -133,7 +131,10 @@ async fn i10_a_damaged_chunk_is_served_from_another_holder_repaired_and_recorded
         0.0
     );
     let size = cluster.settled().await[at].log_size;
-    cosigned_by_all(&cluster, size).await;
+    node.wait_status("it holds every body again", |s| {
+        s.body_complete_index >= size
+    })
+    .await;
     let report = cluster.verify(&cluster.export(at).await);
     assert_eq!(report.verdict(), Verdict::Verified, "{report}");
     assert_eq!(scrubs(node).await.len(), 2);
