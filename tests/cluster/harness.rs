@@ -59,7 +59,7 @@ pub struct Node {
 
 /// What differs from the defaults: lines for `[cluster]` and `[limits]`, and further
 /// sections.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Settings {
     pub cluster: &'static str,
     pub limits: &'static str,
@@ -410,7 +410,6 @@ impl Node {
     pub fn resume(&self) {
         self.signal(rustix::process::Signal::CONT);
     }
-
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()

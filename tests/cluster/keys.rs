@@ -355,7 +355,11 @@ async fn a_revoked_key_speaks_no_more_and_a_missing_one_is_told() {
     let asked = without.evidence().get_receipt(of_record(1)).await;
     drop(asked);
     let head = v1::GetCheckpointRequest::default();
-    let refused = without.evidence().get_checkpoint(head.clone()).await.unwrap_err();
+    let refused = without
+        .evidence()
+        .get_checkpoint(head.clone())
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
     without.wait_status("it lacks the key", lacks).await;
     let file = std::fs::read_dir(&dirs[0])

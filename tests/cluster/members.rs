@@ -160,7 +160,12 @@ async fn i8_a_voter_is_replaced_under_load_and_nothing_acknowledged_is_lost() {
     ];
     assert_eq!(phases, expected);
     let report = cluster.verify(&cluster.export(four).await);
-    assert_eq!(report.verdict(), Verdict::Verified, "{:#?}", report.findings);
+    assert_eq!(
+        report.verdict(),
+        Verdict::Verified,
+        "{:#?}",
+        report.findings
+    );
     let back = cluster.add(2, &[]).await.unwrap_err();
     assert!(back.contains("not taken back"), "{back}");
 }
@@ -286,7 +291,12 @@ async fn i8_a_leader_killed_between_prepare_and_done_is_resolved_by_the_next() {
         cluster.wait_ready().await;
     }
     let report = cluster.verify(&cluster.export(0).await);
-    assert_eq!(report.verdict(), Verdict::Verified, "{:#?}", report.findings);
+    assert_eq!(
+        report.verdict(),
+        Verdict::Verified,
+        "{:#?}",
+        report.findings
+    );
 }
 
 /// A drained node leads no more and takes no calls, until it is started again.

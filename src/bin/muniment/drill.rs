@@ -33,6 +33,8 @@ const PACE: Duration = Duration::from_millis(20);
 const ATTEMPT_MAX: Duration = Duration::from_secs(2);
 /// Below this a gap is the load's own pace and no interruption.
 const PACE_GAP_MAX: Duration = Duration::from_millis(250);
+/// Of the bounded reads: as long as what is stopped stays so by default.
+const BOUND_MS: u32 = 5000;
 /// Bytes of each invoice: a small PDF.
 const BODY_BYTES: usize = 8_000;
 
@@ -84,6 +86,48 @@ impl Answers {
     }
 }
 
+/// A level at which it is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    Linearizable,
+    Bounded,
+    Session,
+    Local,
+}
+
+impl Probe {
+    const ALL: [Probe; 4] = [
+        Probe::Linearizable,
+        Probe::Bounded,
+        Probe::Session,
+        Probe::Local,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Probe::Linearizable => "linearizable",
+            Probe::Bounded => "bounded:5000",
+            Probe::Session => "session",
+            Probe::Local => "local",
+        }
+    }
+
+    /// None where there is nothing to ask for yet.
+    fn level(self, session: Option<Bytes>) -> Option<ReadLevel> {
+        use read_level::{Bounded, Level};
+        let level = match self {
+            Probe::Linearizable => Level::Linearizable(Default::default()),
+            Probe::Bounded => Level::Bounded(Bounded {
+                max_ms: BOUND_MS,
+                local_only: true,
+            }),
+            Probe::Session => Level::Session(session?),
+            Probe::Local => Level::Local(Default::default()),
+        };
+        Some(ReadLevel { level: Some(level) })
+    }
+}
+
 struct Drill {
     args: Args,
     level: v1::WriteLevel,
@@ -92,8 +136,10 @@ struct Drill {
     on: AtomicBool,
     next: AtomicU64,
     writes: Answers,
-    reads: Vec<(&'static str, Option<ReadLevel>, Answers)>,
+    reads: Vec<(Probe, Answers)>,
     acknowledged: Mutex<Vec<String>>,
+    /// What the writers have seen last; sessions read at least that.
+    session: Mutex<Option<Bytes>>,
     failures: AtomicU64,
 }
 
@@ -236,7 +282,6 @@ fn rename_process(file: &Path, id: u64, pid: u32) -> Result<(), Failure> {
 
 impl Drill {
     fn new(args: Args, write_level: v1::WriteLevel) -> Drill {
-        let level = |level| Some(ReadLevel { level: Some(level) });
         Drill {
             args,
             level: write_level,
@@ -245,19 +290,9 @@ impl Drill {
             on: AtomicBool::new(true),
             next: AtomicU64::new(0),
             writes: Answers::default(),
-            reads: vec![
-                (
-                    "linearizable",
-                    level(read_level::Level::Linearizable(Default::default())),
-                    Answers::default(),
-                ),
-                (
-                    "local",
-                    level(read_level::Level::Local(Default::default())),
-                    Answers::default(),
-                ),
-            ],
+            reads: Probe::ALL.map(|probe| (probe, Answers::default())).into(),
             acknowledged: Mutex::default(),
+            session: Mutex::default(),
             failures: AtomicU64::new(0),
         }
     }
@@ -300,6 +335,8 @@ impl Drill {
                     self.writes.note(self.started.elapsed());
                     let mut acknowledged = self.acknowledged.lock().expect("nobody panics");
                     acknowledged.push(number);
+                    let seen = client.seen().map(|token| token.encode().into());
+                    *self.session.lock().expect("nobody panics") = seen;
                 }
                 Err(error) => self.failed("write", &error),
             }
@@ -308,7 +345,7 @@ impl Drill {
     }
 
     async fn read_on(&self, client: &Client, at: usize) {
-        let (name, level, answers) = &self.reads[at];
+        let (probe, answers) = &self.reads[at];
         while self.on.load(Ordering::SeqCst) {
             let known = self
                 .acknowledged
@@ -316,14 +353,15 @@ impl Drill {
                 .expect("nobody panics")
                 .first()
                 .cloned();
-            if let Some(number) = known {
-                match client.get(self.key(&number), *level).await {
+            let session = self.session.lock().expect("nobody panics").clone();
+            if let Some((number, level)) = known.zip(probe.level(session)) {
+                match client.get(self.key(&number), Some(level)).await {
                     Ok(_) => answers.note(self.started.elapsed()),
                     // A replica that only has not applied it yet answers all the same.
-                    Err(Error::NotFound(_)) if *name == "local" => {
+                    Err(Error::NotFound(_)) if *probe == Probe::Local => {
                         answers.note(self.started.elapsed());
                     }
-                    Err(error) => self.failed(name, &error),
+                    Err(error) => self.failed(probe.name(), &error),
                 }
             }
             tokio::time::sleep(PACE).await;
@@ -350,7 +388,7 @@ impl Drill {
         });
         let mut missing = 0;
         for number in &numbers {
-            match client.get(self.key(number), level).await {
+            match client.get(self.key(number), level.clone()).await {
                 Ok(_) => {}
                 Err(Error::NotFound(_)) => missing += 1,
                 Err(error) => return Err(error.into()),
@@ -361,8 +399,8 @@ impl Drill {
         let reads: Vec<v1::DrillRead> = self
             .reads
             .iter()
-            .map(|(name, _, answers)| v1::DrillRead {
-                level: (*name).to_owned(),
+            .map(|(probe, answers)| v1::DrillRead {
+                level: probe.name().to_owned(),
                 gap_ms: ms(answers.gap(from, until)),
             })
             .collect();
@@ -399,10 +437,12 @@ impl Drill {
                 ("missing afterwards", missing.to_string()),
                 ("without a write for", gap(write_gap_ms)),
             ];
-            for read in &reads {
-                let name = match read.level.as_str() {
-                    "local" => "without a local read for",
-                    _ => "without a linearizable read for",
+            for ((probe, _), read) in self.reads.iter().zip(&reads) {
+                let name = match probe {
+                    Probe::Linearizable => "without a linearizable read for",
+                    Probe::Bounded => "without a read bounded by 5 s for",
+                    Probe::Session => "without a session read for",
+                    Probe::Local => "without a local read for",
                 };
                 rows.push((name, gap(read.gap_ms)));
             }
