@@ -49,7 +49,7 @@ pub fn judge(members: &[Member], promised: &[Promise]) -> Result<Vec<String>, St
             ));
         }
     }
-    if voters.len() % 2 == 0 {
+    if voters.len().is_multiple_of(2) {
         advice.push(format!(
             "{} voters survive the loss of {}, as {} would",
             voters.len(),

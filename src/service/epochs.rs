@@ -34,10 +34,9 @@ pub async fn tick(core: Arc<Core>, recorder: Recorder) {
             (owed, seen) = (EPOCHS_AFTER, core.group.applied().size);
             continue;
         }
-        let (head, busy) = match busy(&core, seen).await {
-            Ok(found) => found,
-            // Storage has failed: the node is stopping.
-            Err(_) => return,
+        // Without an answer storage has failed: the node is stopping.
+        let Ok((head, busy)) = busy(&core, seen).await else {
+            return;
         };
         seen = head.size;
         if head.size == 0 || head.feature_level < FROM_LEVEL {

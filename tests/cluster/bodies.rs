@@ -174,11 +174,11 @@ async fn i5_what_broken_uploads_leave_is_collected_and_what_is_issued_stays() {
         let call = tokio::spawn(async move { client.issue(parts).await });
         async move {
             flows.wait_for(|sent| *sent).await.unwrap();
-            call
+            [call]
         }
     };
     // A client that goes away.
-    let call = begin(&cluster.nodes[1], "GONE").await;
+    let [call] = begin(&cluster.nodes[1], "GONE").await;
     call.abort();
     until("the upload is let go", async || {
         metric(&cluster.nodes[1], "muniment_uploads_in_flight").await == 0.0
@@ -188,7 +188,7 @@ async fn i5_what_broken_uploads_leave_is_collected_and_what_is_issued_stays() {
     // A node that is killed under its upload, half of which is on its disk.
     let leader = cluster.leader().await;
     let at = (leader + 1) % 3;
-    let call = begin(&cluster.nodes[at], "KILLED").await;
+    let [call] = begin(&cluster.nodes[at], "KILLED").await;
     cluster.nodes[at].kill();
     assert!(call.await.unwrap().is_err());
     cluster.nodes[at].start();

@@ -190,7 +190,7 @@ fn items(dir: &std::path::Path) -> Vec<(Upload, Source)> {
         let length = if n % 20 == 7 { 600_000 } else { 2_000 };
         let (number, bytes) = (format!("C-{n}"), body(n, length));
         let header = header(&number, &number, &bytes);
-        let source = if n % 2 == 0 {
+        let source = if n.is_multiple_of(2) {
             Source::Memory(bytes.into())
         } else {
             let path = dir.join(&number);
@@ -230,7 +230,7 @@ async fn a_run_goes_on_at_another_node_when_its_own_is_killed() {
     }
     assert_eq!(told.len() as u64, ITEMS);
     let by_first = told.values().filter(|node| **node == 1).count() as u64;
-    assert!(by_first >= ITEMS / 3 && by_first < ITEMS, "{by_first}");
+    assert!((ITEMS / 3..ITEMS).contains(&by_first), "{by_first}");
     // The same run again, and one that is other content: nothing is issued twice.
     let mut items = items;
     items[5].1 = Source::Memory("other bytes".into());

@@ -105,8 +105,7 @@ impl Traffic {
     async fn end(self) -> Vec<u64> {
         self.stop.store(true, Ordering::SeqCst);
         self.running.await.unwrap();
-        let acknowledged = self.acknowledged.lock().unwrap().clone();
-        acknowledged
+        self.acknowledged.lock().unwrap().clone()
     }
 }
 

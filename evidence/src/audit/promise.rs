@@ -121,7 +121,7 @@ impl PromiseQuestion {
             ("index", fate.index().into()),
             (
                 "losses",
-                Value::list(losses.iter().map(|loss| loss.to_string())),
+                Value::list(losses.iter().map(ToString::to_string)),
             ),
         ]);
         let answer = Answer {

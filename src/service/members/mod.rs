@@ -212,7 +212,11 @@ async fn newcomer(
     }
     let known = core.known_keys().await?;
     let member = known.history.members.get(&node);
-    let cosigns = member.is_some_and(|m| m.cosignature.iter().any(|life| life.is_active()));
+    let cosigns = member.is_some_and(|m| {
+        m.cosignature
+            .iter()
+            .any(muniment_evidence::keys::KeyLife::is_active)
+    });
     if !cosigns {
         let why = format!("{node} has no cosignature key in the ledger: add one as well");
         return Err(bad("node", why).into());

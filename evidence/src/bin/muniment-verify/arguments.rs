@@ -202,10 +202,11 @@ impl Arguments {
             "sample" => {
                 self.sample()?;
             }
-            "promise" if self.flag("--bundle").is_none() => {
-                if self.flag("--policy").or(self.flag("--head")).is_some() {
-                    return Err(usage("--policy and --head are for the --bundle"));
-                }
+            "promise"
+                if self.flag("--bundle").is_none()
+                    && self.flag("--policy").or(self.flag("--head")).is_some() =>
+            {
+                return Err(usage("--policy and --head are for the --bundle"));
             }
             "heads" => match (self.flag("--bundle"), self.flag("--genesis")) {
                 (Some(_), Some(_)) => return Err(usage("--bundle or --genesis, not both")),
