@@ -290,7 +290,11 @@ async fn i11_a_holder_whose_disk_is_nearly_full_takes_no_body_and_serves_the_res
     assert_ne!(full, config);
     std::fs::write(&cluster.nodes[2].config, full).unwrap();
     cluster.nodes[2].start();
-    cluster.wait_ready().await;
+    let only_full = |status: &v1::StatusResponse| {
+        status.reasons.len() == 1 && status.reasons[0].starts_with("disk nearly full")
+    };
+    let what = "nothing but its disk is wrong";
+    cluster.nodes[2].wait_status(what, only_full).await;
     let refused = issue_at_all(&cluster.nodes[0], "FULL", &bytes).await;
     let status = refused.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");

@@ -273,7 +273,8 @@ async fn bytes_come_whole_in_part_and_by_other_names() {
     };
     let local = a.invoices().get(alternative).await.unwrap().into_inner();
     let answered = local.answered.unwrap();
-    assert_eq!(answered.staleness_ms_max, None);
+    // A quorum answered this node just now: it can prove how stale it is at most.
+    assert!(answered.staleness_ms_max.is_some_and(|ms| ms < 5_000));
     assert_eq!((answered.served_by, answered.zone), (a.id, a.zone.clone()));
 }
 

@@ -478,6 +478,10 @@ mod tests {
                     // The length reached the disk, the rest of the bytes did not.
                     torn.resize(whole.len(), 0);
                 }
+                if torn == whole {
+                    // It ends in zeros: nothing was torn off.
+                    continue;
+                }
                 std::fs::write(&file, &torn).unwrap();
                 let mut log = open(&dir);
                 assert_eq!(log.next(), 2, "cut at {length}");
