@@ -135,6 +135,23 @@ fn the_borders_are_kept() {
     tell(&broken);
 }
 
+/// Apply decides on records alone: were a body read there, replicas could differ, and one
+/// that lacks it would stand still.
+#[test]
+fn i4_the_ledger_never_reaches_for_a_body() {
+    let mut broken = String::new();
+    let ledger = |source: &&Source| source.path.starts_with("src/ledger/");
+    for source in sources().iter().filter(ledger) {
+        for (number, code) in source.code() {
+            let ways = ["crate::bodies", "store::bodies", "BodyStore"];
+            if ways.iter().any(|way| names(code, way)) {
+                note(&mut broken, source, number, "apply never reads a body (I4)");
+            }
+        }
+    }
+    tell(&broken);
+}
+
 #[test]
 fn every_file_says_what_it_is_for_and_stays_short() {
     let mut broken = String::new();

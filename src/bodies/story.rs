@@ -351,6 +351,29 @@ async fn i6_the_state_that_lets_a_body_go_is_durable_before_its_bytes_go() {
     assert!(policy::is_past(0, node.epoch()));
 }
 
+/// A node signs for a body when [`BodyStore::seal`] returns: a power cut after it costs
+/// nothing, and one before it leaves nothing that counts as held.
+#[tokio::test]
+async fn i1_what_a_node_signs_for_outlives_a_power_cut() {
+    let mut node = nodes().swap_remove(0);
+    let (signed, torn) = (body(1), body(2));
+    for id in [signed, torn] {
+        let coming = Coming {
+            epoch: 0,
+            chunks: Vec::new(),
+            _arrival: node.collector.arriving.enter(id).unwrap(),
+        };
+        node.coming.insert(id, coming);
+        node.chunk(id).await;
+        node.chunk(id).await;
+    }
+    node.seal(signed).await;
+    node.chunk(torn).await;
+    let node = node.crash();
+    assert!(node.has(signed).await);
+    assert!(!node.has(torn).await);
+}
+
 /// What is arriving is left alone, however old its stamp.
 #[tokio::test]
 async fn i5_a_body_is_not_collected_while_it_arrives() {

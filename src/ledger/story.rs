@@ -19,6 +19,7 @@ use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::{Lane, Level, Mode, Statement};
 use std::sync::Arc;
 
+mod holdings;
 mod members;
 
 pub(crate) struct Story {

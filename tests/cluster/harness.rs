@@ -4,6 +4,7 @@
 //! dropped is killed; its logs are shown if the test failed.
 
 mod newcomers;
+mod signals;
 
 pub use crate::plain_http::{http, http_at, metric};
 use futures::StreamExt as _;
@@ -20,9 +21,8 @@ use muniment_evidence::report::Report;
 use muniment_evidence::trust::Trust;
 use muniment_evidence::verify::{BundleVerifier, Options};
 use std::net::TcpListener;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -353,62 +353,6 @@ impl Node {
             child: None,
             channel: self.channel.clone(),
         }
-    }
-
-    pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(self.child.as_ref().unwrap());
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-
-    /// SIGKILL, at whatever it is doing.
-    pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-
-    /// Waits until it ends by itself; its exit code.
-    pub async fn ended(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + SOON;
-        loop {
-            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
-                self.child = None;
-                return status.code();
-            }
-            let id = self.id;
-            assert!(
-                Instant::now() < deadline,
-                "node {id} does not end by itself"
-            );
-            tokio::time::sleep(LOOK_PAUSE).await;
-        }
-    }
-
-    /// SIGTERM, without waiting for its end.
-    pub fn request_stop(&self) {
-        let pid = rustix::process::Pid::from_child(self.child.as_ref().unwrap());
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    }
-
-    /// SIGTERM; its exit status.
-    pub fn terminate(&mut self) -> ExitStatus {
-        let mut child = self.child.take().unwrap();
-        let pid = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let status = child.wait().unwrap();
-        assert_eq!(status.signal(), None);
-        status
-    }
-
-    /// SIGSTOP: it stands still, its connections stay open.
-    pub fn pause(&self) {
-        self.signal(rustix::process::Signal::STOP);
-    }
-
-    /// SIGCONT: it goes on where it stood still.
-    pub fn resume(&self) {
-        self.signal(rustix::process::Signal::CONT);
     }
 
     pub fn log(&self) -> String {

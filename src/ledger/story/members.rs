@@ -60,7 +60,7 @@ fn step(phase: Phase, number: u64, prepared: u64, voters: &[u64], sync: &[u64]) 
 }
 
 /// A ledger whose nodes 1 to 3 vote and whose nodes 1 to 4 have booted.
-fn four() -> (Story, Hand) {
+pub(super) fn four() -> (Story, Hand) {
     let (mut story, _, mut lane) = Story::booted();
     for node in [2, 3] {
         story.boot(&mut Hand::new(node, Lane::Boot));
@@ -72,7 +72,7 @@ fn four() -> (Story, Hand) {
 }
 
 /// An ISSUE at a level, its body held by these nodes on these disks.
-fn issue(
+pub(super) fn issue(
     story: &Story,
     lane: &mut Hand,
     number: u64,

@@ -234,6 +234,10 @@ impl Standings {
 
     fn compare(&self, standing: &Standing) -> Verdict {
         let group = &self.0.means.group;
+        if standing.applied_index == 0 {
+            // Nothing is applied there, or the first entry alone: the index does not tell.
+            return Verdict::Nothing;
+        }
         let Some(own) = group.state_hash_at(standing.applied_index) else {
             // Not applied here yet, or too long ago.
             return Verdict::Nothing;
