@@ -180,6 +180,7 @@ pub async fn run(
             tracing::warn!("no quorum in time for the last DOWNLOAD_ENDs");
         }
     }
+    stop.drained();
     http_server.abort();
     closing.send_replace(true);
     core.group.shutdown().await;

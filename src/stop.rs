@@ -1,7 +1,8 @@
 //! The one way to stop a node: on request, or because a promise was broken.
 //!
 //! Promises: the first broken promise wins and is what the process ends with; whoever
-//! waits sees it at once. Leaves the exit code to the binary.
+//! waits sees it at once. What calls in flight need goes on through a graceful stop until
+//! they are drained. Leaves the exit code to the binary.
 
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -17,11 +18,19 @@ pub enum Why {
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Stop(Arc<watch::Sender<Option<Why>>>);
+pub struct Stop(Arc<Inner>);
+
+struct Inner {
+    why: watch::Sender<Option<Why>>,
+    drained: watch::Sender<bool>,
+}
 
 impl Default for Stop {
     fn default() -> Self {
-        Stop(Arc::new(watch::channel(None).0))
+        Stop(Arc::new(Inner {
+            why: watch::channel(None).0,
+            drained: watch::channel(false).0,
+        }))
     }
 }
 
@@ -41,7 +50,7 @@ impl Stop {
     }
 
     fn set(&self, why: Why) {
-        self.0.send_if_modified(|now| match (&now, &why) {
+        self.0.why.send_if_modified(|now| match (&now, &why) {
             (Some(Why::Broken(_)), _) | (Some(Why::Requested), Why::Requested) => false,
             _ => {
                 *now = Some(why);
@@ -51,11 +60,26 @@ impl Stop {
     }
 
     pub fn why(&self) -> Option<Why> {
-        self.0.borrow().clone()
+        self.0.why.borrow().clone()
+    }
+
+    /// All calls have ended: what they needed may end too.
+    pub fn drained(&self) {
+        self.0.drained.send_replace(true);
+    }
+
+    /// For what calls in flight need: waits until they are drained, or a promise is broken.
+    pub async fn over(&self) {
+        let (mut why, mut drained) = (self.0.why.subscribe(), self.0.drained.subscribe());
+        // The senders live in `self`, so neither wait ends before its time.
+        tokio::select! {
+            _ = why.wait_for(|why| matches!(why, Some(Why::Broken(_)))) => {}
+            _ = drained.wait_for(|drained| *drained) => {}
+        }
     }
 
     pub async fn stopped(&self) -> Why {
-        let mut receiver = self.0.subscribe();
+        let mut receiver = self.0.why.subscribe();
         loop {
             if let Some(why) = receiver.borrow_and_update().clone() {
                 return why;

@@ -11,7 +11,8 @@ use crate::codec::{DecodeError, Reader, Writer};
 pub struct ReadGap {
     /// Such as `linearizable` or `local`.
     pub level: String,
-    /// From the first failure to the first good read; absent when no read failed.
+    /// The longest time between two good reads from the stop on; absent where it was the
+    /// pace of the load.
     pub gap_ms: Option<u64>,
 }
 
@@ -30,7 +31,8 @@ pub struct DrillDocument {
     pub acknowledged: u64,
     /// Of these, how many could not be read back afterwards.
     pub missing: u64,
-    /// From the first failed write to the first acknowledged one; absent when none failed.
+    /// The longest time between two acknowledged writes from the stop on; absent where it
+    /// was the pace of the load.
     pub write_gap_ms: Option<u64>,
     pub reads: Vec<ReadGap>,
 }

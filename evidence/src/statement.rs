@@ -143,7 +143,8 @@ impl Kind {
     /// Whether the kind came after the first version of the format: of its opening the
     /// commitment is checked, and what cannot be read may be of a later version.
     pub fn is_reserved(self) -> bool {
-        // Those whose openings have come since, at feature level 2.
+        // Those whose openings have come since. MODE has one too; records of it that do not
+        // decode were allowed before, and stay so.
         let known = matches!(self, Kind::Policy | Kind::Scrub | Kind::Drill);
         self as u8 >= Kind::Check as u8 && !known
     }

@@ -100,6 +100,8 @@ struct Follower {
 
 /// What some records name.
 struct Page {
+    /// Below it all was looked through before.
+    from: u64,
     mark: Mark,
     renditions: Vec<Rendition>,
 }
@@ -122,6 +124,8 @@ impl Follower {
             let read = read.run(move || state.stable(|tables| page(tables, from)));
             let page = read.await?;
             let moved = mark != Some(page.mark);
+            // Also where what comes next is waited for.
+            self.bodies.repairs.seen.send_replace(page.from);
             if !page.renditions.is_empty() {
                 self.hold(&page.renditions).await?;
             }
@@ -245,7 +249,8 @@ fn page(tables: &Tables, from: Option<Mark>) -> Result<Page, store::Error> {
         }
     }
     mark.size += count;
-    Ok(Page { mark, renditions })
+    Ok(Page {
+        from, mark, renditions })
 }
 
 #[cfg(test)]

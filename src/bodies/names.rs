@@ -65,6 +65,11 @@ pub fn name_of(
     body: BodyId,
     content: Option<Content>,
 ) -> Result<Option<(u64, Content)>, Error> {
+    let row = state.stable(|tables| tables.named(&body))?;
+    if let Some(row) = row {
+        return Ok(Some((row.index, (row.length, row.sha256))));
+    }
+    // Records of feature level 1 are in no table by body id.
     if let Some(content) = content {
         let (found, all) = state.stable(|tables| {
             let uids = tables.with_body(&content.1, SAME_BYTES_MAX)?;

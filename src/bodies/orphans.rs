@@ -12,11 +12,12 @@ use crate::ledger::policy;
 use crate::ledger::state::{State, Tables};
 use crate::raft::machine::Applied;
 use crate::stop::Stop;
+use crate::store;
 use crate::store::Blocking;
 use crate::store::bodies::{BodyId, BodyStore};
 use crate::store::flush::Flusher;
 use muniment_evidence::digest::Digest;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -94,6 +95,14 @@ pub(super) struct Collector {
     pub ledger: Flusher,
 }
 
+/// What is known of a body here.
+enum Content {
+    Is(Digest),
+    /// It never became whole, so no record names it.
+    Unsealed,
+    Unknown,
+}
+
 impl Collector {
     /// Ends only with an error.
     async fn follow(&self, mut applied: watch::Receiver<Applied>) -> Result<(), Error> {
@@ -123,7 +132,14 @@ impl Collector {
     pub async fn sweep(&self, extents: &mut HashMap<BodyId, u64>) -> Result<usize, Error> {
         let (mut last, mut left) = (None, HashMap::new());
         loop {
-            let page = self.store.stamps(last, PAGE).await?;
+            let page = match self.store.stamps(last, PAGE).await {
+                // What cannot be read costs room, and nothing else.
+                Err(store::Error::Unreadable(why)) => {
+                    tracing::error!(%why, "orphaned bodies cannot be looked for");
+                    break;
+                }
+                page => page?,
+            };
             let Some((body, _)) = page.last() else { break };
             last = Some(*body);
             let fates = self.judge(page).await?;
@@ -142,7 +158,10 @@ impl Collector {
                     // Of one that arrives, the length is not known yet.
                     _ if self.arriving.has(body) => 0,
                     Some(length) => *length,
-                    None => self.store.extent(body).await?,
+                    None => match self.store.extent(body).await {
+                        Err(store::Error::Unreadable(_)) => 0,
+                        extent => extent?,
+                    },
                 };
                 left.insert(body, length);
             }
@@ -185,20 +204,44 @@ impl Collector {
 
     /// What becomes of each, by one applied state.
     async fn judge(&self, stamps: Vec<(BodyId, u64)>) -> Result<Vec<(BodyId, u64, Fate)>, Error> {
-        let judged = self.look(stamps.clone(), HashMap::new()).await?;
-        let mut digests = HashMap::new();
+        let mut judged = self.look(stamps.clone(), HashMap::new()).await?;
+        let (mut digests, mut unknown) = (HashMap::new(), HashSet::new());
         // Whoever may be collected is looked for in the records of older software too.
         for (body, _, fate) in &judged {
-            if *fate == Fate::Collect
-                && let Some(manifest) = self.store.manifest(*body).await?
-            {
-                digests.insert(*body, manifest.sha256);
+            if *fate != Fate::Collect {
+                continue;
+            }
+            match self.digest(*body).await? {
+                Content::Is(sha256) => drop(digests.insert(*body, sha256)),
+                Content::Unsealed => {}
+                Content::Unknown => drop(unknown.insert(*body)),
             }
         }
-        if digests.is_empty() {
-            return Ok(judged);
+        if !digests.is_empty() {
+            judged = self.look(stamps, digests).await?;
         }
-        self.look(stamps, digests).await
+        for (body, _, fate) in &mut judged {
+            if *fate == Fate::Collect && unknown.contains(body) {
+                // An older record might name it: it stays, which costs room only.
+                *fate = Fate::Wait;
+            }
+        }
+        Ok(judged)
+    }
+
+    async fn digest(&self, body: BodyId) -> Result<Content, Error> {
+        match self.store.manifest(body).await {
+            Ok(Some(manifest)) => return Ok(Content::Is(manifest.sha256)),
+            Err(store::Error::Unreadable(_)) => return Ok(Content::Unknown),
+            manifest => manifest?,
+        };
+        // A manifest that was set aside leaves its mark.
+        let damage = self.store.damage(body).await?;
+        Ok(match damage.map(|damage| damage.content) {
+            None => Content::Unsealed,
+            Some(Some((_, sha256))) => Content::Is(sha256),
+            Some(None) => Content::Unknown,
+        })
     }
 
     async fn look(
@@ -231,7 +274,7 @@ fn may_be_named_by(
     tables: &Tables,
     body: &BodyId,
     sha256: &Digest,
-) -> Result<bool, crate::store::Error> {
+) -> Result<bool, store::Error> {
     let uids = tables.with_body(sha256, SAME_BYTES_MAX)?;
     if uids.len() == SAME_BYTES_MAX {
         return Ok(true);

@@ -142,7 +142,7 @@ impl Repairer {
         let own = manifest.as_ref().map(|m| (m.length, m.sha256));
         let mut content = job.content.or(known).or(own);
         if job.content.is_none() || (marked && job.record.is_none()) {
-            let state = self.state.clone();
+            let (state, size) = (self.state.clone(), self.bodies.group.applied().size);
             let named = self.bodies.blocking;
             let named = named.run(move || name_of(&state, body, content)).await?;
             match named {
@@ -151,10 +151,10 @@ impl Repairer {
                     content = Some(what);
                 }
                 None if job.content.is_none() => {
-                    // Nobody can ask for it. Should a record name it yet, it is brought
-                    // then.
-                    store.delete(body).await?;
-                    return Ok(false);
+                    // A record that is not applied here may name it. If none does, it is
+                    // collected as an orphan.
+                    self.bodies.repairs.named(body, size);
+                    return Err(Error::Unavailable("no record names it here yet".into()));
                 }
                 None => {}
             }
@@ -218,10 +218,11 @@ impl Repairer {
                 })
             }
         };
-        // Whatever was found meanwhile stays marked, and is in the queue by itself.
-        store
-            .mend(wanted.body_id, new, findings.to_vec(), node)
-            .await?;
+        let mended = store.mend(wanted.body_id, new, findings.to_vec(), node);
+        if !mended.await? {
+            // More was found meanwhile: it is not whole yet.
+            self.bodies.repairs.damaged(wanted.body_id);
+        }
         self.bodies.repairs.notes.notify_one();
         Ok(())
     }

@@ -140,13 +140,13 @@ impl Scrubber {
             }
             counters.scrubbing.store(1, Ordering::Relaxed);
             let whole = at.next == Some(0);
-            self.pass(&mut at).await?;
+            let reached = self.pass(&mut at).await?;
             let now = clock.now_ms();
             at.last_pass_s = now.saturating_sub(at.began_ms) / 1000;
             at.due_ms = at.began_ms + period_ms;
             at.next = None;
             self.keep(&at).await?;
-            if whole {
+            if whole && reached {
                 repairs.looked_at_all();
             }
             counters.progress.store(MILLIONTHS, Ordering::Relaxed);
@@ -161,7 +161,8 @@ impl Scrubber {
         Ok(store.set_scrub_position(at.encode()).await?)
     }
 
-    async fn pass(&self, at: &mut Position) -> Result<(), Error> {
+    /// Whether it came to the end of the log, and not to a body that nobody has.
+    async fn pass(&self, at: &mut Position) -> Result<bool, Error> {
         let repairs = &self.bodies.repairs;
         let state = self.state.clone();
         let head = self.bodies.blocking;
@@ -172,7 +173,8 @@ impl Scrubber {
         let _ = tokio::time::timeout(SEEN_MAX, caught_up).await;
         // What was scrubbed before a restart will be looked through again.
         let from = at.next.unwrap_or(0);
-        let _ = seen.wait_for(|seen| *seen >= from).await;
+        let again = seen.wait_for(|seen| *seen >= from);
+        let _ = tokio::time::timeout(SEEN_MAX, again).await;
         let end = *repairs.seen.borrow();
         while let Some(from) = at.next.filter(|from| *from < end) {
             let (state, read) = (self.state.clone(), self.bodies.blocking);
@@ -194,7 +196,7 @@ impl Scrubber {
                 tokio::time::sleep(NOTES_PAUSE).await;
             }
         }
-        Ok(())
+        Ok(end >= head.size)
     }
 
     /// Whether more is noted than is recorded in good time.

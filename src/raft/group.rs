@@ -142,6 +142,7 @@ pub struct Group {
     hashes: Arc<Mutex<Hashes>>,
     roles: watch::Receiver<Arc<ModeRow>>,
     below_floor: Arc<AtomicBool>,
+    retired: Arc<AtomicBool>,
     held_back: Arc<AtomicBool>,
     pub(super) room: Room,
     /// When a leader was heard last.
@@ -216,6 +217,7 @@ impl Group {
             roles,
             below_floor: Arc::default(),
             held_back: Arc::default(),
+            retired: Arc::default(),
             room: settings.room,
             heard: Arc::default(),
         };
@@ -264,9 +266,15 @@ impl Group {
         }
     }
 
+    /// This node is about to go: it stands for no election until it is started again.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+        self.stand();
+    }
+
     /// Stands for election unless there is a reason not to.
     fn stand(&self) {
-        let reasons = [&self.below_floor, &self.held_back];
+        let reasons = [&self.below_floor, &self.held_back, &self.retired];
         let free = reasons.iter().all(|reason| !reason.load(Ordering::SeqCst));
         self.raft.runtime_config().elect(free);
     }

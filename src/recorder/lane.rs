@@ -151,7 +151,7 @@ impl Worker {
                     stop.broken(why);
                 }
             }
-            _ = stop.stopped() => {}
+            () = stop.over() => {}
         }
     }
 

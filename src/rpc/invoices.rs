@@ -2,6 +2,8 @@
 
 use super::status::{from_upload, status};
 use crate::domain::draft::bad;
+use crate::objective::freshness::whole_ms;
+use crate::service::levels::Patience;
 use crate::service::issue::Pieces;
 use crate::service::{
     self, Core, Error, add_rendition, check, download, issue, list, lookup, reverse, void, watch,
@@ -195,6 +197,10 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
     ) -> Answer<Self::DownloadStream> {
         use v1::download_response::Part;
         let principal = principal(&request);
+        let patience = Patience {
+            level_wait: None,
+            deadline: deadline(&request),
+        };
         let request = request.into_inner();
         let called = async {
             let read = request.read.map(|read| incoming::read_level(Some(read)));
@@ -205,6 +211,7 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
                 end: request.end,
                 read: read.transpose()?,
                 evidence: incoming::evidence_mode(request.evidence)?,
+                patience,
             };
             download::download(&self.0, &principal, wanted).await
         };
@@ -213,7 +220,7 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         let (receipt, promise) = match &started.evidence {
             download::Evidence::Receipt(receipt) => (Some(outgoing::receipt(receipt)), None),
             download::Evidence::Promise { promise, staleness } => {
-                answered.staleness_ms_max = Some(staleness.as_millis() as u64);
+                answered.staleness_ms_max = Some(whole_ms(*staleness));
                 (None, Some(outgoing::promise(promise)))
             }
         };

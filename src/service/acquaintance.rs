@@ -349,11 +349,6 @@ impl std::fmt::Display for Misfit {
     }
 }
 
-/// Whether the node at `address` may become a member; for whoever adds one.
-pub async fn fits(core: &Core, address: &str) -> Result<(), Misfit> {
-    core.acquaintance.fits(address).await
-}
-
 /// The nodes that agree on another digest than `own`, if they are most of all heard,
 /// this node included.
 fn most_differ(own: &Digest, others: &[(u64, Digest)]) -> Option<Vec<u64>> {

@@ -46,6 +46,8 @@ pub struct Wanted {
     pub read: Option<ReadLevel>,
     /// Strict or deferred.
     pub evidence: Mode,
+    /// How long the invoice's own level is waited for.
+    pub patience: Patience,
 }
 
 /// The evidence of the release.
@@ -92,6 +94,7 @@ pub async fn download(
         end,
         read,
         evidence,
+        patience,
     } = wanted;
     let booted = core.booted()?;
     let Ok(permit) = core.downloads.clone().try_acquire_owned() else {
@@ -154,7 +157,7 @@ pub async fn download(
             };
             (invoice, evidence, Release::Promised(Box::new(kept)))
         }
-        None => record(core, &booted, intent, uid, &key).await?,
+        None => record(core, &booted, intent, uid, &key, &patience).await?,
     };
     let started = Started {
         invoice,
@@ -175,6 +178,7 @@ async fn record(
     intent: Intent,
     uid: Uid,
     key: &Key,
+    patience: &Patience,
 ) -> Result<(Invoice, Evidence, Release), Error> {
     let recorded = core.record(booted, intent).await?;
     match recorded.outcome {
@@ -194,8 +198,17 @@ async fn record(
         .await?;
     let invoice = invoice.ok_or_else(|| Error::not_found(super::describe(key)))?;
     // What is told about an invoice is to be as safe as the invoice itself.
-    let until = Patience::default().until();
-    levels::reach(core, index, None, invoice.level, until).await?;
+    let reached = levels::reach(core, index, None, invoice.level, patience.until()).await;
+    if let Err(error) = reached {
+        // Nothing was delivered, and the log shall say so.
+        let nothing = Delivered {
+            download: index,
+            bytes: 0,
+            complete: false,
+        };
+        booted.endings.note(nothing).await;
+        return Err(error);
+    }
     let receipt = receipt.ok_or_else(|| core.without_log_key())?;
     let release = Release::Recorded {
         index,

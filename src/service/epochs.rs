@@ -77,8 +77,11 @@ async fn busy(core: &Core, seen: u64) -> Result<(Head, bool), Error> {
     if recorded {
         return Ok((head, true));
     }
-    let stamps = core.bodies.store.stamps(None, 1).await;
-    let stamps = stamps.map_err(|error| core.storage_failed(&error))?;
+    let stamps = match core.bodies.store.stamps(None, 1).await {
+        // Something is there.
+        Err(crate::store::Error::Unreadable(_)) => return Ok((head, true)),
+        stamps => stamps.map_err(|error| core.storage_failed(&error))?,
+    };
     Ok((head, !stamps.is_empty()))
 }
 

@@ -93,8 +93,9 @@ pub(super) async fn enter(
     let level = header.level.unwrap_or(tenant.level());
     check_level(core, level)?;
     // The same call under way here is waited for before the first byte is taken.
-    let _going = join(core, &header, &form).await;
+    let going = join(core, &header, &form).await;
     if let Some(earlier) = repeat(core, &booted, &header, &form, kind).await? {
+        drop(going);
         return earlier
             .report(core, &booted, &header.patience, level, true)
             .await;
@@ -120,6 +121,8 @@ pub(super) async fn enter(
         level: level.to_statement(),
     };
     let recorded = core.record(&booted, intent).await?;
+    // It is applied here: whoever waited for this call finds it, and waits for his own level.
+    drop(going);
     let (earlier, repeated) = match recorded.outcome {
         Outcome::Ok => {
             let index = recorded.index;

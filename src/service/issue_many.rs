@@ -89,7 +89,8 @@ async fn issue_one(
     for _ in 0..PLACE_TRIES_MAX {
         let pieces = inbox.pieces(first.take());
         match issue::issue(core, principal, header.clone(), pieces).await {
-            Err(Error::Exhausted { .. }) if inbox.untouched() => {}
+            // A full disk is no place that somebody gives back.
+            Err(Error::Exhausted { .. }) if inbox.untouched() && core.bodies.has_room() => {}
             done => return done,
         }
         first = Some(turn.clone().lock_owned().await);

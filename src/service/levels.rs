@@ -54,7 +54,9 @@ pub(super) async fn reach(
 ) -> Result<Vec<u64>, Error> {
     let members = core.bodies.members();
     let held = holders.is_none_or(|holders| meets(level, &members, holders));
-    if held && implied(level, &members) {
+    // While the members change, they are not those whose majorities commit.
+    let settled = core.group.roles().preparing.is_none();
+    if held && settled && implied(level, &members) {
         return Ok(holders.unwrap_or_default().to_vec());
     }
     let raft_index = core

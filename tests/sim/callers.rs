@@ -125,6 +125,7 @@ async fn download_one(core: &Core, town: &Town, number: u64, evidence: Mode) {
         end: 0,
         read: None,
         evidence,
+        patience: Default::default(),
     };
     let started = download::download(core, &someone(), wanted).await;
     let (started, mut pieces) = match started {

@@ -305,10 +305,7 @@ fn stop_restarted(described: &Path, nodes: &[Node], children: &[Running]) {
             continue;
         };
         let own = children.iter().any(|child| child.child.id() == Some(pid));
-        // The number may have gone to another process since.
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let config = node.config.display().to_string();
-        let is_node = String::from_utf8_lossy(&command).contains(&config);
+        let is_node = reach::is_its_process(pid, &node.config);
         let target = i32::try_from(pid)
             .ok()
             .and_then(rustix::process::Pid::from_raw);

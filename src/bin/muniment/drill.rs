@@ -9,7 +9,7 @@
 
 use crate::exit::{Exit, Failure};
 use crate::identity::Series;
-use crate::reach::{NodeEntry, Reach};
+use crate::reach::{self, NodeEntry, Reach};
 use crate::{measure, now, output};
 use bytes::Bytes;
 use muniment::client::v1::{self, InvoiceKey, ReadLevel, invoice_key, read_level};
@@ -171,17 +171,31 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     }
     tokio::time::sleep(BEFORE).await;
     let from = drill.started.elapsed();
+    let mut stopped = Vec::new();
+    let mut all = Ok(());
     for node in &victims {
-        signal(node, drill.stopping())?;
+        all = signal(node, drill.stopping());
+        if all.is_err() {
+            break;
+        }
+        stopped.push(node);
     }
-    output::complain(&format!("nodes {ids:?} are stopped ({})", drill.args.mode));
-    tokio::time::sleep(Duration::from_secs(drill.args.seconds)).await;
+    if all.is_ok() {
+        output::complain(&format!("nodes {ids:?} are stopped ({})", drill.args.mode));
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(drill.args.seconds)) => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    }
+    // Whatever happened: what was stopped runs again.
     let until = drill.started.elapsed();
-    for node in &victims {
-        bring_back(file, node, &drill.args.mode)?;
+    for node in stopped {
+        let back = bring_back(file, node, &drill.args.mode);
+        all = all.and(back);
     }
     drill.on.store(false, Ordering::SeqCst);
     tasks.join_all().await;
+    all?;
     drill.report(&client, reach, ids, from, until).await
 }
 
@@ -233,6 +247,12 @@ async fn victims(
 }
 
 fn signal(node: &NodeEntry, signal: Signal) -> Result<(), Failure> {
+    if let (Some(pid), Some(config)) = (node.pid, &node.config)
+        && !reach::is_its_process(pid, config)
+    {
+        let why = format!("process {pid} is not node {}: the file is out of date", node.id);
+        return Err(Failure::usage(why));
+    }
     let pid = node.pid.and_then(|pid| Pid::from_raw(pid as i32));
     let pid = pid.ok_or_else(|| Failure::usage(format!("node {} has no process", node.id)))?;
     kill_process(pid, signal)

@@ -92,6 +92,14 @@ pub struct NodeEntry {
     pub config: Option<PathBuf>,
 }
 
+/// Whether the process is that node, and not one that got its number later.
+pub fn is_its_process(pid: u32, config: &Path) -> bool {
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let config = config.as_os_str().as_encoded_bytes();
+    command.split(|byte| *byte == 0).any(|word| word == config)
+}
+
+
 impl Reach {
     pub fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(self.options()?)?)

@@ -254,7 +254,7 @@ async fn write(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
     };
     tokio::select! {
         () = work => {}
-        _ = stop.stopped() => {}
+        () = stop.over() => {}
     }
 }
 

@@ -31,7 +31,11 @@ pub async fn drain(core: &Arc<Core>, _principal: &Principal, node: u64) -> Resul
     Ok(run(move |progress| async move {
         core.members.drained.send_replace(true);
         progress.say("drain", format!("node {node} takes no calls any more"));
-        step_down(&core, &progress).await?;
+        if let Err(error) = step_down(&core, &progress).await {
+            core.members.drained.send_replace(false);
+            return Err(error);
+        }
+        core.group.retire();
         let size = core.group.applied().size;
         wait_for_others(&core, size, &progress).await?;
         Ok(format!(

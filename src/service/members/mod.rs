@@ -21,6 +21,7 @@ pub mod tend;
 
 use super::cosigning::Cosigned;
 use super::{Core, Error, Principal};
+use super::acquaintance::Misfit;
 use crate::domain::draft::{self, bad};
 use crate::ledger::state::Tables;
 use crate::objective::layout::{self, Promise};
@@ -224,6 +225,15 @@ async fn newcomer(
     let Some((address, client_address)) = addresses else {
         return Err(bad("peer_address", "is needed for a node that is no member yet").into());
     };
+    match core.acquaintance.fits(&address).await {
+        Ok(()) => {}
+        Err(Misfit::Away(failure)) => {
+            return Err(core.unavailable(format!("node {node} at {address}: {failure}")));
+        }
+        Err(misfit) => {
+            return Err(bad("node", format!("{node} at {address}: {misfit}")).into());
+        }
+    }
     let row = &now.known[&node];
     let peer = Peer {
         address,

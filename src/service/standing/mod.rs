@@ -90,7 +90,7 @@ impl Standings {
         tokio::spawn(async move {
             let stop = running.0.means.stop.clone();
             tokio::select! {
-                _ = stop.stopped() => {}
+                () = stop.over() => {}
                 () = running.report() => {}
             }
         });
