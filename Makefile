@@ -12,7 +12,7 @@ RECORDS ?= 1000000
 # How long `make fuzz` searches with each target; 5 is enough to see that all is well.
 SECONDS ?= 60
 
-.PHONY: help demo test check fix sim fuzz cluster bench bench-evidence bench-restart chaos build bootstrap
+.PHONY: help demo test check fix sim fuzz cluster bench bench-evidence bench-restart chaos join build bootstrap
 
 help:
 	@echo 'make demo     three nodes in three zones: issue, kill the leader, verify offline'
@@ -23,7 +23,8 @@ help:
 	@echo 'make bench    measure this machine'
 	@echo 'make bench-evidence  verify a million records (RECORDS=1000000)'
 	@echo 'make bench-restart   start a node with a million records (RECORDS=1000000)'
-	@echo 'make chaos    faults against real processes'
+	@echo 'make chaos    faults against real processes, in their long forms'
+	@echo 'make join     a node joins a cluster of 5 GB under load (MB=5000)'
 	@echo 'make check    as make test, without running tests'
 	@echo 'make fix      let cargo repair formatting and simple lints'
 
@@ -58,8 +59,7 @@ fuzz:
 	@bash .ci/bootstrap
 	fuzz/run.sh '$(SECONDS)' $(TARGETS)
 
-bench chaos: build
-	@test -x cluster/$@.sh || { echo 'make $@: cluster/$@.sh does not exist yet' >&2; exit 1; }
+bench chaos join: build
 	BIN_DIR='$(BIN_DIR)' cluster/$@.sh
 
 # Without RocksDB: an auditor may run it too.

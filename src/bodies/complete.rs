@@ -250,7 +250,10 @@ fn page(tables: &Tables, from: Option<Mark>) -> Result<Page, store::Error> {
     }
     mark.size += count;
     Ok(Page {
-        from, mark, renditions })
+        from,
+        mark,
+        renditions,
+    })
 }
 
 #[cfg(test)]

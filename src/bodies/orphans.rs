@@ -270,11 +270,7 @@ impl Collector {
 
 /// Whether an invoice with these bytes names this body. Records of feature level 1 are in
 /// no table by body id.
-fn may_be_named_by(
-    tables: &Tables,
-    body: &BodyId,
-    sha256: &Digest,
-) -> Result<bool, store::Error> {
+fn may_be_named_by(tables: &Tables, body: &BodyId, sha256: &Digest) -> Result<bool, store::Error> {
     let uids = tables.with_body(sha256, SAME_BYTES_MAX)?;
     if uids.len() == SAME_BYTES_MAX {
         return Ok(true);

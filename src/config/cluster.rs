@@ -114,6 +114,7 @@ pub(super) fn digest(config: &super::Config) -> Digest {
     let mut w = Writer::new();
     w.text(&cluster.origin)
         .text(&cluster.profile.to_string())
+        .text(&cluster.write_level.to_string())
         .u64(cluster.snapshot_after_entries)
         .u64(cluster.log_entries_kept)
         .list(&tenants, |w, tenant| {

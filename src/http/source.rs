@@ -85,9 +85,8 @@ impl NodeSource {
         set(&metrics.body_complete_index, cosigned.body_complete());
         set(&metrics.orphan_bytes, self.core.bodies.orphan_bytes());
         set(&metrics.cosigned_size, cosigned.newest_size());
-        let unseen = cosigned
-            .divergences()
-            .saturating_sub(metrics.divergence.get());
+        let divergences = cosigned.divergences() + self.core.standings.divergences();
+        let unseen = divergences.saturating_sub(metrics.divergence.get());
         metrics.divergence.inc_by(unseen);
         let refused = self.core.group.disks().refused();
         let unseen = refused.saturating_sub(metrics.strange_disks.get());

@@ -3,8 +3,8 @@
 use super::status::{from_upload, status};
 use crate::domain::draft::bad;
 use crate::objective::freshness::whole_ms;
-use crate::service::levels::Patience;
 use crate::service::issue::Pieces;
+use crate::service::levels::Patience;
 use crate::service::{
     self, Core, Error, add_rendition, check, download, issue, list, lookup, reverse, void, watch,
 };

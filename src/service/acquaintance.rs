@@ -6,7 +6,6 @@
 //! measured on the connection that heartbeats use. Leaves judging a profile to
 //! `objective/timing`, acting on a slow disk to [`super::disk`].
 
-use super::Core;
 use super::disk::Health;
 use super::hello::{Hello, Welcome};
 use crate::objective::disk::quantile;

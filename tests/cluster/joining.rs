@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Bodies that the cluster holds before the node joins; `MUNIMENT_JOIN_MB` asks for more.
-const FILL_MB_DEFAULT: u64 = 100;
+const FILL_MB_DEFAULT: u64 = 500;
 const BODY_BYTES: usize = 256 << 10;
 /// Uploads side by side while filling.
 const FILLING: usize = 8;

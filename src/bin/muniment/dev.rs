@@ -4,6 +4,7 @@
 //! cluster serves; nodes end with this command. A node that was killed from outside is
 //! not restarted: its owner may do that with `muniment serve --config`.
 
+use crate::reach;
 use muniment::clock::SystemClock;
 use muniment::config::Config;
 use muniment::keyring::{self, Keyring};

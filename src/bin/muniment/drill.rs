@@ -250,7 +250,10 @@ fn signal(node: &NodeEntry, signal: Signal) -> Result<(), Failure> {
     if let (Some(pid), Some(config)) = (node.pid, &node.config)
         && !reach::is_its_process(pid, config)
     {
-        let why = format!("process {pid} is not node {}: the file is out of date", node.id);
+        let why = format!(
+            "process {pid} is not node {}: the file is out of date",
+            node.id
+        );
         return Err(Failure::usage(why));
     }
     let pid = node.pid.and_then(|pid| Pid::from_raw(pid as i32));

@@ -99,7 +99,6 @@ pub fn is_its_process(pid: u32, config: &Path) -> bool {
     command.split(|byte| *byte == 0).any(|word| word == config)
 }
 
-
 impl Reach {
     pub fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(self.options()?)?)

@@ -19,9 +19,9 @@ pub mod drain;
 pub mod plan;
 pub mod tend;
 
+use super::acquaintance::Misfit;
 use super::cosigning::Cosigned;
 use super::{Core, Error, Principal};
-use super::acquaintance::Misfit;
 use crate::domain::draft::{self, bad};
 use crate::ledger::state::Tables;
 use crate::objective::layout::{self, Promise};

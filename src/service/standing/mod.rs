@@ -26,6 +26,7 @@ use agreement::{Agreement, Verdict};
 use bytes::Bytes;
 use messages::{Ask, Board, Standing};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -35,8 +36,6 @@ use tokio::sync::watch;
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 /// A report that is not answered by then is made anew.
 const REPORT_MAX: Duration = Duration::from_secs(1);
-/// A standing older than this says nothing about now.
-pub const STALE_AFTER: Duration = Duration::from_secs(3);
 
 /// What a node knows of itself beyond the group.
 pub struct Own {
@@ -71,6 +70,8 @@ struct Inner {
     history: Mutex<History>,
     /// Made anew with each term that this node leads.
     agreement: Mutex<(u64, Agreement)>,
+    /// Replicas found with another state, this one included.
+    divergences: AtomicU64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -85,6 +86,7 @@ impl Standings {
             board: watch::channel(BTreeMap::new()).0,
             history: Mutex::default(),
             agreement: Mutex::default(),
+            divergences: AtomicU64::default(),
         }));
         let running = standings.clone();
         tokio::spawn(async move {
@@ -100,6 +102,11 @@ impl Standings {
     /// What is known, by node.
     pub fn board(&self) -> BTreeMap<u64, Seen> {
         self.0.board.borrow().clone()
+    }
+
+    /// How often a replica was found with another state than a majority.
+    pub fn divergences(&self) -> u64 {
+        self.0.divergences.load(Ordering::Relaxed)
     }
 
     /// How far a holder of everything below `complete` is behind this node's log.
@@ -204,10 +211,12 @@ impl Standings {
         let diverged_at = match self.compare(&standing) {
             Verdict::Nothing => None,
             Verdict::Astray(at) => {
+                self.0.divergences.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(node = standing.node, at, "a replica has another state");
                 Some(at)
             }
             Verdict::Outvoted(at) => {
+                self.0.divergences.fetch_add(1, Ordering::Relaxed);
                 self.0.means.stop.broken(format!(
                     "this node's replicated state has diverged: at Raft index {at} a majority \
                      of the members has another state hash than this node, which leads"
