@@ -79,6 +79,25 @@ pub(super) fn issue(
     level: Level,
     holders: &[(u64, u8)],
 ) -> Submission {
+    issue_of(story, lane, level, named(story, number, holders))
+}
+
+/// An ISSUE of this document.
+pub(super) fn issue_of(
+    story: &Story,
+    lane: &mut Hand,
+    level: Level,
+    document: IssueDocument,
+) -> Submission {
+    let mut said = lane.write(story, &Document::Issue(document));
+    said.statement.level = level;
+    said.signature = lane.key.sign(&said.statement.signed_bytes());
+    lane.prev = said.statement.hash();
+    said
+}
+
+/// What issues the invoice of this number.
+pub(super) fn named(story: &Story, number: u64, holders: &[(u64, u8)]) -> IssueDocument {
     let rendition = Rendition {
         role: "original".into(),
         media_type: "application/pdf".into(),
@@ -97,7 +116,7 @@ pub(super) fn issue(
         epoch: 1,
         signature: muniment_evidence::key::Signature([0; 64]),
     };
-    let document = Document::Issue(IssueDocument {
+    IssueDocument {
         uid: [number as u8; 16],
         request_id: format!("r-{number}"),
         metadata: Metadata {
@@ -112,12 +131,7 @@ pub(super) fn issue(
         },
         holdings: holders.iter().map(holding).collect(),
         renditions: vec![rendition.clone()],
-    });
-    let mut said = lane.write(story, &document);
-    said.statement.level = level;
-    said.signature = lane.key.sign(&said.statement.signed_bytes());
-    lane.prev = said.statement.hash();
-    said
+    }
 }
 
 #[test]
