@@ -77,7 +77,7 @@ for size in $sizes; do
     measure muniment 'issue (zones:2)' "$size" "$(answered Issue)" "${m[@]}" --size "$size" --mix 1:0:0
     measure muniment 'download (strict)' "$size" "$(answered Download)" "${m[@]}" --size "$size" --mix 0:1:0
 done
-measure muniment 'get (linearizable)' 38000 "$(answered Get)" "${m[@]}" --size 38000 --mix 0:0:1
+measure muniment 'get (linearizable)' 38000 "$(answered Get)" "${m[@]}" --size 38000 --mix 0:0:1 --read linearizable
 measure muniment 'get (local)' 38000 "$(answered Get)" "${m[@]}" --size 38000 --mix 0:0:1 --read local
 kill "${pids[0]}" && wait "${pids[0]}" 2>/dev/null || true
 pids=()

@@ -235,7 +235,11 @@ async fn victims(
         }
     };
     if chosen.is_empty() {
-        return Err(Failure::usage("there is nothing of that name to stop"));
+        let why = match args.kill.as_str() {
+            "leader" => "no node that the file names leads",
+            kill => &format!("the file names no such {kill}"),
+        };
+        return Err(Failure::usage(why));
     }
     match chosen.iter().find(|node| node.pid.is_none()) {
         Some(node) => {

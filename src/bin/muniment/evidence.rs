@@ -342,6 +342,7 @@ fn about(document: &Document) -> String {
             set.join(", ")
         }
         Document::Scrub(d) => format!("body {}: {d}", uid(&d.body_id)),
+        Document::Mode(d) if d.reason.is_empty() => format!("{} of change {}", d.phase, d.number),
         Document::Mode(d) => format!("{} of change {}: {}", d.phase, d.number, d.reason),
     }
 }
