@@ -546,22 +546,28 @@ impl Group {
         self.hand_over_to_one_of(&self.status().voters).await;
     }
 
-    /// The same, to the most advanced of `nodes`.
+    /// The same, to the most advanced of `nodes`; one that does not take over is followed by
+    /// the next.
     pub async fn hand_over_to_one_of(&self, nodes: &[u64]) {
         if !self.is_leader() {
             return;
         }
         let status = self.status();
-        let best = status
+        let mut able: Vec<_> = status
             .matched
             .iter()
             .filter(|(node, _)| **node != self.node && status.voters.contains(node))
             .filter(|(node, _)| nodes.contains(node))
-            .max_by_key(|(_, matched)| **matched);
-        if let Some((to, _)) = best
-            && let Err(why) = self.transfer(*to).await
-        {
-            tracing::warn!(%why, "leadership could not be handed over");
+            .collect();
+        able.sort_unstable_by_key(|(_, matched)| std::cmp::Reverse(**matched));
+        for (to, _) in able {
+            match self.transfer(*to).await {
+                Ok(()) => return,
+                Err(why) => tracing::warn!(%why, "leadership could not be handed over"),
+            }
+            if !self.is_leader() {
+                return;
+            }
         }
     }
 

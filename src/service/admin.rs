@@ -351,6 +351,8 @@ pub async fn transfer(core: &Arc<Core>, _principal: &Principal, to: u64) -> Resu
     }
     match core.group.transfer(to).await {
         Ok(()) => Ok(to),
-        Err(why) => Err(bad("to", why).into()),
+        Err(why) if !core.group.status().voters.contains(&to) => Err(bad("to", why).into()),
+        // It is behind, or did not answer: later it may.
+        Err(why) => Err(core.unavailable(why)),
     }
 }
