@@ -45,6 +45,11 @@ impl Stop {
 
     /// Says what promise was broken, in words for the person who is woken by it.
     pub fn broken(&self, what: String) {
+        if matches!(self.why(), Some(Why::Broken(_))) {
+            // What fails because the node stops is no other reason.
+            tracing::debug!(%what, "failed while stopping");
+            return;
+        }
         tracing::error!(%what, "a promise is broken, stopping");
         self.set(Why::Broken(what.into()));
     }
