@@ -9,6 +9,7 @@
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use muniment_evidence::codec::{DecodeError, Reader};
 use std::fmt;
 use std::time::Duration;
 
@@ -106,6 +107,26 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// Leads every message that nodes say to each other about cosignatures and standings.
+pub const MESSAGE_VERSION: u8 = 1;
+
+/// Reads a message behind its version, to its end.
+pub fn read_message<T>(
+    bytes: &[u8],
+    read: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>,
+) -> Result<T, Failure> {
+    let mut r = Reader::new(bytes);
+    let found = (|| {
+        if r.u8()? != MESSAGE_VERSION {
+            return Err(r.error("a message of version 1"));
+        }
+        let found = read(&mut r)?;
+        r.end()?;
+        Ok(found)
+    })();
+    found.map_err(|error| Failure::Refused(error.to_string()))
+}
 
 /// Frames of one direction of a stream; an error ends it.
 pub type Frames = BoxStream<'static, Result<Bytes, Failure>>;

@@ -129,6 +129,16 @@ impl Node {
         self.ledger.write(txn.into_batch()).unwrap();
     }
 
+    /// A body of epoch 0 begins to arrive.
+    fn begin(&mut self, body: BodyId) {
+        let coming = Coming {
+            epoch: 0,
+            chunks: Vec::new(),
+            _arrival: self.collector.arriving.enter(body).unwrap(),
+        };
+        self.coming.insert(body, coming);
+    }
+
     async fn chunk(&mut self, body: BodyId) {
         let Some(coming) = self.coming.get_mut(&body) else {
             return;
@@ -330,12 +340,7 @@ async fn i6_the_state_that_lets_a_body_go_is_durable_before_its_bytes_go() {
     let mut node = nodes().swap_remove(0);
     let mut log = Log::default();
     let id = body(1);
-    let coming = Coming {
-        epoch: 0,
-        chunks: Vec::new(),
-        _arrival: node.collector.arriving.enter(id).unwrap(),
-    };
-    node.coming.insert(id, coming);
+    node.begin(id);
     node.chunk(id).await;
     node.seal(id).await;
     for _ in 0..2 {
@@ -358,12 +363,7 @@ async fn i1_what_a_node_signs_for_outlives_a_power_cut() {
     let mut node = nodes().swap_remove(0);
     let (signed, torn) = (body(1), body(2));
     for id in [signed, torn] {
-        let coming = Coming {
-            epoch: 0,
-            chunks: Vec::new(),
-            _arrival: node.collector.arriving.enter(id).unwrap(),
-        };
-        node.coming.insert(id, coming);
+        node.begin(id);
         node.chunk(id).await;
         node.chunk(id).await;
     }
@@ -380,12 +380,7 @@ async fn i5_a_body_is_not_collected_while_it_arrives() {
     let mut node = nodes().swap_remove(0);
     let mut log = Log::default();
     let id = body(1);
-    let coming = Coming {
-        epoch: 0,
-        chunks: Vec::new(),
-        _arrival: node.collector.arriving.enter(id).unwrap(),
-    };
-    node.coming.insert(id, coming);
+    node.begin(id);
     node.chunk(id).await;
     for _ in 0..3 {
         log.commit(Entry::Tick);

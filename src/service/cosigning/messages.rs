@@ -3,12 +3,11 @@
 //! Promises one encoding per message, led by a version. Leaves their meaning to the files
 //! beside.
 
-use crate::transport::Failure;
-use muniment_evidence::codec::{DecodeError, Reader, Writer};
+use crate::transport::{Failure, MESSAGE_VERSION, read_message};
+use muniment_evidence::codec::{Reader, Writer};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::NOTE_BYTES_MAX;
 
-const VERSION: u8 = 1;
 /// Notes in one message: the sizes that a leader keeps at hand, far below a frame.
 pub const NOTES_MAX: usize = super::board::NOTES_AT_HAND;
 /// Lines of one node: one, and one more while it changes its key.
@@ -30,31 +29,15 @@ pub enum Answer {
     Other(Digest),
 }
 
-fn read<T>(
-    bytes: &[u8],
-    read: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>,
-) -> Result<T, Failure> {
-    let mut r = Reader::new(bytes);
-    let found = (|| {
-        if r.u8()? != VERSION {
-            return Err(r.error("a message of version 1"));
-        }
-        let found = read(&mut r)?;
-        r.end()?;
-        Ok(found)
-    })();
-    found.map_err(|error| Failure::Refused(error.to_string()))
-}
-
 impl Ask {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.u8(VERSION).u64(self.size).digest(&self.root);
+        w.u8(MESSAGE_VERSION).u64(self.size).digest(&self.root);
         w.finish()
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Ask, Failure> {
-        read(bytes, |r| {
+        read_message(bytes, |r| {
             Ok(Ask {
                 size: r.u64()?,
                 root: r.digest()?,
@@ -66,7 +49,7 @@ impl Ask {
 impl Answer {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.u8(VERSION);
+        w.u8(MESSAGE_VERSION);
         match self {
             Answer::Lines(lines) => {
                 w.u8(1).list(lines, |w, line| {
@@ -81,7 +64,7 @@ impl Answer {
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Answer, Failure> {
-        read(bytes, |r| match r.u8()? {
+        read_message(bytes, |r| match r.u8()? {
             1 => {
                 let lines = r.list(Reader::text)?;
                 let few = (1..=LINES_MAX).contains(&lines.len());
@@ -97,14 +80,14 @@ impl Answer {
 /// Notes, or one as a verdict.
 pub fn encode_notes<N: AsRef<str>>(notes: &[N]) -> Vec<u8> {
     let mut w = Writer::new();
-    w.u8(VERSION).list(notes, |w, note| {
+    w.u8(MESSAGE_VERSION).list(notes, |w, note| {
         w.bytes(note.as_ref().as_bytes());
     });
     w.finish()
 }
 
 pub fn decode_notes(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
-    read(bytes, |r| {
+    read_message(bytes, |r| {
         let notes = r.list(|r| Ok(r.bytes()?.to_vec()))?;
         let fits = notes.len() <= NOTES_MAX && notes.iter().all(|n| n.len() <= NOTE_BYTES_MAX);
         fits.then_some(notes)
@@ -115,12 +98,12 @@ pub fn decode_notes(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
 /// A size that is waited for.
 pub fn encode_want(size: u64) -> Vec<u8> {
     let mut w = Writer::new();
-    w.u8(VERSION).u64(size);
+    w.u8(MESSAGE_VERSION).u64(size);
     w.finish()
 }
 
 pub fn decode_want(bytes: &[u8]) -> Result<u64, Failure> {
-    read(bytes, |r| {
+    read_message(bytes, |r| {
         let size = r.u64()?;
         Ok(size)
     })

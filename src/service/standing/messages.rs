@@ -3,12 +3,11 @@
 //! Promises one encoding per message, led by a version. Leaves meaning to the files beside.
 
 use crate::objective::write::WriteLevel;
-use crate::transport::Failure;
+use crate::transport::{Failure, MESSAGE_VERSION, read_message};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::statement::Level;
 
-const VERSION: u8 = 1;
 /// Standings in one answer: more members than any ledger has, far below a frame.
 const STANDINGS_MAX: usize = 256;
 
@@ -61,22 +60,6 @@ pub struct Reached {
     pub nodes: Vec<u64>,
 }
 
-fn read<T>(
-    bytes: &[u8],
-    read: impl FnOnce(&mut Reader<'_>) -> Result<T, DecodeError>,
-) -> Result<T, Failure> {
-    let mut r = Reader::new(bytes);
-    let found = (|| {
-        if r.u8()? != VERSION {
-            return Err(r.error("a message of version 1"));
-        }
-        let found = read(&mut r)?;
-        r.end()?;
-        Ok(found)
-    })();
-    found.map_err(|error| Failure::Refused(error.to_string()))
-}
-
 impl Standing {
     fn write(&self, w: &mut Writer) {
         w.u64(self.node).u64(self.applied_index);
@@ -105,22 +88,23 @@ impl Standing {
 
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.u8(VERSION);
+        w.u8(MESSAGE_VERSION);
         self.write(&mut w);
         w.finish()
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Standing, Failure> {
-        read(bytes, Standing::read)
+        read_message(bytes, Standing::read)
     }
 }
 
 impl Board {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.u8(VERSION).option(self.diverged_at.as_ref(), |w, at| {
-            w.u64(*at);
-        });
+        w.u8(MESSAGE_VERSION)
+            .option(self.diverged_at.as_ref(), |w, at| {
+                w.u64(*at);
+            });
         w.list(&self.standings, |w, (standing, age_ms)| {
             standing.write(w);
             w.u64(*age_ms);
@@ -129,7 +113,7 @@ impl Board {
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Board, Failure> {
-        read(bytes, |r| {
+        read_message(bytes, |r| {
             let board = Board {
                 diverged_at: r.option(Reader::u64)?,
                 standings: r.list(|r| Ok((Standing::read(r)?, r.u64()?)))?,
@@ -145,7 +129,7 @@ impl Ask {
     pub fn encode(&self) -> Vec<u8> {
         let (class, k) = self.level.to_statement().code();
         let mut w = Writer::new();
-        w.u8(VERSION).u64(self.raft_index);
+        w.u8(MESSAGE_VERSION).u64(self.raft_index);
         w.option(self.record.as_ref(), |w, record| {
             w.u64(*record);
         });
@@ -157,7 +141,7 @@ impl Ask {
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Ask, Failure> {
-        read(bytes, |r| {
+        read_message(bytes, |r| {
             Ok(Ask {
                 raft_index: r.u64()?,
                 record: r.option(Reader::u64)?,
@@ -174,7 +158,7 @@ impl Ask {
 impl Reached {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.u8(VERSION).u8(u8::from(self.met));
+        w.u8(MESSAGE_VERSION).u8(u8::from(self.met));
         w.list(&self.nodes, |w, node| {
             w.u64(*node);
         });
@@ -182,7 +166,7 @@ impl Reached {
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Reached, Failure> {
-        read(bytes, |r| {
+        read_message(bytes, |r| {
             Ok(Reached {
                 met: r.flag()?,
                 nodes: r.list(Reader::u64)?,
