@@ -4,7 +4,7 @@
 //! and of a graceful stop (not ready, leadership handed over, calls drained, Raft ended,
 //! logs synced). Nothing imports this file but the binary and the tests.
 
-use crate::bodies::{Bodies, backlog::Repairs, complete, orphans, repair};
+use crate::bodies::{Bodies, backlog::Repairs, complete, orphans, repair, room::Room};
 use crate::clock::SharedClock;
 use crate::config::{Config, Witness, check};
 use crate::http;
@@ -284,16 +284,17 @@ impl Stores {
         })
     }
 
-    /// Free bytes where the databases lie, less what they have still to write: until a
-    /// flush the same bytes lie in a log and will lie in a table too. Without an answer of
-    /// the file system nothing is taken in.
-    fn free_bytes(&self, dir: &Path) -> disk::FreeBytes {
+    /// What is free where the databases lie, less what they will take by themselves.
+    /// Without an answer of the file system nothing is taken in.
+    fn room(&self, dir: &Path, reserve: u64) -> Room {
         let (dir, engines) = (dir.to_owned(), [self.ledger.clone(), self.bodies.clone()]);
-        disk::remembered(Arc::new(move || {
+        let ask = move || {
+            // In this order: a flush that ends in between is counted twice, never not at all.
+            let pending: u64 = engines.iter().map(|engine| engine.pending_bytes()).sum();
             let free = check::free_bytes(&dir).unwrap_or(0);
-            let promised: u64 = engines.iter().map(|engine| engine.unflushed_bytes()).sum();
-            free.saturating_sub(promised)
-        }))
+            free.saturating_sub(pending)
+        };
+        Room::new(reserve, Arc::new(ask))
     }
 
     fn engines(&self) -> [(&'static str, Arc<dyn Engine>); 2] {
@@ -326,7 +327,8 @@ async fn build(
         config.cluster.origin.clone(),
         config.limits.message_bytes,
     ));
-    let free_bytes = stores.free_bytes(&node.data_dir);
+    let reserve = config.limits.disk_reserve_bytes;
+    let room = stores.room(&node.data_dir, reserve);
     let settings = Settings {
         node: node.id,
         timing: config.cluster.profile.timing(),
@@ -334,8 +336,8 @@ async fn build(
         log_entries_kept: config.cluster.log_entries_kept,
         snapshots: Some(node.data_dir.join("snapshots")),
         room: {
-            let (free, reserve) = (free_bytes.clone(), config.limits.disk_reserve_bytes);
-            Arc::new(move || free() >= evidence_reserve(reserve))
+            let room = room.clone();
+            Arc::new(move || room.free() >= evidence_reserve(reserve))
         },
         incarnation: stores.marker.incarnation,
     };
@@ -371,8 +373,7 @@ async fn build(
         flow: Arc::default(),
         orphans: Default::default(),
         epoch_interval: Duration::from_secs(config.cluster.upload_epoch_s),
-        free_bytes: free_bytes.clone(),
-        disk_reserve: config.limits.disk_reserve_bytes,
+        room,
         repairs: Arc::new(Repairs::new(&config.repair)),
     };
     orphans::start(
@@ -394,7 +395,7 @@ async fn build(
     let key_book = Arc::new(KeyBook::new(state.clone(), blocking, keys.clone()));
     let complete = complete::start(bodies.clone(), state.clone(), stop.clone());
     let health = disk::Health::default();
-    let (free, syncs, held) = (free_bytes.clone(), health.clone(), bodies.clone());
+    let (syncs, held) = (health.clone(), bodies.clone());
     let serving = boots.clone();
     let standings = Standings::start(standing::Means {
         group: group.clone(),
@@ -404,7 +405,7 @@ async fn build(
         own: standing::Own {
             complete: complete.clone(),
             fill: Box::new(move |standing| {
-                standing.disk_free_bytes = free();
+                standing.disk_free_bytes = held.room.free();
                 let p99 = syncs.now().0.unwrap_or_default();
                 standing.fsync_p99_us = p99.as_micros() as u64;
                 standing.ready = serving.borrow().is_some();
@@ -499,7 +500,6 @@ async fn build(
         witnesses: witnessing::Board::of(config.witness.iter().map(|w| w.key.name.clone())),
         standings,
         vigil,
-        free_bytes,
         deferred: config.deferred.clone(),
         outboxes: OutboxDir::on_disk(node.data_dir.join("outbox")),
         memory: budgets::Memory::of(config.limits.memory_bytes),

@@ -13,6 +13,7 @@
 //! * [`hot`]: one read for all who want the same chunk
 //! * [`arriving`]: which bodies others are sending here now
 //! * [`orphans`]: bodies that no record names, collected by upload epoch
+//! * [`room`]: whether the disk has a place for them
 //! * [`quarantine`]: reading what is held here, with damage taken for what it is
 //! * [`repair`], [`backlog`]: what is missing or damaged here, brought from other holders
 //! * [`scrub`]: all of it read in the background, now and again
@@ -33,6 +34,7 @@ pub mod queue;
 pub mod repair;
 pub mod scrub;
 pub mod serve;
+pub mod room;
 pub mod upload;
 pub mod writer;
 
@@ -72,20 +74,13 @@ pub struct Bodies {
     pub orphans: orphans::Orphans,
     /// How often the leader moves the upload epoch while there is reason to.
     pub epoch_interval: Duration,
-    /// Free bytes where bodies go, and below how many none is taken.
-    pub free_bytes: Arc<dyn Fn() -> u64 + Send + Sync>,
-    pub disk_reserve: u64,
+    pub room: room::Room,
 }
 
 impl Bodies {
     /// All members, as levels see them.
     pub fn members(&self) -> Vec<Member> {
         self.group.level_members()
-    }
-
-    /// Whether a body may still come to this disk; evidence, reads and deletes go on.
-    pub fn has_room(&self) -> bool {
-        (self.free_bytes)() >= self.disk_reserve
     }
 
     /// Signs for a body that is durable here.

@@ -169,9 +169,9 @@ impl Repairer {
             sha256,
             body_id: body,
         };
-        if !self.bodies.has_room() {
+        let Some(_berth) = self.bodies.room.enter(length) else {
             return Err(Error::Unavailable("this node's disk is nearly full".into()));
-        }
+        };
         let mut why = String::from("no other member is known");
         for (node, peer) in self.bodies.others() {
             let brought = self.bring(node, peer, &wanted, manifest.as_ref(), &findings);

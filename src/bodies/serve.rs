@@ -9,6 +9,7 @@
 
 use super::Bodies;
 use super::fanout::{Answer, Fanout};
+use super::room::Berth;
 use super::writer::{BodyWriter, CHUNK_BYTES};
 use crate::ledger::policy;
 use crate::transport::{Failure, Frames};
@@ -27,8 +28,6 @@ const BODY_BYTES_MAX: u64 = 1 << 30;
 
 /// Members that one relay passes a body on to: more than a region has.
 const RELAYS_MAX: usize = 64;
-/// The disk is looked at again after this many bytes of a body.
-const ROOM_EVERY_BYTES: u64 = 8 << 20;
 
 const PIECE: u8 = 1;
 const END: u8 = 2;
@@ -93,6 +92,10 @@ pub fn encode_end(length: u64, sha256: Option<&Digest>) -> Vec<u8> {
     w.finish()
 }
 
+fn full() -> Failure {
+    refused("the disk is nearly full")
+}
+
 fn refused(why: impl ToString) -> Failure {
     Failure::Refused(why.to_string())
 }
@@ -107,7 +110,9 @@ impl Bodies {
             return Err(refused("a body of another ledger"));
         }
         self.take_epoch(header.epoch)?;
-        self.take_room()?;
+        let Some(mut berth) = self.room.enter(0) else {
+            return Err(full());
+        };
         // What fails below is deleted: it must be this arrival's alone.
         let Some(_arrival) = self.arriving.enter(header.body_id) else {
             return Err(refused("the body is arriving already"));
@@ -123,7 +128,9 @@ impl Bodies {
         let mut relayed = self.fan_out(&header, self.relay_routes(&header.relays));
         let mut writer = BodyWriter::new(self.store.clone(), self.blocking, header.body_id)
             .stamped(header.epoch);
-        let received = self.receive(&mut writer, &mut frames, &mut relayed).await;
+        let received = self
+            .receive(&mut writer, &mut frames, &mut relayed, &mut berth)
+            .await;
         let received = received.and_then(|announced| {
             self.take_epoch(header.epoch)?;
             Ok(announced)
@@ -153,13 +160,6 @@ impl Bodies {
         match policy::may_be_named(epoch, self.group.applied().upload_epoch.max(epoch)) {
             true => Ok(()),
             false => Err(refused("an upload of an epoch that has passed")),
-        }
-    }
-
-    fn take_room(&self) -> Result<(), Failure> {
-        match self.has_room() {
-            true => Ok(()),
-            false => Err(refused("the disk is nearly full")),
         }
     }
 
@@ -232,22 +232,22 @@ impl Bodies {
         writer: &mut BodyWriter,
         frames: &mut Frames,
         relayed: &mut Fanout,
+        berth: &mut Berth,
     ) -> Result<Option<Digest>, Failure> {
-        let mut looked_at = 0;
         loop {
             let frame = next(frames).await?;
             match frame.first() {
                 Some(&PIECE) if frame.len() <= CHUNK_BYTES + 1 => {
                     let piece = frame.slice(1..);
+                    // How long it will be is known at its end only.
+                    if !berth.extend(piece.len() as u64) {
+                        return Err(full());
+                    }
                     let (stored, ()) =
                         futures::join!(writer.push(&piece), relayed.push(&frame, None));
                     stored.map_err(refused)?;
                     if writer.length() > BODY_BYTES_MAX {
                         return Err(refused("the body is too long"));
-                    }
-                    if writer.length() - looked_at >= ROOM_EVERY_BYTES {
-                        looked_at = writer.length();
-                        self.take_room()?;
                     }
                 }
                 Some(&END) => {

@@ -122,7 +122,7 @@ impl NodeSource {
         set(&metrics.open_fds, open as u64);
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         set(&metrics.max_fds, limit.current.unwrap_or(0));
-        set(&metrics.disk_free_bytes, (self.core.free_bytes)());
+        set(&metrics.disk_free_bytes, self.core.bodies.room.free());
         if let Some(outbox) = self.core.booted().ok().and_then(|booted| booted.outbox) {
             let standing = outbox.standing();
             set(&metrics.outbox_pending, standing.pending);

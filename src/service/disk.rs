@@ -3,8 +3,8 @@
 //! Promises: once a second the syncs of the ledger are judged; a leader whose disk is slow
 //! hands over to the best follower whose disk is not, at most once a minute; a slow node
 //! does not stand for election while another voter could lead, and stands as before when
-//! none could. Free space is asked of the file system a few times a second at most, less
-//! what the databases have still to write. Leaves the judgement to `objective/disk`.
+//! none could. Leaves the judgement to `objective/disk`, and which bodies may still come to
+//! `bodies/room`.
 
 use super::Core;
 use super::acquaintance::Acquaintance;
@@ -21,13 +21,9 @@ use tokio::time::Instant;
 const EVERY: Duration = Duration::from_secs(1);
 /// Between two hand-overs: leadership must not travel with every hiccup.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(60);
-/// How long an answer of the file system stands: uploads ask for each body.
-const ROOM_FOR: Duration = Duration::from_millis(200);
 
 /// Writes a little, syncs it, and says how long that took; blocks.
 pub type Probe = Arc<dyn Fn() -> std::io::Result<Duration> + Send + Sync>;
-/// Free bytes where the databases lie.
-pub type FreeBytes = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// What others are told of this node's disk. Cheap to clone.
 #[derive(Clone, Default)]
@@ -136,27 +132,11 @@ impl Means {
     }
 }
 
-/// Asks `free` at most once in [`ROOM_FOR`]; in between the last answer stands.
-pub fn remembered(free: FreeBytes) -> FreeBytes {
-    let last: Mutex<Option<(Instant, u64)>> = Mutex::default();
-    Arc::new(move || {
-        let mut last = last.lock().expect("nobody panics with it");
-        match *last {
-            Some((at, bytes)) if at.elapsed() < ROOM_FOR => bytes,
-            _ => {
-                let bytes = free();
-                *last = Some((Instant::now(), bytes));
-                bytes
-            }
-        }
-    })
-}
-
 impl Core {
     /// What is left is for records and deletes alone: why this node is not ready.
     pub(crate) fn nearly_full(&self) -> Option<String> {
         let (free, least) = (
-            (self.free_bytes)(),
+            self.bodies.room.free(),
             evidence_reserve(self.limits.disk_reserve_bytes),
         );
         (free < least).then(|| {
@@ -166,22 +146,5 @@ impl Core {
                 least >> 20
             )
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    #[tokio::test(start_paused = true)]
-    async fn the_file_system_is_asked_a_few_times_a_second() {
-        let asked = Arc::new(AtomicU64::new(0));
-        let counting = asked.clone();
-        let free = remembered(Arc::new(move || counting.fetch_add(1, Ordering::SeqCst)));
-        assert_eq!((free(), free()), (0, 0));
-        tokio::time::advance(ROOM_FOR).await;
-        assert_eq!((free(), free()), (1, 1));
-        assert_eq!(asked.load(Ordering::SeqCst), 2);
     }
 }

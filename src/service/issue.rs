@@ -203,9 +203,9 @@ pub(super) async fn store(
     let Ok(_permit) = core.uploads.clone().try_acquire_owned() else {
         return Err(Error::exhausted("as many uploads as allowed are in flight"));
     };
-    if (core.free_bytes)() < core.limits.disk_reserve_bytes + length {
+    let Some(_berth) = core.bodies.room.enter(length) else {
         return Err(Error::exhausted("this node's disk is nearly full"));
-    }
+    };
     let mut upload = core.bodies.begin().await.map_err(|e| unstored(core, e))?;
     let idle = Duration::from_millis(core.limits.idle_timeout_ms);
     loop {

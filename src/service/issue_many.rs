@@ -90,7 +90,7 @@ async fn issue_one(
         let pieces = inbox.pieces(first.take());
         match issue::issue(core, principal, header.clone(), pieces).await {
             // A full disk is no place that somebody gives back.
-            Err(Error::Exhausted { .. }) if inbox.untouched() && core.bodies.has_room() => {}
+            Err(Error::Exhausted { .. }) if inbox.untouched() && core.bodies.room.is_left() => {}
             done => return done,
         }
         first = Some(turn.clone().lock_owned().await);

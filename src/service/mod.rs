@@ -175,8 +175,6 @@ pub struct Core {
     pub stop: Stop,
     /// Raised when the node stops taking work.
     pub draining: signal::Receiver<bool>,
-    /// Free bytes where bodies go; asked before each upload.
-    pub free_bytes: disk::FreeBytes,
     pub joining: joining::Joining,
     pub deferred: Deferred,
     /// Where the outboxes lie.

@@ -67,9 +67,9 @@ pub trait Engine: View {
     fn sync(&self) -> Result<(), Error>;
     /// A stable picture of now, kept below `dir`, which must not exist yet.
     fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, Error>;
-    /// Bytes that are durable in the engine's log and that it will write once more, to
-    /// where they stay; until then they take twice their place.
-    fn unflushed_bytes(&self) -> u64 {
+    /// Bytes that the engine will take from the disk without a further write: what is
+    /// durable in its log is written once more, to where it stays, beside the next log.
+    fn pending_bytes(&self) -> u64 {
         0
     }
     /// Bytes on disk, roughly; for metrics.

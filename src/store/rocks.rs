@@ -17,6 +17,9 @@ use std::sync::Arc;
 /// Memory for one database's write buffer: large enough that a burst of a minute at the
 /// rates we measured flushes in the background, small enough for two databases per node.
 const WRITE_BUFFER_BYTES: usize = 64 << 20;
+/// What RocksDB allocates for a log when it begins one, while the log before it still lies
+/// there: a write buffer and a tenth (`DBImpl::GetWalPreallocateBlockSize`).
+const NEXT_LOG_BYTES: u64 = (WRITE_BUFFER_BYTES + WRITE_BUFFER_BYTES / 10) as u64;
 /// Write buffers that may wait for their flush before writes slow down.
 const WRITE_BUFFERS_MAX: i32 = 4;
 /// Open table files per database; the rest of the descriptors belong to connections.
@@ -49,6 +52,11 @@ impl RocksEngine {
     fn failed(&self, error: rocksdb::Error) -> Error {
         match error.kind() {
             ErrorKind::Corruption if self.1 == Purpose::Bodies => Error::unreadable(error),
+    /// A number that the engine keeps; 0 where it does not.
+    fn property(&self, name: &str) -> u64 {
+        self.0.property_int_value(name).ok().flatten().unwrap_or(0)
+    }
+
             _ => Error::engine(error),
         }
     }
@@ -125,9 +133,13 @@ impl Engine for RocksEngine {
         Ok(Arc::new(Frozen(db)))
     }
 
-    fn unflushed_bytes(&self) -> u64 {
-        let size = self.0.property_int_value("rocksdb.cur-size-all-mem-tables");
-        size.ok().flatten().unwrap_or(0)
+    fn pending_bytes(&self) -> u64 {
+        let unflushed = self.property("rocksdb.cur-size-all-mem-tables");
+        // While a buffer waits for its flush, the log of the next one is there already.
+        match self.property("rocksdb.num-immutable-mem-table") {
+            0 => unflushed + NEXT_LOG_BYTES,
+            _ => unflushed,
+        }
     }
 
     fn size_bytes(&self) -> u64 {
@@ -137,7 +149,7 @@ impl Engine for RocksEngine {
             "rocksdb.size-all-mem-tables",
         ]
         .into_iter()
-        .filter_map(|name| self.0.property_int_value(name).ok().flatten())
+        .map(|name| self.property(name))
         .sum()
     }
 }

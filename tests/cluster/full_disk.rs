@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tonic::Code;
 
-const DISK_MIB: u64 = 384;
+const DISK_MIB: u64 = 512;
 const RESERVE_MIB: u64 = 64;
 const BODY_BYTES: usize = 1 << 20;
 

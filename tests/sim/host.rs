@@ -8,7 +8,7 @@ use crate::callers;
 use crate::dice::Dice;
 use crate::net::{self, Net};
 use crate::oracle::Oracle;
-use muniment::bodies::{Bodies, complete, orphans, repair};
+use muniment::bodies::{Bodies, complete, orphans, repair, room::Room};
 use muniment::clock::{SeededClock, SharedClock};
 use muniment::config::{Deferred, Limits, Tenant};
 use muniment::keyring::Keyring;
@@ -298,8 +298,7 @@ async fn build(
         flow: Arc::default(),
         orphans: Default::default(),
         epoch_interval: EPOCH_INTERVAL,
-        free_bytes: Arc::new(|| u64::MAX),
-        disk_reserve: 0,
+        room: Room::endless(),
         repairs: Arc::default(),
     };
     orphans::start(&bodies, state.clone(), ledger_flusher.clone(), stop.clone());
@@ -392,7 +391,6 @@ async fn build(
         standings,
         vigil,
         members: members::Desk::default(),
-        free_bytes: Arc::new(|| u64::MAX),
         deferred: Deferred::default(),
         outboxes: machine.outboxes.clone(),
         memory: budgets::Memory::of(memory_bytes),

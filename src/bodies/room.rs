@@ -1,0 +1,161 @@
+//! Room on the disk: how much more may come before it touches what is kept for evidence.
+//!
+//! Promises: a body enters only while, with all that entered before it and has not come
+//! yet, the reserve stays free; so uploads that begin together cannot fill the disk
+//! together. The file system is asked a few times a second at most. Leaves measuring to
+//! whoever gives the closure, and what else is refused on a full disk to `service/disk`.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long an answer of the file system stands: uploads ask for each body.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+/// A body lies in the engine's log and, until that log is dropped, in a file of its own too.
+const COPIES: u64 = 2;
+
+/// Free bytes where the databases lie, less what they will take without a further write.
+pub type FreeBytes = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The room of one node's disk. Cheap to clone.
+#[derive(Clone)]
+pub struct Room(Arc<Inner>);
+
+struct Inner {
+    ask: FreeBytes,
+    reserve: u64,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    asked: Option<Instant>,
+    /// By the last answer, less what has come since.
+    free: u64,
+    /// Promised to bodies on their way.
+    coming: u64,
+}
+
+impl Room {
+    /// `reserve` bytes are for evidence.
+    pub fn new(reserve: u64, ask: FreeBytes) -> Room {
+        Room(Arc::new(Inner {
+            ask,
+            reserve,
+            known: Mutex::default(),
+        }))
+    }
+
+    /// Without an end, for a node in memory.
+    pub fn endless() -> Room {
+        Room::new(0, Arc::new(|| u64::MAX))
+    }
+
+    /// Free bytes, less what is promised.
+    pub fn free(&self) -> u64 {
+        self.known().left()
+    }
+
+    /// Whether a body may still come at all; evidence, reads and deletes go on.
+    pub fn is_left(&self) -> bool {
+        self.free() >= self.0.reserve
+    }
+
+    /// A place for a body of this length, held until all of it has come or none will.
+    pub fn enter(&self, length: u64) -> Option<Berth> {
+        let mut berth = Berth {
+            room: self.clone(),
+            promised: 0,
+        };
+        berth.extend(length).then_some(berth)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        let mut known = self.0.known.lock().expect("nobody panics with it");
+        if known.asked.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
+            known.free = (self.0.ask)();
+            known.asked = Some(Instant::now());
+        }
+        known
+    }
+}
+
+impl Known {
+    fn left(&self) -> u64 {
+        self.free.saturating_sub(self.coming)
+    }
+}
+
+/// See [`Room::enter`].
+pub struct Berth {
+    room: Room,
+    promised: u64,
+}
+
+impl Berth {
+    /// Makes it longer; false where there is no room for that.
+    pub fn extend(&mut self, length: u64) -> bool {
+        let more = length.saturating_mul(COPIES);
+        let mut known = self.room.known();
+        let fits = known.left() >= self.room.0.reserve.saturating_add(more);
+        if fits {
+            known.coming += more;
+            self.promised += more;
+        }
+        fits
+    }
+}
+
+impl Drop for Berth {
+    fn drop(&mut self) {
+        let mut known = self.room.known();
+        known.coming -= self.promised;
+        // What has come is not in the last answer; the next one says what is true.
+        known.free = known.free.saturating_sub(self.promised);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    fn room(reserve: u64, free: &Arc<AtomicU64>) -> Room {
+        let free = free.clone();
+        Room::new(reserve, Arc::new(move || free.load(Ordering::SeqCst)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_that_begin_together_share_what_is_left() {
+        let free = Arc::new(AtomicU64::new(100));
+        let room = room(40, &free);
+        let first = room.enter(20).unwrap();
+        assert_eq!(room.free(), 60);
+        assert!(room.enter(11).is_none());
+        let mut second = room.enter(5).unwrap();
+        assert!(second.extend(5));
+        assert!(!second.extend(1));
+        assert!(room.is_left());
+        // What has come counts until the file system is asked again, and then by its word.
+        drop(first);
+        assert_eq!(room.free(), 40);
+        tokio::time::advance(ASK_EVERY).await;
+        assert_eq!(room.free(), 80);
+        drop(second);
+        free.store(39, Ordering::SeqCst);
+        tokio::time::advance(ASK_EVERY).await;
+        assert!(!room.is_left());
+        assert!(room.enter(0).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_file_system_is_asked_a_few_times_a_second() {
+        let asked = Arc::new(AtomicU64::new(0));
+        let counting = asked.clone();
+        let room = Room::new(0, Arc::new(move || counting.fetch_add(1, Ordering::SeqCst)));
+        assert_eq!((room.free(), room.free()), (0, 0));
+        tokio::time::advance(ASK_EVERY).await;
+        assert_eq!((room.free(), room.free()), (1, 1));
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+}
