@@ -176,6 +176,11 @@ impl Repairs {
         self.notes.notify_one();
     }
 
+    /// Whether nothing is missing or damaged, as far as is known.
+    pub fn is_idle(&self) -> bool {
+        self.lock().all.is_empty()
+    }
+
     /// Whether the mark of a body on the disk is worth a look.
     pub fn may_be_damaged(&self, body: BodyId) -> bool {
         let jobs = self.lock();

@@ -194,8 +194,12 @@ impl Follower {
                     repairs.missing(*body, *content);
                 }
             }
+            // Not after each that was brought: every look asks for all of them, and a sync.
+            let brought = async {
+                while done.changed().await.is_ok() && !repairs.is_idle() {}
+            };
             tokio::select! {
-                _ = done.changed() => {}
+                () = brought => {}
                 () = tokio::time::sleep(ARRIVING_PAUSE) => {}
             }
         }

@@ -6,19 +6,15 @@
 //! Leaves bringing a good copy here to [`super::repair`].
 
 use super::repair::content;
-use super::serve::{decode_digests, encode_request};
 use super::{Bodies, Error};
 use crate::raft::types::Peer;
-use crate::transport::{Class, Method};
+use crate::store::bodies::BodyId;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment_evidence::digest::{Digest, Hasher};
 use muniment_evidence::opening::{How, Rendition};
+use std::hash::{Hash as _, Hasher as _};
 use std::ops::Range;
-use std::time::Duration;
-
-/// How long another holder may take for one chunk.
-const CHUNK_MAX: Duration = Duration::from_secs(10);
 
 /// Where a body is read from.
 #[derive(Clone, Debug)]
@@ -28,6 +24,15 @@ pub struct Source {
     body: [u8; 16],
     /// Length and digest of each chunk.
     pub(super) chunks: Vec<(u32, Digest)>,
+}
+
+/// When a member is asked for a body: the leader last, since every write of the cluster
+/// waits for it; the nearest first; and of equals now one, now the other, so that a node
+/// that lacks much does not bring it all from one.
+fn turn(node: u64, near: bool, leader: Option<u64>, body: BodyId) -> impl Ord {
+    let mut hasher = std::hash::DefaultHasher::new();
+    (node, body).hash(&mut hasher);
+    (leader == Some(node), !near, hasher.finish())
 }
 
 impl Bodies {
@@ -58,7 +63,7 @@ impl Bodies {
     /// Finds another node that holds the body.
     async fn proxy(&self, rendition: &Rendition) -> Result<Source, Error> {
         let mut why = String::from("no other member is known");
-        for (node, peer) in self.others() {
+        for (node, peer) in self.others(rendition.body_id) {
             match self.source_at(node, peer, rendition).await {
                 Ok(source) => return Ok(source),
                 Err(error) => why = format!("node {node}: {error}"),
@@ -67,11 +72,14 @@ impl Bodies {
         Err(Error::Unavailable(why))
     }
 
-    /// The other members, the nearest first: same zone, then the rest.
-    pub(super) fn others(&self) -> Vec<(u64, Peer)> {
-        let members = self.group.status().members.into_iter();
-        let mut others: Vec<_> = members.filter(|(node, _)| *node != self.node).collect();
-        others.sort_by_key(|(_, peer)| peer.zone != self.zone);
+    /// The other members in the order in which they are asked for a body.
+    pub(super) fn others(&self, body: BodyId) -> Vec<(u64, Peer)> {
+        let status = self.group.status();
+        let mut others: Vec<_> = status.members.into_iter().collect();
+        others.retain(|(node, _)| *node != self.node);
+        others.sort_by_cached_key(|(node, peer)| {
+            turn(*node, peer.zone == self.zone, status.leader, body)
+        });
         others
     }
 
@@ -82,44 +90,16 @@ impl Bodies {
         peer: Peer,
         rendition: &Rendition,
     ) -> Result<Source, Error> {
-        let chunks = self.digests(&peer.address, rendition).await?;
+        let pull = self
+            .pull(&peer.address, rendition.body_id, u32::MAX)
+            .await?;
+        pull.check(rendition)?;
         Ok(Source {
             node,
             address: Some(peer.address),
             body: rendition.body_id,
-            chunks,
+            chunks: pull.chunks,
         })
-    }
-
-    async fn digests(
-        &self,
-        address: &str,
-        rendition: &Rendition,
-    ) -> Result<Vec<(u32, Digest)>, Error> {
-        let unavailable = |why: String| Error::Unavailable(why);
-        let request = encode_request(rendition.body_id, u32::MAX);
-        let frames = stream::iter([request]).boxed();
-        let opening =
-            self.transport
-                .stream(address.to_owned(), Class::Bulk, Method::GetBody, frames);
-        let first = async {
-            let mut frames = opening.await.map_err(|f| unavailable(f.to_string()))?;
-            match frames.next().await {
-                Some(Ok(frame)) => Ok(frame),
-                Some(Err(failure)) => Err(unavailable(failure.to_string())),
-                None => Err(unavailable("ended early".into())),
-            }
-        };
-        let frame = tokio::time::timeout(CHUNK_MAX, first)
-            .await
-            .map_err(|_| unavailable("no answer in time".into()))??;
-        let chunks = decode_digests(&frame).map_err(|error| unavailable(error.to_string()))?;
-        let length: u64 = chunks.iter().map(|(length, _)| u64::from(*length)).sum();
-        let single = chunks.len() == 1 && chunks[0].1 != rendition.sha256;
-        if length != rendition.length || single {
-            return Err(unavailable("it holds other bytes under this name".into()));
-        }
-        Ok(chunks)
     }
 
     /// The bytes of `range`, chunk by chunk, each checked before it comes out.
@@ -191,7 +171,7 @@ impl Bodies {
         digest: Digest,
     ) -> Result<Bytes, Error> {
         let mut why = String::from("no other member is known");
-        for (node, peer) in self.others() {
+        for (node, peer) in self.others(source.body) {
             let elsewhere = Source {
                 node,
                 address: Some(peer.address),
@@ -213,28 +193,40 @@ impl Bodies {
         number: u32,
         digest: Digest,
     ) -> Result<Bytes, Error> {
-        let unavailable = |why: String| Error::Unavailable(why);
-        let Some(address) = source.address.clone() else {
-            return Err(unavailable("no other holder".into()));
+        let Some(address) = &source.address else {
+            return Err(Error::Unavailable("no other holder".into()));
         };
-        let frames = stream::iter([encode_request(source.body, number)]).boxed();
-        let opening = self
-            .transport
-            .stream(address, Class::Bulk, Method::GetBody, frames);
-        let second = async {
-            let mut frames = opening.await.map_err(|f| unavailable(f.to_string()))?;
-            for _ in 0..2 {
-                match frames.next().await {
-                    Some(Ok(frame)) if Digest::of(&[&frame]) == digest => return Ok(frame),
-                    Some(Ok(_)) => {}
-                    Some(Err(failure)) => return Err(unavailable(failure.to_string())),
-                    None => break,
-                }
-            }
-            Err(unavailable("it sent other bytes".into()))
+        let mut pull = self.pull(address, source.body, number).await?;
+        pull.next(digest).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_leader_is_asked_last_and_the_nearest_first() {
+        let order = |body: u8| {
+            let mut nodes = [1, 2, 3, 4];
+            nodes.sort_by_cached_key(|node| turn(*node, *node < 3, Some(1), [body; 16]));
+            nodes
         };
-        tokio::time::timeout(CHUNK_MAX, second)
-            .await
-            .map_err(|_| unavailable("no answer in time".into()))?
+        for body in 0..20 {
+            let order = order(body);
+            assert_eq!((order[0], order[3]), (2, 1), "{order:?}");
+        }
+    }
+
+    #[test]
+    fn of_equals_each_is_asked_first_for_some_bodies() {
+        let first = |body: u8| {
+            let nodes = [1, 2, 3].into_iter();
+            nodes.min_by_key(|node| turn(*node, false, None, [body; 16]))
+        };
+        for node in [1, 2, 3] {
+            let times = (0..60).filter(|body| first(*body) == Some(node)).count();
+            assert!(times > 8, "node {node}: {times}");
+        }
     }
 }

@@ -10,10 +10,11 @@
 //! * [`writer`]: chunks, digests, manifest
 //! * [`serve`]: what a holder does for its peers
 //! * [`fetch`]: bytes on their way out, from here or by proxy, each chunk checked
+//! * [`pull`]: one body asked of one other holder
 //! * [`hot`]: one read for all who want the same chunk
 //! * [`arriving`]: which bodies others are sending here now
-//! * [`orphans`]: bodies that no record names, collected by upload epoch
 //! * [`room`]: whether the disk has a place for them
+//! * [`orphans`]: bodies that no record names, collected by upload epoch
 //! * [`quarantine`]: reading what is held here, with damage taken for what it is
 //! * [`repair`], [`backlog`]: what is missing or damaged here, brought from other holders
 //! * [`scrub`]: all of it read in the background, now and again
@@ -29,12 +30,13 @@ pub mod hot;
 pub mod names;
 pub mod orphans;
 pub mod pace;
+mod pull;
 pub mod quarantine;
 pub mod queue;
 pub mod repair;
+pub mod room;
 pub mod scrub;
 pub mod serve;
-pub mod room;
 pub mod upload;
 pub mod writer;
 

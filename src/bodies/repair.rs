@@ -18,7 +18,7 @@ use crate::stop::Stop;
 use crate::store;
 use crate::store::bodies::{Content, Manifest};
 use crate::store::damage::{Chunk, Finding};
-use muniment_evidence::digest::Hasher;
+use muniment_evidence::digest::{Digest, Hasher};
 use muniment_evidence::opening::{How, Rendition};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -173,9 +173,15 @@ impl Repairer {
             return Err(Error::Unavailable("this node's disk is nearly full".into()));
         };
         let mut why = String::from("no other member is known");
-        for (node, peer) in self.bodies.others() {
-            let brought = self.bring(node, peer, &wanted, manifest.as_ref(), &findings);
-            match brought.await {
+        for (node, peer) in self.bodies.others(body) {
+            let brought = match &manifest {
+                None if !marked => self.bring_all(node, peer, &wanted).await,
+                own => {
+                    self.bring(node, peer, &wanted, own.as_ref(), &findings)
+                        .await
+                }
+            };
+            match brought {
                 Ok(()) => return Ok(true),
                 Err(Error::Unavailable(from)) => why = format!("node {node}: {from}"),
                 Err(error) => return Err(error),
@@ -184,6 +190,41 @@ impl Repairer {
         Err(Error::Unavailable(why))
     }
 
+    /// All of a body of which nothing is here: one call, one sync.
+    async fn bring_all(&self, node: u64, peer: Peer, wanted: &Rendition) -> Result<(), Error> {
+        let Bodies {
+            store,
+            blocking,
+            repairs,
+            ..
+        } = &self.bodies;
+        let body = wanted.body_id;
+        let mut pull = self.bodies.pull(&peer.address, body, 0).await?;
+        pull.check(wanted)?;
+        let chunks = pull.chunks.clone();
+        // Of a single chunk the digest is the whole body's, and was compared.
+        let mut whole = (chunks.len() != 1).then(Hasher::new);
+        for (number, (length, digest)) in (0..).zip(&chunks) {
+            repairs.pace.take(u64::from(*length)).await;
+            let chunk = pull.next(*digest).await?;
+            if let Some(mut hasher) = whole {
+                let chunk = chunk.clone();
+                let hashed = blocking.run(move || {
+                    hasher.update(&chunk);
+                    Ok(hasher)
+                });
+                whole = Some(hashed.await?);
+            }
+            store.put_chunk(body, number, chunk).await?;
+        }
+        if whole.is_some_and(|whole| whole.finish() != wanted.sha256) {
+            return Err(Error::Unavailable("it holds other bytes".into()));
+        }
+        let manifest = self.manifest(wanted, chunks);
+        self.mend(wanted, Some(manifest), Vec::new(), node).await
+    }
+
+    /// What is bad of a body that is here in part.
     async fn bring(
         &self,
         node: u64,
@@ -192,7 +233,6 @@ impl Repairer {
         manifest: Option<&Manifest>,
         findings: &[Finding],
     ) -> Result<(), Error> {
-        let Bodies { store, group, .. } = &self.bodies;
         let source = self.bodies.source_at(node, peer, wanted).await?;
         let new = match manifest {
             Some(own) if own.chunks == source.chunks => {
@@ -210,20 +250,36 @@ impl Repairer {
             // Where the two differ, the digest of the whole body decides.
             _ => {
                 self.all(&source, wanted).await?;
-                Some(Manifest {
-                    length: wanted.length,
-                    sha256: wanted.sha256,
-                    epoch: group.applied().upload_epoch,
-                    chunks: source.chunks,
-                })
+                Some(self.manifest(wanted, source.chunks))
             }
         };
-        let mended = store.mend(wanted.body_id, new, findings.to_vec(), node);
+        self.mend(wanted, new, findings.to_vec(), node).await
+    }
+
+    fn manifest(&self, wanted: &Rendition, chunks: Vec<(u32, Digest)>) -> Manifest {
+        Manifest {
+            length: wanted.length,
+            sha256: wanted.sha256,
+            epoch: self.bodies.group.applied().upload_epoch,
+            chunks,
+        }
+    }
+
+    /// Good bytes are in their places.
+    async fn mend(
+        &self,
+        wanted: &Rendition,
+        manifest: Option<Manifest>,
+        findings: Vec<Finding>,
+        from: u64,
+    ) -> Result<(), Error> {
+        let Bodies { store, repairs, .. } = &self.bodies;
+        let mended = store.mend(wanted.body_id, manifest, findings, from);
         if !mended.await? {
             // More was found meanwhile: it is not whole yet.
-            self.bodies.repairs.damaged(wanted.body_id);
+            repairs.damaged(wanted.body_id);
         }
-        self.bodies.repairs.notes.notify_one();
+        repairs.notes.notify_one();
         Ok(())
     }
 

@@ -12,8 +12,8 @@ const PERIOD_S_MIN: u64 = 60;
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Repair {
-    /// Bytes per second that bodies missing or damaged here are brought with: a quarter of
-    /// a Gigabit link, so that callers keep the rest.
+    /// Bytes per second that bodies missing or damaged here are brought with: a tenth of a
+    /// Gigabit link, so that callers keep the rest.
     pub repair_bytes_per_s: u64,
     /// Bytes per second that the scrub reads: little beside what one disk can do.
     pub scrub_bytes_per_s: u64,
@@ -25,8 +25,8 @@ pub struct Repair {
 impl Default for Repair {
     fn default() -> Repair {
         Repair {
-            // Twice as much doubles the p99 of writes while a node joins.
-            repair_bytes_per_s: 16 << 20,
+            // More would double the p99 of writes while a node joins, on a small machine.
+            repair_bytes_per_s: 12 << 20,
             scrub_bytes_per_s: 8 << 20,
             scrub_period_s: 7 * 24 * 3600,
         }

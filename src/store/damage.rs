@@ -334,8 +334,10 @@ impl BodyStore {
         mended: Vec<Finding>,
         from: u64,
     ) -> Result<bool, Error> {
-        // The good bytes first: the mark may not go before they are durable.
-        self.flusher.durable().await?;
+        if !mended.is_empty() {
+            // The good bytes first: the mark may not go before they are durable.
+            self.flusher.durable().await?;
+        }
         let store = self.clone();
         let left = self
             .blocking

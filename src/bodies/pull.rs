@@ -1,0 +1,90 @@
+//! Asking another holder for a body: its chunk digests first, then chunks, each checked.
+//!
+//! Promises: no chunk comes out that does not match its digest, and no wait is without an
+//! end. The digests themselves are the holder's word: what they are worth, the digest of
+//! the whole body says, which the caller compares. Leaves whom to ask to [`super::fetch`],
+//! keeping what came to [`super::repair`].
+
+use super::serve::{decode_digests, encode_request};
+use super::{Bodies, Error};
+use crate::store::bodies::BodyId;
+use crate::transport::{Class, Frames, Method};
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
+use muniment_evidence::digest::Digest;
+use muniment_evidence::opening::Rendition;
+use std::time::Duration;
+
+/// How long another holder may take for one chunk.
+const CHUNK_MAX: Duration = Duration::from_secs(10);
+
+/// A body on its way here.
+pub(super) struct Pull {
+    /// Length and digest of each chunk.
+    pub chunks: Vec<(u32, Digest)>,
+    frames: Frames,
+}
+
+impl Bodies {
+    /// Asks the node at `address` for a body from one chunk on; from `u32::MAX` on, for its
+    /// digests alone.
+    pub(super) async fn pull(
+        &self,
+        address: &str,
+        body: BodyId,
+        first_chunk: u32,
+    ) -> Result<Pull, Error> {
+        let request = stream::iter([encode_request(body, first_chunk)]).boxed();
+        let opening =
+            self.transport
+                .stream(address.to_owned(), Class::Bulk, Method::GetBody, request);
+        let first = async {
+            let mut frames = opening.await.map_err(unavailable)?;
+            let first = frame(&mut frames).await?;
+            let chunks = decode_digests(&first).map_err(unavailable)?;
+            Ok(Pull { chunks, frames })
+        };
+        in_time(first).await
+    }
+}
+
+impl Pull {
+    /// Whether this may be what a record names, as far as the digests tell.
+    pub fn check(&self, wanted: &Rendition) -> Result<(), Error> {
+        let length: u64 = self
+            .chunks
+            .iter()
+            .map(|(length, _)| u64::from(*length))
+            .sum();
+        let single = self.chunks.len() == 1 && self.chunks[0].1 != wanted.sha256;
+        match length != wanted.length || single {
+            true => Err(unavailable("it holds other bytes under this name")),
+            false => Ok(()),
+        }
+    }
+
+    /// The next chunk, which must have this digest.
+    pub async fn next(&mut self, digest: Digest) -> Result<Bytes, Error> {
+        let chunk = in_time(frame(&mut self.frames)).await?;
+        match Digest::of(&[&chunk]) == digest {
+            true => Ok(chunk),
+            false => Err(unavailable("it sent other bytes")),
+        }
+    }
+}
+
+async fn frame(frames: &mut Frames) -> Result<Bytes, Error> {
+    match frames.next().await {
+        Some(frame) => frame.map_err(unavailable),
+        None => Err(unavailable("ended early")),
+    }
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let waited = tokio::time::timeout(CHUNK_MAX, answer).await;
+    waited.unwrap_or_else(|_| Err(unavailable("no answer in time")))
+}
+
+fn unavailable(why: impl ToString) -> Error {
+    Error::Unavailable(why.to_string())
+}
