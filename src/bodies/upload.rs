@@ -6,7 +6,7 @@
 //! is held up rather than filling memory. Nothing is kept of an upload that is dropped.
 
 use super::arriving::Arrival;
-use super::fanout::{Answer, Fanout, HOLDING_MAX, routes};
+use super::fanout::{Answer, Fanout, routes};
 use super::serve::{Header, encode_end, encode_piece};
 use super::writer::BodyWriter;
 use super::{Bodies, Error, Sealed};
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::Holding;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a piece may wait for memory: longer than it takes to give up stalled peers.
 const INGEST_MAX: Duration = Duration::from_secs(20);
@@ -87,10 +88,11 @@ impl Upload {
     }
 
     /// Checks length and digest with `accept`, then waits until enough holders have
-    /// signed. A refusal of `accept` leaves nothing behind anywhere.
+    /// signed, or until then. A refusal of `accept` leaves nothing behind anywhere.
     pub async fn finish<E>(
         mut self,
         level: WriteLevel,
+        until: Instant,
         accept: impl FnOnce(u64, Digest) -> Result<(), E>,
     ) -> Result<Result<Stored, E>, Error> {
         let Some(writer) = &mut self.writer else {
@@ -113,7 +115,7 @@ impl Upload {
         let own = self.bodies.sign(self.ledger, &body, self.epoch);
         let mut holdings = vec![own];
         let members = self.bodies.members();
-        let mut why = String::from("the other voters are not reached");
+        let mut why = String::new();
         let gather = async {
             loop {
                 let held: Vec<u64> = holdings.iter().map(|h| h.node).collect();
@@ -136,11 +138,16 @@ impl Upload {
                 }
             }
         };
-        let met = tokio::time::timeout(HOLDING_MAX, gather).await;
+        let met = tokio::time::timeout_at(until, gather).await;
         if met == Ok(true) {
             return Ok(Ok(Stored { body, holdings }));
         }
-        let held = holdings.iter().map(|h| h.node).collect();
+        let held: Vec<u64> = holdings.iter().map(|h| h.node).collect();
+        if why.is_empty() {
+            let silent = members.iter().map(|member| member.node);
+            let silent: Vec<u64> = silent.filter(|node| !held.contains(node)).collect();
+            why = format!("nodes {silent:?} have not signed in time");
+        }
         Err(Error::TooFewHolders { held, why })
     }
 

@@ -51,7 +51,8 @@ pub async fn add_rendition(
     let tenant = core.tenant(&invoice.metadata.identity.tenant)?;
     let level = header.level.unwrap_or(tenant.level());
     check_level(core, level)?;
-    let stored = store(core, pieces, header.length, header.sha256, level).await?;
+    let (length, sha256, patience) = (header.length, header.sha256, header.patience);
+    let stored = store(core, pieces, length, sha256, level, &patience).await?;
     let nodes: Vec<u64> = stored.holdings.iter().map(|h| h.node).collect();
     let rendition = form.rendition(&stored);
     let intent = Intent {
@@ -79,7 +80,7 @@ pub async fn add_rendition(
         Document::AddRendition(d) if repeated => d.holdings.iter().map(|h| h.node).collect(),
         _ => nodes,
     };
-    let until = header.patience.until();
+    let until = patience.until();
     let nodes = levels::reach(core, index, Some(&holders), level, until).await?;
     Ok(Added {
         invoice: core.invoice(uid).await?,

@@ -8,6 +8,7 @@ use super::joining::Going;
 use super::levels::{self, Patience};
 use super::{Booted, Core, Error, Principal, prove};
 use crate::bodies;
+use crate::bodies::fanout::HOLDING_MAX;
 use crate::bodies::upload::Stored;
 use crate::domain::draft::{self, BadField, bad};
 use crate::domain::ids::Uid;
@@ -100,7 +101,8 @@ pub(super) async fn enter(
             .report(core, &booted, &header.patience, level, true)
             .await;
     }
-    let stored = store(core, pieces, header.length, header.sha256, level).await?;
+    let (length, sha256, patience) = (header.length, header.sha256, header.patience);
+    let stored = store(core, pieces, length, sha256, level, &patience).await?;
     let rendition = form.rendition(&stored);
     let nodes = stored.holdings.iter().map(|h| h.node).collect();
     let issue = IssueDocument {
@@ -135,9 +137,8 @@ pub(super) async fn enter(
         }
         Outcome::Refused(reason) => return Err(refusal(core, reason, &header.metadata).await),
     };
-    let patience = &header.patience;
     earlier
-        .report(core, &booted, patience, level, repeated)
+        .report(core, &booted, &patience, level, repeated)
         .await
 }
 
@@ -199,6 +200,7 @@ pub(super) async fn store(
     length: u64,
     sha256: Option<Digest>,
     level: WriteLevel,
+    patience: &Patience,
 ) -> Result<Stored, Error> {
     let Ok(_permit) = core.uploads.clone().try_acquire_owned() else {
         return Err(Error::exhausted("as many uploads as allowed are in flight"));
@@ -237,7 +239,8 @@ pub(super) async fn store(
             _ => Ok(()),
         }
     };
-    let finished = upload.finish(level, accept).await;
+    let until = patience.within(HOLDING_MAX);
+    let finished = upload.finish(level, until, accept).await;
     Ok(finished.map_err(|e| unstored(core, e))??)
 }
 

@@ -32,13 +32,18 @@ pub struct Patience {
 impl Patience {
     /// Until when a level may be waited for.
     pub(super) fn until(&self) -> Instant {
+        self.within(self.level_wait.unwrap_or(LEVEL_WAIT))
+    }
+
+    /// Until when something may be waited for that nobody waits for longer than `most`: an
+    /// answer comes while the caller still listens.
+    pub(super) fn within(&self, most: Duration) -> Instant {
         let now = Instant::now();
-        let wait = self.level_wait.unwrap_or(LEVEL_WAIT);
         let left = self.deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(now);
             left.mul_f64(SHARE_OF_TIME_LEFT)
         });
-        now + left.map_or(wait, |left| left.min(wait))
+        now + left.map_or(most, |left| left.min(most))
     }
 }
 
@@ -102,5 +107,10 @@ mod tests {
         assert_eq!(patience(None, left).until(), now + second.mul_f64(1.5));
         assert_eq!(patience(Some(second), left).until(), now + second);
         assert_eq!(patience(None, Some(now)).until(), now);
+        // What the request says of the level is not about anything else.
+        assert_eq!(
+            patience(Some(second), left).within(2 * second),
+            now + second.mul_f64(1.5)
+        );
     }
 }

@@ -4,6 +4,7 @@ use crate::harness::{Cluster, Node, body, download, header, issue, upload};
 use muniment::wire::v1;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::report::Verdict;
+use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use v1::write_level::{All, Level, Quorum};
@@ -66,6 +67,35 @@ async fn i7_a_repetition_waits_for_the_level_now_asked() {
     assert_eq!(durability.zones.len(), 3);
     let status = cluster.nodes[away].status().await.unwrap();
     assert!(status.body_complete_index > index, "{status:?}");
+}
+
+/// A holder that stands still is named while the caller still listens, and not after the
+/// time that a holding may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_is_told_which_holder_does_not_answer_before_he_gives_up() {
+    const DEADLINE: Duration = Duration::from_secs(4);
+    let cluster = Cluster::start().await;
+    let away = (cluster.leader().await + 1) % 3;
+    cluster.nodes[away].pause();
+    let here = &cluster.nodes[(away + 1) % 3];
+    let bytes = body(3, 20_000);
+    let header = v1::UploadHeader {
+        level: Some(v1::WriteLevel {
+            level: Some(Level::All(All {})),
+        }),
+        ..header("D-1", "D-1", &bytes)
+    };
+    let mut request = tonic::Request::new(futures::stream::iter(upload(header, &bytes)));
+    request.set_timeout(DEADLINE);
+    let started = tokio::time::Instant::now();
+    let status = here.invoices().issue(request).await.unwrap_err();
+    assert!(started.elapsed() < DEADLINE, "{:?}", started.elapsed());
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    let named = format!("nodes [{}] have not signed", cluster.nodes[away].id);
+    assert!(status.message().contains(&named), "{status:?}");
+    cluster.nodes[away].resume();
+    let done = issue_at(here, "D-1", &bytes, Level::All(All {}), 20_000).await;
+    assert_eq!(done.unwrap().durability.unwrap().nodes, [1, 2, 3]);
 }
 
 /// A reversal, and a download, are as safe as the invoice that they are about.

@@ -137,17 +137,17 @@ impl Now {
     }
 
     fn may_vote(&self, field: &str, node: u64) -> Result<(), Error> {
-        let refuse = |why: String| Err(bad(field, why).into());
         if self.voters.contains(&node) {
-            return refuse(format!("node {node} is a voter already"));
+            return Err(bad(field, format!("node {node} is a voter already")).into());
         }
+        let not_now = |reason, detail| Err(Error::NotNow { reason, detail });
         if !self.is_member(node) || !self.replicated.contains(&node) {
-            return refuse(format!("node {node} does not learn yet: add it first"));
+            let why = format!("node {node} does not learn yet: add it first");
+            return not_now("NOT_LEARNING", why);
         }
         if self.known.get(&node).is_none_or(|row| row.boot.is_none()) {
-            return refuse(format!(
-                "node {node} has not booted yet: wait until it is ready"
-            ));
+            let why = format!("node {node} has not booted yet: wait until it is ready");
+            return not_now("NOT_BOOTED", why);
         }
         Ok(())
     }
