@@ -146,7 +146,7 @@ impl Metrics {
             ),
             open_fds: make.gauge("open_fds", "Open file descriptors."),
             max_fds: make.gauge("max_fds", "Limit of file descriptors."),
-            disk_free_bytes: make.gauge("disk_free_bytes", "Free bytes of the data directory."),
+            disk_free_bytes: make.gauge("disk_free_bytes", "Free bytes of the data directory, less what the databases will take by themselves."),
             disk_slow: make.gauge("disk_slow", "1 while fsyncs outlast a heartbeat."),
             peer_round_trip: make.gauges(
                 "peer_round_trip_microseconds",

@@ -195,9 +195,7 @@ impl Follower {
                 }
             }
             // Not after each that was brought: every look asks for all of them, and a sync.
-            let brought = async {
-                while done.changed().await.is_ok() && !repairs.is_idle() {}
-            };
+            let brought = async { while done.changed().await.is_ok() && !repairs.is_idle() {} };
             tokio::select! {
                 () = brought => {}
                 () = tokio::time::sleep(ARRIVING_PAUSE) => {}

@@ -11,6 +11,7 @@
 use super::backlog::Job;
 use super::fetch::Source;
 use super::names::name_of;
+use super::writer::CHUNK_BYTES;
 use super::{Bodies, Error, scrub};
 use crate::ledger::state::State;
 use crate::raft::types::Peer;
@@ -169,17 +170,26 @@ impl Repairer {
             sha256,
             body_id: body,
         };
-        let Some(_berth) = self.bodies.room.enter(length) else {
+        let lacking = match &manifest {
+            Some(own) => {
+                let bad = (0..)
+                    .zip(&own.chunks)
+                    .filter(|(at, _)| is_bad(&findings, *at));
+                bad.map(|(_, (length, _))| u64::from(*length)).sum()
+            }
+            None => length,
+        };
+        let Some(_berth) = self.bodies.room.enter(lacking) else {
             return Err(Error::Unavailable("this node's disk is nearly full".into()));
         };
+        let at_once = manifest.is_none() && !marked && (1..=CHUNK_BYTES as u64).contains(&length);
         let mut why = String::from("no other member is known");
         for (node, peer) in self.bodies.others(body) {
-            let brought = match &manifest {
-                None if !marked => self.bring_all(node, peer, &wanted).await,
-                own => {
-                    self.bring(node, peer, &wanted, own.as_ref(), &findings)
-                        .await
-                }
+            let brought = if at_once {
+                self.bring_at_once(node, peer, &wanted).await
+            } else {
+                let own = manifest.as_ref();
+                self.bring(node, peer, &wanted, own, &findings).await
             };
             match brought {
                 Ok(()) => return Ok(true),
@@ -190,41 +200,25 @@ impl Repairer {
         Err(Error::Unavailable(why))
     }
 
-    /// All of a body of which nothing is here: one call, one sync.
-    async fn bring_all(&self, node: u64, peer: Peer, wanted: &Rendition) -> Result<(), Error> {
-        let Bodies {
-            store,
-            blocking,
-            repairs,
-            ..
-        } = &self.bodies;
-        let body = wanted.body_id;
-        let mut pull = self.bodies.pull(&peer.address, body, 0).await?;
+    /// A body of one chunk, of which nothing is here: one call, one sync.
+    async fn bring_at_once(&self, node: u64, peer: Peer, wanted: &Rendition) -> Result<(), Error> {
+        let Bodies { store, repairs, .. } = &self.bodies;
+        // Before the call: what comes while nobody reads would hold up others on the way.
+        repairs.pace.take(wanted.length).await;
+        let mut pull = self.bodies.pull(&peer.address, wanted.body_id, 0).await?;
         pull.check(wanted)?;
         let chunks = pull.chunks.clone();
-        // Of a single chunk the digest is the whole body's, and was compared.
-        let mut whole = (chunks.len() != 1).then(Hasher::new);
-        for (number, (length, digest)) in (0..).zip(&chunks) {
-            repairs.pace.take(u64::from(*length)).await;
-            let chunk = pull.next(*digest).await?;
-            if let Some(mut hasher) = whole {
-                let chunk = chunk.clone();
-                let hashed = blocking.run(move || {
-                    hasher.update(&chunk);
-                    Ok(hasher)
-                });
-                whole = Some(hashed.await?);
-            }
-            store.put_chunk(body, number, chunk).await?;
-        }
-        if whole.is_some_and(|whole| whole.finish() != wanted.sha256) {
-            return Err(Error::Unavailable("it holds other bytes".into()));
-        }
+        // Its digest is the whole body's, and was compared.
+        let [(_, digest)] = chunks[..] else {
+            return Err(Error::Unavailable("it cut the body otherwise".into()));
+        };
+        let chunk = pull.next(digest).await?;
+        store.put_chunk(wanted.body_id, 0, chunk).await?;
         let manifest = self.manifest(wanted, chunks);
         self.mend(wanted, Some(manifest), Vec::new(), node).await
     }
 
-    /// What is bad of a body that is here in part.
+    /// What is missing or bad of a body, chunk by chunk: what is good here stays.
     async fn bring(
         &self,
         node: u64,
@@ -236,13 +230,8 @@ impl Repairer {
         let source = self.bodies.source_at(node, peer, wanted).await?;
         let new = match manifest {
             Some(own) if own.chunks == source.chunks => {
-                // What is wrong with all of it is looked for in every chunk.
-                let bad = |number| {
-                    let of = |f: &Finding| f.chunk.is_none_or(|chunk| chunk == number);
-                    findings.iter().any(of)
-                };
                 let numbers = 0..source.chunks.len() as u32;
-                for number in numbers.filter(|number| bad(*number)) {
+                for number in numbers.filter(|number| is_bad(findings, *number)) {
                     self.chunk(&source, wanted, number).await?;
                 }
                 None
@@ -319,6 +308,12 @@ impl Repairer {
             .await?;
         Ok(chunk)
     }
+}
+
+/// Whether a chunk is to be looked at: what is wrong with all of a body may be wrong with any.
+fn is_bad(findings: &[Finding], number: u32) -> bool {
+    let of = |f: &Finding| f.chunk.is_none_or(|chunk| chunk == number);
+    findings.iter().any(of)
 }
 
 /// What a rendition is, whatever its name.

@@ -51,14 +51,14 @@ impl Room {
         Room::new(0, Arc::new(|| u64::MAX))
     }
 
-    /// Free bytes, less what is promised.
+    /// Free bytes, whatever is promised.
     pub fn free(&self) -> u64 {
-        self.known().left()
+        self.known().free
     }
 
-    /// Whether a body may still come at all; evidence, reads and deletes go on.
-    pub fn is_left(&self) -> bool {
-        self.free() >= self.0.reserve
+    /// Whether a body of this length would get a place now.
+    pub fn has(&self, length: u64) -> bool {
+        self.known().fits(self.0.reserve, places(length))
     }
 
     /// A place for a body of this length, held until all of it has come or none will.
@@ -81,9 +81,14 @@ impl Room {
 }
 
 impl Known {
-    fn left(&self) -> u64 {
-        self.free.saturating_sub(self.coming)
+    fn fits(&self, reserve: u64, more: u64) -> bool {
+        self.free.saturating_sub(self.coming) >= reserve.saturating_add(more)
     }
+}
+
+/// What a body of this length takes in all.
+fn places(length: u64) -> u64 {
+    length.saturating_mul(COPIES)
 }
 
 /// See [`Room::enter`].
@@ -95,23 +100,29 @@ pub struct Berth {
 impl Berth {
     /// Makes it longer; false where there is no room for that.
     pub fn extend(&mut self, length: u64) -> bool {
-        let more = length.saturating_mul(COPIES);
+        let more = places(length);
         let mut known = self.room.known();
-        let fits = known.left() >= self.room.0.reserve.saturating_add(more);
+        let fits = known.fits(self.room.0.reserve, more);
         if fits {
             known.coming += more;
             self.promised += more;
         }
         fits
     }
+
+    /// That much of it is written: from the next answer of the file system on, that tells.
+    pub fn arrived(&mut self, length: u64) {
+        let bytes = places(length).min(self.promised);
+        self.promised -= bytes;
+        let mut known = self.room.known();
+        known.coming -= bytes;
+        known.free = known.free.saturating_sub(bytes);
+    }
 }
 
 impl Drop for Berth {
     fn drop(&mut self) {
-        let mut known = self.room.known();
-        known.coming -= self.promised;
-        // What has come is not in the last answer; the next one says what is true.
-        known.free = known.free.saturating_sub(self.promised);
+        self.arrived(u64::MAX);
     }
 }
 
@@ -129,22 +140,25 @@ mod tests {
     async fn bodies_that_begin_together_share_what_is_left() {
         let free = Arc::new(AtomicU64::new(100));
         let room = room(40, &free);
-        let first = room.enter(20).unwrap();
-        assert_eq!(room.free(), 60);
+        let mut first = room.enter(20).unwrap();
+        assert_eq!(room.free(), 100);
+        assert!(room.has(10) && !room.has(11));
         assert!(room.enter(11).is_none());
         let mut second = room.enter(5).unwrap();
         assert!(second.extend(5));
         assert!(!second.extend(1));
-        assert!(room.is_left());
         // What has come counts until the file system is asked again, and then by its word.
+        first.arrived(15);
+        assert_eq!(room.free(), 70);
+        assert!(room.has(0) && !room.has(1));
         drop(first);
-        assert_eq!(room.free(), 40);
+        assert_eq!(room.free(), 60);
         tokio::time::advance(ASK_EVERY).await;
-        assert_eq!(room.free(), 80);
+        assert_eq!(room.free(), 100);
+        assert!(room.has(20) && !room.has(21));
         drop(second);
         free.store(39, Ordering::SeqCst);
         tokio::time::advance(ASK_EVERY).await;
-        assert!(!room.is_left());
         assert!(room.enter(0).is_none());
     }
 

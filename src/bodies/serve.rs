@@ -9,7 +9,6 @@
 
 use super::Bodies;
 use super::fanout::{Answer, Fanout};
-use super::room::Berth;
 use super::writer::{BodyWriter, CHUNK_BYTES};
 use crate::ledger::policy;
 use crate::transport::{Failure, Frames};
@@ -110,7 +109,7 @@ impl Bodies {
             return Err(refused("a body of another ledger"));
         }
         self.take_epoch(header.epoch)?;
-        let Some(mut berth) = self.room.enter(0) else {
+        let Some(berth) = self.room.enter(0) else {
             return Err(full());
         };
         // What fails below is deleted: it must be this arrival's alone.
@@ -126,11 +125,9 @@ impl Bodies {
         }
         // Dropped before its end, it makes the others forget the body too.
         let mut relayed = self.fan_out(&header, self.relay_routes(&header.relays));
-        let mut writer = BodyWriter::new(self.store.clone(), self.blocking, header.body_id)
+        let mut writer = BodyWriter::new(self.store.clone(), self.blocking, header.body_id, berth)
             .stamped(header.epoch);
-        let received = self
-            .receive(&mut writer, &mut frames, &mut relayed, &mut berth)
-            .await;
+        let received = self.receive(&mut writer, &mut frames, &mut relayed).await;
         let received = received.and_then(|announced| {
             self.take_epoch(header.epoch)?;
             Ok(announced)
@@ -232,7 +229,6 @@ impl Bodies {
         writer: &mut BodyWriter,
         frames: &mut Frames,
         relayed: &mut Fanout,
-        berth: &mut Berth,
     ) -> Result<Option<Digest>, Failure> {
         loop {
             let frame = next(frames).await?;
@@ -240,7 +236,7 @@ impl Bodies {
                 Some(&PIECE) if frame.len() <= CHUNK_BYTES + 1 => {
                     let piece = frame.slice(1..);
                     // How long it will be is known at its end only.
-                    if !berth.extend(piece.len() as u64) {
+                    if !writer.make_room(piece.len()) {
                         return Err(full());
                     }
                     let (stored, ()) =

@@ -7,6 +7,7 @@
 
 use super::arriving::Arrival;
 use super::fanout::{Answer, Fanout, routes};
+use super::room::Berth;
 use super::serve::{Header, encode_end, encode_piece};
 use super::writer::BodyWriter;
 use super::{Bodies, Error, Sealed};
@@ -40,7 +41,7 @@ pub struct Upload {
 
 impl Bodies {
     /// Begins an upload and its fan-out.
-    pub async fn begin(&self) -> Result<Upload, Error> {
+    pub async fn begin(&self, berth: Berth) -> Result<Upload, Error> {
         let head = self.group.applied();
         let id = self.clock.uuid_v7();
         let header = Header {
@@ -54,7 +55,7 @@ impl Bodies {
         };
         let members = self.group.status().members;
         let routes = routes(self.node, &self.region, &members, &id);
-        let writer = BodyWriter::new(self.store.clone(), self.blocking, id);
+        let writer = BodyWriter::new(self.store.clone(), self.blocking, id, berth);
         Ok(Upload {
             writer: Some(writer.stamped(head.upload_epoch)),
             arrival: Some(arrival),
@@ -130,10 +131,10 @@ impl Upload {
                         }
                     }
                     Some(Answer::Holding { via, .. }) => {
-                        why = format!("node {via} signed for something else");
+                        why = format!("; node {via} signed for something else");
                     }
                     Some(Answer::Failed { via, failure }) => {
-                        why = format!("node {via}: {failure}");
+                        why = format!("; node {via}: {failure}");
                     }
                 }
             }
@@ -143,11 +144,9 @@ impl Upload {
             return Ok(Ok(Stored { body, holdings }));
         }
         let held: Vec<u64> = holdings.iter().map(|h| h.node).collect();
-        if why.is_empty() {
-            let silent = members.iter().map(|member| member.node);
-            let silent: Vec<u64> = silent.filter(|node| !held.contains(node)).collect();
-            why = format!("nodes {silent:?} have not signed in time");
-        }
+        let others = members.iter().map(|member| member.node);
+        let others: Vec<u64> = others.filter(|node| !held.contains(node)).collect();
+        let why = format!("nodes {others:?} have not signed{why}");
         Err(Error::TooFewHolders { held, why })
     }
 

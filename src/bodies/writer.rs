@@ -5,6 +5,7 @@
 //! returns. An unsealed body is not found by anyone.
 
 use super::Sealed;
+use super::room::Berth;
 use crate::store::bodies::{BodyStore, Manifest};
 use crate::store::{Blocking, Error};
 use bytes::{Bytes, BytesMut};
@@ -32,10 +33,12 @@ pub struct BodyWriter {
     last: Option<Bytes>,
     /// Written with the first chunk that is written before the seal.
     stamp: Option<u64>,
+    /// Its place on the disk, given back as it is filled.
+    berth: Berth,
 }
 
 impl BodyWriter {
-    pub fn new(store: BodyStore, blocking: Blocking, id: [u8; 16]) -> BodyWriter {
+    pub fn new(store: BodyStore, blocking: Blocking, id: [u8; 16], berth: Berth) -> BodyWriter {
         BodyWriter {
             store,
             blocking,
@@ -47,6 +50,7 @@ impl BodyWriter {
             sha256: None,
             last: None,
             stamp: None,
+            berth,
         }
     }
 
@@ -59,6 +63,12 @@ impl BodyWriter {
 
     pub fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Takes more of the disk, where the length was not announced; false where there is
+    /// no room for it.
+    pub fn make_room(&mut self, length: usize) -> bool {
+        self.berth.extend(length as u64)
     }
 
     pub async fn push(&mut self, piece: &Bytes) -> Result<(), Error> {
@@ -89,10 +99,13 @@ impl BodyWriter {
         self.whole = whole;
         let number = self.chunks.len() as u32;
         self.chunks.push((chunk.len() as u32, digest));
-        if let (0, Some(epoch)) = (number, self.stamp) {
-            return self.store.put_first_chunk(self.id, chunk, epoch).await;
+        let length = chunk.len() as u64;
+        match (number, self.stamp) {
+            (0, Some(epoch)) => self.store.put_first_chunk(self.id, chunk, epoch).await?,
+            _ => self.store.put_chunk(self.id, number, chunk).await?,
         }
-        self.store.put_chunk(self.id, number, chunk).await
+        self.berth.arrived(length);
+        Ok(())
     }
 
     /// The digest of all bytes; no more may be pushed. Stores what is left in the buffer.

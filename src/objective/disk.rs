@@ -17,7 +17,7 @@ pub const QUICK_WINDOWS: u32 = 5;
 /// every follower has missed as many heartbeats' worth of commits.
 pub const STUCK_LIMITS: u32 = 10;
 /// Part of the reserve below which nothing is written but records, statements and deletes:
-/// what bodies in flight, snapshots and the engines' own flushes may have used up before.
+/// what snapshots, compactions and others on the same disk may have used up before.
 pub const EVIDENCE_SHARE: u64 = 4;
 
 /// Free bytes below which no snapshot is taken or received and the node is not ready.

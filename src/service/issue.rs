@@ -205,10 +205,14 @@ pub(super) async fn store(
     let Ok(_permit) = core.uploads.clone().try_acquire_owned() else {
         return Err(Error::exhausted("as many uploads as allowed are in flight"));
     };
-    let Some(_berth) = core.bodies.room.enter(length) else {
+    let Some(berth) = core.bodies.room.enter(length) else {
         return Err(Error::exhausted("this node's disk is nearly full"));
     };
-    let mut upload = core.bodies.begin().await.map_err(|e| unstored(core, e))?;
+    let mut upload = core
+        .bodies
+        .begin(berth)
+        .await
+        .map_err(|e| unstored(core, e))?;
     let idle = Duration::from_millis(core.limits.idle_timeout_ms);
     loop {
         let piece = tokio::time::timeout(idle, pieces.next())

@@ -85,12 +85,13 @@ async fn issue_one(
     header: Header,
     inbox: Inbox,
 ) -> Result<Issued, Error> {
+    let (room, length) = (&core.bodies.room, header.length);
     let mut first = None;
     for _ in 0..PLACE_TRIES_MAX {
         let pieces = inbox.pieces(first.take());
         match issue::issue(core, principal, header.clone(), pieces).await {
             // A full disk is no place that somebody gives back.
-            Err(Error::Exhausted { .. }) if inbox.untouched() && core.bodies.room.is_left() => {}
+            Err(Error::Exhausted { .. }) if inbox.untouched() && room.has(length) => {}
             done => return done,
         }
         first = Some(turn.clone().lock_owned().await);

@@ -281,6 +281,13 @@ mod tests {
         );
         refused(Wish::Promote(6), "add it first");
         refused(Wish::Promote(5), "has not booted");
+        // These pass with time: not the caller's mistake.
+        let not_now = |wish: Wish, reason: &str| match wish.target(&now) {
+            Err(Error::NotNow { reason: why, .. }) => assert_eq!(why, reason),
+            other => panic!("{other:?}"),
+        };
+        not_now(Wish::Promote(6), "NOT_LEARNING");
+        not_now(Wish::Promote(5), "NOT_BOOTED");
         refused(Wish::Promote(1), "voter already");
         refused(Wish::Remove(6), "no member");
         refused(Wish::Replace { old: 4, new: 5 }, "no voter");
