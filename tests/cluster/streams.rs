@@ -278,3 +278,28 @@ async fn bundles_are_cosigned_sliced_selected_and_resumed() {
     let refused = node.evidence().export(before).await;
     assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
 }
+
+/// The whole log, asked for while it grows: it ends where the members have cosigned it,
+/// however far that has come meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_log_is_exported_while_it_grows() {
+    const EXPORTS: usize = 60;
+    let cluster = Cluster::start().await;
+    let at = cluster.nodes[0].probe();
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let issuing = tokio::spawn(async move {
+        let mut n = 0;
+        while stopped.try_recv() == Err(tokio::sync::oneshot::error::TryRecvError::Empty) {
+            let number = format!("G-{n}");
+            issue(&at, &number, &number, &body(n, 100)).await.unwrap();
+            n += 1;
+        }
+    });
+    for n in 0..EXPORTS {
+        let bundle = cluster.export(n % 3).await;
+        let report = cluster.verify(&bundle);
+        assert_eq!(report.verdict(), Verdict::Verified, "{report}");
+    }
+    drop(stop);
+    issuing.await.unwrap();
+}
