@@ -182,7 +182,9 @@ impl Repairer {
         let Some(_berth) = self.bodies.room.enter(lacking) else {
             return Err(Error::Unavailable("this node's disk is nearly full".into()));
         };
-        let at_once = manifest.is_none() && !marked && (1..=CHUNK_BYTES as u64).contains(&length);
+        // Once: a holder that cuts bodies otherwise is asked chunk by chunk the next time.
+        let absent = manifest.is_none() && !marked && job.attempts == 0;
+        let at_once = absent && (1..=CHUNK_BYTES as u64).contains(&length);
         let mut why = String::from("no other member is known");
         for (node, peer) in self.bodies.others(body) {
             let brought = if at_once {
