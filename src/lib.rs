@@ -4,19 +4,20 @@
 //! enough of them, and leave a signed, hash-chained record for each issuance and each
 //! download, which an auditor checks offline with the `muniment-evidence` crate.
 //!
-//! The house has floors; a floor uses only floors above it in this list:
+//! The house has layers; a layer uses only layers above it in this list:
 //!
 //! * [`stop`], [`clock`]: ending a node; the only reader of OS time and randomness
 //! * [`domain`]: ids, drafts, the command and its answers; pure
 //! * [`objective`]: RPO and RTO as arithmetic; pure
-//! * [`config`], [`keyring`], [`telemetry`]
-//! * [`store`]: the only floor that names RocksDB
+//! * [`config`]: the file, every key; [`preflight`] beside it looks at the machine
+//! * [`keyring`], [`telemetry`]
+//! * [`store`]: the only layer that names RocksDB
 //! * [`ledger`]: the deterministic state machine; names neither RocksDB nor openraft
 //! * [`transport`]: one trait for all traffic between nodes
-//! * [`witness`]: outside witnesses, the server and a node's side
-//! * [`raft`]: the only floor that names openraft
+//! * [`raft`]: the only layer that names openraft
 //! * [`recorder`]: numbers, signs and submits statements
 //! * [`bodies`]: bytes on their way in and out
+//! * [`witness`]: outside witnesses, the server and a node's side
 //! * [`service`]: the verbs, one file each
 //! * [`wire`]: generated protobuf code and its translation
 //! * [`rpc`], [`http`]: listeners
@@ -37,6 +38,7 @@ pub mod ledger;
 #[cfg(feature = "rocksdb")]
 pub mod node;
 pub mod objective;
+pub mod preflight;
 pub mod raft;
 pub mod recorder;
 pub mod rpc;

@@ -6,11 +6,12 @@
 
 use crate::bodies::{Bodies, backlog::Repairs, complete, orphans, repair, room::Room};
 use crate::clock::SharedClock;
-use crate::config::{Config, Witness, check};
+use crate::config::{Config, Witness};
 use crate::http;
 use crate::keyring::Keyring;
 use crate::ledger::state::State;
 use crate::objective::disk::evidence_reserve;
+use crate::preflight;
 use crate::raft::group::{Group, Settings};
 use crate::raft::reader::Reader;
 use crate::recorder::boot;
@@ -99,7 +100,7 @@ pub async fn run(
     budgets::fit(&mut config.limits).map_err(|e| start(&e))?;
     let (dir, profile) = (config.node.data_dir.clone(), config.cluster.profile);
     let fits = Blocking::Pool
-        .run(move || Ok(check::disk_fits(&dir, profile)))
+        .run(move || Ok(preflight::disk_fits(&dir, profile)))
         .await;
     fits.map_err(|e| start(&e))?.map_err(|e| start(&e))?;
     let metrics = Arc::new(Metrics::new());
@@ -291,7 +292,7 @@ impl Stores {
         let ask = move || {
             // In this order: a flush that ends in between is counted twice, never not at all.
             let pending: u64 = engines.iter().map(|engine| engine.pending_bytes()).sum();
-            let free = check::free_bytes(&dir).unwrap_or(0);
+            let free = preflight::free_bytes(&dir).unwrap_or(0);
             free.saturating_sub(pending)
         };
         Room::new(reserve, Arc::new(ask))
@@ -459,7 +460,7 @@ async fn build(
         blocking,
         probe: {
             let dir = node.data_dir.clone();
-            Some(Arc::new(move || check::probe_fsync(&dir)))
+            Some(Arc::new(move || preflight::probe_fsync(&dir)))
         },
     };
     disk::watch(watching, stop.clone());

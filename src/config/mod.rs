@@ -2,16 +2,16 @@
 //!
 //! Promises: every key is known (an unknown one is refused, with its line), every default
 //! is a named constant with its reason, relative paths are relative to the file. What must
-//! be equal has a digest, so that nodes can compare. Leaves the preflight of the machine
-//! to [`check`]. [`EXAMPLE`] is a whole file with every key at its default.
+//! be equal has a digest, so that nodes can compare. Leaves the machine to
+//! [`crate::preflight`]. [`EXAMPLE`] is a whole file with every key at its default.
 
-pub mod check;
 pub mod cluster;
 pub mod deferred;
 pub mod limits;
 pub mod node;
 mod place;
 mod repair;
+pub mod witness_server;
 pub mod witnesses;
 
 use muniment_evidence::digest::Digest;

@@ -7,6 +7,7 @@
 use super::rows::{LaneRow, WindowRow};
 use super::txn::Txn;
 use crate::domain::command::Answer;
+use crate::objective::budget;
 use crate::store::Error;
 use crate::store::keys::{StateKey, Table};
 use muniment_evidence::digest::Digest;
@@ -15,7 +16,7 @@ use muniment_evidence::statement::{Lane, Statement};
 
 /// Statements of a lane whose outcome is remembered. A recorder has far fewer unresolved
 /// (its queue is bounded by the same number), so it always gets its answer.
-pub const WINDOW: u64 = 4096;
+pub const WINDOW: u64 = budget::UNRESOLVED_MAX as u64;
 
 /// Whether a statement may be taken.
 pub enum Admission {

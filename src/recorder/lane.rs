@@ -11,6 +11,7 @@ use super::route::{Answered, Lost, Route};
 use super::{Error, Intent, Pen, Recorded};
 use crate::domain::command::{Answer, Submission};
 use crate::ledger::state::State;
+use crate::objective::budget::UNRESOLVED_MAX;
 use crate::raft::group::Group;
 use crate::raft::reader::Reader;
 use crate::stop::Stop;
@@ -25,9 +26,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-/// Statements accepted but not yet resolved. Equal to the window that the ledger
-/// remembers of a lane, so that every one of them can still be looked up.
-pub const UNRESOLVED_MAX: usize = crate::ledger::lanes::WINDOW as usize;
 /// An entry closes at this size: many statements, yet far below a frame.
 const ENTRY_BYTES: usize = 512 << 10;
 /// ... or after this time, when others are in flight already.

@@ -5,8 +5,9 @@
 //! `limits.memory_bytes`. Leaves the arithmetic to `objective/budget`, the bytes of
 //! uploads to `bodies/`.
 
-use crate::config::{Limits, check};
+use crate::config::Limits;
 use crate::objective::budget;
+use crate::preflight;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -17,7 +18,7 @@ const UNIT_BYTES: u64 = 1 << 10;
 /// allows, and takes back connections that it would not cover.
 pub fn fit(limits: &mut Limits) -> Result<(), String> {
     let wanted = budget::descriptors_wanted(limits.connections);
-    let descriptors = check::raise_descriptors(wanted);
+    let descriptors = preflight::raise_descriptors(wanted);
     let most = budget::client_connections(descriptors);
     if most == 0 {
         return Err(format!(

@@ -4,7 +4,7 @@
 //! could show two histories. A witness elsewhere, run by somebody else, remembers the
 //! largest head that it cosigned and cosigns nothing that contradicts it.
 //!
-//! * [`config`], [`heads`], [`server`]: the witness, a process of its own
+//! * [`heads`], [`server`]: the witness, a process of its own
 //! * [`breaker`], [`post`], [`client`]: what a node does to be witnessed
 //!
 //! What is asked and how it is decided is `muniment_evidence::witness`. Never on the path
@@ -12,7 +12,6 @@
 
 pub mod breaker;
 pub mod client;
-pub mod config;
 pub mod heads;
 pub mod post;
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use crate::serve::{EXIT_BROKEN, EXIT_START};
 use clap::Subcommand;
 use muniment::clock::SystemClock;
+use muniment::config::witness_server::{WitnessConfig, check_name};
 use muniment::http::listen;
 use muniment::keyring;
 use muniment::node::Error;
 use muniment::stop::{Stop, Why};
 use muniment::telemetry;
-use muniment::witness::config::{Config, check_name};
 use muniment::witness::server::{Witness, router};
 use muniment_evidence::note::VerifierKey;
 use std::path::PathBuf;
@@ -87,7 +87,7 @@ fn keygen(args: &Keygen) -> Result<String, String> {
 
 async fn serve(args: Serve) -> Result<(), Error> {
     let start = |why: &dyn std::fmt::Display| Error::Start(why.to_string());
-    let config = Config::load(&args.config).map_err(|e| start(&e))?;
+    let config = WitnessConfig::load(&args.config).map_err(|e| start(&e))?;
     telemetry::start_logging(&config.log).map_err(|e| start(&e))?;
     let key = keyring::load_witness_key(&config.keys.dir).map_err(|e| start(&e))?;
     let stop = Stop::new();

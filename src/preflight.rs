@@ -1,15 +1,14 @@
 //! The preflight: what a node needs of its machine, looked at before it starts.
 //!
 //! Promises: each check says what it found and, when it fails, what to do. Changes
-//! nothing but a probe file that it removes. Leaves starting to `node`.
+//! nothing but a probe file that it removes. Leaves starting to `node`, and what lies on
+//! the machine already (keys, an older data directory) to those who read such files: they
+//! hand in their findings.
 
-use super::Config;
-use crate::keyring;
+use crate::config::Config;
 use crate::objective::budget;
 use crate::objective::disk::quantile;
 use crate::objective::timing::Profile;
-use crate::store::marker::Marker;
-use crate::witness::post::Target;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -32,41 +31,40 @@ pub struct Finding {
     pub detail: String,
 }
 
-/// Looks at everything; the node may start if every finding is good.
-pub fn preflight(config: &Config) -> Vec<Finding> {
+impl Finding {
+    /// A check that told what it found, or what is wrong and what to do about it.
+    pub fn new(what: &'static str, result: Result<String, String>) -> Finding {
+        Finding {
+            what,
+            good: result.is_ok(),
+            detail: result.unwrap_or_else(|why| why),
+        }
+    }
+}
+
+/// Looks at the machine, with `files` between: findings on what lies there already. The
+/// node may start if every finding is good.
+pub fn preflight(config: &Config, files: Vec<Finding>) -> Vec<Finding> {
     let dir = &config.node.data_dir;
     let mut findings = vec![
-        finding("data directory writable", writable(dir)),
-        finding("fsync", fsync(dir, config.cluster.profile)),
-        finding(
+        Finding::new("data directory writable", writable(dir)),
+        Finding::new("fsync", fsync(dir, config.cluster.profile)),
+        Finding::new(
             "free space",
             free_space(dir, config.limits.disk_reserve_bytes),
         ),
-        finding("file descriptors", descriptors(config.limits.connections)),
-        finding("keys", keys(&config.keys.dir)),
-        finding("data directory is this node's", belongs(config)),
+        Finding::new("file descriptors", descriptors(config.limits.connections)),
     ];
-    if !config.witness.is_empty() {
-        findings.push(finding("witnesses", witnesses(config)));
-    }
+    findings.extend(files);
     let listen = &config.listen;
     for (what, address) in [
         ("client port", listen.client),
         ("peer port", listen.peer),
         ("http port", listen.http),
     ] {
-        findings.push(finding(what, port(address)));
+        findings.push(Finding::new(what, port(address)));
     }
     findings
-}
-
-fn finding(what: &'static str, result: Result<String, String>) -> Finding {
-    let good = result.is_ok();
-    Finding {
-        what,
-        good,
-        detail: result.unwrap_or_else(|why| why),
-    }
 }
 
 fn writable(dir: &Path) -> Result<String, String> {
@@ -187,32 +185,6 @@ pub fn raise_descriptors(wanted: u64) -> u64 {
             now
         }
     }
-}
-
-fn keys(dir: &Path) -> Result<String, String> {
-    keyring::Keyring::load(dir)
-        .map(|_| dir.display().to_string())
-        .map_err(|error| error.to_string())
-}
-
-fn belongs(config: &Config) -> Result<String, String> {
-    let dir = &config.node.data_dir;
-    match Marker::read(dir).map_err(|error| error.to_string())? {
-        None => Ok("empty, will be this node's".into()),
-        Some(marker) => marker
-            .check(&config.cluster.origin, config.node.id)
-            .map(|()| format!("node {} of {}", marker.node, marker.origin))
-            .map_err(|error| error.to_string()),
-    }
-}
-
-/// Whether each could be asked; nobody is asked here, since none must be up for a start.
-fn witnesses(config: &Config) -> Result<String, String> {
-    for witness in &config.witness {
-        Target::new(&witness.url, witness.ca.as_deref())?;
-    }
-    let names = config.witness.iter().map(|w| w.key.name.as_str());
-    Ok(names.collect::<Vec<_>>().join(", "))
 }
 
 fn port(address: SocketAddr) -> Result<String, String> {
