@@ -6,7 +6,8 @@
 //!
 //! The house has layers; a layer uses only layers above it in this list:
 //!
-//! * [`stop`], [`clock`]: ending a node; the only reader of OS time and randomness
+//! * [`stop`], [`clock`], [`sync`]: ending a node; the only reader of OS time and
+//!   randomness; a value held by several tasks
 //! * [`domain`]: ids, drafts, the command and its answers; pure
 //! * [`objective`]: RPO and RTO as arithmetic; pure
 //! * [`config`]: the file, every key; [`preflight`] beside it looks at the machine
@@ -45,6 +46,7 @@ pub mod rpc;
 pub mod service;
 pub mod stop;
 pub mod store;
+pub mod sync;
 pub mod telemetry;
 pub mod transport;
 pub mod wire;

@@ -29,13 +29,13 @@ use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
 use crate::store::engine::Engine;
-use crate::store::floor::FloorFile;
 use crate::store::flush::Flusher;
 use crate::store::log::LogStore;
 use crate::store::marker::{self, Marker};
 use crate::store::notes::NoteStore;
 use crate::store::outbox::OutboxDir;
 use crate::store::rocks::{Purpose, RocksEngine};
+use crate::store::watermark::WatermarkFile;
 use crate::telemetry::Metrics;
 use crate::transport::{Serve, Transport};
 use crate::witness::{client, post::Target};
@@ -268,7 +268,7 @@ impl Stores {
             Flusher::start(name, engine.clone(), Blocking::Pool, stop.clone(), observe)
         };
         let ledger_flusher = flusher("ledger", &ledger);
-        let floor = FloorFile::open(&dir.join("floor"))?;
+        let floor = WatermarkFile::open(&dir.join("watermark"))?;
         Ok(Stores {
             marker,
             bodies_flusher: flusher("bodies", &bodies),

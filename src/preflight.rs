@@ -8,10 +8,11 @@
 use crate::config::Config;
 use crate::objective::budget;
 use crate::objective::disk::quantile;
-use crate::objective::timing::Profile;
+use crate::objective::timing::{Contradiction, Profile};
+use std::fmt;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Descriptors that a node should have: databases, peers, clients, and room.
@@ -33,11 +34,38 @@ pub struct Finding {
 
 impl Finding {
     /// A check that told what it found, or what is wrong and what to do about it.
-    pub fn new(what: &'static str, result: Result<String, String>) -> Finding {
+    pub fn new(what: &'static str, result: Result<String, impl fmt::Display>) -> Finding {
         Finding {
             what,
             good: result.is_ok(),
-            detail: result.unwrap_or_else(|why| why),
+            detail: result.unwrap_or_else(|why| why.to_string()),
+        }
+    }
+}
+
+/// Why a machine does not fit.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// Something of it could not be used: what, why, and what to do about it.
+    #[error("{place}: {error}{advice}")]
+    Unusable {
+        place: String,
+        #[source]
+        error: std::io::Error,
+        advice: &'static str,
+    },
+    #[error("{}: {why}", dir.display())]
+    SlowDisk { dir: PathBuf, why: Contradiction },
+    #[error("{0}")]
+    TooLittle(String),
+}
+
+impl Unfit {
+    fn at(dir: &Path, error: std::io::Error) -> Unfit {
+        Unfit::Unusable {
+            place: dir.display().to_string(),
+            error,
+            advice: "",
         }
     }
 }
@@ -67,35 +95,40 @@ pub fn preflight(config: &Config, files: Vec<Finding>) -> Vec<Finding> {
     findings
 }
 
-fn writable(dir: &Path) -> Result<String, String> {
-    let shown = dir.display();
-    std::fs::create_dir_all(dir)
-        .and_then(|()| {
-            let probe = dir.join(PROBE);
-            std::fs::write(&probe, b"probe")?;
-            std::fs::remove_file(&probe)
-        })
-        .map(|()| shown.to_string())
-        .map_err(|e| format!("{shown}: {e}; give the node's user write permission"))
+fn writable(dir: &Path) -> Result<String, Unfit> {
+    let shown = dir.display().to_string();
+    let made = std::fs::create_dir_all(dir).and_then(|()| {
+        let probe = dir.join(PROBE);
+        std::fs::write(&probe, b"probe")?;
+        std::fs::remove_file(&probe)
+    });
+    match made {
+        Ok(()) => Ok(shown),
+        Err(error) => Err(Unfit::Unusable {
+            place: shown,
+            error,
+            advice: "; give the node's user write permission",
+        }),
+    }
 }
 
 /// What an fsync usually takes below `dir`, or that the profile does not allow it.
-fn fsync(dir: &Path, profile: Profile) -> Result<String, String> {
-    let median = usual_fsync(dir, profile).map_err(|e| format!("{}: {e}", dir.display()))?;
+fn fsync(dir: &Path, profile: Profile) -> Result<String, Unfit> {
+    let median = usual_fsync(dir, profile).map_err(|error| Unfit::at(dir, error))?;
     match profile.contradicted_by(None, Some(median)) {
-        Some(contradiction) => Err(contradiction.to_string()),
+        Some(why) => Err(Unfit::SlowDisk {
+            dir: dir.to_owned(),
+            why,
+        }),
         None => Ok(format!("median {:.2} ms", median.as_secs_f64() * 1000.0)),
     }
 }
 
 /// Makes the directory if it is not there, and refuses a disk that is too slow for the
 /// profile: its node would be in everybody's way.
-pub fn disk_fits(dir: &Path, profile: Profile) -> Result<(), String> {
-    std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    match fsync(dir, profile) {
-        Ok(_) => Ok(()),
-        Err(why) => Err(format!("{}: {why}", dir.display())),
-    }
+pub fn disk_fits(dir: &Path, profile: Profile) -> Result<(), Unfit> {
+    std::fs::create_dir_all(dir).map_err(|error| Unfit::at(dir, error))?;
+    fsync(dir, profile).map(drop)
 }
 
 /// The best median of a few series; one that fits is enough.
@@ -136,31 +169,31 @@ pub fn free_bytes(dir: &Path) -> std::io::Result<u64> {
     Ok(stat.f_bavail * stat.f_frsize)
 }
 
-fn free_space(dir: &Path, reserve: u64) -> Result<String, String> {
+fn free_space(dir: &Path, reserve: u64) -> Result<String, Unfit> {
     let mib = |bytes: u64| bytes >> 20;
     match free_bytes(dir) {
-        Ok(free) if free < reserve => Err(format!(
+        Ok(free) if free < reserve => Err(Unfit::TooLittle(format!(
             "{} MiB free, below limits.disk_reserve_bytes ({} MiB); make room",
             mib(free),
             mib(reserve)
-        )),
+        ))),
         Ok(free) => Ok(format!("{} MiB free", mib(free))),
-        Err(error) => Err(format!("{}: {error}", dir.display())),
+        Err(error) => Err(Unfit::at(dir, error)),
     }
 }
 
 /// The limit that would be in force when a node with so many clients starts: it raises
 /// the soft one as far as the hard one allows.
-fn descriptors(connections: usize) -> Result<String, String> {
+fn descriptors(connections: usize) -> Result<String, Unfit> {
     let wanted = budget::descriptors_wanted(connections).max(FD_MIN);
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);
     if most < wanted {
-        return Err(format!(
+        return Err(Unfit::TooLittle(format!(
             "limit is {most}, below {wanted}: enough for {} client connections, not for \
              limits.connections ({connections}); raise it (ulimit -n, LimitNOFILE)",
             budget::client_connections(most).min(connections)
-        ));
+        )));
     }
     Ok(format!("limit is {most}, {wanted} are wanted"))
 }
@@ -187,8 +220,14 @@ pub fn raise_descriptors(wanted: u64) -> u64 {
     }
 }
 
-fn port(address: SocketAddr) -> Result<String, String> {
-    TcpListener::bind(address)
-        .map(|_| address.to_string())
-        .map_err(|e| format!("{address}: {e}; another process may be using it"))
+fn port(address: SocketAddr) -> Result<String, Unfit> {
+    let place = address.to_string();
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(place),
+        Err(error) => Err(Unfit::Unusable {
+            place,
+            error,
+            advice: "; another process may be using it",
+        }),
+    }
 }

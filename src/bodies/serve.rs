@@ -41,34 +41,25 @@ pub struct Header {
 }
 
 impl Header {
-    /// Version 1 says the same where nothing is relayed, and older nodes read it.
     pub fn encode(&self) -> Vec<u8> {
-        let version = if self.relays.is_empty() { 1 } else { 2 };
         let mut w = Writer::new();
-        w.u8(version).digest(&self.ledger).raw(&self.body_id);
-        w.u64(self.epoch);
-        if version == 2 {
-            w.list(&self.relays, |w, node| {
-                w.u64(*node);
-            });
-        }
+        w.u8(1).digest(&self.ledger).raw(&self.body_id);
+        w.u64(self.epoch).list(&self.relays, |w, node| {
+            w.u64(*node);
+        });
         w.finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Header, DecodeError> {
         let mut r = Reader::new(bytes);
-        let version = r.u8()?;
-        if version != 1 && version != 2 {
-            return Err(r.error("body header version 1 or 2"));
+        if r.u8()? != 1 {
+            return Err(r.error("body header version 1"));
         }
         let header = Header {
             ledger: r.digest()?,
             body_id: r.array()?,
             epoch: r.u64()?,
-            relays: match version {
-                1 => Vec::new(),
-                _ => r.list(Reader::u64)?,
-            },
+            relays: r.list(Reader::u64)?,
         };
         if header.relays.len() > RELAYS_MAX {
             return Err(r.error("at most 64 members to pass a body on to"));

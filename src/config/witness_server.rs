@@ -3,7 +3,7 @@
 //! Promises: an unknown key or a key of the wrong type is refused by name; relative paths
 //! are relative to the file. [`EXAMPLE`] is a whole file.
 
-use super::{Error, Keys, Log};
+use super::{Error, Keys, Log, place};
 use muniment_evidence::note::{TYPE_ED25519, VerifierKey, is_key_name};
 use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
@@ -37,9 +37,9 @@ pub struct WitnessConfig {
 
 impl WitnessConfig {
     pub fn load(path: &Path) -> Result<WitnessConfig, Error> {
-        let explained = |why: String| Error(format!("{}: {why}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|e| explained(e.to_string()))?;
-        let mut config = WitnessConfig::parse(&text).map_err(|e| explained(e.0))?;
+        let text = std::fs::read_to_string(path).map_err(|error| Error::of_file(path, error))?;
+        let mut config =
+            WitnessConfig::parse(&text).map_err(|error| Error::of_file(path, error))?;
         let base = path.parent().unwrap_or(Path::new(""));
         config.data_dir = base.join(&config.data_dir);
         config.keys.dir = base.join(&config.keys.dir);
@@ -47,28 +47,36 @@ impl WitnessConfig {
     }
 
     pub fn parse(text: &str) -> Result<WitnessConfig, Error> {
-        let config: WitnessConfig = toml::from_str(text).map_err(|e| Error(e.to_string()))?;
-        check_name(&config.name).map_err(|why| Error(format!("name: {why}")))?;
-        if config.logs.is_empty() || config.logs.len() > LOGS_MAX {
-            return Err(Error(format!("logs: from 1 to {LOGS_MAX} verifier keys")));
+        let config: WitnessConfig =
+            toml::from_str(text).map_err(|error| Error::of_syntax(text, error))?;
+        config
+            .check()
+            .map_err(|problem| Error::Value(place::with_line(text, &problem)))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_name("name", &self.name)?;
+        if self.logs.is_empty() || self.logs.len() > LOGS_MAX {
+            return Err(format!("logs: from 1 to {LOGS_MAX} verifier keys"));
         }
-        for (at, log) in config.logs.iter().enumerate() {
-            check_name(&log.name).map_err(|why| Error(format!("logs: {why}")))?;
-            if config.logs[..at].contains(log) {
-                return Err(Error(format!("logs: {log} stands twice")));
+        for (at, log) in self.logs.iter().enumerate() {
+            check_name("logs", &log.name)?;
+            if self.logs[..at].contains(log) {
+                return Err(format!("logs: {log} stands twice"));
             }
         }
-        Ok(config)
+        Ok(())
     }
 }
 
 /// Whether a name may be a witness's or a log's.
-pub fn check_name(name: &str) -> Result<(), String> {
+pub fn check_name(field: &str, name: &str) -> Result<(), String> {
     if is_key_name(name) && name.len() <= NAME_BYTES_MAX {
         Ok(())
     } else {
         Err(format!(
-            "{name:?} is empty, has spaces or '+', or has more than {NAME_BYTES_MAX} bytes"
+            "{field}: {name:?} is empty, has spaces or '+', or has more than {NAME_BYTES_MAX} bytes"
         ))
     }
 }
@@ -111,13 +119,18 @@ mod tests {
             ("logs = [", "logs = []\nothers = [", "others"),
         ] {
             let error = WitnessConfig::parse(&EXAMPLE.replacen(from, to, 1)).unwrap_err();
-            assert!(error.0.contains(named), "{named}: {error}");
+            assert!(error.to_string().contains(named), "{named}: {error}");
         }
         let twice = EXAMPLE.replacen(
             &format!("\"{good}\""),
             &format!("\"{good}\", \"{good}\""),
             1,
         );
-        assert!(WitnessConfig::parse(&twice).unwrap_err().0.contains("twice"));
+        assert!(
+            WitnessConfig::parse(&twice)
+                .unwrap_err()
+                .to_string()
+                .contains("twice")
+        );
     }
 }

@@ -1,16 +1,17 @@
 //! The rows of the replicated tables, byte for byte.
 //!
 //! Promises one encoding per row, led by a version where a row may grow. Leaves keys to
-//! [`crate::store::keys`] and meaning to the files beside.
+//! [`super::tables`] and meaning to the files beside.
 
 use crate::domain::ids::Uid;
 use crate::store::Error;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::PublicKey;
-use muniment_evidence::opening::{Money, Opening};
-use muniment_evidence::record::Outcome;
+use muniment_evidence::opening::{ModeDocument, Money, Opening};
+use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::statement::Kind;
+use std::collections::BTreeSet;
 
 /// A row that can be stored.
 pub trait Row: Sized {
@@ -27,7 +28,7 @@ pub trait Row: Sized {
     fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let mut r = Reader::new(bytes);
         let row = Self::read(&mut r).and_then(|row| r.end().map(|()| row));
-        row.map_err(|error| Error::corrupt(format!("{}: {error}", std::any::type_name::<Self>())))
+        row.map_err(|error| Error::corrupt_in(std::any::type_name::<Self>(), error))
     }
 }
 
@@ -40,7 +41,7 @@ pub struct Head {
     /// Records in the log.
     pub size: u64,
     pub last_leaf: Digest,
-    /// Root of the tree at `size`; compared with the recomputed edge at start.
+    /// Root of the tree at `size`; compared with the recomputed one at start.
     pub root: Digest,
     pub committed_at_ms: u64,
     pub feature_level: u64,
@@ -48,7 +49,7 @@ pub struct Head {
     pub key_serial: u64,
     /// Collection of orphaned bodies goes by this counter, never by a clock.
     pub upload_epoch: u64,
-    /// Bytes of all bodies that OK records name, since feature level 2.
+    /// Bytes of all bodies that OK records name.
     pub body_bytes: u64,
     /// H(previous ‖ canonical writes), over all applied commands.
     pub state_hash: Digest,
@@ -56,22 +57,16 @@ pub struct Head {
 
 impl Row for Head {
     fn write(&self, w: &mut Writer) {
-        // Written as its feature level knows it, so that replicas of two versions agree.
-        let version = if self.feature_level >= 2 { 2 } else { 1 };
-        w.u8(version).digest(&self.ledger).text(&self.origin);
+        w.u8(1).digest(&self.ledger).text(&self.origin);
         w.u64(self.size).digest(&self.last_leaf).digest(&self.root);
         w.u64(self.committed_at_ms).u64(self.feature_level);
-        w.u64(self.key_serial);
-        w.u64(self.upload_epoch).digest(&self.state_hash);
-        if version == 2 {
-            w.u64(self.body_bytes);
-        }
+        w.u64(self.key_serial).u64(self.upload_epoch);
+        w.u64(self.body_bytes).digest(&self.state_hash);
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Head, DecodeError> {
-        let version = r.u8()?;
-        if !(1..=2).contains(&version) {
-            return Err(r.error("head version 1 or 2"));
+        if r.u8()? != 1 {
+            return Err(r.error("head version 1"));
         }
         Ok(Head {
             ledger: r.digest()?,
@@ -83,8 +78,8 @@ impl Row for Head {
             feature_level: r.u64()?,
             key_serial: r.u64()?,
             upload_epoch: r.u64()?,
+            body_bytes: r.u64()?,
             state_hash: r.digest()?,
-            body_bytes: if version == 2 { r.u64()? } else { 0 },
         })
     }
 }
@@ -397,6 +392,191 @@ impl Row for VotersRow {
 
     fn read(r: &mut Reader<'_>) -> Result<VotersRow, DecodeError> {
         Ok(VotersRow(r.list(|r| r.list(Reader::u64))?))
+    }
+}
+
+/// Nodes of one list: each of them is replicated to, so they are few.
+const NODES_MAX: usize = 64;
+
+/// The members as changes leave them: one row.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ModeRow {
+    /// The number of the next change.
+    pub next: u64,
+    pub sync_learners: Vec<u64>,
+    pub async_learners: Vec<u64>,
+    /// Nodes that have left; their ids are not taken back.
+    pub gone: Vec<u64>,
+    pub preparing: Option<Preparing>,
+}
+
+/// A change between PREPARE and DONE or ABORT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preparing {
+    pub number: u64,
+    /// Index of the PREPARE record.
+    pub index: u64,
+    /// The voters that it began from.
+    pub from: Vec<u64>,
+    pub target: Target,
+}
+
+/// Who is to be what.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Target {
+    pub voters: Vec<u64>,
+    pub sync_learners: Vec<u64>,
+    pub async_learners: Vec<u64>,
+}
+
+impl Target {
+    pub(super) fn of(document: &ModeDocument) -> Target {
+        Target {
+            voters: document.voters.clone(),
+            sync_learners: document.sync_learners.clone(),
+            async_learners: document.async_learners.clone(),
+        }
+    }
+
+    /// Everybody named, in no order.
+    pub fn nodes(&self) -> impl Iterator<Item = u64> + '_ {
+        let learners = self.sync_learners.iter().chain(&self.async_learners);
+        self.voters.iter().chain(learners).copied()
+    }
+
+    /// Some voter, and nobody twice.
+    pub(super) fn is_proper(&self) -> bool {
+        let (all, once): (Vec<u64>, BTreeSet<u64>) =
+            (self.nodes().collect(), self.nodes().collect());
+        !self.voters.is_empty() && all.len() == once.len() && all.len() <= NODES_MAX
+    }
+
+    /// Whether these are the voters in force, in one set.
+    pub fn is_in_force(&self, voters: &VotersRow) -> bool {
+        is_only(voters, &self.voters)
+    }
+}
+
+/// Whether the voters in force are one set, and this one.
+pub fn is_only(voters: &VotersRow, wanted: &[u64]) -> bool {
+    let set = |nodes: &[u64]| nodes.iter().copied().collect::<BTreeSet<u64>>();
+    matches!(&voters.0[..], [only] if set(only) == set(wanted))
+}
+
+fn write_nodes(w: &mut Writer, nodes: &[u64]) {
+    w.list(nodes, |w, node| {
+        w.u64(*node);
+    });
+}
+
+impl Row for ModeRow {
+    fn write(&self, w: &mut Writer) {
+        w.u8(1).u64(self.next);
+        write_nodes(w, &self.sync_learners);
+        write_nodes(w, &self.async_learners);
+        write_nodes(w, &self.gone);
+        w.option(self.preparing.as_ref(), |w, p| {
+            w.u64(p.number).u64(p.index);
+            write_nodes(w, &p.from);
+            write_nodes(w, &p.target.voters);
+            write_nodes(w, &p.target.sync_learners);
+            write_nodes(w, &p.target.async_learners);
+        });
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<ModeRow, DecodeError> {
+        if r.u8()? != 1 {
+            return Err(r.error("mode row version 1"));
+        }
+        Ok(ModeRow {
+            next: r.u64()?,
+            sync_learners: r.list(Reader::u64)?,
+            async_learners: r.list(Reader::u64)?,
+            gone: r.list(Reader::u64)?,
+            preparing: r.option(|r| {
+                Ok(Preparing {
+                    number: r.u64()?,
+                    index: r.u64()?,
+                    from: r.list(Reader::u64)?,
+                    target: Target {
+                        voters: r.list(Reader::u64)?,
+                        sync_learners: r.list(Reader::u64)?,
+                        async_learners: r.list(Reader::u64)?,
+                    },
+                })
+            })?,
+        })
+    }
+}
+
+/// The rendition of an invoice in one of its roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RenditionRow {
+    pub digest: Digest,
+    /// Index of the record that added it.
+    pub index: u64,
+}
+
+impl Row for RenditionRow {
+    fn write(&self, w: &mut Writer) {
+        w.digest(&self.digest).u64(self.index);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<RenditionRow, DecodeError> {
+        Ok(RenditionRow {
+            digest: r.digest()?,
+            index: r.u64()?,
+        })
+    }
+}
+
+/// A row whose key says all.
+impl Row for () {
+    fn write(&self, _: &mut Writer) {}
+
+    fn read(_: &mut Reader<'_>) -> Result<(), DecodeError> {
+        Ok(())
+    }
+}
+
+impl Row for u64 {
+    fn write(&self, w: &mut Writer) {
+        w.u64(*self);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<u64, DecodeError> {
+        r.u64()
+    }
+}
+
+impl Row for Uid {
+    fn write(&self, w: &mut Writer) {
+        w.raw(&self.0);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Uid, DecodeError> {
+        r.array().map(Uid)
+    }
+}
+
+impl Row for Digest {
+    fn write(&self, w: &mut Writer) {
+        w.digest(self);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Digest, DecodeError> {
+        r.digest()
+    }
+}
+
+/// The very bytes that are hashed.
+impl Row for Record {
+    fn write(&self, w: &mut Writer) {
+        w.raw(&self.encode());
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Record, DecodeError> {
+        Record::decode(r.raw(Record::LENGTH)?)
     }
 }
 

@@ -9,14 +9,14 @@ use super::machine::{Applied, Hashes, Machine};
 use super::network::Factory;
 use super::types::{LogId, Payload, Peer, TypeConfig};
 use crate::domain::command::Answer;
-use crate::ledger::membership::ModeRow;
+use crate::ledger::rows::ModeRow;
 use crate::ledger::state::State;
 use crate::objective::timing::Timing;
 use crate::objective::write::{Member, Role};
 use crate::stop::Stop;
 use crate::store::engine::Engine;
-use crate::store::floor::FloorLogId;
 use crate::store::log::LogStore;
+use crate::store::watermark::LogPosition;
 use crate::store::{Blocking, Error};
 use crate::transport::{Failure, Transport};
 use bytes::Bytes;
@@ -179,13 +179,13 @@ impl Group {
         };
         let config = config
             .validate()
-            .map_err(|error| Error::Engine(format!("raft timing: {error}").into()))?;
-        let floor = log.floor().last_log;
+            .map_err(|error| Error::engine_in("raft timing", error))?;
+        let floor = log.watermark().last_log;
         let mut log = Log::new(log);
         let recovered = log
             .get_log_state()
             .await
-            .map_err(|error| Error::corrupt(format!("raft log: {error}")))?
+            .map_err(|error| Error::corrupt_in("raft log", error))?
             .last_log_id
             .map(|id| floor_id(&id));
         let (machine, applied) =
@@ -202,7 +202,7 @@ impl Group {
         };
         let raft = openraft::Raft::build(settings.node, Arc::new(config), factory, log, machine)
             .await
-            .map_err(|error| Error::Engine(format!("raft cannot start: {error}").into()))?;
+            .map_err(|error| Error::engine_in("raft cannot start", error))?;
         let group = Group {
             raft,
             engine,
@@ -233,7 +233,7 @@ impl Group {
 
     /// The engine has lost log that was durable: no vote and no candidacy until the
     /// leader has sent it again.
-    fn wait_for_floor(&self, recovered: Option<FloorLogId>, floor: FloorLogId) {
+    fn wait_for_floor(&self, recovered: Option<LogPosition>, floor: LogPosition) {
         tracing::warn!(
             ?recovered,
             ?floor,

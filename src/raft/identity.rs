@@ -193,7 +193,7 @@ pub(super) struct Stranger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::story::Story;
+    use crate::ledger::tests::TestLedger;
 
     #[test]
     fn what_is_shown_and_asked_reads_back() {
@@ -217,8 +217,8 @@ mod tests {
 
     #[tokio::test]
     async fn i2_a_disk_that_the_ledger_does_not_know_is_not_recognised() {
-        let (story, ..) = Story::booted();
-        let state = State::new(story.engine.clone());
+        let (ledger, ..) = TestLedger::booted();
+        let state = State::new(ledger.engine.clone());
         let disks = Disks::new([9; 16], state, Blocking::Inline);
         // Node 1 has booted from the disk of ones; node 2 never did.
         assert!(disks.recognise(1, &[1; 16]).await.is_ok());

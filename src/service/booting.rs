@@ -7,7 +7,6 @@
 //! falls due, and moves upload epochs, until the node ends.
 
 use super::{Booted, Core, epochs, guarding, keys};
-use crate::ledger::outboxes::FEATURE_LEVEL;
 use crate::recorder::endings::Endings;
 use crate::recorder::outbox::{Bounds, Outbox, stock};
 use crate::recorder::{Pen, boot, due, lane};
@@ -167,9 +166,6 @@ async fn take_stock(core: &Arc<Core>) -> Result<(Vec<TellsOf>, Vec<OutboxLog>), 
     let (node, clock) = (core.node, core.clock.clone());
     let taken = core.blocking.run(move || {
         state.stable(|tables| {
-            if tables.head()?.feature_level < FEATURE_LEVEL {
-                return Ok((Vec::new(), Vec::new()));
-            }
             let stock = stock::take(&dir, tables, node, clock.as_ref())?;
             Ok((stock.told, stock.there))
         })

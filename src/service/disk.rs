@@ -98,8 +98,8 @@ impl Means {
 
     /// The syncs since the last look; of a slow disk that has none, a probe.
     async fn look(&self, slow: bool) -> Window {
-        let pulse = self.flusher.pulse();
-        let window = Window::of(pulse.took, pulse.stuck);
+        let stats = self.flusher.sync_stats();
+        let window = Window::of(stats.took, stats.stuck);
         let Some(probe) = self.probe.clone().filter(|_| slow) else {
             return window;
         };
@@ -108,7 +108,7 @@ impl Means {
         }
         let probed = self
             .blocking
-            .run(move || probe().map_err(|error| Error::File(error.to_string().into())))
+            .run(move || probe().map_err(|error| Error::beside(error)))
             .await;
         match probed {
             Ok(took) => Window::of(vec![took], None),

@@ -37,7 +37,7 @@ impl Means {
                 let asked = checked.may_sign(head.size, |size| tables.root_at(size).ok());
                 if asked.is_ok() {
                     let advanced = checked.advance(head.size, head.root);
-                    advanced.map_err(|error| Error::File(error.to_string().into()))?;
+                    advanced.map_err(|error| Error::beside(error))?;
                 }
                 Ok((checked, asked))
             });
@@ -67,7 +67,7 @@ impl Means {
                 moving
                     .advance(head.size, head.root)
                     .map(|()| moving)
-                    .map_err(|error| Error::File(error.to_string().into()))
+                    .map_err(|error| Error::beside(error))
             });
             match advanced.await {
                 Ok(back) => guard = back,

@@ -237,7 +237,7 @@ pub(super) fn voice(core: &Core, known: &Known, size: u64) -> Result<Arc<SecretK
         .filter(|life| life.at_record(size) == Standing::InForce && life.is_active());
     for life in in_force {
         if core.keys.find(Role::Statement, &life.key).is_some() {
-            let voice = core.keys.speak_under(&life.key);
+            let voice = core.keys.sign_under(&life.key);
             return voice.map_err(|error| error.to_string());
         }
     }

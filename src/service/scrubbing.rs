@@ -6,12 +6,9 @@
 //! same finding is recorded twice. Leaves finding and repairing to `bodies/`.
 
 use super::{Core, Error, Principal};
-use crate::ledger::apply::feature_level_of;
-use crate::ledger::state::Tables;
 use crate::recorder::{self, Intent};
 use muniment_evidence::opening::Document;
 use muniment_evidence::record::Outcome;
-use muniment_evidence::statement::Kind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +45,6 @@ async fn follow(core: &Core) -> Result<(), crate::store::Error> {
         Err(_) => return Ok(()),
     };
     let Some(booted) = booted else { return Ok(()) };
-    knows_the_kind(core).await?;
     let store = &core.bodies.store;
     loop {
         // Before the look, so that what comes during it is not missed.
@@ -70,22 +66,6 @@ async fn follow(core: &Core) -> Result<(), crate::store::Error> {
             } else {
                 return Ok(());
             }
-        }
-    }
-}
-
-/// A ledger that was founded by an older version refuses the kind until it is raised.
-async fn knows_the_kind(core: &Core) -> Result<(), crate::store::Error> {
-    let mut applied = core.group.watch_applied();
-    loop {
-        applied.mark_unchanged();
-        let (state, read) = (core.state.clone(), core.blocking);
-        let head = read.run(move || state.stable(Tables::head)).await?;
-        if head.feature_level >= feature_level_of(Kind::Scrub) {
-            return Ok(());
-        }
-        if applied.changed().await.is_err() {
-            std::future::pending::<()>().await;
         }
     }
 }

@@ -270,7 +270,7 @@ impl BodyStore {
         let noted = self
             .blocking
             .run(move || {
-                let _mending = store.mending.lock().expect("nobody panics with it");
+                let _mending = store.mending.lock();
                 let engine = store.engine.as_ref();
                 let Some((finding, key, content)) = look_again(engine, &body, suspect, how)? else {
                     return Ok(None);
@@ -342,7 +342,7 @@ impl BodyStore {
         let left = self
             .blocking
             .run(move || {
-                let _mending = store.mending.lock().expect("nobody panics with it");
+                let _mending = store.mending.lock();
                 let engine = store.engine.as_ref();
                 let known = of(engine, &body)?;
                 let marked = known.is_some();

@@ -33,12 +33,12 @@ use muniment::stop::{Stop, Why};
 use muniment::store::Blocking;
 use muniment::store::bodies::BodyStore;
 use muniment::store::engine::{Batch, Engine, View as _};
-use muniment::store::floor::FloorFile;
 use muniment::store::flush::Flusher;
 use muniment::store::log::LogStore;
 use muniment::store::memory::MemoryEngine;
 use muniment::store::notes::NoteStore;
 use muniment::store::outbox::OutboxDir;
+use muniment::store::watermark::WatermarkFile;
 use muniment::transport::Transport;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{SecretKey, Signer as _};
@@ -69,7 +69,7 @@ pub struct Machine {
     pub ledger: Arc<MemoryEngine>,
     pub bodies: Arc<MemoryEngine>,
     pub outboxes: OutboxDir,
-    /// The last run's log: its floor is what a floor file would say now.
+    /// The last run's log: its floor is what a watermark would say now.
     log: Mutex<Option<LogStore>>,
     boots: AtomicU64,
 }
@@ -118,10 +118,10 @@ impl Machine {
         self.bodies.scan(b"d", b"e", ROWS_MAX).unwrap().len()
     }
 
-    fn floor(&self) -> Result<FloorFile, muniment::store::Error> {
-        let mut file = FloorFile::in_memory();
+    fn floor(&self) -> Result<WatermarkFile, muniment::store::Error> {
+        let mut file = WatermarkFile::in_memory();
         if let Some(log) = self.log.lock().unwrap().take() {
-            file.set(log.floor())?;
+            file.set(log.watermark())?;
         }
         Ok(file)
     }

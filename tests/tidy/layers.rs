@@ -7,9 +7,10 @@ use super::reading::{Broken, Source, closing, ident, places, sources, split_list
 
 /// The layers of `src/`, the lowest first: each may use itself and those before it. One
 /// that is not there holds nothing.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "stop",
     "clock",
+    "sync",
     "domain",
     "objective",
     "config",

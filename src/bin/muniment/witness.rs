@@ -80,7 +80,7 @@ pub async fn run(args: Args, json: bool) -> ExitCode {
 }
 
 fn keygen(args: &Keygen) -> Result<String, String> {
-    check_name(&args.name).map_err(|why| format!("--name: {why}"))?;
+    check_name("--name", &args.name)?;
     let key = keyring::generate_witness_key(&args.dir, &SystemClock).map_err(|e| e.to_string())?;
     Ok(VerifierKey::cosigner(&args.name, key).to_string())
 }

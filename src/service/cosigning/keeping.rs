@@ -8,7 +8,7 @@
 
 use super::messages::encode_notes;
 use super::{AGAIN_PAUSE, Cosigned, ROUND_MAX};
-use crate::store::notes::Kept;
+use crate::store::notes::KeptNote;
 use crate::transport::{Class, Method};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -119,7 +119,7 @@ impl Cosigned {
             let Some(newest) = newest.filter(|n| Some(&n.note) != kept.as_ref()) else {
                 continue;
             };
-            let keeping = Kept {
+            let keeping = KeptNote {
                 size: newest.size,
                 note: newest.note.to_string(),
             };

@@ -5,8 +5,7 @@
 //! Leaves to [`crate::objective::layout`] whether the target keeps what was promised.
 
 use crate::domain::draft::bad;
-use crate::ledger::membership::{ModeRow, Target};
-use crate::ledger::rows::NodeRow;
+use crate::ledger::rows::{ModeRow, NodeRow, Target};
 use crate::objective::write::{Member, Role};
 use crate::service::Error;
 use std::collections::{BTreeMap, BTreeSet};
