@@ -3,6 +3,7 @@
 //! Promises: [`Genesis::document`] checks everything that a genesis shows of itself.
 //! Whether it is the right one is for the auditor's pin ([`crate::trust`]) to say.
 
+use crate::class::FindingClass;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
 use crate::key::PublicKey;
@@ -11,7 +12,6 @@ use crate::note::is_key_name;
 use crate::opening::{Document, GenesisDocument, PUBLIC_SALT, commit_document};
 use crate::receipt::{read_public, read_record};
 use crate::record::{Outcome, Record};
-use crate::report::Class;
 use crate::statement::{Kind, Lane};
 use crate::tree;
 use std::collections::BTreeSet;
@@ -139,15 +139,15 @@ pub enum GenesisError {
 }
 
 impl GenesisError {
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> FindingClass {
         match self {
             GenesisError::Record(_)
             | GenesisError::Opening(_)
             | GenesisError::NotFirst
-            | GenesisError::Origin => Class::Structure,
-            GenesisError::Commitment => Class::Opening,
-            GenesisError::Keys | GenesisError::NoFounder(_) => Class::UnknownKey,
-            GenesisError::Signature => Class::BadSignature,
+            | GenesisError::Origin => FindingClass::Structure,
+            GenesisError::Commitment => FindingClass::Opening,
+            GenesisError::Keys | GenesisError::NoFounder(_) => FindingClass::UnknownKey,
+            GenesisError::Signature => FindingClass::BadSignature,
         }
     }
 }

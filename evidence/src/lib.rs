@@ -4,15 +4,15 @@
 //! outcome and so makes it a [`record`]; records are leaves of one RFC 6962 [`tree`] and
 //! each names the leaf hash of the one before. A [`note`] signs the tree's head. The
 //! details stand in [`opening`]s behind salted commitments. A [`receipt`] proves one
-//! record, a [`bundle`] a whole period; [`verify`] judges both and says so in a
+//! record, a [`bundle`] a whole period; [`verify`] verifies both and says so in a
 //! [`report`].
 //!
 //! This crate has no I/O, no clock and no randomness, and depends on SHA-256, Ed25519
 //! and base64 alone. `FORMAT.md` beside it says every byte.
 //!
 //! Reading order: `digest`, `codec`, `key`, `statement`, `opening`, `record`, `tree`,
-//! `note`; then what auditors hold: `receipt`, `promise`, `bundle`, `trust`; then how it is judged:
-//! `ledger` (the keys), `judge` (one record), `chain` (one after another), `verify` (all
+//! `note`; then what auditors hold: `receipt`, `promise`, `bundle`, `trust`; then how it is checked:
+//! `ledger` (the keys), `record_checks` (one record), `chain` (one after another), `verify` (all
 //! of it, top to bottom), `account` and `report` (what was found, in words and in JSON);
 //! `audit` (auditors' questions, answered meanwhile). Beside them, [`witness`]: how an
 //! outsider vouches for a head.
@@ -20,18 +20,15 @@
 // Here and not in the workspace: tests say what they expect by unwrapping.
 #![warn(clippy::unwrap_used)]
 
-pub mod account;
-pub mod audit;
 pub mod bundle;
 pub mod chain;
+pub mod class;
 pub mod codec;
 pub mod digest;
 pub mod drill;
 pub mod frame;
 pub mod genesis;
 pub mod invoice;
-pub mod json;
-mod judge;
 pub mod key;
 pub mod keychange;
 pub mod keys;
@@ -45,6 +42,7 @@ pub mod promise;
 pub mod proof;
 pub mod receipt;
 pub mod record;
+mod record_checks;
 pub mod report;
 pub mod scrub;
 pub mod statement;

@@ -3,7 +3,7 @@
 //! Promises: one canonical encoding per opening, led by a version byte and the kind, so
 //! that the same bytes commit to the same meaning. The document says what was done, the
 //! actor says for whom; they are committed to apart, so that one can be erased alone.
-//! Leaves judgement of the content (limits, uniqueness) to the ledger.
+//! Leaves checking the content (limits, uniqueness) to the ledger.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::{Digest, tag};
@@ -16,11 +16,11 @@ use crate::invoice::{read_rendition, write_rendition};
 use crate::key::{PublicKey, Signature};
 pub use crate::keychange::KeyDocument;
 pub use crate::mode::ModeDocument;
-pub use crate::scrub::{Found, How, Outcome as ScrubOutcome, ScrubDocument};
+pub use crate::scrub::{DamageKind, How, ScrubDocument, ScrubOutcome};
 use crate::statement::Kind;
 pub use crate::system::{
-    AnchorDocument, BootDocument, GenesisDocument, LeaderDocument, Member, MembershipDocument,
-    Outbox, PolicyDocument, Setting,
+    AnchorDocument, BootDocument, BootOutbox, GenesisDocument, LeaderDocument, Member,
+    MembershipDocument, PolicyDocument, Setting,
 };
 
 /// Makes a guessable opening unguessable; zero for public (system) openings.
@@ -445,14 +445,14 @@ mod tests {
             Document::Scrub(ScrubDocument {
                 body_id: [6; 16],
                 chunk: Some(4),
-                found: Found::Mismatch,
+                found: DamageKind::Mismatch,
                 how: How::Read,
                 outcome: ScrubOutcome::Repaired { from: 2 },
             }),
             Document::Scrub(ScrubDocument {
                 body_id: [6; 16],
                 chunk: None,
-                found: Found::Manifest,
+                found: DamageKind::Manifest,
                 how: How::Scrub,
                 outcome: ScrubOutcome::Quarantined,
             }),

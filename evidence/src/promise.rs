@@ -2,7 +2,7 @@
 //!
 //! Promises: [`Promise::decode`] reads only what [`Promise::encode`] writes, and every
 //! field has a limit. Carries the ledger's first record and its changes of keys so far, so
-//! that origin and genesis alone pin it. Leaves the judgement to [`crate::verify`], and
+//! that origin and genesis alone pin it. Leaves verifying to [`crate::verify`], and
 //! whether it was kept to [`crate::audit::promise`].
 
 use crate::codec::{DecodeError, Reader, Writer};

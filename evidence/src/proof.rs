@@ -7,7 +7,7 @@
 
 use crate::digest::Digest;
 use crate::note::{Checkpoint, NOTE_BYTES_MAX, Note, NoteError};
-use crate::policy::{Policy, Verdict};
+use crate::policy::{Policy, PolicyVerdict};
 use crate::tree;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -38,10 +38,10 @@ pub struct TlogProof {
 
 /// What a good proof has shown: the leaf is in the tree of this checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proven {
+pub struct ProvenCheckpoint {
     pub checkpoint: Checkpoint,
     /// Who has signed; it is met.
-    pub verdict: Verdict,
+    pub verdict: PolicyVerdict,
 }
 
 /// Why a proof cannot be read, or does not hold.
@@ -109,9 +109,13 @@ impl TlogProof {
     }
 
     /// Says whether the leaf with this hash is in a log that the policy trusts.
-    pub fn verify(&self, leaf_hash: &Digest, policy: &Policy) -> Result<Proven, ProofError> {
+    pub fn verify(
+        &self,
+        leaf_hash: &Digest,
+        policy: &Policy,
+    ) -> Result<ProvenCheckpoint, ProofError> {
         let (note, checkpoint) = self.read_checkpoint()?;
-        let verdict = policy.judge(&note);
+        let verdict = policy.evaluate(&note);
         if let Some(missing) = &verdict.missing {
             return Err(ProofError::Policy(missing.clone()));
         }
@@ -119,7 +123,7 @@ impl TlogProof {
         if !tree::verify_inclusion(leaf_hash, self.index, size, &self.path, &root) {
             return Err(ProofError::Path);
         }
-        Ok(Proven {
+        Ok(ProvenCheckpoint {
             checkpoint,
             verdict,
         })

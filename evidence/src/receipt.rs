@@ -2,7 +2,7 @@
 //!
 //! Promises: [`Receipt::decode`] reads only what [`Receipt::encode`] writes, and every
 //! field has a limit. Carries the ledger's first record and every change of its keys, so
-//! that origin and genesis alone pin it. Leaves the judgement to [`crate::verify`].
+//! that origin and genesis alone pin it. Leaves verifying to [`crate::verify`].
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;

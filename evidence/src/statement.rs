@@ -180,7 +180,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// Class and number, as they stand in the statement.
+    /// FindingClass and number, as they stand in the statement.
     pub fn code(self) -> (u8, u8) {
         match self {
             Level::None => (0, 0),

@@ -29,7 +29,7 @@ pub fn empty_root() -> Digest {
 
 /// A complete row: the hash over leaves `index·256^level ..` of count `256^level`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct TreeRow {
     pub level: u8,
     pub index: u64,
     pub hash: Digest,
@@ -83,8 +83,8 @@ impl Frontier {
     }
 
     /// Adds one leaf; returns the rows that are now complete, lowest level first.
-    pub fn append(&mut self, leaf: Digest) -> Vec<Row> {
-        let mut complete = vec![Row {
+    pub fn append(&mut self, leaf: Digest) -> Vec<TreeRow> {
+        let mut complete = vec![TreeRow {
             level: 0,
             index: self.size,
             hash: leaf,
@@ -96,7 +96,7 @@ impl Frontier {
             hash = node_hash(&left, &hash);
             height += 1;
             if height % TILE_HEIGHT == 0 {
-                complete.push(Row {
+                complete.push(TreeRow {
                     level: (height / TILE_HEIGHT) as u8,
                     index: self.size >> height,
                     hash,
@@ -310,7 +310,7 @@ impl MemoryRows {
     }
 
     /// Takes the rows that [`Frontier::append`] returned.
-    pub fn extend(&mut self, rows: impl IntoIterator<Item = Row>) {
+    pub fn extend(&mut self, rows: impl IntoIterator<Item = TreeRow>) {
         for row in rows {
             let level = usize::from(row.level);
             if self.0.len() <= level {

@@ -121,7 +121,7 @@ pub struct Head {
 
 /// Why a witness does not cosign.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum WitnessRefusal {
     Malformed(NoteError),
     UnknownOrigin,
     /// No signature of a key that is known for the origin, or a wrong one.
@@ -135,21 +135,21 @@ pub enum Refusal {
     Inconsistent,
 }
 
-impl Refusal {
+impl WitnessRefusal {
     /// The HTTP status of the answer.
     pub fn status(&self) -> u16 {
         match self {
-            Refusal::Malformed(_) | Refusal::OldAboveSize => 400,
-            Refusal::NotSigned => 403,
-            Refusal::UnknownOrigin => 404,
-            Refusal::NotLast { .. } => 409,
-            Refusal::Inconsistent => 422,
+            WitnessRefusal::Malformed(_) | WitnessRefusal::OldAboveSize => 400,
+            WitnessRefusal::NotSigned => 403,
+            WitnessRefusal::UnknownOrigin => 404,
+            WitnessRefusal::NotLast { .. } => 409,
+            WitnessRefusal::Inconsistent => 422,
         }
     }
 
     pub fn content_type(&self) -> &'static str {
         match self {
-            Refusal::NotLast { .. } => SIZE_TYPE,
+            WitnessRefusal::NotLast { .. } => SIZE_TYPE,
             _ => "text/plain; charset=utf-8",
         }
     }
@@ -157,28 +157,28 @@ impl Refusal {
     /// What the answer says, with its line feed.
     pub fn body(&self) -> String {
         match self {
-            Refusal::NotLast { size } => format!("{size}\n"),
+            WitnessRefusal::NotLast { size } => format!("{size}\n"),
             _ => format!("{self}\n"),
         }
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for WitnessRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::Malformed(why) => write!(f, "{why}"),
-            Refusal::UnknownOrigin => f.write_str("no log of this origin is witnessed here"),
-            Refusal::NotSigned => f.write_str("no valid signature of the log"),
-            Refusal::OldAboveSize => f.write_str("the old size is above the checkpoint's"),
-            Refusal::NotLast { size } => write!(f, "size {size} was cosigned last"),
-            Refusal::Inconsistent => {
+            WitnessRefusal::Malformed(why) => write!(f, "{why}"),
+            WitnessRefusal::UnknownOrigin => f.write_str("no log of this origin is witnessed here"),
+            WitnessRefusal::NotSigned => f.write_str("no valid signature of the log"),
+            WitnessRefusal::OldAboveSize => f.write_str("the old size is above the checkpoint's"),
+            WitnessRefusal::NotLast { size } => write!(f, "size {size} was cosigned last"),
+            WitnessRefusal::Inconsistent => {
                 f.write_str("the checkpoint is not shown to be consistent with the last one")
             }
         }
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for WitnessRefusal {}
 
 /// Whether to cosign the request's checkpoint. `keys` are the log's keys for its origin,
 /// none if the origin is unknown; `last` is what was cosigned last for it.
@@ -186,9 +186,9 @@ pub fn decide(
     request: &AddCheckpoint,
     keys: &[VerifierKey],
     last: Option<Head>,
-) -> Result<(), Refusal> {
+) -> Result<(), WitnessRefusal> {
     if keys.is_empty() {
-        return Err(Refusal::UnknownOrigin);
+        return Err(WitnessRefusal::UnknownOrigin);
     }
     let vouched: Vec<Vouch> = keys.iter().map(|key| request.note.vouch(key)).collect();
     let origin = &request.checkpoint.origin;
@@ -196,11 +196,11 @@ pub fn decide(
         || vouched.contains(&Vouch::Invalid)
         || !vouched.contains(&Vouch::Signed)
     {
-        return Err(Refusal::NotSigned);
+        return Err(WitnessRefusal::NotSigned);
     }
     let new = &request.checkpoint;
     if request.old > new.size {
-        return Err(Refusal::OldAboveSize);
+        return Err(WitnessRefusal::OldAboveSize);
     }
     // A log of which nothing was seen begins as the empty one.
     let last = last.unwrap_or(Head {
@@ -208,13 +208,13 @@ pub fn decide(
         root: tree::empty_root(),
     });
     if request.old != last.size {
-        return Err(Refusal::NotLast { size: last.size });
+        return Err(WitnessRefusal::NotLast { size: last.size });
     }
     let proof = &request.proof;
     if tree::verify_consistency(last.size, new.size, proof, &last.root, &new.root) {
         Ok(())
     } else {
-        Err(Refusal::Inconsistent)
+        Err(WitnessRefusal::Inconsistent)
     }
 }
 
@@ -324,7 +324,7 @@ mod tests {
         }
     }
 
-    fn status(decided: Result<(), Refusal>) -> u16 {
+    fn status(decided: Result<(), WitnessRefusal>) -> u16 {
         decided.map_or_else(|refusal| refusal.status(), |()| 200)
     }
 
@@ -391,33 +391,36 @@ mod tests {
         assert_eq!(decided(&log.request(8, 20)), Ok(()));
 
         let malformed = AddCheckpoint::decode(b"old 1\n").unwrap_err();
-        assert_eq!(Refusal::Malformed(malformed).status(), 400);
-        assert_eq!(decided(&forged(9, vec![], 8)), Err(Refusal::OldAboveSize));
+        assert_eq!(WitnessRefusal::Malformed(malformed).status(), 400);
+        assert_eq!(
+            decided(&forged(9, vec![], 8)),
+            Err(WitnessRefusal::OldAboveSize)
+        );
         assert_eq!(status(decided(&forged(9, vec![], 8))), 400);
 
         let unknown = decide(&log.request(8, 20), &[], last);
-        assert_eq!(unknown, Err(Refusal::UnknownOrigin));
+        assert_eq!(unknown, Err(WitnessRefusal::UnknownOrigin));
         assert_eq!(status(unknown), 404);
 
         let stranger = SecretKey::from_seed(&[2; 32]);
         let strange = [VerifierKey::log(ORIGIN, stranger.public())];
         let unsigned = decide(&log.request(8, 20), &strange, last);
-        assert_eq!(unsigned, Err(Refusal::NotSigned));
+        assert_eq!(unsigned, Err(WitnessRefusal::NotSigned));
         assert_eq!(status(unsigned), 403);
         // Of two keys that the log has, one signature is enough.
         let both = [strange[0].clone(), keys[0].clone()];
         assert_eq!(decide(&log.request(8, 20), &both, last), Ok(()));
         let text = log.note(20).replacen("\n20\n", "\n19\n", 1);
         let altered = AddCheckpoint::new(8, vec![], &text).unwrap();
-        assert_eq!(decided(&altered), Err(Refusal::NotSigned));
+        assert_eq!(decided(&altered), Err(WitnessRefusal::NotSigned));
         // The key of another origin says nothing about this one.
         let elsewhere = [VerifierKey::log("ledger.example/1", log.key.public())];
         let unsigned = decide(&log.request(8, 20), &elsewhere, last);
-        assert_eq!(unsigned, Err(Refusal::NotSigned));
+        assert_eq!(unsigned, Err(WitnessRefusal::NotSigned));
 
         for old in [0, 7, 9] {
             let refusal = decided(&log.request(old, 20)).unwrap_err();
-            assert_eq!(refusal, Refusal::NotLast { size: 8 });
+            assert_eq!(refusal, WitnessRefusal::NotLast { size: 8 });
             let (status, kind) = (refusal.status(), refusal.content_type());
             assert_eq!((status, kind), (409, "text/x.tlog.size"));
             assert_eq!(refusal.body(), "8\n");
@@ -431,7 +434,11 @@ mod tests {
             (other.request(8, 8), "another root at the same size"),
             (forged(8, vec![Digest::ZERO], 8), "a proof to the same size"),
         ] {
-            assert_eq!(decided(&request), Err(Refusal::Inconsistent), "{what}");
+            assert_eq!(
+                decided(&request),
+                Err(WitnessRefusal::Inconsistent),
+                "{what}"
+            );
             assert_eq!(status(decided(&request)), 422, "{what}");
         }
         let proof_from_nothing = forged(0, vec![Digest::ZERO], 8);

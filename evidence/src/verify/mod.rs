@@ -19,22 +19,23 @@ mod promise;
 mod receipt;
 
 pub use crate::report::{LEVEL_DEFAULT, LEVEL_MAX};
-pub use bundle::{BundleVerifier, Options};
-pub use observer::{Observer, Seen};
+pub use bundle::{BundleVerifier, VerifyOptions};
+pub use observer::{Observer, SeenRecord};
 pub use promise::{Promised, promise};
 pub use receipt::{Expected, receipt};
 
+use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::genesis::Genesis;
-use crate::judge;
-use crate::keys::Standing;
+use crate::keys::KeyValidity;
 use crate::ledger::Ledger;
 use crate::note::{Checkpoint, Note};
 use crate::opening::{Document, PUBLIC_SALT, commit_document};
 use crate::policy::Policy;
 use crate::receipt::KeyRecord;
 use crate::record::{Outcome, Record};
-use crate::report::{Class, Finding, OutsideCosigner, Report};
+use crate::record_checks;
+use crate::report::{Finding, OutsideCosigner, Report};
 use crate::statement::Kind;
 use crate::tree;
 use crate::trust::Trust;
@@ -58,7 +59,7 @@ fn open_ledger(genesis: &Genesis, trust: Option<&Trust>, report: &mut Report) ->
              genesis {}",
             trust.origin, trust.genesis, ledger.origin, ledger.id
         );
-        report.find(Finding::whole(Class::Untrusted, detail));
+        report.find(Finding::whole(FindingClass::Untrusted, detail));
     }
     report.origin = Some(ledger.origin.clone());
     report.ledger = Some(ledger.id);
@@ -67,21 +68,21 @@ fn open_ledger(genesis: &Genesis, trust: Option<&Trust>, report: &mut Report) ->
 
 /// The KEY records that taught a ledger its keys.
 #[derive(Default)]
-struct Lessons {
+struct LearnedKeys {
     /// By index.
     leaves: BTreeMap<u64, Digest>,
     /// Where the path of each leads, in the tree of the size given when it was taken.
     led_to: Vec<(u64, Option<Digest>)>,
-    /// Judged once all keys are known: a later record may revoke the key of an earlier.
+    /// CheckedRecord once all keys are known: a later record may revoke the key of an earlier.
     records: Vec<Record>,
 }
 
-impl Lessons {
+impl LearnedKeys {
     /// Takes the next KEY record; `size` is that of the tree of its path.
     fn take(&mut self, ledger: &mut Ledger, key: &KeyRecord, size: u64) -> Result<(), Finding> {
         let record = Record::decode(&key.record).map_err(|e| {
             let detail = format!("a KEY record cannot be read: {e}");
-            Finding::whole(Class::Structure, detail)
+            Finding::whole(FindingClass::Structure, detail)
         })?;
         let index = record.index;
         let last = self.leaves.last_key_value().map(|(index, _)| *index);
@@ -89,26 +90,26 @@ impl Lessons {
         let is_key = record.statement.kind == Kind::Key && record.outcome == Outcome::Ok;
         if !in_order || !is_key {
             let detail = "stands among the KEY records, and is none or not the next";
-            return Err(Finding::at(Class::BrokenChain, index, detail));
+            return Err(Finding::at(FindingClass::BrokenChain, index, detail));
         }
         if commit_document(&PUBLIC_SALT, &key.opening) != record.statement.document {
             let detail = "the document opening is not what the record commits to";
-            return Err(Finding::at(Class::Opening, index, detail));
+            return Err(Finding::at(FindingClass::Opening, index, detail));
         }
         let document = match Document::decode(&key.opening) {
             Ok(Document::Key(document)) => document,
             Ok(_) => {
                 let detail = "the document opening is of another kind";
-                return Err(Finding::at(Class::Opening, index, detail));
+                return Err(Finding::at(FindingClass::Opening, index, detail));
             }
             Err(e) => {
                 let detail = format!("the document opening cannot be read: {e}");
-                return Err(Finding::at(Class::Opening, index, detail));
+                return Err(Finding::at(FindingClass::Opening, index, detail));
             }
         };
         ledger.learn(index, &document).map_err(|why| {
             let detail = format!("the change of keys cannot be believed: {why}");
-            Finding::at(Class::UnknownKey, index, detail)
+            Finding::at(FindingClass::UnknownKey, index, detail)
         })?;
         let leaf = tree::leaf_hash(&key.record);
         self.leaves.insert(index, leaf);
@@ -119,12 +120,12 @@ impl Lessons {
     }
 
     /// The statements of the KEY records, under the keys as they are known now.
-    fn judge(&self, ledger: &Ledger, report: &mut Report) {
+    fn check(&self, ledger: &Ledger, report: &mut Report) {
         report.key_records = self.records.len() as u64;
         for record in &self.records {
-            let faults = judge::belongs(ledger, record)
+            let faults = record_checks::belongs(ledger, record)
                 .into_iter()
-                .chain(judge::signature(ledger, record));
+                .chain(record_checks::signature(ledger, record));
             for (class, detail) in faults {
                 report.find(Finding::at(class, record.index, detail));
             }
@@ -138,7 +139,7 @@ impl Lessons {
             || self.leaves.get(&record.index) == Some(leaf);
         (!taught).then(|| {
             let detail = "this KEY record is not among those that the evidence begins with";
-            Finding::at(Class::BrokenChain, record.index, detail)
+            Finding::at(FindingClass::BrokenChain, record.index, detail)
         })
     }
 
@@ -147,7 +148,7 @@ impl Lessons {
         for (index, led_to) in &self.led_to {
             if *led_to != Some(*root) {
                 let detail = "the path of the KEY record does not lead to the checkpoint's root";
-                report.find(Finding::at(Class::BadTree, *index, detail));
+                report.find(Finding::at(FindingClass::BadTree, *index, detail));
             }
         }
     }
@@ -165,13 +166,13 @@ fn by_policy(
     // A policy may be older than the retirement of a member's key.
     let size = Checkpoint::parse(&note.text).map_or(0, |checkpoint| checkpoint.size);
     for (_, _, life, key) in ledger.cosigners() {
-        if life.at_size(size) != Standing::InForce {
+        if life.at_size(size) != KeyValidity::InForce {
             let id = key.id();
             note.signatures
                 .retain(|line| line.name != key.name || line.id != id);
         }
     }
-    let verdict = policy.judge(&note);
+    let verdict = policy.evaluate(&note);
     for cosigned in &verdict.cosigned {
         let outside = policy
             .witness(&cosigned.name)

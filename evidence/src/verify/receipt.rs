@@ -1,14 +1,14 @@
 //! One record, proven: the checks of a receipt in their order.
 
-use super::{Lessons, by_policy, open_ledger};
-use crate::account::Account;
+use super::{LearnedKeys, by_policy, open_ledger};
+use crate::class::FindingClass;
 use crate::digest::Digest;
-use crate::judge;
 use crate::note::Checkpoint;
 use crate::policy::Policy;
 use crate::receipt::Receipt;
 use crate::record::Record;
-use crate::report::{Class, Evidence, Finding, LEVEL_DEFAULT, Report};
+use crate::record_checks;
+use crate::report::{EvidenceKind, Finding, LEVEL_DEFAULT, OpenedRecord, Report};
 use crate::tree;
 use crate::trust::Trust;
 
@@ -26,7 +26,7 @@ pub struct Expected<'a> {
 /// Verifies the bytes of a receipt file.
 pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
     let trust = expected.trust;
-    let mut report = Report::new(Evidence::Receipt, LEVEL_DEFAULT, trust.is_some());
+    let mut report = Report::new(EvidenceKind::Receipt, LEVEL_DEFAULT, trust.is_some());
     report.document_matches = expected.document.map(|_| false);
     report.policy_met = expected.policy.map(|_| false);
 
@@ -34,7 +34,7 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
         Ok(receipt) => receipt,
         Err(e) => {
             let detail = format!("this is not a receipt: {e}");
-            report.find(Finding::whole(Class::Structure, detail));
+            report.find(Finding::whole(FindingClass::Structure, detail));
             return report;
         }
     };
@@ -43,31 +43,31 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
     };
     // The size is only claimed here; the signatures that make it more need the keys.
     let claimed = Checkpoint::parse(receipt.checkpoint_text()).map_or(0, |c| c.size);
-    let mut lessons = Lessons::default();
+    let mut learned = LearnedKeys::default();
     for key in &receipt.keys {
-        if let Err(finding) = lessons.take(&mut ledger, key, claimed) {
+        if let Err(finding) = learned.take(&mut ledger, key, claimed) {
             report.find(finding);
             return report;
         }
     }
-    lessons.judge(&ledger, &mut report);
+    learned.check(&ledger, &mut report);
     let record = match Record::decode(&receipt.record) {
         Ok(record) => record,
         Err(e) => {
             let detail = format!("the record cannot be read: {e}");
-            report.find(Finding::whole(Class::Structure, detail));
+            report.find(Finding::whole(FindingClass::Structure, detail));
             return report;
         }
     };
     report.counts.add(&record);
     let index = record.index;
     let at = |(class, detail)| Finding::at(class, index, detail);
-    judge::belongs(&ledger, &record)
+    record_checks::belongs(&ledger, &record)
         .map(at)
         .into_iter()
-        .chain(judge::signature(&ledger, &record).map(at))
+        .chain(record_checks::signature(&ledger, &record).map(at))
         .for_each(|finding| report.find(finding));
-    let opened = judge::openings(
+    let opened = record_checks::openings(
         &ledger,
         &record,
         receipt.document.as_ref(),
@@ -76,7 +76,7 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
     for fault in opened.faults {
         report.find(at(fault));
     }
-    if let Some(fault) = lessons.unlisted(&record, &tree::leaf_hash(&receipt.record)) {
+    if let Some(fault) = learned.unlisted(&record, &tree::leaf_hash(&receipt.record)) {
         report.find(fault);
     }
     match ledger.checkpoint(receipt.checkpoint.as_bytes()) {
@@ -85,19 +85,19 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
             report.size = Some(size);
             report.root = Some(root);
             report.cosigners = vouched.cosigners;
-            lessons.compare(&root, &mut report);
+            learned.compare(&root, &mut report);
             let leaf = tree::leaf_hash(&receipt.record);
             if !tree::verify_inclusion(&leaf, index, size, &receipt.path, &root) {
                 let detail =
                     format!("the path does not lead from record {index} to the checkpoint's root");
-                report.find(Finding::at(Class::BadTree, index, detail));
+                report.find(Finding::at(FindingClass::BadTree, index, detail));
             }
             if let Some(policy) = expected.policy {
                 match by_policy(policy, &ledger, &receipt.checkpoint, &mut report) {
                     Ok(()) => report.policy_met = Some(true),
                     Err(why) => {
                         let detail = format!("the checkpoint does not meet the policy: {why}");
-                        report.find(Finding::whole(Class::Policy, detail));
+                        report.find(Finding::whole(FindingClass::Policy, detail));
                     }
                 }
             }
@@ -108,12 +108,12 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
         }
     }
     if let Some(given) = expected.document {
-        match judge::same_bytes(opened.document.as_ref(), given) {
+        match record_checks::same_bytes(opened.document.as_ref(), given) {
             Some(fault) => report.find(at(fault)),
             None => report.document_matches = Some(true),
         }
     }
-    report.account = Some(Account {
+    report.record = Some(OpenedRecord {
         place: ledger
             .member(record.statement.node)
             .map(|member| (member.region.clone(), member.zone.clone())),
