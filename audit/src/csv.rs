@@ -5,7 +5,7 @@
 //! sums are plain decimals. What [`write`] writes reads back. Leaves comparing to
 //! [`super::figures`].
 
-use super::figures::{Counted, FigureKey, Figures, Sum};
+use crate::figures::{Counted, FigureKey, Figures, Sum, is_month};
 use crate::summary::words::decimal;
 use std::fmt;
 
@@ -103,19 +103,6 @@ fn entry(fields: Vec<String>) -> Result<(FigureKey, Counted), String> {
         kind,
     };
     Ok((key, Counted { count: number, sum }))
-}
-
-/// `YYYY-MM`.
-pub(super) fn is_month(text: &str) -> bool {
-    let digit = |range: std::ops::Range<usize>| {
-        let bytes = text.as_bytes().get(range);
-        bytes.is_some_and(|bytes| bytes.iter().all(u8::is_ascii_digit))
-    };
-    text.len() == 7
-        && digit(0..4)
-        && text.as_bytes()[4] == b'-'
-        && digit(5..7)
-        && ("01"..="12").contains(&&text[5..])
 }
 
 impl Sum {

@@ -7,7 +7,6 @@
 //! or read is counted, and then equal figures are not called reconciled. Keeps some forty
 //! bytes for each invoice. Leaves the file to [`super::csv`].
 
-use super::csv::is_month;
 use crate::answer::{AuditAnswer, Audited, Ending};
 use crate::json::Value;
 use crate::summary::words::utc;
@@ -338,6 +337,19 @@ fn month(issue_date: &str, committed_at_ms: u64) -> String {
         Some(month) if is_month(month) => month.to_owned(),
         _ => utc(committed_at_ms).chars().take(7).collect(),
     }
+}
+
+/// `YYYY-MM`.
+pub(crate) fn is_month(text: &str) -> bool {
+    let digit = |range: std::ops::Range<usize>| {
+        let bytes = text.as_bytes().get(range);
+        bytes.is_some_and(|bytes| bytes.iter().all(u8::is_ascii_digit))
+    };
+    text.len() == 7
+        && digit(0..4)
+        && text.as_bytes()[4] == b'-'
+        && digit(5..7)
+        && ("01"..="12").contains(&&text[5..])
 }
 
 impl FigureKey {

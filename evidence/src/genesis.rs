@@ -10,7 +10,7 @@ use crate::key::PublicKey;
 use crate::keys::{KeyHistory, PLACE_BYTES_MAX};
 use crate::note::is_key_name;
 use crate::opening::{Document, GenesisDocument, PUBLIC_SALT, commit_document};
-use crate::receipt::{read_public, read_record};
+use crate::parts::{read_public, read_record};
 use crate::record::{Outcome, Record};
 use crate::statement::{Kind, Lane};
 use crate::tree;
@@ -180,4 +180,11 @@ impl fmt::Display for GenesisError {
     }
 }
 
-impl std::error::Error for GenesisError {}
+impl std::error::Error for GenesisError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            GenesisError::Record(e) | GenesisError::Opening(e) => Some(e),
+            _ => None,
+        }
+    }
+}

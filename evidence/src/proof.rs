@@ -68,7 +68,14 @@ impl fmt::Display for ProofError {
     }
 }
 
-impl std::error::Error for ProofError {}
+impl std::error::Error for ProofError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ProofError::Checkpoint(why) => Some(why),
+            _ => None,
+        }
+    }
+}
 
 impl TlogProof {
     pub fn decode(bytes: &[u8]) -> Result<TlogProof, ProofError> {

@@ -6,32 +6,33 @@
 //! every reader checks the bytes themselves.
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::codes::coded;
 use std::fmt;
 
-/// What was wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum DamageKind {
-    /// It is not there.
-    Missing = 1,
-    /// It is not what its digest says.
-    Mismatch = 2,
-    /// The disk or the engine gives no bytes.
-    Unreadable = 3,
-    /// What the body is made of cannot be read.
-    Manifest = 4,
+coded! {
+    /// What was wrong.
+    pub enum DamageKind {
+        /// It is not there.
+        Missing = 1 "MISSING",
+        /// It is not what its digest says.
+        Mismatch = 2 "MISMATCH",
+        /// The disk or the engine gives no bytes.
+        Unreadable = 3 "UNREADABLE",
+        /// What the body is made of cannot be read.
+        Manifest = 4 "MANIFEST",
+    }
 }
 
-/// Who came upon it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum How {
-    /// A download.
-    Read = 1,
-    /// Another node, which asked for the body.
-    Serve = 2,
-    /// The background scrub.
-    Scrub = 3,
+coded! {
+    /// Who came upon it.
+    pub enum How {
+        /// A download.
+        Read = 1 "READ",
+        /// Another node, which asked for the body.
+        Serve = 2 "SERVE",
+        /// The background scrub.
+        Scrub = 3 "SCRUB",
+    }
 }
 
 /// What became of it.
@@ -55,46 +56,6 @@ pub struct ScrubDocument {
     pub found: DamageKind,
     pub how: How,
     pub outcome: ScrubOutcome,
-}
-
-impl DamageKind {
-    const ALL: [DamageKind; 4] = [
-        DamageKind::Missing,
-        DamageKind::Mismatch,
-        DamageKind::Unreadable,
-        DamageKind::Manifest,
-    ];
-
-    pub fn from_code(code: u8) -> Option<DamageKind> {
-        DamageKind::ALL
-            .into_iter()
-            .find(|found| *found as u8 == code)
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            DamageKind::Missing => "MISSING",
-            DamageKind::Mismatch => "MISMATCH",
-            DamageKind::Unreadable => "UNREADABLE",
-            DamageKind::Manifest => "MANIFEST",
-        }
-    }
-}
-
-impl How {
-    const ALL: [How; 3] = [How::Read, How::Serve, How::Scrub];
-
-    pub fn from_code(code: u8) -> Option<How> {
-        How::ALL.into_iter().find(|how| *how as u8 == code)
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            How::Read => "READ",
-            How::Serve => "SERVE",
-            How::Scrub => "SCRUB",
-        }
-    }
 }
 
 impl ScrubOutcome {

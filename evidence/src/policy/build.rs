@@ -21,6 +21,12 @@ pub struct PolicyBuilder {
     names: BTreeMap<String, bool>,
 }
 
+impl Policy {
+    pub fn builder() -> PolicyBuilder {
+        PolicyBuilder::default()
+    }
+}
+
 impl PolicyBuilder {
     pub fn log(&mut self, key: VerifierKey, url: Option<&str>) -> Result<&mut Self, PolicyError> {
         if self.logs.len() == LOGS_MAX {

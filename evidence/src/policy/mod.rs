@@ -116,10 +116,6 @@ impl Policy {
         text.parse()
     }
 
-    pub fn builder() -> PolicyBuilder {
-        PolicyBuilder::default()
-    }
-
     pub fn logs(&self) -> &[PolicyLog] {
         &self.logs
     }

@@ -8,8 +8,9 @@
 use super::anchors::Anchors;
 use super::batch::{CheckedRecord, RecordCheckers, Rules, ShownRecord};
 use super::checkpoints::Checkpoints;
+use super::expectations::{by_policy, open_ledger};
+use super::learned_keys::LearnedKeys;
 use super::observer::{Observer, SeenRecord};
-use super::{LearnedKeys, by_policy, open_ledger};
 use crate::bundle::{BundleError, BundleParser, CheckpointFrame, Fault, Frame, Manifest};
 use crate::chain::Chain;
 use crate::class::FindingClass;

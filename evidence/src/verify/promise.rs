@@ -1,6 +1,7 @@
 //! One promise, checked in itself: the checks in their order.
 
-use super::{LearnedKeys, open_ledger};
+use super::expectations::open_ledger;
+use super::learned_keys::LearnedKeys;
 use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::opening::{Actor, Document, DownloadDocument};

@@ -1,6 +1,7 @@
 //! One record, proven: the checks of a receipt in their order.
 
-use super::{LearnedKeys, by_policy, open_ledger};
+use super::expectations::{by_policy, open_ledger};
+use super::learned_keys::LearnedKeys;
 use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::note::Checkpoint;
