@@ -121,6 +121,23 @@ pub fn is_key_name(name: &str) -> bool {
 }
 
 /// Origin, size and root of a log: what a checkpoint says.
+///
+/// ```
+/// use muniment_evidence::digest::Digest;
+/// use muniment_evidence::key::{SecretKey, Signer};
+/// use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
+///
+/// let key = SecretKey::from_seed(&[7; 32]);
+/// let origin = "ledger.example/0".to_owned();
+/// let checkpoint = Checkpoint { origin, size: 3, root: Digest::ZERO };
+/// let signed = checkpoint.sign(&key);
+///
+/// let note = Note::parse(signed.as_bytes())?;
+/// let log = VerifierKey::log("ledger.example/0", key.public());
+/// assert_eq!(note.vouch(&log), Vouch::Signed);
+/// assert_eq!(Checkpoint::parse(&note.text)?, checkpoint);
+/// # Ok::<(), muniment_evidence::note::NoteError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Checkpoint {
     pub origin: String,

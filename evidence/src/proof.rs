@@ -25,6 +25,22 @@ pub const PROOF_BYTES_MAX: usize =
 const VERSION: &str = "c2sp.org/tlog-proof@v1";
 
 /// A path from a leaf to a checkpoint; nothing is verified before [`TlogProof::verify`].
+///
+/// ```
+/// use muniment_evidence::policy::Policy;
+/// use muniment_evidence::proof::TlogProof;
+/// use muniment_evidence::tree;
+///
+/// # let proof = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/proof.tlog-proof"));
+/// # let policy = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/policy"));
+/// let proof = TlogProof::decode(proof)?;
+/// let policy = Policy::parse(policy).expect("a policy");
+/// // The ledger puts the record itself beside the proof.
+/// let record = proof.extra.as_deref().expect("a record");
+/// let proven = proof.verify(&tree::leaf_hash(record), &policy)?;
+/// assert_eq!((proof.index, proven.checkpoint.size), (4, 11));
+/// # Ok::<(), muniment_evidence::proof::ProofError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlogProof {
     /// Signed by nobody: whatever it says is a hint.

@@ -4,6 +4,27 @@
 //! [`Frontier`] appends in O(1) amortised and says which rows became complete; proofs
 //! need O(log n) rows; verification follows RFC 9162 §2.1.3. Leaves storing rows to the
 //! caller, through [`Rows`].
+//!
+//! ```
+//! use muniment_evidence::tree::{self, Frontier, MemoryRows};
+//!
+//! let (mut frontier, mut rows) = (Frontier::new(), MemoryRows::new());
+//! let leaves: Vec<_> = (0..5u8).map(|n| tree::leaf_hash(&[n])).collect();
+//! for leaf in &leaves {
+//!     rows.extend(frontier.append(*leaf));
+//! }
+//! let root = frontier.root();
+//!
+//! // The third leaf is under the root ...
+//! let path = tree::inclusion_proof(&rows, 2, 5)?;
+//! assert!(tree::verify_inclusion(&leaves[2], 2, 5, &path, &root));
+//! assert!(!tree::verify_inclusion(&leaves[3], 2, 5, &path, &root));
+//! // ... and the tree of three leaves is the beginning of the tree of five.
+//! let proof = tree::consistency_proof(&rows, 3, 5)?;
+//! let older = tree::root_at(&rows, 3)?;
+//! assert!(tree::verify_consistency(3, 5, &proof, &older, &root));
+//! # Ok::<(), std::convert::Infallible>(())
+//! ```
 
 use crate::digest::Digest;
 

@@ -29,6 +29,20 @@ const NONE: &str = "none";
 
 /// Logs, witnesses, groups of them, and the quorum. Made by [`Policy::parse`] or
 /// [`Policy::builder`].
+///
+/// ```
+/// use muniment_evidence::note::Note;
+/// use muniment_evidence::policy::Policy;
+///
+/// # let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/policy"));
+/// # let note = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/note"));
+/// // One log, three witnesses, and a quorum of two of them.
+/// let policy = Policy::parse(text)?;
+/// let verdict = policy.evaluate(&Note::parse(note).expect("a note"));
+/// assert!(verdict.is_met());
+/// assert_eq!(verdict.cosigned.len(), 3);
+/// # Ok::<(), muniment_evidence::policy::PolicyError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     logs: Vec<PolicyLog>,

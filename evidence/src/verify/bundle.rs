@@ -54,6 +54,28 @@ impl Default for VerifyOptions {
 }
 
 /// Verifies a bundle from pieces of any size.
+///
+/// ```
+/// use muniment_evidence::trust::Trust;
+/// use muniment_evidence::verify::{BundleVerifier, VerifyOptions};
+///
+/// # let bundle = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/bundle-small.bin"));
+/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/trust"));
+/// # let kept = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/head"));
+/// let mut verifier = BundleVerifier::new(VerifyOptions {
+///     trust: Some(Trust::parse(trust).expect("three lines")),
+///     // A checkpoint that you kept from earlier: the ledger cannot have been rewritten since.
+///     head: Some(kept.to_vec()),
+///     ..VerifyOptions::default()
+/// });
+/// for piece in bundle.chunks(4096) {
+///     verifier.push(piece);
+/// }
+/// let report = verifier.finish();
+/// assert_eq!(report.exit_code(), 0);
+/// assert_eq!(report.range, Some((0, report.counts.total())));
+/// assert!(report.head_size.is_some());
+/// ```
 pub struct BundleVerifier<O: Observer = ()> {
     options: VerifyOptions,
     observer: O,

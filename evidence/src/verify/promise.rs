@@ -30,6 +30,18 @@ pub struct Promised {
 }
 
 /// Verifies the bytes of a promise file; what was promised only if everything holds.
+///
+/// ```
+/// use muniment_evidence::trust::Trust;
+/// use muniment_evidence::verify;
+///
+/// # let promise = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/promise"));
+/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/trust"));
+/// let trust = Trust::parse(trust).expect("three lines");
+/// let (report, promised) = verify::promise(promise, Some(&trust));
+/// assert_eq!(report.exit_code(), 0);
+/// assert_eq!(promised.expect("it holds").seq, 0);
+/// ```
 pub fn promise(bytes: &[u8], trust: Option<&Trust>) -> (Report, Option<Promised>) {
     let mut report = Report::new(EvidenceKind::Promise, LEVEL_DEFAULT, trust.is_some());
     let promised = check(bytes, trust, &mut report);

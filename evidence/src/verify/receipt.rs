@@ -25,6 +25,38 @@ pub struct Expected<'a> {
 }
 
 /// Verifies the bytes of a receipt file.
+///
+/// A receipt of an honest ledger holds in itself; only the pin says that it is of the ledger
+/// which you mean. With `policy` the signatures must be those that you ask for, and with
+/// `document` the record must speak of the very bytes that you have.
+///
+/// ```
+/// use muniment_evidence::digest::Digest;
+/// use muniment_evidence::policy::Policy;
+/// use muniment_evidence::trust::Trust;
+/// use muniment_evidence::verify::{self, Expected};
+///
+/// # let receipt = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/receipt-issue.bin"));
+/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/trust"));
+/// # let policy = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/policy"));
+/// # let invoice = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/invoice.pdf"));
+/// let trust = Trust::parse(trust).expect("three lines");
+/// let policy = Policy::parse(policy).expect("a policy");
+/// let digest = Digest::of(&[invoice]);
+/// let report = verify::receipt(
+///     receipt,
+///     Expected {
+///         trust: Some(&trust),
+///         policy: Some(&policy),
+///         document: Some((&digest, invoice.len() as u64)),
+///     },
+/// );
+/// assert_eq!(report.exit_code(), 0);
+/// assert_eq!((report.policy_met, report.document_matches), (Some(true), Some(true)));
+///
+/// // Without a pin everything holds, and nobody says that it is the right ledger.
+/// assert_eq!(verify::receipt(receipt, Expected::default()).exit_code(), 3);
+/// ```
 pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
     let trust = expected.trust;
     let mut report = Report::new(EvidenceKind::Receipt, LEVEL_DEFAULT, trust.is_some());
