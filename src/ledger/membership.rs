@@ -6,7 +6,8 @@
 //! they were. Leaves carrying bodies and records to who comes in, and Raft's own change,
 //! to `service/`.
 
-use super::rows::{ModeRow, Preparing, Target, VotersRow, is_only};
+use super::roles::{ModeRow, Preparing, Target, is_only};
+use super::rows::VotersRow;
 use super::tables;
 use super::txn::Txn;
 use crate::store::Error;

@@ -6,7 +6,7 @@
 //! RocksDB nor openraft; `raft/` feeds it, `service/` reads it through [`state`].
 //!
 //! * [`tables`]: every key, and the row that it leads to
-//! * [`rows`]: what the tables hold, byte for byte
+//! * [`rows`], [`roles`]: what the tables hold, byte for byte
 //! * [`txn`]: one atomic step over the state
 //! * [`tip`]: head and tree, as they are kept between steps
 //! * [`apply`]: a command becomes records
@@ -23,6 +23,7 @@ pub mod lanes;
 pub mod membership;
 pub mod outboxes;
 pub mod policy;
+pub mod roles;
 pub mod rows;
 pub mod state;
 pub mod tables;

@@ -11,7 +11,7 @@ use super::tables::{self, FoundKey};
 use super::txn::Txn;
 use crate::store::Error;
 use muniment_evidence::digest::Digest;
-use muniment_evidence::opening::Outbox;
+use muniment_evidence::opening::BootOutbox;
 use muniment_evidence::statement::Lane;
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 pub const OUTBOXES_MAX: usize = 16;
 
 /// Whether a BOOT of this node may say this.
-pub(super) fn may_say(txn: &Txn<'_>, node: u64, named: &[Outbox]) -> Result<bool, Error> {
+pub(super) fn may_say(txn: &Txn<'_>, node: u64, named: &[BootOutbox]) -> Result<bool, Error> {
     let ids: BTreeSet<u64> = named.iter().map(|outbox| outbox.id).collect();
     if named.len() > OUTBOXES_MAX || ids.len() != named.len() {
         return Ok(false);
@@ -50,7 +50,7 @@ pub(super) fn may_say(txn: &Txn<'_>, node: u64, named: &[Outbox]) -> Result<bool
 pub(super) fn take(
     txn: &mut Txn<'_>,
     node: u64,
-    named: &[Outbox],
+    named: &[BootOutbox],
     index: u64,
 ) -> Result<(), Error> {
     for outbox in named {

@@ -3,11 +3,14 @@
 //! Promises: an answer at size N folds records below N alone, so that lists and cursors
 //! bound to N never change (but for what is erased). Blocking: callers go through
 //! [`crate::store::Blocking`]. Leaves freshness to `raft/`'s reader.
+//!
+//! Tests: `src/ledger/tests/holding_tests.rs`, `tests/cluster/breadth.rs`.
 
 use super::outboxes::OUTBOXES_MAX;
+use super::roles::ModeRow;
 use super::rows::{
-    DueRow, EventRow, Head, InvoiceRow, LaneRow, ModeRow, NamedRow, NodeRow, RequestRow, Row,
-    VotersRow, WindowRow,
+    DueRow, EventRow, Head, InvoiceRow, LaneRow, NamedRow, NodeRow, RequestRow, Row, VotersRow,
+    WindowRow,
 };
 use super::tables::{self, FoundKey, ListKey, RowKey, RowRange};
 use super::tree_rows::StoredRows;

@@ -6,9 +6,10 @@
 //! another. Leaves what the rows hold to [`super::rows`] and the keys that are a node's own
 //! to [`crate::store::keys`].
 
+use super::roles::ModeRow;
 use super::rows::{
-    DueRow, EventRow, Head, InvoiceRow, LaneRow, ModeRow, NamedRow, NodeRow, OutboxRow,
-    RenditionRow, RequestRow, Row, VotersRow, WindowRow,
+    DueRow, EventRow, Head, InvoiceRow, LaneRow, NamedRow, NodeRow, OutboxRow, RenditionRow,
+    RequestRow, Row, VotersRow, WindowRow,
 };
 use crate::domain::ids::Uid;
 use crate::store::Error;

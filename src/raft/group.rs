@@ -9,7 +9,7 @@ use super::machine::{Applied, Hashes, Machine};
 use super::network::Factory;
 use super::types::{LogId, Payload, Peer, TypeConfig};
 use crate::domain::command::Answer;
-use crate::ledger::rows::ModeRow;
+use crate::ledger::roles::ModeRow;
 use crate::ledger::state::State;
 use crate::objective::timing::Timing;
 use crate::objective::write::{Member, Role};

@@ -8,7 +8,7 @@ use super::codec;
 use super::group::Room;
 use super::types::{Answers, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::domain::command::Command;
-use crate::ledger::rows::ModeRow;
+use crate::ledger::roles::ModeRow;
 use crate::ledger::tip::Tip;
 use crate::ledger::txn::Txn;
 use crate::ledger::{apply, tables};

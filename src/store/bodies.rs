@@ -5,6 +5,8 @@
 //! used. A chunk that does not match is never returned. Beside the bodies lies the mark of
 //! how far they are complete: whoever loses the bodies loses the mark with them. Stamps
 //! are in [`super::stamps`]. Leaves fan-out, repair and collection to `bodies/`.
+//!
+//! Tests: `src/store/damage_tests.rs`, `tests/cluster/bodies.rs`.
 
 use super::damage::{self, Chunk};
 use super::engine::{Batch, Engine, prefix_end};

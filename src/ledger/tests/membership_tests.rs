@@ -1,7 +1,7 @@
 //! The members change while invoices are issued.
 
 use super::*;
-use crate::ledger::rows::Target;
+use crate::ledger::roles::Target;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{
     Holding, Identity, IssueDocument, Metadata, ModeDocument, Rendition,

@@ -3,12 +3,12 @@
 use super::*;
 use crate::ledger::outboxes::OUTBOXES_MAX;
 use crate::ledger::rows::LaneRow;
-use muniment_evidence::opening::{DownloadDocument, Outbox};
+use muniment_evidence::opening::{BootOutbox, DownloadDocument};
 
 const ID: u64 = 77;
 
-fn there(id: u64) -> Outbox {
-    Outbox {
+fn there(id: u64) -> BootOutbox {
+    BootOutbox {
         id,
         next: 0,
         last: Digest::ZERO,
@@ -17,7 +17,7 @@ fn there(id: u64) -> Outbox {
 }
 
 /// A BOOT of node 1 that tells of these.
-fn boot(boots: &mut TestSigner, ledger: &TestLedger, outboxes: Vec<Outbox>) -> Submission {
+fn boot(boots: &mut TestSigner, ledger: &TestLedger, outboxes: Vec<BootOutbox>) -> Submission {
     let mut boot = super::boot(1);
     if let Document::Boot(boot) = &mut boot {
         boot.outboxes = outboxes;
@@ -61,7 +61,7 @@ fn an_outbox_drains_over_boots_while_strict_lanes_close() {
     assert_eq!(ledger.apply(0, vec![said[0].clone()]), [gone]);
     let stale = strict.write(&ledger, &remark(1));
     assert_eq!(ledger.apply(0, vec![stale]), [Answer::LaneClosed]);
-    let again = Outbox {
+    let again = BootOutbox {
         next: 3,
         last: said[2].statement.hash(),
         ..there(ID)
@@ -92,21 +92,21 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
     let last = said[1].statement.hash();
     ledger.apply(0, said.to_vec());
     let many = (0..OUTBOXES_MAX as u64).map(there);
-    let wrong: [Vec<Outbox>; 8] = [
+    let wrong: [Vec<BootOutbox>; 8] = [
         vec![],
         vec![there(78)],
         // Below what is recorded, and at it with another past.
-        vec![Outbox {
+        vec![BootOutbox {
             next: 1,
             last,
             ..there(ID)
         }],
-        vec![Outbox {
+        vec![BootOutbox {
             next: 2,
             last: Digest([9; 32]),
             ..there(ID)
         }],
-        vec![Outbox {
+        vec![BootOutbox {
             next: 1,
             last,
             lost: true,
@@ -114,7 +114,7 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
         }],
         // Twice, one that nobody knew as lost, and more than a node can have.
         vec![
-            Outbox {
+            BootOutbox {
                 next: 2,
                 last,
                 ..there(ID)
@@ -122,17 +122,17 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
             2
         ],
         vec![
-            Outbox {
+            BootOutbox {
                 next: 2,
                 last,
                 ..there(ID)
             },
-            Outbox {
+            BootOutbox {
                 lost: true,
                 ..there(79)
             },
         ],
-        many.chain([Outbox {
+        many.chain([BootOutbox {
             next: 2,
             last,
             ..there(ID)
@@ -148,7 +148,7 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
     let right = boot(
         &mut boots,
         &ledger,
-        vec![Outbox {
+        vec![BootOutbox {
             next: 9,
             last,
             ..there(ID)
@@ -166,7 +166,7 @@ fn a_lost_outbox_is_closed_for_ever_and_need_not_be_named_again() {
     let first = download(&mut outbox, &ledger);
     let last = first.statement.hash();
     ledger.apply(0, vec![first.clone()]);
-    let lost = Outbox {
+    let lost = BootOutbox {
         next: 1,
         last,
         lost: true,

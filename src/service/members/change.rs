@@ -8,7 +8,8 @@
 
 use super::plan::Wish;
 use super::{Progress, standing_of};
-use crate::ledger::rows::{ModeRow, Preparing, Target, VotersRow, is_only};
+use crate::ledger::roles::{ModeRow, Preparing, Target, is_only};
+use crate::ledger::rows::VotersRow;
 use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;
 use crate::raft::types::Peer;

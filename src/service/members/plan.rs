@@ -5,7 +5,8 @@
 //! Leaves to [`crate::objective::layout`] whether the target keeps what was promised.
 
 use crate::domain::draft::bad;
-use crate::ledger::rows::{ModeRow, NodeRow, Target};
+use crate::ledger::roles::{ModeRow, Target};
+use crate::ledger::rows::NodeRow;
 use crate::objective::write::{Member, Role};
 use crate::service::Error;
 use std::collections::{BTreeMap, BTreeSet};
