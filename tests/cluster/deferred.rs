@@ -2,11 +2,11 @@
 
 use crate::harness::{Cluster, LOOK_PAUSE, Node, SOON, Settings, body, issue, key, metric};
 use futures::StreamExt as _;
-use muniment::wire::v1;
 use muniment_evidence::audit::Audited;
 use muniment_evidence::audit::promise::PromiseQuestion;
 use muniment_evidence::report::{Class, Verdict};
 use muniment_evidence::verify::{self, BundleVerifier, Options};
+use muniment_proto::v1;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
