@@ -3,46 +3,46 @@
 //! Promises: the newest token of all answers is kept; a read that names no level misses
 //! nothing that this client has seen, from whichever node it is answered. A token that is
 //! lost stays, and each such read says so, until the caller lets go of it. Leaves tokens
-//! to die with the process: who needs them longer keeps the text of [`Token`].
+//! to die with the process: who needs them longer keeps the text of [`SessionToken`].
 
-use crate::objective::read::Token;
-use crate::wire::v1;
+use crate::token::SessionToken;
+use muniment_proto::v1;
 use std::sync::{Mutex, MutexGuard};
 use v1::read_level::Level;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Seen(Mutex<Newest>);
+pub(crate) struct SessionState(Mutex<Newest>);
 
 #[derive(Clone, Copy, Default)]
 enum Newest {
     #[default]
     Nothing,
-    Token(Token),
+    Token(SessionToken),
     /// A server gave a token of a later version: reads are linearizable from then on, since
     /// nothing weaker is sure to have it.
     Unreadable,
 }
 
-impl Seen {
+impl SessionState {
     fn lock(&self) -> MutexGuard<'_, Newest> {
         self.0.lock().expect("no code panics under this lock")
     }
 
-    pub(super) fn note(&self, answered: Option<&v1::Answered>) {
+    pub(crate) fn note(&self, answered: Option<&v1::Answered>) {
         let Some(bytes) = answered.map(|answered| &answered.session_token) else {
             return;
         };
         if bytes.is_empty() {
             return;
         }
-        match Token::decode(bytes) {
-            Ok(token) => self.saw(token),
+        match SessionToken::decode(bytes) {
+            Ok(token) => self.adopt(token),
             Err(_) => *self.lock() = Newest::Unreadable,
         }
     }
 
-    pub(super) fn saw(&self, token: Token) {
+    pub(crate) fn adopt(&self, token: SessionToken) {
         let mut newest = self.lock();
         *newest = match *newest {
             Newest::Nothing => Newest::Token(token),
@@ -51,20 +51,20 @@ impl Seen {
         };
     }
 
-    pub(super) fn token(&self) -> Option<Token> {
+    pub(crate) fn token(&self) -> Option<SessionToken> {
         match *self.lock() {
             Newest::Token(token) => Some(token),
             Newest::Nothing | Newest::Unreadable => None,
         }
     }
 
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         *self.lock() = Newest::Nothing;
     }
 
     /// What is sent: the level named; where none is, or a session without its token, the
     /// newest token. Without one, the server's default, which is linearizable.
-    pub(super) fn level(&self, asked: Option<v1::ReadLevel>) -> Option<v1::ReadLevel> {
+    pub(crate) fn level(&self, asked: Option<v1::ReadLevel>) -> Option<v1::ReadLevel> {
         let is_named = match asked.as_ref().and_then(|asked| asked.level.as_ref()) {
             None => false,
             Some(Level::Session(token)) => !token.is_empty(),
@@ -79,14 +79,14 @@ impl Seen {
     }
 }
 
-/// An answer that says who gave it.
-pub(super) trait Answer {
+/// A reply that says which node gave it.
+pub(crate) trait AnsweredReply {
     fn answered(&self) -> Option<&v1::Answered>;
 }
 
 macro_rules! answers {
     ($($message:ident)*) => {
-        $(impl Answer for v1::$message {
+        $(impl AnsweredReply for v1::$message {
             fn answered(&self) -> Option<&v1::Answered> {
                 self.answered.as_ref()
             }
@@ -103,14 +103,10 @@ answers! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use muniment_evidence::digest::Digest;
+    use crate::token::tests::token as token_of;
 
-    fn token(raft_index: u64) -> Token {
-        Token {
-            ledger: Digest([7; 32]),
-            recovery_epoch: 0,
-            raft_index,
-        }
+    fn token(raft_index: u64) -> SessionToken {
+        token_of(7, 0, raft_index)
     }
 
     fn answered(bytes: Vec<u8>) -> v1::Answered {
@@ -120,53 +116,53 @@ mod tests {
         }
     }
 
-    fn sent(seen: &Seen, asked: Option<v1::ReadLevel>) -> Option<Token> {
-        match seen.level(asked)?.level? {
-            Level::Session(bytes) => Token::decode(&bytes).ok(),
+    fn sent(session: &SessionState, asked: Option<v1::ReadLevel>) -> Option<SessionToken> {
+        match session.level(asked)?.level? {
+            Level::Session(bytes) => SessionToken::decode(&bytes).ok(),
             _ => None,
         }
     }
 
     #[test]
     fn a_read_without_a_level_carries_the_newest_token() {
-        let seen = Seen::default();
-        assert_eq!(seen.level(None), None);
-        seen.note(None);
-        seen.note(Some(&answered(Vec::new())));
-        assert_eq!(seen.level(None), None);
+        let session = SessionState::default();
+        assert_eq!(session.level(None), None);
+        session.note(None);
+        session.note(Some(&answered(Vec::new())));
+        assert_eq!(session.level(None), None);
         for index in [5, 9, 7] {
-            seen.note(Some(&answered(token(index).encode())));
+            session.note(Some(&answered(token(index).encode())));
         }
-        assert_eq!(sent(&seen, None), Some(token(9)));
+        assert_eq!(sent(&session, None), Some(token(9)));
         let own = v1::ReadLevel {
             level: Some(Level::Session(bytes::Bytes::new())),
         };
-        assert_eq!(sent(&seen, Some(own)), Some(token(9)));
-        seen.forget();
-        assert_eq!(seen.level(None), None);
+        assert_eq!(sent(&session, Some(own)), Some(token(9)));
+        session.forget();
+        assert_eq!(session.level(None), None);
     }
 
     #[test]
     fn a_level_that_is_named_is_sent_as_it_is() {
-        let seen = Seen::default();
-        seen.saw(token(9));
+        let session = SessionState::default();
+        session.adopt(token(9));
         for level in [
             Level::Local(v1::read_level::Local {}),
             Level::AsOf(3),
             Level::Session(token(2).encode().into()),
         ] {
             let asked = Some(v1::ReadLevel { level: Some(level) });
-            assert_eq!(seen.level(asked.clone()), asked);
+            assert_eq!(session.level(asked.clone()), asked);
         }
     }
 
     /// A newer server's token cannot be compared: reads get stronger, never weaker.
     #[test]
     fn after_a_token_of_another_version_reads_are_linearizable() {
-        let seen = Seen::default();
-        seen.saw(token(9));
-        seen.note(Some(&answered(vec![2, 0])));
-        seen.note(Some(&answered(token(10).encode())));
-        assert_eq!(seen.level(None), None);
+        let session = SessionState::default();
+        session.adopt(token(9));
+        session.note(Some(&answered(vec![2, 0])));
+        session.note(Some(&answered(token(10).encode())));
+        assert_eq!(session.level(None), None);
     }
 }

@@ -4,8 +4,9 @@
 //! from; a stream that breaks is opened again after the last change seen. Leaves proof to
 //! receipts: a change is the server's word.
 
-use super::{Client, Error, invoices};
-use crate::wire::v1;
+use crate::services::invoice_service;
+use crate::{Client, ClientError};
+use muniment_proto::v1;
 use tonic::Streaming;
 
 /// A subscription; dropping it ends it.
@@ -18,7 +19,7 @@ pub struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(client: &'a Client, tenant: &str, from_index: u64) -> Watch<'a> {
+    pub(crate) fn new(client: &'a Client, tenant: &str, from_index: u64) -> Watch<'a> {
         Watch {
             client,
             tenant: tenant.to_owned(),
@@ -29,8 +30,8 @@ impl<'a> Watch<'a> {
 
     /// Waits for the next change, however long; the deadline bounds only the time in which
     /// no endpoint can be reached.
-    pub async fn next(&mut self) -> Result<v1::WatchResponse, Error> {
-        let mut journey = self.client.reading().await;
+    pub async fn next(&mut self) -> Result<v1::WatchResponse, ClientError> {
+        let mut attempts = self.client.reading().await;
         let mut broke = false;
         loop {
             let stream = match &mut self.stream {
@@ -40,14 +41,14 @@ impl<'a> Watch<'a> {
                         tenant: self.tenant.clone(),
                         from_index: self.next_index,
                     };
-                    let mut service = invoices(journey.line_for_stream());
-                    match journey.within(service.watch(request)).await {
+                    let mut service = invoice_service(attempts.channel_for_stream());
+                    match attempts.within(service.watch(request)).await {
                         Ok(response) => {
-                            journey.arrived();
+                            attempts.succeeded();
                             self.stream.insert(response.into_inner())
                         }
                         Err(status) => {
-                            journey.onward(status).await?;
+                            attempts.next(status).await?;
                             continue;
                         }
                     }
@@ -55,7 +56,7 @@ impl<'a> Watch<'a> {
             };
             let status = match stream.message().await {
                 Ok(Some(change)) if change.index < self.next_index => {
-                    return Err(Error::unproven("a change came twice or out of order"));
+                    return Err(ClientError::unproven("a change came twice or out of order"));
                 }
                 Ok(Some(change)) => {
                     self.next_index = change.index + 1;
@@ -68,10 +69,10 @@ impl<'a> Watch<'a> {
             // The stream may have been silent for longer than the deadline, and rightly so;
             // streams that break one after the other have to share one deadline.
             if !broke {
-                journey.renew();
+                attempts.progressed();
                 broke = true;
             }
-            journey.onward(status).await?;
+            attempts.next(status).await?;
         }
     }
 }

@@ -1,15 +1,18 @@
 //! Downloads: an invoice's bytes, checked as they arrive.
 //!
-//! Promises: no byte of a download is handed on before the receipt of its release (or, where
-//! deferred evidence was asked for, the node's promise of it) has been verified; a download that breaks off goes on at another endpoint at the byte reached;
-//! the whole of a rendition is checked against its SHA-256. Leaves it to the caller to
-//! throw bytes away when the end is an error.
+//! Promises: no byte is handed on before the evidence of its delivery has been verified: the
+//! receipt of the download's record or, where deferred evidence was asked for, the node's
+//! signed promise of that record. A download that breaks off goes on at another endpoint
+//! at the byte reached; the whole of a rendition is checked against its SHA-256. Leaves it
+//! to the caller to throw bytes away when the end is an error.
 
-use super::seen::Answer as _;
-use super::verify::{self, Claim, PromiseProof, Proof};
-use super::{Client, Error, invoices};
-use crate::wire::v1;
+use crate::retry::RetryLoop;
+use crate::services::invoice_service;
+use crate::session::AnsweredReply as _;
+use crate::verify::{self, PromiseProof, ReceiptClaim, ReceiptProof};
+use crate::{Client, ClientError};
 use muniment_evidence::digest::{Digest, Hasher};
+use muniment_proto::v1;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tonic::{Status, Streaming};
 use v1::download_response::Part;
@@ -17,19 +20,23 @@ use v1::download_response::Part;
 /// A finished download.
 #[derive(Clone, Debug)]
 pub struct Downloaded {
+    /// Whose bytes these are.
     pub invoice: v1::Invoice,
+    /// Which of its renditions.
     pub rendition: v1::Rendition,
-    /// The range of the rendition that was written.
+    /// The range of the rendition that was written: its first byte,
     pub start: u64,
+    /// and the byte after its last.
     pub end: u64,
     /// SHA-256 of the bytes written; that of the rendition where all of it was asked for.
     pub sha256: Digest,
-    /// One per endpoint that took part: each released its own range.
-    pub proofs: Vec<Proof>,
+    /// One per endpoint that took part: each put its own range on record.
+    pub proofs: Vec<ReceiptProof>,
     /// In their place where deferred evidence was asked for.
     pub promises: Vec<PromiseProof>,
     /// Node whose disk the last bytes came from.
     pub body_from: u64,
+    /// Which node answered first, and how fresh it was.
     pub answered: v1::Answered,
 }
 
@@ -41,27 +48,27 @@ struct Progress {
     sha256: Digest,
     written: u64,
     hasher: Hasher,
-    proofs: Vec<Proof>,
+    proofs: Vec<ReceiptProof>,
     promises: Vec<PromiseProof>,
 }
 
-/// The evidence of a release, verified.
-enum Release {
-    Receipt(Proof),
+/// The evidence of a delivery, verified.
+enum DeliveryEvidence {
+    Receipt(ReceiptProof),
     Promise(PromiseProof),
 }
 
 /// Why a stream of a download ended before its trailer.
-enum Break {
+enum StreamEnd {
     /// May pass: go on at another endpoint.
     Status(Status),
     /// Will not pass.
-    Error(Error),
+    Error(ClientError),
 }
 
-impl From<Error> for Break {
-    fn from(error: Error) -> Break {
-        Break::Error(error)
+impl From<ClientError> for StreamEnd {
+    fn from(error: ClientError) -> StreamEnd {
+        StreamEnd::Error(error)
     }
 }
 
@@ -69,13 +76,27 @@ impl Client {
     /// Writes the bytes asked for to `sink`. On an error the sink may hold some of them.
     /// Without a level in the request, none is added: the record that goes first is the
     /// stronger barrier.
+    ///
+    /// ```no_run
+    /// # use muniment_client::{Client, ClientError, v1};
+    /// # async fn example(client: &Client, key: v1::InvoiceKey) -> Result<(), ClientError> {
+    /// let mut bytes = Vec::new();
+    /// let request = v1::DownloadRequest {
+    ///     key: Some(key),
+    ///     ..v1::DownloadRequest::default()
+    /// };
+    /// let downloaded = client.download(request, &mut bytes).await?;
+    /// println!("{} bytes of SHA-256 {}", bytes.len(), downloaded.sha256);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn download(
         &self,
         mut request: v1::DownloadRequest,
         sink: &mut (impl AsyncWrite + Unpin),
-    ) -> Result<Downloaded, Error> {
+    ) -> Result<Downloaded, ClientError> {
         if request.read.is_some() {
-            request.read = self.seen.level(request.read);
+            request.read = self.session.level(request.read);
         }
         let mut progress = Progress {
             asked: request,
@@ -86,33 +107,33 @@ impl Client {
             proofs: Vec::new(),
             promises: Vec::new(),
         };
-        let mut journey = self.reading().await;
+        let mut attempts = self.reading().await;
         loop {
-            let mut service = invoices(journey.line_for_stream());
-            let opened = journey.within(service.download(progress.rest())).await;
+            let mut service = invoice_service(attempts.channel_for_stream());
+            let opened = attempts.within(service.download(progress.rest())).await;
             let ended = match opened {
                 Ok(response) => {
                     let mut stream = response.into_inner();
                     loop {
-                        match self.step(&mut stream, &mut progress, &journey, sink).await {
+                        match self.step(&mut stream, &mut progress, &attempts, sink).await {
                             // Time without progress counts, not the time of the whole.
-                            Ok(false) => journey.renew(),
+                            Ok(false) => attempts.progressed(),
                             Ok(true) => break None,
                             Err(why) => break Some(why),
                         }
                     }
                 }
-                Err(status) => Some(Break::Status(status)),
+                Err(status) => Some(StreamEnd::Status(status)),
             };
             match ended {
                 None => {
-                    journey.arrived();
+                    attempts.succeeded();
                     let flushed = sink.flush().await;
-                    flushed.map_err(|e| Error::local("cannot write the bytes", e))?;
+                    flushed.map_err(|e| ClientError::local("cannot write the bytes", e))?;
                     return progress.conclude();
                 }
-                Some(Break::Status(status)) => journey.onward(status).await?,
-                Some(Break::Error(error)) => return Err(error),
+                Some(StreamEnd::Status(status)) => attempts.next(status).await?,
+                Some(StreamEnd::Error(error)) => return Err(error),
             }
         }
     }
@@ -122,21 +143,22 @@ impl Client {
         &self,
         stream: &mut Streaming<v1::DownloadResponse>,
         progress: &mut Progress,
-        journey: &super::route::Journey<'_>,
+        attempts: &RetryLoop<'_>,
         sink: &mut (impl AsyncWrite + Unpin),
-    ) -> Result<bool, Break> {
-        let message = journey.within(stream.message()).await;
-        match message.map_err(Break::Status)?.and_then(|m| m.part) {
+    ) -> Result<bool, StreamEnd> {
+        let message = attempts.within(stream.message()).await;
+        match message.map_err(StreamEnd::Status)?.and_then(|m| m.part) {
             Some(Part::Header(header)) => {
-                self.learn(journey, header.answered());
+                self.learn(attempts, header.answered());
                 let deferred = progress.asked.evidence() == v1::EvidenceMode::Deferred;
                 progress.begin(header, |header, claim| {
                     if deferred {
                         let promise = header.promise.clone();
-                        verify::promised(promise, self.trust(), claim).map(Release::Promise)
+                        verify::promised(promise, self.trust(), claim)
+                            .map(DeliveryEvidence::Promise)
                     } else {
                         let receipt = header.receipt.clone();
-                        verify::claim(receipt, self.trust(), claim).map(Release::Receipt)
+                        verify::claim(receipt, self.trust(), claim).map(DeliveryEvidence::Receipt)
                     }
                 })?;
                 Ok(false)
@@ -144,12 +166,12 @@ impl Client {
             Some(Part::Chunk(chunk)) => {
                 progress.take(&chunk)?;
                 let written = sink.write_all(&chunk).await;
-                written.map_err(|e| Error::local("cannot write the bytes", e))?;
+                written.map_err(|e| ClientError::local("cannot write the bytes", e))?;
                 Ok(false)
             }
             Some(Part::Trailer(_)) => Ok(true),
             // Closed without a trailer: as good as a broken connection.
-            None => Err(Break::Status(Status::unavailable(
+            None => Err(StreamEnd::Status(Status::unavailable(
                 "the download ended without its trailer",
             ))),
         }
@@ -179,14 +201,17 @@ impl Progress {
     fn begin(
         &mut self,
         header: v1::DownloadHeader,
-        verify: impl FnOnce(&v1::DownloadHeader, Claim<'_>) -> Result<Release, Error>,
-    ) -> Result<(), Error> {
+        verify: impl FnOnce(
+            &v1::DownloadHeader,
+            ReceiptClaim<'_>,
+        ) -> Result<DeliveryEvidence, ClientError>,
+    ) -> Result<(), ClientError> {
         let (Some(invoice), Some(rendition)) = (&header.invoice, &header.rendition) else {
-            return Err(Error::lacks("the invoice or its rendition"));
+            return Err(ClientError::lacks("the invoice or its rendition"));
         };
         let sha256: [u8; 32] = rendition.sha256[..]
             .try_into()
-            .map_err(|_| Error::lacks("the SHA-256 of the rendition"))?;
+            .map_err(|_| ClientError::lacks("the SHA-256 of the rendition"))?;
         let sha256 = Digest(sha256);
         match &self.header {
             None => {
@@ -199,7 +224,9 @@ impl Progress {
                     || header.end != end_asked.min(rendition.length)
                     || header.start > header.end
                 {
-                    return Err(Error::unproven("another range was released than asked for"));
+                    return Err(ClientError::unproven(
+                        "another range was released than asked for",
+                    ));
                 }
             }
             Some(first) => {
@@ -207,21 +234,21 @@ impl Progress {
                     && header.start == first.start + self.written
                     && header.end == first.end;
                 if !goes_on {
-                    return Err(Error::unproven(
+                    return Err(ClientError::unproven(
                         "the endpoint that goes on has other bytes than the first",
                     ));
                 }
             }
         }
-        let claim = Claim::Released {
+        let claim = ReceiptClaim::Released {
             uid: &invoice.uid,
             sha256: &sha256,
             start: header.start,
             end: header.end,
         };
         match verify(&header, claim)? {
-            Release::Receipt(proof) => self.proofs.push(proof),
-            Release::Promise(promise) => self.promises.push(promise),
+            DeliveryEvidence::Receipt(proof) => self.proofs.push(proof),
+            DeliveryEvidence::Promise(promise) => self.promises.push(promise),
         }
         match &mut self.header {
             None => {
@@ -233,32 +260,32 @@ impl Progress {
         Ok(())
     }
 
-    fn take(&mut self, chunk: &[u8]) -> Result<(), Error> {
+    fn take(&mut self, chunk: &[u8]) -> Result<(), ClientError> {
         let header = self
             .header
             .as_ref()
-            .ok_or_else(|| Error::unproven("bytes came before their evidence"))?;
+            .ok_or_else(|| ClientError::unproven("bytes came before their evidence"))?;
         self.written += chunk.len() as u64;
         if self.written > header.end - header.start {
-            return Err(Error::unproven("more bytes came than were released"));
+            return Err(ClientError::unproven("more bytes came than were released"));
         }
         self.hasher.update(chunk);
         Ok(())
     }
 
-    fn conclude(self) -> Result<Downloaded, Error> {
-        let header = self.header.ok_or_else(|| Error::lacks("a header"))?;
+    fn conclude(self) -> Result<Downloaded, ClientError> {
+        let header = self.header.ok_or_else(|| ClientError::lacks("a header"))?;
         let (invoice, rendition) = (
             header.invoice.unwrap_or_default(),
             header.rendition.unwrap_or_default(),
         );
         if self.written != header.end - header.start {
-            return Err(Error::unproven("fewer bytes came than were released"));
+            return Err(ClientError::unproven("fewer bytes came than were released"));
         }
         let sha256 = self.hasher.finish();
         let whole = header.start == 0 && header.end == rendition.length;
         if whole && sha256 != self.sha256 {
-            return Err(Error::unproven(format!(
+            return Err(ClientError::unproven(format!(
                 "the bytes hash to {sha256}, the rendition to {}",
                 self.sha256
             )));
@@ -301,8 +328,11 @@ mod tests {
         }
     }
 
-    fn proven(_: &v1::DownloadHeader, _: Claim<'_>) -> Result<Release, Error> {
-        Ok(Release::Receipt(Proof {
+    fn proven(
+        _: &v1::DownloadHeader,
+        _: ReceiptClaim<'_>,
+    ) -> Result<DeliveryEvidence, ClientError> {
+        Ok(DeliveryEvidence::Receipt(ReceiptProof {
             receipt: Bytes::new(),
             record_index: 1,
             pinned: true,
@@ -346,7 +376,7 @@ mod tests {
         let mut other = asked(0, 0);
         other.begin(header(0, 10), proven).unwrap();
         other.take(b"012345678X").unwrap();
-        assert!(matches!(other.conclude(), Err(Error::Unproven(_))));
+        assert!(matches!(other.conclude(), Err(ClientError::Unproven(_))));
         let mut many = asked(2, 4);
         many.begin(header(2, 4), proven).unwrap();
         assert!(many.take(&BODY[2..5]).is_err());

@@ -11,22 +11,22 @@ use tonic_types::StatusExt as _;
 
 /// A call's failure.
 #[derive(Debug)]
-pub enum Error {
+pub enum ClientError {
     /// Correct the options or arguments: nothing was sent.
     Usage(String),
     /// Correct the field that the refusal names: nothing was changed.
-    Invalid(Box<Refusal>),
+    Invalid(Box<ServerRefusal>),
     /// Look for something else: there is no such thing.
-    NotFound(Box<Refusal>),
+    NotFound(Box<ServerRefusal>),
     /// Look at what the ledger has: it contradicts what was asked.
-    Conflict(Box<Refusal>),
+    Conflict(Box<ServerRefusal>),
     /// Get the right to do this.
-    Denied(Box<Refusal>),
+    Denied(Box<ServerRefusal>),
     /// Slow down or make room, then repeat.
-    Exhausted(Box<Refusal>),
+    Exhausted(Box<ServerRefusal>),
     /// Repeat the very same call: it may or may not have taken effect, and the request id
     /// makes the repetition safe.
-    Unavailable(Box<Refusal>),
+    Unavailable(Box<ServerRefusal>),
     /// Do not rely on the answer: its evidence or its bytes do not hold.
     Unproven(Unproven),
     /// Repair this machine: a file or stream of the caller's failed.
@@ -35,15 +35,15 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Find out what happened to the ledger before going on: what this client has seen is
-    /// not there, at no node. Not repeated; [`super::Client::forget_seen`] lets go of it.
-    Lost(Box<Refusal>),
+    /// not there, at no node. Not repeated; [`crate::Client::forget_session`] lets go of it.
+    Lost(Box<ServerRefusal>),
     /// Report it: the server broke a promise of the protocol.
-    Broken(Box<Refusal>),
+    Broken(Box<ServerRefusal>),
 }
 
 /// What a server (or the way to it) said.
 #[derive(Clone, Debug, Default)]
-pub struct Refusal {
+pub struct ServerRefusal {
     /// gRPC's name of the code, such as `NOT_FOUND`.
     pub code: &'static str,
     /// The reason code of google.rpc.ErrorInfo, such as `IDENTITY_TAKEN`.
@@ -70,50 +70,50 @@ const BELOW_LEVEL: &str = "COMMITTED_BELOW_LEVEL";
 /// The reason code of a token that names what the ledger does not have.
 const TOKEN_LOST: &str = "TOKEN_LOST";
 
-impl Error {
-    pub(super) fn unproven(why: impl Into<String>) -> Error {
-        Error::Unproven(Unproven {
+impl ClientError {
+    pub(crate) fn unproven(why: impl Into<String>) -> ClientError {
+        ClientError::Unproven(Unproven {
             why: why.into(),
             report: None,
         })
     }
 
     /// The server left out what the protocol promises.
-    pub(super) fn lacks(what: &str) -> Error {
-        Error::Broken(Box::new(Refusal {
+    pub(crate) fn lacks(what: &str) -> ClientError {
+        ClientError::Broken(Box::new(ServerRefusal {
             code: "INTERNAL",
             message: format!("the answer lacks {what}"),
-            ..Refusal::default()
+            ..ServerRefusal::default()
         }))
     }
 
-    pub(super) fn local(what: impl Into<String>, source: std::io::Error) -> Error {
-        Error::Local {
+    pub(crate) fn local(what: impl Into<String>, source: std::io::Error) -> ClientError {
+        ClientError::Local {
             what: what.into(),
             source,
         }
     }
 
-    pub(super) fn from_status(status: &Status, endpoint: &str) -> Error {
-        let refusal = Box::new(Refusal::from_status(status, endpoint));
+    pub(crate) fn from_status(status: &Status, endpoint: &str) -> ClientError {
+        let refusal = Box::new(ServerRefusal::from_status(status, endpoint));
         // Durable but below the level asked: the same call again waits for the rest.
         if refusal.reason == BELOW_LEVEL || is_of_transport(status) {
-            return Error::Unavailable(refusal);
+            return ClientError::Unavailable(refusal);
         }
         if refusal.reason == TOKEN_LOST {
-            return Error::Lost(refusal);
+            return ClientError::Lost(refusal);
         }
         match status.code() {
-            Code::InvalidArgument | Code::OutOfRange => Error::Invalid(refusal),
-            Code::NotFound => Error::NotFound(refusal),
-            Code::AlreadyExists | Code::FailedPrecondition => Error::Conflict(refusal),
-            Code::PermissionDenied | Code::Unauthenticated => Error::Denied(refusal),
-            Code::ResourceExhausted => Error::Exhausted(refusal),
+            Code::InvalidArgument | Code::OutOfRange => ClientError::Invalid(refusal),
+            Code::NotFound => ClientError::NotFound(refusal),
+            Code::AlreadyExists | Code::FailedPrecondition => ClientError::Conflict(refusal),
+            Code::PermissionDenied | Code::Unauthenticated => ClientError::Denied(refusal),
+            Code::ResourceExhausted => ClientError::Exhausted(refusal),
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted => {
-                Error::Unavailable(refusal)
+                ClientError::Unavailable(refusal)
             }
             Code::Ok | Code::Unknown | Code::Unimplemented | Code::Internal | Code::DataLoss => {
-                Error::Broken(refusal)
+                ClientError::Broken(refusal)
             }
         }
     }
@@ -121,41 +121,41 @@ impl Error {
     /// The gRPC code's name, or the kind's own where no server was involved.
     pub fn code(&self) -> &'static str {
         match self {
-            Error::Usage(_) => "USAGE",
-            Error::Unproven(_) => "UNPROVEN",
-            Error::Local { .. } => "LOCAL",
-            Error::Invalid(refusal)
-            | Error::NotFound(refusal)
-            | Error::Conflict(refusal)
-            | Error::Denied(refusal)
-            | Error::Exhausted(refusal)
-            | Error::Unavailable(refusal)
-            | Error::Lost(refusal)
-            | Error::Broken(refusal) => refusal.code,
+            ClientError::Usage(_) => "USAGE",
+            ClientError::Unproven(_) => "UNPROVEN",
+            ClientError::Local { .. } => "LOCAL",
+            ClientError::Invalid(refusal)
+            | ClientError::NotFound(refusal)
+            | ClientError::Conflict(refusal)
+            | ClientError::Denied(refusal)
+            | ClientError::Exhausted(refusal)
+            | ClientError::Unavailable(refusal)
+            | ClientError::Lost(refusal)
+            | ClientError::Broken(refusal) => refusal.code,
         }
     }
 
     /// What the server said, where one did.
-    pub fn refusal(&self) -> Option<&Refusal> {
+    pub fn refusal(&self) -> Option<&ServerRefusal> {
         match self {
-            Error::Usage(_) | Error::Unproven(_) | Error::Local { .. } => None,
-            Error::Invalid(refusal)
-            | Error::NotFound(refusal)
-            | Error::Conflict(refusal)
-            | Error::Denied(refusal)
-            | Error::Exhausted(refusal)
-            | Error::Unavailable(refusal)
-            | Error::Lost(refusal)
-            | Error::Broken(refusal) => Some(refusal),
+            ClientError::Usage(_) | ClientError::Unproven(_) | ClientError::Local { .. } => None,
+            ClientError::Invalid(refusal)
+            | ClientError::NotFound(refusal)
+            | ClientError::Conflict(refusal)
+            | ClientError::Denied(refusal)
+            | ClientError::Exhausted(refusal)
+            | ClientError::Unavailable(refusal)
+            | ClientError::Lost(refusal)
+            | ClientError::Broken(refusal) => Some(refusal),
         }
     }
 }
 
-impl Refusal {
-    fn from_status(status: &Status, endpoint: &str) -> Refusal {
+impl ServerRefusal {
+    fn from_status(status: &Status, endpoint: &str) -> ServerRefusal {
         let details = status.get_error_details();
         let info = details.error_info();
-        Refusal {
+        ServerRefusal {
             code: code_name(status.code()),
             reason: info.map(|info| info.reason.clone()).unwrap_or_default(),
             message: message(status),
@@ -172,7 +172,7 @@ impl Refusal {
 }
 
 /// A server's status has no source; one that this side made of a broken connection has.
-pub(super) fn is_of_transport(status: &Status) -> bool {
+pub(crate) fn is_of_transport(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
 }
 
@@ -216,30 +216,30 @@ fn code_name(code: Code) -> &'static str {
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Usage(why) => f.write_str(why),
-            Error::Unproven(unproven) => {
+            ClientError::Usage(why) => f.write_str(why),
+            ClientError::Unproven(unproven) => {
                 write!(f, "the answer is not proven: {}", unproven.why)
             }
-            Error::Local { what, source } => write!(f, "{what}: {source}"),
-            Error::Unavailable(refusal) if refusal.reason == BELOW_LEVEL => refusal.fmt(f),
-            Error::Unavailable(refusal) => {
+            ClientError::Local { what, source } => write!(f, "{what}: {source}"),
+            ClientError::Unavailable(refusal) if refusal.reason == BELOW_LEVEL => refusal.fmt(f),
+            ClientError::Unavailable(refusal) => {
                 write!(f, "{refusal}; the outcome is unknown, repeat the same call")
             }
-            Error::Invalid(refusal)
-            | Error::NotFound(refusal)
-            | Error::Conflict(refusal)
-            | Error::Denied(refusal)
-            | Error::Exhausted(refusal)
-            | Error::Lost(refusal)
-            | Error::Broken(refusal) => refusal.fmt(f),
+            ClientError::Invalid(refusal)
+            | ClientError::NotFound(refusal)
+            | ClientError::Conflict(refusal)
+            | ClientError::Denied(refusal)
+            | ClientError::Exhausted(refusal)
+            | ClientError::Lost(refusal)
+            | ClientError::Broken(refusal) => refusal.fmt(f),
         }
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ServerRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         if !self.reason.is_empty() {
@@ -255,10 +255,10 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Error {
+impl std::error::Error for ClientError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Error::Local { source, .. } => Some(source),
+            ClientError::Local { source, .. } => Some(source),
             _ => None,
         }
     }
@@ -277,8 +277,8 @@ mod tests {
         details.add_bad_request_violation("metadata.identity", "taken");
         let status =
             Status::with_error_details(Code::AlreadyExists, "taken by other bytes", details);
-        match Error::from_status(&status, "http://a") {
-            Error::Conflict(refusal) => {
+        match ClientError::from_status(&status, "http://a") {
+            ClientError::Conflict(refusal) => {
                 assert_eq!(refusal.reason, "IDENTITY_TAKEN");
                 assert_eq!(refusal.fields, ["metadata.identity"]);
                 assert_eq!(refusal.details["uid"], "u");
@@ -293,9 +293,15 @@ mod tests {
         let mut details = ErrorDetails::new();
         details.set_error_info(TOKEN_LOST, "muniment", HashMap::<String, String>::new());
         let status = Status::with_error_details(Code::DataLoss, "lost", details);
-        assert!(matches!(Error::from_status(&status, ""), Error::Lost(_)));
+        assert!(matches!(
+            ClientError::from_status(&status, ""),
+            ClientError::Lost(_)
+        ));
         let other = Status::data_loss("a damaged message");
-        assert!(matches!(Error::from_status(&other, ""), Error::Broken(_)));
+        assert!(matches!(
+            ClientError::from_status(&other, ""),
+            ClientError::Broken(_)
+        ));
     }
 
     #[test]
@@ -304,8 +310,8 @@ mod tests {
         details.set_error_info(BELOW_LEVEL, "muniment", HashMap::<String, String>::new());
         let status = Status::with_error_details(Code::Unavailable, "below", details);
         assert!(matches!(
-            Error::from_status(&status, ""),
-            Error::Unavailable(_)
+            ClientError::from_status(&status, ""),
+            ClientError::Unavailable(_)
         ));
     }
 }

@@ -7,13 +7,14 @@
 //! items are taken ahead, and files are read as they are sent. The same run again learns the
 //! first outcomes. Leaves request ids to the caller.
 
-use super::route::{Journey, backoff, wait_before_repeat};
-use super::upload::{self, Reader};
-use super::{Client, Error, Issued, Measure, Source, Upload, invoices};
-use crate::wire::v1;
+use crate::retry::{RetryLoop, backoff, wait_before_repeat};
+use crate::services::invoice_service;
+use crate::upload::{self, ChunkReader};
+use crate::{BodySource, Client, ClientError, IssuedInvoice, Measure, UploadRequest};
 use futures::Stream;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt as _};
+use muniment_proto::v1;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -39,8 +40,8 @@ const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
 /// An item without an outcome.
 struct Waiting {
-    upload: Upload,
-    source: Source,
+    upload: UploadRequest,
+    source: BodySource,
     measure: Measure,
     /// Passing faults so far.
     tries: u32,
@@ -54,13 +55,13 @@ enum Stage {
     Sent(Arc<AtomicBool>),
 }
 
-type Measured = (u64, Upload, Source, Result<Measure, Error>);
+type Measured = (u64, UploadRequest, BodySource, Result<Measure, ClientError>);
 type Sent = (u64, io::Result<()>);
 
 /// One run, over however many streams.
 struct Run<'a, F> {
     client: &'a Client,
-    items: BoxStream<'a, (Upload, Source)>,
+    items: BoxStream<'a, (UploadRequest, BodySource)>,
     /// How many were taken.
     taken: u64,
     all_taken: bool,
@@ -73,11 +74,27 @@ impl Client {
     /// Issues each item once, several at a time. `on_outcome` is told the place of each item
     /// in `items` (from 0) and what became of it, in any order. An error of the run itself
     /// means that no endpoint led on in time: what has no outcome then may be run again.
+    ///
+    /// ```no_run
+    /// # use muniment_client::{BodySource, Client, ClientError, UploadRequest};
+    /// # async fn example(
+    /// #     client: &Client,
+    /// #     invoices: Vec<(UploadRequest, BodySource)>,
+    /// # ) -> Result<(), ClientError> {
+    /// let items = futures::stream::iter(invoices);
+    /// client
+    ///     .issue_many(items, |place, outcome| match outcome {
+    ///         Ok(issued) => println!("item {place}: record {}", issued.proof.record_index),
+    ///         Err(error) => eprintln!("item {place}: {error}"),
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
     pub async fn issue_many<'a>(
         &'a self,
-        items: impl Stream<Item = (Upload, Source)> + Send + 'a,
-        on_outcome: impl FnMut(usize, Result<Issued, Error>) + Send,
-    ) -> Result<(), Error> {
+        items: impl Stream<Item = (UploadRequest, BodySource)> + Send + 'a,
+        on_outcome: impl FnMut(usize, Result<IssuedInvoice, ClientError>) + Send,
+    ) -> Result<(), ClientError> {
         let mut run = Run {
             client: self,
             items: items.boxed(),
@@ -87,7 +104,7 @@ impl Client {
             window: BTreeMap::new(),
             on_outcome,
         };
-        let mut journey = self.route.journey(self.deadline);
+        let mut attempts = self.endpoints.attempts(self.deadline);
         loop {
             let idle = run.window.is_empty();
             if !run.has_work().await {
@@ -95,21 +112,21 @@ impl Client {
             }
             if idle {
                 // Nobody was waited for meanwhile but the caller.
-                journey.renew();
+                attempts.progressed();
             }
-            let Some(status) = run.over_one_stream(&mut journey).await else {
+            let Some(status) = run.over_one_stream(&mut attempts).await else {
                 continue;
             };
             if run.window.is_empty() {
                 // The node ended a stream that had nothing to do, as it may.
                 continue;
             }
-            journey.onward(status).await?;
+            attempts.next(status).await?;
         }
     }
 }
 
-impl<F: FnMut(usize, Result<Issued, Error>) + Send> Run<'_, F> {
+impl<F: FnMut(usize, Result<IssuedInvoice, ClientError>) + Send> Run<'_, F> {
     /// Waits until there is something to send; false when all is done.
     async fn has_work(&mut self) -> bool {
         while self.window.is_empty() {
@@ -126,7 +143,7 @@ impl<F: FnMut(usize, Result<Issued, Error>) + Send> Run<'_, F> {
         true
     }
 
-    fn take(&mut self, item: Option<(Upload, Source)>) {
+    fn take(&mut self, item: Option<(UploadRequest, BodySource)>) {
         let Some((upload, source)) = item else {
             self.all_taken = true;
             return;
@@ -156,19 +173,19 @@ impl<F: FnMut(usize, Result<Issued, Error>) + Send> Run<'_, F> {
         }
     }
 
-    fn conclude(&mut self, index: u64, result: Result<Issued, Error>) {
+    fn conclude(&mut self, index: u64, result: Result<IssuedInvoice, ClientError>) {
         self.window.remove(&index);
         (self.on_outcome)(index as usize, result);
     }
 
     /// Sends and receives until all is done (`None`), or until another endpoint is to be
     /// tried, for the reason given.
-    async fn over_one_stream(&mut self, journey: &mut Journey<'_>) -> Option<Status> {
+    async fn over_one_stream(&mut self, attempts: &mut RetryLoop<'_>) -> Option<Status> {
         let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
         let mut sender = Some(sender);
-        let mut service = invoices(journey.line_for_stream());
+        let mut service = invoice_service(attempts.channel_for_stream());
         let opened = service.issue_many(ReceiverStream::new(receiver));
-        let mut answers = match journey.within(opened).await {
+        let mut answers = match attempts.within(opened).await {
             Ok(response) => response.into_inner(),
             Err(status) => return Some(status),
         };
@@ -182,33 +199,33 @@ impl<F: FnMut(usize, Result<Issued, Error>) + Send> Run<'_, F> {
         let mut sending: Option<BoxFuture<'static, Sent>> = None;
         let accepted = Arc::new(AtomicU64::new(0));
         let mut accepted_before = 0;
-        let mut patience = Instant::now() + journey.attempt_limit();
+        let mut waits_until = Instant::now() + attempts.attempt_limit();
         // Why this stream is to be left once its items in flight have their outcomes.
-        let mut turn: Option<Status> = None;
+        let mut leave_because: Option<Status> = None;
         loop {
             if sending.is_none()
                 && let Some(open) = &sender
             {
-                if turn.is_some() || self.is_done() {
+                if leave_because.is_some() || self.is_done() {
                     // The node ends the stream after the last outcome.
                     sender = None;
                     if self.is_done() {
-                        patience = Instant::now() + FAREWELL_MAX;
+                        waits_until = Instant::now() + FAREWELL_MAX;
                     }
                 } else if let Some(index) = self.first_due() {
                     sending = Some(self.send(index, open.clone(), accepted.clone()));
                 }
             }
-            let asking = sender.is_some() && turn.is_none();
+            let asking = sender.is_some() && leave_because.is_none();
             let room = asking && self.measuring.is_none() && self.window.len() < WINDOW;
             let waiting = sender.is_none() || self.in_flight();
             let next_due = self.next_due();
             tokio::select! {
                 answer = answers.message() => match answer {
                     Ok(Some(answer)) => {
-                        patience = self.heard(answer, journey, &mut turn);
+                        waits_until = self.on_answer(answer, attempts, &mut leave_because);
                     }
-                    Ok(None) => return self.ended(turn, "the node ended the stream early"),
+                    Ok(None) => return self.ended(leave_because, "the node ended the stream early"),
                     Err(status) if self.is_done() => {
                         tracing::debug!(%status, "a stream broke after its last outcome");
                         return None;
@@ -225,21 +242,21 @@ impl<F: FnMut(usize, Result<Issued, Error>) + Send> Run<'_, F> {
                 }
                 measured = finished(&mut self.measuring), if self.measuring.is_some() => {
                     if self.window.is_empty() {
-                        journey.renew();
-                        patience = Instant::now() + journey.attempt_limit();
+                        attempts.progressed();
+                        waits_until = Instant::now() + attempts.attempt_limit();
                     }
                     self.admit(measured);
                 }
                 item = self.items.next(), if room && !self.all_taken => self.take(item),
                 () = at(next_due), if asking && sending.is_none() && next_due.is_some() => {}
-                () = tokio::time::sleep_until(patience), if waiting => {
+                () = tokio::time::sleep_until(waits_until), if waiting => {
                     let accepted_now = accepted.load(Ordering::Relaxed);
                     if accepted_now == accepted_before {
-                        return self.ended(turn, "no outcome in time");
+                        return self.ended(leave_because, "no outcome in time");
                     }
                     // A long body on a slow line: bytes are taken, which is no outcome yet.
                     accepted_before = accepted_now;
-                    patience = Instant::now() + self.client.deadline;
+                    waits_until = Instant::now() + self.client.deadline;
                 }
             }
         }
@@ -255,11 +272,11 @@ impl<F: FnMut(usize, Result<Issued, Error>) + Send> Run<'_, F> {
     }
 
     /// The stream is over: was it to be?
-    fn ended(&self, turn: Option<Status>, why: &str) -> Option<Status> {
+    fn ended(&self, leave_because: Option<Status>, why: &str) -> Option<Status> {
         if self.is_done() {
             return None;
         }
-        Some(turn.unwrap_or_else(|| Status::unavailable(why)))
+        Some(leave_because.unwrap_or_else(|| Status::unavailable(why)))
     }
 
     fn first_due(&self) -> Option<u64> {
@@ -295,7 +312,7 @@ impl<F: FnMut(usize, Result<Issued, Error>) + Send> Run<'_, F> {
             item: index,
             upload: Some(upload::header(&waiting.upload, &waiting.measure)),
         };
-        let mut reader = Reader::from(waiting.source.clone());
+        let mut reader = ChunkReader::from(waiting.source.clone());
         Box::pin(async move {
             let mut part = Part::Header(header);
             let mut result = Ok(());
@@ -323,17 +340,17 @@ impl<F: FnMut(usize, Result<Issued, Error>) + Send> Run<'_, F> {
     }
 
     /// Takes an answer in; gives the time until which the next one is waited for.
-    fn heard(
+    fn on_answer(
         &mut self,
         answer: v1::IssueManyResponse,
-        journey: &mut Journey<'_>,
-        turn: &mut Option<Status>,
+        attempts: &mut RetryLoop<'_>,
+        leave_because: &mut Option<Status>,
     ) -> Instant {
         use v1::issue_many_response::Outcome;
         let index = answer.item;
         let Some(waiting) = self.window.get_mut(&index) else {
             // Its file failed meanwhile, which is its outcome.
-            return Instant::now() + journey.attempt_limit();
+            return Instant::now() + attempts.attempt_limit();
         };
         if let Stage::Sent(settled) = &waiting.stage {
             settled.store(true, Ordering::Relaxed);
@@ -349,17 +366,17 @@ impl<F: FnMut(usize, Result<Issued, Error>) + Send> Run<'_, F> {
                     let wait = backoff(waiting.tries).max(wait);
                     waiting.stage = Stage::Due(Instant::now() + wait);
                     tracing::debug!(index, %status, ?wait, "an item goes again");
-                    turn.get_or_insert(status);
-                    return Instant::now() + journey.attempt_limit();
+                    leave_because.get_or_insert(status);
+                    return Instant::now() + attempts.attempt_limit();
                 }
-                Err(Error::from_status(&status, journey.url()))
+                Err(ClientError::from_status(&status, attempts.url()))
             }
-            None => Err(Error::lacks("the outcome")),
+            None => Err(ClientError::lacks("the outcome")),
         };
-        journey.arrived();
-        journey.renew();
+        attempts.succeeded();
+        attempts.progressed();
         self.conclude(index, result);
-        Instant::now() + journey.attempt_limit()
+        Instant::now() + attempts.attempt_limit()
     }
 }
 
@@ -378,7 +395,7 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-/// What an Issue call would have ended in: one way from a server's word to an [`Error`].
+/// What an Issue call would have ended in: one way from a server's word to an [`ClientError`].
 fn status(error: v1::ItemError) -> Status {
     let mut details = ErrorDetails::new();
     if !error.reason.is_empty() {
@@ -409,8 +426,8 @@ mod tests {
             ..v1::ItemError::default()
         });
         assert_eq!(wait_before_repeat(&taken), None);
-        match Error::from_status(&taken, "http://a") {
-            Error::Conflict(refusal) => {
+        match ClientError::from_status(&taken, "http://a") {
+            ClientError::Conflict(refusal) => {
                 assert_eq!(refusal.reason, "IDENTITY_TAKEN");
                 assert_eq!(refusal.details["stored_sha256"], "aa");
                 assert_eq!(refusal.endpoint, "http://a");
@@ -423,8 +440,8 @@ mod tests {
             field: "sha256".into(),
             ..v1::ItemError::default()
         });
-        match Error::from_status(&invalid, "") {
-            Error::Invalid(refusal) => assert_eq!(refusal.fields, ["sha256"]),
+        match ClientError::from_status(&invalid, "") {
+            ClientError::Invalid(refusal) => assert_eq!(refusal.fields, ["sha256"]),
             other => panic!("{other:?}"),
         }
         let full = status(v1::ItemError {
@@ -440,19 +457,17 @@ mod tests {
     /// nothing of it is to be sent.
     #[tokio::test]
     async fn what_cannot_be_read_is_its_own_outcome() {
-        let client = Client::new(crate::client::Options {
-            endpoints: vec!["127.0.0.1:1".into()],
-            ca: None,
-            cert: None,
-            key: None,
-            token: None,
-            zone: None,
-            trust: None,
+        let client = Client::new(crate::ClientOptions {
             deadline: Duration::from_millis(200),
-            seed: 1,
+            ..crate::ClientOptions::new(["127.0.0.1:1"])
         });
         let client = client.unwrap();
-        let missing = || (Upload::default(), Source::File("/nonexistent".into()));
+        let missing = || {
+            (
+                UploadRequest::default(),
+                BodySource::File("/nonexistent".into()),
+            )
+        };
         let mut told = Vec::new();
         let items = futures::stream::iter([missing(), missing()]);
         let run = client.issue_many(items, |at, result| told.push((at, result)));
@@ -460,13 +475,14 @@ mod tests {
         assert_eq!(told.len(), 2);
         assert!(
             told.iter()
-                .all(|(_, result)| matches!(result, Err(Error::Local { .. })))
+                .all(|(_, result)| matches!(result, Err(ClientError::Local { .. })))
         );
         // Something to send and nobody there: the run ends, and says so once.
         let mut told = 0;
-        let items = futures::stream::iter([(Upload::default(), Source::Memory("x".into()))]);
+        let items =
+            futures::stream::iter([(UploadRequest::default(), BodySource::Memory("x".into()))]);
         let run = client.issue_many(items, |_, _| told += 1).await;
-        assert!(matches!(run, Err(Error::Unavailable(_))), "{run:?}");
+        assert!(matches!(run, Err(ClientError::Unavailable(_))), "{run:?}");
         assert_eq!(told, 0);
     }
 }

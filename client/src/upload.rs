@@ -5,15 +5,15 @@
 //! same request id, so it is safe. Every receipt is verified. Leaves the choice of the
 //! request id to the caller.
 
-use super::route::Line;
-use super::seen::Answer;
-use super::verify::{self, Claim, Proof};
-use super::{Client, Error, invoices};
-use crate::wire::v1;
+use crate::services::{AuthChannel, invoice_service};
+use crate::session::AnsweredReply;
+use crate::verify::{self, ReceiptClaim, ReceiptProof};
+use crate::{Client, ClientError};
 use bytes::Bytes;
 use futures::Stream;
 use futures::stream::BoxStream;
 use muniment_evidence::digest::{Digest, Hasher};
+use muniment_proto::v1;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -30,14 +30,16 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// Where the bytes come from. They are read more than once: to hash them, and again for
 /// each attempt.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum BodySource {
+    /// Bytes at hand.
     Memory(Bytes),
+    /// Read as it is sent, never held whole.
     File(PathBuf),
 }
 
 /// What is to be stored, apart from the bytes.
 #[derive(Clone, Debug, Default)]
-pub struct Upload {
+pub struct UploadRequest {
     /// Names the call for ever; the same again returns the first outcome.
     pub request_id: String,
     /// Not used where a rendition is added to an invoice.
@@ -52,26 +54,32 @@ pub struct Upload {
 
 /// An issued invoice and the proof of it.
 #[derive(Clone, Debug)]
-pub struct Issued {
+pub struct IssuedInvoice {
+    /// As the ledger has it now.
     pub invoice: v1::Invoice,
     /// An earlier call had done it.
     pub repeated: bool,
+    /// Where body and record are at least.
     pub durability: v1::Durability,
-    pub proof: Proof,
+    /// The verified receipt of its record.
+    pub proof: ReceiptProof,
+    /// Which node answered, and how fresh it was.
     pub answered: v1::Answered,
 }
 
 /// Length and digest of a source, as announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measure {
+    /// In bytes.
     pub length: u64,
+    /// Of all bytes.
     pub sha256: Digest,
 }
 
-impl Source {
+impl BodySource {
     /// Reads the source once.
-    pub async fn measure(&self) -> Result<Measure, Error> {
-        let mut reader = Reader::from(self.clone());
+    pub async fn measure(&self) -> Result<Measure, ClientError> {
+        let mut reader = ChunkReader::from(self.clone());
         let (mut hasher, mut length) = (Hasher::new(), 0);
         loop {
             let chunk = reader.next().await.map_err(|e| self.unreadable(e))?;
@@ -84,18 +92,33 @@ impl Source {
         }
     }
 
-    pub(super) fn unreadable(&self, error: io::Error) -> Error {
+    pub(crate) fn unreadable(&self, error: io::Error) -> ClientError {
         let what = match self {
-            Source::Memory(_) => "cannot read from memory".to_owned(),
-            Source::File(path) => format!("cannot read {}", path.display()),
+            BodySource::Memory(_) => "cannot read from memory".to_owned(),
+            BodySource::File(path) => format!("cannot read {}", path.display()),
         };
-        Error::local(what, error)
+        ClientError::local(what, error)
     }
 }
 
 impl Client {
-    /// Issues an invoice once.
-    pub async fn issue(&self, upload: &Upload, source: &Source) -> Result<Issued, Error> {
+    /// Issues an invoice once. The same call again, also of another process, gives the first
+    /// outcome.
+    ///
+    /// ```no_run
+    /// # use muniment_client::{BodySource, Client, ClientError, UploadRequest};
+    /// # async fn example(client: &Client, upload: UploadRequest) -> Result<(), ClientError> {
+    /// let issued = client.issue(&upload, &BodySource::File("A-17.pdf".into())).await?;
+    /// // To be kept: it proves the issuance offline, for ever.
+    /// std::fs::write("A-17.receipt", &issued.proof.receipt).expect("the disk has room");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn issue(
+        &self,
+        upload: &UploadRequest,
+        source: &BodySource,
+    ) -> Result<IssuedInvoice, ClientError> {
         let measure = source.measure().await?;
         let header = header(upload, &measure);
         let reply = self
@@ -107,7 +130,7 @@ impl Client {
                 |chunk| v1::IssueRequest {
                     part: Some(v1::issue_request::Part::Chunk(chunk)),
                 },
-                |line, parts| async move { invoices(line).issue(parts).await },
+                |channel, parts| async move { invoice_service(channel).issue(parts).await },
             )
             .await?;
         self.issued(reply, &measure)
@@ -116,11 +139,11 @@ impl Client {
     /// Issues an invoice that reverses `target`: all that is left of it, or `amount`.
     pub async fn reverse(
         &self,
-        upload: &Upload,
-        source: &Source,
+        upload: &UploadRequest,
+        source: &BodySource,
         target: v1::InvoiceKey,
         amount: Option<v1::Money>,
-    ) -> Result<Issued, Error> {
+    ) -> Result<IssuedInvoice, ClientError> {
         let measure = source.measure().await?;
         let header = v1::ReverseHeader {
             upload: Some(header(upload, &measure)),
@@ -136,7 +159,7 @@ impl Client {
                 |chunk| v1::ReverseRequest {
                     part: Some(v1::reverse_request::Part::Chunk(chunk)),
                 },
-                |line, parts| async move { invoices(line).reverse(parts).await },
+                |channel, parts| async move { invoice_service(channel).reverse(parts).await },
             )
             .await?;
         self.issued(reply, &measure)
@@ -145,10 +168,10 @@ impl Client {
     /// Adds a further form to an issued invoice.
     pub async fn add_rendition(
         &self,
-        upload: &Upload,
-        source: &Source,
+        upload: &UploadRequest,
+        source: &BodySource,
         key: v1::InvoiceKey,
-    ) -> Result<Issued, Error> {
+    ) -> Result<IssuedInvoice, ClientError> {
         let measure = source.measure().await?;
         let announced = header(upload, &measure);
         let header = v1::AddRenditionHeader {
@@ -170,16 +193,18 @@ impl Client {
                 |chunk| v1::AddRenditionRequest {
                     part: Some(v1::add_rendition_request::Part::Chunk(chunk)),
                 },
-                |line, parts| async move { invoices(line).add_rendition(parts).await },
+                |channel, parts| async move { invoice_service(channel).add_rendition(parts).await },
             )
             .await?;
-        let invoice = reply.invoice.ok_or_else(|| Error::lacks("the invoice"))?;
-        let claim = Claim::Added {
+        let invoice = reply
+            .invoice
+            .ok_or_else(|| ClientError::lacks("the invoice"))?;
+        let claim = ReceiptClaim::Added {
             uid: &invoice.uid,
             sha256: &measure.sha256,
         };
         let proof = verify::claim(reply.receipt, self.trust(), claim)?;
-        Ok(Issued {
+        Ok(IssuedInvoice {
             invoice,
             repeated: reply.repeated,
             durability: reply.durability.unwrap_or_default(),
@@ -189,18 +214,20 @@ impl Client {
     }
 
     /// Believes an answer if its receipt proves it.
-    pub(super) fn issued(
+    pub(crate) fn issued(
         &self,
         reply: v1::IssueResponse,
         measure: &Measure,
-    ) -> Result<Issued, Error> {
-        let invoice = reply.invoice.ok_or_else(|| Error::lacks("the invoice"))?;
-        let claim = Claim::Issued {
+    ) -> Result<IssuedInvoice, ClientError> {
+        let invoice = reply
+            .invoice
+            .ok_or_else(|| ClientError::lacks("the invoice"))?;
+        let claim = ReceiptClaim::Issued {
             uid: &invoice.uid,
             sha256: &measure.sha256,
         };
         let proof = verify::claim(reply.receipt, self.trust(), claim)?;
-        Ok(Issued {
+        Ok(IssuedInvoice {
             invoice,
             repeated: reply.repeated,
             durability: reply.durability.unwrap_or_default(),
@@ -212,25 +239,25 @@ impl Client {
     /// Sends header and chunks, from endpoint to endpoint until one answers.
     async fn send<M, R, Fut>(
         &self,
-        source: &Source,
+        source: &BodySource,
         header: impl Fn() -> M,
         wrap: fn(Bytes) -> M,
-        call: impl Fn(Line, Parts<M>) -> Fut,
-    ) -> Result<R, Error>
+        call: impl Fn(AuthChannel, Parts<M>) -> Fut,
+    ) -> Result<R, ClientError>
     where
         M: Send + 'static,
-        R: Answer,
+        R: AnsweredReply,
         Fut: Future<Output = Result<Response<R>, Status>>,
     {
-        let mut journey = self.route.journey(self.deadline);
+        let mut attempts = self.endpoints.attempts(self.deadline);
         loop {
             let broken = Arc::new(OnceLock::new());
             let parts = parts(header(), source.clone(), wrap, Arc::clone(&broken));
-            match journey.within(call(journey.line(), parts)).await {
+            match attempts.within(call(attempts.channel(), parts)).await {
                 Ok(response) => {
-                    journey.arrived();
+                    attempts.succeeded();
                     let reply = response.into_inner();
-                    self.learn(&journey, reply.answered());
+                    self.learn(&attempts, reply.answered());
                     return Ok(reply);
                 }
                 Err(status) => {
@@ -238,14 +265,14 @@ impl Client {
                     if let Some(error) = Arc::into_inner(broken).and_then(OnceLock::into_inner) {
                         return Err(source.unreadable(error));
                     }
-                    journey.onward(status).await?;
+                    attempts.next(status).await?;
                 }
             }
         }
     }
 }
 
-pub(super) fn header(upload: &Upload, measure: &Measure) -> v1::UploadHeader {
+pub(crate) fn header(upload: &UploadRequest, measure: &Measure) -> v1::UploadHeader {
     v1::UploadHeader {
         request_id: upload.request_id.clone(),
         metadata: Some(upload.metadata.clone()),
@@ -275,11 +302,11 @@ impl<M> Stream for Parts<M> {
 /// the server refuses by the length announced; the reason is left in `broken`.
 fn parts<M: Send + 'static>(
     header: M,
-    source: Source,
+    source: BodySource,
     wrap: fn(Bytes) -> M,
     broken: Arc<OnceLock<io::Error>>,
 ) -> Parts<M> {
-    let state = (Some(header), Reader::from(source), broken);
+    let state = (Some(header), ChunkReader::from(source), broken);
     Parts(Box::pin(futures::stream::unfold(
         state,
         move |(header, mut reader, broken)| async move {
@@ -300,37 +327,37 @@ fn parts<M: Send + 'static>(
 }
 
 /// Hands out chunks; an empty one is the end.
-pub(super) enum Reader {
+pub(crate) enum ChunkReader {
     Memory(Bytes),
     Unopened(PathBuf),
     File(File),
 }
 
-impl From<Source> for Reader {
-    fn from(source: Source) -> Reader {
+impl From<BodySource> for ChunkReader {
+    fn from(source: BodySource) -> ChunkReader {
         match source {
-            Source::Memory(bytes) => Reader::Memory(bytes),
-            Source::File(path) => Reader::Unopened(path),
+            BodySource::Memory(bytes) => ChunkReader::Memory(bytes),
+            BodySource::File(path) => ChunkReader::Unopened(path),
         }
     }
 }
 
-impl Reader {
-    pub(super) async fn next(&mut self) -> io::Result<Bytes> {
-        if let Reader::Unopened(path) = self {
+impl ChunkReader {
+    pub(crate) async fn next(&mut self) -> io::Result<Bytes> {
+        if let ChunkReader::Unopened(path) = self {
             let file = File::open(path).await?;
-            *self = Reader::File(file);
+            *self = ChunkReader::File(file);
         }
         match self {
-            Reader::Memory(bytes) => Ok(bytes.split_to(bytes.len().min(CHUNK_BYTES))),
-            Reader::File(file) => {
+            ChunkReader::Memory(bytes) => Ok(bytes.split_to(bytes.len().min(CHUNK_BYTES))),
+            ChunkReader::File(file) => {
                 let mut chunk = Vec::with_capacity(CHUNK_BYTES);
                 file.take(CHUNK_BYTES as u64)
                     .read_to_end(&mut chunk)
                     .await?;
                 Ok(chunk.into())
             }
-            Reader::Unopened(_) => unreachable!("opened above"),
+            ChunkReader::Unopened(_) => unreachable!("opened above"),
         }
     }
 }
@@ -350,7 +377,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("body");
         std::fs::write(&path, &body).unwrap();
-        for source in [Source::Memory(body.clone()), Source::File(path.clone())] {
+        for source in [
+            BodySource::Memory(body.clone()),
+            BodySource::File(path.clone()),
+        ] {
             let measure = source.measure().await.unwrap();
             assert_eq!(measure.length, body.len() as u64);
             assert_eq!(measure.sha256, Digest::of(&[&body]));
@@ -366,8 +396,11 @@ mod tests {
     /// The caller must learn that the file failed, not that the server refused a length.
     #[tokio::test]
     async fn a_source_that_fails_leaves_its_reason() {
-        let source = Source::File("/nonexistent".into());
-        assert!(matches!(source.measure().await, Err(Error::Local { .. })));
+        let source = BodySource::File("/nonexistent".into());
+        assert!(matches!(
+            source.measure().await,
+            Err(ClientError::Local { .. })
+        ));
         let broken = Arc::new(OnceLock::new());
         let all: Vec<Bytes> = parts(Bytes::new(), source, sent, Arc::clone(&broken))
             .collect()

@@ -1,6 +1,5 @@
 //! From protobuf to the domain: every field checked or named in the refusal.
 
-use super::v1;
 use crate::domain::draft::{BadField, bad, required};
 use crate::ledger::state::{Key, Status};
 use crate::objective::read::{ReadLevel, Token};
@@ -18,6 +17,7 @@ use muniment_evidence::opening::{
 };
 use muniment_evidence::policy::Policy;
 use muniment_evidence::statement::{Kind, Mode};
+use muniment_proto::v1;
 use std::time::Duration;
 
 type Result<T> = std::result::Result<T, BadField>;

@@ -5,8 +5,7 @@
 //! a valid receipt of something else proves nothing. Leaves all format questions to
 //! [`muniment_evidence::verify`].
 
-use super::error::{Error, Unproven};
-use crate::wire::v1;
+use crate::error::{ClientError, Unproven};
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{Document, IssueDocument};
@@ -15,12 +14,14 @@ use muniment_evidence::record::Outcome;
 use muniment_evidence::report::{Report, Verdict};
 use muniment_evidence::trust::Trust;
 use muniment_evidence::verify::{self, Expected};
+use muniment_proto::v1;
 
 /// A receipt that verified.
 #[derive(Clone, Debug)]
-pub struct Proof {
+pub struct ReceiptProof {
     /// To be kept: it checks offline, for ever.
     pub receipt: Bytes,
+    /// Place of the record in the log.
     pub record_index: u64,
     /// Whether a pin says that this is the right ledger.
     pub pinned: bool,
@@ -28,7 +29,7 @@ pub struct Proof {
 
 /// What a receipt must say.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Claim<'a> {
+pub(crate) enum ReceiptClaim<'a> {
     /// Issued (or issued as a reversal), with these bytes.
     Issued {
         uid: &'a str,
@@ -52,19 +53,19 @@ pub(super) enum Claim<'a> {
 }
 
 /// Judges a receipt that came with an answer.
-pub(super) fn claim(
+pub(crate) fn claim(
     receipt: Option<v1::Receipt>,
     trust: Option<&Trust>,
-    claim: Claim<'_>,
-) -> Result<Proof, Error> {
+    claim: ReceiptClaim<'_>,
+) -> Result<ReceiptProof, ClientError> {
     let bytes = receipt
-        .ok_or_else(|| Error::unproven("the answer has no receipt"))?
+        .ok_or_else(|| ClientError::unproven("the answer has no receipt"))?
         .bytes;
     let report = any(&bytes, trust, None)?;
     let opened = report
         .record
         .as_ref()
-        .ok_or_else(|| Error::unproven("the receipt has no record"))?;
+        .ok_or_else(|| ClientError::unproven("the receipt has no record"))?;
     if opened.record.outcome != Outcome::Ok {
         let why = format!("the record's outcome is {}", opened.record.outcome);
         return Err(unproven(why, report));
@@ -77,7 +78,7 @@ pub(super) fn claim(
         let why = "the receipt is valid, but about something else".to_owned();
         return Err(unproven(why, report));
     }
-    Ok(Proof {
+    Ok(ReceiptProof {
         receipt: bytes,
         record_index: opened.record.index,
         pinned: report.pinned,
@@ -89,21 +90,24 @@ pub(super) fn claim(
 pub struct PromiseProof {
     /// To be kept until the record is there: it checks offline.
     pub promise: Bytes,
+    /// Whose promise it is.
     pub node: u64,
+    /// The node's queue of records to come,
     pub outbox: u64,
+    /// and the place in it.
     pub seq: u64,
     /// Whether a pin says that this is the right ledger.
     pub pinned: bool,
 }
 
 /// Judges a promise that came with an answer.
-pub(super) fn promised(
+pub(crate) fn promised(
     promise: Option<v1::Promise>,
     trust: Option<&Trust>,
-    claim: Claim<'_>,
-) -> Result<PromiseProof, Error> {
+    claim: ReceiptClaim<'_>,
+) -> Result<PromiseProof, ClientError> {
     let bytes = promise
-        .ok_or_else(|| Error::unproven("the answer has no promise"))?
+        .ok_or_else(|| ClientError::unproven("the answer has no promise"))?
         .bytes;
     let (report, promised) = verify::promise(&bytes, trust);
     let Some(promised) = promised else {
@@ -127,11 +131,11 @@ pub(super) fn promised(
 }
 
 /// Judges a receipt whatever it is about.
-pub(super) fn any(
+pub(crate) fn any(
     bytes: &[u8],
     trust: Option<&Trust>,
     policy: Option<&Policy>,
-) -> Result<Report, Error> {
+) -> Result<Report, ClientError> {
     let report = verify::receipt(
         bytes,
         Expected {
@@ -153,28 +157,29 @@ pub(super) fn any(
     }
 }
 
-fn unproven(why: String, report: Report) -> Error {
-    Error::Unproven(Unproven {
+fn unproven(why: String, report: Report) -> ClientError {
+    ClientError::Unproven(Unproven {
         why,
         report: Some(Box::new(report)),
     })
 }
 
-fn says(document: &Document, claim: Claim<'_>) -> bool {
+fn says(document: &Document, claim: ReceiptClaim<'_>) -> bool {
     let is = |text: &str, uid: &[u8; 16]| {
         uuid::Uuid::parse_str(text).is_ok_and(|asked| asked.as_bytes() == uid)
     };
     match (document, claim) {
-        (Document::Issue(issued) | Document::Reverse(issued), Claim::Issued { uid, sha256 }) => {
-            is(uid, &issued.uid) && holds(issued, sha256)
-        }
-        (Document::AddRendition(added), Claim::Added { uid, sha256 }) => {
+        (
+            Document::Issue(issued) | Document::Reverse(issued),
+            ReceiptClaim::Issued { uid, sha256 },
+        ) => is(uid, &issued.uid) && holds(issued, sha256),
+        (Document::AddRendition(added), ReceiptClaim::Added { uid, sha256 }) => {
             is(uid, &added.uid) && added.rendition.sha256 == *sha256
         }
-        (Document::Void(void), Claim::Voided { uid }) => is(uid, &void.uid),
+        (Document::Void(void), ReceiptClaim::Voided { uid }) => is(uid, &void.uid),
         (
             Document::Download(released),
-            Claim::Released {
+            ReceiptClaim::Released {
                 uid,
                 sha256,
                 start,
@@ -203,12 +208,12 @@ mod tests {
 
     #[test]
     fn an_answer_without_a_promise_or_with_a_broken_one_is_unproven() {
-        let voided = Claim::Voided { uid: "" };
+        let voided = ReceiptClaim::Voided { uid: "" };
         assert!(promised(None, None, voided).is_err());
         let bytes = Bytes::from_static(b"muniment-promise/v1\n");
         assert!(matches!(
             promised(Some(v1::Promise { bytes }), None, voided),
-            Err(Error::Unproven(Unproven {
+            Err(ClientError::Unproven(Unproven {
                 report: Some(_),
                 ..
             }))
@@ -217,15 +222,15 @@ mod tests {
 
     #[test]
     fn an_answer_without_a_receipt_or_with_a_broken_one_is_unproven() {
-        let voided = Claim::Voided { uid: "" };
+        let voided = ReceiptClaim::Voided { uid: "" };
         assert!(matches!(
             claim(None, None, voided),
-            Err(Error::Unproven(Unproven { report: None, .. }))
+            Err(ClientError::Unproven(Unproven { report: None, .. }))
         ));
         let bytes = Bytes::from_static(b"muniment-receipt/v1\n");
         assert!(matches!(
             claim(Some(v1::Receipt { bytes }), None, voided),
-            Err(Error::Unproven(Unproven {
+            Err(ClientError::Unproven(Unproven {
                 report: Some(_),
                 ..
             }))
@@ -243,10 +248,10 @@ mod tests {
             request_id: "r".into(),
             reason: "test".into(),
         });
-        assert!(says(&document, Claim::Voided { uid: &text }));
+        assert!(says(&document, ReceiptClaim::Voided { uid: &text }));
         let other = uuid::Uuid::from_bytes([8; 16]).to_string();
-        assert!(!says(&document, Claim::Voided { uid: &other }));
-        let added = Claim::Added {
+        assert!(!says(&document, ReceiptClaim::Voided { uid: &other }));
+        let added = ReceiptClaim::Added {
             uid: &text,
             sha256: &Digest::ZERO,
         };

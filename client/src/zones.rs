@@ -17,7 +17,7 @@ const AVOID_FOR: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Zones {
+pub(crate) struct Zones {
     own: Option<String>,
     state: Mutex<State>,
 }
@@ -31,7 +31,7 @@ struct State {
 }
 
 impl Zones {
-    pub(super) fn new(own: Option<String>) -> Zones {
+    pub(crate) fn new(own: Option<String>) -> Zones {
         Zones {
             own,
             state: Mutex::default(),
@@ -43,7 +43,7 @@ impl Zones {
     }
 
     /// The endpoint at `url` answered, from this zone.
-    pub(super) fn answered(&self, url: &str, zone: &str) {
+    pub(crate) fn answered(&self, url: &str, zone: &str) {
         if self.own.is_none() || zone.is_empty() {
             return;
         }
@@ -54,7 +54,7 @@ impl Zones {
         }
     }
 
-    pub(super) fn failed(&self, url: &str, now: Instant) {
+    pub(crate) fn failed(&self, url: &str, now: Instant) {
         if self.own.is_some() {
             self.lock().failed.insert(url.to_owned(), now);
         }
@@ -62,7 +62,7 @@ impl Zones {
 
     /// The endpoints to ask for their zones; none where one is near already, or they were
     /// asked of late.
-    pub(super) fn to_ask(&self, urls: &[String], now: Instant) -> Vec<String> {
+    pub(crate) fn to_ask(&self, urls: &[String], now: Instant) -> Vec<String> {
         let Some(own) = &self.own else {
             return Vec::new();
         };
@@ -78,7 +78,7 @@ impl Zones {
         unknown
     }
 
-    pub(super) fn is_near(&self, url: &str, now: Instant) -> bool {
+    pub(crate) fn is_near(&self, url: &str, now: Instant) -> bool {
         let Some(own) = &self.own else {
             return false;
         };

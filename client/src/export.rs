@@ -5,9 +5,10 @@
 //! cosignatures by then; so those are written only together with the end, whose digest
 //! then holds over all of it. Leaves all judgement to [`muniment_evidence::verify`].
 
-use super::{Client, Error, evidence};
-use crate::wire::v1;
+use crate::services::evidence_service;
+use crate::{Client, ClientError};
 use muniment_evidence::bundle::{BundleParser, FRAME_BYTES_MAX, Frame, MAGIC};
+use muniment_proto::v1;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tonic::Status;
 
@@ -17,9 +18,9 @@ const HEADER: usize = 5;
 const CHECKPOINT: u8 = 3;
 const END: u8 = 0xff;
 
-/// Pieces of any size in, whole frames out.
+/// Bytes in pieces of any size in, whole frames out.
 #[derive(Default)]
-struct Frames {
+struct FrameSplitter {
     held: Vec<u8>,
     /// Frames given out.
     count: u64,
@@ -27,7 +28,7 @@ struct Frames {
     manifest: Option<(u64, u64)>,
 }
 
-impl Frames {
+impl FrameSplitter {
     /// Takes the next bytes; gives those of the frames that are whole now.
     fn take(&mut self, bytes: &[u8]) -> Result<Vec<u8>, String> {
         self.held.extend_from_slice(bytes);
@@ -101,17 +102,27 @@ fn read_manifest(bytes: &[u8]) -> Result<(u64, u64), String> {
 
 impl Client {
     /// Writes a bundle to `sink`; gives its length.
+    ///
+    /// ```no_run
+    /// # use muniment_client::{Client, v1};
+    /// # async fn example(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut file = tokio::fs::File::create("all.bundle").await?;
+    /// let bytes = client.export(v1::ExportRequest::default(), &mut file).await?;
+    /// println!("{bytes} bytes for muniment-verify");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn export(
         &self,
         request: v1::ExportRequest,
         sink: &mut (impl AsyncWrite + Unpin),
-    ) -> Result<u64, Error> {
-        let mut journey = self.reading().await;
-        let (mut frames, mut written) = (Frames::default(), 0);
+    ) -> Result<u64, ClientError> {
+        let mut attempts = self.reading().await;
+        let (mut frames, mut written) = (FrameSplitter::default(), 0);
         loop {
-            let mut service = evidence(journey.line_for_stream());
+            let mut service = evidence_service(attempts.channel_for_stream());
             let asked = frames.rest(&request);
-            let opened = journey.within(service.export(asked)).await;
+            let opened = attempts.within(service.export(asked)).await;
             let status = match opened {
                 Err(status) => status,
                 Ok(response) => {
@@ -119,19 +130,23 @@ impl Client {
                     // A frame that broke off comes again whole.
                     frames.held.clear();
                     loop {
-                        match journey.within(stream.message()).await {
+                        match attempts.within(stream.message()).await {
                             Ok(Some(piece)) => {
                                 let whole = frames.take(&piece.bytes);
-                                let whole = whole.map_err(Error::unproven)?;
+                                let whole = whole.map_err(ClientError::unproven)?;
                                 let wrote = sink.write_all(&whole).await;
-                                wrote.map_err(|e| Error::local("cannot write the bundle", e))?;
+                                wrote.map_err(|e| {
+                                    ClientError::local("cannot write the bundle", e)
+                                })?;
                                 written += whole.len() as u64;
-                                journey.renew();
+                                attempts.progressed();
                             }
                             Ok(None) if frames.held.is_empty() => {
                                 let flushed = sink.flush().await;
-                                flushed.map_err(|e| Error::local("cannot write the bundle", e))?;
-                                journey.arrived();
+                                flushed.map_err(|e| {
+                                    ClientError::local("cannot write the bundle", e)
+                                })?;
+                                attempts.succeeded();
                                 return Ok(written);
                             }
                             Ok(None) => {
@@ -142,7 +157,7 @@ impl Client {
                     }
                 }
             };
-            journey.onward(status).await?;
+            attempts.next(status).await?;
         }
     }
 }
@@ -178,14 +193,14 @@ mod tests {
         let end = writer.finish();
         bytes.extend(&end);
         for piece in [1, 7, first, bytes.len()] {
-            let mut frames = Frames::default();
+            let mut frames = FrameSplitter::default();
             let mut out = Vec::new();
             for piece in bytes.chunks(piece) {
                 out.extend(frames.take(piece).unwrap());
             }
             assert_eq!((out == bytes, frames.count), (true, 3));
         }
-        let mut frames = Frames::default();
+        let mut frames = FrameSplitter::default();
         assert_eq!(frames.take(&bytes[..first + 3]).unwrap(), bytes[..first]);
         // A checkpoint is not handed on before the end is there.
         let checkpoint_end = bytes.len() - end.len();
@@ -197,6 +212,6 @@ mod tests {
         );
         let rest = frames.rest(&v1::ExportRequest::default());
         assert_eq!((rest.to_index, rest.head, rest.skip_frames), (7, 9, 1));
-        assert!(Frames::default().take(&[0; 40]).is_err());
+        assert!(FrameSplitter::default().take(&[0; 40]).is_err());
     }
 }

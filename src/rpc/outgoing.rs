@@ -1,6 +1,5 @@
 //! From the domain to protobuf: total, nothing can go wrong.
 
-use super::v1;
 use crate::domain::ids::BodyId;
 use crate::ledger::state::{Invoice, Status};
 use crate::objective::lag::Lag;
@@ -17,6 +16,7 @@ use muniment_evidence::keys::KeyLife;
 use muniment_evidence::opening::{Identity, Metadata, Money, Party, Rendition};
 use muniment_evidence::promise::Promise;
 use muniment_evidence::receipt::Receipt;
+use muniment_proto::v1;
 use std::time::Duration;
 
 fn bytes_of(digest: &Digest) -> Bytes {
