@@ -14,7 +14,7 @@
 //! looked at here, so after one the index begins again at zero.
 
 use super::repair::content;
-use super::{Bodies, Error};
+use super::{Bodies, BodyError};
 use crate::ledger::state::{State, Tables};
 use crate::stop::Stop;
 use crate::store;
@@ -108,7 +108,7 @@ struct Page {
 
 impl Follower {
     /// Ends only with an error.
-    async fn follow(&self) -> Result<(), Error> {
+    async fn follow(&self) -> Result<(), BodyError> {
         let mut applied = self.bodies.group.watch_applied();
         // A mark that cannot be read saves nothing; that is all it is for.
         let stored = match self.bodies.store.mark().await {
@@ -146,9 +146,9 @@ impl Follower {
     /// also while the follower waits for a body that nobody has.
     async fn publish(&self) {
         let repairs = &self.bodies.repairs;
-        let (mut seen, mut floor) = (repairs.seen.subscribe(), repairs.floor());
+        let (mut seen, mut low) = (repairs.seen.subscribe(), repairs.low_watermark());
         loop {
-            let size = (*seen.borrow_and_update()).min(*floor.borrow_and_update());
+            let size = (*seen.borrow_and_update()).min(*low.borrow_and_update());
             self.index.send_if_modified(|index| {
                 let moved = *index != size;
                 *index = size;
@@ -157,16 +157,16 @@ impl Follower {
             // Their senders live in `repairs`.
             tokio::select! {
                 _ = seen.changed() => {}
-                _ = floor.changed() => {}
+                _ = low.changed() => {}
             }
         }
     }
 
     /// Returns once all of these are durable here.
-    async fn hold(&self, renditions: &[Rendition]) -> Result<(), Error> {
+    async fn hold(&self, renditions: &[Rendition]) -> Result<(), BodyError> {
         let Bodies {
             store,
-            arriving,
+            inbound,
             repairs,
             ..
         } = &self.bodies;
@@ -190,7 +190,7 @@ impl Follower {
             // One that is in the queue stays where it is; one that finds no room comes
             // again.
             for (body, content) in &missing {
-                if !arriving.has(*body) {
+                if !inbound.has(*body) {
                     repairs.missing(*body, *content);
                 }
             }

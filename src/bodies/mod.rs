@@ -11,41 +11,41 @@
 //! * [`serve`]: what a holder does for its peers
 //! * [`fetch`]: bytes on their way out, from here or by proxy, each chunk checked
 //! * [`pull`]: one body asked of one other holder
-//! * [`hot`]: one read for all who want the same chunk
-//! * [`arriving`]: which bodies others are sending here now
-//! * [`room`]: whether the disk has a place for them
+//! * [`chunk_cache`]: one read for all who want the same chunk
+//! * [`inbound`]: which bodies others are sending here now
+//! * [`disk_budget`]: whether the disk has a place for them
 //! * [`orphans`]: bodies that no record names, collected by upload epoch
 //! * [`quarantine`]: reading what is held here, with damage taken for what it is
-//! * [`repair`], [`backlog`]: what is missing or damaged here, brought from other holders
+//! * [`repair`], [`repair_queue`]: what is missing or damaged here, brought from other holders
 //! * [`scrub`]: all of it read in the background, now and again
-//! * [`names`]: which record names a body; [`pace`]: bytes per second
+//! * [`names`]: which record names a body; [`rate_limiter`]: bytes per second
 //! * [`complete`]: up to which record every body named is held here
 
-pub mod arriving;
-pub mod backlog;
+pub mod chunk_cache;
 pub mod complete;
+pub mod disk_budget;
 pub mod fanout;
 pub mod fetch;
-pub mod hot;
+pub mod inbound;
 pub mod names;
 pub mod orphans;
-pub mod pace;
 mod pull;
 pub mod quarantine;
 pub mod queue;
+pub mod rate_limiter;
 pub mod repair;
-pub mod room;
+pub mod repair_queue;
 pub mod scrub;
 pub mod serve;
 pub mod upload;
 pub mod writer;
 
 #[cfg(test)]
-mod story;
+mod orphans_tests;
 
 use crate::clock::SharedClock;
 use crate::objective::write::Member;
-use crate::raft::group::Group;
+use crate::raft::group::RaftGroup;
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
 use crate::transport::Transport;
@@ -62,21 +62,21 @@ pub struct Bodies {
     pub zone: String,
     pub incarnation: [u8; 16],
     pub store: BodyStore,
-    pub group: Group,
+    pub group: RaftGroup,
     pub blocking: Blocking,
     pub transport: Arc<dyn Transport>,
     pub signer: Arc<dyn Signer>,
     pub clock: SharedClock,
-    pub hot: Arc<hot::Hot>,
-    pub arriving: arriving::Arriving,
-    pub repairs: Arc<backlog::Repairs>,
+    pub chunk_cache: Arc<chunk_cache::ChunkCache>,
+    pub inbound: inbound::InboundBodies,
+    pub repairs: Arc<repair_queue::RepairQueue>,
     /// Where this node is: members of other regions get bodies through a relay.
     pub region: String,
-    pub flow: Arc<queue::Flow>,
+    pub ingest: Arc<queue::IngestBudget>,
     pub orphans: orphans::Orphans,
     /// How often the leader moves the upload epoch while there is reason to.
     pub epoch_interval: Duration,
-    pub room: room::Room,
+    pub disk_budget: disk_budget::DiskBudget,
 }
 
 impl Bodies {
@@ -86,7 +86,7 @@ impl Bodies {
     }
 
     /// Signs for a body that is durable here.
-    fn sign(&self, ledger: Digest, body: &Sealed, epoch: u64) -> Holding {
+    fn sign(&self, ledger: Digest, body: &SealedBody, epoch: u64) -> Holding {
         let mut holding = Holding {
             ledger,
             body_id: body.id,
@@ -105,7 +105,7 @@ impl Bodies {
 
 /// A body that is durable here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sealed {
+pub struct SealedBody {
     pub id: [u8; 16],
     pub sha256: Digest,
     pub length: u64,
@@ -113,7 +113,7 @@ pub struct Sealed {
 
 /// Why a body could not be stored or read.
 #[derive(Clone, Debug)]
-pub enum Error {
+pub enum BodyError {
     /// Too few holders in time; a passing fault.
     TooFewHolders { held: Vec<u64>, why: String },
     /// No holder has bytes that match; a passing fault while holders are away.
@@ -122,20 +122,20 @@ pub enum Error {
     Broken(String),
 }
 
-impl From<crate::store::Error> for Error {
-    fn from(error: crate::store::Error) -> Error {
-        Error::Broken(error.to_string())
+impl From<crate::store::Error> for BodyError {
+    fn from(error: crate::store::Error) -> BodyError {
+        BodyError::Broken(error.to_string())
     }
 }
 
-impl std::fmt::Display for Error {
+impl std::fmt::Display for BodyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Error::TooFewHolders { held, why } => {
+            BodyError::TooFewHolders { held, why } => {
                 write!(f, "the body is held by nodes {held:?} only: {why}")
             }
-            Error::Unavailable(why) => write!(f, "no holder can serve the body: {why}"),
-            Error::Broken(why) => f.write_str(why),
+            BodyError::Unavailable(why) => write!(f, "no holder can serve the body: {why}"),
+            BodyError::Broken(why) => f.write_str(why),
         }
     }
 }

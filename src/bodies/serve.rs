@@ -8,7 +8,7 @@
 //! took them from the client.
 
 use super::Bodies;
-use super::fanout::{Answer, Fanout};
+use super::fanout::{Fanout, FanoutAnswer};
 use super::writer::{BodyWriter, CHUNK_BYTES};
 use crate::ledger::policy;
 use crate::transport::{Failure, Frames};
@@ -32,7 +32,7 @@ const PIECE: u8 = 1;
 const END: u8 = 2;
 
 /// The first frame of a body on its way to a holder.
-pub struct Header {
+pub struct BodyHeader {
     pub ledger: Digest,
     pub body_id: [u8; 16],
     pub epoch: u64,
@@ -40,7 +40,7 @@ pub struct Header {
     pub relays: Vec<u64>,
 }
 
-impl Header {
+impl BodyHeader {
     /// Version 1 says the same where nothing is relayed, and older nodes read it.
     pub fn encode(&self) -> Vec<u8> {
         let version = if self.relays.is_empty() { 1 } else { 2 };
@@ -55,13 +55,13 @@ impl Header {
         w.finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Header, DecodeError> {
+    fn decode(bytes: &[u8]) -> Result<BodyHeader, DecodeError> {
         let mut r = Reader::new(bytes);
         let version = r.u8()?;
         if version != 1 && version != 2 {
             return Err(r.error("body header version 1 or 2"));
         }
-        let header = Header {
+        let header = BodyHeader {
             ledger: r.digest()?,
             body_id: r.array()?,
             epoch: r.u64()?,
@@ -103,17 +103,17 @@ impl Bodies {
     /// Takes one body, and passes it on where it is asked to; answers with signed holdings,
     /// its own first.
     pub async fn serve_put(&self, mut frames: Frames) -> Result<Frames, Failure> {
-        let header = Header::decode(&next(&mut frames).await?).map_err(refused)?;
+        let header = BodyHeader::decode(&next(&mut frames).await?).map_err(refused)?;
         let head = self.group.applied();
         if header.ledger != head.ledger {
             return Err(refused("a body of another ledger"));
         }
         self.take_epoch(header.epoch)?;
-        let Some(berth) = self.room.enter(0) else {
+        let Some(reservation) = self.disk_budget.reserve(0) else {
             return Err(full());
         };
         // What fails below is deleted: it must be this arrival's alone.
-        let Some(_arrival) = self.arriving.enter(header.body_id) else {
+        let Some(_guard) = self.inbound.enter(header.body_id) else {
             return Err(refused("the body is arriving already"));
         };
         let held = self.store.manifest(header.body_id).await.map_err(refused)?;
@@ -125,8 +125,13 @@ impl Bodies {
         }
         // Dropped before its end, it makes the others forget the body too.
         let mut relayed = self.fan_out(&header, self.relay_routes(&header.relays));
-        let mut writer = BodyWriter::new(self.store.clone(), self.blocking, header.body_id, berth)
-            .stamped(header.epoch);
+        let mut writer = BodyWriter::new(
+            self.store.clone(),
+            self.blocking,
+            header.body_id,
+            reservation,
+        )
+        .stamped(header.epoch);
         let received = self.receive(&mut writer, &mut frames, &mut relayed).await;
         let received = received.and_then(|announced| {
             self.take_epoch(header.epoch)?;
@@ -267,11 +272,11 @@ fn passed_back(relayed: Fanout) -> Frames {
     let next = |mut relayed: Fanout| async move {
         loop {
             match relayed.next().await? {
-                Answer::Holding { holding, .. } => {
+                FanoutAnswer::Holding { holding, .. } => {
                     return Some((Ok(Bytes::from(holding.encode())), relayed));
                 }
                 // Whoever uploads counts what comes: this one does not hold it.
-                Answer::Failed { via, failure } => {
+                FanoutAnswer::Failed { via, failure } => {
                     tracing::debug!(node = via, %failure, "a body was not passed on");
                 }
             }
@@ -286,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_header_without_relays_is_what_older_nodes_read() {
-        let mut header = Header {
+        let mut header = BodyHeader {
             ledger: Digest([1; 32]),
             body_id: [2; 16],
             epoch: 3,
@@ -297,10 +302,10 @@ mod tests {
         header.relays = vec![4, 5];
         let relayed = header.encode();
         assert_eq!(relayed[0], 2);
-        let read = Header::decode(&relayed).unwrap();
+        let read = BodyHeader::decode(&relayed).unwrap();
         assert_eq!((read.epoch, read.relays), (3, vec![4, 5]));
-        assert!(Header::decode(&plain).unwrap().relays.is_empty());
+        assert!(BodyHeader::decode(&plain).unwrap().relays.is_empty());
         header.relays = vec![7; RELAYS_MAX + 1];
-        assert!(Header::decode(&header.encode()).is_err());
+        assert!(BodyHeader::decode(&header.encode()).is_err());
     }
 }

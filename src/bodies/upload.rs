@@ -5,12 +5,12 @@
 //! body rather than holding the client up, and a client that is faster than disk and peers
 //! is held up rather than filling memory. Nothing is kept of an upload that is dropped.
 
-use super::arriving::Arrival;
-use super::fanout::{Answer, Fanout, routes};
-use super::room::Berth;
-use super::serve::{Header, encode_end, encode_piece};
+use super::disk_budget::DiskReservation;
+use super::fanout::{Fanout, FanoutAnswer, routes};
+use super::inbound::InboundGuard;
+use super::serve::{BodyHeader, encode_end, encode_piece};
 use super::writer::BodyWriter;
-use super::{Bodies, Error, Sealed};
+use super::{Bodies, BodyError, SealedBody};
 use crate::objective::write::{WriteLevel, meets};
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
@@ -22,43 +22,43 @@ use tokio::time::Instant;
 const INGEST_MAX: Duration = Duration::from_secs(20);
 
 /// What an upload came to.
-pub struct Stored {
-    pub body: Sealed,
+pub struct StoredBody {
+    pub body: SealedBody,
     /// Enough to meet the level.
     pub holdings: Vec<Holding>,
 }
 
 /// See the module.
-pub struct Upload {
+pub struct BodyUpload {
     bodies: Bodies,
     ledger: Digest,
     epoch: u64,
     writer: Option<BodyWriter>,
     /// Kept until the body is sealed or forgotten: it is not collected meanwhile.
-    arrival: Option<Arrival>,
+    guard: Option<InboundGuard>,
     peers: Fanout,
 }
 
 impl Bodies {
     /// Begins an upload and its fan-out.
-    pub async fn begin(&self, berth: Berth) -> Result<Upload, Error> {
+    pub async fn begin(&self, reservation: DiskReservation) -> Result<BodyUpload, BodyError> {
         let head = self.group.applied();
         let id = self.clock.uuid_v7();
-        let header = Header {
+        let header = BodyHeader {
             ledger: head.ledger,
             body_id: id,
             epoch: head.upload_epoch,
             relays: Vec::new(),
         };
-        let Some(arrival) = self.arriving.enter(id) else {
-            return Err(Error::Broken("a body id was drawn twice".into()));
+        let Some(guard) = self.inbound.enter(id) else {
+            return Err(BodyError::Broken("a body id was drawn twice".into()));
         };
         let members = self.group.status().members;
         let routes = routes(self.node, &self.region, &members, &id);
-        let writer = BodyWriter::new(self.store.clone(), self.blocking, id, berth);
-        Ok(Upload {
+        let writer = BodyWriter::new(self.store.clone(), self.blocking, id, reservation);
+        Ok(BodyUpload {
             writer: Some(writer.stamped(head.upload_epoch)),
-            arrival: Some(arrival),
+            guard: Some(guard),
             peers: self.fan_out(&header, routes),
             bodies: self.clone(),
             ledger: head.ledger,
@@ -67,16 +67,16 @@ impl Bodies {
     }
 }
 
-impl Upload {
+impl BodyUpload {
     pub fn length(&self) -> u64 {
         self.writer.as_ref().map_or(0, BodyWriter::length)
     }
 
-    pub async fn push(&mut self, piece: Bytes) -> Result<(), Error> {
+    pub async fn push(&mut self, piece: Bytes) -> Result<(), BodyError> {
         if let Some(writer) = &mut self.writer {
-            let taken = tokio::time::timeout(INGEST_MAX, self.bodies.flow.take_in(piece.len()));
+            let taken = tokio::time::timeout(INGEST_MAX, self.bodies.ingest.take_in(piece.len()));
             let Ok(Some(held)) = taken.await else {
-                return Err(Error::Unavailable(
+                return Err(BodyError::Unavailable(
                     "as much as it may is on its way here".into(),
                 ));
             };
@@ -95,9 +95,9 @@ impl Upload {
         level: WriteLevel,
         until: Instant,
         accept: impl FnOnce(u64, Digest) -> Result<(), E>,
-    ) -> Result<Result<Stored, E>, Error> {
+    ) -> Result<Result<StoredBody, E>, BodyError> {
         let Some(writer) = &mut self.writer else {
-            return Err(Error::Broken("an upload is finished once".into()));
+            return Err(BodyError::Broken("an upload is finished once".into()));
         };
         let digest = writer.digest().await?;
         if let Err(refusal) = accept(writer.length(), digest) {
@@ -109,10 +109,10 @@ impl Upload {
         let end = Bytes::from(encode_end(writer.length(), Some(&digest)));
         self.peers.end(&end);
         let Some(writer) = self.writer.take() else {
-            return Err(Error::Broken("an upload is finished once".into()));
+            return Err(BodyError::Broken("an upload is finished once".into()));
         };
         let body = writer.seal(self.epoch).await?;
-        self.arrival = None;
+        self.guard = None;
         let own = self.bodies.sign(self.ledger, &body, self.epoch);
         let mut holdings = vec![own];
         let members = self.bodies.members();
@@ -125,15 +125,15 @@ impl Upload {
                 }
                 match self.peers.next().await {
                     None => return false,
-                    Some(Answer::Holding { holding, .. }) if of(&holding, &body) => {
+                    Some(FanoutAnswer::Holding { holding, .. }) if of(&holding, &body) => {
                         if !held.contains(&holding.node) {
                             holdings.push(holding);
                         }
                     }
-                    Some(Answer::Holding { via, .. }) => {
+                    Some(FanoutAnswer::Holding { via, .. }) => {
                         why = format!("; node {via} signed for something else");
                     }
-                    Some(Answer::Failed { via, failure }) => {
+                    Some(FanoutAnswer::Failed { via, failure }) => {
                         why = format!("; node {via}: {failure}");
                     }
                 }
@@ -141,41 +141,41 @@ impl Upload {
         };
         let met = tokio::time::timeout_at(until, gather).await;
         if met == Ok(true) {
-            return Ok(Ok(Stored { body, holdings }));
+            return Ok(Ok(StoredBody { body, holdings }));
         }
         let held: Vec<u64> = holdings.iter().map(|h| h.node).collect();
         let others = members.iter().map(|member| member.node);
         let others: Vec<u64> = others.filter(|node| !held.contains(node)).collect();
         let why = format!("nodes {others:?} have not signed{why}");
-        Err(Error::TooFewHolders { held, why })
+        Err(BodyError::TooFewHolders { held, why })
     }
 
     /// Forgets the upload here; peers forget it when they see no end.
     async fn abandon(&mut self) {
         if let Some(writer) = self.writer.take() {
-            forget(writer, self.arrival.take()).await;
+            forget(writer, self.guard.take()).await;
         }
     }
 }
 
-impl Drop for Upload {
+impl Drop for BodyUpload {
     /// A client that goes away midway leaves nothing.
     fn drop(&mut self) {
         if let (Some(writer), Ok(runtime)) =
             (self.writer.take(), tokio::runtime::Handle::try_current())
         {
-            runtime.spawn(forget(writer, self.arrival.take()));
+            runtime.spawn(forget(writer, self.guard.take()));
         }
     }
 }
 
-async fn forget(writer: BodyWriter, arrival: Option<Arrival>) {
+async fn forget(writer: BodyWriter, guard: Option<InboundGuard>) {
     if let Err(error) = writer.abandon().await {
         tracing::warn!(%error, "an abandoned upload stays as an orphan");
     }
-    drop(arrival);
+    drop(guard);
 }
 
-fn of(holding: &Holding, body: &Sealed) -> bool {
+fn of(holding: &Holding, body: &SealedBody) -> bool {
     holding.body_id == body.id && holding.sha256 == body.sha256 && holding.length == body.length
 }

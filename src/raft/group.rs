@@ -3,10 +3,10 @@
 //! Promises: what `propose` returns was applied here; an unknown outcome is said to be
 //! unknown; a fatal error of the library stops the node. Names of the library end here.
 
-use super::identity::{Disk, Disks};
-use super::log::{Log, floor_id};
-use super::machine::{Applied, Hashes, Machine};
-use super::network::Factory;
+use super::identity::{Disk, KnownDisks};
+use super::log::{RaftLog, watermark_id};
+use super::machine::{Applied, Machine, StateHashes};
+use super::network::PeerNetwork;
 use super::types::{LogId, Payload, Peer, TypeConfig};
 use crate::domain::command::Answer;
 use crate::ledger::membership::ModeRow;
@@ -48,7 +48,7 @@ const SNAPSHOT_TIMEOUT_MS: u64 = 600_000;
 const TRANSFER_MAX: Duration = Duration::from_secs(5);
 
 /// What a group needs to start.
-pub struct Settings {
+pub struct GroupSettings {
     pub node: u64,
     pub timing: Timing,
     /// Entries after which a snapshot is taken.
@@ -57,17 +57,17 @@ pub struct Settings {
     pub log_entries_kept: u64,
     pub snapshots: Option<PathBuf>,
     /// Whether there is room on the disk for a snapshot, taken or received.
-    pub room: Room,
+    pub has_disk_space: HasDiskSpace,
     /// Of this node's disk; shown to peers with what it says.
     pub incarnation: Disk,
 }
 
 /// Asked before a snapshot is taken or received.
-pub type Room = Arc<dyn Fn() -> bool + Send + Sync>;
+pub type HasDiskSpace = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Why a proposal or read did not happen here.
 #[derive(Clone, Debug)]
-pub enum Refusal {
+pub enum GroupRefusal {
     /// Surely not proposed here; the leader, if known.
     NotLeader(Option<(u64, Peer)>),
     /// It may or may not take effect.
@@ -75,13 +75,13 @@ pub enum Refusal {
     Stopped,
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for GroupRefusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Refusal::NotLeader(Some((node, _))) => write!(f, "not the leader; node {node} is"),
-            Refusal::NotLeader(None) => f.write_str("no leader is known"),
-            Refusal::Unknown(why) => write!(f, "outcome unknown: {why}"),
-            Refusal::Stopped => f.write_str("the node is stopping"),
+            GroupRefusal::NotLeader(Some((node, _))) => write!(f, "not the leader; node {node} is"),
+            GroupRefusal::NotLeader(None) => f.write_str("no leader is known"),
+            GroupRefusal::Unknown(why) => write!(f, "outcome unknown: {why}"),
+            GroupRefusal::Stopped => f.write_str("the node is stopping"),
         }
     }
 }
@@ -94,25 +94,25 @@ pub struct Proposed {
 }
 
 /// Tells what became of a queued command, once it was applied here.
-pub struct Ticket(BoxFuture<'static, Result<Proposed, Refusal>>);
+pub struct ProposalTicket(BoxFuture<'static, Result<Proposed, GroupRefusal>>);
 
-impl Ticket {
-    pub async fn done(self) -> Result<Proposed, Refusal> {
+impl ProposalTicket {
+    pub async fn done(self) -> Result<Proposed, GroupRefusal> {
         self.0.await
     }
 }
 
 /// Who leads whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Office {
+pub struct Leadership {
     pub leader: Option<u64>,
     pub term: u64,
     pub members_at: Option<u64>,
 }
 
-/// A picture of the group.
+/// How the group is, as this node sees it.
 #[derive(Clone, Debug, Default)]
-pub struct Status {
+pub struct GroupStatus {
     pub role: &'static str,
     pub term: u64,
     pub leader: Option<u64>,
@@ -129,35 +129,35 @@ pub struct Status {
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Group {
+pub struct RaftGroup {
     pub(super) raft: openraft::Raft<TypeConfig, Machine>,
     pub(super) engine: Arc<dyn Engine>,
     pub(super) blocking: Blocking,
     pub(super) installing: Arc<tokio::sync::Mutex<()>>,
     pub(super) changing: Arc<tokio::sync::Mutex<()>>,
-    pub(super) disks: Disks,
+    pub(super) disks: KnownDisks,
     pub(super) stop: Stop,
     node: u64,
     applied: watch::Receiver<Applied>,
-    hashes: Arc<Mutex<Hashes>>,
+    hashes: Arc<Mutex<StateHashes>>,
     roles: watch::Receiver<Arc<ModeRow>>,
-    below_floor: Arc<AtomicBool>,
-    retired: Arc<AtomicBool>,
-    held_back: Arc<AtomicBool>,
-    pub(super) room: Room,
+    below_watermark: Arc<AtomicBool>,
+    stepped_down: Arc<AtomicBool>,
+    suppressed: Arc<AtomicBool>,
+    pub(super) has_disk_space: HasDiskSpace,
     /// When a leader was heard last.
-    pub(super) heard: Arc<Mutex<Option<Instant>>>,
+    pub(super) leader_seen: Arc<Mutex<Option<Instant>>>,
 }
 
-impl Group {
+impl RaftGroup {
     pub async fn start(
-        settings: Settings,
+        settings: GroupSettings,
         engine: Arc<dyn Engine>,
         blocking: Blocking,
         log: LogStore,
         transport: Arc<dyn Transport>,
         stop: Stop,
-    ) -> Result<Group, Error> {
+    ) -> Result<RaftGroup, Error> {
         let timing = &settings.timing;
         let config = Config {
             cluster_name: "muniment".to_owned(),
@@ -181,21 +181,21 @@ impl Group {
             .validate()
             .map_err(|error| Error::Engine(format!("raft timing: {error}").into()))?;
         let floor = log.floor().last_log;
-        let mut log = Log::new(log);
+        let mut log = RaftLog::new(log);
         let recovered = log
             .get_log_state()
             .await
             .map_err(|error| Error::corrupt(format!("raft log: {error}")))?
             .last_log_id
-            .map(|id| floor_id(&id));
+            .map(|id| watermark_id(&id));
         let (machine, applied) =
             Machine::open(engine.clone(), blocking, settings.snapshots).await?;
-        let machine = machine.while_there_is(settings.room.clone());
+        let machine = machine.only_with(settings.has_disk_space.clone());
         let hashes = machine.hashes();
         let roles = machine.watch_roles();
         let state = State::new(engine.clone());
-        let disks = Disks::new(settings.incarnation, state, blocking);
-        let factory = Factory {
+        let disks = KnownDisks::new(settings.incarnation, state, blocking);
+        let factory = PeerNetwork {
             transport,
             blocking,
             disks: disks.clone(),
@@ -203,7 +203,7 @@ impl Group {
         let raft = openraft::Raft::build(settings.node, Arc::new(config), factory, log, machine)
             .await
             .map_err(|error| Error::Engine(format!("raft cannot start: {error}").into()))?;
-        let group = Group {
+        let group = RaftGroup {
             raft,
             engine,
             blocking,
@@ -215,16 +215,16 @@ impl Group {
             applied,
             hashes,
             roles,
-            below_floor: Arc::default(),
-            held_back: Arc::default(),
-            retired: Arc::default(),
-            room: settings.room,
-            heard: Arc::default(),
+            below_watermark: Arc::default(),
+            suppressed: Arc::default(),
+            stepped_down: Arc::default(),
+            has_disk_space: settings.has_disk_space,
+            leader_seen: Arc::default(),
         };
         if let Some(floor) = floor
             && recovered < Some(floor)
         {
-            group.wait_for_floor(recovered, floor);
+            group.wait_for_watermark(recovered, floor);
         }
         group.raft.run();
         group.watch_for_fatal(stop);
@@ -233,14 +233,14 @@ impl Group {
 
     /// The engine has lost log that was durable: no vote and no candidacy until the
     /// leader has sent it again.
-    fn wait_for_floor(&self, recovered: Option<FloorLogId>, floor: FloorLogId) {
+    fn wait_for_watermark(&self, recovered: Option<FloorLogId>, floor: FloorLogId) {
         tracing::warn!(
             ?recovered,
             ?floor,
             "the log's tail is lost; not voting until the leader has sent it again"
         );
-        self.below_floor.store(true, Ordering::SeqCst);
-        self.stand();
+        self.below_watermark.store(true, Ordering::SeqCst);
+        self.update_campaigning();
         let (group, raft) = (self.clone(), self.raft.clone());
         tokio::spawn(async move {
             let mut metrics = raft.metrics();
@@ -248,8 +248,8 @@ impl Group {
                 let last = metrics.borrow_watched().last_log_index;
                 if last.is_some_and(|last| last >= floor.index) {
                     tracing::info!(last, "the log is above its floor again");
-                    group.below_floor.store(false, Ordering::SeqCst);
-                    group.stand();
+                    group.below_watermark.store(false, Ordering::SeqCst);
+                    group.update_campaigning();
                     return;
                 }
                 if metrics.changed().await.is_err() {
@@ -260,21 +260,21 @@ impl Group {
     }
 
     /// Whether this node leaves elections to others; it votes as before.
-    pub fn hold_back(&self, back: bool) {
-        if self.held_back.swap(back, Ordering::SeqCst) != back {
-            self.stand();
+    pub fn suppress_elections(&self, back: bool) {
+        if self.suppressed.swap(back, Ordering::SeqCst) != back {
+            self.update_campaigning();
         }
     }
 
     /// This node is about to go: it stands for no election until it is started again.
-    pub fn retire(&self) {
-        self.retired.store(true, Ordering::SeqCst);
-        self.stand();
+    pub fn step_down(&self) {
+        self.stepped_down.store(true, Ordering::SeqCst);
+        self.update_campaigning();
     }
 
     /// Stands for election unless there is a reason not to.
-    fn stand(&self) {
-        let reasons = [&self.below_floor, &self.held_back, &self.retired];
+    fn update_campaigning(&self) {
+        let reasons = [&self.below_watermark, &self.suppressed, &self.stepped_down];
         let free = reasons.iter().all(|reason| !reason.load(Ordering::SeqCst));
         self.raft.runtime_config().elect(free);
     }
@@ -297,8 +297,8 @@ impl Group {
         });
     }
 
-    pub(super) fn above_floor(&self) -> Result<(), Failure> {
-        if self.below_floor.load(Ordering::SeqCst) {
+    pub(super) fn above_watermark(&self) -> Result<(), Failure> {
+        if self.below_watermark.load(Ordering::SeqCst) {
             return Err(Failure::Refused(
                 "this node's log is below its floor".into(),
             ));
@@ -311,7 +311,7 @@ impl Group {
     }
 
     /// The disks that the ledger knows.
-    pub fn disks(&self) -> &Disks {
+    pub fn disks(&self) -> &KnownDisks {
         &self.disks
     }
 
@@ -356,14 +356,14 @@ impl Group {
     }
 
     /// Queues an encoded command after all that were queued before it.
-    pub async fn queue(&self, command: Bytes) -> Result<Ticket, Refusal> {
+    pub async fn queue(&self, command: Bytes) -> Result<ProposalTicket, GroupRefusal> {
         let (responder, receiver) = openraft::impls::ProgressResponder::complete_only();
         let queued = self
             .raft
             .client_write_ff(Payload(command), Some(responder))
             .await;
-        queued.map_err(|_| Refusal::Stopped)?;
-        Ok(Ticket(
+        queued.map_err(|_| GroupRefusal::Stopped)?;
+        Ok(ProposalTicket(
             async move {
                 match receiver.await {
                     Ok(Ok(done)) => Ok(Proposed {
@@ -371,10 +371,10 @@ impl Group {
                         answers: done.data.0,
                     }),
                     Ok(Err(ClientWriteError::ForwardToLeader(to))) => {
-                        Err(Refusal::NotLeader(leader_of(to)))
+                        Err(GroupRefusal::NotLeader(leader_of(to)))
                     }
-                    Ok(Err(error)) => Err(Refusal::Unknown(error.to_string())),
-                    Err(_) => Err(Refusal::Stopped),
+                    Ok(Err(error)) => Err(GroupRefusal::Unknown(error.to_string())),
+                    Err(_) => Err(GroupRefusal::Stopped),
                 }
             }
             .boxed(),
@@ -383,14 +383,14 @@ impl Group {
 
     /// A Raft index such that whoever has applied it misses nothing that was
     /// acknowledged before this call. Asks the quorum; only a leader answers.
-    pub async fn leader_read_index(&self) -> Result<u64, Refusal> {
+    pub async fn leader_read_index(&self) -> Result<u64, GroupRefusal> {
         match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
             Ok((read, _)) => Ok(read.index()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
-                Err(Refusal::NotLeader(leader_of(to)))
+                Err(GroupRefusal::NotLeader(leader_of(to)))
             }
-            Err(RaftError::APIError(error)) => Err(Refusal::Unknown(error.to_string())),
-            Err(RaftError::Fatal(_)) => Err(Refusal::Stopped),
+            Err(RaftError::APIError(error)) => Err(GroupRefusal::Unknown(error.to_string())),
+            Err(RaftError::Fatal(_)) => Err(GroupRefusal::Stopped),
         }
     }
 
@@ -424,8 +424,8 @@ impl Group {
     }
 
     /// When this node heard a leader last, as a follower.
-    pub fn leader_heard(&self) -> Option<Instant> {
-        *self.heard.lock().expect("nobody panics with it")
+    pub fn leader_last_seen(&self) -> Option<Instant> {
+        *self.leader_seen.lock().expect("nobody panics with it")
     }
 
     /// Tells whenever something about the group has changed, such as how far others have
@@ -458,12 +458,12 @@ impl Group {
     }
 
     /// Waits until term, leader or members differ from `seen`; returns what they are.
-    pub async fn office_changed(&self, seen: Option<Office>) -> Office {
+    pub async fn leadership_changed(&self, seen: Option<Leadership>) -> Leadership {
         let mut metrics = self.raft.server_metrics();
         loop {
             let now = {
                 let metrics = metrics.borrow_watched();
-                Office {
+                Leadership {
                     leader: metrics.current_leader,
                     term: metrics.vote.leader_id().term(),
                     members_at: metrics
@@ -483,12 +483,12 @@ impl Group {
         }
     }
 
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let index = |id: &Option<LogId>| id.as_ref().map_or(0, LogId::index);
         let members = &metrics.membership_config;
-        Status {
+        GroupStatus {
             role: match metrics.state {
                 ServerState::Learner => "learner",
                 ServerState::Follower => "follower",

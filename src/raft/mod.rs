@@ -23,4 +23,4 @@ pub mod server;
 pub mod types;
 
 #[cfg(test)]
-mod suite;
+mod storage_tests;

@@ -4,13 +4,13 @@
 //! the same signed bytes are sent until that is so. Leaves everything later to the lane.
 
 use super::intake::Intake;
-use super::route::Route;
-use super::{Intent, Pen};
+use super::route::LeaderRoute;
+use super::{Intent, StatementSigner};
 use crate::domain::command::{Answer, Submission};
 use crate::ledger::rows::{LaneRow, WindowRow};
 use crate::ledger::state::State;
-use crate::raft::group::Group;
-use crate::raft::reader::Reader;
+use crate::raft::group::RaftGroup;
+use crate::raft::reader::ReadBarrier;
 use crate::store::Blocking;
 use crate::transport::Transport;
 use muniment_evidence::digest::Digest;
@@ -32,9 +32,9 @@ const OVERTAKEN_MAX: usize = 8;
 
 /// What booting works with.
 #[derive(Clone)]
-pub struct Means {
-    pub group: Group,
-    pub reader: Reader,
+pub struct BootContext {
+    pub group: RaftGroup,
+    pub reader: ReadBarrier,
     pub intake: Intake,
     pub state: State,
     pub blocking: Blocking,
@@ -42,14 +42,14 @@ pub struct Means {
 }
 
 /// The ledger as it stands when a node may boot into it.
-pub struct Ledger {
+pub struct FoundedLedger {
     pub id: Digest,
     pub origin: String,
 }
 
-impl Means {
+impl BootContext {
     /// Waits until a founded ledger is applied here and known to be fresh.
-    pub async fn founded(&self) -> Result<Ledger, String> {
+    pub async fn founded(&self) -> Result<FoundedLedger, String> {
         loop {
             if self.reader.linearizable(ROUND).await.is_err() {
                 tokio::time::sleep(PAUSE).await;
@@ -57,7 +57,7 @@ impl Means {
             }
             let head = self.read(|tables| tables.head()).await?;
             if head.size > 0 {
-                return Ok(Ledger {
+                return Ok(FoundedLedger {
                     id: head.ledger,
                     origin: head.origin,
                 });
@@ -67,11 +67,15 @@ impl Means {
     }
 
     /// Submits GENESIS; fails if a ledger is there already.
-    pub async fn found(&self, pen: &Pen, genesis: GenesisDocument) -> Result<(), String> {
+    pub async fn found(
+        &self,
+        signer: &StatementSigner,
+        genesis: GenesisDocument,
+    ) -> Result<(), String> {
         let intent = Intent::system(Document::Genesis(genesis));
-        let submission = pen.write(&intent, Lane::Boot, 0, Digest::ZERO);
-        let recorded = self.settle(pen.node, submission).await?;
-        let recorded = recorded.ok_or_else(|| moved(pen.node))?;
+        let submission = signer.sign(&intent, Lane::Boot, 0, Digest::ZERO);
+        let recorded = self.settle(signer.node, submission).await?;
+        let recorded = recorded.ok_or_else(|| moved(signer.node))?;
         match recorded.outcome {
             Outcome::Ok => Ok(()),
             outcome => Err(format!("GENESIS has outcome {outcome}")),
@@ -79,13 +83,13 @@ impl Means {
     }
 
     /// Submits BOOT; returns its record index, which names the strict lane.
-    pub async fn boot(&self, pen: &Pen, boot: Document) -> Result<u64, String> {
-        let node = pen.node;
+    pub async fn boot(&self, signer: &StatementSigner, boot: Document) -> Result<u64, String> {
+        let node = signer.node;
         let intent = Intent::system(boot);
         let mut overtaken = 0;
         let recorded = loop {
             let row = self.lane(node).await?;
-            let submission = pen.write(&intent, Lane::Boot, row.next_seq, row.last);
+            let submission = signer.sign(&intent, Lane::Boot, row.next_seq, row.last);
             if let Some(recorded) = self.settle(node, submission).await? {
                 break recorded;
             }
@@ -143,7 +147,7 @@ impl Means {
     }
 
     async fn send(&self, submission: Submission) -> Option<Answer> {
-        let Some(mut route) = Route::open(&self.group, &self.intake, &self.transport) else {
+        let Some(mut route) = LeaderRoute::open(&self.group, &self.intake, &self.transport) else {
             tokio::time::sleep(PAUSE).await;
             return None;
         };

@@ -8,7 +8,7 @@ use crate::clock::SharedClock;
 use crate::domain::command::{Answer, Command, Submission};
 use crate::ledger::rows::NodeRow;
 use crate::ledger::state::{State, Tables};
-use crate::raft::group::{Group, Refusal, Ticket};
+use crate::raft::group::{GroupRefusal, ProposalTicket, RaftGroup};
 use crate::store::Blocking;
 use bytes::Bytes;
 use muniment_evidence::key::PublicKey;
@@ -19,23 +19,23 @@ use std::collections::HashMap;
 
 /// Why a command was not queued.
 #[derive(Clone, Debug)]
-pub enum Rejected {
+pub enum SubmissionRejected {
     /// A signature does not verify, or the node is not a member: a broken or lying node.
     Bad(String),
-    Refusal(Refusal),
+    Refused(GroupRefusal),
 }
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Intake {
-    group: Group,
+    group: RaftGroup,
     state: State,
     blocking: Blocking,
     clock: SharedClock,
 }
 
 impl Intake {
-    pub fn new(group: Group, state: State, blocking: Blocking, clock: SharedClock) -> Intake {
+    pub fn new(group: RaftGroup, state: State, blocking: Blocking, clock: SharedClock) -> Intake {
         Intake {
             group,
             state,
@@ -49,7 +49,7 @@ impl Intake {
         &self,
         from: u64,
         submissions: Vec<Submission>,
-    ) -> Result<Vec<Submission>, Rejected> {
+    ) -> Result<Vec<Submission>, SubmissionRejected> {
         let (state, own) = (self.state.clone(), self.group.node());
         let verified = self
             .blocking
@@ -69,19 +69,24 @@ impl Intake {
             .await;
         match verified {
             Ok(Ok(submissions)) => Ok(submissions),
-            Ok(Err(why)) => Err(Rejected::Bad(why)),
-            Err(error) => Err(Rejected::Refusal(Refusal::Unknown(error.to_string()))),
+            Ok(Err(why)) => Err(SubmissionRejected::Bad(why)),
+            Err(error) => Err(SubmissionRejected::Refused(GroupRefusal::Unknown(
+                error.to_string(),
+            ))),
         }
     }
 
     /// Stamps and queues verified submissions; the ticket tells what became of them.
-    pub async fn queue(&self, submissions: Vec<Submission>) -> Result<Ticket, Rejected> {
+    pub async fn queue(
+        &self,
+        submissions: Vec<Submission>,
+    ) -> Result<ProposalTicket, SubmissionRejected> {
         let command = Command {
             proposed_at_ms: self.clock.now_ms(),
             submissions,
         };
         let queued = self.group.queue(Bytes::from(command.encode())).await;
-        queued.map_err(Rejected::Refusal)
+        queued.map_err(SubmissionRejected::Refused)
     }
 
     /// Both, for a single command.
@@ -89,10 +94,10 @@ impl Intake {
         &self,
         from: u64,
         submissions: Vec<Submission>,
-    ) -> Result<Vec<Answer>, Rejected> {
+    ) -> Result<Vec<Answer>, SubmissionRejected> {
         let verified = self.verify(from, submissions).await?;
         let ticket = self.queue(verified).await?;
-        let done = ticket.done().await.map_err(Rejected::Refusal)?;
+        let done = ticket.done().await.map_err(SubmissionRejected::Refused)?;
         Ok(done.answers)
     }
 }
@@ -239,7 +244,7 @@ mod tests {
     use muniment_evidence::key::{SecretKey, Signature, Signer as _};
     use muniment_evidence::opening::{IssueDocument, Metadata};
 
-    fn judge(story: &Story, from: u64, own: u64, submission: &Submission) -> Result<(), String> {
+    fn evaluate(story: &Story, from: u64, own: u64, submission: &Submission) -> Result<(), String> {
         let state = State::new(story.engine.clone());
         let mut keys = Keys {
             state: &state,
@@ -253,17 +258,17 @@ mod tests {
     fn a_leader_proposes_no_statement_with_a_bad_signature() {
         let (story, _, mut lane) = Story::booted();
         let good = lane.write(&story, &remark(1));
-        assert_eq!(judge(&story, 1, 2, &good), Ok(()));
+        assert_eq!(evaluate(&story, 1, 2, &good), Ok(()));
         let mut forged = good.clone();
         forged.signature.0[5] ^= 1;
-        assert!(judge(&story, 1, 2, &forged).is_err());
+        assert!(evaluate(&story, 1, 2, &forged).is_err());
         let mut altered = good.clone();
         altered.statement.witnessed_at_ms += 1;
-        assert!(judge(&story, 1, 2, &altered).is_err());
+        assert!(evaluate(&story, 1, 2, &altered).is_err());
         // Signed well, but handed in by another node, or by a stranger.
-        assert!(judge(&story, 3, 2, &good).is_err());
+        assert!(evaluate(&story, 3, 2, &good).is_err());
         let stranger = Hand::new(9, Lane::Strict(1)).write(&story, &remark(1));
-        assert!(judge(&story, 9, 2, &stranger).is_err());
+        assert!(evaluate(&story, 9, 2, &stranger).is_err());
     }
 
     /// It comes from a file, so that not even the node's own is taken unseen.
@@ -271,11 +276,11 @@ mod tests {
     fn a_leader_proposes_no_statement_of_an_outbox_with_a_bad_signature() {
         let (story, ..) = Story::booted();
         let good = Hand::new(1, Lane::Outbox(7)).write(&story, &remark(1));
-        assert_eq!(judge(&story, 1, 1, &good), Ok(()));
+        assert_eq!(evaluate(&story, 1, 1, &good), Ok(()));
         let mut forged = good.clone();
         forged.signature.0[5] ^= 1;
-        assert!(judge(&story, 1, 1, &forged).is_err());
-        assert!(judge(&story, 1, 2, &forged).is_err());
+        assert!(evaluate(&story, 1, 1, &forged).is_err());
+        assert!(evaluate(&story, 1, 2, &forged).is_err());
     }
 
     #[test]
@@ -302,13 +307,13 @@ mod tests {
             })
         };
         let forged = lane.write(&story, &issue(&holding));
-        assert!(judge(&story, 1, 1, &forged).is_err());
+        assert!(evaluate(&story, 1, 1, &forged).is_err());
         let key = SecretKey::from_seed(&[3; 32]);
         holding.signature = key.sign(&holding.signed_bytes());
         let good = lane.write(&story, &issue(&holding));
-        assert_eq!(judge(&story, 1, 1, &good), Ok(()));
+        assert_eq!(evaluate(&story, 1, 1, &good), Ok(()));
         holding.node = 2;
         let anothers = lane.write(&story, &issue(&holding));
-        assert!(judge(&story, 1, 1, &anothers).is_err());
+        assert!(evaluate(&story, 1, 1, &anothers).is_err());
     }
 }

@@ -7,12 +7,12 @@
 //! the node stops. Leaves the meaning of outcomes to the callers.
 
 use super::intake::Intake;
-use super::route::{Answered, Lost, Route};
-use super::{Error, Intent, Pen, Recorded};
+use super::route::{BatchAnswer, LeaderRoute, RouteLost};
+use super::{Intent, Recorded, RecorderError, StatementSigner};
 use crate::domain::command::{Answer, Submission};
 use crate::ledger::state::State;
-use crate::raft::group::Group;
-use crate::raft::reader::Reader;
+use crate::raft::group::RaftGroup;
+use crate::raft::reader::ReadBarrier;
 use crate::stop::Stop;
 use crate::store::Blocking;
 use crate::transport::Transport;
@@ -41,7 +41,7 @@ const RESOLVE_ROUND: Duration = Duration::from_secs(2);
 /// Pause between attempts to find a leader.
 const ROUTE_PAUSE: Duration = Duration::from_millis(20);
 
-type Waiter = oneshot::Sender<Result<Recorded, Error>>;
+type Waiter = oneshot::Sender<Result<Recorded, RecorderError>>;
 
 struct Request {
     intent: Intent,
@@ -57,35 +57,38 @@ pub struct Recorder {
 impl Recorder {
     /// Records an intent; returns when its record is committed, whatever its outcome. If
     /// the caller goes away, a numbered statement goes on all the same.
-    pub async fn record(&self, intent: Intent) -> Result<Recorded, Error> {
+    pub async fn record(&self, intent: Intent) -> Result<Recorded, RecorderError> {
         let (waiter, receiver) = oneshot::channel();
         let request = Request {
             intent,
             waiter: Some(waiter),
         };
         self.queue.try_send(request).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::Full,
-            mpsc::error::TrySendError::Closed(_) => Error::Stopped,
+            mpsc::error::TrySendError::Full(_) => RecorderError::Full,
+            mpsc::error::TrySendError::Closed(_) => RecorderError::Stopped,
         })?;
-        receiver.await.unwrap_or(Err(Error::Stopped))
+        receiver.await.unwrap_or(Err(RecorderError::Stopped))
     }
 
     /// Records without waiting for the outcome; waits for room in the queue.
-    pub async fn note(&self, intent: Intent) -> Result<(), Error> {
+    pub async fn note(&self, intent: Intent) -> Result<(), RecorderError> {
         let request = Request {
             intent,
             waiter: None,
         };
-        self.queue.send(request).await.map_err(|_| Error::Stopped)
+        self.queue
+            .send(request)
+            .await
+            .map_err(|_| RecorderError::Stopped)
     }
 }
 
 /// What the lane works with.
 #[derive(Clone)]
-pub struct Means {
-    pub pen: Pen,
-    pub group: Group,
-    pub reader: Reader,
+pub struct LaneContext {
+    pub signer: StatementSigner,
+    pub group: RaftGroup,
+    pub reader: ReadBarrier,
     pub intake: Intake,
     pub state: State,
     pub blocking: Blocking,
@@ -95,10 +98,10 @@ pub struct Means {
 
 /// Starts the lane of the boot whose BOOT record is at `boot`. `queue_max` statements
 /// wait unnumbered; beyond that callers are turned away.
-pub fn start(means: Means, boot: u64, queue_max: usize) -> Recorder {
+pub fn start(context: LaneContext, boot: u64, queue_max: usize) -> Recorder {
     let (queue, requests) = mpsc::channel(queue_max);
     let worker = Worker {
-        means,
+        context,
         lane: Lane::Strict(boot),
         requests,
         next_seq: 0,
@@ -120,10 +123,10 @@ struct Pending {
     resolved: bool,
 }
 
-type Flight = futures::future::BoxFuture<'static, (u64, usize, Result<Vec<Answer>, Lost>)>;
+type Flight = futures::future::BoxFuture<'static, (u64, usize, Result<Vec<Answer>, RouteLost>)>;
 
 struct Worker {
-    means: Means,
+    context: LaneContext,
     lane: Lane,
     requests: mpsc::Receiver<Request>,
     next_seq: u64,
@@ -132,7 +135,7 @@ struct Worker {
     unresolved: VecDeque<Pending>,
     /// How many of `unresolved` were sent over the present route.
     sent: usize,
-    route: Option<Route>,
+    route: Option<LeaderRoute>,
     in_flight: FuturesUnordered<Flight>,
     oldest_unsent: Option<Instant>,
     /// Encoded length of all that was not sent over the present route.
@@ -144,7 +147,7 @@ struct Broken(String);
 
 impl Worker {
     async fn run(mut self) {
-        let stop = self.means.stop.clone();
+        let stop = self.context.stop.clone();
         tokio::select! {
             broken = self.work() => {
                 if let Err(Broken(why)) = broken {
@@ -188,7 +191,10 @@ impl Worker {
             return;
         }
         let (seq, prev) = (self.next_seq, self.last);
-        let submission = self.means.pen.write(&request.intent, self.lane, seq, prev);
+        let submission = self
+            .context
+            .signer
+            .sign(&request.intent, self.lane, seq, prev);
         self.next_seq += 1;
         self.last = submission.statement.hash();
         self.unsent_bytes += submission.encoded_length();
@@ -203,8 +209,8 @@ impl Worker {
     /// Sends one entry over the route, opening one if need be.
     async fn send(&mut self) -> Result<(), Broken> {
         if self.route.is_none() {
-            let means = &self.means;
-            self.route = Route::open(&means.group, &means.intake, &means.transport);
+            let context = &self.context;
+            self.route = LeaderRoute::open(&context.group, &context.intake, &context.transport);
         }
         let Some(route) = &mut self.route else {
             tokio::time::sleep(ROUTE_PAUSE).await;
@@ -239,11 +245,11 @@ impl Worker {
 
     async fn landed(
         &mut self,
-        (first, count, answered): (u64, usize, Result<Vec<Answer>, Lost>),
+        (first, count, answered): (u64, usize, Result<Vec<Answer>, RouteLost>),
     ) -> Result<(), Broken> {
         let answers = match answered {
             Ok(answers) if answers.len() == count => answers,
-            Ok(_) => return self.resolve(Lost("answers are missing".into())).await,
+            Ok(_) => return self.resolve(RouteLost("answers are missing".into())).await,
             Err(lost) => return self.resolve(lost).await,
         };
         for (seq, answer) in (first..).zip(answers) {
@@ -253,7 +259,7 @@ impl Worker {
                 }
                 Answer::Gap { next } => {
                     let why = format!("the ledger expects seq {next}, not {seq}");
-                    return self.resolve(Lost(why)).await;
+                    return self.resolve(RouteLost(why)).await;
                 }
                 other => return Err(self.broken(seq, other)),
             }
@@ -297,26 +303,26 @@ impl Worker {
 
     /// Finds out from the applied state what became of what was sent, and starts over
     /// from there.
-    async fn resolve(&mut self, lost: Lost) -> Result<(), Broken> {
+    async fn resolve(&mut self, lost: RouteLost) -> Result<(), Broken> {
         tracing::info!(why = %lost.0, unresolved = self.unresolved.len(), "resolving the lane");
         self.route = None;
         self.in_flight = FuturesUnordered::new();
         loop {
-            match self.means.reader.linearizable(RESOLVE_ROUND).await {
+            match self.context.reader.linearizable(RESOLVE_ROUND).await {
                 Ok(_) => break,
                 Err(why) => tracing::debug!(why = %why.0, "not resolved yet"),
             }
         }
-        let (node, lane) = (self.means.pen.node, self.lane);
+        let (node, lane) = (self.context.signer.node, self.lane);
         let sent: Vec<(u64, Digest)> = self
             .unresolved
             .iter()
             .filter(|pending| !pending.resolved)
             .map(|p| (p.submission.statement.seq, p.submission.statement.hash()))
             .collect();
-        let state = self.means.state.clone();
+        let state = self.context.state.clone();
         let found = self
-            .means
+            .context
             .blocking
             .run(move || {
                 let tables = state.tables()?;
@@ -355,11 +361,11 @@ impl Worker {
     }
 }
 
-fn flight(first: u64, count: usize, answered: Answered) -> Flight {
+fn flight(first: u64, count: usize, answered: BatchAnswer) -> Flight {
     Box::pin(async move {
         let answered = tokio::time::timeout(ANSWER_MAX, answered)
             .await
-            .unwrap_or_else(|_| Err(Lost("no answer in time".into())));
+            .unwrap_or_else(|_| Err(RouteLost("no answer in time".into())));
         (first, count, answered)
     })
 }

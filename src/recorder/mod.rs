@@ -10,12 +10,12 @@
 //! * [`route`]: to the leader, here or elsewhere, in order
 //! * [`intake`]: the leader's side: verify, stamp, propose
 //! * [`due`]: LEADER and MEMBERSHIP, as they fall due
-//! * [`endings`]: DOWNLOAD_END, several in one record
+//! * [`download_ends`]: DOWNLOAD_END, several in one record
 //! * [`outbox`]: the lane of deferred downloads, durable first and recorded later
 
 pub mod boot;
+pub mod download_ends;
 pub mod due;
-pub mod endings;
 pub mod intake;
 pub mod lane;
 pub mod outbox;
@@ -61,7 +61,7 @@ pub struct Recorded {
 
 /// Why there is no outcome (yet).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Error {
+pub enum RecorderError {
     /// The queue is full: nothing was numbered, try again later.
     Full,
     /// The node is stopping: whether it takes effect is unknown.
@@ -70,16 +70,16 @@ pub enum Error {
 
 /// Who signs, for which ledger.
 #[derive(Clone)]
-pub struct Pen {
+pub struct StatementSigner {
     pub node: u64,
     pub ledger: Digest,
     pub signer: Arc<dyn Signer>,
     pub clock: SharedClock,
 }
 
-impl Pen {
+impl StatementSigner {
     /// Numbers and signs.
-    pub fn write(&self, intent: &Intent, lane: Lane, seq: u64, prev: Digest) -> Submission {
+    pub fn sign(&self, intent: &Intent, lane: Lane, seq: u64, prev: Digest) -> Submission {
         let kind = intent.document.kind();
         let (document, actor) = (intent.document.encode(), intent.actor.encode());
         let open = |bytes| {

@@ -4,9 +4,9 @@
 //! leader; a batch is answered or its route fails, and when a route fails nothing is said
 //! about what was sent over it. Leaves finding out to [`super::lane`].
 
-use super::intake::{Intake, Rejected};
+use super::intake::{Intake, SubmissionRejected};
 use crate::domain::command::{Answer, Submission};
-use crate::raft::group::Group;
+use crate::raft::group::RaftGroup;
 use crate::transport::{Class, Failure, Frames, Method, Transport};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
@@ -23,40 +23,44 @@ const BATCHES_SERVED_MAX: usize = 16;
 
 /// The route failed: what was sent may or may not take effect.
 #[derive(Clone, Debug)]
-pub struct Lost(pub String);
+pub struct RouteLost(pub String);
 
 /// What became of one batch.
-pub type Answered = BoxFuture<'static, Result<Vec<Answer>, Lost>>;
+pub type BatchAnswer = BoxFuture<'static, Result<Vec<Answer>, RouteLost>>;
 
-type Waiters = HashMap<u64, oneshot::Sender<Result<Vec<Answer>, Lost>>>;
+type Waiters = HashMap<u64, oneshot::Sender<Result<Vec<Answer>, RouteLost>>>;
 type Waiting = Arc<Mutex<Waiters>>;
 
 /// Where batches go; made anew for each leader.
-pub enum Route {
+pub enum LeaderRoute {
     Here(Intake, u64),
-    There(Stream),
+    There(LeaderStream),
 }
 
 /// One stream to a leader elsewhere.
-pub struct Stream {
+pub struct LeaderStream {
     frames: mpsc::Sender<Bytes>,
     waiting: Waiting,
     next: u64,
 }
 
-impl Route {
+impl LeaderRoute {
     /// Opens a route to the present leader; `None` when none is known.
-    pub fn open(group: &Group, intake: &Intake, transport: &Arc<dyn Transport>) -> Option<Route> {
+    pub fn open(
+        group: &RaftGroup,
+        intake: &Intake,
+        transport: &Arc<dyn Transport>,
+    ) -> Option<LeaderRoute> {
         let (leader, peer) = group.leader()?;
         if leader == group.node() {
-            return Some(Route::Here(intake.clone(), leader));
+            return Some(LeaderRoute::Here(intake.clone(), leader));
         }
         let (frames, receiver) = mpsc::channel(BATCHES_ON_STREAM_MAX);
         let waiting: Waiting = Arc::default();
         let frames_out = tokio_stream::wrappers::ReceiverStream::new(receiver).boxed();
         let opening = transport.stream(peer.address, Class::Log, Method::Submit, frames_out);
         tokio::spawn(receive(opening, waiting.clone()));
-        Some(Route::There(Stream {
+        Some(LeaderRoute::There(LeaderStream {
             frames,
             waiting,
             next: 0,
@@ -64,32 +68,32 @@ impl Route {
     }
 
     /// Sends one batch after all that were sent before it.
-    pub async fn send(&mut self, batch: Vec<Submission>) -> Result<Answered, Lost> {
+    pub async fn send(&mut self, batch: Vec<Submission>) -> Result<BatchAnswer, RouteLost> {
         match self {
-            Route::Here(intake, node) => {
-                let lost = |rejected| Lost(describe(rejected));
+            LeaderRoute::Here(intake, node) => {
+                let lost = |rejected| RouteLost(describe(rejected));
                 let verified = intake.verify(*node, batch).await.map_err(lost)?;
                 let ticket = intake.queue(verified).await.map_err(lost)?;
                 let done = async move {
                     let done = ticket.done().await;
                     done.map(|done| done.answers)
-                        .map_err(|refusal| Lost(refusal.to_string()))
+                        .map_err(|refusal| RouteLost(refusal.to_string()))
                 };
                 Ok(done.boxed())
             }
-            Route::There(stream) => stream.send(batch).await,
+            LeaderRoute::There(stream) => stream.send(batch).await,
         }
     }
 }
 
-impl Stream {
-    async fn send(&mut self, batch: Vec<Submission>) -> Result<Answered, Lost> {
+impl LeaderStream {
+    async fn send(&mut self, batch: Vec<Submission>) -> Result<BatchAnswer, RouteLost> {
         let id = self.next;
         self.next += 1;
         let (sender, receiver) = oneshot::channel();
         lock(&self.waiting).insert(id, sender);
         let frame = encode_batch(id, &batch);
-        let gone = || Lost("the stream to the leader ended".into());
+        let gone = || RouteLost("the stream to the leader ended".into());
         self.frames.send(frame).await.map_err(|_| gone())?;
         let answered = async move { receiver.await.unwrap_or_else(|_| Err(gone())) };
         Ok(answered.boxed())
@@ -117,7 +121,7 @@ async fn receive(opening: BoxFuture<'static, Result<Frames, Failure>>, waiting: 
         },
     };
     for (_, waiter) in lock(&waiting).drain() {
-        let _ = waiter.send(Err(Lost(failure.clone())));
+        let _ = waiter.send(Err(RouteLost(failure.clone())));
     }
 }
 
@@ -125,10 +129,10 @@ fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, Waiters> {
     waiting.lock().expect("nobody panics with it")
 }
 
-fn describe(rejected: Rejected) -> String {
+fn describe(rejected: SubmissionRejected) -> String {
     match rejected {
-        Rejected::Bad(why) => why,
-        Rejected::Refusal(refusal) => refusal.to_string(),
+        SubmissionRejected::Bad(why) => why,
+        SubmissionRejected::Refused(refusal) => refusal.to_string(),
     }
 }
 
@@ -214,7 +218,7 @@ fn encode_answer(id: u64, answered: &Result<Vec<Answer>, String>) -> Bytes {
 }
 
 #[allow(clippy::type_complexity, reason = "an id and what became of its batch")]
-fn decode_answer(frame: &[u8]) -> Result<(u64, Result<Vec<Answer>, Lost>), DecodeError> {
+fn decode_answer(frame: &[u8]) -> Result<(u64, Result<Vec<Answer>, RouteLost>), DecodeError> {
     let mut r = Reader::new(frame);
     if r.u8()? != 1 {
         return Err(r.error("answer version 1"));
@@ -222,7 +226,7 @@ fn decode_answer(frame: &[u8]) -> Result<(u64, Result<Vec<Answer>, Lost>), Decod
     let id = r.u64()?;
     let answered = match r.u8()? {
         0 => Ok(r.list(Answer::read)?),
-        1 => Err(Lost(r.text()?)),
+        1 => Err(RouteLost(r.text()?)),
         _ => return Err(r.error("0 or 1")),
     };
     r.end()?;

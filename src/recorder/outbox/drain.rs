@@ -8,7 +8,7 @@ use super::{Download, Shared};
 use crate::domain::command::{Answer, Submission};
 use crate::ledger::lanes::WINDOW;
 use crate::recorder::Recorded;
-use crate::recorder::route::{Lost, Route};
+use crate::recorder::route::{LeaderRoute, RouteLost};
 use muniment_evidence::opening::Delivered;
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::Lane;
@@ -36,7 +36,7 @@ impl From<crate::store::Error> for Broken {
 
 /// Drains for as long as the node runs.
 pub(super) async fn drain(shared: Arc<Shared>) {
-    let stop = shared.means.stop.clone();
+    let stop = shared.context.stop.clone();
     let mut worker = Worker {
         shared,
         route: None,
@@ -49,7 +49,7 @@ pub(super) async fn drain(shared: Arc<Shared>) {
 
 struct Worker {
     shared: Arc<Shared>,
-    route: Option<Route>,
+    route: Option<LeaderRoute>,
 }
 
 impl Worker {
@@ -81,7 +81,7 @@ impl Worker {
         }
     }
 
-    async fn lose(&mut self, lost: Lost) -> Result<(), Broken> {
+    async fn lose(&mut self, lost: RouteLost) -> Result<(), Broken> {
         tracing::debug!(why = %lost.0, "the outbox does not drain now");
         self.route = None;
         tokio::time::sleep(ROUTE_PAUSE).await;
@@ -91,7 +91,7 @@ impl Worker {
     /// What is to be recorded next, as much as one batch may have.
     async fn front(&self) -> Result<Vec<Submission>, Broken> {
         let shared = self.shared.clone();
-        let front = self.shared.means.blocking.run(move || {
+        let front = self.shared.context.blocking.run(move || {
             let (mut batch, mut bytes) = (Vec::new(), 0);
             for submission in shared.log().waiting() {
                 bytes += submission.encoded_length();
@@ -105,19 +105,19 @@ impl Worker {
         Ok(front.await?)
     }
 
-    async fn send(&mut self, batch: &[Submission]) -> Result<Vec<Answer>, Lost> {
-        let means = &self.shared.means;
+    async fn send(&mut self, batch: &[Submission]) -> Result<Vec<Answer>, RouteLost> {
+        let context = &self.shared.context;
         if self.route.is_none() {
-            self.route = Route::open(&means.group, &means.intake, &means.transport);
+            self.route = LeaderRoute::open(&context.group, &context.intake, &context.transport);
         }
         let Some(route) = &mut self.route else {
-            return Err(Lost("no leader is known".into()));
+            return Err(RouteLost("no leader is known".into()));
         };
         let answered = route.send(batch.to_vec()).await?;
         let answers = tokio::time::timeout(ANSWER_MAX, answered).await;
-        let answers = answers.unwrap_or_else(|_| Err(Lost("no answer in time".into())))?;
+        let answers = answers.unwrap_or_else(|_| Err(RouteLost("no answer in time".into())))?;
         if answers.len() != batch.len() {
-            return Err(Lost("answers are missing".into()));
+            return Err(RouteLost("answers are missing".into()));
         }
         Ok(answers)
     }
@@ -127,7 +127,7 @@ impl Worker {
         &self,
         batch: &[Submission],
         answers: Vec<Answer>,
-    ) -> Result<Result<(), Lost>, Broken> {
+    ) -> Result<Result<(), RouteLost>, Broken> {
         let mut recorded = Vec::new();
         let mut ended = Ok(());
         for (submission, answer) in batch.iter().zip(answers) {
@@ -137,12 +137,14 @@ impl Worker {
                     recorded.push((seq, Some(Recorded { index, outcome })));
                 }
                 Answer::Gap { next } => {
-                    ended = Err(Lost(format!("the ledger expects seq {next}, not {seq}")));
+                    ended = Err(RouteLost(format!(
+                        "the ledger expects seq {next}, not {seq}"
+                    )));
                     break;
                 }
                 // It is recorded, but which record is no longer known by number.
                 Answer::Forgotten => {
-                    ended = Err(Lost(format!("the ledger has long had seq {seq}")));
+                    ended = Err(RouteLost(format!("the ledger has long had seq {seq}")));
                     break;
                 }
                 Answer::Equivocation => {
@@ -162,16 +164,16 @@ impl Worker {
 
     /// Finds out from the applied state how far the lane is, and drops what it has.
     async fn resolve(&self) -> Result<(), Broken> {
-        let means = &self.shared.means;
+        let context = &self.shared.context;
         if self.front().await?.is_empty() {
             return Ok(());
         }
-        while let Err(why) = means.reader.linearizable(RESOLVE_ROUND).await {
+        while let Err(why) = context.reader.linearizable(RESOLVE_ROUND).await {
             tracing::debug!(why = %why.0, "the outbox is not resolved yet");
         }
-        let (shared, state) = (self.shared.clone(), means.state.clone());
-        let node = means.pen.node;
-        let found = means.blocking.run(move || {
+        let (shared, state) = (self.shared.clone(), context.state.clone());
+        let node = context.signer.node;
+        let found = context.blocking.run(move || {
             let log = shared.log();
             let lane = Lane::Outbox(log.id());
             let tables = state.tables()?;
@@ -210,7 +212,7 @@ impl Worker {
             return Ok(());
         };
         let (shared, next) = (self.shared.clone(), last + 1);
-        let dropped = self.shared.means.blocking.run(move || {
+        let dropped = self.shared.context.blocking.run(move || {
             let mut log = shared.log();
             log.drained(next)?;
             let waiting = log.waiting().len();
@@ -224,7 +226,7 @@ impl Worker {
         dropped.await?;
         for (seq, recorded) in recorded {
             if let Some(delivered) = self.known(seq, recorded) {
-                self.shared.endings.note(delivered).await;
+                self.shared.download_ends.note(delivered).await;
             }
         }
         Ok(())
