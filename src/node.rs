@@ -4,9 +4,8 @@
 //! and of a graceful stop (not ready, leadership handed over, calls drained, Raft ended,
 //! logs synced). Nothing imports this file but the binary and the tests.
 
-use crate::bodies::{
-    Bodies, complete, disk_budget::DiskBudget, orphans, repair, repair_queue::RepairQueue,
-};
+use crate::bodies::disk_budget::DiskBudget;
+use crate::bodies::{Bodies, BodyContext, Holder, complete, orphans, repair};
 use crate::clock::SharedClock;
 use crate::config::{Config, Witness, check};
 use crate::http;
@@ -355,10 +354,14 @@ async fn build(
     let reader = ReadBarrier::start(group.clone(), transport.clone(), clock.clone());
     let state = State::new(stores.ledger.clone());
     let intake = Intake::new(group.clone(), state.clone(), blocking, clock.clone());
-    let bodies = Bodies {
-        node: node.id,
-        zone: node.zone.clone(),
-        incarnation: stores.marker.incarnation,
+    let bodies = Bodies::new(BodyContext {
+        holder: Holder {
+            node: node.id,
+            region: node.region.clone(),
+            zone: node.zone.clone(),
+            incarnation: stores.marker.incarnation,
+            signer: keys.clone(),
+        },
         store: BodyStore::new(
             stores.bodies.clone(),
             blocking,
@@ -367,17 +370,11 @@ async fn build(
         group: group.clone(),
         blocking,
         transport: transport.clone(),
-        signer: keys.clone(),
         clock: clock.clone(),
-        chunk_cache: Arc::default(),
-        inbound: Default::default(),
-        region: node.region.clone(),
-        ingest: Arc::default(),
-        orphans: Default::default(),
         epoch_interval: Duration::from_secs(config.cluster.upload_epoch_s),
         disk_budget: room,
-        repairs: Arc::new(RepairQueue::new(&config.repair)),
-    };
+        repair: config.repair.clone(),
+    });
     orphans::start(
         &bodies,
         state.clone(),

@@ -1,5 +1,7 @@
-//! One read for all who want the same chunk, and a small cache of what was wanted last.
+//! One read for all who want the same chunk, and a small cache.
 //!
+//! What was read first leaves first (FIFO): a chunk that is wanted by many at once is still
+//! there for all of them, and nothing needs to be kept about who used what.
 //! Promises: while a chunk is being read, whoever else wants it waits for that read; what
 //! is cached was checked against its digest; memory stays below [`CACHE_BYTES_MAX`].
 
@@ -89,9 +91,14 @@ impl ChunkCache {
         while cache.bytes > CACHE_BYTES_MAX
             && let Some((old, bytes)) = cache.order.pop_front()
         {
-            cache.bytes -= bytes;
+            let left = cache.bytes.checked_sub(bytes);
+            cache.bytes = left.expect("what leaves had come");
             cache.cells.remove(&old);
         }
+        assert!(
+            cache.order.len() <= cache.cells.len(),
+            "what is counted is there"
+        );
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {

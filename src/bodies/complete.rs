@@ -13,11 +13,11 @@
 //! ledger and one generation of the state: a snapshot brings records that were never
 //! looked at here, so after one the index begins again at zero.
 
-use super::repair::content;
-use super::{Bodies, BodyError};
+use super::{Bodies, BodyError, BodyPlane};
 use crate::ledger::state::{State, Tables};
 use crate::stop::Stop;
 use crate::store;
+use crate::store::bodies::content;
 use crate::store::keys::Generation;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
@@ -164,12 +164,12 @@ impl Follower {
 
     /// Returns once all of these are durable here.
     async fn hold(&self, renditions: &[Rendition]) -> Result<(), BodyError> {
-        let Bodies {
+        let BodyPlane {
             store,
             inbound,
             repairs,
             ..
-        } = &self.bodies;
+        } = &*self.bodies;
         let asked: Vec<_> = renditions.iter().map(|r| (r.body_id, content(r))).collect();
         let mut done = repairs.done();
         // One grace for all of them: who is far behind would else wait for each.

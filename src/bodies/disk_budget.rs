@@ -115,7 +115,8 @@ impl DiskReservation {
         let bytes = places(length).min(self.promised);
         self.promised -= bytes;
         let mut known = self.budget.known();
-        known.coming -= bytes;
+        let coming = known.coming.checked_sub(bytes);
+        known.coming = coming.expect("what is given back was reserved");
         known.free = known.free.saturating_sub(bytes);
     }
 }

@@ -4,11 +4,11 @@
 //! region through one of them, the relay, so that a body crosses to a region once; a peer
 //! that stalls is given up without holding up the others; holdings are told as they come.
 //! Which member relays changes from body to body, so that a retry finds another. Leaves
-//! judging holdings to whoever asked.
+//! deciding on holdings to whoever asked.
 
 use super::Bodies;
+use super::frames::BodyHeader;
 use super::queue::{IngestPermit, PeerQueue};
-use super::serve::BodyHeader;
 use crate::raft::types::Peer;
 use crate::transport::{Class, Failure, Frames, Method};
 use bytes::Bytes;
@@ -136,7 +136,7 @@ impl Bodies {
     pub(super) fn relay_routes(&self, relays: &[u64]) -> Vec<FanoutRoute> {
         let known = |node: &u64| {
             let peer = self.group.member(*node)?;
-            (*node != self.node).then_some(FanoutRoute {
+            (*node != self.holder.node).then_some(FanoutRoute {
                 node: *node,
                 address: peer.address,
                 relays: Vec::new(),

@@ -5,10 +5,9 @@
 //! are trusted only as far as its whole digest, which the reader checks at the end.
 //! Leaves bringing a good copy here to [`super::repair`].
 
-use super::repair::content;
 use super::{Bodies, BodyError};
 use crate::raft::types::Peer;
-use crate::store::bodies::BodyId;
+use crate::store::bodies::{BodyId, content};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment_evidence::digest::{Digest, Hasher};
@@ -44,7 +43,7 @@ impl Bodies {
             return self.proxy(rendition).await;
         };
         let own = BodySource {
-            node: self.node,
+            node: self.holder.node,
             address: None,
             body,
             chunks: manifest.chunks,
@@ -76,9 +75,9 @@ impl Bodies {
     pub(super) fn others(&self, body: BodyId) -> Vec<(u64, Peer)> {
         let status = self.group.status();
         let mut others: Vec<_> = status.members.into_iter().collect();
-        others.retain(|(node, _)| *node != self.node);
+        others.retain(|(node, _)| *node != self.holder.node);
         others.sort_by_cached_key(|(node, peer)| {
-            turn(*node, peer.zone == self.zone, status.leader, body)
+            turn(*node, peer.zone == self.holder.zone, status.leader, body)
         });
         others
     }

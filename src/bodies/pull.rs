@@ -5,7 +5,7 @@
 //! the whole body says, which the caller compares. Leaves whom to ask to [`super::fetch`],
 //! keeping what came to [`super::repair`].
 
-use super::serve::{decode_digests, encode_request};
+use super::frames::{decode_digests, encode_request};
 use super::{Bodies, BodyError};
 use crate::store::bodies::BodyId;
 use crate::transport::{Class, Frames, Method};

@@ -6,6 +6,7 @@
 //! body, and what waited for it is let go at once. Leaves what frames say to `serve`, and
 //! who gets them to `fanout`.
 
+use super::writer::CHUNK_BYTES;
 use bytes::Bytes;
 use futures::stream::Stream;
 use std::collections::{HashMap, VecDeque};
@@ -27,10 +28,20 @@ pub const INGEST_BYTES: usize = 128 << 20;
 /// A peer that takes no frame for this long is given up for this body.
 pub const STALL_MAX: Duration = Duration::from_secs(2);
 /// How often it is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What a frame costs beyond its bytes: its place in the queue, so that a client that
 /// sends byte by byte fills no memory either.
 const FRAME_COST: usize = 256;
+
+/// One upload takes no more than a peer may have, one peer no more than the node; a chunk
+/// fits; permits are counted in 32 bits; and who is stalled is looked at before it is late.
+const _: () = assert!(
+    CHUNK_BYTES + FRAME_COST < AHEAD_BYTES
+        && AHEAD_BYTES <= PEER_AHEAD_BYTES
+        && PEER_AHEAD_BYTES <= INGEST_BYTES
+        && INGEST_BYTES <= u32::MAX as usize
+        && LOOK_EVERY.as_millis() < STALL_MAX.as_millis()
+);
 
 /// The budgets of a node's body plane.
 pub struct IngestBudget {
@@ -162,6 +173,10 @@ impl PeerQueue {
         if state.frames.is_empty() {
             state.moved_at = Instant::now();
         }
+        assert!(
+            ended || ahead.is_some(),
+            "what waits is counted, but for the end"
+        );
         state.frames.push_back(Waiting {
             frame,
             _ahead: ahead,
@@ -356,5 +371,53 @@ mod tests {
         assert_eq!(taken.next().await.map(|f| f.len()), Some(1));
         assert_eq!(taken.next().await, None);
         assert_eq!(ingest.ingest.available_permits(), INGEST_BYTES);
+    }
+
+    /// Every way in which an upload may go, step by step, in the order of time.
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_by_script() {
+        // p: push, t: take, e: end, g: give up, d: the connection goes, w: wait for the
+        // stall, a: wait for the answer. Upper case: it must be refused, or not be stalled.
+        for script in [
+            "ptpt", "ppttetT", "pettT", "pgPT", "pwgP", "ptWpt", "peta", "pettW", "petta", "pedP",
+            "pdPa", "eda", "etdW", "etda", "egP", "ppgT", "W",
+        ] {
+            play(script).await;
+        }
+    }
+
+    async fn play(script: &str) {
+        let ingest = IngestBudget::default();
+        let (queue, taken) = ingest.queue(2);
+        let mut taken = Some(taken);
+        let answer_max = STALL_MAX * 2;
+        let still = |limit| tokio::time::timeout(limit, queue.stalled(answer_max));
+        for (at, step) in script.chars().enumerate() {
+            let came = match step.to_ascii_lowercase() {
+                'p' => queue.push(frame(MIB), None).await,
+                't' => match &mut taken {
+                    Some(taken) => taken.next().now_or_never().flatten().is_some(),
+                    None => false,
+                },
+                'e' => {
+                    queue.end(frame(1));
+                    true
+                }
+                'g' => {
+                    queue.give_up();
+                    true
+                }
+                'd' => taken.take().is_some(),
+                'w' => still(STALL_MAX + LOOK_EVERY * 2).await.is_ok(),
+                'a' => still(answer_max + LOOK_EVERY * 2).await.is_ok(),
+                _ => unreachable!("no such step"),
+            };
+            assert_eq!(came, step.is_lowercase(), "{script}, step {at}");
+        }
+        queue.give_up();
+        drop(taken);
+        let peer = ingest.of_peer(2);
+        assert_eq!(peer.available_permits(), PEER_AHEAD_BYTES, "{script}");
+        assert_eq!(queue.0.room.available_permits(), AHEAD_BYTES, "{script}");
     }
 }

@@ -12,12 +12,12 @@ use super::fetch::BodySource;
 use super::names::name_of;
 use super::repair_queue::RepairJob;
 use super::writer::CHUNK_BYTES;
-use super::{Bodies, BodyError, scrub};
+use super::{Bodies, BodyError, BodyPlane, scrub};
 use crate::ledger::state::State;
 use crate::raft::types::Peer;
 use crate::stop::Stop;
 use crate::store;
-use crate::store::bodies::{Content, Manifest};
+use crate::store::bodies::Manifest;
 use crate::store::damage::{Chunk, Finding};
 use muniment_evidence::digest::{Digest, Hasher};
 use muniment_evidence::opening::{How, Rendition};
@@ -125,7 +125,7 @@ impl Repairer {
 
     /// Makes a body whole here. False where there was nothing to do.
     async fn repair(&self, job: &RepairJob) -> Result<bool, BodyError> {
-        let Bodies { store, inbound, .. } = &self.bodies;
+        let BodyPlane { store, inbound, .. } = &*self.bodies;
         let body = job.body;
         let Some(_guard) = inbound.enter(body) else {
             return Err(BodyError::Unavailable("it is arriving already".into()));
@@ -209,7 +209,7 @@ impl Repairer {
         peer: Peer,
         wanted: &Rendition,
     ) -> Result<(), BodyError> {
-        let Bodies { store, repairs, .. } = &self.bodies;
+        let BodyPlane { store, repairs, .. } = &*self.bodies;
         // Before the call: what comes while nobody reads would hold up others on the way.
         repairs.rate_limiter.take(wanted.length).await;
         let mut pull = self.bodies.pull(&peer.address, wanted.body_id, 0).await?;
@@ -269,7 +269,7 @@ impl Repairer {
         findings: Vec<Finding>,
         from: u64,
     ) -> Result<(), BodyError> {
-        let Bodies { store, repairs, .. } = &self.bodies;
+        let BodyPlane { store, repairs, .. } = &*self.bodies;
         let mended = store.mend(wanted.body_id, manifest, findings, from);
         if !mended.await? {
             // More was found meanwhile: it is not whole yet.
@@ -303,7 +303,7 @@ impl Repairer {
         wanted: &Rendition,
         number: u32,
     ) -> Result<bytes::Bytes, BodyError> {
-        let Bodies { store, repairs, .. } = &self.bodies;
+        let BodyPlane { store, repairs, .. } = &*self.bodies;
         let (length, digest) = source.chunks[number as usize];
         if let Chunk::Good(chunk) = store.chunk(wanted.body_id, number, digest).await? {
             return Ok(chunk);
@@ -321,9 +321,4 @@ impl Repairer {
 fn is_bad(findings: &[Finding], number: u32) -> bool {
     let of = |f: &Finding| f.chunk.is_none_or(|chunk| chunk == number);
     findings.iter().any(of)
-}
-
-/// What a rendition is, whatever its name.
-pub(super) fn content(rendition: &Rendition) -> Content {
-    (rendition.length, rendition.sha256)
 }

@@ -60,7 +60,7 @@ pub struct RepairCounters {
     pub scrubbing: AtomicU64,
 }
 
-/// What stands to repair and what was done, for metrics and status.
+/// What is to be repaired and what was done, for metrics and status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RepairHealth {
     /// Bodies that records name and that are missing or damaged here: under-replicated.
@@ -113,7 +113,7 @@ impl RepairQueue {
             jobs: Mutex::default(),
             wake: Notify::new(),
             done: watch::Sender::new(0),
-            // Nothing is vouched for before the marks on the disk are read.
+            // Nothing counts as whole before the marks on the disk are read.
             low_watermark: watch::Sender::new(0),
             seen: watch::Sender::new(0),
             asked: watch::Sender::new(0),
@@ -366,7 +366,7 @@ mod tests {
         assert_eq!(*repairs.done().borrow(), 2);
     }
 
-    /// The low watermark is what keeps a node from vouching for a body that is damaged here.
+    /// The low watermark is what keeps a node from speaking for a body that is damaged here.
     #[tokio::test]
     async fn damage_holds_the_low_watermark_below_its_record_and_missing_bodies_do_not() {
         let repairs = RepairQueue::default();

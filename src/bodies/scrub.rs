@@ -8,11 +8,11 @@
 
 use super::names::names;
 use super::rate_limiter::RateLimiter;
-use super::repair::content;
 use super::{Bodies, BodyError};
 use crate::ledger::state::{State, Tables};
 use crate::stop::Stop;
 use crate::store;
+use crate::store::bodies::content;
 use crate::store::damage::Suspect;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::opening::{How, Rendition};

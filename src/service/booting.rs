@@ -148,7 +148,7 @@ async fn boot_telling(
             return Err(why.clone());
         }
         let document = Document::Boot(BootDocument {
-            incarnation: core.bodies.incarnation,
+            incarnation: core.bodies.holder.incarnation,
             statement_key,
             software: format!("muniment {}", env!("CARGO_PKG_VERSION")),
             outboxes: outboxes.clone(),
@@ -156,7 +156,7 @@ async fn boot_telling(
         match means.boot(signer, document).await {
             Ok(index) => return Ok((index, there)),
             // Statements of the process before may have been recorded meanwhile.
-            Err(why) => refused = Some((outboxes, why)),
+            Err(why) => refused = Some((outboxes, why.into())),
         }
     }
     Err(refused.map_or_else(String::new, |(_, why)| why))

@@ -8,7 +8,8 @@ use crate::callers;
 use crate::dice::Dice;
 use crate::net::{self, Net};
 use crate::oracle::Oracle;
-use muniment::bodies::{Bodies, complete, disk_budget::DiskBudget, orphans, repair};
+use muniment::bodies::disk_budget::DiskBudget;
+use muniment::bodies::{Bodies, BodyContext, Holder, complete, orphans, repair};
 use muniment::clock::{SeededClock, SharedClock};
 use muniment::config::{Deferred, Limits, Tenant};
 use muniment::keyring::Keyring;
@@ -282,25 +283,23 @@ async fn build(
         blocking,
         transport: transport.clone(),
     };
-    let bodies = Bodies {
-        node,
-        zone: zone(node),
-        incarnation: [node as u8; 16],
+    let bodies = Bodies::new(BodyContext {
+        holder: Holder {
+            node,
+            region: "region".into(),
+            zone: zone(node),
+            incarnation: [node as u8; 16],
+            signer: keys.clone(),
+        },
         store: BodyStore::new(bodies, blocking, bodies_flusher),
         group: group.clone(),
         blocking,
         transport: transport.clone(),
-        signer: keys.clone(),
         clock: clock.clone(),
-        chunk_cache: Arc::default(),
-        inbound: Default::default(),
-        region: "region".into(),
-        ingest: Arc::default(),
-        orphans: Default::default(),
         epoch_interval: EPOCH_INTERVAL,
         disk_budget: DiskBudget::endless(),
-        repairs: Arc::default(),
-    };
+        repair: Default::default(),
+    });
     orphans::start(&bodies, state.clone(), ledger_flusher.clone(), stop.clone());
     repair::start(&bodies, &state, stop);
     let (booted, boots) = watch::channel(None);
