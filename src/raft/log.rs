@@ -2,7 +2,7 @@
 //!
 //! Promises what the library asks for: appended entries are readable on return and
 //! durable on callback, a vote is durable on return, one ordered writer for all. Leaves
-//! bytes, files and the floor to `store/`.
+//! bytes, files and the watermark to `store/`.
 
 use super::codec;
 use super::types::{Entry, LogId, TypeConfig, Vote};
@@ -21,7 +21,7 @@ use std::ops::{Bound, RangeBounds};
 
 /// Bytes of entries in one append message: far below the frame limit, and small enough
 /// that a follower's log connection is never busy for long.
-const APPEND_BYTES_MAX: usize = 1 << 20;
+pub const APPEND_BYTES_MAX: usize = 1 << 20;
 /// Bytes of entries read at a time for apply.
 const APPLY_BYTES_MAX: usize = 4 << 20;
 
@@ -109,7 +109,7 @@ impl RaftLogReader<TypeConfig> for RaftLog {
             None => None,
             Some(bytes) => Some(decode::<Vote>(&bytes)?),
         };
-        // The floor file may know a newer vote than a database that lost its tail.
+        // The watermark file may know a newer vote than a database that lost its tail.
         let floor = self.store.floor().vote.map(|vote| match vote.committed {
             true => Vote::new_committed(vote.term, vote.node),
             false => Vote::new(vote.term, vote.node),
@@ -197,7 +197,7 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
     }
 }
 
-/// A log id as the floor file keeps it.
+/// A log id as the watermark file keeps it.
 pub fn watermark_id(id: &LogId) -> FloorLogId {
     FloorLogId {
         term: id.committed_leader_id().term,

@@ -72,6 +72,10 @@ pub struct StateHashes(VecDeque<(u64, Digest)>);
 
 impl StateHashes {
     fn note(&mut self, raft_index: u64, hash: Digest) {
+        if (self.0.back()).is_some_and(|(last, _)| *last + 1 != raft_index) {
+            // What is remembered must be one run of indexes.
+            self.0.clear();
+        }
         self.0.push_back((raft_index, hash));
         if self.0.len() > HASHES_KEPT {
             self.0.pop_front();
@@ -254,6 +258,10 @@ fn apply_entry(
     log_id: LogId,
     payload: &EntryPayload,
 ) -> Result<Answers, Error> {
+    assert!(
+        state.applied.as_ref().is_none_or(|last| *last < log_id),
+        "what is applied never goes back"
+    );
     let generation = snapshot::current(engine)?;
     let mut txn = Txn::begin(engine, generation);
     let mut edge = state.edge.clone();
@@ -293,6 +301,10 @@ fn apply_entry(
     if moded {
         state.roles = load_roles(engine, generation)?;
     }
+    assert!(
+        edge.head.size >= state.edge.head.size,
+        "records are never taken back"
+    );
     state.edge = edge;
     state.applied = Some(log_id);
     state.membership = membership;

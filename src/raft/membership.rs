@@ -4,7 +4,8 @@
 //! its outcome is unknown and is read from the voters in force; whoever stops voting is no
 //! member any longer. Leaves to its callers when a change is safe (I8).
 
-use super::group::{GroupRefusal, RaftGroup, leader_of};
+use super::group::RaftGroup;
+use super::proposals::{GroupRefusal, leader_of};
 use super::types::{Peer, TypeConfig};
 use openraft::ChangeMembers;
 use openraft::errors::{ClientWriteError, RaftError};
@@ -33,13 +34,13 @@ impl RaftGroup {
 
     async fn change(&self, change: ChangeMembers<u64, Peer>) -> Result<(), GroupRefusal> {
         let Ok(_single) = self.changing.try_lock() else {
-            return Err(GroupRefusal::Unknown("another change is under way".into()));
+            return Err(GroupRefusal::unknown("another change is under way"));
         };
         let changed = self.raft.change_membership(change, false);
         match tokio::time::timeout(CHANGE_MAX, changed).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(refusal(error)),
-            Err(_) => Err(GroupRefusal::Unknown("no majority answered in time".into())),
+            Err(_) => Err(GroupRefusal::unknown("no majority answered in time")),
         }
     }
 }
@@ -49,7 +50,7 @@ fn refusal(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> GroupR
         RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => {
             GroupRefusal::NotLeader(leader_of(to))
         }
-        RaftError::APIError(error) => GroupRefusal::Unknown(error.to_string()),
+        RaftError::APIError(error) => GroupRefusal::unknown(error),
         RaftError::Fatal(_) => GroupRefusal::Stopped,
     }
 }

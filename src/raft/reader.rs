@@ -8,7 +8,8 @@
 //! leases, and never compares clocks of two nodes. What a level needs, `objective/`
 //! decides.
 
-use super::group::{GroupRefusal, RaftGroup};
+use super::group::RaftGroup;
+use super::proposals::GroupRefusal;
 use crate::clock::SharedClock;
 use crate::objective::freshness::Freshness;
 use crate::transport::{Class, Method, Transport};
@@ -27,6 +28,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Without a question for this long, one is asked for its proof alone: one small round of
 /// the quorum per node and second, and bounds of about a second on local answers.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// One question fits into the wait for its answer to be applied.
+const _: () = assert!(READ_INDEX_MAX.as_millis() < APPLY_MAX.as_millis());
 
 /// Why a read may not go ahead. A passing fault.
 #[derive(Clone, Debug)]

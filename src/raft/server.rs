@@ -1,8 +1,8 @@
 //! Serving Raft's peers: votes, appends, snapshots, transfers, read index.
 //!
-//! Promises: a node whose log is below its floor neither votes nor stands; snapshot
+//! Promises: a node whose log is below its watermark neither votes nor campaigns; snapshot
 //! installs happen one at a time (overlapping ones are refused, the leader tries again).
-//! Leaves other methods to their floors.
+//! Leaves other methods to the floors that they are of.
 
 use super::codec::{self, Wire};
 use super::group::RaftGroup;
@@ -35,19 +35,19 @@ impl RaftGroup {
     pub async fn serve_call(&self, method: Method, body: Bytes) -> Result<Bytes, Failure> {
         let answer = match method {
             Method::Vote => {
-                self.above_watermark()?;
+                self.may_vote()?;
                 let request: VoteRequest<TypeConfig> = read(&body)?;
                 let answer = self.raft.vote(request).await.map_err(refused)?;
                 return Ok(self.show(&codec::encode(&answer)));
             }
             Method::PreVote => {
-                self.above_watermark()?;
+                self.may_vote()?;
                 let request: VoteRequest<TypeConfig> = read(&body)?;
                 let answer = self.raft.pre_vote(request).await.map_err(refused)?;
                 return Ok(self.show(&codec::encode(&answer)));
             }
             Method::TransferLeader => {
-                self.above_watermark()?;
+                self.may_vote()?;
                 let request: TransferLeaderRequest<TypeConfig> = read(&body)?;
                 let taken = self.raft.handle_transfer_leader(request).await;
                 let accepted = Accepted(taken.map_err(refused)?.is_ok());

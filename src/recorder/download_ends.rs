@@ -16,6 +16,9 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// Downloads in one record: 17 bytes each, far below an entry.
 const ENDS_MAX: usize = 1000;
 
+/// An index, a count and a flag each; they and the rest of a statement fit an entry.
+const _: () = assert!(ENDS_MAX * (8 + 8 + 1) * 2 < super::lane::ENTRY_BYTES);
+
 enum Message {
     Ended(Delivered),
     Flush(oneshot::Sender<()>),

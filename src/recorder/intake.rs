@@ -5,10 +5,11 @@
 //! verifies signatures: it relies on this. Leaves lanes and outcomes to apply.
 
 use crate::clock::SharedClock;
-use crate::domain::command::{Answer, Command, Submission};
+use crate::domain::command::{Command, Submission};
 use crate::ledger::rows::NodeRow;
 use crate::ledger::state::{State, Tables};
-use crate::raft::group::{GroupRefusal, ProposalTicket, RaftGroup};
+use crate::raft::group::RaftGroup;
+use crate::raft::proposals::{GroupRefusal, ProposalTicket};
 use crate::store::Blocking;
 use bytes::Bytes;
 use muniment_evidence::key::PublicKey;
@@ -18,11 +19,15 @@ use muniment_evidence::statement::{Kind, Lane};
 use std::collections::HashMap;
 
 /// Why a command was not queued.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SubmissionRejected {
     /// A signature does not verify, or the node is not a member: a broken or lying node.
+    #[error("{0}")]
     Bad(String),
-    Refused(GroupRefusal),
+    #[error("{0}")]
+    Refused(#[from] GroupRefusal),
+    #[error("the signatures cannot be verified: {0}")]
+    Store(#[from] crate::store::Error),
 }
 
 /// Cheap to clone.
@@ -70,9 +75,7 @@ impl Intake {
         match verified {
             Ok(Ok(submissions)) => Ok(submissions),
             Ok(Err(why)) => Err(SubmissionRejected::Bad(why)),
-            Err(error) => Err(SubmissionRejected::Refused(GroupRefusal::Unknown(
-                error.to_string(),
-            ))),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -87,18 +90,6 @@ impl Intake {
         };
         let queued = self.group.queue(Bytes::from(command.encode())).await;
         queued.map_err(SubmissionRejected::Refused)
-    }
-
-    /// Both, for a single command.
-    pub async fn propose(
-        &self,
-        from: u64,
-        submissions: Vec<Submission>,
-    ) -> Result<Vec<Answer>, SubmissionRejected> {
-        let verified = self.verify(from, submissions).await?;
-        let ticket = self.queue(verified).await?;
-        let done = ticket.done().await.map_err(SubmissionRejected::Refused)?;
-        Ok(done.answers)
     }
 }
 

@@ -17,13 +17,32 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 
 /// Batches on one stream that wait for their answers; the lane has fewer in flight.
-const BATCHES_ON_STREAM_MAX: usize = 64;
+pub(super) const BATCHES_ON_STREAM_MAX: usize = 64;
 /// Batches of one node that the leader verifies or awaits at the same time.
-const BATCHES_SERVED_MAX: usize = 16;
+pub(super) const BATCHES_SERVED_MAX: usize = 16;
 
 /// The route failed: what was sent may or may not take effect.
-#[derive(Clone, Debug)]
-pub struct RouteLost(pub String);
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RouteLost {
+    #[error("no leader is known")]
+    NoLeader,
+    #[error("no answer in time")]
+    NoAnswer,
+    #[error("answers are missing")]
+    AnswersMissing,
+    #[error("the stream to the leader ended")]
+    Ended,
+    #[error("the stream to the leader failed: {0}")]
+    Stream(#[source] Failure),
+    #[error("an answer of the leader cannot be read: {0}")]
+    Unreadable(#[source] DecodeError),
+    /// As the leader says it.
+    #[error("the leader refuses: {0}")]
+    Refused(String),
+    /// This node leads.
+    #[error("{0}")]
+    Rejected(#[source] SubmissionRejected),
+}
 
 /// What became of one batch.
 pub type BatchAnswer = BoxFuture<'static, Result<Vec<Answer>, RouteLost>>;
@@ -71,13 +90,13 @@ impl LeaderRoute {
     pub async fn send(&mut self, batch: Vec<Submission>) -> Result<BatchAnswer, RouteLost> {
         match self {
             LeaderRoute::Here(intake, node) => {
-                let lost = |rejected| RouteLost(describe(rejected));
+                let lost = RouteLost::Rejected;
                 let verified = intake.verify(*node, batch).await.map_err(lost)?;
                 let ticket = intake.queue(verified).await.map_err(lost)?;
                 let done = async move {
                     let done = ticket.done().await;
                     done.map(|done| done.answers)
-                        .map_err(|refusal| RouteLost(refusal.to_string()))
+                        .map_err(|refusal| RouteLost::Rejected(refusal.into()))
                 };
                 Ok(done.boxed())
             }
@@ -93,17 +112,19 @@ impl LeaderStream {
         let (sender, receiver) = oneshot::channel();
         lock(&self.waiting).insert(id, sender);
         let frame = encode_batch(id, &batch);
-        let gone = || RouteLost("the stream to the leader ended".into());
-        self.frames.send(frame).await.map_err(|_| gone())?;
-        let answered = async move { receiver.await.unwrap_or_else(|_| Err(gone())) };
+        self.frames
+            .send(frame)
+            .await
+            .map_err(|_| RouteLost::Ended)?;
+        let answered = async move { receiver.await.unwrap_or(Err(RouteLost::Ended)) };
         Ok(answered.boxed())
     }
 }
 
 /// Hands answers to their waiters; at the end, drops those that are left.
 async fn receive(opening: BoxFuture<'static, Result<Frames, Failure>>, waiting: Waiting) {
-    let failure = match opening.await {
-        Err(failure) => failure.to_string(),
+    let lost = match opening.await {
+        Err(failure) => RouteLost::Stream(failure),
         Ok(mut answers) => loop {
             match answers.next().await {
                 Some(Ok(frame)) => match decode_answer(&frame) {
@@ -113,27 +134,20 @@ async fn receive(opening: BoxFuture<'static, Result<Frames, Failure>>, waiting: 
                             let _ = waiter.send(answer);
                         }
                     }
-                    Err(error) => break error.to_string(),
+                    Err(error) => break RouteLost::Unreadable(error),
                 },
-                Some(Err(failure)) => break failure.to_string(),
-                None => break "the leader ended the stream".to_owned(),
+                Some(Err(failure)) => break RouteLost::Stream(failure),
+                None => break RouteLost::Ended,
             }
         },
     };
     for (_, waiter) in lock(&waiting).drain() {
-        let _ = waiter.send(Err(RouteLost(failure.clone())));
+        let _ = waiter.send(Err(lost.clone()));
     }
 }
 
 fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, Waiters> {
     waiting.lock().expect("nobody panics with it")
-}
-
-fn describe(rejected: SubmissionRejected) -> String {
-    match rejected {
-        SubmissionRejected::Bad(why) => why,
-        SubmissionRejected::Refused(refusal) => refusal.to_string(),
-    }
 }
 
 /// The leader's end of a stream: batches of one node, answered as they are applied.
@@ -171,7 +185,7 @@ pub fn serve(intake: Intake, from: u64, frames: Frames) -> Frames {
                     Ok(done) => Ok(done.answers),
                     Err(refusal) => Err(refusal.to_string()),
                 },
-                Err(rejected) => Err(describe(rejected)),
+                Err(rejected) => Err(rejected.to_string()),
             };
             Ok(encode_answer(id, &answered))
         })
@@ -187,7 +201,7 @@ pub fn serve(intake: Intake, from: u64, frames: Frames) -> Frames {
         .boxed()
 }
 
-fn encode_batch(id: u64, batch: &[Submission]) -> Bytes {
+pub(super) fn encode_batch(id: u64, batch: &[Submission]) -> Bytes {
     let mut w = Writer::new();
     w.u8(1).u64(id).list(batch, |w, s| s.write(w));
     Bytes::from(w.finish())
@@ -218,7 +232,9 @@ fn encode_answer(id: u64, answered: &Result<Vec<Answer>, String>) -> Bytes {
 }
 
 #[allow(clippy::type_complexity, reason = "an id and what became of its batch")]
-fn decode_answer(frame: &[u8]) -> Result<(u64, Result<Vec<Answer>, RouteLost>), DecodeError> {
+pub(super) fn decode_answer(
+    frame: &[u8],
+) -> Result<(u64, Result<Vec<Answer>, RouteLost>), DecodeError> {
     let mut r = Reader::new(frame);
     if r.u8()? != 1 {
         return Err(r.error("answer version 1"));
@@ -226,7 +242,7 @@ fn decode_answer(frame: &[u8]) -> Result<(u64, Result<Vec<Answer>, RouteLost>), 
     let id = r.u64()?;
     let answered = match r.u8()? {
         0 => Ok(r.list(Answer::read)?),
-        1 => Err(RouteLost(r.text()?)),
+        1 => Err(RouteLost::Refused(r.text()?)),
         _ => return Err(r.error("0 or 1")),
     };
     r.end()?;

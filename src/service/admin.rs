@@ -14,7 +14,7 @@ use crate::objective::lag::Lag;
 use crate::objective::layout;
 use crate::objective::loss::{Holder, Loss, by_zone};
 use crate::objective::write::{self, WriteLevel};
-use crate::raft::group;
+use crate::raft::status::GroupStatus;
 use crate::raft::types::Peer;
 use crate::recorder::StatementSigner;
 use crate::recorder::boot;
@@ -86,7 +86,7 @@ pub async fn init(
         .collect();
     if !core.group.is_initialized().await {
         let founded = core.group.initialize(peers).await;
-        founded.map_err(|why| core.unavailable(why))?;
+        founded.map_err(|why| core.unavailable(why.to_string()))?;
     }
     let genesis = GenesisDocument {
         origin: origin.to_owned(),
@@ -233,7 +233,7 @@ fn check_roots(root_keys: &[PublicKey], threshold: u8) -> Result<(), Error> {
 
 /// A node's view of itself and its group.
 pub struct View {
-    pub group: group::GroupStatus,
+    pub group: GroupStatus,
     /// How every node stands, how old that is, and how far it is behind this one.
     pub standings: Vec<(Standing, Duration, Lag)>,
     pub zones: Vec<Zone>,
@@ -351,8 +351,10 @@ pub async fn transfer(core: &Arc<Core>, _principal: &Principal, to: u64) -> Resu
     }
     match core.group.transfer(to).await {
         Ok(()) => Ok(to),
-        Err(why) if !core.group.status().voters.contains(&to) => Err(bad("to", why).into()),
+        Err(why) if !core.group.status().voters.contains(&to) => {
+            Err(bad("to", why.to_string()).into())
+        }
         // It is behind, or did not answer: later it may.
-        Err(why) => Err(core.unavailable(why)),
+        Err(why) => Err(core.unavailable(why.to_string())),
     }
 }
