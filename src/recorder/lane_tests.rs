@@ -25,7 +25,7 @@ use futures::stream::{self, StreamExt as _};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::opening::{
-    BootDocument, Delivered, Document, GenesisDocument, Member, Outbox,
+    BootDocument, BootOutbox, Delivered, Document, GenesisDocument, Member,
 };
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::Lane;
@@ -117,7 +117,7 @@ fn genesis(nodes: u64) -> GenesisDocument {
     }
 }
 
-fn boot_document(node: u64, outboxes: Vec<Outbox>) -> Document {
+fn boot_document(node: u64, outboxes: Vec<BootOutbox>) -> Document {
     Document::Boot(BootDocument {
         incarnation: [node as u8; 16],
         statement_key: key(node).public(),
@@ -150,7 +150,7 @@ async fn lane_of(cluster: &TestCluster, node: u64) -> (LaneContext, u64, Recorde
 async fn lane_telling(
     cluster: &TestCluster,
     node: u64,
-    outboxes: Vec<Outbox>,
+    outboxes: Vec<BootOutbox>,
 ) -> (LaneContext, u64, Recorder) {
     let node = cluster.node(node);
     let context = booting(node);

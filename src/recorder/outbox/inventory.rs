@@ -11,12 +11,12 @@ use crate::ledger::state::Tables;
 use crate::store::Error;
 use crate::store::outbox::{Found, OutboxDir, OutboxLog};
 use muniment_evidence::key::PublicKey;
-use muniment_evidence::opening::Outbox;
+use muniment_evidence::opening::BootOutbox;
 use muniment_evidence::statement::Lane;
 
 /// What BOOT reports, and what can be gone on with.
 pub struct OutboxInventory {
-    pub reported: Vec<Outbox>,
+    pub reported: Vec<BootOutbox>,
     /// The first is appended to; others, if any, are only drained.
     pub open: Vec<OutboxLog>,
 }
@@ -47,7 +47,7 @@ pub fn take_inventory(
                     "an outbox is LOST: what it had promised and not recorded will never be, \
                      and the next BOOT says so"
                 );
-                reported.push(Outbox {
+                reported.push(BootOutbox {
                     id: *id,
                     next: lane.next_seq,
                     last: lane.last,
@@ -77,7 +77,7 @@ pub fn take_inventory(
         clock.random(&mut id);
         open.push(dir.create(u64::from_be_bytes(id))?);
     }
-    reported.extend(open.iter().map(|log| Outbox {
+    reported.extend(open.iter().map(|log| BootOutbox {
         id: log.id(),
         next: log.next(),
         last: log.last(),
