@@ -155,7 +155,7 @@ async fn report_health(core: Arc<Core>, health: tonic_health::server::HealthRepo
         };
         health.set_service_status("", status).await;
         tokio::select! {
-            office = core.group.office_changed(seen) => seen = Some(office),
+            office = core.group.leadership_changed(seen) => seen = Some(office),
             changed = booted.changed() => if changed.is_err() { return },
             changed = draining.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(HEALTH_EVERY) => {}

@@ -1,4 +1,4 @@
-//! Room on the disk: how much more may come before it touches what is kept for evidence.
+//! The budget of the disk: how much more may come before it touches what is kept for evidence.
 //!
 //! Promises: a body enters only while, with all that entered before it and has not come
 //! yet, the reserve stays free; so uploads that begin together cannot fill the disk
@@ -17,9 +17,9 @@ const COPIES: u64 = 2;
 /// Free bytes where the databases lie, less what they will take without a further write.
 pub type FreeBytes = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// The room of one node's disk. Cheap to clone.
+/// The budget of one node's disk. Cheap to clone.
 #[derive(Clone)]
-pub struct Room(Arc<Inner>);
+pub struct DiskBudget(Arc<Inner>);
 
 struct Inner {
     ask: FreeBytes,
@@ -36,10 +36,10 @@ struct Known {
     coming: u64,
 }
 
-impl Room {
+impl DiskBudget {
     /// `reserve` bytes are for evidence.
-    pub fn new(reserve: u64, ask: FreeBytes) -> Room {
-        Room(Arc::new(Inner {
+    pub fn new(reserve: u64, ask: FreeBytes) -> DiskBudget {
+        DiskBudget(Arc::new(Inner {
             ask,
             reserve,
             known: Mutex::default(),
@@ -47,8 +47,8 @@ impl Room {
     }
 
     /// Without an end, for a node in memory.
-    pub fn endless() -> Room {
-        Room::new(0, Arc::new(|| u64::MAX))
+    pub fn endless() -> DiskBudget {
+        DiskBudget::new(0, Arc::new(|| u64::MAX))
     }
 
     /// Free bytes, whatever is promised.
@@ -62,12 +62,12 @@ impl Room {
     }
 
     /// A place for a body of this length, held until all of it has come or none will.
-    pub fn enter(&self, length: u64) -> Option<Berth> {
-        let mut berth = Berth {
-            room: self.clone(),
+    pub fn reserve(&self, length: u64) -> Option<DiskReservation> {
+        let mut reservation = DiskReservation {
+            budget: self.clone(),
             promised: 0,
         };
-        berth.extend(length).then_some(berth)
+        reservation.extend(length).then_some(reservation)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -91,18 +91,18 @@ fn places(length: u64) -> u64 {
     length.saturating_mul(COPIES)
 }
 
-/// See [`Room::enter`].
-pub struct Berth {
-    room: Room,
+/// See [`DiskBudget::reserve`].
+pub struct DiskReservation {
+    budget: DiskBudget,
     promised: u64,
 }
 
-impl Berth {
+impl DiskReservation {
     /// Makes it longer; false where there is no room for that.
     pub fn extend(&mut self, length: u64) -> bool {
         let more = places(length);
-        let mut known = self.room.known();
-        let fits = known.fits(self.room.0.reserve, more);
+        let mut known = self.budget.known();
+        let fits = known.fits(self.budget.0.reserve, more);
         if fits {
             known.coming += more;
             self.promised += more;
@@ -114,13 +114,14 @@ impl Berth {
     pub fn arrived(&mut self, length: u64) {
         let bytes = places(length).min(self.promised);
         self.promised -= bytes;
-        let mut known = self.room.known();
-        known.coming -= bytes;
+        let mut known = self.budget.known();
+        let coming = known.coming.checked_sub(bytes);
+        known.coming = coming.expect("what is given back was reserved");
         known.free = known.free.saturating_sub(bytes);
     }
 }
 
-impl Drop for Berth {
+impl Drop for DiskReservation {
     fn drop(&mut self) {
         self.arrived(u64::MAX);
     }
@@ -131,45 +132,45 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    fn room(reserve: u64, free: &Arc<AtomicU64>) -> Room {
+    fn budget(reserve: u64, free: &Arc<AtomicU64>) -> DiskBudget {
         let free = free.clone();
-        Room::new(reserve, Arc::new(move || free.load(Ordering::SeqCst)))
+        DiskBudget::new(reserve, Arc::new(move || free.load(Ordering::SeqCst)))
     }
 
     #[tokio::test(start_paused = true)]
     async fn bodies_that_begin_together_share_what_is_left() {
         let free = Arc::new(AtomicU64::new(100));
-        let room = room(40, &free);
-        let mut first = room.enter(20).unwrap();
-        assert_eq!(room.free(), 100);
-        assert!(room.has(10) && !room.has(11));
-        assert!(room.enter(11).is_none());
-        let mut second = room.enter(5).unwrap();
+        let budget = budget(40, &free);
+        let mut first = budget.reserve(20).unwrap();
+        assert_eq!(budget.free(), 100);
+        assert!(budget.has(10) && !budget.has(11));
+        assert!(budget.reserve(11).is_none());
+        let mut second = budget.reserve(5).unwrap();
         assert!(second.extend(5));
         assert!(!second.extend(1));
         // What has come counts until the file system is asked again, and then by its word.
         first.arrived(15);
-        assert_eq!(room.free(), 70);
-        assert!(room.has(0) && !room.has(1));
+        assert_eq!(budget.free(), 70);
+        assert!(budget.has(0) && !budget.has(1));
         drop(first);
-        assert_eq!(room.free(), 60);
+        assert_eq!(budget.free(), 60);
         tokio::time::advance(ASK_EVERY).await;
-        assert_eq!(room.free(), 100);
-        assert!(room.has(20) && !room.has(21));
+        assert_eq!(budget.free(), 100);
+        assert!(budget.has(20) && !budget.has(21));
         drop(second);
         free.store(39, Ordering::SeqCst);
         tokio::time::advance(ASK_EVERY).await;
-        assert!(room.enter(0).is_none());
+        assert!(budget.reserve(0).is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_file_system_is_asked_a_few_times_a_second() {
         let asked = Arc::new(AtomicU64::new(0));
         let counting = asked.clone();
-        let room = Room::new(0, Arc::new(move || counting.fetch_add(1, Ordering::SeqCst)));
-        assert_eq!((room.free(), room.free()), (0, 0));
+        let budget = DiskBudget::new(0, Arc::new(move || counting.fetch_add(1, Ordering::SeqCst)));
+        assert_eq!((budget.free(), budget.free()), (0, 0));
         tokio::time::advance(ASK_EVERY).await;
-        assert_eq!((room.free(), room.free()), (1, 1));
+        assert_eq!((budget.free(), budget.free()), (1, 1));
         assert_eq!(asked.load(Ordering::SeqCst), 2);
     }
 }

@@ -1,9 +1,9 @@
-//! Taking stock before BOOT: which outboxes are there, and which are lost.
+//! Taking inventory before BOOT: which outboxes are there, and which are lost.
 //!
-//! Promises: each outbox that the node's last BOOT named is told of again; one whose file
+//! Promises: each outbox that the node's last BOOT named is reported again; one whose file
 //! is gone, damaged, older than the ledger or signed under a key that is no longer
-//! trusted is told of as lost, and its file is put aside. A node has one to append to,
-//! made before its BOOT names it. Blocking. Leaves judging a BOOT to apply.
+//! trusted is reported as lost, and its file is put aside. A node has one to append to,
+//! made before its BOOT names it. Blocking. Leaves deciding on a BOOT to apply.
 
 use crate::clock::Clock;
 use crate::ledger::rows::LaneRow;
@@ -14,20 +14,20 @@ use muniment_evidence::key::PublicKey;
 use muniment_evidence::opening::BootOutbox;
 use muniment_evidence::statement::Lane;
 
-/// What BOOT tells of, and what can be gone on with.
-pub struct Stock {
-    pub told: Vec<BootOutbox>,
+/// What BOOT reports, and what can be gone on with.
+pub struct OutboxInventory {
+    pub reported: Vec<BootOutbox>,
     /// The first is appended to; others, if any, are only drained.
-    pub there: Vec<OutboxLog>,
+    pub open: Vec<OutboxLog>,
 }
 
 /// See the module.
-pub fn take(
+pub fn take_inventory(
     dir: &OutboxDir,
     tables: &Tables,
     node: u64,
     clock: &dyn Clock,
-) -> Result<Stock, Error> {
+) -> Result<OutboxInventory, Error> {
     let named = tables.outboxes(node)?;
     let history = tables.key_history()?;
     let trusted: Vec<PublicKey> = history
@@ -36,10 +36,10 @@ pub fn take(
         .filter(|life| life.trusted_until.is_none())
         .map(|life| life.key)
         .collect();
-    let (mut told, mut there) = (Vec::new(), Vec::new());
+    let (mut reported, mut open) = (Vec::new(), Vec::new());
     for (id, lane) in &named {
         match look(dir, *id, lane, &trusted)? {
-            Ok(log) => there.push(log),
+            Ok(log) => open.push(log),
             Err(why) => {
                 tracing::error!(
                     outbox = id,
@@ -47,7 +47,7 @@ pub fn take(
                     "an outbox is LOST: what it had promised and not recorded will never be, \
                      and the next BOOT says so"
                 );
-                told.push(BootOutbox {
+                reported.push(BootOutbox {
                     id: *id,
                     next: lane.next_seq,
                     last: lane.last,
@@ -63,27 +63,27 @@ pub fn take(
         }
         let lane = tables.lane(node, Lane::Outbox(id))?;
         if lane.is_some() {
-            tracing::error!(outbox = id, "this outbox was told of as lost: put aside");
+            tracing::error!(outbox = id, "this outbox was reported as lost: put aside");
             dir.set_aside(id)?;
         } else {
             match look(dir, id, &LaneRow::default(), &trusted)? {
-                Ok(log) => there.push(log),
+                Ok(log) => open.push(log),
                 Err(why) => tracing::error!(outbox = id, why, "an unused outbox is put aside"),
             }
         }
     }
-    if there.is_empty() {
+    if open.is_empty() {
         let mut id = [0; 8];
         clock.random(&mut id);
-        there.push(dir.create(u64::from_be_bytes(id))?);
+        open.push(dir.create(u64::from_be_bytes(id))?);
     }
-    told.extend(there.iter().map(|log| BootOutbox {
+    reported.extend(open.iter().map(|log| BootOutbox {
         id: log.id(),
         next: log.next(),
         last: log.last(),
         lost: false,
     }));
-    Ok(Stock { told, there })
+    Ok(OutboxInventory { reported, open })
 }
 
 /// The outbox, or why it is lost; then its file is out of the way.

@@ -10,19 +10,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Arriving(Arc<Mutex<HashSet<BodyId>>>);
+pub struct InboundBodies(Arc<Mutex<HashSet<BodyId>>>);
 
 /// One arrival; over when it is dropped.
-pub struct Arrival {
-    all: Arriving,
+pub struct InboundGuard {
+    all: InboundBodies,
     body: BodyId,
 }
 
-impl Arriving {
+impl InboundBodies {
     /// `None` while the same body arrives already.
-    pub fn enter(&self, body: BodyId) -> Option<Arrival> {
+    pub fn enter(&self, body: BodyId) -> Option<InboundGuard> {
         let entered = self.lock().insert(body);
-        entered.then(|| Arrival {
+        entered.then(|| InboundGuard {
             all: self.clone(),
             body,
         })
@@ -37,7 +37,7 @@ impl Arriving {
     }
 }
 
-impl Drop for Arrival {
+impl Drop for InboundGuard {
     fn drop(&mut self) {
         self.all.lock().remove(&self.body);
     }
@@ -49,12 +49,12 @@ mod tests {
 
     #[test]
     fn a_body_arrives_once_at_a_time() {
-        let arriving = Arriving::default();
-        let first = arriving.enter([1; 16]);
+        let inbound = InboundBodies::default();
+        let first = inbound.enter([1; 16]);
         assert!(first.is_some());
-        assert!(arriving.enter([1; 16]).is_none());
-        assert!(arriving.enter([2; 16]).is_some());
+        assert!(inbound.enter([1; 16]).is_none());
+        assert!(inbound.enter([2; 16]).is_some());
         drop(first);
-        assert!(arriving.enter([1; 16]).is_some());
+        assert!(inbound.enter([1; 16]).is_some());
     }
 }

@@ -1,9 +1,11 @@
-//! One read for all who want the same chunk, and a small cache of what was wanted last.
+//! One read for all who want the same chunk, and a small cache.
 //!
+//! What was read first leaves first (FIFO): a chunk that is wanted by many at once is still
+//! there for all of them, and nothing needs to be kept about who used what.
 //! Promises: while a chunk is being read, whoever else wants it waits for that read; what
 //! is cached was checked against its digest; memory stays below [`CACHE_BYTES_MAX`].
 
-use super::Error;
+use super::BodyError;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -28,14 +30,14 @@ struct Cache {
 
 /// See the module.
 #[derive(Default)]
-pub struct Hot {
+pub struct ChunkCache {
     cache: Mutex<Cache>,
     reads: std::sync::atomic::AtomicU64,
 }
 
-impl Hot {
-    pub fn new() -> Hot {
-        Hot::default()
+impl ChunkCache {
+    pub fn new() -> ChunkCache {
+        ChunkCache::default()
     }
 
     /// Reads that went to disk or to another node.
@@ -47,8 +49,8 @@ impl Hot {
     pub async fn get(
         &self,
         key: ChunkKey,
-        read: impl Future<Output = Result<Bytes, Error>>,
-    ) -> Result<Bytes, Error> {
+        read: impl Future<Output = Result<Bytes, BodyError>>,
+    ) -> Result<Bytes, BodyError> {
         let cell = self.lock().cells.entry(key).or_default().clone();
         let mut filled = false;
         let chunk = cell
@@ -89,9 +91,14 @@ impl Hot {
         while cache.bytes > CACHE_BYTES_MAX
             && let Some((old, bytes)) = cache.order.pop_front()
         {
-            cache.bytes -= bytes;
+            let left = cache.bytes.checked_sub(bytes);
+            cache.bytes = left.expect("what leaves had come");
             cache.cells.remove(&old);
         }
+        assert!(
+            cache.order.len() <= cache.cells.len(),
+            "what is counted is there"
+        );
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
@@ -105,36 +112,36 @@ mod tests {
 
     #[tokio::test]
     async fn a_thousand_who_want_one_chunk_read_it_once() {
-        let hot = Arc::new(Hot::new());
+        let chunk_cache = Arc::new(ChunkCache::new());
         let wants = (0..1000).map(|_| {
-            let hot = hot.clone();
+            let chunk_cache = chunk_cache.clone();
             tokio::spawn(async move {
                 let read = async {
                     tokio::task::yield_now().await;
                     Ok(Bytes::from_static(b"chunk"))
                 };
-                hot.get(([1; 16], 0), read).await.unwrap()
+                chunk_cache.get(([1; 16], 0), read).await.unwrap()
             })
         });
         for want in futures::future::join_all(wants).await {
             assert_eq!(want.unwrap(), "chunk");
         }
-        assert_eq!(hot.reads(), 1);
+        assert_eq!(chunk_cache.reads(), 1);
     }
 
     #[tokio::test]
     async fn a_failed_read_is_tried_again_and_memory_is_bounded() {
-        let hot = Hot::new();
+        let chunk_cache = ChunkCache::new();
         let key = ([1; 16], 0);
-        let failing = async { Err(Error::Unavailable("away".into())) };
-        assert!(hot.get(key, failing).await.is_err());
+        let failing = async { Err(BodyError::Unavailable("away".into())) };
+        assert!(chunk_cache.get(key, failing).await.is_err());
         let working = async { Ok(Bytes::from_static(b"back")) };
-        assert_eq!(hot.get(key, working).await.unwrap(), "back");
+        assert_eq!(chunk_cache.get(key, working).await.unwrap(), "back");
         for n in 0..100 {
             let chunk = async { Ok(Bytes::from(vec![0; 1 << 20])) };
-            hot.get(([2; 16], n), chunk).await.unwrap();
+            chunk_cache.get(([2; 16], n), chunk).await.unwrap();
         }
-        assert!(hot.lock().bytes <= CACHE_BYTES_MAX);
-        assert!(hot.lock().cells.len() <= 64);
+        assert!(chunk_cache.lock().bytes <= CACHE_BYTES_MAX);
+        assert!(chunk_cache.lock().cells.len() <= 64);
     }
 }

@@ -1,11 +1,11 @@
-//! The backlog of repairs: which bodies are missing or damaged here, and what came of them.
+//! The queue of repairs: which bodies are missing or damaged here, and what came of them.
 //!
 //! Promises: a body stands in it once; it is bounded, and what does not fit is damage that
 //! is marked on the disk or a missing body that is asked for again; while it is not known
-//! which record names a damaged body, the floor of the body-complete index is 0. Leaves
+//! which record names a damaged body, the low watermark of the body-complete index is 0. Leaves
 //! the fetching to [`super::repair`].
 
-use super::pace::Pace;
+use super::rate_limiter::RateLimiter;
 use crate::config::Repair;
 use crate::store::bodies::{BodyId, Content};
 use std::collections::{HashMap, VecDeque};
@@ -21,13 +21,13 @@ const QUEUE_MAX: usize = 4096;
 
 /// One body to be made whole.
 #[derive(Clone, Debug)]
-pub struct Job {
+pub struct RepairJob {
     pub body: BodyId,
     /// As a record says; `None` while only damage is known.
     pub content: Option<Content>,
     /// A record at or below the one that names it, once that is known.
     pub record: Option<u64>,
-    /// Held here before: the floor is below its record.
+    /// Held here before: the low watermark is below its record.
     damaged: bool,
     pub attempts: u64,
     due: Instant,
@@ -38,7 +38,7 @@ pub struct Job {
 
 #[derive(Default)]
 struct Jobs {
-    all: HashMap<BodyId, Job>,
+    all: HashMap<BodyId, RepairJob>,
     /// Those that do not run, in turn.
     waiting: VecDeque<BodyId>,
     /// Every mark on the disk is in `all`.
@@ -49,7 +49,7 @@ struct Jobs {
 
 /// Counted since the start.
 #[derive(Default)]
-pub struct Counters {
+pub struct RepairCounters {
     pub repaired: AtomicU64,
     pub quarantined: AtomicU64,
     pub scrubbed_bytes: AtomicU64,
@@ -60,9 +60,9 @@ pub struct Counters {
     pub scrubbing: AtomicU64,
 }
 
-/// What stands to repair and what was done, for metrics and status.
+/// What is to be repaired and what was done, for metrics and status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Health {
+pub struct RepairHealth {
     /// Bodies that records name and that are missing or damaged here: under-replicated.
     pub missing: u64,
     /// Of these, damaged ones.
@@ -83,50 +83,50 @@ pub struct Health {
 }
 
 /// See the module.
-pub struct Repairs {
+pub struct RepairQueue {
     jobs: Mutex<Jobs>,
     /// A job came, or one may be tried again.
     wake: Notify,
     /// Counts what left the queue.
     done: watch::Sender<u64>,
-    floor: watch::Sender<u64>,
-    /// How far records were looked through for bodies, whatever the floor.
+    low_watermark: watch::Sender<u64>,
+    /// How far records were looked through for bodies, whatever the low watermark.
     pub seen: watch::Sender<u64>,
     /// The scrub was asked for this often.
     pub asked: watch::Sender<u64>,
     /// Notes for the evidence log have come.
     pub notes: Notify,
-    pub counters: Counters,
-    pub pace: Pace,
+    pub counters: RepairCounters,
+    pub rate_limiter: RateLimiter,
     pub settings: Repair,
 }
 
-impl Default for Repairs {
-    fn default() -> Repairs {
-        Repairs::new(&Repair::default())
+impl Default for RepairQueue {
+    fn default() -> RepairQueue {
+        RepairQueue::new(&Repair::default())
     }
 }
 
-impl Repairs {
-    pub fn new(settings: &Repair) -> Repairs {
-        Repairs {
+impl RepairQueue {
+    pub fn new(settings: &Repair) -> RepairQueue {
+        RepairQueue {
             jobs: Mutex::default(),
             wake: Notify::new(),
             done: watch::Sender::new(0),
-            // Nothing is vouched for before the marks on the disk are read.
-            floor: watch::Sender::new(0),
+            // Nothing counts as whole before the marks on the disk are read.
+            low_watermark: watch::Sender::new(0),
             seen: watch::Sender::new(0),
             asked: watch::Sender::new(0),
             notes: Notify::new(),
-            counters: Counters::default(),
-            pace: Pace::new(settings.repair_bytes_per_s),
+            counters: RepairCounters::default(),
+            rate_limiter: RateLimiter::new(settings.repair_bytes_per_s),
             settings: settings.clone(),
         }
     }
 
     /// The body-complete index must not be above this.
-    pub fn floor(&self) -> watch::Receiver<u64> {
-        self.floor.subscribe()
+    pub fn low_watermark(&self) -> watch::Receiver<u64> {
+        self.low_watermark.subscribe()
     }
 
     /// Follows what leaves the queue.
@@ -141,11 +141,11 @@ impl Repairs {
         self.counters.scrubbing.load(Ordering::Relaxed) == 0
     }
 
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> RepairHealth {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let c = &self.counters;
         let jobs = self.lock();
-        Health {
+        RepairHealth {
             missing: jobs.all.len() as u64,
             damaged: jobs.all.values().filter(|job| job.damaged).count() as u64,
             queue: jobs.waiting.len() as u64,
@@ -198,7 +198,7 @@ impl Repairs {
         } else if full {
             jobs.overflown |= damaged;
         } else {
-            let job = Job {
+            let job = RepairJob {
                 body,
                 content,
                 record: None,
@@ -212,7 +212,7 @@ impl Repairs {
             jobs.waiting.push_back(body);
         }
         let taken = jobs.all.contains_key(&body);
-        self.set_floor(jobs);
+        self.set_low_watermark(jobs);
         self.wake.notify_one();
         taken
     }
@@ -221,14 +221,14 @@ impl Repairs {
     pub(super) fn loaded(&self) {
         let mut jobs = self.lock();
         (jobs.loaded, jobs.overflown) = (true, false);
-        self.set_floor(jobs);
+        self.set_low_watermark(jobs);
     }
 
     /// Every body was looked at, and each that is marked was queued or did not fit.
     pub(super) fn looked_at_all(&self) {
         let mut jobs = self.lock();
         jobs.loaded = true;
-        self.set_floor(jobs);
+        self.set_low_watermark(jobs);
     }
 
     /// Whether marks on the disk are not queued although there is room.
@@ -243,11 +243,11 @@ impl Repairs {
         if let Some(job) = jobs.all.get_mut(&body) {
             job.record = Some(record);
         }
-        self.set_floor(jobs);
+        self.set_low_watermark(jobs);
     }
 
     /// The next body whose turn it is; it runs until `finished` or `again`.
-    pub(super) async fn next(&self) -> Job {
+    pub(super) async fn next(&self) -> RepairJob {
         loop {
             let due = {
                 let mut jobs = self.lock();
@@ -291,7 +291,7 @@ impl Repairs {
             true => self.put_back(jobs, body, Duration::ZERO),
             false => {
                 jobs.all.remove(&body);
-                self.set_floor(jobs);
+                self.set_low_watermark(jobs);
                 self.done.send_modify(|done| *done += 1);
             }
         }
@@ -313,15 +313,15 @@ impl Repairs {
         self.wake.notify_one();
     }
 
-    fn set_floor(&self, jobs: MutexGuard<'_, Jobs>) {
+    fn set_low_watermark(&self, jobs: MutexGuard<'_, Jobs>) {
         let known = jobs.loaded && !jobs.overflown;
         let damaged = jobs.all.values().filter(|job| job.damaged);
         let lowest = damaged.map(|job| job.record.unwrap_or(0)).min();
         let now = if known { lowest.unwrap_or(u64::MAX) } else { 0 };
-        // Under the lock, so that an older floor never replaces a newer one.
-        self.floor.send_if_modified(|floor| {
-            let moved = *floor != now;
-            *floor = now;
+        // Under the lock, so that an older low watermark never replaces a newer one.
+        self.low_watermark.send_if_modified(|low_watermark| {
+            let moved = *low_watermark != now;
+            *low_watermark = now;
             moved
         });
     }
@@ -347,7 +347,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_is_in_the_queue_once_and_is_tried_again_after_its_pause() {
-        let repairs = Repairs::default();
+        let repairs = RepairQueue::default();
         assert!(repairs.missing([1; 16], CONTENT));
         assert!(repairs.missing([1; 16], CONTENT));
         assert!(repairs.missing([2; 16], CONTENT));
@@ -366,52 +366,52 @@ mod tests {
         assert_eq!(*repairs.done().borrow(), 2);
     }
 
-    /// The floor is what keeps a node from vouching for a body that is damaged here.
+    /// The low watermark is what keeps a node from speaking for a body that is damaged here.
     #[tokio::test]
-    async fn damage_holds_the_floor_below_its_record_and_missing_bodies_do_not() {
-        let repairs = Repairs::default();
-        let floor = repairs.floor();
-        assert_eq!(*floor.borrow(), 0, "the marks are not read yet");
+    async fn damage_holds_the_low_watermark_below_its_record_and_missing_bodies_do_not() {
+        let repairs = RepairQueue::default();
+        let low_watermark = repairs.low_watermark();
+        assert_eq!(*low_watermark.borrow(), 0, "the marks are not read yet");
         repairs.loaded();
-        assert_eq!(*floor.borrow(), u64::MAX);
+        assert_eq!(*low_watermark.borrow(), u64::MAX);
         repairs.missing([1; 16], CONTENT);
         assert_eq!(
-            *floor.borrow(),
+            *low_watermark.borrow(),
             u64::MAX,
             "whoever waits for it holds the index"
         );
         repairs.damaged([2; 16]);
-        assert_eq!(*floor.borrow(), 0, "no record is known");
+        assert_eq!(*low_watermark.borrow(), 0, "no record is known");
         repairs.named([2; 16], 7);
-        assert_eq!(*floor.borrow(), 7);
+        assert_eq!(*low_watermark.borrow(), 7);
         repairs.damaged([1; 16]);
         repairs.named([1; 16], 5);
-        assert_eq!(*floor.borrow(), 5);
+        assert_eq!(*low_watermark.borrow(), 5);
         for _ in 0..2 {
             let body = repairs.next().await.body;
             repairs.finished(body);
         }
-        assert_eq!(*floor.borrow(), u64::MAX);
+        assert_eq!(*low_watermark.borrow(), u64::MAX);
     }
 
     #[tokio::test]
     async fn damage_found_during_a_repair_is_repaired_too() {
-        let repairs = Repairs::default();
+        let repairs = RepairQueue::default();
         repairs.loaded();
         repairs.quarantined([1; 16]);
         let running = repairs.next().await;
         repairs.quarantined([1; 16]);
         repairs.finished(running.body);
-        assert_eq!(*repairs.floor().borrow(), 0);
+        assert_eq!(*repairs.low_watermark().borrow(), 0);
         assert_eq!(repairs.next().await.body, [1; 16]);
         repairs.finished([1; 16]);
-        assert_eq!(*repairs.floor().borrow(), u64::MAX);
+        assert_eq!(*repairs.low_watermark().borrow(), u64::MAX);
         assert_eq!(repairs.health().quarantined, 2);
     }
 
     #[tokio::test]
     async fn a_full_queue_forgets_no_damage() {
-        let repairs = Repairs::default();
+        let repairs = RepairQueue::default();
         repairs.loaded();
         let body = |n: usize| {
             let mut body = [0; 16];
@@ -424,7 +424,7 @@ mod tests {
         assert!(!repairs.missing(body(QUEUE_MAX), CONTENT));
         assert!(!repairs.damaged(body(QUEUE_MAX)));
         assert_eq!(
-            *repairs.floor().borrow(),
+            *repairs.low_watermark().borrow(),
             0,
             "one is marked on the disk alone"
         );

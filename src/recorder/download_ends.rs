@@ -13,8 +13,11 @@ use tokio::time::Instant;
 
 /// One record speaks for all downloads that ended in this time.
 const PERIOD: Duration = Duration::from_millis(100);
-/// Endings in one record: 17 bytes each, far below an entry.
-const ENDINGS_MAX: usize = 1000;
+/// Downloads in one record: 17 bytes each, far below an entry.
+const ENDS_MAX: usize = 1000;
+
+/// An index, a count and a flag each; they and the rest of a statement fit an entry.
+const _: () = assert!(ENDS_MAX * (8 + 8 + 1) * 2 < super::lane::ENTRY_BYTES);
 
 enum Message {
     Ended(Delivered),
@@ -23,13 +26,13 @@ enum Message {
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Endings(mpsc::Sender<Message>);
+pub struct DownloadEnds(mpsc::Sender<Message>);
 
-impl Endings {
-    pub fn start(recorder: Recorder) -> Endings {
-        let (sender, messages) = mpsc::channel(2 * ENDINGS_MAX);
+impl DownloadEnds {
+    pub fn start(recorder: Recorder) -> DownloadEnds {
+        let (sender, messages) = mpsc::channel(2 * ENDS_MAX);
         tokio::spawn(collect(recorder, messages));
-        Endings(sender)
+        DownloadEnds(sender)
     }
 
     /// Notes that a download has ended, in full or not.
@@ -50,7 +53,7 @@ impl Endings {
 }
 
 async fn collect(recorder: Recorder, mut messages: mpsc::Receiver<Message>) {
-    let mut endings = Vec::new();
+    let mut ends = Vec::new();
     let mut due = None;
     loop {
         let timer = async {
@@ -63,9 +66,9 @@ async fn collect(recorder: Recorder, mut messages: mpsc::Receiver<Message>) {
             message = messages.recv() => match message {
                 None => return,
                 Some(Message::Ended(ended)) => {
-                    endings.push(ended);
+                    ends.push(ended);
                     due.get_or_insert_with(|| Instant::now() + PERIOD);
-                    if endings.len() < ENDINGS_MAX {
+                    if ends.len() < ENDS_MAX {
                         continue;
                     }
                     None
@@ -75,8 +78,8 @@ async fn collect(recorder: Recorder, mut messages: mpsc::Receiver<Message>) {
             () = timer => None,
         };
         due = None;
-        if !endings.is_empty() {
-            let intent = Intent::system(Document::DownloadEnd(std::mem::take(&mut endings)));
+        if !ends.is_empty() {
+            let intent = Intent::system(Document::DownloadEnd(std::mem::take(&mut ends)));
             let recorded = match &flushing {
                 Some(_) => recorder.record(intent).await.map(drop),
                 None => recorder.note(intent).await,

@@ -1,6 +1,6 @@
 //! openraft's own storage suite, on our store over both engines; and what it leaves out.
 
-use super::log::Log;
+use super::log::RaftLog;
 use super::machine::Machine;
 use super::types::TypeConfig;
 use crate::stop::Stop;
@@ -20,19 +20,19 @@ async fn open(
     blocking: Blocking,
     floor: FloorFile,
     snapshots: Option<std::path::PathBuf>,
-) -> (Log, Machine) {
+) -> (RaftLog, Machine) {
     let stop = Stop::new();
     let silent = Arc::new(|_| {});
     let flusher = Flusher::start("test", engine.clone(), blocking, stop.clone(), silent);
     let store = LogStore::start(engine.clone(), blocking, flusher, floor, stop);
     let (machine, _) = Machine::open(engine, blocking, snapshots).await.unwrap();
-    (Log::new(store), machine)
+    (RaftLog::new(store), machine)
 }
 
 struct InMemory;
 
-impl StoreBuilder<TypeConfig, Log, Machine, ()> for InMemory {
-    async fn build(&self) -> Result<((), Log, Machine), StorageError<TypeConfig>> {
+impl StoreBuilder<TypeConfig, RaftLog, Machine, ()> for InMemory {
+    async fn build(&self) -> Result<((), RaftLog, Machine), StorageError<TypeConfig>> {
         let engine = Arc::new(MemoryEngine::new());
         let (log, machine) = open(engine, Blocking::Inline, FloorFile::in_memory(), None).await;
         Ok(((), log, machine))
@@ -50,8 +50,10 @@ fn the_librarys_suite_passes_in_memory() {
 struct OnDisk;
 
 #[cfg(feature = "rocksdb")]
-impl StoreBuilder<TypeConfig, Log, Machine, tempfile::TempDir> for OnDisk {
-    async fn build(&self) -> Result<(tempfile::TempDir, Log, Machine), StorageError<TypeConfig>> {
+impl StoreBuilder<TypeConfig, RaftLog, Machine, tempfile::TempDir> for OnDisk {
+    async fn build(
+        &self,
+    ) -> Result<(tempfile::TempDir, RaftLog, Machine), StorageError<TypeConfig>> {
         use crate::store::rocks::{Purpose, RocksEngine};
         let dir = tempfile::tempdir().unwrap();
         let engine = RocksEngine::open(&dir.path().join("ledger"), Purpose::Ledger).unwrap();
@@ -84,7 +86,7 @@ mod durability {
         }
     }
 
-    async fn append(log: &mut Log, entries: Vec<Entry>) {
+    async fn append(log: &mut RaftLog, entries: Vec<Entry>) {
         let (sender, receiver) = TypeConfig::oneshot();
         log.append(entries, IOFlushed::signal(sender))
             .await

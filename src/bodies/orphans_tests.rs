@@ -1,7 +1,7 @@
-//! I5 and I6 as stories: uploads, ticks, records, collections and crashes in any order,
+//! I5 and I6 as scenarios: uploads, ticks, records, collections and crashes in any order,
 //! on memory that forgets what was not synced.
 
-use super::arriving::{Arrival, Arriving};
+use super::inbound::{InboundBodies, InboundGuard};
 use super::orphans::{Collector, Fate, fate};
 use crate::ledger::apply::head_key;
 use crate::ledger::policy;
@@ -61,7 +61,7 @@ impl Log {
 struct Coming {
     epoch: u64,
     chunks: Vec<(u32, Digest)>,
-    _arrival: Arrival,
+    _guard: InboundGuard,
 }
 
 struct Node {
@@ -84,7 +84,7 @@ impl Node {
         Node {
             collector: Collector {
                 store,
-                arriving: Arriving::default(),
+                inbound: InboundBodies::default(),
                 orphans: Default::default(),
                 blocking: Blocking::Inline,
                 state: State::new(ledger.clone()),
@@ -134,7 +134,7 @@ impl Node {
         let coming = Coming {
             epoch: 0,
             chunks: Vec::new(),
-            _arrival: self.collector.arriving.enter(body).unwrap(),
+            _guard: self.collector.inbound.enter(body).unwrap(),
         };
         self.coming.insert(body, coming);
     }
@@ -261,11 +261,11 @@ async fn i5_orphans_are_collected_by_log_order_and_nothing_else_is() {
                     for node in &mut nodes {
                         let present = node.epoch().max(epoch);
                         if policy::may_be_named(epoch, present) && dice.below(4) > 0 {
-                            let arrival = node.collector.arriving.enter(body(number));
+                            let guard = node.collector.inbound.enter(body(number));
                             let coming = Coming {
                                 epoch,
                                 chunks: Vec::new(),
-                                _arrival: arrival.unwrap(),
+                                _guard: guard.unwrap(),
                             };
                             node.coming.insert(body(number), coming);
                         }

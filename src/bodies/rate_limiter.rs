@@ -8,15 +8,15 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// See the module.
-pub struct Pace {
+pub struct RateLimiter {
     bytes_per_s: u64,
     /// When the next piece may pass.
     next: Mutex<Option<Instant>>,
 }
 
-impl Pace {
-    pub fn new(bytes_per_s: u64) -> Pace {
-        Pace {
+impl RateLimiter {
+    pub fn new(bytes_per_s: u64) -> RateLimiter {
+        RateLimiter {
             bytes_per_s: bytes_per_s.max(1),
             next: Mutex::default(),
         }
@@ -40,16 +40,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_rate_is_kept_and_a_pause_saves_nothing_up() {
-        let pace = Pace::new(1 << 20);
+        let rate_limiter = RateLimiter::new(1 << 20);
         let started = Instant::now();
         for _ in 0..5 {
-            pace.take(1 << 20).await;
+            rate_limiter.take(1 << 20).await;
         }
         assert_eq!(started.elapsed().as_secs(), 4);
         tokio::time::sleep(Duration::from_secs(60)).await;
         let started = Instant::now();
         for _ in 0..3 {
-            pace.take(1 << 20).await;
+            rate_limiter.take(1 << 20).await;
         }
         assert_eq!(started.elapsed().as_secs(), 2);
     }
