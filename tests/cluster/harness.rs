@@ -15,7 +15,7 @@ use muniment_evidence::key::PublicKey;
 use muniment_evidence::keychange::Role;
 use muniment_evidence::report::Report;
 use muniment_evidence::trust::Trust;
-use muniment_evidence::verify::{BundleVerifier, Options};
+use muniment_evidence::verify::{BundleVerifier, VerifyOptions};
 use muniment_proto::v1;
 use muniment_proto::v1::cluster_service_client::ClusterServiceClient;
 use muniment_proto::v1::evidence_service_client::EvidenceServiceClient;
@@ -209,9 +209,9 @@ impl Cluster {
 
     /// What the verifier says of a bundle, pinned.
     pub fn verify(&self, bundle: &[u8]) -> Report {
-        let mut verifier = BundleVerifier::new(Options {
+        let mut verifier = BundleVerifier::new(VerifyOptions {
             trust: Some(self.trust.clone()),
-            ..Options::default()
+            ..VerifyOptions::default()
         });
         verifier.push(bundle);
         verifier.finish()
