@@ -10,6 +10,19 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 /// A call's failure.
+///
+/// ```no_run
+/// # use muniment_client::{BodySource, Client, ClientError, UploadRequest};
+/// # async fn example(client: &Client, upload: UploadRequest, source: BodySource) {
+/// match client.issue(&upload, &source).await {
+///     Ok(issued) => println!("issued, record {}", issued.proof.record_index),
+///     // The request id makes the very same call safe.
+///     Err(ClientError::Unavailable(refusal)) => println!("repeat it: {refusal}"),
+///     Err(ClientError::Conflict(refusal)) => println!("taken: {}", refusal.reason),
+///     Err(error) => println!("{error}"),
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub enum ClientError {
     /// Correct the options or arguments: nothing was sent.
@@ -31,7 +44,9 @@ pub enum ClientError {
     Unproven(Unproven),
     /// Repair this machine: a file or stream of the caller's failed.
     Local {
+        /// Which file, and what was to be done with it.
         what: String,
+        /// Why that failed.
         source: std::io::Error,
     },
     /// Find out what happened to the ledger before going on: what this client has seen is
@@ -48,6 +63,7 @@ pub struct ServerRefusal {
     pub code: &'static str,
     /// The reason code of google.rpc.ErrorInfo, such as `IDENTITY_TAKEN`.
     pub reason: String,
+    /// In words.
     pub message: String,
     /// The fields that google.rpc.BadRequest names.
     pub fields: Vec<String>,
@@ -55,11 +71,14 @@ pub struct ServerRefusal {
     pub details: HashMap<String, String>,
     /// The endpoint that answered, or did not.
     pub endpoint: String,
+    /// What all of it was read from; its source is the broken connection, if it was one.
+    status: Option<Status>,
 }
 
 /// An answer that does not prove what it says.
 #[derive(Debug)]
 pub struct Unproven {
+    /// In words: the first thing that does not hold.
     pub why: String,
     /// What the verifier found, where a receipt was there to be judged.
     pub report: Option<Box<Report>>,
@@ -167,6 +186,7 @@ impl ServerRefusal {
                 .collect(),
             details: info.map(|info| info.metadata.clone()).unwrap_or_default(),
             endpoint: endpoint.to_owned(),
+            status: Some(status.clone()),
         }
     }
 }
@@ -259,7 +279,7 @@ impl std::error::Error for ClientError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ClientError::Local { source, .. } => Some(source),
-            _ => None,
+            _ => self.refusal()?.status.as_ref()?.source(),
         }
     }
 }

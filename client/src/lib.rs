@@ -36,7 +36,7 @@
 //! `session` and `token` (which level reads ask for), `zones`, `error`.
 
 // Here and not in the workspace: tests say what they expect by unwrapping.
-#![warn(clippy::unwrap_used)]
+#![warn(clippy::unwrap_used, missing_docs)]
 
 mod cluster;
 mod download;
