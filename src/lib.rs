@@ -13,20 +13,26 @@
 //! * [`store`]: the only floor that names RocksDB
 //! * [`ledger`]: the deterministic state machine; names neither RocksDB nor openraft
 //! * [`transport`]: one trait for all traffic between nodes
-//! * [`witness`]: outside witnesses, the server and a node's side
 //! * [`raft`]: the only floor that names openraft
 //! * [`recorder`]: numbers, signs and submits statements
 //! * [`bodies`]: bytes on their way in and out
+//! * [`status`]: how every node is
+//! * [`checkpoint`]: cosigned checkpoints, and the keys in force
+//! * [`membership`]: members come and go
+//! * [`witness`]: outside witnesses, the server and a node's side
 //! * [`service`]: the verbs, one file each
 //! * [`wire`]: generated protobuf code and its translation
 //! * [`rpc`], [`http`]: listeners
 //! * [`client`]: routing, retry, receipts always verified; stands beside `rpc`
-//! * [`node`]: the composition root
+//! * [`assemble`]: the composition root, of the node and of the simulator
+//! * [`node`]: what ships: RocksDB, listeners and signals around it
 
 // Here and not in the workspace: tests say what they expect by unwrapping.
 #![warn(clippy::unwrap_used)]
 
+pub mod assemble;
 pub mod bodies;
+pub mod checkpoint;
 pub mod client;
 pub mod clock;
 pub mod config;
@@ -34,6 +40,7 @@ pub mod domain;
 pub mod http;
 pub mod keyring;
 pub mod ledger;
+pub mod membership;
 #[cfg(feature = "rocksdb")]
 pub mod node;
 pub mod objective;
@@ -41,6 +48,7 @@ pub mod raft;
 pub mod recorder;
 pub mod rpc;
 pub mod service;
+pub mod status;
 pub mod stop;
 pub mod store;
 pub mod telemetry;

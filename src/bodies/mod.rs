@@ -19,11 +19,14 @@
 //! * [`repair`], [`backlog`]: what is missing or damaged here, brought from other holders
 //! * [`scrub`]: all of it read in the background, now and again
 //! * [`names`]: which record names a body; [`pace`]: bytes per second
+//! * [`damage_records`]: damage, put on record; [`epochs`]: upload epochs, moved by the leader
 //! * [`complete`]: up to which record every body named is held here
 
 pub mod arriving;
 pub mod backlog;
 pub mod complete;
+pub mod damage_records;
+pub mod epochs;
 pub mod fanout;
 pub mod fetch;
 pub mod hot;

@@ -3,7 +3,7 @@
 //! Raft (Ongaro and Ousterhout, 2014) orders commands; openraft implements it. This
 //! floor gives it our storage ([`log`], [`machine`]), our network ([`network`],
 //! [`server`]) and our bytes ([`codec`]), and hands the rest of the node a plain view of
-//! it ([`group`], [`membership`], [`reader`]).
+//! it ([`group`], [`membership`], [`reader`], [`reads`]).
 //!
 //! What we add to the library's guarantees: votes and log are durable in one ordered
 //! write-ahead log; a node that lost its log's tail abstains (the floor); one snapshot
@@ -12,6 +12,7 @@
 //! ([`identity`]). What is left out: leases, priorities.
 
 pub mod codec;
+pub mod context;
 pub mod group;
 pub mod identity;
 pub mod log;
@@ -19,6 +20,7 @@ pub mod machine;
 pub mod membership;
 pub mod network;
 pub mod reader;
+pub mod reads;
 pub mod server;
 pub mod types;
 

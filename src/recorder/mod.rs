@@ -5,21 +5,24 @@
 //! whatever its caller does; each submission is answered with the record it became.
 //! Numbering and signing come last, after every check that could refuse.
 //!
-//! * [`boot`]: a BOOT record before anything else
+//! * [`boot`]: a BOOT record before anything else; [`booted`]: what there is afterwards
 //! * [`lane`]: the strict lane of this boot, go-back-N
 //! * [`route`]: to the leader, here or elsewhere, in order
 //! * [`intake`]: the leader's side: verify, stamp, propose
 //! * [`due`]: LEADER and MEMBERSHIP, as they fall due
 //! * [`endings`]: DOWNLOAD_END, several in one record
 //! * [`outbox`]: the lane of deferred downloads, durable first and recorded later
+//! * [`writes`]: how a call gets its statement recorded
 
 pub mod boot;
+pub mod booted;
 pub mod due;
 pub mod endings;
 pub mod intake;
 pub mod lane;
 pub mod outbox;
 pub mod route;
+pub mod writes;
 
 use crate::clock::SharedClock;
 use crate::domain::command::Submission;

@@ -7,7 +7,7 @@
 //! * [`server`]: listeners with their limits
 //! * [`invoices`], [`evidence`], [`cluster`]: handlers; [`issue_many`]: the handler of a
 //!   stream of issues
-//! * [`status`]: [`crate::service::Error`] to gRPC, in one place
+//! * [`status`]: [`crate::domain::call_error::CallError`] to gRPC, in one place
 //! * [`access`]: who may call what
 //! * [`observe`]: one span and one measurement per call
 //! * [`peers`], [`dial`]: nodes among each other
