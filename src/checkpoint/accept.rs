@@ -1,9 +1,9 @@
-//! Notes from elsewhere: the leader's rounds, and its divergence notices.
+//! Notes from elsewhere: those of the leader's rounds, and divergence notices.
 //!
 //! Promises: a note is posted only when it holds under the ledger's keys and its root is
 //! this node's own at that size. A note with another root that a majority of the voters
 //! has cosigned stops this node, whoever brought it: the proof is in the signatures, not
-//! in the messenger. Leaves what was posted to those who follow the recent ones.
+//! in the messenger. Leaves what follows from a note to those who follow the recent ones.
 
 use super::rounds::diverged;
 use super::{Cosigning, ROUND_MAX};
@@ -61,8 +61,8 @@ impl Cosigning {
         let booted = booted.ok_or_else(|| refused("not booted yet"))?;
         let cosigners = self.cosigners(&booted).await;
         let cosigners = cosigners.map_err(|error| self.storage_failed(&error))?;
-        let judged = cosigners.ledger.checkpoint(note);
-        judged.map_err(|(_, why)| refused(why))
+        let checked = cosigners.ledger.checkpoint(note);
+        checked.map_err(|(_, why)| refused(why))
     }
 
     async fn weigh(&self, vouched: &Vouched) -> Result<Weighed, Failure> {

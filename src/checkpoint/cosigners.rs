@@ -17,7 +17,7 @@ pub type Lines = BTreeMap<u64, Vec<String>>;
 
 /// The keys as they are known now; see the module.
 pub struct Cosigners {
-    /// Judges notes as any verifier would.
+    /// Checks notes as any verifier would.
     pub ledger: Ledger,
     signer: CheckpointSigner,
     node: u64,
@@ -62,7 +62,7 @@ impl Cosigners {
         self.signer.sign(checkpoint.size, checkpoint.root)
     }
 
-    /// The members' lines in a note of `size` that was judged already.
+    /// The members' lines in a note of `size` that was checked already.
     pub fn lines(&self, size: u64, note: &str) -> Lines {
         let members = self.in_force(size);
         let mut lines = Lines::new();

@@ -63,7 +63,8 @@ impl Guarding {
             match advanced.await {
                 Ok(back) => guard = back,
                 Err(error) => {
-                    self.0.stop
+                    self.0
+                        .stop
                         .broken(format!("the sign guard cannot be kept: {error}"));
                     return;
                 }

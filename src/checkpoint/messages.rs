@@ -8,7 +8,7 @@ use muniment_evidence::codec::{Reader, Writer};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::NOTE_BYTES_MAX;
 
-/// Notes in one message: the sizes that a leader keeps at hand, far below a frame.
+/// Notes in one message: the sizes that a leader remembers, far below a frame.
 pub const NOTES_MAX: usize = super::recent::NOTES_RECENT_MAX;
 /// Lines of one node: one, and one more while it changes its key.
 const LINES_MAX: usize = 8;

@@ -1,32 +1,70 @@
-//! Cosignatures: every node vouches for checkpoints with a key of its own.
+//! Checkpoints: what the ledger was at a size, vouched for by every node.
 //!
-//! A cosignature means: I hold every record below this size durably, and every body that
-//! they name. The leader runs rounds over its applied head; a note is a checkpoint under
-//! the log key with the lines of those who vouched. Rounds are also how replicas compare
-//! themselves: one that differs from a majority stops and says so.
+//! **The problem.** A checkpoint is a size of the log and the root of its tree, signed by
+//! the log key. That signature says who speaks, not that anybody else holds the records, nor
+//! that all replicas have the same ones. An auditor wants both: cosignatures of several
+//! nodes, in several zones, each with a key of its own. And a node whose records differ from
+//! those of the others must find out soon, without anybody being believed alone.
+//!
+//! A *cosignature* of a node is one line under a checkpoint, and means: I hold every record
+//! below this size durably, and every body that they name. A *note* is a checkpoint with
+//! such lines.
+//!
+//! **The messages.** The leader asks a node to cosign a size and a root; the answer is its
+//! lines, or the other root that it has at that size (or a refusal). The leader sends notes
+//! that a majority of the voters has cosigned to all members. It sends a *divergence notice*,
+//! which is such a note, to a node that answered with another root. A node where somebody
+//! waits for a note tells the leader for which size.
+//!
+//! **The order.** A round, on the leader ([`rounds`]): 1 sign the head of the log with the
+//! log keys in force ([`keys`]); 2 ask every member to cosign it; 3 check and publish each
+//! line as it arrives ([`recent`]); 4 once a majority has cosigned, spread the note
+//! ([`spread`]). A member that is asked ([`signing`]): 1 wait until it has applied as much,
+//! has flushed it, and holds all bodies; 2 compare the root with its own; 3 see that it never
+//! signed a larger size, nor another root of this one; 4 sign. A round begins at once when
+//! somebody waits for one, else once a second while the log grows. Every node keeps the last
+//! note of each second ([`keep`]), so that old records find a note too.
+//!
+//! **An example.** Nodes 1, 2 and 3; node 1 leads, the log has 900 records with root R. Node
+//! 2 has its lines there in a millisecond: with node 1's own they are those of a majority,
+//! the note is published and sent to 2 and 3. Node 3 is slow to flush; its lines come
+//! 40 ms later, and the note with three cosigners replaces the one with two.
+//!
+//! **What can go wrong.** A member does not answer within a second: the round ends without
+//! it. Node 3 answers that its root at 900 is S: once nodes 1 and 2 have cosigned R, node 3
+//! is told by the note itself, checks the signatures, and stops ([`accept`]). Nodes 2 and 3
+//! both answer S: a majority has S and the leader has not, so the leader stops. Each has
+//! another root: nobody knows who is right, and nobody is convicted ([`tally`]). A node was
+//! restored from an old copy of its disk: before it signs anything again it has to catch up
+//! with what it signed before ([`guarding`]). A log key in force has no file here: this node
+//! signs no checkpoint and says so.
 //!
 //! Promises: two notes of this node's never contradict each other; a waiter is answered
 //! by the first note that satisfies it, and all who wait share rounds. Leaves to callers
 //! which cosignatures satisfy them.
 //!
-//! * [`keys`]: whose cosignatures count; the one place that chooses keys
+//! * [`keys`]: the ledger's keys in force here, and signing with them; [`cosigners`]: whose
+//!   cosignatures count
+//! * [`guarding`]: the sign guard, kept in step
 //! * [`signing`]: what must be true before this node cosigns
 //! * [`rounds`], [`tally`]: the leader's rounds, and what the answers come to
-//! * [`accept`]: notes and verdicts from elsewhere
-//! * [`recent`]: the notes at hand
-//! * [`keeping`]: notes spread to the followers, and kept on the disk
+//! * [`accept`]: notes and divergence notices from elsewhere
+//! * [`recent`]: the newest notes; [`spread`], [`keep`]: sent to the followers, kept on disk
+//! * [`waiting`]: who waits for a note, and telling the leader
 //! * [`messages`]: byte for byte
 
 mod accept;
 pub mod cosigners;
 pub mod guarding;
-mod keeping;
+mod keep;
 pub mod keys;
 mod messages;
 pub mod recent;
 mod rounds;
 mod signing;
+mod spread;
 pub mod tally;
+mod waiting;
 
 use crate::raft::context::Context;
 use crate::recorder::booted::Booted;
@@ -45,9 +83,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+use waiting::{Waiter, Waiting};
 
 /// How long a round may take, and each member for its answer: beyond it the member is too
-/// far behind to vouch for what is new.
+/// far behind to cosign what is new.
 const ROUND_MAX: Duration = Duration::from_secs(1);
 /// Before somebody who is not satisfied is tried to be satisfied again.
 const AGAIN_PAUSE: Duration = Duration::from_millis(50);
@@ -76,13 +115,6 @@ pub struct CosigningParts {
 struct Want {
     size: u64,
     asked: u64,
-}
-
-/// Who waits here.
-#[derive(Clone, Copy, Debug, Default)]
-struct Waiting {
-    size: u64,
-    waiters: usize,
 }
 
 /// See the module. Cheap to clone.
@@ -174,7 +206,7 @@ impl Cosigning {
     }
 
     /// Waits for a note that covers record `index` and satisfies the caller: first among
-    /// the kept ones, the smallest size first, then among those at hand, then in rounds
+    /// the kept ones, the smallest size first, then among the recent ones, then in rounds
     /// that are begun for it. `None` when the deadline passes. Dropping it ends the wait.
     pub async fn wait(
         &self,
@@ -187,7 +219,7 @@ impl Cosigning {
             return Some(kept);
         }
         let _waiting = Waiter::enter(self, index.saturating_add(1));
-        // Size to cosigners of what was looked at: no note is judged twice.
+        // Size to cosigners of what was looked at: no note is looked at twice.
         let mut seen: HashMap<u64, usize> = HashMap::new();
         loop {
             let recent = following.borrow_and_update().clone();
@@ -327,32 +359,5 @@ impl Cosigning {
             self.0.context.stop.broken(what);
         }
         Failure::Refused("this node's storage failed".into())
-    }
-}
-
-/// Counts one who waits for as long as it lives.
-struct Waiter<'a>(&'a Cosigning);
-
-impl Waiter<'_> {
-    fn enter(cosigned: &Cosigning, size: u64) -> Waiter<'_> {
-        cosigned.0.waiting.send_modify(|waiting| {
-            waiting.size = waiting.size.max(size);
-            waiting.waiters += 1;
-        });
-        Waiter(cosigned)
-    }
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        let leave = |waiting: &mut Waiting| {
-            waiting.waiters -= 1;
-            // Nobody is waiting for what was asked for long ago.
-            if waiting.waiters == 0 {
-                waiting.size = 0;
-            }
-            false
-        };
-        self.0.0.waiting.send_if_modified(leave);
     }
 }

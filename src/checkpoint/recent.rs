@@ -1,15 +1,15 @@
-//! The notes at hand: the newest few sizes, each as far as it is cosigned.
+//! The recent checkpoints: the newest few sizes, each as far as it is cosigned.
 //!
 //! Promises: sizes only grow; of one size the note with the most cosigners stays, so that
 //! a round that begins again takes nothing away; whoever follows sees a note of each size
-//! even when the next round has begun already. Leaves judging notes to those who post
-//! them, and keeping them to [`super::keeping`].
+//! even when the next round has begun already. Leaves checking notes to those who post
+//! them, and keeping them on disk to [`super::keep`].
 
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Sizes at hand: rounds overlap by a few, and a waiter may miss some.
+/// Sizes remembered: rounds overlap by a few, and a waiter may miss some.
 pub const NOTES_RECENT_MAX: usize = 16;
 
 /// A cosigned note.

@@ -1,4 +1,4 @@
-//! SignedSizes: this node's own cosignature, and what must be true before it is given.
+//! Signing: this node's own cosignature, and what must be true before it is given.
 //!
 //! A cosignature says: I hold every record below this size durably, and every body that
 //! they name. Promises that nothing is signed before this node has booted (so, not before

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn one_node_that_differs_is_astray_once_a_majority_has_cosigned() {
+    fn one_node_that_differs_has_diverged_once_a_majority_has_cosigned() {
         let mut tally = tally(3);
         tally.differs(2, THEIRS);
         tally.agrees(1, line());

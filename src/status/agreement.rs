@@ -34,7 +34,7 @@ pub enum StateComparison {
 }
 
 impl Agreement {
-    /// Takes a comparison of a node with the leader, and judges.
+    /// Takes a comparison of a node with the leader, and says what follows.
     pub fn compare(
         &mut self,
         leader: u64,

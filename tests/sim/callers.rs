@@ -166,7 +166,8 @@ async fn download_one(parts: &Parts, town: &Town, number: u64, evidence: Mode) {
 async fn failed(parts: &Parts, town: &Town, what: &str, error: &CallError) {
     match error {
         CallError::Unavailable { .. } | CallError::Exhausted { .. } => {
-            town.oracle.failed(parts.reads.place.node, format!("{what}: {error:?}"));
+            town.oracle
+                .failed(parts.reads.place.node, format!("{what}: {error:?}"));
         }
         error => {
             let node = parts.reads.place.node;
@@ -185,7 +186,10 @@ async fn hand_over(parts: Arc<Parts>, town: Arc<Town>) {
     loop {
         match whole_log(&parts).await {
             Ok(bundle) => {
-                town.oracle.seen().bundles.insert(parts.reads.place.node, bundle);
+                town.oracle
+                    .seen()
+                    .bundles
+                    .insert(parts.reads.place.node, bundle);
                 return;
             }
             Err(error) => failed(&parts, &town, "export", &error).await,

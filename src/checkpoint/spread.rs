@@ -1,24 +1,17 @@
-//! What becomes of posted notes: the leader spreads them, every node keeps some.
+//! Notes spread by the leader.
 //!
 //! Promises: a follower gets each note that a majority has cosigned, and again when it has
 //! more cosigners, with one message under way per peer, so that a peer that is slow or
-//! away gets the newest and no backlog; of each second that had notes the last one is
-//! kept. A node that missed notes works. Leaves finding kept notes to
-//! [`crate::store::notes`].
+//! away gets the newest and no backlog. A node that missed notes works.
 
 use super::messages::encode_notes;
-use super::{AGAIN_PAUSE, Cosigning, ROUND_MAX};
-use crate::store::notes::Kept;
+use super::{Cosigning, ROUND_MAX};
 use crate::transport::{Class, Method};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
 
-/// One note is kept of each such span.
-const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// Pause after a peer did not take notes.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
@@ -94,82 +87,6 @@ impl Cosigning {
             if following.changed().await.is_err() {
                 return;
             }
-        }
-    }
-
-    /// Keeps the last note of each second that had one.
-    pub(super) async fn keep(&self) {
-        let (parts, context) = (&self.0.parts, &self.0.context);
-        match parts.notes.newest().await {
-            Ok(newest) => {
-                let size = newest.map_or(0, |kept| kept.size);
-                self.0.kept_to.fetch_max(size, Ordering::AcqRel);
-            }
-            Err(error) => {
-                self.storage_failed(&error);
-                return;
-            }
-        }
-        let mut kept: Option<Arc<str>> = None;
-        let mut each = interval(KEEP_EVERY);
-        each.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            each.tick().await;
-            let newest = self.0.recent.newest().filter(|posted| posted.is_agreed);
-            let Some(newest) = newest.filter(|n| Some(&n.note) != kept.as_ref()) else {
-                continue;
-            };
-            let keeping = Kept {
-                size: newest.size,
-                note: newest.note.to_string(),
-            };
-            let now_s = context.clock.now_ms() / 1000;
-            if let Err(error) = parts.notes.keep(keeping, now_s).await {
-                self.storage_failed(&error);
-                return;
-            }
-            self.0.kept_to.fetch_max(newest.size, Ordering::AcqRel);
-            kept = Some(newest.note.clone());
-        }
-    }
-
-    /// Tells the leader, maybe this node, that somebody here waits, until nobody does.
-    pub(super) async fn forward_wants(&self) {
-        let context = &self.0.context;
-        let mut waiting = self.0.waiting.subscribe();
-        loop {
-            let now = *waiting.borrow_and_update();
-            if now.waiters == 0 {
-                if waiting.changed().await.is_err() {
-                    return;
-                }
-                continue;
-            }
-            self.forward_want(now.size).await;
-            // Asked again at once for a newcomer, else while somebody still waits.
-            let _ = tokio::time::timeout(AGAIN_PAUSE, waiting.changed()).await;
-            if context.stop.why().is_some() {
-                return;
-            }
-        }
-    }
-
-    async fn forward_want(&self, size: u64) {
-        let context = &self.0.context;
-        if context.group.is_leader() {
-            self.want(size);
-            return;
-        }
-        let Some((_, leader)) = context.group.leader() else {
-            return;
-        };
-        let body = Bytes::from(super::messages::encode_want(size));
-        let (class, method) = (Class::Control, Method::WantNote);
-        let asked = context
-            .transport
-            .call(leader.address, class, method, body, ROUND_MAX);
-        if let Err(failure) = asked.await {
-            tracing::debug!(%failure, "the leader was not asked for a note");
         }
     }
 }
