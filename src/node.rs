@@ -5,7 +5,7 @@
 //! logs synced). Nothing imports this file but the binary and the tests.
 
 use crate::assemble::{DiskSeams, Engines, Running, Seams, assemble};
-use crate::bodies::room::Room;
+use crate::bodies::disk_budget::DiskBudget;
 use crate::clock::SharedClock;
 use crate::config::{Config, Limits, Witness, check};
 use crate::http;
@@ -214,7 +214,7 @@ async fn seams(
         disk: DiskSeams {
             incarnation: marker.incarnation,
             snapshots: Some(dir.join("snapshots")),
-            room: room(config, &engines),
+            budget: disk_budget(config, &engines),
             probe: {
                 let dir = dir.clone();
                 Arc::new(move || check::probe_fsync(&dir))
@@ -236,7 +236,7 @@ async fn seams(
 
 /// What is free where the databases lie, less what they will take by themselves. Without
 /// an answer of the file system nothing is taken in.
-fn room(config: &Config, engines: &Engines) -> Room {
+fn disk_budget(config: &Config, engines: &Engines) -> Room {
     let dir = config.node.data_dir.clone();
     let engines = [engines.ledger.clone(), engines.bodies.clone()];
     let ask = move || {
@@ -245,7 +245,7 @@ fn room(config: &Config, engines: &Engines) -> Room {
         let free = check::free_bytes(&dir).unwrap_or(0);
         free.saturating_sub(pending)
     };
-    Room::new(config.limits.disk_reserve_bytes, Arc::new(ask))
+    DiskBudget::new(config.limits.disk_reserve_bytes, Arc::new(ask))
 }
 
 /// Where the outside witnesses are.

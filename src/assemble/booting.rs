@@ -13,16 +13,16 @@ use crate::keyring::guard::SignGuard;
 use crate::ledger::outboxes::FEATURE_LEVEL;
 use crate::raft::context::Context;
 use crate::recorder::booted::Booted;
-use crate::recorder::endings::Endings;
-use crate::recorder::outbox::{Bounds, Outbox, stock};
-use crate::recorder::{Pen, boot, due, lane};
+use crate::recorder::download_ends::DownloadEnds;
+use crate::recorder::outbox::{OutboxBounds, OutboxLane, inventory};
+use crate::recorder::{StatementSigner, boot, due, lane};
 use crate::store::Error;
 use crate::store::outbox::{OutboxDir, OutboxLog};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::genesis::Genesis;
 use muniment_evidence::key::{PublicKey, SecretKey, Signer as _};
 use muniment_evidence::keychange::Role;
-use muniment_evidence::opening::{BootDocument, Document, Outbox as TellsOf};
+use muniment_evidence::opening::{BootDocument, BootOutbox, Document};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -33,7 +33,7 @@ const OVERTAKEN_MAX: usize = 4;
 /// What booting needs of its node.
 pub(super) struct Booting {
     pub context: Context,
-    pub means: boot::Means,
+    pub means: boot::BootContext,
     /// The ledger that this node is configured for.
     pub origin: String,
     pub software: String,
@@ -43,7 +43,7 @@ pub(super) struct Booting {
     pub guard: SignGuard,
     /// Statements that may wait for the lane.
     pub queue: usize,
-    pub bounds: Bounds,
+    pub bounds: OutboxBounds,
     /// Where readers find what there is once this is over.
     pub booted: watch::Sender<Option<Booted>>,
 }
@@ -91,7 +91,11 @@ impl Booting {
     }
 
     async fn once(self) -> Result<Booted, String> {
-        let ledger = self.means.founded().await?;
+        let ledger = self
+            .means
+            .founded()
+            .await
+            .map_err(|error| error.to_string())?;
         if ledger.origin != self.origin {
             return Err(format!(
                 "the ledger is {}, but this node is configured for {}",
@@ -100,12 +104,13 @@ impl Booting {
         }
         let genesis = self.genesis().await?;
         let signer = self.own_key().await?;
-        let (pen, statement_key) = (self.pen(ledger.id, signer.clone()), signer.public());
-        let (index, outboxes) = self.boot_telling(&pen, statement_key).await?;
+        let statement_key = signer.public();
+        let signer = self.statement_signer(ledger.id, signer);
+        let (index, outboxes) = self.boot_telling(&signer, statement_key).await?;
         let guarding = Guarding(self.context.clone());
         let guarded = guarding.start(self.guard).await?;
-        let lane = lane::Means {
-            pen,
+        let lane = lane::LaneContext {
+            signer,
             group: self.means.group,
             reader: self.means.reader,
             intake: self.means.intake,
@@ -115,14 +120,15 @@ impl Booting {
             stop: self.context.stop,
         };
         let recorder = lane::start(lane.clone(), index, self.queue);
-        let endings = Endings::start(recorder.clone());
+        let download_ends = DownloadEnds::start(recorder.clone());
         let mut outboxes = outboxes.into_iter();
-        let mut start = |log| Outbox::start(lane.clone(), endings.clone(), log, self.bounds);
+        let mut start =
+            |log| OutboxLane::start(lane.clone(), download_ends.clone(), log, self.bounds);
         let outbox = outboxes.next().map(&mut start);
         // Without a handle they only drain.
         outboxes.for_each(|log| drop(start(log)));
         Ok(Booted {
-            endings,
+            download_ends,
             recorder,
             outbox,
             genesis: Arc::new(genesis),
@@ -131,8 +137,8 @@ impl Booting {
         })
     }
 
-    fn pen(&self, ledger: Digest, signer: Arc<SecretKey>) -> Pen {
-        Pen {
+    fn statement_signer(&self, ledger: Digest, signer: Arc<SecretKey>) -> StatementSigner {
+        StatementSigner {
             node: self.context.group.node(),
             ledger,
             signer,
@@ -158,10 +164,10 @@ impl Booting {
     /// Inventories the outboxes and submits the BOOT that tells of them.
     async fn boot_telling(
         &self,
-        pen: &Pen,
+        signer: &StatementSigner,
         statement_key: PublicKey,
     ) -> Result<(u64, Vec<OutboxLog>), String> {
-        let mut refused: Option<(Vec<TellsOf>, String)> = None;
+        let mut refused: Option<(Vec<BootOutbox>, String)> = None;
         for _ in 0..OVERTAKEN_MAX {
             let (outboxes, there) = self.inventory().await?;
             if let Some((told, why)) = &refused
@@ -170,21 +176,21 @@ impl Booting {
                 return Err(why.clone());
             }
             let document = Document::Boot(BootDocument {
-                incarnation: self.bodies.incarnation,
+                incarnation: self.bodies.holder.incarnation,
                 statement_key,
                 software: self.software.clone(),
                 outboxes: outboxes.clone(),
             });
-            match self.means.boot(pen, document).await {
+            match self.means.boot(signer, document).await {
                 Ok(index) => return Ok((index, there)),
                 // Statements of the process before may have been recorded meanwhile.
-                Err(why) => refused = Some((outboxes, why)),
+                Err(why) => refused = Some((outboxes, why.to_string())),
             }
         }
         Err(refused.map_or_else(String::new, |(_, why)| why))
     }
 
-    async fn inventory(&self) -> Result<(Vec<TellsOf>, Vec<OutboxLog>), String> {
+    async fn inventory(&self) -> Result<(Vec<BootOutbox>, Vec<OutboxLog>), String> {
         let (state, dir) = (self.context.state.clone(), self.outboxes.clone());
         let (node, clock) = (self.context.group.node(), self.context.clock.clone());
         let taken = self.context.blocking.run(move || {
@@ -192,8 +198,8 @@ impl Booting {
                 if tables.head()?.feature_level < FEATURE_LEVEL {
                     return Ok((Vec::new(), Vec::new()));
                 }
-                let stock = stock::take(&dir, tables, node, clock.as_ref())?;
-                Ok((stock.told, stock.there))
+                let found = inventory::take_inventory(&dir, tables, node, clock.as_ref())?;
+                Ok((found.reported, found.open))
             })
         });
         taken.await.map_err(|error| error.to_string())

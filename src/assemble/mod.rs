@@ -16,9 +16,8 @@
 mod booting;
 mod peer_dispatch;
 
-use crate::bodies::backlog::Repairs;
-use crate::bodies::room::Room;
-use crate::bodies::{Bodies, complete, damage_records, orphans, repair};
+use crate::bodies::disk_budget::DiskBudget;
+use crate::bodies::{Bodies, BodyContext, Holder, complete, damage_records, orphans, repair};
 use crate::checkpoint::keys::KeysInForce;
 use crate::checkpoint::{Cosigning, CosigningParts};
 use crate::clock::SharedClock;
@@ -29,14 +28,14 @@ use crate::ledger::state::State;
 use crate::membership::{MembershipChanges, MembershipParts};
 use crate::objective::disk::evidence_reserve;
 use crate::raft::context::Context;
-use crate::raft::group::{Group, Settings};
+use crate::raft::group::{GroupSettings, RaftGroup};
 use crate::raft::identity::Disk;
-use crate::raft::reader::Reader;
+use crate::raft::reader::ReadBarrier;
 use crate::raft::reads::{NodePlace, Reads};
 use crate::recorder::boot;
 use crate::recorder::booted::Booted;
 use crate::recorder::intake::Intake;
-use crate::recorder::outbox::Bounds;
+use crate::recorder::outbox::OutboxBounds;
 use crate::recorder::writes::Writes;
 use crate::service::admission::Admission;
 use crate::service::tenants::Tenants;
@@ -103,7 +102,7 @@ pub struct DiskSeams {
     pub incarnation: Disk,
     /// The folder of snapshot files, where they are files.
     pub snapshots: Option<PathBuf>,
-    pub room: Room,
+    pub budget: DiskBudget,
     /// Writes a little, syncs it, and says how long that took.
     pub probe: Probe,
 }
@@ -152,7 +151,7 @@ impl Running {
     /// Records how the last downloads ended, as far as a quorum answers within the limit.
     pub async fn record_download_ends(&self, limit: Duration) {
         if let Ok(booted) = self.parts.writes.booted() {
-            let flushed = tokio::time::timeout(limit, booted.endings.flush()).await;
+            let flushed = tokio::time::timeout(limit, booted.download_ends.flush()).await;
             if flushed.is_err() {
                 tracing::warn!("no quorum in time for the last DOWNLOAD_ENDs");
             }
@@ -204,7 +203,7 @@ pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, Error>
         watermark,
         stop.clone(),
     );
-    let group = Group::start(
+    let group = RaftGroup::start(
         group_settings(config, &disk),
         engines.ledger.clone(),
         blocking,
@@ -244,7 +243,7 @@ pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, Error>
         outboxes,
         guard,
         queue: config.limits.recorder_queue,
-        bounds: Bounds {
+        bounds: OutboxBounds {
             pending_max: config.deferred.max_pending,
             age_max: Duration::from_millis(config.deferred.max_age_ms),
         },
@@ -272,16 +271,16 @@ fn software() -> String {
     format!("muniment {}", env!("CARGO_PKG_VERSION"))
 }
 
-fn group_settings(config: &Config, disk: &DiskSeams) -> Settings {
+fn group_settings(config: &Config, disk: &DiskSeams) -> GroupSettings {
     let reserve = config.limits.disk_reserve_bytes;
-    let room = disk.room.clone();
-    Settings {
+    let budget = disk.budget.clone();
+    GroupSettings {
         node: config.node.id,
         timing: config.cluster.profile.timing(),
         snapshot_after_entries: config.cluster.snapshot_after_entries,
         log_entries_kept: config.cluster.log_entries_kept,
         snapshots: disk.snapshots.clone(),
-        room: Arc::new(move || room.free() >= evidence_reserve(reserve)),
+        has_disk_space: Arc::new(move || budget.free() >= evidence_reserve(reserve)),
         incarnation: disk.incarnation,
     }
 }
@@ -316,7 +315,7 @@ impl Ground<'_> {
             context.blocking,
             context.clock.clone(),
         );
-        let means = boot::Means {
+        let means = boot::BootContext {
             group: group.clone(),
             reader: reads.reader.clone(),
             intake: intake.clone(),
@@ -385,7 +384,7 @@ impl Ground<'_> {
         let (transport, clock) = (context.transport.clone(), context.clock.clone());
         let node = &self.config.node;
         Reads {
-            reader: Reader::start(context.group.clone(), transport, clock),
+            reader: ReadBarrier::start(context.group.clone(), transport, clock),
             context,
             place: NodePlace {
                 node: node.id,
@@ -399,25 +398,23 @@ impl Ground<'_> {
     fn bodies(&self) -> Bodies {
         let (node, context) = (&self.config.node, &self.context);
         let (engine, flusher) = (self.engines.bodies.clone(), self.bodies_flusher.clone());
-        let bodies = Bodies {
-            node: node.id,
-            zone: node.zone.clone(),
-            incarnation: self.disk.incarnation,
+        let bodies = Bodies::new(BodyContext {
+            holder: Holder {
+                node: node.id,
+                region: node.region.clone(),
+                zone: node.zone.clone(),
+                incarnation: self.disk.incarnation,
+                signer: self.keyring.clone(),
+            },
             store: BodyStore::new(engine, context.blocking, flusher),
             group: context.group.clone(),
             blocking: context.blocking,
             transport: context.transport.clone(),
-            signer: self.keyring.clone(),
             clock: context.clock.clone(),
-            hot: Arc::default(),
-            arriving: Default::default(),
-            region: node.region.clone(),
-            flow: Arc::default(),
-            orphans: Default::default(),
             epoch_interval: Duration::from_secs(self.config.cluster.upload_epoch_s),
-            room: self.disk.room.clone(),
-            repairs: Arc::new(Repairs::new(&self.config.repair)),
-        };
+            disk_budget: self.disk.budget.clone(),
+            repair: self.config.repair.clone(),
+        });
         let (state, stop) = (context.state.clone(), context.stop.clone());
         orphans::start(&bodies, state, self.ledger_flusher.clone(), stop);
         repair::start(&bodies, &context.state, &context.stop);

@@ -2,7 +2,7 @@
 
 use crate::bodies::Bodies;
 use crate::checkpoint::Cosigning;
-use crate::raft::group::Group;
+use crate::raft::group::RaftGroup;
 use crate::recorder::intake::Intake;
 use crate::recorder::route;
 use crate::status::table::StatusTable;
@@ -12,7 +12,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 
 /// See the module.
 pub(super) struct PeerDispatch {
-    pub group: Group,
+    pub group: RaftGroup,
     pub intake: Intake,
     pub bodies: Bodies,
     pub cosigning: Cosigning,

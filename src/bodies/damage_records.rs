@@ -65,7 +65,7 @@ async fn follow(
             continue;
         }
         for (seq, document) in notes {
-            if record(bodies.node, &booted.recorder, document).await {
+            if record(bodies.holder.node, &booted.recorder, document).await {
                 store.noted(seq).await?;
             } else {
                 return Ok(());
@@ -102,8 +102,8 @@ async fn record(node: u64, recorder: &recorder::lane::Recorder, document: Docume
                 }
                 return true;
             }
-            Err(recorder::Error::Full) => tokio::time::sleep(FULL_PAUSE).await,
-            Err(recorder::Error::Stopped) => return false,
+            Err(recorder::RecorderError::Full) => tokio::time::sleep(FULL_PAUSE).await,
+            Err(recorder::RecorderError::Stopped) => return false,
         }
     }
 }

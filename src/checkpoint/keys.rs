@@ -14,7 +14,7 @@ use crate::store;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{PublicKey, SecretKey};
 use muniment_evidence::keychange::Role;
-use muniment_evidence::keys::{KeyHistory, KeyLife, Standing};
+use muniment_evidence::keys::{KeyHistory, KeyLife, KeyValidity};
 use muniment_evidence::ledger::cosigner_key_name;
 use muniment_evidence::note::Checkpoint;
 use muniment_evidence::receipt::KeyRecord;
@@ -172,7 +172,7 @@ impl KeysInForce {
         let in_force = lives
             .iter()
             .rev()
-            .filter(|life| life.at_record(size) == Standing::InForce && life.is_active());
+            .filter(|life| life.at_record(size) == KeyValidity::InForce && life.is_active());
         for life in in_force {
             if self.keyring.find(Role::Statement, &life.key).is_some() {
                 let key = self.keyring.speak_under(&life.key);
@@ -248,7 +248,7 @@ impl CheckpointSigner {
             return Vec::new();
         };
         let name = cosigner_key_name(&self.origin, &member.region, &member.zone, node);
-        let in_force = |life: &&KeyLife| life.at_size(size) == Standing::InForce;
+        let in_force = |life: &&KeyLife| life.at_size(size) == KeyValidity::InForce;
         let held = member.cosignature.iter().filter(in_force);
         held.filter_map(|life| self.keyring.find(Role::Cosignature, &life.key))
             .map(|key| (name.clone(), key))

@@ -98,7 +98,7 @@ impl Cosigning {
         };
         let mut leadership = None;
         loop {
-            leadership = Some(group.office_changed(leadership).await);
+            leadership = Some(group.leadership_changed(leadership).await);
             if group.is_leader() {
                 self.lead_term(&booted).await;
             }

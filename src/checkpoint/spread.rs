@@ -34,7 +34,7 @@ impl Cosigning {
         let mut workers: HashMap<u64, Worker> = HashMap::new();
         let mut leadership = None;
         loop {
-            leadership = Some(group.office_changed(leadership).await);
+            leadership = Some(group.leadership_changed(leadership).await);
             let members = group.status().members;
             workers.retain(|node, worker| {
                 let member = members.get(node);

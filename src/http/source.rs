@@ -118,19 +118,22 @@ impl NodeSource {
         );
         set(&metrics.uploads_in_flight, uploads as u64);
         set(&metrics.downloads_in_flight, downloads as u64);
-        set(&metrics.body_reads, self.parts.bodies.hot.reads());
+        set(&metrics.body_reads, self.parts.bodies.chunk_cache.reads());
         // /proc is Linux's own; elsewhere the gauge stays at zero.
         let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         set(&metrics.open_fds, open as u64);
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         set(&metrics.max_fds, limit.current.unwrap_or(0));
-        set(&metrics.disk_free_bytes, self.parts.bodies.room.free());
+        set(
+            &metrics.disk_free_bytes,
+            self.parts.bodies.disk_budget.free(),
+        );
     }
 
     fn refresh_outbox(&self, metrics: &Metrics) {
         let booted = self.parts.writes.booted().ok();
         if let Some(outbox) = booted.and_then(|booted| booted.outbox) {
-            let stats = outbox.standing();
+            let stats = outbox.stats();
             set(&metrics.outbox_pending, stats.pending);
             let oldest = stats.oldest.map_or(0, |age| age.as_secs());
             set(&metrics.outbox_oldest_seconds, oldest);

@@ -36,7 +36,7 @@ impl MembershipChanges {
                 changes.0.drained.send_replace(false);
                 return Err(error);
             }
-            changes.group().retire();
+            changes.group().step_down();
             let size = changes.group().applied().size;
             changes.wait_for_others(size, &progress).await?;
             Ok(format!(

@@ -47,7 +47,7 @@ use crate::ledger::state::Tables;
 use crate::objective::layout::{self, Promise};
 use crate::objective::read::ReadLevel;
 use crate::objective::write::Member;
-use crate::raft::group::Group;
+use crate::raft::group::RaftGroup;
 use crate::raft::reads::Reads;
 use crate::raft::types::Peer;
 use crate::recorder::writes::Writes;
@@ -296,7 +296,7 @@ impl MembershipChanges {
         })
     }
 
-    fn group(&self) -> &Group {
+    fn group(&self) -> &RaftGroup {
         &self.0.parts.reads.context.group
     }
 

@@ -1,6 +1,6 @@
 //! What the tasks and verbs of one node share: its group, its state, and its seams.
 
-use super::group::Group;
+use super::group::RaftGroup;
 use crate::clock::SharedClock;
 use crate::domain::call_error::CallError;
 use crate::ledger::state::{State, Tables};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
-    pub group: Group,
+    pub group: RaftGroup,
     pub state: State,
     /// Where work that waits for the disk goes.
     pub blocking: Blocking,
@@ -21,7 +21,7 @@ pub struct Context {
     pub transport: Arc<dyn Transport>,
 }
 
-impl Group {
+impl RaftGroup {
     /// A passing fault, with the leader to try next.
     pub fn unavailable(&self, why: impl Into<String>) -> CallError {
         CallError::Unavailable {

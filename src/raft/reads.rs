@@ -5,7 +5,7 @@
 //! decisions are those of [`crate::objective::read`].
 
 use super::context::Context;
-use super::reader::Reader;
+use super::reader::ReadBarrier;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
 use crate::ledger::state::Tables;
@@ -70,7 +70,7 @@ impl Proven {
 #[derive(Clone)]
 pub struct Reads {
     pub context: Context,
-    pub reader: Reader,
+    pub reader: ReadBarrier,
     pub place: NodePlace,
 }
 

@@ -1,8 +1,8 @@
 //! What a node has once its BOOT record is committed; before that it says nothing.
 
-use super::endings::Endings;
+use super::download_ends::DownloadEnds;
 use super::lane::Recorder;
-use super::outbox::Outbox;
+use super::outbox::OutboxLane;
 use muniment_evidence::genesis::Genesis;
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Booted {
     pub recorder: Recorder,
-    pub endings: Endings,
+    pub download_ends: DownloadEnds,
     /// `None` below the feature level that knows outboxes.
-    pub outbox: Option<Outbox>,
+    pub outbox: Option<OutboxLane>,
     pub genesis: Arc<Genesis>,
     pub origin: String,
     /// Where the sign guard stood when this boot was allowed to sign.

@@ -7,7 +7,7 @@
 use super::booted::Booted;
 use super::{Error, Intent, Recorded};
 use crate::domain::call_error::CallError;
-use crate::raft::group::Group;
+use crate::raft::group::RaftGroup;
 use crate::raft::reads::APPLY_MAX;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub struct Writes {
-    pub group: Group,
+    pub group: RaftGroup,
     /// What this node has booted into, once it has.
     pub booted: watch::Receiver<Option<Booted>>,
     /// How long a call waits for its record.

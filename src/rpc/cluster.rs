@@ -2,12 +2,13 @@
 
 use super::invoices::principal;
 use super::status::status;
+use super::{incoming, outgoing};
 use crate::domain::call_error::CallError;
 use crate::membership::Steps;
 use crate::service::found::{self, Founding};
 use crate::service::{self, Parts, drills, keys, scrub};
-use crate::wire::{incoming, outgoing, v1};
 use futures::stream::{BoxStream, StreamExt as _};
+use muniment_proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status};

@@ -1,11 +1,12 @@
 //! Handlers of EvidenceService.
 
 use super::status::status;
+use super::{incoming, outgoing};
 use crate::service::checkpoints::{self, CheckpointsWanted};
 use crate::service::prove::{self, ReceiptOf};
 use crate::service::{Parts, export, policy, records};
-use crate::wire::{incoming, outgoing, v1};
 use futures::stream::{BoxStream, StreamExt as _};
+use muniment_proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status};

@@ -1,6 +1,7 @@
 //! Handlers of InvoiceService.
 
 use super::status::{from_upload, status};
+use super::{incoming, outgoing};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
 use crate::objective::freshness::whole_ms;
@@ -12,9 +13,9 @@ use crate::service::levels::WaitBudget;
 use crate::service::{
     Parts, Principal, add_rendition, check, download, issue, list, lookup, reverse, void, watch,
 };
-use crate::wire::{incoming, outgoing, v1};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
+use muniment_proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;

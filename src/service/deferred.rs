@@ -9,7 +9,7 @@ use super::Parts;
 use crate::domain::call_error::CallError;
 use crate::recorder::Intent;
 use crate::recorder::booted::Booted;
-use crate::recorder::outbox::{Kept, Outbox, Refused};
+use crate::recorder::outbox::{OutboxLane, OutboxRefusal, PromisedDelivery};
 use muniment_evidence::promise::Promise;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const ASK_MAX: Duration = Duration::from_millis(1000);
 
 /// That a node may promise, and as of when it knows the ledger.
 pub(super) struct DeferredPermit {
-    outbox: Outbox,
+    outbox: OutboxLane,
     /// On this node's monotonic clock: what was acknowledged before is applied here.
     fresh_at: Duration,
 }
@@ -82,7 +82,7 @@ pub(super) async fn promise(
     booted: &Booted,
     permit: &DeferredPermit,
     intent: Intent,
-) -> Result<(Promise, Kept), CallError> {
+) -> Result<(Promise, PromisedDelivery), CallError> {
     let keys = parts.keys.now().await?.unproven();
     let kept = permit.outbox.append(intent).await;
     let kept = kept.map_err(|why| refused(parts, why))?;
@@ -98,21 +98,21 @@ pub(super) async fn promise(
     Ok((promise, kept))
 }
 
-fn refused(parts: &Parts, why: Refused) -> CallError {
+fn refused(parts: &Parts, why: OutboxRefusal) -> CallError {
     match why {
-        Refused::Full(most) => CallError::exhausted(format!(
+        OutboxRefusal::Full(most) => CallError::exhausted(format!(
             "{most} releases are promised and not recorded here, as many as may be \
              (deferred.max_pending)"
         )),
-        Refused::Aged(age) => CallError::exhausted(format!(
+        OutboxRefusal::Aged(age) => CallError::exhausted(format!(
             "a promised release has waited {} ms for its record, longer than \
              deferred.max_age_ms ({}) allows",
             age.as_millis(),
             parts.deferred.max_age_ms
         )),
-        Refused::NoRoom(why) => {
+        OutboxRefusal::NoRoom(why) => {
             CallError::exhausted(format!("the outbox has no room on this node's disk: {why}"))
         }
-        Refused::Stopped => parts.reads.unavailable("the node is stopping"),
+        OutboxRefusal::Stopped => parts.reads.unavailable("the node is stopping"),
     }
 }

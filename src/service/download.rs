@@ -9,7 +9,7 @@
 use super::admission::{DownloadPermit, MemoryPermit};
 use super::levels::{self, WaitBudget};
 use super::{Parts, Principal, deferred, find, lookup, prove};
-use crate::bodies::Error as BodyError;
+use crate::bodies::BodyError;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{InvoiceKey, bad};
 use crate::domain::ids::Uid;
@@ -17,8 +17,8 @@ use crate::ledger::state::Invoice;
 use crate::objective::read::ReadLevel;
 use crate::recorder::Intent;
 use crate::recorder::booted::Booted;
-use crate::recorder::endings::Endings;
-use crate::recorder::outbox::Kept;
+use crate::recorder::download_ends::DownloadEnds;
+use crate::recorder::outbox::PromisedDelivery;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment_evidence::digest::{Digest, Hasher};
@@ -214,13 +214,13 @@ async fn record(
             bytes: 0,
             complete: false,
         };
-        booted.endings.note(nothing).await;
+        booted.download_ends.note(nothing).await;
         return Err(error);
     }
     let receipt = receipt.ok_or_else(|| parts.keys.without_log_key())?;
     let delivery = Delivery::Recorded {
         index,
-        endings: booted.endings.clone(),
+        download_ends: booted.download_ends.clone(),
     };
     Ok((
         invoice,
@@ -231,20 +231,26 @@ async fn record(
 
 /// What the bytes were delivered on.
 enum Delivery {
-    Recorded { index: u64, endings: Endings },
-    Promised(Box<Kept>),
+    Recorded {
+        index: u64,
+        download_ends: DownloadEnds,
+    },
+    Promised(Box<PromisedDelivery>),
 }
 
 impl Delivery {
     async fn ended(self, bytes: u64, complete: bool) {
         match self {
-            Delivery::Recorded { index, endings } => {
+            Delivery::Recorded {
+                index,
+                download_ends,
+            } => {
                 let delivered = Delivered {
                     download: index,
                     bytes,
                     complete,
                 };
-                endings.note(delivered).await;
+                download_ends.note(delivered).await;
             }
             Delivery::Promised(kept) => kept.ended(bytes, complete).await,
         }

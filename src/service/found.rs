@@ -9,7 +9,7 @@ use crate::domain::draft::{self, bad};
 use crate::ledger::state::Tables;
 use crate::objective::write;
 use crate::raft::types::Peer;
-use crate::recorder::Pen;
+use crate::recorder::StatementSigner;
 use crate::status::peer_monitor::IncompatiblePeer;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::PublicKey;
@@ -64,24 +64,24 @@ pub async fn found(parts: &Parts, founding: Founding) -> Result<Trust, CallError
     }
     if !group.is_initialized().await {
         let founded = group.initialize(peers(&founding.members)).await;
-        founded.map_err(|why| parts.reads.unavailable(why))?;
+        founded.map_err(|why| parts.reads.unavailable(why.to_string()))?;
     }
     let keyring = parts.keys.keyring();
     let log_keys = keyring.public(Role::Log);
     let log_key = log_keys
         .first()
         .ok_or_else(|| parts.keys.without_log_key())?;
-    let pen = Pen {
+    let signer = StatementSigner {
         node: group.node(),
         ledger: Digest::ZERO,
         signer: keyring.clone(),
         clock: parts.reads.context.clock.clone(),
     };
     let genesis = genesis(founding, *log_key);
-    let recording = parts.founder.means.found(&pen, genesis);
+    let recording = parts.founder.means.found(&signer, genesis);
     match tokio::time::timeout(FOUNDING_MAX, recording).await {
         Ok(Ok(())) => {}
-        Ok(Err(why)) => return Err(parts.reads.unavailable(why)),
+        Ok(Err(why)) => return Err(parts.reads.unavailable(why.to_string())),
         Err(_) => {
             return Err(parts.reads.unavailable(
                 "no majority of the members answered; start them and make the call again",

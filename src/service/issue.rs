@@ -8,9 +8,9 @@ use super::admission::UploadPermit;
 use super::levels::{self, WaitBudget};
 use super::singleflight::Flight;
 use super::{Parts, Principal, find, prove};
-use crate::bodies::Error as BodyError;
+use crate::bodies::BodyError;
 use crate::bodies::fanout::HOLDING_MAX;
-use crate::bodies::upload::Stored;
+use crate::bodies::upload::StoredBody;
 use crate::config::Limits;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, BadField, InvoiceKey, bad};
@@ -170,7 +170,7 @@ impl Form {
         Ok(form)
     }
 
-    pub(super) fn rendition(&self, stored: &Stored) -> Rendition {
+    pub(super) fn rendition(&self, stored: &StoredBody) -> Rendition {
         Rendition {
             role: self.role.clone(),
             media_type: self.media_type.clone(),
@@ -188,10 +188,10 @@ pub(super) async fn store(
     body: &BodyDraft,
     level: WriteLevel,
     permit: UploadPermit,
-) -> Result<Stored, CallError> {
+) -> Result<StoredBody, CallError> {
     let (length, limits) = (body.length, &parts.admission.limits);
     let unstored = |error: BodyError| parts.reads.unavailable(error.to_string());
-    let Some(berth) = parts.bodies.room.enter(length) else {
+    let Some(berth) = parts.bodies.disk_budget.reserve(length) else {
         return Err(CallError::exhausted("this node's disk is nearly full"));
     };
     let mut upload = parts.bodies.begin(berth).await.map_err(unstored)?;

@@ -102,7 +102,7 @@ pub struct ClusterMonitor {
 pub struct Founder {
     /// The ledger that this node is configured for.
     pub origin: String,
-    pub means: boot::Means,
+    pub means: boot::BootContext,
 }
 
 /// The parts of a node that verbs use; one of each per node.

@@ -11,13 +11,14 @@ use crate::objective::disk::evidence_reserve;
 use crate::objective::lag::Lag;
 use crate::objective::loss::{Holder, Loss, by_zone};
 use crate::objective::write::WriteLevel;
-use crate::raft::group::{Group, Status};
+use crate::raft::group::RaftGroup;
+use crate::raft::status::GroupStatus;
 use crate::status::messages::NodeStatus;
 use std::time::Duration;
 
 /// A node's view of itself and its group.
 pub struct StatusView {
-    pub group: Status,
+    pub group: GroupStatus,
     /// The status of every node, how old that is, and how far it is behind this one.
     pub statuses: Vec<(NodeStatus, Duration, Lag)>,
     pub zones: Vec<ZoneView>,
@@ -127,7 +128,7 @@ pub fn ready(parts: &Parts) -> Result<(), Vec<String>> {
 
 /// What is left of the disk is for records and deletes alone: why this node is not ready.
 fn nearly_full(parts: &Parts) -> Option<String> {
-    let free = parts.bodies.room.free();
+    let free = parts.bodies.disk_budget.free();
     let least = evidence_reserve(parts.admission.limits.disk_reserve_bytes);
     (free < least).then(|| {
         format!(
@@ -139,14 +140,14 @@ fn nearly_full(parts: &Parts) -> Option<String> {
 }
 
 /// Hands leadership over to another voter.
-pub async fn transfer(group: &Group, to: u64) -> Result<u64, CallError> {
+pub async fn transfer(group: &RaftGroup, to: u64) -> Result<u64, CallError> {
     if !group.is_leader() {
         return Err(group.unavailable("only the leader hands leadership over"));
     }
     match group.transfer(to).await {
         Ok(()) => Ok(to),
-        Err(why) if !group.status().voters.contains(&to) => Err(bad("to", why).into()),
+        Err(why) if !group.status().voters.contains(&to) => Err(bad("to", why.to_string()).into()),
         // It is behind, or did not answer: later it may.
-        Err(why) => Err(group.unavailable(why)),
+        Err(why) => Err(group.unavailable(why.to_string())),
     }
 }

@@ -84,7 +84,9 @@ impl DiskWatch {
                 }
             }
             let better = if slow { self.better() } else { Vec::new() };
-            self.context.group.hold_back(slow && !better.is_empty());
+            self.context
+                .group
+                .suppress_elections(slow && !better.is_empty());
             if better.is_empty() || !self.context.group.is_leader() {
                 continue;
             }

@@ -69,7 +69,7 @@ impl OwnStatus {
                 ready: parts.booted.borrow().is_some(),
                 fsync_p99,
                 disk_slow,
-                disk_free_bytes: parts.bodies.room.free(),
+                disk_free_bytes: parts.bodies.disk_budget.free(),
                 bodies_missing: repairs.missing,
                 repair_queue: repairs.queue,
                 orphan_bytes: parts.bodies.orphan_bytes(),

@@ -9,7 +9,7 @@ use crate::dice::Dice;
 use crate::net::{self, Net};
 use crate::oracle::Oracle;
 use muniment::assemble::{DiskSeams, Engines, Seams, assemble};
-use muniment::bodies::room::Room;
+use muniment::bodies::disk_budget::DiskBudget;
 use muniment::clock::SeededClock;
 use muniment::config::Config;
 use muniment::keyring::Keyring;
@@ -196,7 +196,7 @@ pub async fn run(machine: Arc<Machine>, town: Arc<Town>) -> turmoil::Result {
         disk: DiskSeams {
             incarnation: [node as u8; 16],
             snapshots: None,
-            room: Room::endless(),
+            budget: DiskBudget::endless(),
             probe: Arc::new(|| Ok(Duration::ZERO)),
         },
         watermark: machine.floor()?,
