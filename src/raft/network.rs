@@ -146,8 +146,14 @@ impl Link {
     fn tell(&self, known: Disk) {
         let (transport, address) = (self.transport.clone(), self.address.clone());
         tokio::spawn(async move {
-            let asked = identity::ask(Some(known));
-            let told = transport.call(address, Class::Control, Method::Member, asked, TELL_MAX);
+            let asked = identity::tell(known);
+            let told = transport.call(
+                address,
+                Class::Control,
+                Method::StrangeDisk,
+                asked,
+                TELL_MAX,
+            );
             if let Err(failure) = told.await {
                 tracing::debug!(%failure, "a node on a strange disk was told");
             }
