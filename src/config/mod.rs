@@ -14,6 +14,7 @@ mod repair;
 pub mod witness_server;
 pub mod witnesses;
 
+use crate::domain::draft::DEFAULT_TENANT;
 use muniment_evidence::digest::Digest;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -124,8 +125,8 @@ impl Config {
     pub fn parse(text: &str) -> Result<Config, Error> {
         let mut config: Config =
             toml::from_str(text).map_err(|error| Error::of_syntax(text, error))?;
-        if !config.tenants.iter().any(|t| t.name == "default") {
-            config.tenants.insert(0, Tenant::named("default"));
+        if !config.tenants.iter().any(|t| t.name == DEFAULT_TENANT) {
+            config.tenants.insert(0, Tenant::named(DEFAULT_TENANT));
         }
         for tenant in &mut config.tenants {
             tenant.write_level.get_or_insert(config.cluster.write_level);

@@ -14,6 +14,7 @@ use super::rows::{
 };
 use super::tables::{self, FoundKey, ListKey, RowKey, RowRange};
 use super::tree_rows::StoredRows;
+use crate::domain::draft::InvoiceKey;
 use crate::domain::ids::Uid;
 use crate::objective::write::WriteLevel;
 use crate::store::engine::Engine;
@@ -54,15 +55,6 @@ pub struct Invoice {
     /// As asked when it was issued.
     pub level: WriteLevel,
     pub committed_at_ms: u64,
-}
-
-/// How an invoice may be named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Key {
-    Uid(Uid),
-    Identity(Identity),
-    AlternativeId { tenant: String, id: AlternativeId },
-    RequestId { tenant: String, request_id: String },
 }
 
 /// Cheap to clone; reads what is applied now.
@@ -181,14 +173,16 @@ impl Tables {
         self.row(&tables::invoice(uid))
     }
 
-    pub fn find(&self, key: &Key) -> Result<Option<Uid>, Error> {
+    pub fn find(&self, key: &InvoiceKey) -> Result<Option<Uid>, Error> {
         match key {
-            Key::Uid(uid) => Ok(self.invoice_row(*uid)?.map(|_| *uid)),
-            Key::RequestId { tenant, request_id } => {
+            InvoiceKey::Uid(uid) => Ok(self.invoice_row(*uid)?.map(|_| *uid)),
+            InvoiceKey::RequestId { tenant, request_id } => {
                 Ok(self.request(tenant, request_id)?.map(|row| row.uid))
             }
-            Key::Identity(identity) => self.row(&tables::identity(identity)),
-            Key::AlternativeId { tenant, id } => self.row(&tables::alternative_id(tenant, id)),
+            InvoiceKey::Identity(identity) => self.row(&tables::identity(identity)),
+            InvoiceKey::AlternativeId { tenant, id } => {
+                self.row(&tables::alternative_id(tenant, id))
+            }
         }
     }
 

@@ -32,12 +32,9 @@ const DOORS: [Door; 4] = [
             "tonic_types::",
         ],
         rooms: &[
-            "build.rs",
             "proto/",
             "client/",
             "src/rpc/",
-            "src/client/",
-            "src/wire/",
             "src/node.rs",
             "src/bin/",
             "tests/",

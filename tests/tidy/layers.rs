@@ -7,7 +7,7 @@ use super::reading::{Broken, Source, closing, ident, places, sources, split_list
 
 /// The layers of `src/`, the lowest first: each may use itself and those before it. One
 /// that is not there holds nothing.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 24] = [
     "stop",
     "clock",
     "sync",
@@ -28,10 +28,8 @@ const ORDER: [&str; 26] = [
     "membership",
     "witness",
     "service",
-    "wire",
     "rpc",
     "http",
-    "client",
     "assemble",
     "node",
 ];
