@@ -14,9 +14,9 @@
 pub mod breaker;
 pub mod client;
 pub mod config;
+#[cfg(test)]
+mod exchange_tests;
 pub mod heads;
 pub mod post;
-#[cfg(test)]
-mod scenarios;
 pub mod server;
 pub mod source;
