@@ -3,6 +3,8 @@
 //! Promises the order of a start (ports, directory, stores, Raft, peers, boot, clients)
 //! and of a graceful stop (not ready, leadership handed over, calls drained, Raft ended,
 //! logs synced). Nothing imports this file but the binary and the tests.
+//!
+//! Tests: `tests/cluster/restarts.rs`, `tests/cluster/failover.rs`.
 
 use crate::assemble::{DiskSeams, Engines, Running, Seams, assemble};
 use crate::bodies::disk_budget::DiskBudget;

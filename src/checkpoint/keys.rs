@@ -5,6 +5,8 @@
 //! replica. Key files that were put beside the others are found when the history says
 //! that they are in force: no restart is needed for them. Leaves changing keys to
 //! `service/keys`.
+//!
+//! Tests: `tests/cluster/keys.rs`.
 
 use crate::domain::call_error::CallError;
 use crate::keyring::Keyring;

@@ -5,6 +5,8 @@
 //! What fails before 3 is given up: learners added for it are dropped, ABORT is recorded.
 //! Once Raft has begun to change there is only forward. Whoever loses leadership midway
 //! leaves everything to [`super::resume`] on the next leader.
+//!
+//! Tests: `tests/cluster/members.rs`.
 
 use super::plan::Wish;
 use super::{MembershipChanges, Progress};

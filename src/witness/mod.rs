@@ -13,9 +13,9 @@
 
 pub mod breaker;
 pub mod client;
+#[cfg(test)]
+mod exchange_tests;
 pub mod heads;
 pub mod post;
-#[cfg(test)]
-mod scenarios;
 pub mod server;
 pub mod source;
