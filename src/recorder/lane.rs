@@ -6,7 +6,8 @@
 //! rest again as the same bytes (go-back-N). A statement that is numbered is resolved or
 //! the node stops. What is numbered and sent is kept in [`super::window`], what the ledger
 //! says is read in [`super::answers`]; here is what waits and what is sent. Leaves the
-//! meaning of outcomes to the callers. Tests: `lane_tests`.
+//! meaning of outcomes to the callers.
+//! Tests: `src/recorder/lane_tests.rs`.
 
 use super::answers::{Contradiction, Doubt, Landed, LookedUp, Then, landed, looked_up};
 use super::intake::Intake;

@@ -5,6 +5,8 @@
 //! into the verifier that `muniment-verify` runs, under the pin of the command line; it
 //! ends with 8 where the evidence does not hold or does not suffice. Leaves judgement and
 //! words to the evidence crate.
+//!
+//! Tests: `tests/cluster/questions.rs`.
 
 use crate::cluster::bare;
 use crate::exit::{Exit, Failure};

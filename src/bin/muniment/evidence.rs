@@ -494,3 +494,34 @@ async fn export(args: Export, reach: &Reach) -> Result<Exit, Failure> {
     }
     Ok(Exit::Ok)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_is_an_index_or_a_day() {
+        assert!(matches!(bound("17"), Ok(Bound::Index(17))));
+        let midnight = bound("2026-11-27").map(|bound| match bound {
+            Bound::Time(unix_ms) => unix_ms,
+            Bound::Index(index) => panic!("{index} is no day"),
+        });
+        assert_eq!(midnight, Ok(1_795_737_600_000));
+        for wrong in ["", "-1", "2026-02-30", "27.11.2026", "2026-11"] {
+            assert!(bound(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_month_ends_where_the_next_begins() {
+        let day_ms = 24 * 60 * 60 * 1000;
+        for (text, days) in [("2026-02", 28), ("2028-02", 29), ("2026-12", 31)] {
+            let (first, next) = month(text).unwrap();
+            assert_eq!(next - first, days * day_ms, "{text}");
+        }
+        assert_eq!(month("2026-11").unwrap().1, month("2026-12").unwrap().0);
+        for wrong in ["2026", "2026-13", "2026-11-01"] {
+            assert!(month(wrong).is_err(), "{wrong}");
+        }
+    }
+}

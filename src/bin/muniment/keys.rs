@@ -4,6 +4,8 @@
 //! endorsed counts once and nowhere else; endorsing and showing need no network, so that
 //! root keys can stay offline. Leaves the rules to the ledger, which refuses what they
 //! do not allow.
+//!
+//! Tests: `tests/cluster/members.rs` (a newcomer's keys: drafted, endorsed, submitted).
 
 use crate::exit::{Exit, Failure};
 use crate::files;

@@ -10,7 +10,7 @@
 //! * [`drain`]: to the leader, in order
 //! * [`inventory`]: which outboxes there are, for BOOT to tell
 //!
-//! Tests: `recorder/lane_tests`.
+//! Tests: `src/recorder/lane_tests.rs`.
 
 mod drain;
 pub mod inventory;
