@@ -23,7 +23,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(200);
 pub fn start(bodies: Bodies, context: Context, writes: Writes) {
     tokio::spawn(async move {
         tokio::select! {
-            result = follow(&bodies, &context, &writes) => {
+            result = follow(&bodies, &writes) => {
                 if let Err(error) = result {
                     context.storage_failed(&error);
                 }
@@ -36,7 +36,6 @@ pub fn start(bodies: Bodies, context: Context, writes: Writes) {
 /// Ends when the node does, or with a fault of storage.
 async fn follow(
     bodies: &Bodies,
-    context: &Context,
     writes: &Writes,
 ) -> Result<(), crate::store::Error> {
     let mut boots = writes.booted.clone();
