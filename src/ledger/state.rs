@@ -22,7 +22,7 @@ use crate::store::keys::Generation;
 use crate::store::{Error, snapshot};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::keys::KeyHistory;
-use muniment_evidence::opening::{AlternativeId, Document, Identity, Metadata, Opening, Rendition};
+use muniment_evidence::opening::{Document, Metadata, Opening, Rendition};
 use muniment_evidence::receipt::KEYS_MAX;
 use muniment_evidence::record::Record;
 use muniment_evidence::statement::Lane;

@@ -299,7 +299,7 @@ fn apply_entry(
         state.roles = load_roles(engine, generation)?;
     }
     assert!(
-        edge.head.size >= state.tip.head.size,
+        tip.head.size >= state.tip.head.size,
         "records are never taken back"
     );
     state.tip = tip;
