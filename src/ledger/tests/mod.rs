@@ -144,10 +144,6 @@ impl TestLedger {
         answers
     }
 
-    pub(crate) fn tip(&self) -> &Tip {
-        &self.tip
-    }
-
     pub(crate) fn head(&self) -> &Head {
         &self.tip.head
     }
