@@ -11,7 +11,7 @@ use muniment_client::v1::{Metadata, WriteLevel};
 use muniment_client::{BodySource, UploadRequest};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct AddRenditionArgs {
     /// Number of the invoice (left out with --uid)
     #[arg(value_name = "NUMBER")]
     target: String,
@@ -37,7 +37,7 @@ pub struct Args {
     request_id: Option<String>,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: AddRenditionArgs, reach: &Reach) -> Result<Exit, Failure> {
     let (which, file) = Which::with_file(args.target, args.file, args.uid, args.series)?;
     let client = reach.client()?;
     let (invoice, _) = which.find(&client, None).await?;

@@ -28,7 +28,7 @@ const KNOWN_MAX: usize = 100_000;
 const SIZE_MIN: usize = 128;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct BenchArgs {
     /// Clients, each with its own connections and one call at a time
     #[arg(long, value_name = "N", default_value_t = 16,
           value_parser = clap::value_parser!(u16).range(1..=4096))]
@@ -81,7 +81,7 @@ impl Operation {
 
 /// What all clients share.
 struct Load {
-    args: Args,
+    args: BenchArgs,
     /// Tells the invoices of this run from those of every other.
     run: u64,
     known: RwLock<Vec<String>>,
@@ -97,7 +97,7 @@ struct Seen {
     errors: BTreeMap<(Operation, String), u64>,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: BenchArgs, reach: &Reach) -> Result<Exit, Failure> {
     if args.size < SIZE_MIN {
         return Err(Failure::usage(format!("--size is at least {SIZE_MIN}")));
     }

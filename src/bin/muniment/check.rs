@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct CheckArgs {
     /// The document
     file: PathBuf,
     /// Tenant
@@ -24,7 +24,7 @@ pub struct Args {
     read: Option<ReadLevel>,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: CheckArgs, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
     let measure = BodySource::File(args.file.clone()).measure().await?;
     let reply = client

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct CheckConfigArgs {
     /// The node's configuration file.
     #[arg(long)]
     pub config: PathBuf,
 }
 
-pub async fn run(args: Args, json: bool) -> ExitCode {
+pub async fn run(args: CheckConfigArgs, json: bool) -> ExitCode {
     let config = match Config::load(&args.config) {
         Ok(config) => config,
         Err(error) => {

@@ -24,7 +24,7 @@ use std::time::Duration;
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct ClusterArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -38,9 +38,9 @@ enum Command {
     /// Hand leadership to a node
     Transfer(Transfer),
     /// Stop the leader, a zone or a node of a cluster on this machine, and measure
-    Drill(drill::Args),
+    Drill(drill::DrillArgs),
     /// Have nodes read and check every body they hold, now
-    Scrub(scrub::Args),
+    Scrub(scrub::ScrubArgs),
     #[command(flatten)]
     Members(members::Command),
 }
@@ -70,7 +70,7 @@ struct Transfer {
     node: u64,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: ClusterArgs, reach: &Reach) -> Result<Exit, Failure> {
     match args.command {
         Command::Init(args) => init(args, reach).await,
         Command::Status => status(reach).await,

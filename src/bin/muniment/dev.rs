@@ -32,7 +32,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(50);
 const STOP_MAX: Duration = Duration::from_secs(15);
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct DevArgs {
     /// Where the nodes live; used again if it is there.
     #[arg(long, default_value = "./muniment-dev")]
     pub dir: PathBuf,
@@ -44,7 +44,7 @@ pub struct Args {
     pub base_port: u16,
 }
 
-pub async fn run(args: Args, json: bool) -> ExitCode {
+pub async fn run(args: DevArgs, json: bool) -> ExitCode {
     match dev(args, json).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -91,7 +91,7 @@ impl Node {
     }
 }
 
-async fn dev(args: Args, json: bool) -> Result<(), String> {
+async fn dev(args: DevArgs, json: bool) -> Result<(), String> {
     let dir = std::path::absolute(&args.dir).map_err(|e| e.to_string())?;
     std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let described = dir.join("cluster.json");

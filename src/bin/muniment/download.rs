@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct DownloadArgs {
     #[command(flatten)]
     which: Which,
     /// Write to this file; - is stdout [default: stdout, unless it is a terminal]
@@ -38,7 +38,7 @@ pub struct Args {
     promise: Option<PathBuf>,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: DownloadArgs, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
     let evidence = args.evidence.unwrap_or(EvidenceMode::Strict);
     let deferred = evidence == EvidenceMode::Deferred;

@@ -39,7 +39,7 @@ const BOUND_MS: u32 = 5000;
 const BODY_BYTES: usize = 8_000;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct DrillArgs {
     /// What is stopped
     #[arg(long, value_name = "WHAT", value_parser = ["leader", "zone", "node"])]
     kill: String,
@@ -129,7 +129,7 @@ impl Probe {
 }
 
 struct Drill {
-    args: Args,
+    args: DrillArgs,
     level: v1::WriteLevel,
     run: u64,
     started: Instant,
@@ -143,7 +143,7 @@ struct Drill {
     failures: AtomicU64,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: DrillArgs, reach: &Reach) -> Result<Exit, Failure> {
     let Some((file, nodes)) = reach.described()? else {
         let why = "a drill needs --cluster-json: it stops processes of this machine only";
         return Err(Failure::usage(why));
@@ -208,7 +208,7 @@ fn single(reach: &Reach, node: &NodeEntry) -> Result<Client, Failure> {
 }
 
 async fn victims(
-    args: &Args,
+    args: &DrillArgs,
     reach: &Reach,
     client: &Client,
     nodes: &[NodeEntry],
@@ -309,7 +309,7 @@ async fn rename_process(file: &Path, id: u64, pid: u32) -> Result<(), Failure> {
 }
 
 impl Drill {
-    fn new(args: Args, write_level: v1::WriteLevel) -> Drill {
+    fn new(args: DrillArgs, write_level: v1::WriteLevel) -> Drill {
         Drill {
             args,
             level: write_level,

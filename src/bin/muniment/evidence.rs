@@ -26,7 +26,7 @@ use std::path::PathBuf;
 const PAGE_SIZE_MAX: u64 = 1000;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct EvidenceArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -176,7 +176,7 @@ fn month(text: &str) -> Result<(u64, u64), String> {
     Ok((midnight_ms(first)?, midnight_ms(next)?))
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: EvidenceArgs, reach: &Reach) -> Result<Exit, Failure> {
     match args.command {
         Command::Head(args) => head(args, reach).await,
         Command::Tail(args) => tail(args, reach).await,

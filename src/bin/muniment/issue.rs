@@ -23,7 +23,7 @@ use tokio::time::Instant;
 const CONCURRENCY: usize = 8;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct IssueArgs {
     /// Files, or directories of files (hidden files are left out)
     #[arg(required_unless_present = "manifest", value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
@@ -69,7 +69,7 @@ struct Item {
     date_is_default: bool,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: IssueArgs, reach: &Reach) -> Result<Exit, Failure> {
     let several = args.manifest.is_some()
         || args.paths.len() != 1
         || args.paths.iter().any(|path| path.is_dir());
@@ -228,7 +228,7 @@ async fn date_of_same(
 }
 
 /// Every file with its metadata, checked as far as it can be without the ledger.
-fn plan(args: &Args) -> Result<Vec<Item>, Failure> {
+fn plan(args: &IssueArgs) -> Result<Vec<Item>, Failure> {
     let mut entries = BTreeMap::new();
     let mut paths = Vec::new();
     if let Some(path) = &args.manifest {
@@ -292,7 +292,7 @@ fn entry_of<'a>(entries: &'a BTreeMap<PathBuf, Entry>, path: &Path) -> Option<&'
     })
 }
 
-fn item(args: &Args, entry: Entry, path: PathBuf, today: &str) -> Result<Item, Failure> {
+fn item(args: &IssueArgs, entry: Entry, path: PathBuf, today: &str) -> Result<Item, Failure> {
     let at = |why: String| Failure::invalid(format!("{}: {why}", path.display()));
     let name = path.file_name().and_then(|name| name.to_str());
     let number = entry
@@ -399,10 +399,10 @@ mod tests {
     #[derive(clap::Parser)]
     struct Command {
         #[command(flatten)]
-        args: Args,
+        args: IssueArgs,
     }
 
-    fn args(words: &[&str]) -> Args {
+    fn args(words: &[&str]) -> IssueArgs {
         Command::parse_from([&["issue"], words].concat()).args
     }
 

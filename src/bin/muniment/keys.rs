@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct KeysArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -83,7 +83,7 @@ struct Show {
     file: PathBuf,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: KeysArgs, reach: &Reach) -> Result<Exit, Failure> {
     match args.command {
         Command::List => list(reach).await,
         Command::Draft(args) => draft(args, reach).await,

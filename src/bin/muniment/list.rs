@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 const PAGE_SIZE_MAX: u32 = 1000;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct ListArgs {
     /// Tenant
     #[arg(long, value_name = "T", default_value = TENANT_DEFAULT)]
     tenant: String,
@@ -67,7 +67,7 @@ impl Status {
     }
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: ListArgs, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
     let mut request = ListRequest {
         tenant: args.tenant,

@@ -11,7 +11,7 @@ use crate::{files, identity, measure, money, now, output};
 use muniment_client::{BodySource, UploadRequest, v1};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct ReverseArgs {
     /// Number of the invoice to be reversed (left out with --uid)
     #[arg(value_name = "NUMBER")]
     target: String,
@@ -40,7 +40,7 @@ pub struct Args {
     request_id: Option<String>,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: ReverseArgs, reach: &Reach) -> Result<Exit, Failure> {
     let (which, file) = Which::with_file(args.target, args.file, args.uid, args.series)?;
     let client = reach.client()?;
     let (target, _) = which.find(&client, None).await?;

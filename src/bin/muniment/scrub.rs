@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct ScrubArgs {
     /// Node that is to scrub
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     node: Option<u64>,
@@ -21,7 +21,7 @@ pub struct Args {
     all: bool,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: ScrubArgs, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
     let limit = STATUS_TIMEOUT.min(reach.deadline());
     let survey = Survey::take(&client, limit).await;

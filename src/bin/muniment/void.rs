@@ -12,7 +12,7 @@ use muniment_evidence::digest::Digest;
 use serde_json::json;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct VoidArgs {
     #[command(flatten)]
     which: Which,
     /// Why: stays in the evidence
@@ -23,7 +23,7 @@ pub struct Args {
     request_id: Option<String>,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: VoidArgs, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
     let (invoice, _) = args.which.find(&client, None).await?;
     let request_id = args.request_id.unwrap_or_else(|| {
