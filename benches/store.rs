@@ -9,7 +9,7 @@ use bytes::Bytes;
 use muniment::bodies::writer::CHUNK_BYTES;
 use muniment::stop::Stop;
 use muniment::store::Blocking;
-use muniment::store::bodies::{BodyStore, Manifest};
+use muniment::store::bodies::{BodyManifest, BodyStore};
 use muniment::store::flush::Flusher;
 use muniment::store::rocks::{Purpose, RocksEngine};
 use muniment_evidence::digest::Digest;
@@ -72,7 +72,7 @@ async fn hold(store: BodyStore, id: [u8; 16], bytes: Bytes) -> Result<(), munime
     while !rest.is_empty() {
         chunks.push(rest.split_to(rest.len().min(CHUNK_BYTES)));
     }
-    let manifest = Manifest {
+    let manifest = BodyManifest {
         length: bytes.len() as u64,
         sha256: Digest::ZERO,
         epoch: 0,

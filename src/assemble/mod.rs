@@ -19,7 +19,7 @@ mod booting;
 mod peer_dispatch;
 
 use crate::bodies::disk_budget::DiskBudget;
-use crate::bodies::{Bodies, BodyContext, Holder, complete, damage_records, orphans, repair};
+use crate::bodies::{Bodies, BodyContext, LocalHolder, complete, damage_records, orphans, repair};
 use crate::checkpoint::keys::KeysInForce;
 use crate::checkpoint::{Cosigning, CosigningParts};
 use crate::clock::SharedClock;
@@ -401,7 +401,7 @@ impl Ground<'_> {
         let (node, context) = (&self.config.node, &self.context);
         let (engine, flusher) = (self.engines.bodies.clone(), self.bodies_flusher.clone());
         let bodies = Bodies::new(BodyContext {
-            holder: Holder {
+            holder: LocalHolder {
                 node: node.id,
                 region: node.region.clone(),
                 zone: node.zone.clone(),

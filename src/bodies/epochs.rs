@@ -8,7 +8,7 @@
 use super::Bodies;
 use crate::domain::call_error::CallError;
 use crate::ledger::policy::UPLOAD_EPOCH;
-use crate::ledger::rows::Head;
+use crate::ledger::rows::LedgerHead;
 use crate::ledger::state::Tables;
 use crate::raft::context::Context;
 use crate::recorder::Intent;
@@ -65,7 +65,11 @@ pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
 
 /// Whether something may have to be collected later: stamps here, or records since `seen`
 /// that come from uploads or from a node that may have died under one.
-async fn busy(bodies: &Bodies, context: &Context, seen: u64) -> Result<(Head, bool), CallError> {
+async fn busy(
+    bodies: &Bodies,
+    context: &Context,
+    seen: u64,
+) -> Result<(LedgerHead, bool), CallError> {
     let (head, recorded) = context
         .read(move |tables| {
             let head = tables.head()?;

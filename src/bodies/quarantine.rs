@@ -8,7 +8,7 @@
 
 use super::{Bodies, BodyError};
 use crate::store;
-use crate::store::bodies::{BodyId, Content, Manifest};
+use crate::store::bodies::{BodyId, BodyManifest, Content};
 use crate::store::damage::{Chunk, Suspect};
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
@@ -40,7 +40,7 @@ impl Bodies {
         body: BodyId,
         named: Option<Content>,
         how: How,
-    ) -> Result<Option<Manifest>, BodyError> {
+    ) -> Result<Option<BodyManifest>, BodyError> {
         match self.store.manifest(body).await {
             Ok(None) => return Ok(None),
             Ok(Some(m)) if named.is_none_or(|named| named == (m.length, m.sha256)) => {

@@ -6,7 +6,7 @@
 
 use super::SealedBody;
 use super::disk_budget::DiskReservation;
-use crate::store::bodies::{BodyStore, Manifest};
+use crate::store::bodies::{BodyManifest, BodyStore};
 use crate::store::{Blocking, Error};
 use bytes::{Bytes, BytesMut};
 use muniment_evidence::digest::{Digest, Hasher};
@@ -157,7 +157,7 @@ impl BodyWriter {
             sha256,
             length: self.length,
         };
-        let manifest = Manifest {
+        let manifest = BodyManifest {
             length: self.length,
             sha256,
             epoch,

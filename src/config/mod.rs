@@ -24,7 +24,7 @@ pub use deferred::Deferred;
 pub use limits::Limits;
 pub use node::{Listen, Log, Node};
 pub use repair::Repair;
-pub use witnesses::{Witness, Witnessing};
+pub use witnesses::{WitnessEntry, Witnessing};
 
 /// Every key at its default, with its effect: what people copy.
 pub const EXAMPLE: &str = include_str!("example.toml");
@@ -54,7 +54,7 @@ pub struct Config {
     pub tenants: Vec<Tenant>,
     /// Equal on every node, but for the paths.
     #[serde(default)]
-    pub witness: Vec<Witness>,
+    pub witness: Vec<WitnessEntry>,
     #[serde(default)]
     pub witnessing: Witnessing,
     /// Equal on every node.

@@ -8,7 +8,7 @@
 //! Tests: `src/ledger/tests/scenario_tests.rs`.
 
 use super::lanes::{self, Admission};
-use super::rows::{DueRow, Head, VotersRow};
+use super::rows::{DueRow, LedgerHead, VotersRow};
 use super::tip::Tip;
 use super::txn::Txn;
 use super::{founding, invoices, keys, membership, policy, tables};
@@ -144,7 +144,7 @@ fn submit(
 /// statement that its kind does not allow to be so is refused; only storage can fail.
 fn decide(
     txn: &mut Txn<'_>,
-    head: &Head,
+    head: &LedgerHead,
     submission: &Submission,
     index: u64,
 ) -> Result<(Outcome, u64), Error> {

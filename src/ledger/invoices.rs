@@ -4,12 +4,12 @@
 //! outcome (I7); holdings are judged against the membership at this index (I3); the sum
 //! of reversals never exceeds the original. Never touches a body (I4).
 
-use super::rows::{EventRow, Head, InvoiceRow, NamedRow, RenditionRow, RequestRow};
+use super::rows::{EventRow, InvoiceRow, LedgerHead, NamedRow, RenditionRow, RequestRow};
 use super::tables::{self, ListKey};
 use super::txn::Txn;
 use super::{membership, policy};
 use crate::domain::ids::Uid;
-use crate::objective::write::{Member, Role, WriteLevel, meets};
+use crate::objective::write::{LevelMember, MemberRole, WriteLevel, meets};
 use crate::store::Error;
 use muniment_evidence::codec::Writer;
 use muniment_evidence::digest::Digest;
@@ -25,7 +25,7 @@ pub const REVERSES: &str = "REVERSES";
 
 pub fn issue(
     txn: &mut Txn<'_>,
-    head: &Head,
+    head: &LedgerHead,
     statement: &Statement,
     issue: &IssueDocument,
     index: u64,
@@ -39,7 +39,7 @@ pub fn issue(
 
 pub fn reverse(
     txn: &mut Txn<'_>,
-    head: &Head,
+    head: &LedgerHead,
     statement: &Statement,
     issue: &IssueDocument,
     index: u64,
@@ -121,7 +121,7 @@ pub fn reverses(metadata: &Metadata) -> Option<&Reference> {
 
 pub fn add_rendition(
     txn: &mut Txn<'_>,
-    head: &Head,
+    head: &LedgerHead,
     statement: &Statement,
     add: &AddRenditionDocument,
     index: u64,
@@ -242,7 +242,7 @@ fn seen(
 /// Why an ISSUE or REVERSE takes no effect, if it does not.
 fn refuse_issue(
     txn: &mut Txn<'_>,
-    head: &Head,
+    head: &LedgerHead,
     statement: &Statement,
     issue: &IssueDocument,
 ) -> Result<Option<Outcome>, Error> {
@@ -290,7 +290,7 @@ fn refuse_issue(
 /// sets from the PREPARE of a change to its end. Signatures were verified before the proposal.
 fn held(
     txn: &Txn<'_>,
-    head: &Head,
+    head: &LedgerHead,
     statement: &Statement,
     rendition: &Rendition,
     holdings: &[Holding],
@@ -325,11 +325,11 @@ fn held(
         .extend(roles.preparing.map(|change| change.target.voters));
     for set in &voters.0 {
         let mut members = Vec::with_capacity(set.len());
-        let voting = set.iter().map(|node| (node, Role::Voter));
+        let voting = set.iter().map(|node| (node, MemberRole::Voter));
         let learning = learners.iter().filter(|node| !set.contains(node));
-        for (node, role) in voting.chain(learning.map(|node| (node, Role::SyncLearner))) {
+        for (node, role) in voting.chain(learning.map(|node| (node, MemberRole::SyncLearner))) {
             if let Some(row) = txn.row(&tables::node(*node))? {
-                members.push(Member {
+                members.push(LevelMember {
                     node: *node,
                     zone: row.zone,
                     region: row.region,

@@ -35,7 +35,7 @@ pub trait Row: Sized {
 
 /// The ledger's head: one row.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Head {
+pub struct LedgerHead {
     /// GENESIS leaf hash; zero before the founding.
     pub ledger: Digest,
     pub origin: String,
@@ -56,7 +56,7 @@ pub struct Head {
     pub state_hash: Digest,
 }
 
-impl Row for Head {
+impl Row for LedgerHead {
     fn write(&self, w: &mut Writer) {
         w.u8(1).digest(&self.ledger).text(&self.origin);
         w.u64(self.size).digest(&self.last_leaf).digest(&self.root);
@@ -65,11 +65,11 @@ impl Row for Head {
         w.u64(self.body_bytes).digest(&self.state_hash);
     }
 
-    fn read(r: &mut Reader<'_>) -> Result<Head, DecodeError> {
+    fn read(r: &mut Reader<'_>) -> Result<LedgerHead, DecodeError> {
         if r.u8()? != 1 {
             return Err(r.error("head version 1"));
         }
-        Ok(Head {
+        Ok(LedgerHead {
             ledger: r.digest()?,
             origin: r.text()?,
             size: r.u64()?,

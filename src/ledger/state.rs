@@ -9,8 +9,8 @@
 use super::outboxes::OUTBOXES_MAX;
 use super::roles::ModeRow;
 use super::rows::{
-    DueRow, EventRow, Head, InvoiceRow, LaneRow, NamedRow, NodeRow, RequestRow, Row, VotersRow,
-    WindowRow,
+    DueRow, EventRow, InvoiceRow, LaneRow, LedgerHead, NamedRow, NodeRow, RequestRow, Row,
+    VotersRow, WindowRow,
 };
 use super::tables::{self, FoundKey, ListKey, RowKey, RowRange};
 use super::tree_rows::StoredRows;
@@ -109,7 +109,7 @@ impl Tables {
         self.generation
     }
 
-    pub fn head(&self) -> Result<Head, Error> {
+    pub fn head(&self) -> Result<LedgerHead, Error> {
         Ok(self.row(&tables::head())?.unwrap_or_default())
     }
 

@@ -8,7 +8,7 @@
 
 use super::roles::ModeRow;
 use super::rows::{
-    DueRow, EventRow, Head, InvoiceRow, LaneRow, NamedRow, NodeRow, OutboxRow, RenditionRow,
+    DueRow, EventRow, InvoiceRow, LaneRow, LedgerHead, NamedRow, NodeRow, OutboxRow, RenditionRow,
     RequestRow, Row, VotersRow, WindowRow,
 };
 use crate::domain::ids::Uid;
@@ -233,7 +233,7 @@ impl FoundKey {
     }
 }
 
-pub fn head() -> RowKey<Head> {
+pub fn head() -> RowKey<LedgerHead> {
     RowKey::of(Table::Head)
 }
 

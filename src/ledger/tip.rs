@@ -5,7 +5,7 @@
 //!
 //! Tests: `src/ledger/tests/scenario_tests.rs`, `tests/cluster/divergence.rs`.
 
-use super::rows::Head;
+use super::rows::LedgerHead;
 use super::tables;
 use super::tree_rows::StoredRows;
 use crate::store::Error;
@@ -16,7 +16,7 @@ use muniment_evidence::tree::Frontier;
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Tip {
-    pub head: Head,
+    pub head: LedgerHead,
     pub frontier: Frontier,
 }
 

@@ -9,7 +9,7 @@
 //! meaning of outcomes to the callers.
 //! Tests: `src/recorder/lane_tests.rs`.
 
-use super::answers::{Contradiction, Doubt, Landed, LookedUp, Then, landed, looked_up};
+use super::answers::{Doubt, Landed, LaneContradiction, LookedUp, Then, landed, looked_up};
 use super::intake::Intake;
 use super::route::{
     BATCHES_ON_STREAM_MAX, BATCHES_SERVED_MAX, BatchAnswer, LeaderRoute, RouteLost,
@@ -148,7 +148,7 @@ type Seen = Vec<(u64, Digest, Option<WindowRow>)>;
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error("{}", .0.describe(&format!("lane {}", .1)))]
-    Contradiction(Contradiction, Lane),
+    Contradiction(LaneContradiction, Lane),
     #[error("the ledger does not know lane {0}")]
     UnknownLane(Lane),
     #[error("the applied state cannot be read: {0}")]
@@ -306,7 +306,7 @@ impl Worker {
         Ok(read.await?)
     }
 
-    fn broken(&self, contradiction: &Contradiction) -> Broken {
+    fn broken(&self, contradiction: &LaneContradiction) -> Broken {
         Broken::Contradiction(*contradiction, self.lane)
     }
 }

@@ -11,7 +11,7 @@
 use super::damage::{self, Chunk};
 use super::engine::{Batch, Engine, prefix_end};
 use super::flush::Flusher;
-use super::{Blocking, Error, Source, stamps};
+use super::{Blocking, Error, FaultSource, stamps};
 use crate::sync::Shared;
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
@@ -34,7 +34,7 @@ const MARK: &[u8] = b"w";
 
 /// What a stored body is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Manifest {
+pub struct BodyManifest {
     pub length: u64,
     pub sha256: Digest,
     /// Replicated upload epoch in which it was stored.
@@ -43,7 +43,7 @@ pub struct Manifest {
     pub chunks: Vec<(u32, Digest)>,
 }
 
-impl Manifest {
+impl BodyManifest {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.u8(VERSION).u64(self.length).digest(&self.sha256);
@@ -53,12 +53,12 @@ impl Manifest {
         w.finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
+    fn decode(bytes: &[u8]) -> Result<BodyManifest, DecodeError> {
         let mut r = Reader::new(bytes);
         if r.u8()? != VERSION {
             return Err(r.error("body manifest version 1"));
         }
-        let manifest = Manifest {
+        let manifest = BodyManifest {
             length: r.u64()?,
             sha256: r.digest()?,
             epoch: r.u64()?,
@@ -140,7 +140,7 @@ impl BodyStore {
     pub async fn seal(
         &self,
         body: BodyId,
-        manifest: Manifest,
+        manifest: BodyManifest,
         last: Option<Bytes>,
     ) -> Result<(), Error> {
         let engine = self.engine.clone();
@@ -211,7 +211,7 @@ impl BodyStore {
             .await
     }
 
-    pub async fn manifest(&self, body: BodyId) -> Result<Option<Manifest>, Error> {
+    pub async fn manifest(&self, body: BodyId) -> Result<Option<BodyManifest>, Error> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || read_manifest(engine.as_ref(), &body))
@@ -249,11 +249,14 @@ impl BodyStore {
     }
 }
 
-pub(super) fn read_manifest(engine: &dyn Engine, body: &BodyId) -> Result<Option<Manifest>, Error> {
+pub(super) fn read_manifest(
+    engine: &dyn Engine,
+    body: &BodyId,
+) -> Result<Option<BodyManifest>, Error> {
     let Some(bytes) = engine.get(&manifest_key(body))? else {
         return Ok(None);
     };
-    let manifest = Manifest::decode(&bytes).map_err(unreadable)?;
+    let manifest = BodyManifest::decode(&bytes).map_err(unreadable)?;
     let lengths = manifest.chunks.iter().map(|(length, _)| u64::from(*length));
     if lengths.sum::<u64>() != manifest.length {
         return Err(unreadable("its chunks are not as long as it is"));
@@ -261,7 +264,7 @@ pub(super) fn read_manifest(engine: &dyn Engine, body: &BodyId) -> Result<Option
     Ok(Some(manifest))
 }
 
-fn unreadable(error: impl Into<Box<Source>>) -> Error {
+fn unreadable(error: impl Into<Box<FaultSource>>) -> Error {
     Error::unreadable_in("manifest of a body", error)
 }
 

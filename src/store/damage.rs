@@ -10,7 +10,7 @@
 //! Tests: `src/store/damage_tests.rs`.
 
 use super::Error;
-use super::bodies::{BodyId, BodyStore, Content, Manifest};
+use super::bodies::{BodyId, BodyManifest, BodyStore, Content};
 use super::bodies::{chunk_key, manifest_key, read_manifest};
 use super::engine::{Batch, Engine, prefix_end};
 use bytes::Bytes;
@@ -42,7 +42,7 @@ pub enum Chunk {
 
 /// One thing that is wrong with a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct DamageFinding {
     /// `None`: the manifest, or all of it.
     pub chunk: Option<u32>,
     pub found: DamageKind,
@@ -54,7 +54,7 @@ pub struct Finding {
 pub struct Damage {
     /// `None` while only its name is known.
     pub content: Option<Content>,
-    pub findings: Vec<Finding>,
+    pub findings: Vec<DamageFinding>,
 }
 
 /// A chunk or manifest that was set aside.
@@ -98,7 +98,7 @@ impl Damage {
         let damage = Damage {
             content: r.option(|r| Ok((r.u64()?, r.digest()?)))?,
             findings: r.list(|r| {
-                Ok(Finding {
+                Ok(DamageFinding {
                     chunk: r.option(Reader::u32)?,
                     found: found(r)?,
                     how: How::from_code(r.u8()?).ok_or_else(|| r.error("who came upon it"))?,
@@ -113,7 +113,7 @@ impl Damage {
     fn of_unreadable() -> Damage {
         Damage {
             content: None,
-            findings: vec![Finding {
+            findings: vec![DamageFinding {
                 chunk: None,
                 found: DamageKind::Unreadable,
                 how: How::Read,
@@ -181,7 +181,7 @@ fn rest(engine: &dyn Engine, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
 }
 
 /// Looks again: what is wrong, where it lies, and what the body is. `None`: nothing is.
-type Looked = Option<(Finding, Vec<u8>, Option<Content>)>;
+type Looked = Option<(DamageFinding, Vec<u8>, Option<Content>)>;
 
 fn look_again(
     engine: &dyn Engine,
@@ -194,7 +194,7 @@ fn look_again(
         Err(Error::Unreadable(_)) => Err(()),
         Err(error) => return Err(error),
     };
-    let content = |m: &Manifest| (m.length, m.sha256);
+    let content = |m: &BodyManifest| (m.length, m.sha256);
     let (chunk, found, key, content) = match (suspect, manifest) {
         // What was deleted meanwhile is not damaged.
         (Suspect::Chunk(..), Ok(None) | Err(())) => return Ok(None),
@@ -221,7 +221,7 @@ fn look_again(
             _ => return Ok(None),
         },
     };
-    Ok(Some((Finding { chunk, found, how }, key, content)))
+    Ok(Some((DamageFinding { chunk, found, how }, key, content)))
 }
 
 /// Adds a note for the evidence log to a batch, behind those that wait.
@@ -251,7 +251,7 @@ fn seq_of(key: &[u8]) -> u64 {
     tail.map_or(0, u64::from_be_bytes)
 }
 
-fn note(body: &BodyId, finding: &Finding, outcome: ScrubOutcome) -> ScrubDocument {
+fn note(body: &BodyId, finding: &DamageFinding, outcome: ScrubOutcome) -> ScrubDocument {
     ScrubDocument {
         body_id: *body,
         chunk: finding.chunk,
@@ -269,7 +269,7 @@ impl BodyStore {
         body: BodyId,
         suspect: Suspect,
         how: How,
-    ) -> Result<Option<Finding>, Error> {
+    ) -> Result<Option<DamageFinding>, Error> {
         let store = self.clone();
         let noted = self
             .blocking
@@ -281,7 +281,7 @@ impl BodyStore {
                 };
                 let known = stored(engine, &body)?;
                 let findings = known.iter().flat_map(|known| &known.findings);
-                let mut findings: Vec<Finding> = findings.copied().collect();
+                let mut findings: Vec<DamageFinding> = findings.copied().collect();
                 if findings.iter().any(|known| known.chunk == finding.chunk) {
                     return Ok(None);
                 }
@@ -334,8 +334,8 @@ impl BodyStore {
     pub async fn mend(
         &self,
         body: BodyId,
-        manifest: Option<Manifest>,
-        mended: Vec<Finding>,
+        manifest: Option<BodyManifest>,
+        mended: Vec<DamageFinding>,
         from: u64,
     ) -> Result<bool, Error> {
         if !mended.is_empty() {
@@ -456,7 +456,7 @@ fn set_aside(
     engine: &dyn Engine,
     batch: &mut Batch,
     body: &BodyId,
-    finding: &Finding,
+    finding: &DamageFinding,
     bytes: &[u8],
 ) -> Result<(), Error> {
     let count = rest(engine, SET_ASIDE_COUNT)?;

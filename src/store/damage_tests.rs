@@ -89,7 +89,7 @@ fn opened(engine: &Arc<Rotten>) -> BodyStore {
 }
 
 /// A body of three chunks.
-async fn stored(store: &BodyStore) -> Manifest {
+async fn stored(store: &BodyStore) -> BodyManifest {
     let chunks = [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()];
     for (number, chunk) in (0..).zip(&chunks) {
         store
@@ -98,7 +98,7 @@ async fn stored(store: &BodyStore) -> Manifest {
             .unwrap();
     }
     let whole: Vec<u8> = chunks.concat();
-    let manifest = Manifest {
+    let manifest = BodyManifest {
         length: whole.len() as u64,
         sha256: Digest::of(&[&whole]),
         epoch: 1,
@@ -111,15 +111,15 @@ async fn stored(store: &BodyStore) -> Manifest {
     manifest
 }
 
-fn content(manifest: &Manifest) -> Content {
+fn content(manifest: &BodyManifest) -> Content {
     (manifest.length, manifest.sha256)
 }
 
-fn suspect(manifest: &Manifest, number: u32) -> Suspect {
+fn suspect(manifest: &BodyManifest, number: u32) -> Suspect {
     Suspect::Chunk(number, manifest.chunks[number as usize].1)
 }
 
-async fn held(store: &BodyStore, manifest: &Manifest) -> bool {
+async fn held(store: &BodyStore, manifest: &BodyManifest) -> bool {
     store.held(&[(BODY, content(manifest))]).await.unwrap() == [true]
 }
 
@@ -227,7 +227,7 @@ async fn i10_a_bad_manifest_is_damage_of_its_body() {
             1 => engine.put(key, b"\x01short".to_vec()),
             2 => {
                 let length = manifest.length + 1;
-                let other = Manifest {
+                let other = BodyManifest {
                     length,
                     ..manifest.clone()
                 };

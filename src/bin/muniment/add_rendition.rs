@@ -3,7 +3,7 @@
 //! Promises: the same command again is the same addition. Leaves which roles may be added
 //! to the ledger.
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
 use crate::{files, identity, issue, measure, output};
@@ -37,7 +37,7 @@ pub struct AddRenditionArgs {
     request_id: Option<String>,
 }
 
-pub async fn run(args: AddRenditionArgs, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: AddRenditionArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     let (which, file) = Which::with_file(args.target, args.file, args.uid, args.series)?;
     let client = reach.client()?;
     let (invoice, _) = which.find(&client, None).await?;

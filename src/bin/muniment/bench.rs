@@ -5,7 +5,7 @@
 //! deadline. Receipts are verified as always, so the client's share is in the numbers.
 //! Leaves comparison with other systems to `benches/`.
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::identity::Series;
 use crate::reach::Reach;
 use crate::{measure, now, output};
@@ -97,14 +97,16 @@ struct Seen {
     errors: BTreeMap<(Operation, String), u64>,
 }
 
-pub async fn run(args: BenchArgs, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: BenchArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     if args.size < SIZE_MIN {
-        return Err(Failure::usage(format!("--size is at least {SIZE_MIN}")));
+        return Err(CommandFailure::usage(format!(
+            "--size is at least {SIZE_MIN}"
+        )));
     }
     let policy = match &args.policy {
         None => String::new(),
         Some(path) => {
-            std::fs::read_to_string(path).map_err(|e| Failure::local(path.display(), &e))?
+            std::fs::read_to_string(path).map_err(|e| CommandFailure::local(path.display(), &e))?
         }
     };
     let options = reach.options()?;
@@ -157,7 +159,7 @@ pub async fn run(args: BenchArgs, reach: &Reach) -> Result<Exit, Failure> {
 
 impl Load {
     /// Issues what downloads and gets will first ask for.
-    async fn seed_known(&self, client: &Client) -> Result<usize, Failure> {
+    async fn seed_known(&self, client: &Client) -> Result<usize, CommandFailure> {
         if self.args.mix.download == 0 && self.args.mix.get == 0 {
             return Ok(0);
         }

@@ -3,7 +3,7 @@
 //! Promises: they are listed like in every build, take any arguments, and say what is
 //! missing and how to get it. Leaves all else to the builds that have a node.
 
-use crate::exit::{self, Exit, Failure};
+use crate::exit::{self, CommandFailure, Exit};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -26,5 +26,5 @@ pub async fn run(args: WithoutNodeArgs, json: bool) -> ExitCode {
          features, `node` and `rocksdb`",
         args.given.join(" ")
     );
-    exit::conclude(Err(Failure::new(Exit::Usage, why)), json)
+    exit::conclude(Err(CommandFailure::new(Exit::Usage, why)), json)
 }

@@ -8,7 +8,9 @@
 use super::{Download, Shared};
 use crate::domain::command::{Answer, Submission};
 use crate::ledger::lanes::WINDOW;
-use crate::recorder::answers::{Contradiction, Doubt, Landed, Then, landed, outbox_agrees, place};
+use crate::recorder::answers::{
+    Doubt, Landed, LaneContradiction, Then, landed, outbox_agrees, place,
+};
 use crate::recorder::lane::ENTRY_BYTES;
 use crate::recorder::route::{LeaderRoute, RouteLost};
 use crate::recorder::{Recorded, StopOnPanic};
@@ -32,7 +34,7 @@ const ROUTE_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error("{}", .0.describe(&format!("outbox {}", .1)))]
-    Contradiction(Contradiction, u64),
+    Contradiction(LaneContradiction, u64),
     #[error("the outbox failed: {0}")]
     Store(#[from] crate::store::Error),
 }
@@ -210,7 +212,7 @@ impl Worker {
         }
     }
 
-    fn broken(&self, contradiction: &Contradiction) -> Broken {
+    fn broken(&self, contradiction: &LaneContradiction) -> Broken {
         let id = self.shared.counts().id;
         Broken::Contradiction(*contradiction, id)
     }
