@@ -82,19 +82,19 @@ async fn busy(
     }
     let stamps = match bodies.store.stamps(None, 1).await {
         // Something is there.
-        Err(crate::store::Error::Unreadable(_)) => return Ok((head, true)),
+        Err(crate::store::StoreError::Unreadable(_)) => return Ok((head, true)),
         stamps => stamps.map_err(|error| context.storage_failed(&error))?,
     };
     Ok((head, !stamps.is_empty()))
 }
 
-fn uploaded(tables: &Tables, from: u64, size: u64) -> Result<bool, crate::store::Error> {
+fn uploaded(tables: &Tables, from: u64, size: u64) -> Result<bool, crate::store::StoreError> {
     if size > from + RECORDS_MAX {
         return Ok(true);
     }
     for bytes in tables.record_range(from, size, RECORDS_MAX as usize)? {
         let record = Record::decode(&bytes)
-            .map_err(|error| crate::store::Error::corrupt(format!("a record: {error}")))?;
+            .map_err(|error| crate::store::StoreError::corrupt(format!("a record: {error}")))?;
         let kind = record.statement.kind;
         if matches!(
             kind,

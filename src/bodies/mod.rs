@@ -220,5 +220,5 @@ pub enum BodyError {
     IdDrawnTwice,
     /// Storage is broken; the node is stopping.
     #[error("{0}")]
-    Broken(#[from] crate::store::Error),
+    Broken(#[from] crate::store::StoreError),
 }

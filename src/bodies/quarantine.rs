@@ -46,7 +46,7 @@ impl Bodies {
             Ok(Some(m)) if named.is_none_or(|named| named == (m.length, m.sha256)) => {
                 return Ok(Some(m));
             }
-            Ok(Some(_)) | Err(store::Error::Unreadable(_)) => {}
+            Ok(Some(_)) | Err(store::StoreError::Unreadable(_)) => {}
             Err(error) => return Err(error.into()),
         }
         self.quarantine(body, Suspect::Manifest(named), how).await?;

@@ -71,7 +71,7 @@ impl Repairer {
         loop {
             let page = match store.damaged(after, PAGE).await {
                 Ok(page) => page,
-                Err(store::Error::Unreadable(why)) => {
+                Err(store::StoreError::Unreadable(why)) => {
                     // Each of them is met again by a whole pass of the scrub, after which
                     // the low watermark is known.
                     let health = repairs.health();

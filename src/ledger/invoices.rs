@@ -10,7 +10,7 @@ use super::txn::Txn;
 use super::{membership, policy};
 use crate::domain::ids::Uid;
 use crate::objective::write::{LevelMember, MemberRole, WriteLevel, meets};
-use crate::store::Error;
+use crate::store::StoreError;
 use muniment_evidence::codec::Writer;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{
@@ -29,7 +29,7 @@ pub fn issue(
     statement: &Statement,
     issue: &IssueDocument,
     index: u64,
-) -> Result<Outcome, Error> {
+) -> Result<Outcome, StoreError> {
     if let Some(outcome) = refuse_issue(txn, head, statement, issue)? {
         return Ok(outcome);
     }
@@ -43,7 +43,7 @@ pub fn reverse(
     statement: &Statement,
     issue: &IssueDocument,
     index: u64,
-) -> Result<Outcome, Error> {
+) -> Result<Outcome, StoreError> {
     if let Some(outcome) = refuse_issue(txn, head, statement, issue)? {
         return Ok(outcome);
     }
@@ -125,7 +125,7 @@ pub fn add_rendition(
     statement: &Statement,
     add: &AddRenditionDocument,
     index: u64,
-) -> Result<Outcome, Error> {
+) -> Result<Outcome, StoreError> {
     let uid = Uid(add.uid);
     let content = rendition_request_digest(uid, &add.rendition);
     if let Some(outcome) = seen(txn, &add.tenant, &add.request_id, statement.kind, &content)? {
@@ -157,7 +157,7 @@ pub fn add_rendition(
     Ok(Outcome::Ok)
 }
 
-pub fn void(txn: &mut Txn<'_>, void: &VoidDocument, index: u64) -> Result<Outcome, Error> {
+pub fn void(txn: &mut Txn<'_>, void: &VoidDocument, index: u64) -> Result<Outcome, StoreError> {
     let uid = Uid(void.uid);
     let content = void_request_digest(uid, &void.reason);
     if let Some(outcome) = seen(txn, &void.tenant, &void.request_id, Kind::Void, &content)? {
@@ -196,7 +196,7 @@ pub fn download(
     txn: &mut Txn<'_>,
     download: &DownloadDocument,
     index: u64,
-) -> Result<Outcome, Error> {
+) -> Result<Outcome, StoreError> {
     let uid = Uid(download.uid);
     match txn.row(&tables::invoice(uid))? {
         Some(row) if row.tenant == download.tenant => {}
@@ -228,7 +228,7 @@ fn seen(
     request_id: &str,
     kind: Kind,
     content: &Digest,
-) -> Result<Option<Outcome>, Error> {
+) -> Result<Option<Outcome>, StoreError> {
     let row = txn.row(&tables::request(tenant, request_id))?;
     Ok(row.map(|row| {
         if row.kind == kind && row.content == *content {
@@ -245,7 +245,7 @@ fn refuse_issue(
     head: &LedgerHead,
     statement: &Statement,
     issue: &IssueDocument,
-) -> Result<Option<Outcome>, Error> {
+) -> Result<Option<Outcome>, StoreError> {
     let metadata = &issue.metadata;
     let tenant = &metadata.identity.tenant;
     let content = content_digest(metadata, &issue.renditions);
@@ -255,7 +255,7 @@ fn refuse_issue(
     if let Some(uid) = txn.row(&tables::identity(&metadata.identity))? {
         let row = txn
             .row(&tables::invoice(uid))?
-            .ok_or_else(|| Error::corrupt("an identity names no invoice"))?;
+            .ok_or_else(|| StoreError::corrupt("an identity names no invoice"))?;
         let same_kind = row.is_reversal == (statement.kind == Kind::Reverse);
         if row.content != content || !same_kind {
             return Ok(Some(Outcome::Refused(Reason::IdentityTaken)));
@@ -294,7 +294,7 @@ fn held(
     statement: &Statement,
     rendition: &Rendition,
     holdings: &[Holding],
-) -> Result<bool, Error> {
+) -> Result<bool, StoreError> {
     let Some(level) = WriteLevel::from_statement(statement.level) else {
         return Ok(false);
     };

@@ -93,7 +93,7 @@ mod tests {
         let head = LedgerHead {
             upload_epoch: 4,
             feature_level: 0,
-            ..Head::default()
+            ..LedgerHead::default()
         };
         let decided = |settings| decide(&head, &policy(settings)) == Outcome::Ok;
         assert!(decided(&[(UPLOAD_EPOCH, 5)]));

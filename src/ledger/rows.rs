@@ -6,7 +6,7 @@
 //! Tests: `src/ledger/tests/scenario_tests.rs`, `src/ledger/tests/membership_tests.rs`.
 
 use crate::domain::ids::Uid;
-use crate::store::Error;
+use crate::store::StoreError;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::PublicKey;
@@ -26,10 +26,10 @@ pub trait Row: Sized {
     }
 
     /// A row that cannot be read is damage, not an answer.
-    fn decode(bytes: &[u8]) -> Result<Self, Error> {
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         let mut r = Reader::new(bytes);
         let row = Self::read(&mut r).and_then(|row| r.end().map(|()| row));
-        row.map_err(|error| Error::corrupt_in(std::any::type_name::<Self>(), error))
+        row.map_err(|error| StoreError::corrupt_in(std::any::type_name::<Self>(), error))
     }
 }
 

@@ -8,7 +8,7 @@ use super::write::{LevelMember, MemberRole, WriteLevel, possible};
 use std::collections::BTreeMap;
 
 /// A level, and in words who was promised it.
-pub type Promise = (String, WriteLevel);
+pub type LayoutGuarantee = (String, WriteLevel);
 
 /// Judges a target. `Ok` carries advice, one sentence each; `Err` why it is refused.
 pub fn judge(members: &[LevelMember], promised: &[LayoutGuarantee]) -> Result<Vec<String>, String> {

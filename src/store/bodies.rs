@@ -11,7 +11,7 @@
 use super::damage::{self, Chunk};
 use super::engine::{Batch, Engine, prefix_end};
 use super::flush::Flusher;
-use super::{Blocking, Error, FaultSource, stamps};
+use super::{Blocking, FaultSource, StoreError, stamps};
 use crate::sync::Shared;
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
@@ -124,7 +124,12 @@ impl BodyStore {
     }
 
     /// Writes one chunk, not yet durable.
-    pub async fn put_chunk(&self, body: BodyId, number: u32, bytes: Bytes) -> Result<(), Error> {
+    pub async fn put_chunk(
+        &self,
+        body: BodyId,
+        number: u32,
+        bytes: Bytes,
+    ) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -142,7 +147,7 @@ impl BodyStore {
         body: BodyId,
         manifest: BodyManifest,
         last: Option<Bytes>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         let content = (manifest.length, manifest.sha256);
         self.blocking
@@ -163,7 +168,7 @@ impl BodyStore {
     }
 
     /// Which of these bodies are held here, durably and as what they are said to be.
-    pub async fn held(&self, bodies: &[(BodyId, Content)]) -> Result<Vec<bool>, Error> {
+    pub async fn held(&self, bodies: &[(BodyId, Content)]) -> Result<Vec<bool>, StoreError> {
         let known: Vec<bool> = {
             let sealed = self.sealed();
             let is = |(body, content)| sealed.content.get(body) == Some(content);
@@ -185,7 +190,7 @@ impl BodyStore {
                     }
                     whole(engine.as_ref(), body, content)
                 });
-                looked.collect::<Result<Vec<_>, Error>>()
+                looked.collect::<Result<Vec<_>, StoreError>>()
             })
             .await?;
         // A manifest can be read before it is durable.
@@ -194,13 +199,13 @@ impl BodyStore {
     }
 
     /// The mark of completeness, as its owner wrote it last.
-    pub async fn mark(&self) -> Result<Option<Vec<u8>>, Error> {
+    pub async fn mark(&self) -> Result<Option<Vec<u8>>, StoreError> {
         let engine = self.engine.clone();
         self.blocking.run(move || engine.get(MARK)).await
     }
 
     /// Moves the mark; not durable, it only saves work after a start.
-    pub async fn set_mark(&self, mark: Vec<u8>) -> Result<(), Error> {
+    pub async fn set_mark(&self, mark: Vec<u8>) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -211,7 +216,7 @@ impl BodyStore {
             .await
     }
 
-    pub async fn manifest(&self, body: BodyId) -> Result<Option<BodyManifest>, Error> {
+    pub async fn manifest(&self, body: BodyId) -> Result<Option<BodyManifest>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || read_manifest(engine.as_ref(), &body))
@@ -219,7 +224,12 @@ impl BodyStore {
     }
 
     /// One chunk that matches its digest, or what is wrong with it.
-    pub async fn chunk(&self, body: BodyId, number: u32, digest: Digest) -> Result<Chunk, Error> {
+    pub async fn chunk(
+        &self,
+        body: BodyId,
+        number: u32,
+        digest: Digest,
+    ) -> Result<Chunk, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || damage::look(engine.as_ref(), &body, number, &digest))
@@ -227,7 +237,7 @@ impl BodyStore {
     }
 
     /// Forgets a body that nothing refers to, or what an aborted upload left.
-    pub async fn delete(&self, body: BodyId) -> Result<(), Error> {
+    pub async fn delete(&self, body: BodyId) -> Result<(), StoreError> {
         self.sealed().content.remove(&body);
         let (engine, mending) = (self.engine.clone(), self.mending.clone());
         self.blocking
@@ -252,7 +262,7 @@ impl BodyStore {
 pub(super) fn read_manifest(
     engine: &dyn Engine,
     body: &BodyId,
-) -> Result<Option<BodyManifest>, Error> {
+) -> Result<Option<BodyManifest>, StoreError> {
     let Some(bytes) = engine.get(&manifest_key(body))? else {
         return Ok(None);
     };
@@ -264,8 +274,8 @@ pub(super) fn read_manifest(
     Ok(Some(manifest))
 }
 
-fn unreadable(error: impl Into<Box<FaultSource>>) -> Error {
-    Error::unreadable_in("manifest of a body", error)
+fn unreadable(error: impl Into<Box<FaultSource>>) -> StoreError {
+    StoreError::unreadable_in("manifest of a body", error)
 }
 
 pub(super) fn chunk_key(body: &BodyId, number: u32) -> Vec<u8> {
@@ -282,10 +292,10 @@ pub(super) fn manifest_key(body: &BodyId) -> Vec<u8> {
 }
 
 /// Whether the body is here as what it is said to be, and undamaged.
-fn whole(engine: &dyn Engine, body: &BodyId, content: &Content) -> Result<bool, Error> {
+fn whole(engine: &dyn Engine, body: &BodyId, content: &Content) -> Result<bool, StoreError> {
     match read_manifest(engine, body) {
         Ok(Some(m)) if (m.length, m.sha256) == *content => Ok(damage::of(engine, body)?.is_none()),
-        Ok(_) | Err(Error::Unreadable(_)) => Ok(false),
+        Ok(_) | Err(StoreError::Unreadable(_)) => Ok(false),
         Err(error) => Err(error),
     }
 }

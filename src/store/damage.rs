@@ -9,7 +9,7 @@
 //!
 //! Tests: `src/store/damage_tests.rs`.
 
-use super::Error;
+use super::StoreError;
 use super::bodies::{BodyId, BodyManifest, BodyStore, Content};
 use super::bodies::{chunk_key, manifest_key, read_manifest};
 use super::engine::{Batch, Engine, prefix_end};
@@ -139,19 +139,19 @@ fn note_key(seq: u64) -> Vec<u8> {
 }
 
 /// What is known to be wrong with a body here.
-pub(super) fn of(engine: &dyn Engine, body: &BodyId) -> Result<Option<Damage>, Error> {
+pub(super) fn of(engine: &dyn Engine, body: &BodyId) -> Result<Option<Damage>, StoreError> {
     match engine.get(&damage_key(body)) {
         Ok(None) => Ok(None),
         Ok(Some(bytes)) => Ok(Some(
             Damage::decode(&bytes).unwrap_or_else(|_| Damage::of_unreadable()),
         )),
-        Err(Error::Unreadable(_)) => Ok(Some(Damage::of_unreadable())),
+        Err(StoreError::Unreadable(_)) => Ok(Some(Damage::of_unreadable())),
         Err(error) => Err(error),
     }
 }
 
 /// As [`of`], but a row that cannot be read is none: it is written anew.
-fn stored(engine: &dyn Engine, body: &BodyId) -> Result<Option<Damage>, Error> {
+fn stored(engine: &dyn Engine, body: &BodyId) -> Result<Option<Damage>, StoreError> {
     let row = rest(engine, &damage_key(body))?;
     Ok(row.and_then(|bytes| Damage::decode(&bytes).ok()))
 }
@@ -162,20 +162,20 @@ pub(super) fn look(
     body: &BodyId,
     number: u32,
     digest: &Digest,
-) -> Result<Chunk, Error> {
+) -> Result<Chunk, StoreError> {
     match engine.get(&chunk_key(body, number)) {
         Ok(None) => Ok(Chunk::Bad(DamageKind::Missing)),
         Ok(Some(bytes)) if Digest::of(&[&bytes]) == *digest => Ok(Chunk::Good(bytes.into())),
         Ok(Some(_)) => Ok(Chunk::Bad(DamageKind::Mismatch)),
-        Err(Error::Unreadable(_)) => Ok(Chunk::Bad(DamageKind::Unreadable)),
+        Err(StoreError::Unreadable(_)) => Ok(Chunk::Bad(DamageKind::Unreadable)),
         Err(error) => Err(error),
     }
 }
 
 /// The bytes to set aside, if there are any to be had.
-fn rest(engine: &dyn Engine, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+fn rest(engine: &dyn Engine, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
     match engine.get(key) {
-        Err(Error::Unreadable(_)) => Ok(None),
+        Err(StoreError::Unreadable(_)) => Ok(None),
         got => got,
     }
 }
@@ -188,10 +188,10 @@ fn look_again(
     body: &BodyId,
     suspect: Suspect,
     how: How,
-) -> Result<Looked, Error> {
+) -> Result<Looked, StoreError> {
     let manifest = match read_manifest(engine, body) {
         Ok(manifest) => Ok(manifest),
-        Err(Error::Unreadable(_)) => Err(()),
+        Err(StoreError::Unreadable(_)) => Err(()),
         Err(error) => return Err(error),
     };
     let content = |m: &BodyManifest| (m.length, m.sha256);
@@ -229,11 +229,11 @@ fn add_notes(
     engine: &dyn Engine,
     batch: &mut Batch,
     notes: impl Iterator<Item = ScrubDocument>,
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     let end = prefix_end(NOTES);
     let mut seq = match engine.scan_back(NOTES, &end, 1) {
         Ok(last) => last.first().map_or(0, |(key, _)| seq_of(key) + 1),
-        Err(Error::Unreadable(_)) => BEYOND_UNREADABLE,
+        Err(StoreError::Unreadable(_)) => BEYOND_UNREADABLE,
         Err(error) => return Err(error),
     };
     for note in notes {
@@ -269,7 +269,7 @@ impl BodyStore {
         body: BodyId,
         suspect: Suspect,
         how: How,
-    ) -> Result<Option<DamageFinding>, Error> {
+    ) -> Result<Option<DamageFinding>, StoreError> {
         let store = self.clone();
         let noted = self
             .blocking
@@ -308,13 +308,17 @@ impl BodyStore {
     }
 
     /// What is known to be wrong with a body here.
-    pub async fn damage(&self, body: BodyId) -> Result<Option<Damage>, Error> {
+    pub async fn damage(&self, body: BodyId) -> Result<Option<Damage>, StoreError> {
         let engine = self.engine.clone();
         self.blocking.run(move || of(engine.as_ref(), &body)).await
     }
 
     /// Up to `limit` damaged bodies, in key order after one.
-    pub async fn damaged(&self, after: Option<BodyId>, limit: usize) -> Result<Vec<BodyId>, Error> {
+    pub async fn damaged(
+        &self,
+        after: Option<BodyId>,
+        limit: usize,
+    ) -> Result<Vec<BodyId>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -337,7 +341,7 @@ impl BodyStore {
         manifest: Option<BodyManifest>,
         mended: Vec<DamageFinding>,
         from: u64,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, StoreError> {
         if !mended.is_empty() {
             // The good bytes first: the mark may not go before they are durable.
             self.flusher.durable().await?;
@@ -379,7 +383,7 @@ impl BodyStore {
     }
 
     /// The oldest notes that are not recorded yet: number and document.
-    pub async fn notes(&self, limit: usize) -> Result<Vec<(u64, Document)>, Error> {
+    pub async fn notes(&self, limit: usize) -> Result<Vec<(u64, Document)>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -387,7 +391,9 @@ impl BodyStore {
                 rows.iter()
                     .map(|(key, bytes)| match Document::decode(bytes) {
                         Ok(document) => Ok((seq_of(key), document)),
-                        Err(error) => Err(Error::corrupt(format!("a note of damage: {error}"))),
+                        Err(error) => {
+                            Err(StoreError::corrupt(format!("a note of damage: {error}")))
+                        }
                     })
                     .collect()
             })
@@ -395,7 +401,7 @@ impl BodyStore {
     }
 
     /// A note is on record.
-    pub async fn noted(&self, seq: u64) -> Result<(), Error> {
+    pub async fn noted(&self, seq: u64) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -407,7 +413,7 @@ impl BodyStore {
     }
 
     /// Where the scrub stands, as it wrote it last.
-    pub async fn scrub_position(&self) -> Result<Option<Vec<u8>>, Error> {
+    pub async fn scrub_position(&self) -> Result<Option<Vec<u8>>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || rest(engine.as_ref(), POSITION))
@@ -415,7 +421,7 @@ impl BodyStore {
     }
 
     /// Not durable: what is lost is looked at again.
-    pub async fn set_scrub_position(&self, position: Vec<u8>) -> Result<(), Error> {
+    pub async fn set_scrub_position(&self, position: Vec<u8>) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -427,7 +433,7 @@ impl BodyStore {
     }
 
     /// What was set aside last, in no order.
-    pub async fn set_aside(&self) -> Result<Vec<SetAside>, Error> {
+    pub async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -446,7 +452,7 @@ impl BodyStore {
                 rows.iter()
                     .map(|(_, bytes)| read(bytes))
                     .collect::<Result<_, DecodeError>>()
-                    .map_err(Error::corrupt)
+                    .map_err(StoreError::corrupt)
             })
             .await
     }
@@ -458,7 +464,7 @@ fn set_aside(
     body: &BodyId,
     finding: &DamageFinding,
     bytes: &[u8],
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     let count = rest(engine, SET_ASIDE_COUNT)?;
     let count = count.and_then(|bytes| bytes.try_into().ok());
     let count = count.map_or(0, u64::from_be_bytes);

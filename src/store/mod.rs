@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 /// Why storage could not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
+pub enum StoreError {
     /// The engine failed; final, the node stops.
     #[error("storage engine: {0}")]
     Engine(#[source] StorageFault),
@@ -65,7 +65,7 @@ pub struct StorageFault {
 }
 
 /// An error of another layer, or a text where there was none.
-pub type Source = dyn std::error::Error + Send + Sync;
+pub type FaultSource = dyn std::error::Error + Send + Sync;
 
 impl StorageFault {
     fn new(error: impl Into<Box<FaultSource>>) -> StorageFault {
@@ -78,7 +78,7 @@ impl StorageFault {
     fn at(place: impl fmt::Display, error: impl Into<Box<FaultSource>>) -> StorageFault {
         StorageFault {
             place: Some(place.to_string().into()),
-            ..Fault::new(error)
+            ..StorageFault::new(error)
         }
     }
 }
@@ -98,46 +98,49 @@ impl std::error::Error for StorageFault {
     }
 }
 
-impl Error {
-    pub fn engine(error: impl Into<Box<FaultSource>>) -> Error {
-        Error::Engine(StorageFault::new(error))
+impl StoreError {
+    pub fn engine(error: impl Into<Box<FaultSource>>) -> StoreError {
+        StoreError::Engine(StorageFault::new(error))
     }
 
     /// The same, while doing `what`.
-    pub fn engine_in(what: impl fmt::Display, error: impl Into<Box<FaultSource>>) -> Error {
-        Error::Engine(StorageFault::at(what, error))
+    pub fn engine_in(what: impl fmt::Display, error: impl Into<Box<FaultSource>>) -> StoreError {
+        StoreError::Engine(StorageFault::at(what, error))
     }
 
     /// Of a file that the error names itself.
-    pub fn beside(error: impl Into<Box<FaultSource>>) -> Error {
-        Error::File(StorageFault::new(error))
+    pub fn beside(error: impl Into<Box<FaultSource>>) -> StoreError {
+        StoreError::File(StorageFault::new(error))
     }
 
-    pub fn file(path: &std::path::Path, error: impl Into<Box<FaultSource>>) -> Error {
-        Error::File(StorageFault::at(path.display(), error))
+    pub fn file(path: &std::path::Path, error: impl Into<Box<FaultSource>>) -> StoreError {
+        StoreError::File(StorageFault::at(path.display(), error))
     }
 
-    pub fn unreadable(what: impl Into<Box<FaultSource>>) -> Error {
-        Error::Unreadable(StorageFault::new(what))
+    pub fn unreadable(what: impl Into<Box<FaultSource>>) -> StoreError {
+        StoreError::Unreadable(StorageFault::new(what))
     }
 
     /// The same, of what `what` says.
-    pub fn unreadable_in(what: impl fmt::Display, error: impl Into<Box<FaultSource>>) -> Error {
-        Error::Unreadable(StorageFault::at(what, error))
+    pub fn unreadable_in(
+        what: impl fmt::Display,
+        error: impl Into<Box<FaultSource>>,
+    ) -> StoreError {
+        StoreError::Unreadable(StorageFault::at(what, error))
     }
 
-    pub fn corrupt(what: impl Into<Box<FaultSource>>) -> Error {
-        Error::Corrupt(StorageFault::new(what))
+    pub fn corrupt(what: impl Into<Box<FaultSource>>) -> StoreError {
+        StoreError::Corrupt(StorageFault::new(what))
     }
 
     /// Damage that reading `what` came upon.
-    pub fn corrupt_in(what: impl fmt::Display, error: impl Into<Box<FaultSource>>) -> Error {
-        Error::Corrupt(StorageFault::at(what, error))
+    pub fn corrupt_in(what: impl fmt::Display, error: impl Into<Box<FaultSource>>) -> StoreError {
+        StoreError::Corrupt(StorageFault::at(what, error))
     }
 }
 
-impl From<Error> for std::io::Error {
-    fn from(error: Error) -> Self {
+impl From<StoreError> for std::io::Error {
+    fn from(error: StoreError) -> Self {
         std::io::Error::other(error)
     }
 }
@@ -154,14 +157,14 @@ pub enum Blocking {
 impl Blocking {
     pub async fn run<T: Send + 'static>(
         self,
-        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
+        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         match self {
             Blocking::Inline => work(),
             Blocking::Pool => match tokio::task::spawn_blocking(work).await {
                 Ok(result) => result,
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                Err(_) => Err(Error::Stopped),
+                Err(_) => Err(StoreError::Stopped),
             },
         }
     }

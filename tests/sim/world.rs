@@ -228,7 +228,8 @@ impl World<'_> {
             let state = State::new(machine.ledger.clone());
             state.tables()?.head()
         };
-        let heads: Result<_, muniment::store::Error> = self.machines.iter().map(head).collect();
+        let heads: Result<_, muniment::store::StoreError> =
+            self.machines.iter().map(head).collect();
         heads.map_err(|error| error.to_string())
     }
 
