@@ -177,7 +177,7 @@ impl KeysInForce {
             .filter(|life| life.at_record(size) == KeyValidity::InForce && life.is_active());
         for life in in_force {
             if self.keyring.find(Role::Statement, &life.key).is_some() {
-                let key = self.keyring.speak_under(&life.key);
+                let key = self.keyring.sign_under(&life.key);
                 return key.map_err(|error| error.to_string());
             }
         }

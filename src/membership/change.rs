@@ -11,7 +11,7 @@
 use super::plan::Wish;
 use super::{MembershipChanges, Progress};
 use crate::domain::call_error::CallError;
-use crate::ledger::membership::{ModeRow, Preparing, Target, is_only};
+use crate::ledger::roles::{ModeRow, Preparing, Target, is_only};
 use crate::ledger::rows::VotersRow;
 use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;
