@@ -21,8 +21,8 @@ use tokio::task::{JoinError, JoinSet};
 
 /// Items of one stream under way at once: enough to fill the group commits of the bodies
 /// and of the log over a round trip between regions, few enough that eight such streams
-/// fit into a node's default places for uploads. OutboxBounds memory too: each holds at most
-/// [`PIECES_AHEAD`] messages that its upload has not taken.
+/// fit into a node's default places for uploads. Bounds memory too: each holds at most one
+/// message that its upload has not taken.
 pub const ITEMS_IN_FLIGHT: usize = 32;
 /// Pieces of an item that may wait for its upload: the next one arrives while one is stored.
 const PIECES_AHEAD: usize = 1;
