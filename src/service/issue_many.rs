@@ -7,7 +7,7 @@
 //! their outcomes are not taken. If the caller goes away, what is numbered goes on and all
 //! else ends; a node that stops ends what is in flight first. Leaves each item to `issue`.
 
-use super::issue::{self, IssueDraft, Issued, Pieces};
+use super::issue::{self, IssueDraft, Issued, UploadPieces};
 use super::{Parts, Principal};
 use crate::config::limits::{MESSAGE_BYTES, UPLOADS_IN_FLIGHT};
 use crate::domain::call_error::CallError;
@@ -103,7 +103,7 @@ struct ItemPieces {
 }
 
 impl ItemPieces {
-    fn new() -> (ItemPieces, Pieces) {
+    fn new() -> (ItemPieces, UploadPieces) {
         let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
         let cut = Arc::<OnceLock<CallError>>::default();
         let pieces = tokio_stream::wrappers::ReceiverStream::new(receiver).map(Ok);
@@ -181,7 +181,7 @@ async fn raised(draining: &mut watch::Receiver<bool>) {
 impl<T, I, F> ItemStream<T, I>
 where
     T: Send + 'static,
-    I: Fn(IssueDraft, Pieces) -> F,
+    I: Fn(IssueDraft, UploadPieces) -> F,
     F: Future<Output = Result<T, CallError>> + Send + 'static,
 {
     fn new(issue: I, messages: Messages, limits: StreamLimits) -> ItemStream<T, I> {
@@ -376,7 +376,7 @@ mod tests {
             messages = messages.chain(stream::pending()).boxed();
         }
         let (end, living) = (stream.end.clone(), stream.living.clone());
-        let issue = move |_: IssueDraft, mut pieces: Pieces| {
+        let issue = move |_: IssueDraft, mut pieces: UploadPieces| {
             let (end, living) = (end.clone(), living.clone());
             async move {
                 let mut bytes = Vec::new();
@@ -456,7 +456,7 @@ mod tests {
             draining,
             leaving: CallError::exhausted("leaving"),
         };
-        let issue = move |_: IssueDraft, pieces: Pieces| {
+        let issue = move |_: IssueDraft, pieces: UploadPieces| {
             let counted: Arc<AtomicUsize> = Arc::clone(&counted);
             async move {
                 let _kept = pieces;
@@ -519,7 +519,7 @@ mod tests {
             draining,
             leaving: CallError::exhausted("leaving"),
         };
-        let issue = |_: IssueDraft, mut pieces: Pieces| async move {
+        let issue = |_: IssueDraft, mut pieces: UploadPieces| async move {
             match pieces.next().await {
                 Some(Ok(first)) if first == "y" => Ok(first.to_vec()),
                 _ => Err(CallError::from(bad("length", "is less than that"))),
