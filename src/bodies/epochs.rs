@@ -94,7 +94,7 @@ fn uploaded(tables: &Tables, from: u64, size: u64) -> Result<bool, crate::store:
     }
     for bytes in tables.record_range(from, size, RECORDS_MAX as usize)? {
         let record = Record::decode(&bytes)
-            .map_err(|error| crate::store::StoreError::corrupt(format!("a record: {error}")))?;
+            .map_err(|error| crate::store::StoreError::corrupt_in("a record", error))?;
         let kind = record.statement.kind;
         if matches!(
             kind,

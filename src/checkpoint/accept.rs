@@ -7,6 +7,7 @@
 
 use super::rounds::diverged;
 use super::{Cosigning, ROUND_MAX};
+use crate::domain::cause::{AnyError, Cause};
 use crate::status::agreement::is_majority;
 use crate::transport::Failure;
 use muniment_evidence::ledger::Vouched;
@@ -22,8 +23,8 @@ enum Weighed {
     Convicts,
 }
 
-fn refused(why: impl ToString) -> Failure {
-    Failure::Refused(why.to_string())
+fn refused(why: impl Into<Box<AnyError>>) -> Failure {
+    Failure::Refused(Cause::new(why))
 }
 
 impl Cosigning {

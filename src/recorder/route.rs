@@ -6,6 +6,7 @@
 //! Tests: `src/recorder/lane_tests.rs`.
 
 use super::intake::{Intake, SubmissionRejected};
+use crate::domain::cause::Cause;
 use crate::domain::command::{Answer, Submission};
 use crate::raft::group::RaftGroup;
 use crate::transport::{Class, Failure, Frames, Method, Transport};
@@ -161,7 +162,7 @@ pub fn serve(intake: Intake, from: u64, frames: Frames) -> Frames {
                 let intake = intake.clone();
                 async move {
                     let (id, batch) = decode_batch(&frame?)
-                        .map_err(|error| Failure::Refused(error.to_string()))?;
+                        .map_err(|error| Failure::Refused(Cause::new(error)))?;
                     Ok((id, intake.verify(from, batch).await))
                 }
             }

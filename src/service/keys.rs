@@ -46,7 +46,7 @@ pub async fn change(parts: &Parts, document: KeyDocument) -> Result<(u64, Answer
     let known = parts.keys.now().await?;
     let size = parts.reads.context.group.applied().size;
     let believed = believe(&known.history, &booted.genesis.leaf_hash(), size, &document);
-    believed.map_err(|why| CallError::from(bad("change", why.to_string())))?;
+    believed.map_err(|why| CallError::from(bad("change", why)))?;
     let intent = Intent::system(Document::Key(document));
     let recorded = parts.writes.record(&booted, intent).await?;
     match recorded.outcome {
