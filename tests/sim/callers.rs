@@ -10,6 +10,7 @@ use crate::oracle::{self, Phase};
 use futures::stream::{self, StreamExt as _};
 use muniment::domain::call_error::CallError;
 use muniment::domain::draft::InvoiceKey;
+use muniment::service::admission::UploadTurn;
 use muniment::service::download::{self, DownloadEvidence, DownloadPiece, DownloadRequest};
 use muniment::service::export::ExportRequest;
 use muniment::service::issue::{self, BodyDraft, IssueDraft};
@@ -81,11 +82,7 @@ async fn issue_one(parts: &Parts, town: &Town, number: u64, dice: &mut Dice) {
         .map(|piece| Ok(body.slice_ref(piece)))
         .collect();
     let pieces = stream::iter(pieces).boxed();
-    let issued = async {
-        let permit = parts.admission.try_upload()?;
-        issue::issue(parts, &someone(), draft, pieces, permit).await
-    };
-    match issued.await {
+    match issue::issue(parts, &someone(), draft, pieces, UploadTurn::AtOnce).await {
         Ok(issued) => {
             let index = issued.invoice.record_index;
             town.oracle.issued(number, index);
