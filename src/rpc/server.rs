@@ -6,7 +6,7 @@
 //!
 //! Tests: `tests/cluster/limits.rs`.
 
-use super::cluster::Cluster;
+use super::cluster::ClusterConfig;
 use super::evidence::Evidence;
 use super::invoices::Invoices;
 use super::observe::Observe;
