@@ -9,7 +9,7 @@
 use crate::assemble::{DiskSeams, Engines, Running, Seams, assemble};
 use crate::bodies::disk_budget::DiskBudget;
 use crate::clock::SharedClock;
-use crate::config::{Config, Limits, Witness};
+use crate::config::{Config, Limits, WitnessConfig};
 use crate::http;
 use crate::keyring::Keyring;
 use crate::keyring::guard::SignGuard;
@@ -253,7 +253,7 @@ fn disk_budget(config: &Config, engines: &Engines) -> DiskBudget {
 
 /// Where the outside witnesses are.
 fn witnesses(config: &Config) -> Result<Vec<WitnessTarget>, String> {
-    let target = |witness: &Witness| {
+    let target = |witness: &WitnessConfig| {
         Ok(WitnessTarget {
             key: witness.key.clone(),
             target: Target::new(&witness.url, witness.ca.as_deref())?,

@@ -12,7 +12,7 @@ use super::tables;
 use super::txn::Txn;
 use crate::domain::command::Answer;
 use crate::objective::budget;
-use crate::store::Error;
+use crate::store::StoreError;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::{Lane, Statement};
@@ -26,18 +26,22 @@ pub const WINDOW: u64 = budget::UNRESOLVED_MAX as u64;
 const LANES_MAX: usize = 16;
 
 /// Whether a statement may be taken.
-pub enum Admission {
+pub enum LaneAdmission {
     Next,
     Not(Answer),
 }
 
-pub fn admit(txn: &Txn<'_>, statement: &Statement, hash: &Digest) -> Result<Admission, Error> {
+pub fn admit(
+    txn: &Txn<'_>,
+    statement: &Statement,
+    hash: &Digest,
+) -> Result<LaneAdmission, StoreError> {
     let (node, lane, seq) = (statement.node, statement.lane, statement.seq);
     let row = match txn.row(&tables::lane(node, lane))? {
         Some(row) => row,
         // The boot lane needs no opening act: it begins with the node's first BOOT.
         None if lane == Lane::Boot => LaneRow::default(),
-        None => return Ok(Admission::Not(Answer::LaneClosed)),
+        None => return Ok(LaneAdmission::Not(Answer::LaneClosed)),
     };
     if seq < row.next_seq {
         let answer = match txn.row(&tables::window(node, lane, seq))? {
@@ -48,20 +52,20 @@ pub fn admit(txn: &Txn<'_>, statement: &Statement, hash: &Digest) -> Result<Admi
             },
             Some(_) => Answer::Equivocation,
         };
-        return Ok(Admission::Not(answer));
+        return Ok(LaneAdmission::Not(answer));
     }
     if row.closed {
-        return Ok(Admission::Not(Answer::LaneClosed));
+        return Ok(LaneAdmission::Not(Answer::LaneClosed));
     }
     if seq > row.next_seq {
         let next = row.next_seq;
-        return Ok(Admission::Not(Answer::Gap { next }));
+        return Ok(LaneAdmission::Not(Answer::Gap { next }));
     }
     if statement.prev != row.last {
         // The right seq after another past: two histories under one lane.
-        return Ok(Admission::Not(Answer::Equivocation));
+        return Ok(LaneAdmission::Not(Answer::Equivocation));
     }
-    Ok(Admission::Next)
+    Ok(LaneAdmission::Next)
 }
 
 /// Consumes the seq and remembers the outcome.
@@ -71,7 +75,7 @@ pub fn take(
     hash: Digest,
     index: u64,
     outcome: Outcome,
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     let (node, lane, seq) = (statement.node, statement.lane, statement.seq);
     // Read again: what the statement did may have closed its own lane.
     let row = txn.row(&tables::lane(node, lane))?;
@@ -94,7 +98,7 @@ pub fn take(
 }
 
 /// Closes the node's strict lane, and forgets what was closed before.
-pub fn close(txn: &mut Txn<'_>, node: u64) -> Result<(), Error> {
+pub fn close(txn: &mut Txn<'_>, node: u64) -> Result<(), StoreError> {
     for (key, row) in txn.scan(&tables::lanes(node), LANES_MAX)? {
         let lane = key.lane()?;
         if !matches!(lane, Lane::Strict(_)) {
@@ -116,7 +120,7 @@ pub fn close(txn: &mut Txn<'_>, node: u64) -> Result<(), Error> {
 }
 
 /// Forgets what became of a lane's statements.
-pub fn forget_window(txn: &mut Txn<'_>, node: u64, lane: Lane) -> Result<(), Error> {
+pub fn forget_window(txn: &mut Txn<'_>, node: u64, lane: Lane) -> Result<(), StoreError> {
     let remembered = txn.scan(&tables::windows(node, lane), WINDOW as usize)?;
     for key in remembered.into_keys() {
         txn.delete(tables::window(node, lane, key.number()?));

@@ -30,29 +30,29 @@ impl Rotten {
 }
 
 impl View for Rotten {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.unreadable.lock().unwrap().contains(key) {
-            true => Err(Error::unreadable("checksum")),
+            true => Err(StoreError::unreadable("checksum")),
             false => self.memory.get(key),
         }
     }
 
-    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         let unreadable = self.unreadable.lock().unwrap();
         if unreadable.iter().any(|k| &k[..] >= start && &k[..] < end) {
-            return Err(Error::unreadable("checksum"));
+            return Err(StoreError::unreadable("checksum"));
         }
         self.memory.scan(start, end, limit)
     }
 
-    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         self.scan(start, end, usize::MAX)?;
         self.memory.scan_back(start, end, limit)
     }
 }
 
 impl Engine for Rotten {
-    fn write(&self, batch: Batch) -> Result<(), Error> {
+    fn write(&self, batch: Batch) -> Result<(), StoreError> {
         for op in &batch.ops {
             if let Op::Put(key, _) | Op::Delete(key) = op {
                 self.unreadable.lock().unwrap().remove(key);
@@ -61,11 +61,11 @@ impl Engine for Rotten {
         self.memory.write(batch)
     }
 
-    fn sync(&self) -> Result<(), Error> {
+    fn sync(&self) -> Result<(), StoreError> {
         self.memory.sync()
     }
 
-    fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, Error> {
+    fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, StoreError> {
         self.memory.checkpoint(dir)
     }
 

@@ -93,7 +93,7 @@ impl Machine {
         self.bodies.scan(b"d", b"e", ROWS_MAX).unwrap().len()
     }
 
-    fn floor(&self) -> Result<WatermarkFile, muniment::store::Error> {
+    fn floor(&self) -> Result<WatermarkFile, muniment::store::StoreError> {
         let mut file = WatermarkFile::in_memory();
         if let Some(log) = self.log.lock().unwrap().take() {
             file.set(log.watermark())?;

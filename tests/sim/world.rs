@@ -7,7 +7,7 @@
 use crate::dice::Dice;
 use crate::host::{self, Machine, NODES, Town};
 use crate::oracle::{Oracle, Phase};
-use muniment::ledger::rows::Head;
+use muniment::ledger::rows::HeadRow;
 use muniment::ledger::state::State;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,7 +26,7 @@ const LATENCY_MAX: Duration = Duration::from_millis(8);
 /// What a run came to, for the invariants.
 pub struct End {
     pub town: Arc<Town>,
-    pub heads: Vec<Head>,
+    pub heads: Vec<HeadRow>,
     /// The log as one of the replicas has it.
     pub log: State,
     pub troubles: u64,
@@ -223,23 +223,24 @@ impl World<'_> {
         self.mend(Duration::MAX);
     }
 
-    fn heads(&self) -> Result<Vec<Head>, String> {
+    fn heads(&self) -> Result<Vec<HeadRow>, String> {
         let head = |machine: &Arc<Machine>| {
             let state = State::new(machine.ledger.clone());
             state.tables()?.head()
         };
-        let heads: Result<_, muniment::store::Error> = self.machines.iter().map(head).collect();
+        let heads: Result<_, muniment::store::StoreError> =
+            self.machines.iter().map(head).collect();
         heads.map_err(|error| error.to_string())
     }
 
     /// Steps until all replicas are equal and stay so.
-    fn settle(&mut self) -> Result<Vec<Head>, String> {
+    fn settle(&mut self) -> Result<Vec<HeadRow>, String> {
         let limit = self.sim.elapsed() + PATIENCE;
         let (mut seen, mut since) = (self.heads()?, self.sim.elapsed());
         while self.sim.elapsed() - since < STILL {
             self.step()?;
             let now = self.heads()?;
-            let same = |a: &Head, b: &Head| {
+            let same = |a: &HeadRow, b: &HeadRow| {
                 (a.size, a.root, a.state_hash) == (b.size, b.root, b.state_hash)
             };
             let equal = now.iter().all(|head| same(head, &now[0]));

@@ -29,8 +29,11 @@ fn twice<'a>(sources: &[&'a Source]) -> BTreeMap<&'a str, Vec<(&'a Source, usize
             for at in places(code, kind) {
                 if code[..at].ends_with("pub ") {
                     let name = ident(&code[at + kind.len()..]);
-                    let line = source.line_of(at);
-                    found.entry(name).or_default().push((source, line));
+                    // A macro that declares has its argument's name there.
+                    if !name.is_empty() {
+                        let line = source.line_of(at);
+                        found.entry(name).or_default().push((source, line));
+                    }
                 }
             }
         }

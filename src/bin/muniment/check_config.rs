@@ -2,14 +2,14 @@
 
 use muniment::config::Config;
 use muniment::keyring::Keyring;
-use muniment::preflight::{Finding, preflight};
+use muniment::preflight::{MachineCheck, preflight};
 use muniment::store::marker::Marker;
 use muniment::witness::post::Target;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The node's configuration file.
     #[arg(long)]
     pub config: PathBuf,
@@ -61,13 +61,13 @@ pub async fn run(args: Args, json: bool) -> ExitCode {
 }
 
 /// What lies on the machine already, and whom it names.
-fn files(config: &Config) -> Vec<Finding> {
+fn files(config: &Config) -> Vec<MachineCheck> {
     let mut findings = vec![
-        Finding::new("keys", keys(&config.keys.dir)),
-        Finding::new("data directory is this node's", belongs(config)),
+        MachineCheck::new("keys", keys(&config.keys.dir)),
+        MachineCheck::new("data directory is this node's", belongs(config)),
     ];
     if !config.witness.is_empty() {
-        findings.push(Finding::new("witnesses", witnesses(config)));
+        findings.push(MachineCheck::new("witnesses", witnesses(config)));
     }
     findings
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Where the key files go; existing ones are never replaced.
     #[arg(long)]
     pub out: PathBuf,
@@ -48,7 +48,7 @@ pub async fn run(args: Args, json: bool) -> ExitCode {
     }
 }
 
-fn make(args: &Args) -> Result<serde_json::Value, keyring::Error> {
+fn make(args: &Args) -> Result<serde_json::Value, keyring::KeyringError> {
     if let Some(role) = args.add {
         let (path, key) = keyring::generate_further(&args.out, role, &SystemClock)?;
         return Ok(serde_json::json!({

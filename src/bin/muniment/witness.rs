@@ -3,7 +3,7 @@
 use crate::serve::{EXIT_BROKEN, EXIT_START};
 use clap::Subcommand;
 use muniment::clock::SystemClock;
-use muniment::config::witness_server::{WitnessConfig, check_name};
+use muniment::config::witness_server::{WitnessServerConfig, check_name};
 use muniment::http::listen;
 use muniment::keyring;
 use muniment::node::NodeError;
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
 }
@@ -89,7 +89,7 @@ fn keygen(args: &Keygen) -> Result<String, String> {
 
 async fn serve(args: Serve) -> Result<(), NodeError> {
     let start = |why: &dyn std::fmt::Display| NodeError::Start(why.to_string());
-    let config = WitnessConfig::load(&args.config).map_err(|e| start(&e))?;
+    let config = WitnessServerConfig::load(&args.config).map_err(|e| start(&e))?;
     telemetry::start_logging(&config.log).map_err(|e| start(&e))?;
     let key = keyring::load_witness_key(&config.keys.dir).map_err(|e| start(&e))?;
     let stop = Stop::new();
