@@ -9,6 +9,8 @@ BIN_DIR := $(CARGO_TARGET_DIR)/release
 INVOICES ?=
 # How many records bench-evidence and bench-restart sign.
 RECORDS ?= 1000000
+# How many seeds `make sim` runs; MUNIMENT_SIM_SEED=7 make sim runs one alone.
+SEEDS ?= 50
 # How long `make fuzz` searches with each target; 5 is enough to see that all is well.
 SECONDS ?= 60
 
@@ -18,7 +20,7 @@ help:
 	@echo 'make demo     three nodes in three zones: issue, kill the leader, verify offline'
 	@echo 'make test     formatting, lints, all tests, the simulator (changes no file)'
 	@echo 'make cluster  the same three nodes, left running until Ctrl-C'
-	@echo 'make sim      the simulator alone, without RocksDB'
+	@echo 'make sim      the simulator alone, without RocksDB (SEEDS=50)'
 	@echo 'make fuzz     search for inputs that break a promise of evidence/ (SECONDS=60)'
 	@echo 'make bench    measure this machine'
 	@echo 'make bench-evidence  verify a million records (RECORDS=1000000)'
@@ -52,7 +54,8 @@ fix: bootstrap
 
 # Without RocksDB, so that a change of the simulator is tried within seconds.
 sim:
-	$(CARGO) test --release --no-default-features --test sim
+	MUNIMENT_SIM_SEEDS='$(SEEDS)' $(CARGO) test --release --no-default-features --test sim -- \
+		--nocapture
 
 # Only the evidence crate, with flags and a target directory of its own.
 fuzz:

@@ -340,6 +340,7 @@ async fn build(
             Arc::new(move || room.free() >= evidence_reserve(reserve))
         },
         incarnation: stores.marker.incarnation,
+        clock: clock.clone(),
     };
     let group = Group::start(
         settings,

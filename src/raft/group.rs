@@ -7,7 +7,9 @@ use super::identity::{Disk, Disks};
 use super::log::{Log, floor_id};
 use super::machine::{Applied, Hashes, Machine};
 use super::network::Factory;
+use super::runtime::drawing_from;
 use super::types::{LogId, Payload, Peer, TypeConfig};
+use crate::clock::SharedClock;
 use crate::domain::command::Answer;
 use crate::ledger::membership::ModeRow;
 use crate::ledger::state::State;
@@ -60,6 +62,8 @@ pub struct Settings {
     pub room: Room,
     /// Of this node's disk; shown to peers with what it says.
     pub incarnation: Disk,
+    /// Election timeouts are drawn from it.
+    pub clock: SharedClock,
 }
 
 /// Asked before a snapshot is taken or received.
@@ -200,7 +204,10 @@ impl Group {
             blocking,
             disks: disks.clone(),
         };
-        let raft = openraft::Raft::build(settings.node, Arc::new(config), factory, log, machine)
+        let clock = settings.clock;
+        let building =
+            openraft::Raft::build(settings.node, Arc::new(config), factory, log, machine);
+        let raft = drawing_from(clock.clone(), building)
             .await
             .map_err(|error| Error::Engine(format!("raft cannot start: {error}").into()))?;
         let group = Group {
@@ -226,7 +233,7 @@ impl Group {
         {
             group.wait_for_floor(recovered, floor);
         }
-        group.raft.run();
+        drawing_from(clock, async { group.raft.run() }).await;
         group.watch_for_fatal(stop);
         Ok(group)
     }

@@ -19,6 +19,7 @@ pub mod machine;
 pub mod membership;
 pub mod network;
 pub mod reader;
+pub mod runtime;
 pub mod server;
 pub mod types;
 

@@ -4,17 +4,21 @@
 //! stays unknown, and a caller elsewhere asks again. Promises that every answer that is
 //! neither a success nor a passing fault is a breach. Leaves judging to the invariants.
 
-use crate::dice::Dice;
-use crate::host::Town;
+use crate::cluster::{Cluster, Machine};
+use crate::facts::Event;
 use crate::oracle::{self, Phase};
+use crate::rng::Rng;
+use crate::trace::{What, digest};
+use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use muniment::ledger::state::Key;
+use muniment::objective::write::WriteLevel;
 use muniment::service::download::{self, Piece};
 use muniment::service::issue::{self, Header};
 use muniment::service::{Core, Error, Principal, export};
 use muniment_evidence::digest::{Digest, Hasher};
 use muniment_evidence::ledger::Ledger;
-use muniment_evidence::record::Record;
+use muniment_evidence::record::{Reason, Record};
 use muniment_evidence::statement::Mode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,94 +33,181 @@ const NOTE_MAX: Duration = Duration::from_secs(3);
 /// Bytes that a caller hands in at a time.
 const PIECE_BYTES: usize = 2_000;
 
-pub fn start(core: &Arc<Core>, town: &Arc<Town>, seed: u64) {
+pub fn start(core: &Arc<Core>, cluster: &Arc<Cluster>, machine: &Arc<Machine>, source: u64) {
     for caller in 0..CALLERS_PER_NODE {
-        let dice = Dice::new(seed << 3 | caller);
-        tokio::spawn(call(core.clone(), town.clone(), dice));
+        let rng = Rng::of(cluster.seed, 2 << 32 | source << 3 | caller);
+        let caller = Caller {
+            core: core.clone(),
+            cluster: cluster.clone(),
+            machine: machine.clone(),
+            rng,
+        };
+        tokio::spawn(caller.call());
     }
-    tokio::spawn(hand_over(core.clone(), town.clone()));
+    tokio::spawn(hand_over(core.clone(), cluster.clone()));
 }
 
 fn someone() -> Principal {
     Principal::anonymous("simulated".into(), "caller".into())
 }
 
-async fn call(core: Arc<Core>, town: Arc<Town>, mut dice: Dice) {
-    loop {
-        tokio::time::sleep(Duration::from_millis(1 + dice.roll(THINK_MS_MAX))).await;
-        let phase = town.oracle.phase();
-        if core.booted().is_err() || !matches!(phase, Phase::Load | Phase::Finish) {
-            continue;
-        }
-        if phase == Phase::Load && dice.roll(3) == 0 {
-            if let Some(number) = town.oracle.number_to_download(&mut dice) {
-                let evidence = match dice.roll(2) {
-                    0 => Mode::Strict,
-                    _ => Mode::Deferred,
-                };
-                download_one(&core, &town, number, evidence).await;
+struct Caller {
+    core: Arc<Core>,
+    cluster: Arc<Cluster>,
+    machine: Arc<Machine>,
+    rng: Rng,
+}
+
+impl Caller {
+    async fn call(mut self) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(1 + self.rng.below(THINK_MS_MAX))).await;
+            let oracle = &self.cluster.oracle;
+            let phase = oracle.phase();
+            if self.core.booted().is_err() || !matches!(phase, Phase::Load | Phase::Finish) {
+                continue;
             }
-        } else if let Some(number) = town.oracle.number_to_issue(&mut dice) {
-            issue_one(&core, &town, number, &mut dice).await;
+            let turn = self.rng.below(12);
+            if phase == Phase::Finish || turn < 7 {
+                if let Some(number) = oracle.number_to_issue(&mut self.rng) {
+                    self.issue(number).await;
+                }
+            } else if let Some(number) = oracle.number_known(&mut self.rng) {
+                match turn {
+                    7 => self.issue(number).await,
+                    8 => self.issue_another(number).await,
+                    9 | 10 => download_one(&self.core, &self.cluster, number, Mode::Strict).await,
+                    _ => download_one(&self.core, &self.cluster, number, Mode::Deferred).await,
+                }
+            }
+        }
+    }
+
+    /// Most ask for their tenant's level.
+    fn level(&mut self) -> Option<WriteLevel> {
+        match self.rng.below(20) {
+            0 => Some(WriteLevel::Quorum),
+            1 => Some(WriteLevel::Regions(2)),
+            2 => Some(WriteLevel::Zones(3)),
+            3 => Some(WriteLevel::All),
+            _ => None,
+        }
+    }
+
+    fn header(&mut self, request_id: String, identity: u64, body: &Bytes) -> Header {
+        Header {
+            request_id,
+            metadata: oracle::metadata(identity),
+            role: String::new(),
+            media_type: String::new(),
+            length: body.len() as u64,
+            // Without it a repeat is found in apply alone.
+            sha256: self.rng.once_in(2).then(|| Digest::of(&[body])),
+            level: self.level(),
+            patience: Default::default(),
+        }
+    }
+
+    async fn issue(&mut self, number: u64) {
+        let (core, cluster) = (self.core.clone(), self.cluster.clone());
+        let body = oracle::body(number);
+        let header = self.header(format!("request-{number}"), number, &body);
+        let began_us = now_us();
+        match issue::issue(&core, &someone(), header, pieces(&body)).await {
+            Ok(issued) => {
+                let index = issued.invoice.record_index;
+                cluster.trace.note(What::Call, core.node, number, index);
+                cluster.oracle.issued(number, index, &issued.receipt.record);
+                cluster.events.push(Event::Issued {
+                    node: self.machine.node,
+                    number,
+                    index,
+                    took_body: !issued.repeated,
+                    began_us,
+                });
+                if self.rng.once_in(3) {
+                    wait_for_note(&core, &cluster, index).await;
+                }
+            }
+            Err(error) => failed(&core, &cluster, &format!("issue of {number}"), &error).await,
+        }
+    }
+
+    /// What was issued, with other content: it must be refused, with the reason.
+    async fn issue_another(&mut self, number: u64) {
+        let (core, cluster) = (self.core.clone(), self.cluster.clone());
+        let body = oracle::body(number + 1_000_000);
+        let same_identity = self.rng.once_in(2);
+        let (request, identity, wanted) = match same_identity {
+            true => (format!("other-{number}"), number, Reason::IdentityTaken),
+            false => (
+                format!("request-{number}"),
+                number + 1_000_000,
+                Reason::RequestIdReused,
+            ),
+        };
+        let header = self.header(request, identity, &body);
+        match issue::issue(&core, &someone(), header, pieces(&body)).await {
+            Err(Error::Taken { reason, .. }) if reason == wanted => {
+                cluster.oracle.seen().refused += 1;
+            }
+            Ok(_) => {
+                let what = format!("i7: {number} was issued again with other content");
+                cluster.oracle.breach(what);
+            }
+            Err(error) => {
+                failed(
+                    &core,
+                    &cluster,
+                    &format!("other content for {number}"),
+                    &error,
+                )
+                .await;
+            }
         }
     }
 }
 
-async fn issue_one(core: &Core, town: &Town, number: u64, dice: &mut Dice) {
-    let body = oracle::body(number);
-    let header = Header {
-        request_id: format!("request-{number}"),
-        metadata: oracle::metadata(number),
-        role: String::new(),
-        media_type: String::new(),
-        length: body.len() as u64,
-        // Without it a repeat is found in apply alone.
-        sha256: (dice.roll(2) == 0).then(|| Digest::of(&[&body])),
-        level: None,
-        patience: Default::default(),
-    };
+fn now_us() -> u64 {
+    turmoil::sim_elapsed().map_or(0, |elapsed| elapsed.as_micros() as u64)
+}
+
+fn pieces(body: &Bytes) -> issue::Pieces {
     let pieces: Vec<_> = body
         .chunks(PIECE_BYTES)
         .map(|piece| Ok(body.slice_ref(piece)))
         .collect();
-    match issue::issue(core, &someone(), header, stream::iter(pieces).boxed()).await {
-        Ok(issued) => {
-            let index = issued.invoice.record_index;
-            town.oracle.issued(number, index);
-            if dice.roll(3) == 0 {
-                wait_for_note(core, town, index).await;
-            }
-        }
-        Err(error) => failed(core, town, &format!("issue of {number}"), &error).await,
-    }
+    stream::iter(pieces).boxed()
 }
 
-/// Wants two of the three nodes to vouch for the record. No note in time is a passing
+/// Wants three of the nodes to vouch for the record. No note in time is a passing
 /// fault.
-async fn wait_for_note(core: &Core, town: &Town, index: u64) {
+async fn wait_for_note(core: &Core, cluster: &Cluster, index: u64) {
     let Ok(booted) = core.booted() else {
         return;
     };
     let ledger = Ledger::open(&booted.genesis).unwrap();
-    let by_two = |note: &str| {
+    let by_three = |note: &str| {
         let vouched = ledger.checkpoint(note.as_bytes());
-        vouched.is_ok_and(|vouched| vouched.cosigners.len() >= 2)
+        vouched.is_ok_and(|vouched| vouched.cosigners.len() >= 3)
     };
     let deadline = Instant::now() + NOTE_MAX;
-    let Some(note) = core.cosigned.wait(index, deadline, by_two).await else {
+    let Some(note) = core.cosigned.wait(index, deadline, by_three).await else {
         let why = format!("no note for record {index}");
-        return town.oracle.failed(core.node, why);
+        return cluster.oracle.failed(core.node, why);
     };
     match ledger.checkpoint(note.as_bytes()) {
         Ok(vouched) => {
             let checkpoint = vouched.checkpoint;
-            town.oracle.noted(index, checkpoint.size, checkpoint.root);
+            cluster
+                .oracle
+                .noted(index, checkpoint.size, checkpoint.root);
         }
-        Err((_, why)) => town.oracle.breach(format!("a cosigned note {why}")),
+        Err((_, why)) => cluster.oracle.breach(format!("a cosigned note {why}")),
     }
 }
 
-async fn download_one(core: &Core, town: &Town, number: u64, evidence: Mode) {
+async fn download_one(core: &Core, cluster: &Cluster, number: u64, evidence: Mode) {
     let what = format!("download of {number}");
     let wanted = download::Wanted {
         key: Key::Identity(oracle::identity(number)),
@@ -131,15 +222,15 @@ async fn download_one(core: &Core, town: &Town, number: u64, evidence: Mode) {
     let (started, mut pieces) = match started {
         Ok(started) => started,
         // It was acknowledged, so `not found` is a breach on every node.
-        Err(error) => return failed(core, town, &what, &error).await,
+        Err(error) => return failed(core, cluster, &what, &error).await,
     };
     let index = match &started.evidence {
         download::Evidence::Receipt(receipt) => match Record::decode(&receipt.record) {
             Ok(record) => Some(record.index),
-            Err(error) => return town.oracle.breach(format!("{what}: {error}")),
+            Err(error) => return cluster.oracle.breach(format!("{what}: {error}")),
         },
         download::Evidence::Promise { promise, .. } => {
-            town.oracle.promised(&promise.statement);
+            cluster.oracle.promised(&promise.statement);
             None
         }
     };
@@ -148,23 +239,31 @@ async fn download_one(core: &Core, town: &Town, number: u64, evidence: Mode) {
         match piece {
             Ok(Piece::Bytes(bytes)) => hasher.update(&bytes),
             Ok(Piece::End { .. }) => {
-                return town.oracle.downloaded(number, index, hasher.finish());
+                return cluster.oracle.downloaded(number, index, hasher.finish());
             }
-            Err(error) => return failed(core, town, &what, &error).await,
+            Err(error) => return failed(core, cluster, &what, &error).await,
         }
     }
-    town.oracle.breach(format!("{what} ended without an end"));
+    cluster
+        .oracle
+        .breach(format!("{what} ended without an end"));
 }
 
 /// A passing fault leaves the outcome unknown; nothing else may come.
-async fn failed(core: &Core, town: &Town, what: &str, error: &Error) {
+async fn failed(core: &Core, cluster: &Cluster, what: &str, error: &Error) {
+    cluster
+        .trace
+        .note(What::Call, core.node, u64::MAX, digest(what.as_bytes()));
     match error {
-        Error::Unavailable { .. } | Error::Exhausted { .. } => {
-            town.oracle.failed(core.node, format!("{what}: {error:?}"));
+        Error::Unavailable { .. } | Error::Exhausted { .. } | Error::BelowLevel { .. } => {
+            cluster
+                .oracle
+                .failed(core.node, format!("{what}: {error:?}"));
         }
         error => {
             let node = core.node;
-            town.oracle
+            cluster
+                .oracle
                 .breach(format!("{what} at node {node}: {error:?}"));
         }
     }
@@ -172,17 +271,17 @@ async fn failed(core: &Core, town: &Town, what: &str, error: &Error) {
 }
 
 /// The whole log as this node has it, once the world asks for it.
-async fn hand_over(core: Arc<Core>, town: Arc<Town>) {
-    while town.oracle.phase() != Phase::Export {
+async fn hand_over(core: Arc<Core>, cluster: Arc<Cluster>) {
+    while cluster.oracle.phase() != Phase::Export {
         tokio::time::sleep(PAUSE).await;
     }
     loop {
         match whole_log(&core).await {
             Ok(bundle) => {
-                town.oracle.seen().bundles.insert(core.node, bundle);
+                cluster.oracle.seen().bundles.insert(core.node, bundle);
                 return;
             }
-            Err(error) => failed(&core, &town, "export", &error).await,
+            Err(error) => failed(&core, &cluster, "export", &error).await,
         }
     }
 }

@@ -10,7 +10,7 @@ use muniment_evidence::statement::Lane;
 use std::collections::HashMap;
 
 pub fn check(end: &End) -> Result<(), String> {
-    let seen = end.town.oracle.seen();
+    let seen = end.cluster.oracle.seen();
     if seen.promised.is_empty() {
         return Err("no caller was given a promise in the whole run".into());
     }
