@@ -11,16 +11,20 @@ INVOICES ?=
 RECORDS ?= 1000000
 # How many seeds `make sim` runs; MUNIMENT_SIM_SEED=7 make sim runs one alone.
 SEEDS ?= 50
+# How many seeds are tried to find a planted bug; MUTANTS=--rotate tries one bug of the day.
+MUTANT_SEEDS ?= 40
+MUTANTS ?=
 # How long `make fuzz` searches with each target; 5 is enough to see that all is well.
 SECONDS ?= 60
 
-.PHONY: help demo test check fix sim fuzz cluster bench bench-evidence bench-restart chaos join build bootstrap
+.PHONY: help demo test check fix sim mutants fuzz cluster bench bench-evidence bench-restart chaos join build bootstrap
 
 help:
 	@echo 'make demo     three nodes in three zones: issue, kill the leader, verify offline'
 	@echo 'make test     formatting, lints, all tests, the simulator (changes no file)'
 	@echo 'make cluster  the same three nodes, left running until Ctrl-C'
 	@echo 'make sim      the simulator alone, without RocksDB (SEEDS=50)'
+	@echo 'make mutants  plant bugs and let the simulator find them'
 	@echo 'make fuzz     search for inputs that break a promise of evidence/ (SECONDS=60)'
 	@echo 'make bench    measure this machine'
 	@echo 'make bench-evidence  verify a million records (RECORDS=1000000)'
@@ -56,6 +60,10 @@ fix: bootstrap
 sim:
 	MUNIMENT_SIM_SEEDS='$(SEEDS)' $(CARGO) test --release --no-default-features --test sim -- \
 		--nocapture
+
+# Bugs planted on purpose, each in a copy of the tree: which invariant finds it, and when.
+mutants:
+	@SEEDS='$(MUTANT_SEEDS)' tests/sim/mutants/run.sh $(MUTANTS)
 
 # Only the evidence crate, with flags and a target directory of its own.
 fuzz:

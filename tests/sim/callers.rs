@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 const CALLERS_PER_NODE: u64 = 2;
 /// Between calls of one caller, at most.
-const THINK_MS_MAX: u64 = 60;
+const THINK_MS_MAX: u64 = 400;
 const PAUSE: Duration = Duration::from_millis(20);
 /// A node that is cut off gets no note; its caller goes on.
 const NOTE_MAX: Duration = Duration::from_secs(3);

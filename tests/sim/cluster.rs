@@ -87,12 +87,16 @@ impl Cluster {
         self.key(node, 2)
     }
 
+    /// The ledger's own, the same on every node.
+    pub fn log_key(&self) -> SecretKey {
+        self.key(0, 3)
+    }
+
     pub fn keys(&self, node: u64) -> Keyring {
         let held = vec![
             (Role::Statement, Arc::new(self.statement_key(node))),
             (Role::Cosignature, Arc::new(self.cosignature_key(node))),
-            // The ledger's own, the same on every node.
-            (Role::Log, Arc::new(self.key(0, 3))),
+            (Role::Log, Arc::new(self.log_key())),
         ];
         Keyring::holding(held).unwrap()
     }

@@ -54,7 +54,8 @@ fn number(name: &str) -> Option<u64> {
 fn repeat(seed: u64) -> String {
     format!(
         "repeat with: MUNIMENT_SIM_SEED={seed} make sim (with MUNIMENT_SIM_TRACE=100 the last \
-         100 events are shown, with RUST_LOG=info what the nodes say)"
+         100 events are shown, with RUST_LOG=info what the nodes say; MUNIMENT_SIM_COMPARE={seed} \
+         shows where two runs part)"
     )
 }
 
@@ -84,7 +85,10 @@ fn listen() {
 /// Runs a seed once, whatever happens in it.
 fn run(seed: u64) -> Outcome {
     let kept = number("MUNIMENT_SIM_TRACE").unwrap_or(0);
-    let trace = trace::Trace::new(kept as usize);
+    run_traced(seed, &trace::Trace::new(kept as usize))
+}
+
+fn run_traced(seed: u64, trace: &trace::Trace) -> Outcome {
     RUNNING.set(seed);
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let end = world::run(seed, trace.clone())?;
@@ -96,7 +100,7 @@ fn run(seed: u64) -> Outcome {
         // The panic's own message stands above.
         Err(_) => Err("a node panicked".to_owned()),
     };
-    if ended.is_err() {
+    if ended.is_err() && number("MUNIMENT_SIM_TRACE").is_some() {
         for line in trace.tail() {
             println!("{line}");
         }
@@ -105,6 +109,18 @@ fn run(seed: u64) -> Outcome {
         ended,
         trace: trace.sum(),
     }
+}
+
+/// Runs a seed twice and shows where the runs part.
+fn compare(seed: u64) {
+    let traces = [0; 2].map(|_| {
+        let trace = trace::Trace::new(usize::MAX);
+        run_traced(seed, &trace);
+        trace
+    });
+    let parting = traces[0].parting(&traces[1]);
+    parting.iter().for_each(|line| println!("{line}"));
+    assert!(parting.is_empty(), "two runs of seed {seed} part");
 }
 
 /// Runs a seed, and again where that is due; what is wrong with it, if anything.
@@ -138,6 +154,18 @@ fn judge(seed: u64, totals: &Mutex<Totals>) -> Option<String> {
     wrong
 }
 
+/// For planted bugs: runs seeds until one fails, and says which, and by what.
+fn hunt(seeds: &[u64]) {
+    for (tried, seed) in (1..).zip(seeds) {
+        if let Err(why) = run(*seed).ended {
+            let why = why.lines().next().unwrap_or_default();
+            println!("FOUND after {tried} seeds (seed {seed}): {why}");
+            return;
+        }
+    }
+    panic!("nothing was found in {} seeds", seeds.len());
+}
+
 #[test]
 fn every_invariant_holds_after_every_step() {
     listen();
@@ -147,6 +175,12 @@ fn every_invariant_holds_after_every_step() {
         Some(seed) => vec![seed],
         None => (first..first + number("MUNIMENT_SIM_SEEDS").unwrap_or(SEEDS)).collect(),
     };
+    if let Some(seed) = number("MUNIMENT_SIM_COMPARE") {
+        return compare(seed);
+    }
+    if std::env::var_os("MUNIMENT_SIM_HUNT").is_some() {
+        return hunt(&seeds);
+    }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (next, failed) = (AtomicU64::new(0), Mutex::new(Vec::new()));
     let (totals, started) = (Mutex::new(Totals::default()), Instant::now());

@@ -218,8 +218,10 @@ async fn add_keys(core: &Core, cluster: &Cluster, node: u64) -> Result<(), Error
         threshold: 0,
         endorsements: Vec::new(),
     };
+    // Who comes in agrees, and where there are no root keys the ledger's own decides.
     for (_, key) in &keys {
         document.endorse(&view.ledger, key);
     }
+    document.endorse(&view.ledger, &cluster.log_key());
     keys::change(core, &operator(), document).await.map(|_| ())
 }

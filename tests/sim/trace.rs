@@ -27,7 +27,11 @@ pub enum What {
     Call,
 }
 
-#[derive(Debug, Hash)]
+/// Events shown before and after two runs part.
+const BEFORE_PARTING: usize = 30;
+const AFTER_PARTING: usize = 8;
+
+#[derive(Debug, Hash, PartialEq, Eq)]
 struct Event {
     at_us: u64,
     what: What,
@@ -120,5 +124,21 @@ impl Trace {
     pub fn tail(&self) -> Vec<String> {
         let inner = self.0.lock().unwrap();
         inner.tail.iter().map(ToString::to_string).collect()
+    }
+
+    /// Where two runs part that kept all their events, with what came before, in words.
+    pub fn parting(&self, other: &Trace) -> Vec<String> {
+        let (one, other) = (self.0.lock().unwrap(), other.0.lock().unwrap());
+        let mut pairs = one.tail.iter().zip(&other.tail);
+        let Some(at) = pairs.position(|(a, b)| a != b) else {
+            return Vec::new();
+        };
+        let before = one.tail.range(at.saturating_sub(BEFORE_PARTING)..at);
+        let mut lines: Vec<String> = before.map(ToString::to_string).collect();
+        for (name, events) in [("first", &one.tail), ("again", &other.tail)] {
+            let after = events.iter().skip(at).take(AFTER_PARTING);
+            lines.extend(after.map(|event| format!("{name}: {event}")));
+        }
+        lines
     }
 }

@@ -42,6 +42,8 @@ impl IssuedOnce {
                 same_identity.or(same_request).is_some()
             }
             Outcome::DuplicateOf(first) => {
+                // The invoice may be asked for by this request id too from now on.
+                self.requests.entry(request).or_insert((first, content));
                 let firsts = [same_identity, same_request];
                 !firsts.contains(&Some((first, content)))
             }
