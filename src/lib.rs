@@ -13,37 +13,64 @@
 //! * [`store`]: the only floor that names RocksDB
 //! * [`ledger`]: the deterministic state machine; names neither RocksDB nor openraft
 //! * [`transport`]: one trait for all traffic between nodes
-//! * [`witness`]: outside witnesses, the server and a node's side
 //! * [`raft`]: the only floor that names openraft
 //! * [`recorder`]: numbers, signs and submits statements
 //! * [`bodies`]: bytes on their way in and out
+//! * [`status`]: how every node is
+//! * [`checkpoint`]: cosigned checkpoints, and the keys in force
+//! * [`membership`]: members come and go
+//! * [`witness`]: outside witnesses, the server and a node's side
 //! * [`service`]: the verbs, one file each
-//! * [`wire`]: generated protobuf code and its translation
-//! * [`rpc`], [`http`]: listeners
-//! * [`client`]: routing, retry, receipts always verified; stands beside `rpc`
-//! * [`node`]: the composition root
+//! * [`rpc`], [`http`]: listeners, and translation from and to protobuf
+//! * [`assemble`]: the composition root, of the node and of the simulator
+//! * [`node`]: what ships: RocksDB, listeners and signals around it
+//!
+//! Without the feature `node` there are only those floors that the command line stands on;
+//! without `rocksdb` there is no [`node`], but all that a node is made of: the simulator
+//! brings an engine of its own. The client is a crate beside this one.
 
 // Here and not in the workspace: tests say what they expect by unwrapping.
 #![warn(clippy::unwrap_used)]
 
-pub mod bodies;
-pub mod client;
 pub mod clock;
-pub mod config;
-pub mod domain;
-pub mod http;
 pub mod keyring;
+pub mod objective;
+
+#[cfg(feature = "node")]
+pub mod assemble;
+#[cfg(feature = "node")]
+pub mod bodies;
+#[cfg(feature = "node")]
+pub mod checkpoint;
+#[cfg(feature = "node")]
+pub mod config;
+#[cfg(feature = "node")]
+pub mod domain;
+#[cfg(feature = "node")]
+pub mod http;
+#[cfg(feature = "node")]
 pub mod ledger;
+#[cfg(feature = "node")]
+pub mod membership;
 #[cfg(feature = "rocksdb")]
 pub mod node;
-pub mod objective;
+#[cfg(feature = "node")]
 pub mod raft;
+#[cfg(feature = "node")]
 pub mod recorder;
+#[cfg(feature = "node")]
 pub mod rpc;
+#[cfg(feature = "node")]
 pub mod service;
+#[cfg(feature = "node")]
+pub mod status;
+#[cfg(feature = "node")]
 pub mod stop;
+#[cfg(feature = "node")]
 pub mod store;
+#[cfg(feature = "node")]
 pub mod telemetry;
+#[cfg(feature = "node")]
 pub mod transport;
-pub mod wire;
+#[cfg(feature = "node")]
 pub mod witness;

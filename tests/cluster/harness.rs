@@ -10,16 +10,16 @@ pub use crate::plain_http::{http, http_at, metric};
 use futures::StreamExt as _;
 use muniment::clock::SystemClock;
 use muniment::keyring::{self, Keyring};
-use muniment::wire::v1;
-use muniment::wire::v1::cluster_service_client::ClusterServiceClient;
-use muniment::wire::v1::evidence_service_client::EvidenceServiceClient;
-use muniment::wire::v1::invoice_service_client::InvoiceServiceClient;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::PublicKey;
 use muniment_evidence::keychange::Role;
 use muniment_evidence::report::Report;
 use muniment_evidence::trust::Trust;
-use muniment_evidence::verify::{BundleVerifier, Options};
+use muniment_evidence::verify::{BundleVerifier, VerifyOptions};
+use muniment_proto::v1;
+use muniment_proto::v1::cluster_service_client::ClusterServiceClient;
+use muniment_proto::v1::evidence_service_client::EvidenceServiceClient;
+use muniment_proto::v1::invoice_service_client::InvoiceServiceClient;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -209,9 +209,9 @@ impl Cluster {
 
     /// What the verifier says of a bundle, pinned.
     pub fn verify(&self, bundle: &[u8]) -> Report {
-        let mut verifier = BundleVerifier::new(Options {
+        let mut verifier = BundleVerifier::new(VerifyOptions {
             trust: Some(self.trust.clone()),
-            ..Options::default()
+            ..VerifyOptions::default()
         });
         verifier.push(bundle);
         verifier.finish()

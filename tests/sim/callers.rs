@@ -11,11 +11,13 @@ use crate::rng::Rng;
 use crate::trace::{What, digest};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
-use muniment::ledger::state::Key;
+use muniment::domain::call_error::CallError;
+use muniment::domain::draft::InvoiceKey;
 use muniment::objective::write::WriteLevel;
-use muniment::service::download::{self, Piece};
-use muniment::service::issue::{self, Header};
-use muniment::service::{Core, Error, Principal, export};
+use muniment::service::download::{self, DownloadEvidence, DownloadPiece, DownloadRequest};
+use muniment::service::export::ExportRequest;
+use muniment::service::issue::{self, BodyDraft, IssueDraft, Issued};
+use muniment::service::{Parts, Principal, export};
 use muniment_evidence::digest::{Digest, Hasher};
 use muniment_evidence::ledger::Ledger;
 use muniment_evidence::record::{Reason, Record};
@@ -33,18 +35,18 @@ const NOTE_MAX: Duration = Duration::from_secs(3);
 /// Bytes that a caller hands in at a time.
 const PIECE_BYTES: usize = 2_000;
 
-pub fn start(core: &Arc<Core>, cluster: &Arc<Cluster>, machine: &Arc<Machine>, source: u64) {
+pub fn start(parts: &Arc<Parts>, cluster: &Arc<Cluster>, machine: &Arc<Machine>, source: u64) {
     for caller in 0..CALLERS_PER_NODE {
         let rng = Rng::of(cluster.seed, 2 << 32 | source << 3 | caller);
         let caller = Caller {
-            core: core.clone(),
+            parts: parts.clone(),
             cluster: cluster.clone(),
             machine: machine.clone(),
             rng,
         };
         tokio::spawn(caller.call());
     }
-    tokio::spawn(hand_over(core.clone(), cluster.clone()));
+    tokio::spawn(hand_over(parts.clone(), cluster.clone()));
 }
 
 fn someone() -> Principal {
@@ -52,7 +54,7 @@ fn someone() -> Principal {
 }
 
 struct Caller {
-    core: Arc<Core>,
+    parts: Arc<Parts>,
     cluster: Arc<Cluster>,
     machine: Arc<Machine>,
     rng: Rng,
@@ -64,7 +66,7 @@ impl Caller {
             tokio::time::sleep(Duration::from_millis(1 + self.rng.below(THINK_MS_MAX))).await;
             let oracle = &self.cluster.oracle;
             let phase = oracle.phase();
-            if self.core.booted().is_err() || !matches!(phase, Phase::Load | Phase::Finish) {
+            if self.parts.writes.booted().is_err() || !matches!(phase, Phase::Load | Phase::Finish) {
                 continue;
             }
             let turn = self.rng.below(12);
@@ -76,8 +78,8 @@ impl Caller {
                 match turn {
                     7 => self.issue(number).await,
                     8 => self.issue_another(number).await,
-                    9 | 10 => download_one(&self.core, &self.cluster, number, Mode::Strict).await,
-                    _ => download_one(&self.core, &self.cluster, number, Mode::Deferred).await,
+                    9 | 10 => download_one(&self.parts, &self.cluster, number, Mode::Strict).await,
+                    _ => download_one(&self.parts, &self.cluster, number, Mode::Deferred).await,
                 }
             }
         }
@@ -94,29 +96,34 @@ impl Caller {
         }
     }
 
-    fn header(&mut self, request_id: String, identity: u64, body: &Bytes) -> Header {
-        Header {
+    fn draft(&mut self, request_id: String, identity: u64, body: &Bytes) -> IssueDraft {
+        IssueDraft {
             request_id,
             metadata: oracle::metadata(identity),
-            role: String::new(),
-            media_type: String::new(),
-            length: body.len() as u64,
-            // Without it a repeat is found in apply alone.
-            sha256: self.rng.once_in(2).then(|| Digest::of(&[body])),
-            level: self.level(),
-            patience: Default::default(),
+            body: BodyDraft {
+                length: body.len() as u64,
+                // Without it a repeat is found in apply alone.
+                sha256: self.rng.once_in(2).then(|| Digest::of(&[body])),
+                level: self.level(),
+                ..BodyDraft::default()
+            },
         }
     }
 
+    async fn send(&self, draft: IssueDraft, body: &Bytes) -> Result<Issued, CallError> {
+        let permit = self.parts.admission.try_upload()?;
+        issue::issue(&self.parts, &someone(), draft, pieces(body), permit).await
+    }
+
     async fn issue(&mut self, number: u64) {
-        let (core, cluster) = (self.core.clone(), self.cluster.clone());
+        let (parts, cluster) = (self.parts.clone(), self.cluster.clone());
         let body = oracle::body(number);
-        let header = self.header(format!("request-{number}"), number, &body);
+        let draft = self.draft(format!("request-{number}"), number, &body);
         let began_us = now_us();
-        match issue::issue(&core, &someone(), header, pieces(&body)).await {
+        match self.send(draft, &body).await {
             Ok(issued) => {
                 let index = issued.invoice.record_index;
-                cluster.trace.note(What::Call, core.node, number, index);
+                cluster.trace.note(What::Call, parts.reads.place.node, number, index);
                 cluster.oracle.issued(number, index, &issued.receipt.record);
                 cluster.events.push(Event::Issued {
                     node: self.machine.node,
@@ -126,16 +133,16 @@ impl Caller {
                     began_us,
                 });
                 if self.rng.once_in(3) {
-                    wait_for_note(&core, &cluster, index).await;
+                    wait_for_note(&parts, &cluster, index).await;
                 }
             }
-            Err(error) => failed(&core, &cluster, &format!("issue of {number}"), &error).await,
+            Err(error) => failed(&parts, &cluster, &format!("issue of {number}"), &error).await,
         }
     }
 
     /// What was issued, with other content: it must be refused, with the reason.
     async fn issue_another(&mut self, number: u64) {
-        let (core, cluster) = (self.core.clone(), self.cluster.clone());
+        let (parts, cluster) = (self.parts.clone(), self.cluster.clone());
         let body = oracle::body(number + 1_000_000);
         let same_identity = self.rng.once_in(2);
         let (request, identity, wanted) = match same_identity {
@@ -146,9 +153,9 @@ impl Caller {
                 Reason::RequestIdReused,
             ),
         };
-        let header = self.header(request, identity, &body);
-        match issue::issue(&core, &someone(), header, pieces(&body)).await {
-            Err(Error::Taken { reason, .. }) if reason == wanted => {
+        let draft = self.draft(request, identity, &body);
+        match self.send(draft, &body).await {
+            Err(CallError::Taken { reason, .. }) if reason == wanted => {
                 cluster.oracle.seen().refused += 1;
             }
             Ok(_) => {
@@ -157,7 +164,7 @@ impl Caller {
             }
             Err(error) => {
                 failed(
-                    &core,
+                    &parts,
                     &cluster,
                     &format!("other content for {number}"),
                     &error,
@@ -182,8 +189,8 @@ fn pieces(body: &Bytes) -> issue::Pieces {
 
 /// Wants three of the nodes to vouch for the record. No note in time is a passing
 /// fault.
-async fn wait_for_note(core: &Core, cluster: &Cluster, index: u64) {
-    let Ok(booted) = core.booted() else {
+async fn wait_for_note(parts: &Parts, cluster: &Cluster, index: u64) {
+    let Ok(booted) = parts.writes.booted() else {
         return;
     };
     let ledger = Ledger::open(&booted.genesis).unwrap();
@@ -192,9 +199,9 @@ async fn wait_for_note(core: &Core, cluster: &Cluster, index: u64) {
         vouched.is_ok_and(|vouched| vouched.cosigners.len() >= 3)
     };
     let deadline = Instant::now() + NOTE_MAX;
-    let Some(note) = core.cosigned.wait(index, deadline, by_three).await else {
+    let Some(note) = parts.cosigning.wait(index, deadline, by_three).await else {
         let why = format!("no note for record {index}");
-        return cluster.oracle.failed(core.node, why);
+        return cluster.oracle.failed(parts.reads.place.node, why);
     };
     match ledger.checkpoint(note.as_bytes()) {
         Ok(vouched) => {
@@ -207,29 +214,29 @@ async fn wait_for_note(core: &Core, cluster: &Cluster, index: u64) {
     }
 }
 
-async fn download_one(core: &Core, cluster: &Cluster, number: u64, evidence: Mode) {
+async fn download_one(parts: &Parts, cluster: &Cluster, number: u64, evidence: Mode) {
     let what = format!("download of {number}");
-    let wanted = download::Wanted {
-        key: Key::Identity(oracle::identity(number)),
+    let request = DownloadRequest {
+        key: InvoiceKey::Identity(oracle::identity(number)),
         role: String::new(),
         start: 0,
         end: 0,
         read: None,
         evidence,
-        patience: Default::default(),
+        wait: Default::default(),
     };
-    let started = download::download(core, &someone(), wanted).await;
+    let started = download::download(parts, &someone(), request).await;
     let (started, mut pieces) = match started {
         Ok(started) => started,
         // It was acknowledged, so `not found` is a breach on every node.
-        Err(error) => return failed(core, cluster, &what, &error).await,
+        Err(error) => return failed(parts, cluster, &what, &error).await,
     };
     let index = match &started.evidence {
-        download::Evidence::Receipt(receipt) => match Record::decode(&receipt.record) {
+        DownloadEvidence::Receipt(receipt) => match Record::decode(&receipt.record) {
             Ok(record) => Some(record.index),
             Err(error) => return cluster.oracle.breach(format!("{what}: {error}")),
         },
-        download::Evidence::Promise { promise, .. } => {
+        DownloadEvidence::Promise { promise, .. } => {
             cluster.oracle.promised(&promise.statement);
             None
         }
@@ -237,31 +244,29 @@ async fn download_one(core: &Core, cluster: &Cluster, number: u64, evidence: Mod
     let mut hasher = Hasher::new();
     while let Some(piece) = pieces.next().await {
         match piece {
-            Ok(Piece::Bytes(bytes)) => hasher.update(&bytes),
-            Ok(Piece::End { .. }) => {
+            Ok(DownloadPiece::Bytes(bytes)) => hasher.update(&bytes),
+            Ok(DownloadPiece::End { .. }) => {
                 return cluster.oracle.downloaded(number, index, hasher.finish());
             }
-            Err(error) => return failed(core, cluster, &what, &error).await,
+            Err(error) => return failed(parts, cluster, &what, &error).await,
         }
     }
-    cluster
-        .oracle
-        .breach(format!("{what} ended without an end"));
+    cluster.oracle.breach(format!("{what} ended without an end"));
 }
 
 /// A passing fault leaves the outcome unknown; nothing else may come.
-async fn failed(core: &Core, cluster: &Cluster, what: &str, error: &Error) {
+async fn failed(parts: &Parts, cluster: &Cluster, what: &str, error: &CallError) {
     cluster
         .trace
-        .note(What::Call, core.node, u64::MAX, digest(what.as_bytes()));
+        .note(What::Call, parts.reads.place.node, u64::MAX, digest(what.as_bytes()));
     match error {
-        Error::Unavailable { .. } | Error::Exhausted { .. } | Error::BelowLevel { .. } => {
+        CallError::Unavailable { .. } | CallError::Exhausted { .. } | CallError::BelowLevel { .. } => {
             cluster
                 .oracle
-                .failed(core.node, format!("{what}: {error:?}"));
+                .failed(parts.reads.place.node, format!("{what}: {error:?}"));
         }
         error => {
-            let node = core.node;
+            let node = parts.reads.place.node;
             cluster
                 .oracle
                 .breach(format!("{what} at node {node}: {error:?}"));
@@ -271,23 +276,26 @@ async fn failed(core: &Core, cluster: &Cluster, what: &str, error: &Error) {
 }
 
 /// The whole log as this node has it, once the world asks for it.
-async fn hand_over(core: Arc<Core>, cluster: Arc<Cluster>) {
+async fn hand_over(parts: Arc<Parts>, cluster: Arc<Cluster>) {
     while cluster.oracle.phase() != Phase::Export {
         tokio::time::sleep(PAUSE).await;
     }
     loop {
-        match whole_log(&core).await {
+        match whole_log(&parts).await {
             Ok(bundle) => {
-                cluster.oracle.seen().bundles.insert(core.node, bundle);
+                cluster.oracle
+                    .seen()
+                    .bundles
+                    .insert(parts.reads.place.node, bundle);
                 return;
             }
-            Err(error) => failed(&core, &cluster, "export", &error).await,
+            Err(error) => failed(&parts, &cluster, "export", &error).await,
         }
     }
 }
 
-async fn whole_log(core: &Arc<Core>) -> Result<Vec<u8>, Error> {
-    let mut pieces = export::export(core.clone(), &someone(), export::Wanted::default()).await?;
+async fn whole_log(parts: &Parts) -> Result<Vec<u8>, CallError> {
+    let mut pieces = export::export(parts, ExportRequest::default()).await?;
     let mut bundle = Vec::new();
     while let Some(piece) = pieces.next().await {
         bundle.extend_from_slice(&piece?);

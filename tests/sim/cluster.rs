@@ -11,9 +11,9 @@ use crate::oracle::Oracle;
 use crate::rng::Rng;
 use crate::trace::Trace;
 use muniment::keyring::Keyring;
-use muniment::service::admin::MemberSpec;
+use muniment::service::found::MemberSpec;
 use muniment::store::engine::{Batch, Engine as _, View as _};
-use muniment::store::floor::FloorFile;
+use muniment::store::floor::{Floor, FloorFile};
 use muniment::store::log::LogStore;
 use muniment::store::outbox::OutboxDir;
 use muniment_evidence::key::SecretKey;
@@ -127,6 +127,8 @@ pub struct Disks {
     pub incarnation: [u8; 16],
     /// The last run's log: its floor is what a floor file would say now.
     pub log: Mutex<Option<LogStore>>,
+    /// What the floor file said when the last run began.
+    floor: Mutex<Floor>,
 }
 
 /// What is left of a node when its process ends.
@@ -230,14 +232,17 @@ impl Disks {
             outboxes: OutboxDir::in_memory(),
             incarnation,
             log: Mutex::default(),
+            floor: Mutex::default(),
         }
     }
 
     pub fn floor(&self) -> Result<FloorFile, muniment::store::Error> {
         let mut file = FloorFile::in_memory();
+        let mut floor = self.floor.lock().unwrap();
         if let Some(log) = self.log.lock().unwrap().take() {
-            file.set(log.floor())?;
+            *floor = log.floor();
         }
+        file.set(*floor)?;
         Ok(file)
     }
 }

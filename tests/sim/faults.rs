@@ -99,6 +99,12 @@ impl Schedule {
         Some(self.left.swap_remove(at))
     }
 
+    /// It could not happen now: its turn comes again.
+    pub fn later(&mut self, kind: Kind) {
+        self.left.push(kind);
+        self.next = Duration::ZERO;
+    }
+
     pub fn lasts_ms(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_millis(self.rng.between(from, to))
     }

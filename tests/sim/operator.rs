@@ -8,8 +8,9 @@
 use crate::cluster::{self, Cluster};
 use crate::oracle::Phase;
 use futures::stream::StreamExt as _;
-use muniment::service::members::{self, Steps};
-use muniment::service::{Core, Error, Principal, admin, keys};
+use muniment::domain::call_error::CallError;
+use muniment::membership::Steps;
+use muniment::service::{Parts, keys, status};
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use std::sync::{Arc, Mutex};
@@ -113,59 +114,54 @@ impl Orders {
     }
 }
 
-pub fn start(core: &Arc<Core>, cluster: &Arc<Cluster>) {
-    tokio::spawn(transfer(core.clone(), cluster.clone()));
-    tokio::spawn(work(core.clone(), cluster.clone()));
+pub fn start(parts: &Arc<Parts>, cluster: &Arc<Cluster>) {
+    tokio::spawn(transfer(parts.clone(), cluster.clone()));
+    tokio::spawn(work(parts.clone(), cluster.clone()));
 }
 
-fn operator() -> Principal {
-    Principal::anonymous("simulated".into(), "operator".into())
-}
-
-async fn transfer(core: Arc<Core>, cluster: Arc<Cluster>) {
+async fn transfer(parts: Arc<Parts>, cluster: Arc<Cluster>) {
     loop {
         tokio::time::sleep(LOOK_PAUSE).await;
-        if !core.group.is_leader() {
+        if !parts.reads.context.group.is_leader() {
             continue;
         }
         let wanted = cluster.orders.0.lock().unwrap().transfer.take();
-        let Some(to) = wanted.filter(|to| *to != core.node) else {
+        let Some(to) = wanted.filter(|to| *to != parts.reads.place.node) else {
             continue;
         };
-        if admin::transfer(&core, &operator(), to).await.is_ok() {
+        if status::transfer(&parts.reads.context.group, to).await.is_ok() {
             cluster.orders.0.lock().unwrap().transferred += 1;
         }
     }
 }
 
-async fn work(core: Arc<Core>, cluster: Arc<Cluster>) {
+async fn work(parts: Arc<Parts>, cluster: Arc<Cluster>) {
     loop {
         tokio::time::sleep(LOOK_PAUSE).await;
         let working = matches!(cluster.oracle.phase(), Phase::Load | Phase::Finish);
-        if !working || core.booted().is_err() || !core.group.is_leader() {
+        if !working || parts.writes.booted().is_err() || !parts.reads.context.group.is_leader() {
             continue;
         }
-        let Some(wish) = cluster.orders.begin(core.node) else {
+        let Some(wish) = cluster.orders.begin(parts.reads.place.node) else {
             continue;
         };
-        let ended = fulfil(&core, &cluster, wish).await;
+        let ended = fulfil(&parts, &cluster, wish).await;
         cluster
             .orders
             .end(ended.map_err(|error| format!("{wish:?}: {error}")));
     }
 }
 
-async fn fulfil(core: &Arc<Core>, cluster: &Cluster, wish: Wish) -> Result<(), Error> {
-    let by = operator();
-    let roles = core.group.roles();
-    let voters = core.group.status().voters;
+async fn fulfil(parts: &Arc<Parts>, cluster: &Cluster, wish: Wish) -> Result<(), CallError> {
+    let roles = parts.reads.context.group.roles();
+    let voters = parts.reads.context.group.status().voters;
     let settled = roles.preparing.is_none();
     let learns = |node: &u64, sync: bool| match sync {
         true => roles.sync_learners.contains(node),
         false => roles.async_learners.contains(node),
     };
     match wish {
-        Wish::Keys(node) => add_keys(core, cluster, node).await,
+        Wish::Keys(node) => add_keys(parts, cluster, node).await,
         Wish::Learn { node, sync }
             if settled && (learns(&node, sync) || voters.contains(&node)) =>
         {
@@ -173,30 +169,30 @@ async fn fulfil(core: &Arc<Core>, cluster: &Cluster, wish: Wish) -> Result<(), E
         }
         Wish::Learn { node, sync } => {
             let addresses = (cluster::address(node), cluster::name(node));
-            end(members::add(core, &by, node, Some(addresses), sync).await?).await
+            end(parts.membership.add(node, Some(addresses), sync).await?).await
         }
         Wish::Promote(node) if settled && voters.contains(&node) => Ok(()),
-        Wish::Promote(node) => end(members::promote(core, &by, node).await?).await,
+        Wish::Promote(node) => end(parts.membership.promote(node).await?).await,
         Wish::Replace { old, new }
             if settled && voters.contains(&new) && !voters.contains(&old) =>
         {
             Ok(())
         }
-        Wish::Replace { old, new } => end(members::replace(core, &by, old, new).await?).await,
+        Wish::Replace { old, new } => end(parts.membership.replace(old, new).await?).await,
         Wish::Remove(node) if settled && roles.gone.contains(&node) => Ok(()),
-        Wish::Remove(node) => end(members::remove(core, &by, node).await?).await,
+        Wish::Remove(node) => end(parts.membership.remove(node).await?).await,
     }
 }
 
-async fn end(mut steps: Steps) -> Result<(), Error> {
+async fn end(mut steps: Steps) -> Result<(), CallError> {
     while let Some(step) = steps.next().await {
         step?;
     }
     Ok(())
 }
 
-async fn add_keys(core: &Core, cluster: &Cluster, node: u64) -> Result<(), Error> {
-    let view = keys::list(core, &operator()).await?;
+async fn add_keys(parts: &Parts, cluster: &Cluster, node: u64) -> Result<(), CallError> {
+    let view = keys::list(parts).await?;
     if view.known.history.members.contains_key(&node) {
         return Ok(());
     }
@@ -223,5 +219,5 @@ async fn add_keys(core: &Core, cluster: &Cluster, node: u64) -> Result<(), Error
         document.endorse(&view.ledger, key);
     }
     document.endorse(&view.ledger, &cluster.log_key());
-    keys::change(core, &operator(), document).await.map(|_| ())
+    keys::change(parts, document).await.map(|_| ())
 }

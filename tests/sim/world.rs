@@ -246,9 +246,11 @@ impl World<'_> {
                 changes = None;
                 self.want_changes();
             }
-            if let Some(kind) = self.schedule.due(now)
-                && self.break_something(kind)
-            {
+            if let Some(kind) = self.schedule.due(now) {
+                if !self.break_something(kind) {
+                    self.schedule.later(kind);
+                    continue;
+                }
                 *self.counts.entry(kind).or_default() += 1;
                 self.cluster
                     .trace

@@ -10,8 +10,8 @@ use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
 use crate::{audit, identity, measure, output};
 use clap::Subcommand;
-use muniment::client::v1::get_receipt_request::What;
-use muniment::client::v1::{
+use muniment_client::v1::get_receipt_request::What;
+use muniment_client::v1::{
     ExportRequest, GetReceiptRequest, ListRecordsRequest, LogRecord, ReadLevel,
 };
 use muniment_evidence::digest::hex;
@@ -386,7 +386,7 @@ async fn receipt(args: Receipt, reach: &Reach) -> Result<Exit, Failure> {
             "report": output::report_value(&report),
         }));
     } else {
-        output::say(&report.to_string());
+        output::say(&muniment_audit::report::to_text(&report));
         if let Some(file) = file {
             output::say(&format!("Saved as {}.", output::shown(&file)));
         }
