@@ -236,7 +236,7 @@ async fn seams(
 
 /// What is free where the databases lie, less what they will take by themselves. Without
 /// an answer of the file system nothing is taken in.
-fn disk_budget(config: &Config, engines: &Engines) -> Room {
+fn disk_budget(config: &Config, engines: &Engines) -> DiskBudget {
     let dir = config.node.data_dir.clone();
     let engines = [engines.ledger.clone(), engines.bodies.clone()];
     let ask = move || {

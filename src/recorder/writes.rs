@@ -5,7 +5,7 @@
 //! outcome is said to be unknown. Leaves numbering, signing and sending to [`super::lane`].
 
 use super::booted::Booted;
-use super::{Error, Intent, Recorded};
+use super::{Intent, Recorded, RecorderError};
 use crate::domain::call_error::CallError;
 use crate::raft::group::RaftGroup;
 use crate::raft::reads::APPLY_MAX;
@@ -39,10 +39,10 @@ impl Writes {
         let recorded = tokio::time::timeout(self.record_max, booted.recorder.record(intent)).await;
         let recorded = match recorded {
             Ok(Ok(recorded)) => recorded,
-            Ok(Err(Error::Full)) => {
+            Ok(Err(RecorderError::Full)) => {
                 return Err(CallError::exhausted("the recorder's queue is full"));
             }
-            Ok(Err(Error::Stopped)) => {
+            Ok(Err(RecorderError::Stopped)) => {
                 return unavailable("the node is stopping; the outcome is unknown");
             }
             Err(_) => {
