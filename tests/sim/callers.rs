@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 const CALLERS_PER_NODE: u64 = 2;
 /// Between calls of one caller, at most.
-const THINK_MS_MAX: u64 = 400;
+const THINK_MS_MAX: u64 = 500;
 const PAUSE: Duration = Duration::from_millis(20);
 /// A node that is cut off gets no note; its caller goes on.
 const NOTE_MAX: Duration = Duration::from_secs(3);
@@ -132,7 +132,7 @@ impl Caller {
                     took_body: !issued.repeated,
                     began_us,
                 });
-                if self.rng.once_in(3) {
+                if self.rng.once_in(5) {
                     wait_for_note(&parts, &cluster, index).await;
                 }
             }

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +61,8 @@ struct Inner {
     events: u64,
     tail: VecDeque<Event>,
     kept: usize,
+    /// Simulated time between two steps, when no node has any.
+    between: Duration,
 }
 
 /// Shared by all parts of one run. Cheap to clone.
@@ -79,11 +82,6 @@ pub fn digest(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// Simulated time, as seen from inside a node.
-fn now_us() -> u64 {
-    turmoil::sim_elapsed().map_or(0, |elapsed| elapsed.as_micros() as u64)
-}
-
 impl Trace {
     /// Keeps this many events in words.
     pub fn new(kept: usize) -> Trace {
@@ -92,18 +90,25 @@ impl Trace {
             events: 0,
             tail: VecDeque::new(),
             kept,
+            between: Duration::ZERO,
         })))
     }
 
+    /// A step has ended, so late in the run.
+    pub fn stepped(&self, elapsed: Duration) {
+        self.0.lock().unwrap().between = elapsed;
+    }
+
     pub fn note(&self, what: What, node: u64, about: u64, digest: u64) {
+        let mut inner = self.0.lock().unwrap();
+        let now = turmoil::sim_elapsed().unwrap_or(inner.between);
         let event = Event {
-            at_us: now_us(),
+            at_us: now.as_micros() as u64,
             what,
             node,
             about,
             digest,
         };
-        let mut inner = self.0.lock().unwrap();
         event.hash(&mut inner.hasher);
         inner.events += 1;
         if inner.kept > 0 {

@@ -43,6 +43,8 @@ pub struct End {
     /// The log as one of them has it.
     pub log: State,
     pub counts: Counts,
+    /// Nodes that left, or whose disk was taken away.
+    pub gone: BTreeSet<u64>,
     pub simulated: Duration,
     /// Times that an invariant had something to judge.
     pub judged: BTreeMap<&'static str, u64>,
@@ -116,6 +118,7 @@ pub fn run(seed: u64, trace: Trace) -> Result<End, String> {
         heads,
         log,
         counts: world.counts,
+        gone: world.gone,
     })
 }
 
@@ -173,6 +176,7 @@ impl World<'_> {
         let stepped = self.sim.step();
         stepped.map_err(|error| format!("a node failed: {error}"))?;
         let trace = &self.cluster.trace;
+        trace.stepped(self.sim.elapsed());
         for machine in self.machines.values() {
             if let Some(runtime) = &*machine.runtime.lock().unwrap() {
                 let polls = runtime.metrics().worker_poll_count(0);

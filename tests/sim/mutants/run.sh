@@ -41,7 +41,7 @@ for name in "${chosen[@]}"; do
   patch -s -p1 -d "$copy" <"$patch"
   log=$CARGO_TARGET_DIR/mutant-$name.log
   (cd "$copy" && MUNIMENT_SIM_HUNT=1 MUNIMENT_SIM_SEEDS=$seeds cargo test --release \
-    --no-default-features --test sim -- --nocapture) >"$log" 2>&1 || true
+    --no-default-features --features node --test sim -- --nocapture) >"$log" 2>&1 || true
   found=$(sed -n 's/^FOUND //p' "$log" | head -1)
   if [ -z "$found" ]; then
     missed=$((missed + 1))
