@@ -7,6 +7,7 @@
 //! damaged here, [`super::repair_queue::RepairQueue::low_watermark`] holds the body-complete index below that record. What
 //! no holder has is asked for again and again. Leaves finding damage to
 //! [`super::quarantine`] and what is missing to [`super::complete`].
+//! Tests: `tests/cluster/scrubbing.rs`.
 
 use super::fetch::BodySource;
 use super::names::name_of;
@@ -143,7 +144,7 @@ impl Repairer {
         if job.content.is_none() || (marked && job.record.is_none()) {
             let (state, size) = (self.state.clone(), self.bodies.group.applied().size);
             let named = self.bodies.blocking;
-            let named = named.run(move || name_of(&state, body, content)).await?;
+            let named = named.run(move || name_of(&state, body)).await?;
             match named {
                 Some((record, what)) => {
                     self.bodies.repairs.named(body, record);

@@ -13,7 +13,7 @@ use crate::trace::Trace;
 use muniment::keyring::Keyring;
 use muniment::service::found::MemberSpec;
 use muniment::store::engine::{Batch, Engine as _, View as _};
-use muniment::store::floor::{Floor, FloorFile};
+use muniment::store::watermark::{Watermark, WatermarkFile};
 use muniment::store::log::LogStore;
 use muniment::store::outbox::OutboxDir;
 use muniment_evidence::key::SecretKey;
@@ -125,10 +125,10 @@ pub struct Disks {
     pub bodies: Arc<Disk>,
     pub outboxes: OutboxDir,
     pub incarnation: [u8; 16],
-    /// The last run's log: its floor is what a floor file would say now.
+    /// The last run's log: its watermark is what the file would say now.
     pub log: Mutex<Option<LogStore>>,
-    /// What the floor file said when the last run began.
-    floor: Mutex<Floor>,
+    /// What the file said when the last run began.
+    watermark: Mutex<Watermark>,
 }
 
 /// What is left of a node when its process ends.
@@ -232,17 +232,17 @@ impl Disks {
             outboxes: OutboxDir::in_memory(),
             incarnation,
             log: Mutex::default(),
-            floor: Mutex::default(),
+            watermark: Mutex::default(),
         }
     }
 
-    pub fn floor(&self) -> Result<FloorFile, muniment::store::Error> {
-        let mut file = FloorFile::in_memory();
-        let mut floor = self.floor.lock().unwrap();
+    pub fn watermark(&self) -> Result<WatermarkFile, muniment::store::Error> {
+        let mut file = WatermarkFile::in_memory();
+        let mut watermark = self.watermark.lock().unwrap();
         if let Some(log) = self.log.lock().unwrap().take() {
-            *floor = log.floor();
+            *watermark = log.watermark();
         }
-        file.set(*floor)?;
+        file.set(*watermark)?;
         Ok(file)
     }
 }

@@ -171,7 +171,7 @@ impl Engine for Disk {
         if self.mood.sync_fails.load(Ordering::SeqCst) {
             self.mood.note(What::SyncFailed, which as u64, 0);
             self.events.push(Event::SyncFailed { node });
-            return Err(Error::engine("the disk fails"));
+            return Err(Error::engine(std::io::Error::other("the disk fails")));
         }
         self.mood.note(What::Sync, which as u64, 0);
         self.events.push(Event::Synced { node, which });

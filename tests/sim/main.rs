@@ -34,7 +34,7 @@ use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// Seeds of the short form; `MUNIMENT_SIM_SEEDS` asks for another number of them,
 /// `MUNIMENT_SIM_FIRST` for another first one, `MUNIMENT_SIM_SEED` for one alone.

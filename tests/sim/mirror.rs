@@ -14,7 +14,7 @@ use muniment::ledger::rows::Row as _;
 use muniment::raft::codec;
 use muniment::raft::types::{Entry, EntryPayload};
 use muniment::store::engine::{Batch, Op};
-use muniment::store::keys::{self, Table};
+use muniment::store::keys;
 use muniment_evidence::keychange::Action;
 use muniment_evidence::mode::{ModeDocument, Phase};
 use muniment_evidence::opening::{Document, Opening};
@@ -242,7 +242,7 @@ impl Mirror {
                 Op::Put(key, value) if key.first() == Some(&b'L') => self.logged(value, facts)?,
                 Op::Put(key, value) if key.first() == Some(&b'S') => {
                     let (generation, table, rest) = rows::state_key(key)?;
-                    let is_record = table == Table::Record as u8;
+                    let is_record = table == rows::RECORD;
                     if generation != from {
                         (piece, in_piece) = (Some(generation), in_piece + 1);
                         if is_record {
@@ -250,10 +250,10 @@ impl Mirror {
                         }
                         continue;
                     }
-                    applied |= table == Table::Applied as u8;
+                    applied |= table == rows::APPLIED;
                     if is_record {
                         records.entry(rows::number(rest)?).or_default().0 = value;
-                    } else if table == Table::Document as u8 {
+                    } else if table == rows::DOCUMENT {
                         records.entry(rows::number(rest)?).or_default().1 = value;
                     }
                 }

@@ -121,7 +121,7 @@ async fn build(
             budget: DiskBudget::new(DISK_RESERVE_BYTES, free),
             probe: Arc::new(|| Ok(Duration::ZERO)),
         },
-        watermark: disks.floor()?,
+        watermark: disks.watermark()?,
         outboxes: disks.outboxes.clone(),
         guard: SignGuard::in_memory(ORIGIN),
         blocking: Blocking::Paced(mood),

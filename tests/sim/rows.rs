@@ -8,9 +8,15 @@ use muniment::ledger::rows::{Head, Row as _};
 use muniment::raft::codec::Wire;
 use muniment::raft::types::{LogId, StoredMembership};
 use muniment::store::engine::{Batch, Op};
-use muniment::store::keys::{self, GENERATION_PREFIX_BYTES, Table};
+use muniment::store::keys::{self, GENERATION_PREFIX_BYTES};
 use muniment_evidence::codec::Reader;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The tables that are read here. The bytes are part of the format.
+pub const HEAD: u8 = 0x01;
+pub const APPLIED: u8 = 0x02;
+pub const RECORD: u8 = 0x03;
+pub const DOCUMENT: u8 = 0x04;
 
 /// One generation of the replicated state.
 #[derive(Clone, Debug, Default)]
@@ -56,9 +62,9 @@ impl LedgerImage {
                 Op::Put(key, value) if key.first() == Some(&b'S') => {
                     let (generation, table, _) = state_key(key)?;
                     let state = self.generations.entry(generation).or_default();
-                    if table == Table::Head as u8 {
+                    if table == HEAD {
                         state.head = Head::decode(value).map_err(|error| error.to_string())?;
-                    } else if table == Table::Applied as u8 {
+                    } else if table == APPLIED {
                         (state.raft_index, state.members) = applied(value)?;
                     }
                 }
