@@ -13,7 +13,7 @@
 //! * [`booting`]: what a node does before it says or signs anything
 //! * [`peer_dispatch`]: what peers may ask
 //!
-//! Tests: `tests/sim/host.rs`, `tests/cluster/restarts.rs`.
+//! Tests: `tests/sim/node.rs`, `tests/cluster/restarts.rs`.
 
 mod booting;
 mod peer_dispatch;

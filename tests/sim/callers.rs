@@ -66,7 +66,8 @@ impl Caller {
             tokio::time::sleep(Duration::from_millis(1 + self.rng.below(THINK_MS_MAX))).await;
             let oracle = &self.cluster.oracle;
             let phase = oracle.phase();
-            if self.parts.writes.booted().is_err() || !matches!(phase, Phase::Load | Phase::Finish) {
+            if self.parts.writes.booted().is_err() || !matches!(phase, Phase::Load | Phase::Finish)
+            {
                 continue;
             }
             let turn = self.rng.below(12);
@@ -123,7 +124,9 @@ impl Caller {
         match self.send(draft, &body).await {
             Ok(issued) => {
                 let index = issued.invoice.record_index;
-                cluster.trace.note(What::Call, parts.reads.place.node, number, index);
+                cluster
+                    .trace
+                    .note(What::Call, parts.reads.place.node, number, index);
                 cluster.oracle.issued(number, index, &issued.receipt.record);
                 cluster.events.push(Event::Issued {
                     node: self.machine.node,
@@ -251,16 +254,23 @@ async fn download_one(parts: &Parts, cluster: &Cluster, number: u64, evidence: M
             Err(error) => return failed(parts, cluster, &what, &error).await,
         }
     }
-    cluster.oracle.breach(format!("{what} ended without an end"));
+    cluster
+        .oracle
+        .breach(format!("{what} ended without an end"));
 }
 
 /// A passing fault leaves the outcome unknown; nothing else may come.
 async fn failed(parts: &Parts, cluster: &Cluster, what: &str, error: &CallError) {
-    cluster
-        .trace
-        .note(What::Call, parts.reads.place.node, u64::MAX, digest(what.as_bytes()));
+    cluster.trace.note(
+        What::Call,
+        parts.reads.place.node,
+        u64::MAX,
+        digest(what.as_bytes()),
+    );
     match error {
-        CallError::Unavailable { .. } | CallError::Exhausted { .. } | CallError::BelowLevel { .. } => {
+        CallError::Unavailable { .. }
+        | CallError::Exhausted { .. }
+        | CallError::BelowLevel { .. } => {
             cluster
                 .oracle
                 .failed(parts.reads.place.node, format!("{what}: {error:?}"));
@@ -283,7 +293,8 @@ async fn hand_over(parts: Arc<Parts>, cluster: Arc<Cluster>) {
     loop {
         match whole_log(&parts).await {
             Ok(bundle) => {
-                cluster.oracle
+                cluster
+                    .oracle
                     .seen()
                     .bundles
                     .insert(parts.reads.place.node, bundle);

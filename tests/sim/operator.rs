@@ -129,7 +129,10 @@ async fn transfer(parts: Arc<Parts>, cluster: Arc<Cluster>) {
         let Some(to) = wanted.filter(|to| *to != parts.reads.place.node) else {
             continue;
         };
-        if status::transfer(&parts.reads.context.group, to).await.is_ok() {
+        if status::transfer(&parts.reads.context.group, to)
+            .await
+            .is_ok()
+        {
             cluster.orders.0.lock().unwrap().transferred += 1;
         }
     }
