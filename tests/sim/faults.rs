@@ -86,23 +86,27 @@ impl Schedule {
         &mut self.rng
     }
 
-    /// The kind of the fault that is due, if one is.
-    pub fn due(&mut self, now: Duration) -> Option<Kind> {
-        if now < self.next {
-            return None;
+    /// Whether a fault is due; the next one is then later.
+    pub fn is_due(&mut self, now: Duration) -> bool {
+        let due = now >= self.next;
+        if due {
+            self.next = now + self.lasts_ms(300, 2400);
         }
-        self.next = now + self.lasts_ms(300, 2400);
+        due
+    }
+
+    /// The kind whose turn it is.
+    pub fn draw(&mut self) -> Kind {
         if self.left.is_empty() {
             self.left = Kind::ALL.to_vec();
         }
         let at = self.rng.below(self.left.len() as u64) as usize;
-        Some(self.left.swap_remove(at))
+        self.left.swap_remove(at)
     }
 
-    /// It could not happen now: its turn comes again.
-    pub fn later(&mut self, kind: Kind) {
-        self.left.push(kind);
-        self.next = Duration::ZERO;
+    /// They could not happen now: their turn comes again.
+    pub fn later(&mut self, kinds: Vec<Kind>) {
+        self.left.extend(kinds);
     }
 
     pub fn lasts_ms(&mut self, from: u64, to: u64) -> Duration {

@@ -32,6 +32,8 @@ const STILL: Duration = Duration::from_millis(1500);
 const TICK: Duration = Duration::from_millis(1);
 /// Messages overtake each other by this.
 const LATENCY_MAX: Duration = Duration::from_millis(8);
+/// Kinds of faults that are tried until one can happen.
+const KINDS_TRIED_MAX: usize = 4;
 /// When the operator begins to change the members, after the founding.
 const CHANGES_AFTER: Duration = Duration::from_secs(6);
 
@@ -250,19 +252,30 @@ impl World<'_> {
                 changes = None;
                 self.want_changes();
             }
-            if let Some(kind) = self.schedule.due(now) {
-                if !self.break_something(kind) {
-                    self.schedule.later(kind);
-                    continue;
-                }
-                *self.counts.entry(kind).or_default() += 1;
-                self.cluster
-                    .trace
-                    .note(What::Fault, 0, kind as u64, digest(&[]));
+            if self.schedule.is_due(now) {
+                self.break_one_thing();
             }
             self.step()?;
         }
         Ok(())
+    }
+
+    /// Breaks something of a kind whose turn it is; what cannot happen now comes later.
+    fn break_one_thing(&mut self) {
+        let mut later = Vec::new();
+        for _ in 0..KINDS_TRIED_MAX {
+            let kind = self.schedule.draw();
+            if self.break_something(kind) {
+                *self.counts.entry(kind).or_default() += 1;
+                let trace = &self.cluster.trace;
+                trace.note(What::Fault, 0, kind as u64, digest(&[]));
+                break;
+            }
+            if kind != Kind::Wipe || self.wiped.is_none() {
+                later.push(kind);
+            }
+        }
+        self.schedule.later(later);
     }
 
     /// One of the ways in which members come and go.
