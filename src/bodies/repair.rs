@@ -9,7 +9,7 @@
 //! [`super::quarantine`] and what is missing to [`super::complete`].
 //! Tests: `tests/cluster/scrubbing.rs`.
 
-use super::fetch::FetchSource;
+use super::fetch::BodySource;
 use super::names::name_of;
 use super::repair_queue::RepairJob;
 use super::writer::CHUNK_BYTES;
@@ -281,7 +281,7 @@ impl Repairer {
     }
 
     /// Every chunk, and all of them compared with the digest that the record names.
-    async fn all(&self, source: &FetchSource, wanted: &Rendition) -> Result<(), BodyError> {
+    async fn all(&self, source: &BodySource, wanted: &Rendition) -> Result<(), BodyError> {
         let mut whole = Hasher::new();
         for number in 0..source.chunks.len() as u32 {
             let chunk = self.chunk(source, wanted, number).await?;
@@ -300,7 +300,7 @@ impl Repairer {
     /// A chunk that is good here, or is stored here after it was fetched.
     async fn chunk(
         &self,
-        source: &FetchSource,
+        source: &BodySource,
         wanted: &Rendition,
         number: u32,
     ) -> Result<bytes::Bytes, BodyError> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// The node's configuration file.
     #[arg(long)]
     pub config: PathBuf,

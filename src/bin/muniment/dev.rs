@@ -32,7 +32,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(50);
 const STOP_MAX: Duration = Duration::from_secs(15);
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// Where the nodes live; used again if it is there.
     #[arg(long, default_value = "./muniment-dev")]
     pub dir: PathBuf,

@@ -3,7 +3,7 @@
 //! Promises: a file appears under its name only after its bytes have been checked; on
 //! stdout the exit code says whether they were right. Leaves resuming to the client.
 
-use crate::exit::{CommandFailure, Exit};
+use crate::exit::{Exit, Failure};
 use crate::files::{self, OutputTarget};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     #[command(flatten)]
     which: Which,
     /// Write to this file; - is stdout [default: stdout, unless it is a terminal]
@@ -38,12 +38,12 @@ pub(crate) struct Args {
     promise: Option<PathBuf>,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, CommandFailure> {
+pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
     let evidence = args.evidence.unwrap_or(EvidenceMode::Strict);
     let deferred = evidence == EvidenceMode::Deferred;
     if args.promise.is_some() && !deferred {
-        return Err(CommandFailure::usage("--promise needs --evidence deferred"));
+        return Err(Failure::usage("--promise needs --evidence deferred"));
     }
     // A node that is cut off finds the invoice in what it has.
     let local = ReadLevel {

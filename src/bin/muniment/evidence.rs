@@ -4,7 +4,7 @@
 //! saved only after it verified. Leaves auditors' questions to `audit`, and the full
 //! judgement to the offline verifier.
 
-use crate::exit::{CommandFailure, Exit};
+use crate::exit::{Exit, Failure};
 use crate::files::{self, Target};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
@@ -26,7 +26,7 @@ use std::path::PathBuf;
 const PAGE_SIZE_MAX: u64 = 1000;
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     #[command(subcommand)]
     command: Command,
 }
@@ -176,7 +176,7 @@ fn month(text: &str) -> Result<(u64, u64), String> {
     Ok((midnight_ms(first)?, midnight_ms(next)?))
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, CommandFailure> {
+pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     match args.command {
         Command::Head(args) => head(args, reach).await,
         Command::Tail(args) => tail(args, reach).await,
@@ -188,14 +188,13 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, CommandFailure> {
     }
 }
 
-async fn head(args: Head, reach: &Reach) -> Result<Exit, CommandFailure> {
+async fn head(args: Head, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
     let reply = client.checkpoint(args.read, args.cosigned).await?;
     let parsed = Note::parse(reply.note.as_bytes())
         .and_then(|note| Ok((Checkpoint::parse(&note.text)?, note.signatures)));
-    let (checkpoint, signatures) = parsed.map_err(|e| {
-        CommandFailure::new(Exit::Unproven, format!("the answer is no checkpoint: {e}"))
-    })?;
+    let (checkpoint, signatures) = parsed
+        .map_err(|e| Failure::new(Exit::Unproven, format!("the answer is no checkpoint: {e}")))?;
     if let Some(trust) = client.trust()
         && trust.origin != checkpoint.origin
     {
@@ -203,7 +202,7 @@ async fn head(args: Head, reach: &Reach) -> Result<Exit, CommandFailure> {
             "the checkpoint is of {}, the pin names {}",
             checkpoint.origin, trust.origin
         );
-        return Err(CommandFailure::new(Exit::Unproven, why));
+        return Err(Failure::new(Exit::Unproven, why));
     }
     if let Some(path) = &args.output {
         files::write(path, reply.note.as_bytes()).await?;
@@ -224,7 +223,7 @@ async fn head(args: Head, reach: &Reach) -> Result<Exit, CommandFailure> {
     Ok(Exit::Ok)
 }
 
-async fn tail(args: Tail, reach: &Reach) -> Result<Exit, CommandFailure> {
+async fn tail(args: Tail, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
     let mut request = ListRecordsRequest {
         from_index: args.from.unwrap_or(0),
@@ -285,10 +284,10 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
-    fn read(raw: &LogRecord) -> Result<Row<'_>, CommandFailure> {
+    fn read(raw: &LogRecord) -> Result<Row<'_>, Failure> {
         let record = Record::decode(&raw.record).map_err(|e| {
             let why = format!("record {} cannot be read: {e}", raw.index);
-            CommandFailure::new(Exit::Unproven, why)
+            Failure::new(Exit::Unproven, why)
         })?;
         let about = match Document::decode(&raw.document) {
             Ok(document) => about(&document),
@@ -348,7 +347,7 @@ fn about(document: &Document) -> String {
     }
 }
 
-async fn receipt(args: Receipt, reach: &Reach) -> Result<Exit, CommandFailure> {
+async fn receipt(args: Receipt, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
     let what = match args.index {
         Some(index) => What::RecordIndex(index),
@@ -361,7 +360,7 @@ async fn receipt(args: Receipt, reach: &Reach) -> Result<Exit, CommandFailure> {
     let policy = match &args.policy {
         None => String::new(),
         Some(path) => {
-            std::fs::read_to_string(path).map_err(|e| CommandFailure::local(path.display(), &e))?
+            std::fs::read_to_string(path).map_err(|e| Failure::local(path.display(), &e))?
         }
     };
     let request = GetReceiptRequest {
@@ -396,9 +395,8 @@ async fn receipt(args: Receipt, reach: &Reach) -> Result<Exit, CommandFailure> {
 }
 
 /// The receipt as other people's tools read it; the record is its `extra`.
-fn tlog_proof(receipt: &[u8]) -> Result<Vec<u8>, CommandFailure> {
-    let unreadable =
-        |e| CommandFailure::new(Exit::Unproven, format!("the receipt cannot be read: {e}"));
+fn tlog_proof(receipt: &[u8]) -> Result<Vec<u8>, Failure> {
+    let unreadable = |e| Failure::new(Exit::Unproven, format!("the receipt cannot be read: {e}"));
     let receipt = muniment_evidence::receipt::Receipt::decode(receipt).map_err(unreadable)?;
     let record = Record::decode(&receipt.record).map_err(unreadable)?;
     let proof = TlogProof {
@@ -410,7 +408,7 @@ fn tlog_proof(receipt: &[u8]) -> Result<Vec<u8>, CommandFailure> {
     Ok(proof.encode().into())
 }
 
-async fn policy(args: Policy, reach: &Reach) -> Result<Exit, CommandFailure> {
+async fn policy(args: Policy, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
     let text = client.policy(args.zones).await?;
     if let Some(path) = &args.output {
@@ -424,16 +422,16 @@ async fn policy(args: Policy, reach: &Reach) -> Result<Exit, CommandFailure> {
     Ok(Exit::Ok)
 }
 
-async fn trust(args: Trust, reach: &Reach) -> Result<Exit, CommandFailure> {
+async fn trust(args: Trust, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
     let text = client.trust_file().await?;
     let trust = muniment_evidence::trust::Trust::parse(&text).map_err(|e| {
         let why = format!("the answer is no trust file: {e}");
-        CommandFailure::new(Exit::Unproven, why)
+        Failure::new(Exit::Unproven, why)
     })?;
     if client.trust().is_some_and(|pin| *pin != trust) {
         let why = "the ledger names another origin or genesis than the pin";
-        return Err(CommandFailure::new(Exit::Unproven, why));
+        return Err(Failure::new(Exit::Unproven, why));
     }
     if let Some(path) = &args.output {
         files::write(path, text.as_bytes()).await?;
@@ -450,14 +448,14 @@ async fn trust(args: Trust, reach: &Reach) -> Result<Exit, CommandFailure> {
     Ok(Exit::Ok)
 }
 
-async fn export(args: Export, reach: &Reach) -> Result<Exit, CommandFailure> {
+async fn export(args: Export, reach: &Reach) -> Result<Exit, Failure> {
     let mut request = ExportRequest::default();
     match (args.month, args.from, args.to) {
         (Some((from, to)), ..) => {
             (request.from_ms, request.to_ms) = (Some(from), Some(to));
         }
         (None, Bound::Index(from), Some(Bound::Index(to))) if to <= from => {
-            return Err(CommandFailure::usage("--to lies above --from"));
+            return Err(Failure::usage("--to lies above --from"));
         }
         (None, from, to) => {
             match from {

@@ -3,7 +3,7 @@
 //! Promises: a file that a command writes appears under its name only whole and checked;
 //! what was there before stays until then. Leaves what goes in it to the command.
 
-use crate::exit::CommandFailure;
+use crate::exit::Failure;
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
@@ -23,32 +23,29 @@ pub enum OutputTarget {
 
 impl OutputTarget {
     /// `-` is stdout, and so is nothing, unless that is a terminal or taken by JSON.
-    pub async fn open(path: Option<&Path>, json: bool) -> Result<OutputTarget, CommandFailure> {
+    pub async fn open(path: Option<&Path>, json: bool) -> Result<OutputTarget, Failure> {
         match path {
             Some(path) if path != Path::new("-") => OutputTarget::open_file(path).await,
-            _ if json => Err(CommandFailure::usage(
+            _ if json => Err(Failure::usage(
                 "with --json the bytes need a file: give -o FILE",
             )),
-            None if std::io::stdout().is_terminal() => Err(CommandFailure::usage(
+            None if std::io::stdout().is_terminal() => Err(Failure::usage(
                 "will not write bytes to a terminal: give -o FILE, or -o - to insist",
             )),
             _ => {
                 let stdout = std::io::stdout().as_fd().try_clone_to_owned();
-                let stdout = stdout.map_err(|e| CommandFailure::local("stdout", &e))?;
+                let stdout = stdout.map_err(|e| Failure::local("stdout", &e))?;
                 let file = std::fs::File::from(stdout);
                 Ok(OutputTarget::Stream(File::from_std(file)))
             }
         }
     }
 
-    async fn open_file(path: &Path) -> Result<OutputTarget, CommandFailure> {
+    async fn open_file(path: &Path) -> Result<OutputTarget, Failure> {
         let Some(name) = path.file_name() else {
-            return Err(CommandFailure::usage(format!(
-                "{} names no file",
-                path.display()
-            )));
+            return Err(Failure::usage(format!("{} names no file", path.display())));
         };
-        let cannot = |e| CommandFailure::local(format!("cannot write {}", path.display()), &e);
+        let cannot = |e| Failure::local(format!("cannot write {}", path.display()), &e);
         // Renaming over /dev/null would replace the device.
         if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
             let file = File::options().write(true).open(path).await;
@@ -73,7 +70,7 @@ impl OutputTarget {
     }
 
     /// All bytes are there and right: the file gets its name.
-    pub async fn keep(self) -> Result<(), CommandFailure> {
+    pub async fn keep(self) -> Result<(), Failure> {
         let OutputTarget::File { path, part, file } = self else {
             return Ok(());
         };
@@ -87,7 +84,7 @@ impl OutputTarget {
                 let what = format!("cannot write {}", path.display());
                 // The first error is the one to tell.
                 let _ = tokio::fs::remove_file(&part).await;
-                Err(CommandFailure::local(what, &error))
+                Err(Failure::local(what, &error))
             }
         }
     }
@@ -102,7 +99,7 @@ impl OutputTarget {
 }
 
 /// Writes a small file whole.
-pub async fn write(path: &Path, bytes: &[u8]) -> Result<(), CommandFailure> {
+pub async fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     use tokio::io::AsyncWriteExt as _;
     let mut target = OutputTarget::open_file(path).await?;
     let written = async {
@@ -113,7 +110,7 @@ pub async fn write(path: &Path, bytes: &[u8]) -> Result<(), CommandFailure> {
         Ok(()) => target.keep().await,
         Err(error) => {
             target.discard().await;
-            Err(CommandFailure::local(
+            Err(Failure::local(
                 format!("cannot write {}", path.display()),
                 &error,
             ))
@@ -134,8 +131,8 @@ pub fn media_type(path: &Path) -> &'static str {
 }
 
 /// All files at or below a path, in the order of their names; hidden ones are left out.
-pub fn below(path: &Path) -> Result<Vec<PathBuf>, CommandFailure> {
-    let unreadable = |e| CommandFailure::local(format!("cannot read {}", path.display()), &e);
+pub fn below(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let unreadable = |e| Failure::local(format!("cannot read {}", path.display()), &e);
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_dir() {
         return Ok(vec![path.to_owned()]);

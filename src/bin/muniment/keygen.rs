@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// Where the key files go; existing ones are never replaced.
     #[arg(long)]
     pub out: PathBuf,

@@ -49,7 +49,7 @@ mod witness;
 use without_node::{self as check_config, self as dev, self as serve, self as witness};
 
 use clap::{Parser, Subcommand};
-use exit::{CommandFailure, Exit};
+use exit::{Exit, Failure};
 use reach::Reach;
 use std::process::ExitCode;
 
@@ -88,7 +88,7 @@ macro_rules! commands {
 }
 
 commands! {
-    // Call a ledger: `async fn run(Args, &Reach) -> Result<Exit, CommandFailure>`.
+    // Call a ledger: `async fn run(Args, &Reach) -> Result<Exit, Failure>`.
     calls {
         /// Issue invoices from files
         Issue: issue,
@@ -140,8 +140,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let failure =
-                CommandFailure::new(Exit::Other, format!("cannot start threads: {error}"));
+            let failure = Failure::new(Exit::Other, format!("cannot start threads: {error}"));
             return exit::conclude(Err(failure), cli.reach.json);
         }
     };
@@ -155,7 +154,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && json {
         let text = error.to_string();
         let why = text.trim().trim_start_matches("error: ").to_owned();
-        return exit::conclude(Err(CommandFailure::new(Exit::Usage, why)), true);
+        return exit::conclude(Err(Failure::new(Exit::Usage, why)), true);
     }
     // A closed pipe must not change the exit code.
     let _ = error.print();

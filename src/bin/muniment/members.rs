@@ -3,7 +3,7 @@
 //! Promises: each line of progress is shown as it comes; the command ends with 0 only when
 //! the change is done. Leaves the rules and the waiting to the leader.
 
-use crate::exit::{CommandFailure, Exit};
+use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::reach::Reach;
 use clap::Subcommand;
@@ -74,7 +74,7 @@ impl MembersCommand {
     }
 }
 
-pub async fn run(command: MembersCommand, reach: &Reach) -> Result<Exit, CommandFailure> {
+pub async fn run(command: MembersCommand, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
     let mut steps = client.change_members(&command.change()).await?;
     let mut said = Vec::new();

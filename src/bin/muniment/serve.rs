@@ -16,7 +16,7 @@ pub const EXIT_BROKEN: u8 = 70;
 pub const EXIT_START: u8 = 78;
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// The node's configuration file.
     #[arg(long)]
     pub config: PathBuf,

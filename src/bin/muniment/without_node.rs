@@ -3,12 +3,12 @@
 //! Promises: they are listed like in every build, take any arguments, and say what is
 //! missing and how to get it. Leaves all else to the builds that have a node.
 
-use crate::exit::{self, CommandFailure, Exit};
+use crate::exit::{self, Exit, Failure};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
-pub(crate) struct Args {
+pub struct Args {
     /// Whatever the command takes in a build that has it.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     given: Vec<String>,
@@ -20,5 +20,5 @@ pub async fn run(args: Args, json: bool) -> ExitCode {
          features, `node` and `rocksdb`",
         args.given.join(" ")
     );
-    exit::conclude(Err(CommandFailure::new(Exit::Usage, why)), json)
+    exit::conclude(Err(Failure::new(Exit::Usage, why)), json)
 }
