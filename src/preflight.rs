@@ -8,7 +8,7 @@
 use crate::config::Config;
 use crate::objective::budget;
 use crate::objective::disk::quantile;
-use crate::objective::timing::{Profile, ProfileMismatch};
+use crate::objective::timing::{Contradiction, Profile};
 use std::fmt;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
@@ -26,16 +26,16 @@ const PROBE: &str = ".probe";
 
 /// One line of the preflight.
 #[derive(Clone, Debug)]
-pub struct MachineCheck {
+pub struct Finding {
     pub what: &'static str,
     pub good: bool,
     pub detail: String,
 }
 
-impl MachineCheck {
+impl Finding {
     /// A check that told what it found, or what is wrong and what to do about it.
-    pub fn new(what: &'static str, result: Result<String, impl fmt::Display>) -> MachineCheck {
-        MachineCheck {
+    pub fn new(what: &'static str, result: Result<String, impl fmt::Display>) -> Finding {
+        Finding {
             what,
             good: result.is_ok(),
             detail: result.unwrap_or_else(|why| why.to_string()),
@@ -55,7 +55,7 @@ pub enum Unfit {
         advice: &'static str,
     },
     #[error("{}: {why}", dir.display())]
-    SlowDisk { dir: PathBuf, why: ProfileMismatch },
+    SlowDisk { dir: PathBuf, why: Contradiction },
     #[error("{0}")]
     TooLittle(String),
 }
@@ -72,16 +72,16 @@ impl Unfit {
 
 /// Looks at the machine, with `files` between: findings on what lies there already. The
 /// node may start if every finding is good.
-pub fn preflight(config: &Config, files: Vec<MachineCheck>) -> Vec<MachineCheck> {
+pub fn preflight(config: &Config, files: Vec<Finding>) -> Vec<Finding> {
     let dir = &config.node.data_dir;
     let mut findings = vec![
-        MachineCheck::new("data directory writable", writable(dir)),
-        MachineCheck::new("fsync", fsync(dir, config.cluster.profile)),
-        MachineCheck::new(
+        Finding::new("data directory writable", writable(dir)),
+        Finding::new("fsync", fsync(dir, config.cluster.profile)),
+        Finding::new(
             "free space",
             free_space(dir, config.limits.disk_reserve_bytes),
         ),
-        MachineCheck::new("file descriptors", descriptors(config.limits.connections)),
+        Finding::new("file descriptors", descriptors(config.limits.connections)),
     ];
     findings.extend(files);
     let listen = &config.listen;
@@ -90,7 +90,7 @@ pub fn preflight(config: &Config, files: Vec<MachineCheck>) -> Vec<MachineCheck>
         ("peer port", listen.peer),
         ("http port", listen.http),
     ] {
-        findings.push(MachineCheck::new(what, port(address)));
+        findings.push(Finding::new(what, port(address)));
     }
     findings
 }

@@ -56,7 +56,7 @@ use crate::store::log::LogStore;
 use crate::store::notes::NoteStore;
 use crate::store::outbox::OutboxDir;
 use crate::store::watermark::WatermarkFile;
-use crate::store::{Blocking, StoreError};
+use crate::store::{Blocking, Error};
 use crate::telemetry::Metrics;
 use crate::transport::{Serve, Transport};
 use crate::witness::client::WitnessSchedule;
@@ -166,7 +166,7 @@ impl Running {
     }
 
     /// Syncs the databases, when nothing writes to them any more.
-    pub async fn sync(self) -> Result<(), StoreError> {
+    pub async fn sync(self) -> Result<(), Error> {
         let blocking = self.parts.reads.context.blocking;
         for engine in [self.engines.ledger, self.engines.bodies] {
             blocking.run(move || engine.sync()).await?;
@@ -176,7 +176,7 @@ impl Running {
 }
 
 /// Builds a node.
-pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, StoreError> {
+pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, Error> {
     let Seams {
         engines,
         disk,

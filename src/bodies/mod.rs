@@ -91,7 +91,7 @@ use self::queue::IngestBudget;
 use self::repair_queue::RepairQueue;
 use crate::clock::SharedClock;
 use crate::config::Repair;
-use crate::objective::write::PlacedMember;
+use crate::objective::write::Member;
 use crate::raft::group::RaftGroup;
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
@@ -176,7 +176,7 @@ impl Bodies {
     }
 
     /// All members, as levels see them.
-    pub fn members(&self) -> Vec<PlacedMember> {
+    pub fn members(&self) -> Vec<Member> {
         self.group.level_members()
     }
 
@@ -220,5 +220,5 @@ pub enum BodyError {
     IdDrawnTwice,
     /// Storage is broken; the node is stopping.
     #[error("{0}")]
-    Broken(#[from] crate::store::StoreError),
+    Broken(#[from] crate::store::Error),
 }

@@ -123,7 +123,7 @@ impl Collector {
         loop {
             let page = match self.store.stamps(last, PAGE).await {
                 // What cannot be read costs room, and nothing else.
-                Err(store::StoreError::Unreadable(why)) => {
+                Err(store::Error::Unreadable(why)) => {
                     tracing::error!(%why, "orphaned bodies cannot be looked for");
                     break;
                 }
@@ -148,7 +148,7 @@ impl Collector {
                     _ if self.inbound.has(body) => 0,
                     Some(length) => *length,
                     None => match self.store.extent(body).await {
-                        Err(store::StoreError::Unreadable(_)) => 0,
+                        Err(store::Error::Unreadable(_)) => 0,
                         extent => extent?,
                     },
                 };

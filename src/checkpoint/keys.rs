@@ -33,9 +33,8 @@ pub struct KeySnapshot {
 }
 
 impl KeySnapshot {
-    fn read(tables: &Tables) -> Result<KeySnapshot, store::StoreError> {
-        let missing =
-            |index: &u64| store::StoreError::corrupt(format!("KEY record {index} is missing"));
+    fn read(tables: &Tables) -> Result<KeySnapshot, store::Error> {
+        let missing = |index: &u64| store::Error::corrupt(format!("KEY record {index} is missing"));
         let records = tables.key_changes()?.into_iter().map(|index| {
             let record = tables.record_bytes(index)?.ok_or_else(|| missing(&index))?;
             let (document, _) = tables.openings(index)?;
@@ -43,7 +42,7 @@ impl KeySnapshot {
             Ok((index, record, opening.bytes))
         });
         Ok(KeySnapshot {
-            records: records.collect::<Result<_, store::StoreError>>()?,
+            records: records.collect::<Result<_, store::Error>>()?,
             history: tables.key_history()?,
         })
     }
@@ -59,7 +58,7 @@ impl KeySnapshot {
     }
 
     /// The KEY records below `size`, proven in the tree of that size.
-    pub fn proven(&self, tables: &Tables, size: u64) -> Result<Vec<KeyRecord>, store::StoreError> {
+    pub fn proven(&self, tables: &Tables, size: u64) -> Result<Vec<KeyRecord>, store::Error> {
         let below = self.records.iter().filter(|(index, ..)| *index < size);
         below
             .map(|(index, record, opening)| {
@@ -106,7 +105,7 @@ impl KeysInForce {
         known.map_err(|error| self.context.storage_failed(&error))
     }
 
-    pub(super) async fn load(&self) -> Result<Arc<KeySnapshot>, store::StoreError> {
+    pub(super) async fn load(&self) -> Result<Arc<KeySnapshot>, store::Error> {
         let serial = self.context.group.applied().key_serial;
         let newest = self.newest.lock().expect("nobody panics with it").clone();
         if let Some(known) = newest.filter(|known| known.history.serial >= serial) {
@@ -131,10 +130,7 @@ impl KeysInForce {
         signer.map_err(|error| self.context.storage_failed(&error))
     }
 
-    pub(super) async fn load_signer(
-        &self,
-        origin: &str,
-    ) -> Result<CheckpointSigner, store::StoreError> {
+    pub(super) async fn load_signer(&self, origin: &str) -> Result<CheckpointSigner, store::Error> {
         let known = self.load().await?;
         if self.lacks(&known).is_some() && self.may_look() {
             let keyring = self.keyring.clone();

@@ -19,7 +19,7 @@ const UPLOAD_EPOCH_S: u64 = 600;
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct ClusterConfig {
+pub struct Cluster {
     /// The ledger's name and recovery epoch, such as `ledger.example/0`; the name of its
     /// log key.
     pub origin: String,
@@ -84,7 +84,7 @@ impl Tenant {
     }
 }
 
-impl ClusterConfig {
+impl Cluster {
     pub(super) fn check(&self) -> Result<(), String> {
         if !muniment_evidence::note::is_key_name(&self.origin) {
             return Err(format!(

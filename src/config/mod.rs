@@ -19,12 +19,12 @@ use muniment_evidence::digest::Digest;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-pub use cluster::{ClusterConfig, Tenant};
+pub use cluster::{Cluster, Tenant};
 pub use deferred::Deferred;
 pub use limits::Limits;
-pub use node::{Listen, Log, NodeConfig};
+pub use node::{Listen, Log, Node};
 pub use repair::Repair;
-pub use witnesses::{WitnessConfig, Witnessing};
+pub use witnesses::{Witness, Witnessing};
 
 /// Every key at its default, with its effect: what people copy.
 pub const EXAMPLE: &str = include_str!("example.toml");
@@ -37,13 +37,13 @@ const DIGEST_TAG: &[u8] = b"muniment/cluster-config/v1\n";
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Differs per node.
-    pub node: NodeConfig,
+    pub node: Node,
     pub listen: Listen,
     pub keys: Keys,
     #[serde(default)]
     pub log: Log,
     /// Equal on every node.
-    pub cluster: ClusterConfig,
+    pub cluster: Cluster,
     #[serde(default)]
     pub limits: Limits,
     /// Differs per node.
@@ -54,7 +54,7 @@ pub struct Config {
     pub tenants: Vec<Tenant>,
     /// Equal on every node, but for the paths.
     #[serde(default)]
-    pub witness: Vec<WitnessConfig>,
+    pub witness: Vec<Witness>,
     #[serde(default)]
     pub witnessing: Witnessing,
     /// Equal on every node.
@@ -73,7 +73,7 @@ pub struct Keys {
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub enum Error {
     /// Which file it is, and what is wrong with it.
     #[error("{}: {error}", path.display())]
     File {
@@ -93,19 +93,16 @@ pub enum ConfigError {
     Value(String),
 }
 
-impl ConfigError {
-    fn of_file(
-        path: &Path,
-        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> ConfigError {
-        ConfigError::File {
+impl Error {
+    fn of_file(path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::File {
             path: path.to_owned(),
             error: error.into(),
         }
     }
 
-    fn of_syntax(text: &str, error: toml::de::Error) -> ConfigError {
-        ConfigError::Syntax {
+    fn of_syntax(text: &str, error: toml::de::Error) -> Error {
+        Error::Syntax {
             explained: place::explain(text, &error),
             error: Box::new(error),
         }
@@ -113,10 +110,9 @@ impl ConfigError {
 }
 
 impl Config {
-    pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| ConfigError::of_file(path, error))?;
-        let mut config = Config::parse(&text).map_err(|error| ConfigError::of_file(path, error))?;
+    pub fn load(path: &Path) -> Result<Config, Error> {
+        let text = std::fs::read_to_string(path).map_err(|error| Error::of_file(path, error))?;
+        let mut config = Config::parse(&text).map_err(|error| Error::of_file(path, error))?;
         let base = path.parent().unwrap_or(Path::new(""));
         config.node.data_dir = base.join(&config.node.data_dir);
         config.keys.dir = base.join(&config.keys.dir);
@@ -126,9 +122,9 @@ impl Config {
         Ok(config)
     }
 
-    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+    pub fn parse(text: &str) -> Result<Config, Error> {
         let mut config: Config =
-            toml::from_str(text).map_err(|error| ConfigError::of_syntax(text, error))?;
+            toml::from_str(text).map_err(|error| Error::of_syntax(text, error))?;
         if !config.tenants.iter().any(|t| t.name == DEFAULT_TENANT) {
             config.tenants.insert(0, Tenant::named(DEFAULT_TENANT));
         }
@@ -137,7 +133,7 @@ impl Config {
         }
         config
             .check()
-            .map_err(|problem| ConfigError::Value(place::with_line(text, &problem)))?;
+            .map_err(|problem| Error::Value(place::with_line(text, &problem)))?;
         Ok(config)
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NodeConfig {
+pub struct Node {
     /// Never reused: a wiped node comes back under a new id.
     pub id: u64,
     /// Failure domain; write levels count zones.
@@ -61,7 +61,7 @@ fn default_region() -> String {
     "region-1".to_owned()
 }
 
-impl NodeConfig {
+impl Node {
     pub(super) fn check(&self) -> Result<(), String> {
         if self.id == 0 {
             return Err("node.id: is a number from 1 on".into());

@@ -3,7 +3,7 @@
 //! Promises: an unknown key or a key of the wrong type is refused by name; relative paths
 //! are relative to the file. [`EXAMPLE`] is a whole file.
 
-use super::{ConfigError, Keys, Log, place};
+use super::{Error, Keys, Log, place};
 use muniment_evidence::note::{TYPE_ED25519, VerifierKey, is_key_name};
 use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ pub const NAME_BYTES_MAX: usize = 255;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WitnessServerConfig {
+pub struct WitnessConfig {
     /// The witness's key name; with its key it says who cosigned.
     pub name: String,
     /// HTTP, for logs that submit and monitors that read.
@@ -35,24 +35,23 @@ pub struct WitnessServerConfig {
     pub log: Log,
 }
 
-impl WitnessServerConfig {
-    pub fn load(path: &Path) -> Result<WitnessServerConfig, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| ConfigError::of_file(path, error))?;
+impl WitnessConfig {
+    pub fn load(path: &Path) -> Result<WitnessConfig, Error> {
+        let text = std::fs::read_to_string(path).map_err(|error| Error::of_file(path, error))?;
         let mut config =
-            WitnessServerConfig::parse(&text).map_err(|error| ConfigError::of_file(path, error))?;
+            WitnessConfig::parse(&text).map_err(|error| Error::of_file(path, error))?;
         let base = path.parent().unwrap_or(Path::new(""));
         config.data_dir = base.join(&config.data_dir);
         config.keys.dir = base.join(&config.keys.dir);
         Ok(config)
     }
 
-    pub fn parse(text: &str) -> Result<WitnessServerConfig, ConfigError> {
-        let config: WitnessServerConfig =
-            toml::from_str(text).map_err(|error| ConfigError::of_syntax(text, error))?;
+    pub fn parse(text: &str) -> Result<WitnessConfig, Error> {
+        let config: WitnessConfig =
+            toml::from_str(text).map_err(|error| Error::of_syntax(text, error))?;
         config
             .check()
-            .map_err(|problem| ConfigError::Value(place::with_line(text, &problem)))?;
+            .map_err(|problem| Error::Value(place::with_line(text, &problem)))?;
         Ok(config)
     }
 
@@ -102,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_example_is_a_whole_file() {
-        let config = WitnessServerConfig::parse(EXAMPLE).unwrap();
+        let config = WitnessConfig::parse(EXAMPLE).unwrap();
         assert_eq!(config.name, "witness.example/w1");
         assert_eq!(config.logs.len(), 1);
     }
@@ -111,7 +110,7 @@ mod tests {
     fn a_wrong_key_or_value_is_named() {
         let public = SecretKey::from_seed(&[1; 32]).public();
         let cosigner = VerifierKey::cosigner("ledger.example/0", public).to_string();
-        let good = WitnessServerConfig::parse(EXAMPLE).unwrap().logs[0].to_string();
+        let good = WitnessConfig::parse(EXAMPLE).unwrap().logs[0].to_string();
         for (from, to, named) in [
             ("w1", "w 1", "name"),
             ("listen", "listens", "listens"),
@@ -119,7 +118,7 @@ mod tests {
             (&good, &cosigner, "cosignature key"),
             ("logs = [", "logs = []\nothers = [", "others"),
         ] {
-            let error = WitnessServerConfig::parse(&EXAMPLE.replacen(from, to, 1)).unwrap_err();
+            let error = WitnessConfig::parse(&EXAMPLE.replacen(from, to, 1)).unwrap_err();
             assert!(error.to_string().contains(named), "{named}: {error}");
         }
         let twice = EXAMPLE.replacen(
@@ -128,7 +127,7 @@ mod tests {
             1,
         );
         assert!(
-            WitnessServerConfig::parse(&twice)
+            WitnessConfig::parse(&twice)
                 .unwrap_err()
                 .to_string()
                 .contains("twice")

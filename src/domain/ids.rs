@@ -10,8 +10,9 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uid(pub [u8; 16]);
 
-/// Names the bytes of one rendition: a UUIDv7, as its bytes.
-pub type BodyId = [u8; 16];
+/// Names the bytes of one rendition.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BodyId(pub [u8; 16]);
 
 /// The text is not a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,5 +37,17 @@ impl FromStr for Uid {
         uuid::Uuid::parse_str(text)
             .map(|uuid| Uid(uuid.into_bytes()))
             .map_err(|_| NotAnId)
+    }
+}
+
+impl fmt::Display for BodyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        uuid::Uuid::from_bytes(self.0).fmt(f)
+    }
+}
+
+impl fmt::Debug for BodyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }

@@ -7,13 +7,13 @@
 //!
 //! Tests: `src/ledger/tests/scenario_tests.rs`.
 
-use super::lanes::{self, LaneAdmission};
-use super::rows::{DueRow, HeadRow, VotersRow};
+use super::lanes::{self, Admission};
+use super::rows::{DueRow, Head, VotersRow};
 use super::tip::Tip;
 use super::txn::Txn;
 use super::{founding, invoices, keys, membership, policy, tables};
 use crate::domain::command::{Answer, Command, Submission};
-use crate::store::StoreError;
+use crate::store::Error;
 use muniment_evidence::opening::{Document, commit_actor, commit_document};
 use muniment_evidence::record::{Outcome, Reason, Record};
 use muniment_evidence::statement::{Kind, Lane, Mode};
@@ -25,7 +25,7 @@ pub fn command(
     tip: &mut Tip,
     command: &Command,
     raft_index: u64,
-) -> Result<Vec<Answer>, StoreError> {
+) -> Result<Vec<Answer>, Error> {
     let size_before = tip.head.size;
     let mut answers = Vec::with_capacity(command.submissions.len());
     for submission in &command.submissions {
@@ -85,7 +85,7 @@ fn submit(
     tip: &mut Tip,
     submission: &Submission,
     proposed_at_ms: u64,
-) -> Result<Answer, StoreError> {
+) -> Result<Answer, Error> {
     let statement = &submission.statement;
     let founding = statement.kind == Kind::Genesis;
     if founding != (tip.head.size == 0) || statement.ledger != tip.head.ledger {
@@ -95,7 +95,7 @@ fn submit(
         return Ok(Answer::WrongLedger);
     }
     let hash = statement.hash();
-    if let LaneAdmission::Not(answer) = lanes::admit(txn, statement, &hash)? {
+    if let Admission::Not(answer) = lanes::admit(txn, statement, &hash)? {
         return Ok(answer);
     }
     let index = tip.head.size;
@@ -144,10 +144,10 @@ fn submit(
 /// statement that its kind does not allow to be so is refused; only storage can fail.
 fn decide(
     txn: &mut Txn<'_>,
-    head: &HeadRow,
+    head: &Head,
     submission: &Submission,
     index: u64,
-) -> Result<(Outcome, u64), StoreError> {
+) -> Result<(Outcome, u64), Error> {
     let statement = &submission.statement;
     let (document, actor) = (&submission.document, &submission.actor);
     let committed = commit_document(&document.salt, &document.bytes) == statement.document

@@ -7,7 +7,7 @@
 use super::rows::{DueRow, LaneRow, NodeRow};
 use super::txn::Txn;
 use super::{keys, lanes, outboxes, tables};
-use crate::store::StoreError;
+use crate::store::Error;
 use muniment_evidence::keys::KeyValidity;
 use muniment_evidence::opening::{
     BootDocument, GenesisDocument, LeaderDocument, MembershipDocument,
@@ -15,7 +15,7 @@ use muniment_evidence::opening::{
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Lane;
 
-pub fn genesis(txn: &mut Txn<'_>, genesis: &GenesisDocument) -> Result<Outcome, StoreError> {
+pub fn genesis(txn: &mut Txn<'_>, genesis: &GenesisDocument) -> Result<Outcome, Error> {
     for member in &genesis.members {
         let row = NodeRow {
             region: member.region.clone(),
@@ -34,7 +34,7 @@ pub fn boot(
     node: u64,
     boot: &BootDocument,
     index: u64,
-) -> Result<Outcome, StoreError> {
+) -> Result<Outcome, Error> {
     let Some(mut row) = txn.row(&tables::node(node))? else {
         return Ok(Outcome::Refused(Reason::NotFound));
     };
@@ -63,15 +63,12 @@ pub fn boot(
     Ok(Outcome::Ok)
 }
 
-pub fn leader(txn: &mut Txn<'_>, leader: &LeaderDocument) -> Result<Outcome, StoreError> {
+pub fn leader(txn: &mut Txn<'_>, leader: &LeaderDocument) -> Result<Outcome, Error> {
     let due = DueRow::Leader { term: leader.term };
     attest(txn, leader.log_index, &due)
 }
 
-pub fn membership(
-    txn: &mut Txn<'_>,
-    membership: &MembershipDocument,
-) -> Result<Outcome, StoreError> {
+pub fn membership(txn: &mut Txn<'_>, membership: &MembershipDocument) -> Result<Outcome, Error> {
     let due = DueRow::Membership {
         voters: membership.voters.clone(),
         learners: membership.learners.clone(),
@@ -79,7 +76,7 @@ pub fn membership(
     attest(txn, membership.log_index, &due)
 }
 
-fn attest(txn: &mut Txn<'_>, log_index: u64, stated: &DueRow) -> Result<Outcome, StoreError> {
+fn attest(txn: &mut Txn<'_>, log_index: u64, stated: &DueRow) -> Result<Outcome, Error> {
     let key = tables::due(log_index);
     if txn.row(&key)?.as_ref() != Some(stated) {
         return Ok(Outcome::Refused(Reason::NotDue));

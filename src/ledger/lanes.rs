@@ -12,7 +12,7 @@ use super::tables;
 use super::txn::Txn;
 use crate::domain::command::Answer;
 use crate::objective::budget;
-use crate::store::StoreError;
+use crate::store::Error;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::{Lane, Statement};
@@ -26,22 +26,18 @@ pub const WINDOW: u64 = budget::UNRESOLVED_MAX as u64;
 const LANES_MAX: usize = 16;
 
 /// Whether a statement may be taken.
-pub enum LaneAdmission {
+pub enum Admission {
     Next,
     Not(Answer),
 }
 
-pub fn admit(
-    txn: &Txn<'_>,
-    statement: &Statement,
-    hash: &Digest,
-) -> Result<LaneAdmission, StoreError> {
+pub fn admit(txn: &Txn<'_>, statement: &Statement, hash: &Digest) -> Result<Admission, Error> {
     let (node, lane, seq) = (statement.node, statement.lane, statement.seq);
     let row = match txn.row(&tables::lane(node, lane))? {
         Some(row) => row,
         // The boot lane needs no opening act: it begins with the node's first BOOT.
         None if lane == Lane::Boot => LaneRow::default(),
-        None => return Ok(LaneAdmission::Not(Answer::LaneClosed)),
+        None => return Ok(Admission::Not(Answer::LaneClosed)),
     };
     if seq < row.next_seq {
         let answer = match txn.row(&tables::window(node, lane, seq))? {
@@ -52,20 +48,20 @@ pub fn admit(
             },
             Some(_) => Answer::Equivocation,
         };
-        return Ok(LaneAdmission::Not(answer));
+        return Ok(Admission::Not(answer));
     }
     if row.closed {
-        return Ok(LaneAdmission::Not(Answer::LaneClosed));
+        return Ok(Admission::Not(Answer::LaneClosed));
     }
     if seq > row.next_seq {
         let next = row.next_seq;
-        return Ok(LaneAdmission::Not(Answer::Gap { next }));
+        return Ok(Admission::Not(Answer::Gap { next }));
     }
     if statement.prev != row.last {
         // The right seq after another past: two histories under one lane.
-        return Ok(LaneAdmission::Not(Answer::Equivocation));
+        return Ok(Admission::Not(Answer::Equivocation));
     }
-    Ok(LaneAdmission::Next)
+    Ok(Admission::Next)
 }
 
 /// Consumes the seq and remembers the outcome.
@@ -75,7 +71,7 @@ pub fn take(
     hash: Digest,
     index: u64,
     outcome: Outcome,
-) -> Result<(), StoreError> {
+) -> Result<(), Error> {
     let (node, lane, seq) = (statement.node, statement.lane, statement.seq);
     // Read again: what the statement did may have closed its own lane.
     let row = txn.row(&tables::lane(node, lane))?;
@@ -98,7 +94,7 @@ pub fn take(
 }
 
 /// Closes the node's strict lane, and forgets what was closed before.
-pub fn close(txn: &mut Txn<'_>, node: u64) -> Result<(), StoreError> {
+pub fn close(txn: &mut Txn<'_>, node: u64) -> Result<(), Error> {
     for (key, row) in txn.scan(&tables::lanes(node), LANES_MAX)? {
         let lane = key.lane()?;
         if !matches!(lane, Lane::Strict(_)) {
@@ -120,7 +116,7 @@ pub fn close(txn: &mut Txn<'_>, node: u64) -> Result<(), StoreError> {
 }
 
 /// Forgets what became of a lane's statements.
-pub fn forget_window(txn: &mut Txn<'_>, node: u64, lane: Lane) -> Result<(), StoreError> {
+pub fn forget_window(txn: &mut Txn<'_>, node: u64, lane: Lane) -> Result<(), Error> {
     let remembered = txn.scan(&tables::windows(node, lane), WINDOW as usize)?;
     for key in remembered.into_keys() {
         txn.delete(tables::window(node, lane, key.number()?));

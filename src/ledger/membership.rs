@@ -6,17 +6,17 @@
 //! they were. Leaves carrying bodies and records to who comes in, and Raft's own change,
 //! to `service/`.
 
-use super::roles::{MembershipTarget, ModeRow, Preparing, is_only};
+use super::roles::{ModeRow, Preparing, Target, is_only};
 use super::rows::VotersRow;
 use super::tables;
 use super::txn::Txn;
-use crate::store::StoreError;
+use crate::store::Error;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::ModeDocument;
 use muniment_evidence::record::{Outcome, Reason};
 use std::collections::BTreeSet;
 
-pub(super) fn roles(txn: &Txn<'_>) -> Result<ModeRow, StoreError> {
+pub(super) fn roles(txn: &Txn<'_>) -> Result<ModeRow, Error> {
     Ok(txn.row(&tables::mode())?.unwrap_or_default())
 }
 
@@ -24,7 +24,7 @@ pub(super) fn mode(
     txn: &mut Txn<'_>,
     document: &ModeDocument,
     index: u64,
-) -> Result<Outcome, StoreError> {
+) -> Result<Outcome, Error> {
     let mut row = roles(txn)?;
     let voters = txn.row(&tables::voters())?.unwrap_or_default();
     let refused = match document.phase {
@@ -45,14 +45,14 @@ fn prepare(
     index: u64,
     voters: &VotersRow,
     row: &mut ModeRow,
-) -> Result<Option<Reason>, StoreError> {
+) -> Result<Option<Reason>, Error> {
     let [from] = &voters.0[..] else {
         return Ok(Some(Reason::NotDue));
     };
     if row.preparing.is_some() || document.number != row.next {
         return Ok(Some(Reason::NotDue));
     }
-    let target = MembershipTarget::of(document);
+    let target = Target::of(document);
     if !target.is_proper() {
         return Ok(Some(Reason::Malformed));
     }
@@ -82,7 +82,7 @@ fn conclude(document: &ModeDocument, voters: &VotersRow, row: &mut ModeRow) -> O
     };
     let same = preparing.number == document.number
         && Some(preparing.index) == document.prepared
-        && preparing.target == MembershipTarget::of(document);
+        && preparing.target == Target::of(document);
     if !same {
         return Some(Reason::NotDue);
     }

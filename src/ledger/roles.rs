@@ -31,20 +31,20 @@ pub struct Preparing {
     pub index: u64,
     /// The voters that it began from.
     pub from: Vec<u64>,
-    pub target: MembershipTarget,
+    pub target: Target,
 }
 
 /// Who is to be what.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct MembershipTarget {
+pub struct Target {
     pub voters: Vec<u64>,
     pub sync_learners: Vec<u64>,
     pub async_learners: Vec<u64>,
 }
 
-impl MembershipTarget {
-    pub(super) fn of(document: &ModeDocument) -> MembershipTarget {
-        MembershipTarget {
+impl Target {
+    pub(super) fn of(document: &ModeDocument) -> Target {
+        Target {
             voters: document.voters.clone(),
             sync_learners: document.sync_learners.clone(),
             async_learners: document.async_learners.clone(),
@@ -111,7 +111,7 @@ impl Row for ModeRow {
                     number: r.u64()?,
                     index: r.u64()?,
                     from: r.list(Reader::u64)?,
-                    target: MembershipTarget {
+                    target: Target {
                         voters: r.list(Reader::u64)?,
                         sync_learners: r.list(Reader::u64)?,
                         async_learners: r.list(Reader::u64)?,

@@ -9,7 +9,7 @@
 use super::outboxes::OUTBOXES_MAX;
 use super::roles::ModeRow;
 use super::rows::{
-    DueRow, EventRow, HeadRow, InvoiceRow, LaneRow, NamedRow, NodeRow, RequestRow, Row, VotersRow,
+    DueRow, EventRow, Head, InvoiceRow, LaneRow, NamedRow, NodeRow, RequestRow, Row, VotersRow,
     WindowRow,
 };
 use super::tables::{self, FoundKey, ListKey, RowKey, RowRange};
@@ -19,7 +19,7 @@ use crate::domain::ids::Uid;
 use crate::objective::write::WriteLevel;
 use crate::store::engine::Engine;
 use crate::store::keys::Generation;
-use crate::store::{StoreError, snapshot};
+use crate::store::{Error, snapshot};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::keys::KeyHistory;
 use muniment_evidence::opening::{Document, Metadata, Opening, Rendition};
@@ -69,7 +69,7 @@ impl State {
     }
 
     /// The tables as they are now; holds for one read.
-    pub fn tables(&self) -> Result<Tables, StoreError> {
+    pub fn tables(&self) -> Result<Tables, Error> {
         Ok(Tables {
             generation: snapshot::current(self.engine.as_ref())?,
             engine: self.engine.clone(),
@@ -78,10 +78,7 @@ impl State {
 
     /// Reads, and reads again if a snapshot took the place of the tables meanwhile: what
     /// was read then is of no state at all.
-    pub fn stable<T>(
-        &self,
-        read: impl Fn(&Tables) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+    pub fn stable<T>(&self, read: impl Fn(&Tables) -> Result<T, Error>) -> Result<T, Error> {
         loop {
             let tables = self.tables()?;
             let found = read(&tables);
@@ -99,16 +96,12 @@ pub struct Tables {
 }
 
 impl Tables {
-    fn row<R: Row>(&self, key: &RowKey<R>) -> Result<Option<R>, StoreError> {
+    fn row<R: Row>(&self, key: &RowKey<R>) -> Result<Option<R>, Error> {
         key.read(self.engine.as_ref(), self.generation)
     }
 
     /// Up to `limit` rows of a range.
-    fn scan<R: Row>(
-        &self,
-        range: &RowRange<R>,
-        limit: usize,
-    ) -> Result<Vec<(FoundKey, R)>, StoreError> {
+    fn scan<R: Row>(&self, range: &RowRange<R>, limit: usize) -> Result<Vec<(FoundKey, R)>, Error> {
         range.read(self.engine.as_ref(), self.generation, limit)
     }
 
@@ -116,53 +109,48 @@ impl Tables {
         self.generation
     }
 
-    pub fn head(&self) -> Result<HeadRow, StoreError> {
+    pub fn head(&self) -> Result<Head, Error> {
         Ok(self.row(&tables::head())?.unwrap_or_default())
     }
 
-    pub fn node(&self, node: u64) -> Result<Option<NodeRow>, StoreError> {
+    pub fn node(&self, node: u64) -> Result<Option<NodeRow>, Error> {
         self.row(&tables::node(node))
     }
 
-    pub fn nodes(&self) -> Result<Vec<(u64, NodeRow)>, StoreError> {
+    pub fn nodes(&self) -> Result<Vec<(u64, NodeRow)>, Error> {
         numbered(self.scan(&tables::nodes(), EVENTS_MAX)?)
     }
 
     /// Indexes of the OK KEY records.
-    pub fn key_changes(&self) -> Result<Vec<u64>, StoreError> {
+    pub fn key_changes(&self) -> Result<Vec<u64>, Error> {
         let rows = self.scan(&tables::key_changes(), KEYS_MAX)?;
         rows.iter().map(|(key, ())| key.number()).collect()
     }
 
     /// The ledger's keys as of now; an error before the founding.
-    pub fn key_history(&self) -> Result<KeyHistory, StoreError> {
+    pub fn key_history(&self) -> Result<KeyHistory, Error> {
         super::keys::history(&self.key_changes()?, |index| self.document(index))
     }
 
-    pub fn voters(&self) -> Result<VotersRow, StoreError> {
+    pub fn voters(&self) -> Result<VotersRow, Error> {
         Ok(self.row(&tables::voters())?.unwrap_or_default())
     }
 
     /// The learners' roles, and the change of members in preparation.
-    pub fn mode(&self) -> Result<ModeRow, StoreError> {
+    pub fn mode(&self) -> Result<ModeRow, Error> {
         Ok(self.row(&tables::mode())?.unwrap_or_default())
     }
 
-    pub fn lane(&self, node: u64, lane: Lane) -> Result<Option<LaneRow>, StoreError> {
+    pub fn lane(&self, node: u64, lane: Lane) -> Result<Option<LaneRow>, Error> {
         self.row(&tables::lane(node, lane))
     }
 
-    pub fn lane_window(
-        &self,
-        node: u64,
-        lane: Lane,
-        seq: u64,
-    ) -> Result<Option<WindowRow>, StoreError> {
+    pub fn lane_window(&self, node: u64, lane: Lane, seq: u64) -> Result<Option<WindowRow>, Error> {
         self.row(&tables::window(node, lane, seq))
     }
 
     /// The outboxes that the node's last BOOT named as there, with their lanes.
-    pub fn outboxes(&self, node: u64) -> Result<Vec<(u64, LaneRow)>, StoreError> {
+    pub fn outboxes(&self, node: u64) -> Result<Vec<(u64, LaneRow)>, Error> {
         let mut found = Vec::new();
         for (key, _) in self.scan(&tables::outboxes(node), OUTBOXES_MAX)? {
             let id = key.number()?;
@@ -173,23 +161,19 @@ impl Tables {
     }
 
     /// What a leader has to attest, oldest first.
-    pub fn due(&self, limit: usize) -> Result<Vec<(u64, DueRow)>, StoreError> {
+    pub fn due(&self, limit: usize) -> Result<Vec<(u64, DueRow)>, Error> {
         numbered(self.scan(&tables::dues(), limit)?)
     }
 
-    pub fn request(
-        &self,
-        tenant: &str,
-        request_id: &str,
-    ) -> Result<Option<RequestRow>, StoreError> {
+    pub fn request(&self, tenant: &str, request_id: &str) -> Result<Option<RequestRow>, Error> {
         self.row(&tables::request(tenant, request_id))
     }
 
-    pub fn invoice_row(&self, uid: Uid) -> Result<Option<InvoiceRow>, StoreError> {
+    pub fn invoice_row(&self, uid: Uid) -> Result<Option<InvoiceRow>, Error> {
         self.row(&tables::invoice(uid))
     }
 
-    pub fn find(&self, key: &InvoiceKey) -> Result<Option<Uid>, StoreError> {
+    pub fn find(&self, key: &InvoiceKey) -> Result<Option<Uid>, Error> {
         match key {
             InvoiceKey::Uid(uid) => Ok(self.invoice_row(*uid)?.map(|_| *uid)),
             InvoiceKey::RequestId { tenant, request_id } => {
@@ -203,7 +187,7 @@ impl Tables {
     }
 
     /// The invoice folded from its records below `size`; `None` if it was not yet issued.
-    pub fn invoice(&self, uid: Uid, size: u64) -> Result<Option<Invoice>, StoreError> {
+    pub fn invoice(&self, uid: Uid, size: u64) -> Result<Option<Invoice>, Error> {
         let mut invoice: Option<Invoice> = None;
         let (mut whole, mut void) = (false, false);
         for (key, event) in self.scan(&tables::events(uid, 0, size), EVENTS_MAX)? {
@@ -223,7 +207,7 @@ impl Tables {
                     }
                 }
                 (Some(_), EventRow::Voided) => void = true,
-                _ => return Err(StoreError::corrupt(format!("the events of invoice {uid}"))),
+                _ => return Err(Error::corrupt(format!("the events of invoice {uid}"))),
             }
         }
         if let Some(invoice) = &mut invoice {
@@ -242,7 +226,7 @@ impl Tables {
         Ok(invoice)
     }
 
-    fn issued(&self, uid: Uid, index: u64) -> Result<Invoice, StoreError> {
+    fn issued(&self, uid: Uid, index: u64) -> Result<Invoice, Error> {
         let record = self.expect_record(index)?;
         match self.document(index)? {
             Document::Issue(issue) | Document::Reverse(issue) => Ok(Invoice {
@@ -257,36 +241,28 @@ impl Tables {
                 level: WriteLevel::from_statement(record.statement.level).unwrap_or_default(),
                 committed_at_ms: record.committed_at_ms,
             }),
-            _ => Err(StoreError::corrupt(format!(
-                "record {index} issues nothing"
-            ))),
+            _ => Err(Error::corrupt(format!("record {index} issues nothing"))),
         }
     }
 
     /// What a record says a body is, if one names it.
-    pub fn named(&self, body: &[u8; 16]) -> Result<Option<NamedRow>, StoreError> {
+    pub fn named(&self, body: &[u8; 16]) -> Result<Option<NamedRow>, Error> {
         self.row(&tables::named(body))
     }
 
     /// Uids with a rendition of these bytes.
-    pub fn with_body(&self, sha256: &Digest, limit: usize) -> Result<Vec<Uid>, StoreError> {
+    pub fn with_body(&self, sha256: &Digest, limit: usize) -> Result<Vec<Uid>, Error> {
         let found = self.scan(&tables::body_digests(sha256), limit)?;
         found.iter().map(|(key, ())| key.uid()).collect()
     }
 
     /// Indexes of the OK records about an invoice within `from..end`, in order.
-    pub fn about(
-        &self,
-        uid: Uid,
-        from: u64,
-        end: u64,
-        limit: usize,
-    ) -> Result<Vec<u64>, StoreError> {
+    pub fn about(&self, uid: Uid, from: u64, end: u64, limit: usize) -> Result<Vec<u64>, Error> {
         let events = self.scan(&tables::events(uid, from, end), limit)?;
         let downloads = self.scan(&tables::downloads(uid, from, end), limit)?;
         let keys = events.into_iter().map(|(key, _)| key);
         let keys = keys.chain(downloads.into_iter().map(|(key, ())| key));
-        let indexes: Result<Vec<u64>, StoreError> = keys.map(|key| key.number()).collect();
+        let indexes: Result<Vec<u64>, Error> = keys.map(|key| key.number()).collect();
         let mut indexes = indexes?;
         indexes.sort_unstable();
         indexes.truncate(limit);
@@ -294,7 +270,7 @@ impl Tables {
     }
 
     /// The first record committed at or after `time_ms`, or the size.
-    pub fn first_since(&self, time_ms: u64) -> Result<u64, StoreError> {
+    pub fn first_since(&self, time_ms: u64) -> Result<u64, Error> {
         let (mut low, mut high) = (0, self.head()?.size);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -314,59 +290,53 @@ impl Tables {
         from: u64,
         size: u64,
         limit: usize,
-    ) -> Result<Vec<(u64, Uid)>, StoreError> {
+    ) -> Result<Vec<(u64, Uid)>, Error> {
         numbered(self.scan(&list.range(from, size), limit)?)
     }
 
-    pub fn record_bytes(&self, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn record_bytes(&self, index: u64) -> Result<Option<Vec<u8>>, Error> {
         let key = tables::record(index).within(self.generation);
         self.engine.get(&key)
     }
 
     /// Up to `limit` records from `from` on, below `end`, as they are stored.
-    pub fn record_range(
-        &self,
-        from: u64,
-        end: u64,
-        limit: usize,
-    ) -> Result<Vec<Vec<u8>>, StoreError> {
+    pub fn record_range(&self, from: u64, end: u64, limit: usize) -> Result<Vec<Vec<u8>>, Error> {
         let range = tables::records(from, end);
         let found = range.read_bytes(self.engine.as_ref(), self.generation, limit)?;
         Ok(found.into_iter().map(|(_, record)| record).collect())
     }
 
-    pub fn expect_record(&self, index: u64) -> Result<Record, StoreError> {
+    pub fn expect_record(&self, index: u64) -> Result<Record, Error> {
         let bytes = self
             .record_bytes(index)?
-            .ok_or_else(|| StoreError::corrupt(format!("record {index} is missing")))?;
-        Record::decode(&bytes)
-            .map_err(|error| StoreError::corrupt_in(format!("record {index}"), error))
+            .ok_or_else(|| Error::corrupt(format!("record {index} is missing")))?;
+        Record::decode(&bytes).map_err(|error| Error::corrupt_in(format!("record {index}"), error))
     }
 
     /// Document and actor openings of a record.
-    pub fn openings(&self, index: u64) -> Result<(Option<Opening>, Option<Opening>), StoreError> {
+    pub fn openings(&self, index: u64) -> Result<(Option<Opening>, Option<Opening>), Error> {
         Ok((
             self.row(&tables::document(index))?,
             self.row(&tables::actor(index))?,
         ))
     }
 
-    pub fn document(&self, index: u64) -> Result<Document, StoreError> {
+    pub fn document(&self, index: u64) -> Result<Document, Error> {
         let (document, _) = self.openings(index)?;
         let opening =
-            document.ok_or_else(|| StoreError::corrupt(format!("opening {index} is missing")))?;
+            document.ok_or_else(|| Error::corrupt(format!("opening {index} is missing")))?;
         Document::decode(&opening.bytes)
-            .map_err(|error| StoreError::corrupt_in(format!("opening {index}"), error))
+            .map_err(|error| Error::corrupt_in(format!("opening {index}"), error))
     }
 
     /// The size of the tree at the end of the Raft entry that holds record `index`.
-    pub fn entry_end(&self, index: u64) -> Result<Option<u64>, StoreError> {
+    pub fn entry_end(&self, index: u64) -> Result<Option<u64>, Error> {
         let found = self.scan(&tables::entry_ends_after(index), 1)?;
         found.first().map(|(key, _)| key.number()).transpose()
     }
 
     /// The Raft index of the entry that holds record `index`.
-    pub fn raft_index_of(&self, index: u64) -> Result<Option<u64>, StoreError> {
+    pub fn raft_index_of(&self, index: u64) -> Result<Option<u64>, Error> {
         let found = self.scan(&tables::entry_ends_after(index), 1)?;
         Ok(found.into_iter().next().map(|(_, raft_index)| raft_index))
     }
@@ -375,13 +345,13 @@ impl Tables {
         StoredRows::new(self.engine.as_ref(), self.generation)
     }
 
-    pub fn root_at(&self, size: u64) -> Result<Digest, StoreError> {
+    pub fn root_at(&self, size: u64) -> Result<Digest, Error> {
         tree::root_at(&self.tree_rows(), size)
     }
 }
 
 /// Rows with the numbers that their keys end with.
-fn numbered<R>(rows: Vec<(FoundKey, R)>) -> Result<Vec<(u64, R)>, StoreError> {
+fn numbered<R>(rows: Vec<(FoundKey, R)>) -> Result<Vec<(u64, R)>, Error> {
     let numbered = rows.into_iter().map(|(key, row)| Ok((key.number()?, row)));
     numbered.collect()
 }

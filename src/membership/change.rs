@@ -11,7 +11,7 @@
 use super::plan::Wish;
 use super::{MembershipChanges, Progress};
 use crate::domain::call_error::CallError;
-use crate::ledger::roles::{MembershipTarget, ModeRow, Preparing, is_only};
+use crate::ledger::roles::{ModeRow, Preparing, Target, is_only};
 use crate::ledger::rows::VotersRow;
 use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;
@@ -71,7 +71,7 @@ impl MembershipChanges {
         &self,
         booted: &Booted,
         wish: &Wish,
-        target: MembershipTarget,
+        target: Target,
         newcomer: Option<(u64, Peer)>,
         progress: &Progress,
     ) -> Result<String, CallError> {
@@ -155,7 +155,7 @@ impl MembershipChanges {
     /// Raft replicates to every learner of the target.
     async fn learn(
         &self,
-        target: &MembershipTarget,
+        target: &Target,
         newcomer: Option<(u64, Peer)>,
         progress: &Progress,
     ) -> Result<(), Stuck> {
@@ -324,7 +324,7 @@ impl MembershipChanges {
 fn document(
     phase: Phase,
     number: u64,
-    target: &MembershipTarget,
+    target: &Target,
     prepared: Option<u64>,
     reason: &str,
 ) -> Document {

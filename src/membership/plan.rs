@@ -6,9 +6,9 @@
 
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
-use crate::ledger::roles::{MembershipTarget, ModeRow};
+use crate::ledger::roles::{ModeRow, Target};
 use crate::ledger::rows::NodeRow;
-use crate::objective::write::{MemberRole, PlacedMember};
+use crate::objective::write::{Member, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is asked for.
@@ -55,8 +55,8 @@ impl Wish {
         }
     }
 
-    pub fn target(&self, now: &CurrentMembers) -> Result<MembershipTarget, CallError> {
-        let mut target = MembershipTarget {
+    pub fn target(&self, now: &CurrentMembers) -> Result<Target, CallError> {
+        let mut target = Target {
             voters: now.voters.clone(),
             sync_learners: now.mode.sync_learners.clone(),
             async_learners: now.mode.async_learners.clone(),
@@ -153,11 +153,11 @@ impl CurrentMembers {
     }
 
     /// The members after the change, as layouts see them.
-    pub fn with(&self, target: &MembershipTarget) -> Vec<PlacedMember> {
+    pub fn with(&self, target: &Target) -> Vec<Member> {
         let of = |nodes: &[u64], role| {
             let known = nodes.iter().filter_map(|node| {
                 let row = self.known.get(node)?;
-                Some(PlacedMember {
+                Some(Member {
                     node: *node,
                     zone: row.zone.clone(),
                     region: row.region.clone(),
@@ -166,14 +166,14 @@ impl CurrentMembers {
             });
             known.collect::<Vec<_>>()
         };
-        let mut members = of(&target.voters, MemberRole::Voter);
-        members.extend(of(&target.sync_learners, MemberRole::SyncLearner));
-        members.extend(of(&target.async_learners, MemberRole::AsyncLearner));
+        let mut members = of(&target.voters, Role::Voter);
+        members.extend(of(&target.sync_learners, Role::SyncLearner));
+        members.extend(of(&target.async_learners, Role::AsyncLearner));
         members
     }
 }
 
-impl MembershipTarget {
+impl Target {
     fn drop(&mut self, node: u64) {
         for list in [
             &mut self.voters,
@@ -213,8 +213,8 @@ mod tests {
         }
     }
 
-    fn target(voters: &[u64], sync: &[u64], asyn: &[u64]) -> MembershipTarget {
-        MembershipTarget {
+    fn target(voters: &[u64], sync: &[u64], asyn: &[u64]) -> Target {
+        Target {
             voters: voters.to_vec(),
             sync_learners: sync.to_vec(),
             async_learners: asyn.to_vec(),
@@ -224,8 +224,7 @@ mod tests {
     #[test]
     fn a_wish_comes_to_a_target() {
         let now = now();
-        let comes_to =
-            |wish: Wish, wanted: MembershipTarget| assert_eq!(wish.target(&now), Ok(wanted));
+        let comes_to = |wish: Wish, wanted: Target| assert_eq!(wish.target(&now), Ok(wanted));
         let add = Wish::Add {
             node: 6,
             sync: false,

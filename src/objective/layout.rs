@@ -4,18 +4,15 @@
 //! stop the ledger although two zones were promised, is refused with the reason. What is
 //! merely unwise is said and allowed.
 
-use super::write::{MemberRole, PlacedMember, WriteLevel, possible};
+use super::write::{Member, Role, WriteLevel, possible};
 use std::collections::BTreeMap;
 
 /// A level, and in words who was promised it.
-pub type LayoutPromise = (String, WriteLevel);
+pub type Promise = (String, WriteLevel);
 
 /// Judges a target. `Ok` carries advice, one sentence each; `Err` why it is refused.
-pub fn judge(members: &[PlacedMember], promised: &[LayoutPromise]) -> Result<Vec<String>, String> {
-    let voters: Vec<&PlacedMember> = members
-        .iter()
-        .filter(|m| m.role == MemberRole::Voter)
-        .collect();
+pub fn judge(members: &[Member], promised: &[Promise]) -> Result<Vec<String>, String> {
+    let voters: Vec<&Member> = members.iter().filter(|m| m.role == Role::Voter).collect();
     if voters.is_empty() {
         return Err("nobody would vote".to_owned());
     }
@@ -32,7 +29,7 @@ pub fn judge(members: &[PlacedMember], promised: &[LayoutPromise]) -> Result<Vec
     for voter in &voters {
         *by_zone.entry(&voter.zone).or_default() += 1;
     }
-    let spans = |(_, level): &&LayoutPromise| matches!(level, WriteLevel::Zones(2..));
+    let spans = |(_, level): &&Promise| matches!(level, WriteLevel::Zones(2..));
     let mut advice = Vec::new();
     for (zone, count) in &by_zone {
         let left = voters.len() - count;
@@ -63,8 +60,8 @@ pub fn judge(members: &[PlacedMember], promised: &[LayoutPromise]) -> Result<Vec
     Ok(advice)
 }
 
-fn describe(voters: &[&PlacedMember]) -> String {
-    let count = |place: fn(&PlacedMember) -> &str| {
+fn describe(voters: &[&Member]) -> String {
+    let count = |place: fn(&Member) -> &str| {
         let places: std::collections::BTreeSet<&str> = voters.iter().map(|m| place(m)).collect();
         places.len()
     };
@@ -84,17 +81,17 @@ fn describe(voters: &[&PlacedMember]) -> String {
 mod tests {
     use super::*;
 
-    fn voters(zones: &[&str]) -> Vec<PlacedMember> {
-        let member = |(zone, node): (&&str, u64)| PlacedMember {
+    fn voters(zones: &[&str]) -> Vec<Member> {
+        let member = |(zone, node): (&&str, u64)| Member {
             node,
             zone: (*zone).to_owned(),
             region: zone[..1].to_owned(),
-            role: MemberRole::Voter,
+            role: Role::Voter,
         };
         zones.iter().zip(1..).map(member).collect()
     }
 
-    fn promised(levels: &[WriteLevel]) -> Vec<LayoutPromise> {
+    fn promised(levels: &[WriteLevel]) -> Vec<Promise> {
         let promise = |level: &WriteLevel| ("tenant t".to_owned(), *level);
         levels.iter().map(promise).collect()
     }
@@ -120,9 +117,9 @@ mod tests {
     fn a_sync_learner_keeps_a_promise_about_regions() {
         let regions = promised(&[WriteLevel::Regions(2)]);
         let mut four = voters(&["a1", "a2", "a3", "b1"]);
-        four[3].role = MemberRole::SyncLearner;
+        four[3].role = Role::SyncLearner;
         assert_eq!(judge(&four, &regions), Ok(Vec::new()));
-        four[3].role = MemberRole::AsyncLearner;
+        four[3].role = Role::AsyncLearner;
         assert!(judge(&four, &regions).is_err());
     }
 

@@ -5,13 +5,13 @@
 //! Raft has committed is on a majority of voters; a zone's loss costs nothing while those
 //! that are left hold everything.
 
-use super::write::{PlacedMember, WriteLevel, meets};
+use super::write::{Member, WriteLevel, meets};
 use std::collections::BTreeSet;
 
 /// A member and up to where it holds every record and body; `None` while unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordHolder {
-    pub member: PlacedMember,
+pub struct Holder {
+    pub member: Member,
     pub complete: Option<u64>,
 }
 
@@ -30,17 +30,17 @@ pub struct Loss {
 }
 
 /// One row per zone, in the order of regions and names.
-pub fn by_zone(holders: &[RecordHolder], level: WriteLevel) -> Vec<Loss> {
+pub fn by_zone(holders: &[Holder], level: WriteLevel) -> Vec<Loss> {
     let zones: BTreeSet<(&str, &str)> = holders
         .iter()
         .map(|h| (h.member.region.as_str(), h.member.zone.as_str()))
         .collect();
-    let all: Vec<PlacedMember> = holders.iter().map(|h| h.member.clone()).collect();
+    let all: Vec<Member> = holders.iter().map(|h| h.member.clone()).collect();
     zones
         .into_iter()
         .map(|(region, zone)| {
-            let inside = |h: &&RecordHolder| h.member.zone == zone && h.member.region == region;
-            let left: Vec<&RecordHolder> = holders.iter().filter(|h| !inside(h)).collect();
+            let inside = |h: &&Holder| h.member.zone == zone && h.member.region == region;
+            let left: Vec<&Holder> = holders.iter().filter(|h| !inside(h)).collect();
             let left_nodes: Vec<u64> = left.iter().map(|h| h.member.node).collect();
             Loss {
                 zone: zone.to_owned(),
@@ -61,15 +61,15 @@ pub fn by_zone(holders: &[RecordHolder], level: WriteLevel) -> Vec<Loss> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objective::write::MemberRole;
+    use crate::objective::write::Role;
 
-    fn holder(node: u64, zone: &str, complete: u64) -> RecordHolder {
-        RecordHolder {
-            member: PlacedMember {
+    fn holder(node: u64, zone: &str, complete: u64) -> Holder {
+        Holder {
+            member: Member {
                 node,
                 zone: zone.into(),
                 region: "r".into(),
-                role: MemberRole::Voter,
+                role: Role::Voter,
             },
             complete: Some(complete),
         }

@@ -64,7 +64,7 @@ pub struct Known {
 
 /// What to do with a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadStep {
+pub enum Step {
     Serve,
     /// Until this Raft index is applied here.
     Wait(u64),
@@ -88,45 +88,41 @@ pub enum Refusal {
 
 impl ReadLevel {
     /// Before anybody is asked.
-    pub fn step(&self, known: &Known) -> ReadStep {
+    pub fn step(&self, known: &Known) -> Step {
         match self {
-            ReadLevel::Local => ReadStep::Serve,
-            ReadLevel::Linearizable => ReadStep::Probe,
-            ReadLevel::Bounded { ms, .. } if known.is_within(*ms) => ReadStep::Serve,
-            ReadLevel::Bounded { .. } => ReadStep::Probe,
+            ReadLevel::Local => Step::Serve,
+            ReadLevel::Linearizable => Step::Probe,
+            ReadLevel::Bounded { ms, .. } if known.is_within(*ms) => Step::Serve,
+            ReadLevel::Bounded { .. } => Step::Probe,
             // Before GENESIS is applied here, nothing tells whose the token is.
             ReadLevel::Session(_) if known.ledger == Digest::ZERO => {
-                ReadStep::Refuse(Refusal::Unreached)
+                Step::Refuse(Refusal::Unreached)
             }
-            ReadLevel::Session(token) if !known.is_of(token) => {
-                ReadStep::Refuse(Refusal::TokenLost)
-            }
-            ReadLevel::Session(token) if token.raft_index <= known.applied => ReadStep::Serve,
-            ReadLevel::Session(token) => ReadStep::Wait(token.raft_index),
-            ReadLevel::AsOf(index) if *index < known.size => ReadStep::Serve,
-            ReadLevel::AsOf(_) => ReadStep::Probe,
+            ReadLevel::Session(token) if !known.is_of(token) => Step::Refuse(Refusal::TokenLost),
+            ReadLevel::Session(token) if token.raft_index <= known.applied => Step::Serve,
+            ReadLevel::Session(token) => Step::Wait(token.raft_index),
+            ReadLevel::AsOf(index) if *index < known.size => Step::Serve,
+            ReadLevel::AsOf(_) => Step::Probe,
         }
     }
 
     /// With a read index taken since, or with none because nobody gave one in time. Never
     /// asks again, so that a read ends.
-    pub fn after_probe(&self, known: &Known, read_index: Option<u64>) -> ReadStep {
+    pub fn after_probe(&self, known: &Known, read_index: Option<u64>) -> Step {
         match (self.step(known), read_index) {
-            (ReadStep::Serve, _) => ReadStep::Serve,
-            (ReadStep::Refuse(refusal), _) => ReadStep::Refuse(refusal),
+            (Step::Serve, _) => Step::Serve,
+            (Step::Refuse(refusal), _) => Step::Refuse(refusal),
             // A valid token names what was applied somewhere, so committed: each read
             // index taken after it was given out is at least as high.
-            (ReadStep::Wait(index), Some(read)) if index > read => {
-                ReadStep::Refuse(Refusal::TokenLost)
-            }
-            (ReadStep::Wait(index), Some(_)) => ReadStep::Wait(index),
-            (ReadStep::Probe, Some(read)) if read > known.applied => ReadStep::Wait(read),
-            (ReadStep::Probe, Some(_)) => match self {
+            (Step::Wait(index), Some(read)) if index > read => Step::Refuse(Refusal::TokenLost),
+            (Step::Wait(index), Some(_)) => Step::Wait(index),
+            (Step::Probe, Some(read)) if read > known.applied => Step::Wait(read),
+            (Step::Probe, Some(_)) => match self {
                 // All that was committed when it was asked for is applied.
-                ReadLevel::AsOf(_) => ReadStep::Refuse(Refusal::BeyondLog),
-                _ => ReadStep::Serve,
+                ReadLevel::AsOf(_) => Step::Refuse(Refusal::BeyondLog),
+                _ => Step::Serve,
             },
-            (ReadStep::Wait(_) | ReadStep::Probe, None) => ReadStep::Refuse(self.unreached()),
+            (Step::Wait(_) | Step::Probe, None) => Step::Refuse(self.unreached()),
         }
     }
 
@@ -273,11 +269,11 @@ mod tests {
     #[test]
     fn a_linearizable_read_always_asks_and_waits_for_what_it_is_told() {
         let level = ReadLevel::Linearizable;
-        assert_eq!(level.step(&known(9, 9, Some(0))), ReadStep::Probe);
+        assert_eq!(level.step(&known(9, 9, Some(0))), Step::Probe);
         let before = known(5, 5, None);
-        assert_eq!(level.after_probe(&before, Some(6)), ReadStep::Wait(6));
-        assert_eq!(level.after_probe(&before, Some(5)), ReadStep::Serve);
-        let refused = ReadStep::Refuse(Refusal::Unreached);
+        assert_eq!(level.after_probe(&before, Some(6)), Step::Wait(6));
+        assert_eq!(level.after_probe(&before, Some(5)), Step::Serve);
+        let refused = Step::Refuse(Refusal::Unreached);
         assert_eq!(level.after_probe(&known(5, 5, Some(0)), None), refused);
     }
 
@@ -285,51 +281,45 @@ mod tests {
     fn a_bounded_read_is_served_within_its_proof_alone() {
         for local_only in [false, true] {
             let level = bounded(500, local_only);
-            assert_eq!(level.step(&known(5, 5, Some(500))), ReadStep::Serve);
-            assert_eq!(level.step(&known(5, 5, Some(501))), ReadStep::Probe);
+            assert_eq!(level.step(&known(5, 5, Some(500))), Step::Serve);
+            assert_eq!(level.step(&known(5, 5, Some(501))), Step::Probe);
             // No proof is no bound, however much was applied.
-            assert_eq!(level.step(&known(u64::MAX, 5, None)), ReadStep::Probe);
-            assert_eq!(
-                level.after_probe(&known(5, 5, None), Some(5)),
-                ReadStep::Serve
-            );
+            assert_eq!(level.step(&known(u64::MAX, 5, None)), Step::Probe);
+            assert_eq!(level.after_probe(&known(5, 5, None), Some(5)), Step::Serve);
             assert_eq!(
                 level.after_probe(&known(5, 5, None), Some(8)),
-                ReadStep::Wait(8)
+                Step::Wait(8)
             );
             // Somebody else's question may have proven it meanwhile.
-            assert_eq!(
-                level.after_probe(&known(5, 5, Some(3)), None),
-                ReadStep::Serve
-            );
+            assert_eq!(level.after_probe(&known(5, 5, Some(3)), None), Step::Serve);
         }
         let stale = known(5, 5, Some(501));
         let refused = |level: ReadLevel| level.after_probe(&stale, None);
         assert_eq!(
             refused(bounded(500, true)),
-            ReadStep::Refuse(Refusal::StalenessBound)
+            Step::Refuse(Refusal::StalenessBound)
         );
         assert_eq!(
             refused(bounded(500, false)),
-            ReadStep::Refuse(Refusal::Unreached)
+            Step::Refuse(Refusal::Unreached)
         );
     }
 
     #[test]
     fn a_token_is_waited_for_and_a_lost_one_is_told_at_once() {
         let level = ReadLevel::Session(token(8));
-        assert_eq!(level.step(&known(8, 1, None)), ReadStep::Serve);
-        assert_eq!(level.step(&known(7, 1, Some(0))), ReadStep::Wait(8));
+        assert_eq!(level.step(&known(8, 1, None)), Step::Serve);
+        assert_eq!(level.step(&known(7, 1, Some(0))), Step::Wait(8));
         assert_eq!(
             level.after_probe(&known(7, 1, None), Some(9)),
-            ReadStep::Wait(8)
+            Step::Wait(8)
         );
         // Higher than anything committed: no replica will ever apply it.
-        let lost = ReadStep::Refuse(Refusal::TokenLost);
+        let lost = Step::Refuse(Refusal::TokenLost);
         assert_eq!(level.after_probe(&known(7, 1, None), Some(7)), lost);
         assert_eq!(
             level.after_probe(&known(7, 1, None), None),
-            ReadStep::Refuse(Refusal::Unreached)
+            Step::Refuse(Refusal::Unreached)
         );
         for foreign in [
             Token {
@@ -350,29 +340,29 @@ mod tests {
             ledger: Digest::ZERO,
             ..known(0, 0, None)
         };
-        assert_eq!(level.step(&unfounded), ReadStep::Refuse(Refusal::Unreached));
+        assert_eq!(level.step(&unfounded), Step::Refuse(Refusal::Unreached));
     }
 
     #[test]
     fn a_read_as_of_a_record_needs_that_record_and_nothing_newer() {
         let level = ReadLevel::AsOf(4);
-        assert_eq!(level.step(&known(9, 5, None)), ReadStep::Serve);
-        assert_eq!(level.step(&known(9, 4, Some(0))), ReadStep::Probe);
+        assert_eq!(level.step(&known(9, 5, None)), Step::Serve);
+        assert_eq!(level.step(&known(9, 4, Some(0))), Step::Probe);
         assert_eq!(
             level.after_probe(&known(9, 4, None), Some(10)),
-            ReadStep::Wait(10)
+            Step::Wait(10)
         );
-        let beyond = ReadStep::Refuse(Refusal::BeyondLog);
+        let beyond = Step::Refuse(Refusal::BeyondLog);
         assert_eq!(level.after_probe(&known(10, 4, None), Some(10)), beyond);
         assert_eq!(
             level.after_probe(&known(10, 5, None), Some(10)),
-            ReadStep::Serve
+            Step::Serve
         );
     }
 
     #[test]
     fn a_local_read_never_escalates() {
-        assert_eq!(ReadLevel::Local.step(&known(0, 0, None)), ReadStep::Serve);
+        assert_eq!(ReadLevel::Local.step(&known(0, 0, None)), Step::Serve);
         assert!(!ReadLevel::Local.doubts_a_miss());
         assert!(bounded(1, true).doubts_a_miss());
     }

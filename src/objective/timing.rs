@@ -71,7 +71,7 @@ impl Profile {
         self,
         round_trip: Option<Duration>,
         fsync: Option<Duration>,
-    ) -> Option<ProfileMismatch> {
+    ) -> Option<Contradiction> {
         let (measured, allowed, what) = if let Some(round_trip) = round_trip
             && round_trip > self.round_trip_max()
         {
@@ -94,7 +94,7 @@ impl Profile {
         let fitting = Profile::ALL
             .into_iter()
             .find(|profile| profile.fits(round_trip, fsync));
-        Some(ProfileMismatch {
+        Some(Contradiction {
             profile: self,
             what,
             measured,
@@ -112,7 +112,7 @@ impl Profile {
 
 /// Why a profile does not fit what was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProfileMismatch {
+pub struct Contradiction {
     pub profile: Profile,
     what: &'static str,
     measured: Duration,
@@ -121,7 +121,7 @@ pub struct ProfileMismatch {
     fitting: Option<Profile>,
 }
 
-impl fmt::Display for ProfileMismatch {
+impl fmt::Display for Contradiction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
         write!(

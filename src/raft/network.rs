@@ -345,7 +345,7 @@ impl NetSnapshot<TypeConfig> for Link {
                 let frame = Bytes::from([&[kind], &content[..]].concat());
                 let sent = tokio::time::timeout(SNAPSHOT_STALL_MAX, sender.send(frame)).await;
                 if last || !matches!(sent, Ok(Ok(()))) {
-                    return Ok::<(), crate::store::StoreError>(());
+                    return Ok::<(), crate::store::Error>(());
                 }
             }
         };

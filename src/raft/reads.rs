@@ -10,7 +10,7 @@ use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
 use crate::ledger::state::Tables;
 use crate::objective::freshness::whole_ms;
-use crate::objective::read::{Known, RECOVERY_EPOCH, ReadLevel, ReadStep, Refusal, Token};
+use crate::objective::read::{Known, RECOVERY_EPOCH, ReadLevel, Refusal, Step, Token};
 use crate::store;
 use muniment_evidence::digest::Digest;
 use std::time::Duration;
@@ -78,7 +78,7 @@ impl Reads {
     /// Reads the tables off the async workers.
     pub async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Tables) -> Result<T, store::StoreError> + Send + 'static,
+        read: impl FnOnce(&Tables) -> Result<T, store::Error> + Send + 'static,
     ) -> Result<T, CallError> {
         self.context.read(read).await
     }
@@ -93,13 +93,13 @@ impl Reads {
         // Staleness counts back from here, where the whole question is at hand.
         let asked = self.context.clock.monotonic();
         let mut step = level.step(&self.known(asked));
-        if let ReadStep::Wait(index) = step {
+        if let Step::Wait(index) = step {
             step = match self.context.group.wait_applied(index, LAG_USUAL).await {
-                true => ReadStep::Serve,
-                false => ReadStep::Probe,
+                true => Step::Serve,
+                false => Step::Probe,
             };
         }
-        if step == ReadStep::Probe {
+        if step == Step::Probe {
             let limit = match level {
                 ReadLevel::Bounded { .. } => BOUNDED_MAX,
                 _ => FRESH_MAX,
@@ -110,7 +110,7 @@ impl Reads {
             };
             step = level.after_probe(&self.known(asked), read_index);
             // What is waited for is applied afterwards, so there is no third round.
-            if let ReadStep::Wait(index) = step {
+            if let Step::Wait(index) = step {
                 step = match self
                     .context
                     .group
@@ -121,21 +121,19 @@ impl Reads {
                     false => level.after_probe(&self.known(asked), None),
                 };
             }
-            if let ReadStep::Refuse(refusal) = step {
+            if let Step::Refuse(refusal) = step {
                 return Err(self.not_fresh(refusal, &why));
             }
         }
         match (step, level) {
-            (ReadStep::Refuse(refusal), _) => Err(self.not_fresh(refusal, "")),
-            (ReadStep::Wait(_) | ReadStep::Probe, _) => Err(self.not_fresh(level.unreached(), "")),
-            (ReadStep::Serve, ReadLevel::AsOf(index)) => {
-                Ok(Proven::at_size(index.saturating_add(1)))
-            }
-            (ReadStep::Serve, ReadLevel::Linearizable) => Ok(Proven {
+            (Step::Refuse(refusal), _) => Err(self.not_fresh(refusal, "")),
+            (Step::Wait(_) | Step::Probe, _) => Err(self.not_fresh(level.unreached(), "")),
+            (Step::Serve, ReadLevel::AsOf(index)) => Ok(Proven::at_size(index.saturating_add(1))),
+            (Step::Serve, ReadLevel::Linearizable) => Ok(Proven {
                 staleness: Some(Duration::ZERO),
                 size: None,
             }),
-            (ReadStep::Serve, _) => Ok(Proven {
+            (Step::Serve, _) => Ok(Proven {
                 staleness: self.reader.staleness(asked),
                 size: None,
             }),

@@ -151,7 +151,7 @@ enum Broken {
     #[error("the ledger does not know lane {0}")]
     UnknownLane(Lane),
     #[error("the applied state cannot be read: {0}")]
-    Store(#[from] crate::store::StoreError),
+    Store(#[from] crate::store::Error),
 }
 
 impl Worker {
@@ -299,7 +299,7 @@ impl Worker {
                 seen.map(|(seq, hash)| Ok((seq, hash, tables.lane_window(node, lane, seq)?)));
             Ok(Some((
                 row,
-                seen.collect::<Result<Seen, crate::store::StoreError>>()?,
+                seen.collect::<Result<Seen, crate::store::Error>>()?,
             )))
         });
         Ok(read.await?)

@@ -5,11 +5,11 @@
 use super::Parts;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
-use crate::ledger::rows::HeadRow;
+use crate::ledger::rows::Head;
 use crate::ledger::state::Tables;
 use crate::objective::disk::evidence_reserve;
 use crate::objective::lag::Lag;
-use crate::objective::loss::{Loss, RecordHolder, by_zone};
+use crate::objective::loss::{Holder, Loss, by_zone};
 use crate::objective::write::WriteLevel;
 use crate::raft::group::RaftGroup;
 use crate::raft::status::GroupStatus;
@@ -23,7 +23,7 @@ pub struct StatusView {
     pub statuses: Vec<(NodeStatus, Duration, Lag)>,
     pub zones: Vec<ZoneView>,
     pub write_level: WriteLevel,
-    pub head: HeadRow,
+    pub head: Head,
     pub applied_index: u64,
     pub ready: Result<(), Vec<String>>,
 }
@@ -75,11 +75,11 @@ pub fn zones(parts: &Parts) -> Vec<ZoneView> {
     let table = &parts.cluster.status;
     let known = table.known();
     let complete = |node: &u64| known.get(node).map(|k| k.status.progress.body_complete);
-    let holders: Vec<RecordHolder> = parts
+    let holders: Vec<Holder> = parts
         .bodies
         .members()
         .into_iter()
-        .map(|member| RecordHolder {
+        .map(|member| Holder {
             complete: complete(&member.node),
             member,
         })

@@ -9,7 +9,7 @@
 use super::messages::{NodeIdentity, NodeStatus};
 use super::own::OwnStatus;
 use crate::objective::disk::quantile;
-use crate::objective::timing::{Profile, ProfileMismatch};
+use crate::objective::timing::{Contradiction, Profile};
 use crate::transport::Failure;
 use muniment_evidence::digest::Digest;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -60,7 +60,7 @@ pub struct TimingView {
     pub slow: bool,
     pub peers: Vec<PeerView>,
     /// Members whose round trips contradict the profile now, and why.
-    pub contradictions: Vec<(u64, ProfileMismatch)>,
+    pub contradictions: Vec<(u64, Contradiction)>,
 }
 
 /// Cheap to clone.
@@ -210,7 +210,7 @@ impl PeerMonitor {
         }
     }
 
-    fn contradiction(&self, measured: &MeasuredPeer) -> Option<ProfileMismatch> {
+    fn contradiction(&self, measured: &MeasuredPeer) -> Option<Contradiction> {
         let profile = self.0.own.identity().profile;
         profile.contradicted_by(Some(measured.round_trip), None)
     }

@@ -11,8 +11,7 @@
 use super::damage::{self, Chunk};
 use super::engine::{Batch, Engine, prefix_end};
 use super::flush::Flusher;
-use super::{Blocking, ErrorSource, StoreError, stamps};
-pub use crate::domain::ids::BodyId;
+use super::{Blocking, Error, Source, stamps};
 use crate::sync::Shared;
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
@@ -20,6 +19,9 @@ use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::Rendition;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, MutexGuard};
+
+/// A body's name: UUIDv7 bytes.
+pub type BodyId = [u8; 16];
 
 const VERSION: u8 = 1;
 
@@ -32,7 +34,7 @@ const MARK: &[u8] = b"w";
 
 /// What a stored body is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BodyManifest {
+pub struct Manifest {
     pub length: u64,
     pub sha256: Digest,
     /// Replicated upload epoch in which it was stored.
@@ -41,7 +43,7 @@ pub struct BodyManifest {
     pub chunks: Vec<(u32, Digest)>,
 }
 
-impl BodyManifest {
+impl Manifest {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.u8(VERSION).u64(self.length).digest(&self.sha256);
@@ -51,12 +53,12 @@ impl BodyManifest {
         w.finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<BodyManifest, DecodeError> {
+    fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
         let mut r = Reader::new(bytes);
         if r.u8()? != VERSION {
             return Err(r.error("body manifest version 1"));
         }
-        let manifest = BodyManifest {
+        let manifest = Manifest {
             length: r.u64()?,
             sha256: r.digest()?,
             epoch: r.u64()?,
@@ -122,12 +124,7 @@ impl BodyStore {
     }
 
     /// Writes one chunk, not yet durable.
-    pub async fn put_chunk(
-        &self,
-        body: BodyId,
-        number: u32,
-        bytes: Bytes,
-    ) -> Result<(), StoreError> {
+    pub async fn put_chunk(&self, body: BodyId, number: u32, bytes: Bytes) -> Result<(), Error> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -143,9 +140,9 @@ impl BodyStore {
     pub async fn seal(
         &self,
         body: BodyId,
-        manifest: BodyManifest,
+        manifest: Manifest,
         last: Option<Bytes>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), Error> {
         let engine = self.engine.clone();
         let content = (manifest.length, manifest.sha256);
         self.blocking
@@ -166,7 +163,7 @@ impl BodyStore {
     }
 
     /// Which of these bodies are held here, durably and as what they are said to be.
-    pub async fn held(&self, bodies: &[(BodyId, Content)]) -> Result<Vec<bool>, StoreError> {
+    pub async fn held(&self, bodies: &[(BodyId, Content)]) -> Result<Vec<bool>, Error> {
         let known: Vec<bool> = {
             let sealed = self.sealed();
             let is = |(body, content)| sealed.content.get(body) == Some(content);
@@ -188,7 +185,7 @@ impl BodyStore {
                     }
                     whole(engine.as_ref(), body, content)
                 });
-                looked.collect::<Result<Vec<_>, StoreError>>()
+                looked.collect::<Result<Vec<_>, Error>>()
             })
             .await?;
         // A manifest can be read before it is durable.
@@ -197,13 +194,13 @@ impl BodyStore {
     }
 
     /// The mark of completeness, as its owner wrote it last.
-    pub async fn mark(&self) -> Result<Option<Vec<u8>>, StoreError> {
+    pub async fn mark(&self) -> Result<Option<Vec<u8>>, Error> {
         let engine = self.engine.clone();
         self.blocking.run(move || engine.get(MARK)).await
     }
 
     /// Moves the mark; not durable, it only saves work after a start.
-    pub async fn set_mark(&self, mark: Vec<u8>) -> Result<(), StoreError> {
+    pub async fn set_mark(&self, mark: Vec<u8>) -> Result<(), Error> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -214,7 +211,7 @@ impl BodyStore {
             .await
     }
 
-    pub async fn manifest(&self, body: BodyId) -> Result<Option<BodyManifest>, StoreError> {
+    pub async fn manifest(&self, body: BodyId) -> Result<Option<Manifest>, Error> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || read_manifest(engine.as_ref(), &body))
@@ -222,12 +219,7 @@ impl BodyStore {
     }
 
     /// One chunk that matches its digest, or what is wrong with it.
-    pub async fn chunk(
-        &self,
-        body: BodyId,
-        number: u32,
-        digest: Digest,
-    ) -> Result<Chunk, StoreError> {
+    pub async fn chunk(&self, body: BodyId, number: u32, digest: Digest) -> Result<Chunk, Error> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || damage::look(engine.as_ref(), &body, number, &digest))
@@ -235,7 +227,7 @@ impl BodyStore {
     }
 
     /// Forgets a body that nothing refers to, or what an aborted upload left.
-    pub async fn delete(&self, body: BodyId) -> Result<(), StoreError> {
+    pub async fn delete(&self, body: BodyId) -> Result<(), Error> {
         self.sealed().content.remove(&body);
         let (engine, mending) = (self.engine.clone(), self.mending.clone());
         self.blocking
@@ -257,14 +249,11 @@ impl BodyStore {
     }
 }
 
-pub(super) fn read_manifest(
-    engine: &dyn Engine,
-    body: &BodyId,
-) -> Result<Option<BodyManifest>, StoreError> {
+pub(super) fn read_manifest(engine: &dyn Engine, body: &BodyId) -> Result<Option<Manifest>, Error> {
     let Some(bytes) = engine.get(&manifest_key(body))? else {
         return Ok(None);
     };
-    let manifest = BodyManifest::decode(&bytes).map_err(unreadable)?;
+    let manifest = Manifest::decode(&bytes).map_err(unreadable)?;
     let lengths = manifest.chunks.iter().map(|(length, _)| u64::from(*length));
     if lengths.sum::<u64>() != manifest.length {
         return Err(unreadable("its chunks are not as long as it is"));
@@ -272,8 +261,8 @@ pub(super) fn read_manifest(
     Ok(Some(manifest))
 }
 
-fn unreadable(error: impl Into<Box<ErrorSource>>) -> StoreError {
-    StoreError::unreadable_in("manifest of a body", error)
+fn unreadable(error: impl Into<Box<Source>>) -> Error {
+    Error::unreadable_in("manifest of a body", error)
 }
 
 pub(super) fn chunk_key(body: &BodyId, number: u32) -> Vec<u8> {
@@ -290,10 +279,10 @@ pub(super) fn manifest_key(body: &BodyId) -> Vec<u8> {
 }
 
 /// Whether the body is here as what it is said to be, and undamaged.
-fn whole(engine: &dyn Engine, body: &BodyId, content: &Content) -> Result<bool, StoreError> {
+fn whole(engine: &dyn Engine, body: &BodyId, content: &Content) -> Result<bool, Error> {
     match read_manifest(engine, body) {
         Ok(Some(m)) if (m.length, m.sha256) == *content => Ok(damage::of(engine, body)?.is_none()),
-        Ok(_) | Err(StoreError::Unreadable(_)) => Ok(false),
+        Ok(_) | Err(Error::Unreadable(_)) => Ok(false),
         Err(error) => Err(error),
     }
 }

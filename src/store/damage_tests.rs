@@ -30,29 +30,29 @@ impl Rotten {
 }
 
 impl View for Rotten {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         match self.unreadable.lock().unwrap().contains(key) {
-            true => Err(StoreError::unreadable("checksum")),
+            true => Err(Error::unreadable("checksum")),
             false => self.memory.get(key),
         }
     }
 
-    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
         let unreadable = self.unreadable.lock().unwrap();
         if unreadable.iter().any(|k| &k[..] >= start && &k[..] < end) {
-            return Err(StoreError::unreadable("checksum"));
+            return Err(Error::unreadable("checksum"));
         }
         self.memory.scan(start, end, limit)
     }
 
-    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
         self.scan(start, end, usize::MAX)?;
         self.memory.scan_back(start, end, limit)
     }
 }
 
 impl Engine for Rotten {
-    fn write(&self, batch: Batch) -> Result<(), StoreError> {
+    fn write(&self, batch: Batch) -> Result<(), Error> {
         for op in &batch.ops {
             if let Op::Put(key, _) | Op::Delete(key) = op {
                 self.unreadable.lock().unwrap().remove(key);
@@ -61,11 +61,11 @@ impl Engine for Rotten {
         self.memory.write(batch)
     }
 
-    fn sync(&self) -> Result<(), StoreError> {
+    fn sync(&self) -> Result<(), Error> {
         self.memory.sync()
     }
 
-    fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, StoreError> {
+    fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, Error> {
         self.memory.checkpoint(dir)
     }
 

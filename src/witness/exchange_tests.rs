@@ -5,7 +5,7 @@ use super::heads;
 use super::post::Target;
 use super::server::{Refused, Witness, router};
 use crate::clock::{Clock as _, SharedClock, SystemClock};
-use crate::config::witness_server::WitnessServerConfig;
+use crate::config::witness_server::WitnessConfig;
 use crate::stop::Stop;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{SecretKey, Signer as _};
@@ -59,14 +59,14 @@ impl Log {
     }
 }
 
-fn config(dir: &Path) -> WitnessServerConfig {
+fn config(dir: &Path) -> WitnessConfig {
     let log = VerifierKey::log(ORIGIN, log_key().public());
     let text = format!(
         "name = \"{NAME}\"\nlisten = \"127.0.0.1:0\"\ndata_dir = {:?}\nlogs = [\"{log}\"]\n\
          [keys]\ndir = \"unused\"\n",
         dir.display().to_string()
     );
-    WitnessServerConfig::parse(&text).unwrap()
+    WitnessConfig::parse(&text).unwrap()
 }
 
 fn open(dir: &Path) -> Witness {

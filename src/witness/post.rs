@@ -39,7 +39,7 @@ pub struct Target {
 
 /// What came back.
 #[derive(Debug)]
-pub struct WitnessAnswer {
+pub struct Answer {
     pub status: u16,
     pub content_type: String,
     pub text: String,
@@ -76,13 +76,13 @@ impl Target {
     }
 
     /// Posts to `path` below the target's own.
-    pub async fn post(&self, path: &str, body: String) -> Result<WitnessAnswer, String> {
+    pub async fn post(&self, path: &str, body: String) -> Result<Answer, String> {
         tokio::time::timeout(EXCHANGE_MAX, self.exchange(path, body))
             .await
             .unwrap_or_else(|_| Err("no answer in time".into()))
     }
 
-    async fn exchange(&self, path: &str, body: String) -> Result<WitnessAnswer, String> {
+    async fn exchange(&self, path: &str, body: String) -> Result<Answer, String> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
         let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
         match &self.tls {
@@ -100,7 +100,7 @@ impl Target {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         path: &str,
         body: String,
-    ) -> Result<WitnessAnswer, String> {
+    ) -> Result<Answer, String> {
         let request = Request::post(format!("{}{path}", self.prefix))
             .header(HOST, &self.authority)
             .header(CONTENT_TYPE, "text/plain; charset=utf-8")
@@ -115,7 +115,7 @@ impl Target {
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|error| format!("the answer: {error}"))?;
             let content_type = head.headers.get(CONTENT_TYPE);
-            Ok(WitnessAnswer {
+            Ok(Answer {
                 status: head.status.as_u16(),
                 content_type: content_type
                     .and_then(|value| value.to_str().ok())

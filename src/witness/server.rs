@@ -15,7 +15,7 @@
 
 use super::heads::{self, HeadFile, Kept};
 use crate::clock::SharedClock;
-use crate::config::witness_server::WitnessServerConfig;
+use crate::config::witness_server::WitnessConfig;
 use crate::stop::Stop;
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -75,7 +75,7 @@ impl Witness {
     /// Takes the folder and loads what was cosigned. A damaged file refuses its origin
     /// alone: the others are still witnessed.
     pub fn open(
-        config: &WitnessServerConfig,
+        config: &WitnessConfig,
         key: SecretKey,
         clock: SharedClock,
         stop: Stop,

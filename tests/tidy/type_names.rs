@@ -29,11 +29,8 @@ fn twice<'a>(sources: &[&'a Source]) -> BTreeMap<&'a str, Vec<(&'a Source, usize
             for at in places(code, kind) {
                 if code[..at].ends_with("pub ") {
                     let name = ident(&code[at + kind.len()..]);
-                    // A macro that declares has its argument's name there.
-                    if !name.is_empty() {
-                        let line = source.line_of(at);
-                        found.entry(name).or_default().push((source, line));
-                    }
+                    let line = source.line_of(at);
+                    found.entry(name).or_default().push((source, line));
                 }
             }
         }

@@ -46,7 +46,7 @@ const NODE_TIMEOUT: Duration = Duration::from_secs(3);
 const PIECE_BYTES: usize = 1024 * 1024;
 
 #[derive(Subcommand)]
-pub enum AuditCommand {
+pub enum Command {
     /// The receipt of an invoice, verified here, and what it says
     Prove(Prove),
     /// Everything on record about one invoice, and who downloaded it
@@ -145,13 +145,13 @@ pub struct Compare {
     against: Vec<PathBuf>,
 }
 
-pub async fn run(command: AuditCommand, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(command: Command, reach: &Reach) -> Result<Exit, Failure> {
     match command {
-        AuditCommand::Prove(args) => prove(args, reach).await,
-        AuditCommand::Who(args) => who(args, reach).await,
-        AuditCommand::Reconcile(args) => reconcile(args, reach).await,
-        AuditCommand::Sample(args) => sample(args, reach).await,
-        AuditCommand::Heads(args) => heads(args, reach).await,
+        Command::Prove(args) => prove(args, reach).await,
+        Command::Who(args) => who(args, reach).await,
+        Command::Reconcile(args) => reconcile(args, reach).await,
+        Command::Sample(args) => sample(args, reach).await,
+        Command::Heads(args) => heads(args, reach).await,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use muniment::config::Config;
 use muniment::keyring::Keyring;
-use muniment::preflight::{MachineCheck, preflight};
+use muniment::preflight::{Finding, preflight};
 use muniment::store::marker::Marker;
 use muniment::witness::post::Target;
 use std::path::{Path, PathBuf};
@@ -61,13 +61,13 @@ pub async fn run(args: Args, json: bool) -> ExitCode {
 }
 
 /// What lies on the machine already, and whom it names.
-fn files(config: &Config) -> Vec<MachineCheck> {
+fn files(config: &Config) -> Vec<Finding> {
     let mut findings = vec![
-        MachineCheck::new("keys", keys(&config.keys.dir)),
-        MachineCheck::new("data directory is this node's", belongs(config)),
+        Finding::new("keys", keys(&config.keys.dir)),
+        Finding::new("data directory is this node's", belongs(config)),
     ];
     if !config.witness.is_empty() {
-        findings.push(MachineCheck::new("witnesses", witnesses(config)));
+        findings.push(Finding::new("witnesses", witnesses(config)));
     }
     findings
 }

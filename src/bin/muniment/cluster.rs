@@ -42,7 +42,7 @@ enum Command {
     /// Have nodes read and check every body they hold, now
     Scrub(scrub::Args),
     #[command(flatten)]
-    Members(members::MembersCommand),
+    Members(members::Command),
 }
 
 #[derive(clap::Args)]

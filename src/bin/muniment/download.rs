@@ -4,7 +4,7 @@
 //! stdout the exit code says whether they were right. Leaves resuming to the client.
 
 use crate::exit::{Exit, Failure};
-use crate::files::{self, OutputTarget};
+use crate::files::{self, Target};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
 use crate::{measure, output};
@@ -51,7 +51,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     };
     let read = args.read.or(deferred.then_some(local));
     let (invoice, _) = args.which.find(&client, read.clone()).await?;
-    let mut target = OutputTarget::open(args.output.as_deref(), reach.json).await?;
+    let mut target = Target::open(args.output.as_deref(), reach.json).await?;
     let range = args.range.unwrap_or_default();
     let request = DownloadRequest {
         key: Some(key_of(&invoice)),

@@ -46,7 +46,7 @@ enum Command {
     /// A bundle of all records, a period or an issuer's part, for auditors
     Export(Export),
     #[command(flatten)]
-    Audit(audit::AuditCommand),
+    Audit(audit::Command),
 }
 
 #[derive(clap::Args)]

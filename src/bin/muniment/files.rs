@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tokio::fs::File;
 
 /// Where bytes go: a file, or something that has no name to be given later.
-pub enum OutputTarget {
+pub enum Target {
     /// Stdout, a pipe or a device.
     Stream(File),
     File {
@@ -21,11 +21,11 @@ pub enum OutputTarget {
     },
 }
 
-impl OutputTarget {
+impl Target {
     /// `-` is stdout, and so is nothing, unless that is a terminal or taken by JSON.
-    pub async fn open(path: Option<&Path>, json: bool) -> Result<OutputTarget, Failure> {
+    pub async fn open(path: Option<&Path>, json: bool) -> Result<Target, Failure> {
         match path {
-            Some(path) if path != Path::new("-") => OutputTarget::open_file(path).await,
+            Some(path) if path != Path::new("-") => Target::open_file(path).await,
             _ if json => Err(Failure::usage(
                 "with --json the bytes need a file: give -o FILE",
             )),
@@ -36,12 +36,12 @@ impl OutputTarget {
                 let stdout = std::io::stdout().as_fd().try_clone_to_owned();
                 let stdout = stdout.map_err(|e| Failure::local("stdout", &e))?;
                 let file = std::fs::File::from(stdout);
-                Ok(OutputTarget::Stream(File::from_std(file)))
+                Ok(Target::Stream(File::from_std(file)))
             }
         }
     }
 
-    async fn open_file(path: &Path) -> Result<OutputTarget, Failure> {
+    async fn open_file(path: &Path) -> Result<Target, Failure> {
         let Some(name) = path.file_name() else {
             return Err(Failure::usage(format!("{} names no file", path.display())));
         };
@@ -49,14 +49,14 @@ impl OutputTarget {
         // Renaming over /dev/null would replace the device.
         if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
             let file = File::options().write(true).open(path).await;
-            return Ok(OutputTarget::Stream(file.map_err(cannot)?));
+            return Ok(Target::Stream(file.map_err(cannot)?));
         }
         let mut hidden = OsString::from(".");
         hidden.push(name);
         hidden.push(format!(".part-{}", std::process::id()));
         let part = path.with_file_name(hidden);
         let file = File::create(&part).await.map_err(cannot)?;
-        Ok(OutputTarget::File {
+        Ok(Target::File {
             path: path.to_owned(),
             part,
             file,
@@ -65,13 +65,13 @@ impl OutputTarget {
 
     pub fn sink(&mut self) -> &mut File {
         match self {
-            OutputTarget::Stream(file) | OutputTarget::File { file, .. } => file,
+            Target::Stream(file) | Target::File { file, .. } => file,
         }
     }
 
     /// All bytes are there and right: the file gets its name.
     pub async fn keep(self) -> Result<(), Failure> {
-        let OutputTarget::File { path, part, file } = self else {
+        let Target::File { path, part, file } = self else {
             return Ok(());
         };
         let kept = async {
@@ -91,7 +91,7 @@ impl OutputTarget {
 
     /// The bytes are not to be relied on: nothing is left of them.
     pub async fn discard(self) {
-        if let OutputTarget::File { part, .. } = self {
+        if let Target::File { part, .. } = self {
             // A leftover part is harmless, and the command fails anyway.
             let _ = tokio::fs::remove_file(&part).await;
         }
@@ -101,7 +101,7 @@ impl OutputTarget {
 /// Writes a small file whole.
 pub async fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     use tokio::io::AsyncWriteExt as _;
-    let mut target = OutputTarget::open_file(path).await?;
+    let mut target = Target::open_file(path).await?;
     let written = async {
         target.sink().write_all(bytes).await?;
         target.sink().flush().await
@@ -165,8 +165,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
         write(&path, b"first").await.unwrap();
-        let target = OutputTarget::open(Some(&path), true).await.unwrap();
-        assert!(matches!(target, OutputTarget::File { .. }));
+        let target = Target::open(Some(&path), true).await.unwrap();
+        assert!(matches!(target, Target::File { .. }));
         target.discard().await;
         assert_eq!(std::fs::read(&path).unwrap(), b"first");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
@@ -175,9 +175,9 @@ mod tests {
     /// Renaming a finished part over a device would replace it.
     #[tokio::test]
     async fn a_device_is_written_to_and_stays() {
-        let target = OutputTarget::open(Some(Path::new("/dev/null")), true).await;
+        let target = Target::open(Some(Path::new("/dev/null")), true).await;
         let target = target.unwrap();
-        assert!(matches!(target, OutputTarget::Stream(_)));
+        assert!(matches!(target, Target::Stream(_)));
         target.keep().await.unwrap();
         assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
     }

@@ -48,7 +48,7 @@ pub async fn run(args: Args, json: bool) -> ExitCode {
     }
 }
 
-fn make(args: &Args) -> Result<serde_json::Value, keyring::KeyringError> {
+fn make(args: &Args) -> Result<serde_json::Value, keyring::Error> {
     if let Some(role) = args.add {
         let (path, key) = keyring::generate_further(&args.out, role, &SystemClock)?;
         return Ok(serde_json::json!({

@@ -12,7 +12,7 @@ use muniment_client::v1::AddMemberRequest;
 use serde_json::json;
 
 #[derive(Subcommand)]
-pub enum MembersCommand {
+pub enum Command {
     /// Add a node that the ledger knows by its keys, as a learner; or change a learner's role
     Add(Add),
     /// Let a learner vote, once it holds every record and body
@@ -54,27 +54,27 @@ pub struct Replace {
     new: u64,
 }
 
-impl MembersCommand {
+impl Command {
     fn change(self) -> MemberChange {
         match self {
-            MembersCommand::Add(add) => MemberChange::Add(AddMemberRequest {
+            Command::Add(add) => MemberChange::Add(AddMemberRequest {
                 node: add.node,
                 peer_address: add.peer_address.unwrap_or_default(),
                 client_address: add.client_address.unwrap_or_default(),
                 sync: add.sync,
             }),
-            MembersCommand::Promote(of) => MemberChange::Promote(of.node),
-            MembersCommand::Remove(of) => MemberChange::Remove(of.node),
-            MembersCommand::Replace(of) => MemberChange::Replace {
+            Command::Promote(of) => MemberChange::Promote(of.node),
+            Command::Remove(of) => MemberChange::Remove(of.node),
+            Command::Replace(of) => MemberChange::Replace {
                 old: of.old,
                 new: of.new,
             },
-            MembersCommand::Drain(of) => MemberChange::Drain(of.node),
+            Command::Drain(of) => MemberChange::Drain(of.node),
         }
     }
 }
 
-pub async fn run(command: MembersCommand, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(command: Command, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
     let mut steps = client.change_members(&command.change()).await?;
     let mut said = Vec::new();

@@ -1,7 +1,7 @@
 //! The members change while invoices are issued.
 
 use super::*;
-use crate::ledger::roles::MembershipTarget;
+use crate::ledger::roles::Target;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{
     Holding, Identity, IssueDocument, Metadata, ModeDocument, Rendition,
@@ -200,9 +200,9 @@ fn i8_a_change_is_given_up_while_the_voters_are_what_they_were() {
     assert_eq!(ledger.say(&mut lane, &prepare), answer);
     let preparing = ledger.tables().mode().unwrap().preparing.unwrap();
     assert_eq!((preparing.index, preparing.from), (prepared, vec![1, 2, 3]));
-    let target = MembershipTarget {
+    let target = Target {
         voters: vec![1, 2, 4],
-        ..MembershipTarget::default()
+        ..Target::default()
     };
     assert_eq!(preparing.target, target);
     let answer = ledger.next_ok();

@@ -34,7 +34,7 @@ enum Broken {
     #[error("{}", .0.describe(&format!("outbox {}", .1)))]
     Contradiction(Contradiction, u64),
     #[error("the outbox failed: {0}")]
-    Store(#[from] crate::store::StoreError),
+    Store(#[from] crate::store::Error),
 }
 
 /// Drains for as long as the node runs.

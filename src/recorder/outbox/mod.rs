@@ -255,7 +255,7 @@ async fn write(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
                 batch.push(next);
             }
             if let Err(error) = append(&shared, batch).await {
-                if !matches!(error, crate::store::StoreError::Stopped) {
+                if !matches!(error, crate::store::Error::Stopped) {
                     stop.broken(format!("the outbox failed: {error}"));
                 }
                 return;
@@ -268,7 +268,7 @@ async fn write(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
     }
 }
 
-async fn append(shared: &Arc<Shared>, batch: Vec<Request>) -> Result<(), crate::store::StoreError> {
+async fn append(shared: &Arc<Shared>, batch: Vec<Request>) -> Result<(), crate::store::Error> {
     // Its caller left before it was numbered: nothing has happened.
     let mut batch: Vec<_> = batch.into_iter().filter(|r| !r.reply.is_closed()).collect();
     let (room, why) = match shared.room() {
