@@ -9,7 +9,7 @@
 use crate::assemble::{DiskSeams, Engines, Running, Seams, assemble};
 use crate::bodies::disk_budget::DiskBudget;
 use crate::clock::SharedClock;
-use crate::config::{Config, Limits, Witness};
+use crate::config::{Config, Limits, WitnessEntry};
 use crate::http;
 use crate::keyring::Keyring;
 use crate::keyring::guard::SignGuard;
@@ -25,7 +25,7 @@ use crate::store::rocks::{Purpose, RocksEngine};
 use crate::store::watermark::WatermarkFile;
 use crate::telemetry::Metrics;
 use crate::transport::Serve;
-use crate::witness::post::Target;
+use crate::witness::post::WitnessEndpoint;
 use crate::witness::source::WitnessTarget;
 use std::sync::Arc;
 use std::time::Duration;
@@ -253,10 +253,10 @@ fn disk_budget(config: &Config, engines: &Engines) -> DiskBudget {
 
 /// Where the outside witnesses are.
 fn witnesses(config: &Config) -> Result<Vec<WitnessTarget>, String> {
-    let target = |witness: &Witness| {
+    let target = |witness: &WitnessEntry| {
         Ok(WitnessTarget {
             key: witness.key.clone(),
-            target: Target::new(&witness.url, witness.ca.as_deref())?,
+            target: WitnessEndpoint::new(&witness.url, witness.ca.as_deref())?,
         })
     };
     config.witness.iter().map(target).collect()

@@ -25,6 +25,8 @@
 //! assert!(tree::verify_consistency(3, 5, &proof, &older, &root));
 //! # Ok::<(), std::convert::Infallible>(())
 //! ```
+//!
+//! Tests: `evidence/tests/tree.rs`, `evidence/tests/properties.rs`, `evidence/tests/vectors.rs`.
 
 use crate::digest::Digest;
 

@@ -19,7 +19,7 @@ mod booting;
 mod peer_dispatch;
 
 use crate::bodies::disk_budget::DiskBudget;
-use crate::bodies::{Bodies, BodyContext, Holder, complete, damage_records, orphans, repair};
+use crate::bodies::{Bodies, BodyContext, LocalHolder, complete, damage_records, orphans, repair};
 use crate::checkpoint::keys::KeysInForce;
 use crate::checkpoint::{Cosigning, CosigningParts};
 use crate::clock::SharedClock;
@@ -56,7 +56,7 @@ use crate::store::log::LogStore;
 use crate::store::notes::NoteStore;
 use crate::store::outbox::OutboxDir;
 use crate::store::watermark::WatermarkFile;
-use crate::store::{Blocking, Error};
+use crate::store::{Blocking, StoreError};
 use crate::telemetry::Metrics;
 use crate::transport::{Serve, Transport};
 use crate::witness::client::WitnessSchedule;
@@ -166,7 +166,7 @@ impl Running {
     }
 
     /// Syncs the databases, when nothing writes to them any more.
-    pub async fn sync(self) -> Result<(), Error> {
+    pub async fn sync(self) -> Result<(), StoreError> {
         let blocking = self.parts.reads.context.blocking;
         for engine in [self.engines.ledger, self.engines.bodies] {
             blocking.run(move || engine.sync()).await?;
@@ -176,7 +176,7 @@ impl Running {
 }
 
 /// Builds a node.
-pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, Error> {
+pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, StoreError> {
     let Seams {
         engines,
         disk,
@@ -402,7 +402,7 @@ impl Ground<'_> {
         let (node, context) = (&self.config.node, &self.context);
         let (engine, flusher) = (self.engines.bodies.clone(), self.bodies_flusher.clone());
         let bodies = Bodies::new(BodyContext {
-            holder: Holder {
+            holder: LocalHolder {
                 node: node.id,
                 region: node.region.clone(),
                 zone: node.zone.clone(),

@@ -34,7 +34,7 @@ pub fn start(bodies: Bodies, context: Context, writes: Writes) {
 }
 
 /// Ends when the node does, or with a fault of storage.
-async fn follow(bodies: &Bodies, writes: &Writes) -> Result<(), crate::store::Error> {
+async fn follow(bodies: &Bodies, writes: &Writes) -> Result<(), crate::store::StoreError> {
     let mut boots = writes.booted.clone();
     let booted = match boots.wait_for(Option::is_some).await {
         Ok(booted) => booted.clone(),
@@ -46,7 +46,7 @@ async fn follow(bodies: &Bodies, writes: &Writes) -> Result<(), crate::store::Er
         // Before the look, so that what comes during it is not missed.
         let more = bodies.repairs.notes.notified();
         let notes = match store.notes(PAGE).await {
-            Err(crate::store::Error::Unreadable(why)) => {
+            Err(crate::store::StoreError::Unreadable(why)) => {
                 tracing::error!(%why, "notes of damage cannot be read, and are not recorded");
                 Vec::new()
             }

@@ -8,7 +8,7 @@
 use super::Bodies;
 use crate::domain::call_error::CallError;
 use crate::ledger::policy::UPLOAD_EPOCH;
-use crate::ledger::rows::Head;
+use crate::ledger::rows::LedgerHead;
 use crate::ledger::state::Tables;
 use crate::raft::context::Context;
 use crate::recorder::Intent;
@@ -65,7 +65,11 @@ pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
 
 /// Whether something may have to be collected later: stamps here, or records since `seen`
 /// that come from uploads or from a node that may have died under one.
-async fn busy(bodies: &Bodies, context: &Context, seen: u64) -> Result<(Head, bool), CallError> {
+async fn busy(
+    bodies: &Bodies,
+    context: &Context,
+    seen: u64,
+) -> Result<(LedgerHead, bool), CallError> {
     let (head, recorded) = context
         .read(move |tables| {
             let head = tables.head()?;
@@ -78,19 +82,19 @@ async fn busy(bodies: &Bodies, context: &Context, seen: u64) -> Result<(Head, bo
     }
     let stamps = match bodies.store.stamps(None, 1).await {
         // Something is there.
-        Err(crate::store::Error::Unreadable(_)) => return Ok((head, true)),
+        Err(crate::store::StoreError::Unreadable(_)) => return Ok((head, true)),
         stamps => stamps.map_err(|error| context.storage_failed(&error))?,
     };
     Ok((head, !stamps.is_empty()))
 }
 
-fn uploaded(tables: &Tables, from: u64, size: u64) -> Result<bool, crate::store::Error> {
+fn uploaded(tables: &Tables, from: u64, size: u64) -> Result<bool, crate::store::StoreError> {
     if size > from + RECORDS_MAX {
         return Ok(true);
     }
     for bytes in tables.record_range(from, size, RECORDS_MAX as usize)? {
         let record = Record::decode(&bytes)
-            .map_err(|error| crate::store::Error::corrupt(format!("a record: {error}")))?;
+            .map_err(|error| crate::store::StoreError::corrupt(format!("a record: {error}")))?;
         let kind = record.statement.kind;
         if matches!(
             kind,

@@ -4,7 +4,7 @@
 //! applied state alone. Leaves holding the bodies to [`super::complete`].
 
 use crate::ledger::state::{State, Tables};
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::bodies::{BodyId, Content};
 use muniment_evidence::opening::{Document, Rendition};
 use muniment_evidence::record::{Outcome, Record};
@@ -20,7 +20,7 @@ pub struct Names {
 }
 
 /// What the records from `from` to the end of their tile name, below `end`.
-pub fn names(tables: &Tables, from: u64, end: u64) -> Result<Names, Error> {
+pub fn names(tables: &Tables, from: u64, end: u64) -> Result<Names, StoreError> {
     let end = end.min(tables.head()?.size);
     let next = end.min(from + TILE_WIDTH - from % TILE_WIDTH);
     let mut named = Vec::new();
@@ -35,7 +35,7 @@ pub fn names(tables: &Tables, from: u64, end: u64) -> Result<Names, Error> {
             continue;
         }
         let record = Record::decode(&bytes)
-            .map_err(|error| Error::corrupt_in(format!("record {index}"), error))?;
+            .map_err(|error| StoreError::corrupt_in(format!("record {index}"), error))?;
         if record.outcome != Outcome::Ok {
             continue;
         }
@@ -45,7 +45,7 @@ pub fn names(tables: &Tables, from: u64, end: u64) -> Result<Names, Error> {
             }
             Document::AddRendition(add) => named.push((index, add.rendition)),
             _ => {
-                return Err(Error::corrupt(format!(
+                return Err(StoreError::corrupt(format!(
                     "record {index} opens to another kind"
                 )));
             }
@@ -56,7 +56,7 @@ pub fn names(tables: &Tables, from: u64, end: u64) -> Result<Names, Error> {
 
 /// The record that names a body, and what the body is. `None`: nothing that is applied
 /// here names it.
-pub fn name_of(state: &State, body: BodyId) -> Result<Option<(u64, Content)>, Error> {
+pub fn name_of(state: &State, body: BodyId) -> Result<Option<(u64, Content)>, StoreError> {
     let row = state.stable(|tables| tables.named(&body))?;
     Ok(row.map(|row| (row.index, (row.length, row.sha256))))
 }

@@ -12,7 +12,7 @@ use super::inbound::InboundGuard;
 use super::queue::{LOOK_EVERY, STALL_MAX};
 use super::writer::BodyWriter;
 use super::{Bodies, BodyError, SealedBody};
-use crate::objective::write::{Member, WriteLevel, meets};
+use crate::objective::write::{LevelMember, WriteLevel, meets};
 use crate::store::bodies::{BodyId, BodyStore};
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
@@ -142,7 +142,7 @@ async fn gather(
     peers: &mut Fanout,
     level: WriteLevel,
     until: Instant,
-    members: &[Member],
+    members: &[LevelMember],
     body: &SealedBody,
     own: Holding,
 ) -> Result<Vec<Holding>, BodyError> {

@@ -2,7 +2,7 @@
 
 use super::tiles::Tile;
 use crate::service::{Parts, prove, status};
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::engine::Engine;
 use crate::telemetry::Metrics;
 use bytes::Bytes;
@@ -47,7 +47,7 @@ impl NodeSource {
                     let end = first + tile.width;
                     for record in tables.record_range(first, end, tile.width as usize)? {
                         let length = u16::try_from(record.len())
-                            .map_err(|_| Error::corrupt("a record of 64 KiB"))?;
+                            .map_err(|_| StoreError::corrupt("a record of 64 KiB"))?;
                         bytes.extend_from_slice(&length.to_be_bytes());
                         bytes.extend_from_slice(&record);
                     }

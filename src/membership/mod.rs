@@ -46,9 +46,9 @@ use crate::checkpoint::keys::KeysInForce;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, bad};
 use crate::ledger::state::Tables;
-use crate::objective::layout::{self, Promise};
+use crate::objective::layout::{self, LayoutGuarantee};
 use crate::objective::read::ReadLevel;
-use crate::objective::write::Member;
+use crate::objective::write::LevelMember;
 use crate::raft::group::RaftGroup;
 use crate::raft::reads::Reads;
 use crate::raft::types::Peer;
@@ -71,7 +71,7 @@ pub struct MembershipParts {
     pub status: StatusTable,
     pub peers: PeerMonitor,
     /// The levels that callers were promised, and who.
-    pub promised: Vec<Promise>,
+    pub promised: Vec<LayoutGuarantee>,
 }
 
 /// See the module; one per node. Cheap to clone.
@@ -230,7 +230,7 @@ impl MembershipChanges {
 
     /// Whether these members can keep what callers were promised; what to mind where they
     /// can.
-    pub fn check_layout(&self, members: &[Member]) -> Result<Vec<String>, String> {
+    pub fn check_layout(&self, members: &[LevelMember]) -> Result<Vec<String>, String> {
         layout::judge(members, &self.0.parts.promised)
     }
 

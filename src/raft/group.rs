@@ -21,7 +21,7 @@ use crate::objective::timing::Timing;
 use crate::stop::Stop;
 use crate::store::engine::Engine;
 use crate::store::log::LogStore;
-use crate::store::{Blocking, Error};
+use crate::store::{Blocking, StoreError};
 use crate::transport::Transport;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::storage::RaftLogStorage as _;
@@ -88,7 +88,7 @@ impl RaftGroup {
         log: LogStore,
         transport: Arc<dyn Transport>,
         stop: Stop,
-    ) -> Result<RaftGroup, Error> {
+    ) -> Result<RaftGroup, StoreError> {
         let timing = &settings.timing;
         let config = Config {
             cluster_name: "muniment".to_owned(),
@@ -110,13 +110,13 @@ impl RaftGroup {
         };
         let config = config
             .validate()
-            .map_err(|error| Error::engine_in("raft timing", error))?;
+            .map_err(|error| StoreError::engine_in("raft timing", error))?;
         let watermark = log.watermark().last_log;
         let mut log = RaftLog::new(log);
         let recovered = log
             .get_log_state()
             .await
-            .map_err(|error| Error::corrupt_in("raft log", error))?
+            .map_err(|error| StoreError::corrupt_in("raft log", error))?
             .last_log_id
             .map(|id| watermark_id(&id));
         let (machine, applied) =
@@ -139,7 +139,7 @@ impl RaftGroup {
             openraft::Raft::build(settings.node, Arc::new(config), factory, log, machine);
         let raft = drawing_from(clock.clone(), building)
             .await
-            .map_err(|error| Error::engine_in("raft cannot start", error))?;
+            .map_err(|error| StoreError::engine_in("raft cannot start", error))?;
         let group = RaftGroup {
             raft,
             engine,

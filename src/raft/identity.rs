@@ -92,7 +92,7 @@ impl KnownDisks {
     }
 
     /// The disk of the node's newest boot; `None` before its first.
-    pub async fn of(&self, node: u64) -> Result<Option<Disk>, crate::store::Error> {
+    pub async fn of(&self, node: u64) -> Result<Option<Disk>, crate::store::StoreError> {
         let cached = |known: &Mutex<HashMap<u64, Disk>>| {
             let known = known.lock().expect("nobody panics with it");
             known.get(&node).copied()

@@ -257,7 +257,7 @@ impl Earlier {
             .reads
             .read(move |tables| {
                 let nothing =
-                    || crate::store::Error::corrupt(format!("record {index} issues nothing"));
+                    || crate::store::StoreError::corrupt(format!("record {index} issues nothing"));
                 let (uid, held) = match tables.document(index)? {
                     Document::Issue(d) | Document::Reverse(d) => {
                         let held: Vec<u64> = d.holdings.iter().map(|h| h.node).collect();

@@ -10,6 +10,7 @@
 use super::admission::UploadTurn;
 use super::issue::{self, IssueDraft, Issued, UploadPieces};
 use super::{Parts, Principal};
+use crate::config::limits::{MESSAGE_BYTES, UPLOADS_IN_FLIGHT};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{BadField, bad};
 use bytes::Bytes;
@@ -21,12 +22,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 
 /// Items of one stream under way at once: enough to fill the group commits of the bodies
-/// and of the log over a round trip between regions, few enough that eight such streams
-/// fit into a node's default places for uploads. Bounds memory too: each holds at most one
-/// message that its upload has not taken.
+/// and of the log over a round trip between regions, few enough that
+/// [`STREAMS_AT_ONCE`] such streams fit into a node's default places for uploads. Bounds
+/// memory too: each holds at most [`PIECES_AHEAD`] messages that its upload has not taken.
 pub const ITEMS_IN_FLIGHT: usize = 32;
+/// Streams that are not held up by each other's uploads.
+const STREAMS_AT_ONCE: usize = 8;
+const _: () = assert!(STREAMS_AT_ONCE * ITEMS_IN_FLIGHT <= UPLOADS_IN_FLIGHT);
 /// Pieces of an item that may wait for its upload: the next one arrives while one is stored.
 const PIECES_AHEAD: usize = 1;
+/// What one stream may hold that its uploads have not taken, at the default size of messages.
+const BYTES_AHEAD_MAX: usize = 128 << 20;
+const _: () = assert!(ITEMS_IN_FLIGHT * PIECES_AHEAD * MESSAGE_BYTES <= BYTES_AHEAD_MAX);
 /// Outcomes that may wait for a caller who does not take them; then nothing more is read.
 const OUTCOMES_AHEAD: usize = ITEMS_IN_FLIGHT;
 

@@ -5,7 +5,7 @@
 use super::Parts;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
-use crate::ledger::rows::Head;
+use crate::ledger::rows::LedgerHead;
 use crate::ledger::state::Tables;
 use crate::objective::disk::evidence_reserve;
 use crate::objective::lag::Lag;
@@ -23,7 +23,7 @@ pub struct StatusView {
     pub statuses: Vec<(NodeStatus, Duration, Lag)>,
     pub zones: Vec<ZoneView>,
     pub write_level: WriteLevel,
-    pub head: Head,
+    pub head: LedgerHead,
     pub applied_index: u64,
     pub ready: Result<(), Vec<String>>,
 }

@@ -10,7 +10,7 @@
 use super::engine::{Batch, Engine};
 use super::flush::{Flusher, OnDurable};
 use super::watermark::{DurableVote, LogPosition, TRAIL, Watermark, WatermarkFile};
-use super::{Blocking, Error, keys};
+use super::{Blocking, StoreError, keys};
 use crate::sync::Shared;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -93,7 +93,7 @@ impl LogStore {
         self.watermark.lock().get()
     }
 
-    pub async fn extent(&self) -> Result<Extent, Error> {
+    pub async fn extent(&self) -> Result<Extent, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -112,7 +112,7 @@ impl LogStore {
         start: u64,
         end: u64,
         bytes_max: usize,
-    ) -> Result<Vec<Vec<u8>>, Error> {
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -129,7 +129,7 @@ impl LogStore {
                     }
                     for (key, value) in page {
                         if keys::log_index(&key) != Some(next) {
-                            return Err(Error::corrupt(format!(
+                            return Err(StoreError::corrupt(format!(
                                 "log entry {next} is missing before a later one"
                             )));
                         }
@@ -151,7 +151,7 @@ impl LogStore {
         &self,
         entries: Vec<StoredEntry>,
         on_durable: OnDurable,
-    ) -> Result<(), Error> {
+    ) -> Result<(), StoreError> {
         let last = entries.last().map(|entry| entry.id);
         let (engine, next) = (self.engine.clone(), self.next.clone());
         let written = self
@@ -189,7 +189,7 @@ impl LogStore {
     }
 
     /// Removes everything after `last` (everything, for `None`).
-    pub async fn truncate_after(&self, last: Option<LogPosition>) -> Result<(), Error> {
+    pub async fn truncate_after(&self, last: Option<LogPosition>) -> Result<(), StoreError> {
         let (engine, watermark) = (self.engine.clone(), self.watermark.clone());
         let next = self.next.clone();
         self.synced.send_replace(last);
@@ -217,7 +217,7 @@ impl LogStore {
     }
 
     /// Removes everything up to and including `index`; `id` is the opaque log id.
-    pub async fn purge(&self, index: u64, id: Vec<u8>) -> Result<(), Error> {
+    pub async fn purge(&self, index: u64, id: Vec<u8>) -> Result<(), StoreError> {
         let (engine, next) = (self.engine.clone(), self.next.clone());
         self.blocking
             .run(move || {
@@ -233,7 +233,7 @@ impl LogStore {
     }
 
     /// Durable in the database, then in the watermark, before it returns.
-    pub async fn save_vote(&self, vote: DurableVote, bytes: Vec<u8>) -> Result<(), Error> {
+    pub async fn save_vote(&self, vote: DurableVote, bytes: Vec<u8>) -> Result<(), StoreError> {
         let (engine, watermark) = (self.engine.clone(), self.watermark.clone());
         self.blocking
             .run(move || {
@@ -261,12 +261,12 @@ impl LogStore {
             .await
     }
 
-    pub async fn read_vote(&self) -> Result<Option<Vec<u8>>, Error> {
+    pub async fn read_vote(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.read_key(keys::VOTE).await
     }
 
     /// Not synced: it only saves work at start.
-    pub async fn save_committed(&self, id: Vec<u8>) -> Result<(), Error> {
+    pub async fn save_committed(&self, id: Vec<u8>) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -277,11 +277,11 @@ impl LogStore {
             .await
     }
 
-    pub async fn read_committed(&self) -> Result<Option<Vec<u8>>, Error> {
+    pub async fn read_committed(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.read_key(keys::COMMITTED).await
     }
 
-    async fn read_key(&self, key: &'static [u8]) -> Result<Option<Vec<u8>>, Error> {
+    async fn read_key(&self, key: &'static [u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let engine = self.engine.clone();
         self.blocking.run(move || engine.get(key)).await
     }
@@ -289,7 +289,7 @@ impl LogStore {
 
 /// Where reading from `start` begins: at the first entry found, if all before it was
 /// purged; else at `start`, which then must be there.
-fn begin(engine: &dyn Engine, start: u64, found: &[u8]) -> Result<u64, Error> {
+fn begin(engine: &dyn Engine, start: u64, found: &[u8]) -> Result<u64, StoreError> {
     let (first, end) = (keys::log_entry(0), keys::log_entry(start));
     if engine.scan(&first, &end, 1)?.is_empty() {
         return Ok(keys::log_index(found).unwrap_or(start));
@@ -298,12 +298,13 @@ fn begin(engine: &dyn Engine, start: u64, found: &[u8]) -> Result<u64, Error> {
 }
 
 /// The newest entry: index and bytes.
-fn last_entry(engine: &dyn Engine) -> Result<Option<(u64, Vec<u8>)>, Error> {
+fn last_entry(engine: &dyn Engine) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
     let (start, end) = (keys::log_entry(0), keys::log_entry(u64::MAX));
     let Some((key, bytes)) = engine.scan_back(&start, &end, 1)?.pop() else {
         return Ok(None);
     };
-    let index = keys::log_index(&key).ok_or_else(|| Error::corrupt("a log key has no index"))?;
+    let index =
+        keys::log_index(&key).ok_or_else(|| StoreError::corrupt("a log key has no index"))?;
     Ok(Some((index, bytes)))
 }
 

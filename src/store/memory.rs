@@ -3,7 +3,7 @@
 //! Promises the contract of [`super::engine`]; [`MemoryEngine::crash`] returns it to the
 //! state of the last sync, as a power cut would. Leaves nothing on disk.
 
-use super::Error;
+use super::StoreError;
 use super::engine::{Batch, Engine, Op, Pair, View};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -62,15 +62,15 @@ impl MemoryEngine {
 }
 
 impl View for MemoryEngine {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.lock().now.get(key).cloned())
     }
 
-    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         Ok(scan(&self.lock().now, start, end).take(limit).collect())
     }
 
-    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         Ok(scan(&self.lock().now, start, end)
             .rev()
             .take(limit)
@@ -79,14 +79,14 @@ impl View for MemoryEngine {
 }
 
 impl Engine for MemoryEngine {
-    fn write(&self, batch: Batch) -> Result<(), Error> {
+    fn write(&self, batch: Batch) -> Result<(), StoreError> {
         let mut state = self.lock();
         apply(&mut state.now, &batch);
         state.unsynced.push(batch);
         Ok(())
     }
 
-    fn sync(&self) -> Result<(), Error> {
+    fn sync(&self) -> Result<(), StoreError> {
         let mut state = self.lock();
         for batch in std::mem::take(&mut state.unsynced) {
             apply(&mut state.durable, &batch);
@@ -94,7 +94,7 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
-    fn checkpoint(&self, _dir: &Path) -> Result<Arc<dyn View>, Error> {
+    fn checkpoint(&self, _dir: &Path) -> Result<Arc<dyn View>, StoreError> {
         Ok(Arc::new(Frozen(self.lock().now.clone())))
     }
 
@@ -111,15 +111,15 @@ impl Engine for MemoryEngine {
 struct Frozen(Map);
 
 impl View for Frozen {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.0.get(key).cloned())
     }
 
-    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         Ok(scan(&self.0, start, end).take(limit).collect())
     }
 
-    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         Ok(scan(&self.0, start, end).rev().take(limit).collect())
     }
 }

@@ -6,7 +6,7 @@
 //! takes is made again with the next round. Leaves judging notes to `service/`.
 
 use super::engine::{Batch, Engine};
-use super::{Blocking, Error, keys};
+use super::{Blocking, StoreError, keys};
 use std::sync::Arc;
 
 /// How long a note is kept, in seconds: a week, at most 600,000 notes or about 500 MB. Any
@@ -39,7 +39,7 @@ impl NoteStore {
 
     /// Keeps a note, in place of an older one of the same size, and removes what is too
     /// old. `now_s` is this node's own clock, compared with itself alone.
-    pub async fn keep(&self, kept: KeptNote, now_s: u64) -> Result<(), Error> {
+    pub async fn keep(&self, kept: KeptNote, now_s: u64) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -58,7 +58,7 @@ impl NoteStore {
     }
 
     /// The first notes with a size above `index`, in order; one page.
-    pub async fn above(&self, index: u64) -> Result<Vec<KeptNote>, Error> {
+    pub async fn above(&self, index: u64) -> Result<Vec<KeptNote>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -71,7 +71,8 @@ impl NoteStore {
                     .map(|(key, value)| {
                         let size = keys::trailing_u64(&key);
                         Ok(KeptNote {
-                            size: size.ok_or_else(|| Error::corrupt("the key of a kept note"))?,
+                            size: size
+                                .ok_or_else(|| StoreError::corrupt("the key of a kept note"))?,
                             note: text(&value)?,
                         })
                     })
@@ -81,7 +82,7 @@ impl NoteStore {
     }
 
     /// The newest note that is kept.
-    pub async fn newest(&self) -> Result<Option<KeptNote>, Error> {
+    pub async fn newest(&self) -> Result<Option<KeptNote>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -91,7 +92,7 @@ impl NoteStore {
                 };
                 let size = keys::trailing_u64(&key);
                 Ok(Some(KeptNote {
-                    size: size.ok_or_else(|| Error::corrupt("the key of a kept note"))?,
+                    size: size.ok_or_else(|| StoreError::corrupt("the key of a kept note"))?,
                     note: text(&value)?,
                 }))
             })
@@ -99,16 +100,16 @@ impl NoteStore {
     }
 }
 
-fn kept_at_s(value: &[u8]) -> Result<u64, Error> {
+fn kept_at_s(value: &[u8]) -> Result<u64, StoreError> {
     let first = value.first_chunk::<8>();
-    let first = first.ok_or_else(|| Error::corrupt("a kept note without a time"))?;
+    let first = first.ok_or_else(|| StoreError::corrupt("a kept note without a time"))?;
     Ok(u64::from_be_bytes(*first))
 }
 
-fn text(value: &[u8]) -> Result<String, Error> {
+fn text(value: &[u8]) -> Result<String, StoreError> {
     kept_at_s(value)?;
     let note = String::from_utf8(value[8..].to_vec());
-    note.map_err(|_| Error::corrupt("a kept note is not text"))
+    note.map_err(|_| StoreError::corrupt("a kept note is not text"))
 }
 
 #[cfg(test)]

@@ -236,7 +236,7 @@ impl Disks {
         }
     }
 
-    pub fn watermark(&self) -> Result<WatermarkFile, muniment::store::Error> {
+    pub fn watermark(&self) -> Result<WatermarkFile, muniment::store::StoreError> {
         let mut file = WatermarkFile::in_memory();
         let mut watermark = self.watermark.lock().unwrap();
         if let Some(log) = self.log.lock().unwrap().take() {

@@ -106,7 +106,7 @@ async fn build(
     cluster: &Cluster,
     source: u64,
     stop: &Stop,
-) -> Result<Assembled, muniment::store::Error> {
+) -> Result<Assembled, muniment::store::StoreError> {
     let (node, mood, disks) = (machine.node, machine.mood, machine.disks());
     let rng = Rng::of(cluster.seed, 1 << 32 | source);
     let free = Arc::new(move || mood.free_bytes());

@@ -4,7 +4,7 @@
 //! a breach, for no run writes garbage. Leaves following to the mirror.
 
 use crate::facts::{BodyId, Members};
-use muniment::ledger::rows::{Head, Row as _};
+use muniment::ledger::rows::{LedgerHead, Row as _};
 use muniment::raft::codec::Wire;
 use muniment::raft::types::{LogId, StoredMembership};
 use muniment::store::engine::{Batch, Op};
@@ -22,7 +22,7 @@ pub const DOCUMENT: u8 = 0x04;
 #[derive(Clone, Debug, Default)]
 pub struct Generation {
     pub raft_index: u64,
-    pub head: Head,
+    pub head: LedgerHead,
     pub members: Members,
 }
 
@@ -63,7 +63,7 @@ impl LedgerImage {
                     let (generation, table, _) = state_key(key)?;
                     let state = self.generations.entry(generation).or_default();
                     if table == HEAD {
-                        state.head = Head::decode(value).map_err(|error| error.to_string())?;
+                        state.head = LedgerHead::decode(value).map_err(|error| error.to_string())?;
                     } else if table == APPLIED {
                         (state.raft_index, state.members) = applied(value)?;
                     }

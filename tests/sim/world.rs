@@ -13,7 +13,7 @@ use crate::node;
 use crate::operator::Wish;
 use crate::oracle::Phase;
 use crate::trace::{Trace, What, digest};
-use muniment::ledger::rows::Head;
+use muniment::ledger::rows::LedgerHead;
 use muniment::ledger::state::State;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ const CHANGES_AFTER: Duration = Duration::from_secs(6);
 pub struct End {
     pub cluster: Arc<Cluster>,
     /// Of the members.
-    pub heads: Vec<Head>,
+    pub heads: Vec<LedgerHead>,
     /// The log as one of them has it.
     pub log: State,
     pub counts: Counts,
@@ -505,23 +505,23 @@ impl World<'_> {
         self.mend(Duration::MAX);
     }
 
-    fn heads(&self) -> Result<Vec<Head>, String> {
+    fn heads(&self) -> Result<Vec<LedgerHead>, String> {
         let head = |machine: &&Arc<Machine>| {
             let state = State::new(machine.disks().ledger.clone());
             state.tables()?.head()
         };
-        let heads: Result<_, muniment::store::Error> = self.members().iter().map(head).collect();
+        let heads: Result<_, muniment::store::StoreError> = self.members().iter().map(head).collect();
         heads.map_err(|error| error.to_string())
     }
 
     /// Steps until all members are equal and stay so.
-    fn settle(&mut self) -> Result<Vec<Head>, String> {
+    fn settle(&mut self) -> Result<Vec<LedgerHead>, String> {
         let limit = self.sim.elapsed() + PATIENCE;
         let (mut seen, mut since) = (self.heads()?, self.sim.elapsed());
         while self.sim.elapsed() - since < STILL {
             self.step()?;
             let now = self.heads()?;
-            let same = |a: &Head, b: &Head| {
+            let same = |a: &LedgerHead, b: &LedgerHead| {
                 (a.size, a.root, a.state_hash) == (b.size, b.root, b.state_hash)
             };
             let equal = now.iter().all(|head| same(head, &now[0]));

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct WitnessArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -48,7 +48,7 @@ struct Keygen {
     name: String,
 }
 
-pub async fn run(args: Args, json: bool) -> ExitCode {
+pub async fn run(args: WitnessArgs, json: bool) -> ExitCode {
     match args.command {
         Command::Serve(args) => match serve(args).await {
             Ok(()) => ExitCode::SUCCESS,

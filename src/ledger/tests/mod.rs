@@ -3,7 +3,7 @@
 //! Each file beside tries one part of what apply decides, by scenarios.
 
 use super::apply;
-use super::rows::Head;
+use super::rows::LedgerHead;
 use super::state::{State, Tables};
 use super::tip::Tip;
 use super::txn::Txn;
@@ -144,7 +144,7 @@ impl TestLedger {
         answers
     }
 
-    pub(crate) fn head(&self) -> &Head {
+    pub(crate) fn head(&self) -> &LedgerHead {
         &self.tip.head
     }
 

@@ -8,7 +8,7 @@
 use crate::clock::Clock;
 use crate::ledger::rows::LaneRow;
 use crate::ledger::state::Tables;
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::outbox::{OutboxDir, OutboxFound, OutboxLog};
 use muniment_evidence::key::PublicKey;
 use muniment_evidence::opening::BootOutbox;
@@ -27,7 +27,7 @@ pub fn take_inventory(
     tables: &Tables,
     node: u64,
     clock: &dyn Clock,
-) -> Result<OutboxInventory, Error> {
+) -> Result<OutboxInventory, StoreError> {
     let named = tables.outboxes(node)?;
     let history = tables.key_history()?;
     let trusted: Vec<PublicKey> = history
@@ -92,7 +92,7 @@ fn look(
     id: u64,
     lane: &LaneRow,
     trusted: &[PublicKey],
-) -> Result<Result<OutboxLog, String>, Error> {
+) -> Result<Result<OutboxLog, String>, StoreError> {
     let why = match dir.open(id)? {
         OutboxFound::Nothing => return Ok(Err("its file is gone".into())),
         OutboxFound::Damaged(why) => why.to_string(),

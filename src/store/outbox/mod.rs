@@ -16,7 +16,7 @@ mod frames;
 
 pub use self::frames::FrameError;
 use self::frames::{FRAME_BYTES_MAX, HEADER_BYTES, frame, header, parse};
-use super::Error;
+use super::StoreError;
 use super::marker::write_durably;
 use crate::domain::command::Submission;
 use crate::sync::Shared;
@@ -81,7 +81,7 @@ pub enum AppendRefusal {
     NoRoom(#[source] std::io::Error),
     /// Whether it is durable is unknown; final, the node stops.
     #[error(transparent)]
-    Failed(Error),
+    Failed(StoreError),
 }
 
 impl OutboxDir {
@@ -94,7 +94,7 @@ impl OutboxDir {
     }
 
     /// The ids for which there is a file, in order.
-    pub fn list(&self) -> Result<Vec<u64>, Error> {
+    pub fn list(&self) -> Result<Vec<u64>, StoreError> {
         let dir = match &self.0 {
             Place::Memory(files) => return Ok(files.lock().keys().copied().collect()),
             Place::Disk(dir) => dir,
@@ -102,11 +102,13 @@ impl OutboxDir {
         let entries = match std::fs::read_dir(dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::file(dir, error)),
+            Err(error) => return Err(StoreError::file(dir, error)),
         };
         let mut ids = Vec::new();
         for entry in entries {
-            let name = entry.map_err(|error| Error::file(dir, error))?.file_name();
+            let name = entry
+                .map_err(|error| StoreError::file(dir, error))?
+                .file_name();
             ids.extend(name.to_str().and_then(id_of));
         }
         ids.sort_unstable();
@@ -114,14 +116,14 @@ impl OutboxDir {
     }
 
     /// Makes an empty outbox, durably.
-    pub fn create(&self, id: u64) -> Result<OutboxLog, Error> {
+    pub fn create(&self, id: u64) -> Result<OutboxLog, StoreError> {
         if let Place::Disk(dir) = &self.0 {
-            std::fs::create_dir_all(dir).map_err(|error| Error::file(dir, error))?;
+            std::fs::create_dir_all(dir).map_err(|error| StoreError::file(dir, error))?;
             let above = dir.parent().unwrap_or(Path::new("."));
             // The directory must outlive a power cut as its file does.
             File::open(above)
                 .and_then(|above| above.sync_all())
-                .map_err(|error| Error::file(above, error))?;
+                .map_err(|error| StoreError::file(above, error))?;
         }
         let mut log = OutboxLog {
             id,
@@ -139,7 +141,7 @@ impl OutboxDir {
     }
 
     /// Opens an outbox and cuts a torn tail off.
-    pub fn open(&self, id: u64) -> Result<OutboxFound, Error> {
+    pub fn open(&self, id: u64) -> Result<OutboxFound, StoreError> {
         let bytes = match &self.0 {
             Place::Memory(files) => files.lock().get(&id).cloned(),
             Place::Disk(dir) => read(&path(dir, id))?,
@@ -177,7 +179,7 @@ impl OutboxDir {
     }
 
     /// Puts a file out of the way that cannot be relied on, for people to look at.
-    pub fn set_aside(&self, id: u64) -> Result<(), Error> {
+    pub fn set_aside(&self, id: u64) -> Result<(), StoreError> {
         match &self.0 {
             Place::Memory(files) => {
                 files.lock().remove(&id);
@@ -187,7 +189,7 @@ impl OutboxDir {
                 let from = path(dir, id);
                 std::fs::rename(&from, from.with_extension("aside"))
                     .and_then(|()| File::open(dir)?.sync_all())
-                    .map_err(|error| Error::file(&from, error))
+                    .map_err(|error| StoreError::file(&from, error))
             }
         }
     }
@@ -264,7 +266,7 @@ impl OutboxLog {
     }
 
     /// Drops everything below `next`, which the ledger has recorded.
-    pub fn drained(&mut self, next: u64) -> Result<(), Error> {
+    pub fn drained(&mut self, next: u64) -> Result<(), StoreError> {
         while self.first() < next {
             let Some(gone) = self.waiting.pop_front() else {
                 break;
@@ -280,7 +282,7 @@ impl OutboxLog {
     }
 
     /// Makes the file anew from what waits.
-    fn rewrite(&mut self) -> Result<(), Error> {
+    fn rewrite(&mut self) -> Result<(), StoreError> {
         let first = self.first();
         let mut bytes = header(self.id, first, &self.before);
         let waiting: Vec<Submission> = self.waiting.iter().cloned().collect();
@@ -301,7 +303,7 @@ impl OutboxLog {
     }
 
     /// Opens the file for appending.
-    fn attach(&mut self) -> Result<(), Error> {
+    fn attach(&mut self) -> Result<(), StoreError> {
         if let Place::Disk(dir) = &self.place {
             let opened = OpenOptions::new().append(true).open(path(dir, self.id));
             self.file = Some(opened.map_err(|error| self.failed(error))?);
@@ -310,7 +312,7 @@ impl OutboxLog {
     }
 
     /// Takes off what is not known to be whole.
-    fn cut(&self) -> Result<(), Error> {
+    fn cut(&self) -> Result<(), StoreError> {
         match (&self.file, &self.place) {
             (Some(file), _) => file
                 .set_len(self.file_bytes)
@@ -326,10 +328,10 @@ impl OutboxLog {
         }
     }
 
-    fn failed(&self, error: std::io::Error) -> Error {
+    fn failed(&self, error: std::io::Error) -> StoreError {
         match &self.place {
-            Place::Disk(dir) => Error::file(&path(dir, self.id), error),
-            Place::Memory(_) => Error::file(Path::new("outbox"), error),
+            Place::Disk(dir) => StoreError::file(&path(dir, self.id), error),
+            Place::Memory(_) => StoreError::file(Path::new("outbox"), error),
         }
     }
 }
@@ -343,16 +345,16 @@ fn id_of(name: &str) -> Option<u64> {
     u64::from_str_radix(hex, 16).ok()
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     let length = match std::fs::metadata(path) {
         Ok(metadata) => metadata.len(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::file(path, error)),
+        Err(error) => return Err(StoreError::file(path, error)),
     };
     if length > FILE_BYTES_MAX {
-        return Err(Error::file(path, "is longer than an outbox can be"));
+        return Err(StoreError::file(path, "is longer than an outbox can be"));
     }
-    let bytes = std::fs::read(path).map_err(|error| Error::file(path, error))?;
+    let bytes = std::fs::read(path).map_err(|error| StoreError::file(path, error))?;
     Ok(Some(bytes))
 }
 

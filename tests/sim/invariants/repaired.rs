@@ -5,7 +5,7 @@
 //! its repair in the one log, and no reader was ever given a wrong byte (callers compare).
 
 use crate::world::End;
-use muniment::store::Error;
+use muniment::store::StoreError;
 use muniment_evidence::opening::{Document, ScrubOutcome};
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::Kind;
@@ -22,7 +22,7 @@ pub fn check(end: &End) -> Result<usize, String> {
 
 type Places = BTreeSet<([u8; 16], Option<u32>)>;
 
-fn scrubs(end: &End) -> Result<(Places, Places), Error> {
+fn scrubs(end: &End) -> Result<(Places, Places), StoreError> {
     let tables = end.log.tables()?;
     let (mut found, mut repaired) = (Places::new(), Places::new());
     for index in 0..tables.head()?.size {
