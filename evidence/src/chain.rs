@@ -3,13 +3,14 @@
 //! Promises: given records in the order of a bundle, says where one does not follow from
 //! those before it, and goes on after a fault so that one fault is one finding. Keeps
 //! eight bytes for each record (up to 24 while their list grows) and one entry for each
-//! open lane. Leaves signatures to [`crate::judge`] and the tree to [`crate::verify`].
+//! open lane. Leaves signatures to [`crate::record_checks`] and the tree to [`crate::verify`].
 
+use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::lanes::{Lanes, OpenOutbox};
 use crate::opening::Document;
 use crate::record::{Outcome, Record};
-use crate::report::{Class, Finding};
+use crate::report::Finding;
 use crate::statement::Kind;
 use std::collections::BTreeMap;
 
@@ -91,10 +92,10 @@ impl Chain {
                 1 => format!("record {expected} is missing before this one"),
                 _ => format!("records {expected} to {} are missing", index - 1),
             };
-            Finding::at(Class::MissingData, index, detail)
+            Finding::at(FindingClass::MissingData, index, detail)
         } else {
             let detail = format!("repeated or out of order: record {expected} was due");
-            Finding::at(Class::BrokenChain, index, detail)
+            Finding::at(FindingClass::BrokenChain, index, detail)
         })
     }
 
@@ -121,7 +122,7 @@ impl Chain {
         };
         if self.prev.is_some_and(|prev| prev != record.prev) {
             let detail = "does not name the leaf hash of the record before it";
-            fault(Class::BrokenChain, detail.to_owned());
+            fault(FindingClass::BrokenChain, detail.to_owned());
         }
         self.prev = Some(*leaf);
         if record.committed_at_ms < self.time_ms {
@@ -129,11 +130,11 @@ impl Chain {
                 "committed at {} ms, before the record ahead of it ({} ms)",
                 record.committed_at_ms, self.time_ms
             );
-            fault(Class::Time, detail);
+            fault(FindingClass::Time, detail);
         }
         self.time_ms = self.time_ms.max(record.committed_at_ms);
         if let Err(detail) = self.lanes.follow(record) {
-            fault(Class::Lane, detail);
+            fault(FindingClass::Lane, detail);
         }
         if let (Outcome::Ok, Some(Document::Boot(boot))) = (record.outcome, document) {
             for (class, detail) in self.lanes.boot(record.statement.node, &boot.outboxes) {
@@ -145,13 +146,13 @@ impl Chain {
             let unseen = of < self.first || !self.whole;
             if !earlier || !(unseen || self.mark(of).is_some_and(|mark| mark.ok)) {
                 let detail = format!("duplicate of {of}, which is no earlier OK record");
-                fault(Class::BrokenChain, detail);
+                fault(FindingClass::BrokenChain, detail);
             }
         }
         if let (Outcome::Ok, Some(Document::DownloadEnd(ends))) = (record.outcome, document) {
             for end in ends {
                 if let Err(detail) = self.end(record, end.download) {
-                    fault(Class::BrokenChain, detail);
+                    fault(FindingClass::BrokenChain, detail);
                 }
             }
         }

@@ -73,31 +73,3 @@ impl DrillDocument {
         })
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::opening::Document;
-
-    #[test]
-    fn a_drill_has_one_encoding() {
-        let drill = Document::Drill(DrillDocument {
-            target: "zone".into(),
-            mode: "pause".into(),
-            nodes: vec![2, 3],
-            write_level: "zones:2".into(),
-            acknowledged: 900,
-            missing: 0,
-            write_gap_ms: Some(1100),
-            reads: vec![ReadGap {
-                level: "local".into(),
-                gap_ms: None,
-            }],
-        });
-        let bytes = drill.encode();
-        assert_eq!(Document::decode(&bytes), Ok(drill));
-        for length in 0..bytes.len() {
-            assert!(Document::decode(&bytes[..length]).is_err());
-        }
-    }
-}

@@ -7,10 +7,11 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
 use crate::genesis::{Genesis, ORIGIN_BYTES_MAX};
 use crate::opening::Opening;
-use crate::receipt::{
-    KeyRecord, read_consistency, read_digests, read_note, read_opening, read_record, write_digests,
+use crate::parts::{
+    read_consistency, read_digests, read_note, read_opening, read_record, write_digests,
     write_opening,
 };
+use crate::receipt::KeyRecord;
 
 /// The largest tree size in a manifest: keeps sizes far from the end of u64.
 pub const SIZE_MAX: u64 = 1 << 62;

@@ -3,15 +3,15 @@
 //! Promises: [`Genesis::document`] checks everything that a genesis shows of itself.
 //! Whether it is the right one is for the auditor's pin ([`crate::trust`]) to say.
 
+use crate::class::FindingClass;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
 use crate::key::PublicKey;
 use crate::keys::{KeyHistory, PLACE_BYTES_MAX};
 use crate::note::is_key_name;
 use crate::opening::{Document, GenesisDocument, PUBLIC_SALT, commit_document};
-use crate::receipt::{read_public, read_record};
+use crate::parts::{read_public, read_record};
 use crate::record::{Outcome, Record};
-use crate::report::Class;
 use crate::statement::{Kind, Lane};
 use crate::tree;
 use std::collections::BTreeSet;
@@ -139,15 +139,15 @@ pub enum GenesisError {
 }
 
 impl GenesisError {
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> FindingClass {
         match self {
             GenesisError::Record(_)
             | GenesisError::Opening(_)
             | GenesisError::NotFirst
-            | GenesisError::Origin => Class::Structure,
-            GenesisError::Commitment => Class::Opening,
-            GenesisError::Keys | GenesisError::NoFounder(_) => Class::UnknownKey,
-            GenesisError::Signature => Class::BadSignature,
+            | GenesisError::Origin => FindingClass::Structure,
+            GenesisError::Commitment => FindingClass::Opening,
+            GenesisError::Keys | GenesisError::NoFounder(_) => FindingClass::UnknownKey,
+            GenesisError::Signature => FindingClass::BadSignature,
         }
     }
 }
@@ -180,4 +180,11 @@ impl fmt::Display for GenesisError {
     }
 }
 
-impl std::error::Error for GenesisError {}
+impl std::error::Error for GenesisError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            GenesisError::Record(e) | GenesisError::Opening(e) => Some(e),
+            _ => None,
+        }
+    }
+}

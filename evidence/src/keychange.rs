@@ -5,50 +5,33 @@
 //! (who may endorse what) to [`crate::keys`].
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::codes::coded;
 use crate::digest::{Digest, tag};
 use crate::key::{PublicKey, Signature, Signer};
-use std::fmt;
 
 /// The most changes of one KEY record: a member has two keys, and members are few.
 pub const CHANGES_MAX: usize = 64;
 /// The most endorsements of one KEY record: the keys added, and the root keys.
 pub const ENDORSEMENTS_MAX: usize = 128;
 
-/// What a key may sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Role {
-    /// Checkpoints, as the ledger.
-    Log = 1,
-    /// Statements and holdings, as one node.
-    Statement = 2,
-    /// Checkpoints, as one node.
-    Cosignature = 3,
-    /// Changes of keys; kept offline.
-    Root = 4,
+coded! {
+    /// What a key may sign.
+    pub enum Role {
+        /// Checkpoints, as the ledger.
+        Log = 1 "log",
+        /// Statements and holdings, as one node.
+        Statement = 2 "statement",
+        /// Checkpoints, as one node.
+        Cosignature = 3 "cosignature",
+        /// Changes of keys; kept offline.
+        Root = 4 "root",
+    }
 }
 
 impl Role {
-    pub const ALL: [Role; 4] = [Role::Log, Role::Statement, Role::Cosignature, Role::Root];
-
-    pub fn from_code(code: u8) -> Option<Role> {
-        Role::ALL.into_iter().find(|role| *role as u8 == code)
-    }
-
     /// Whether the key is one node's own.
     pub fn is_nodes(self) -> bool {
         matches!(self, Role::Statement | Role::Cosignature)
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Role::Log => "log",
-            Role::Statement => "statement",
-            Role::Cosignature => "cosignature",
-            Role::Root => "root",
-        })
     }
 }
 

@@ -30,7 +30,7 @@ pub struct KeyLife {
 
 /// What a key may say of a place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum KeyValidity {
     InForce,
     /// Not yet, or no longer.
     NotInForce,
@@ -48,39 +48,39 @@ impl KeyLife {
         }
     }
 
-    fn standing(&self, index: u64, retired_counts: bool) -> Standing {
+    fn validity(&self, index: u64, retired_counts: bool) -> KeyValidity {
         let begun = self.added.is_none_or(|added| added < index);
         let ended = retired_counts && self.retired.is_some_and(|retired| retired < index);
         if !begun || ended {
-            Standing::NotInForce
+            KeyValidity::NotInForce
         } else if self.trusted_until.is_some_and(|until| index >= until) {
-            Standing::Revoked
+            KeyValidity::Revoked
         } else {
-            Standing::InForce
+            KeyValidity::InForce
         }
     }
 
     /// For the statement of the record at `index`.
-    pub fn at_record(&self, index: u64) -> Standing {
-        self.standing(index, true)
+    pub fn at_record(&self, index: u64) -> KeyValidity {
+        self.validity(index, true)
     }
 
     /// For what was signed earlier and recorded at `index`: holdings, and statements of
     /// an outbox. A retired key's word stays good.
-    pub fn before_record(&self, index: u64) -> Standing {
-        self.standing(index, false)
+    pub fn before_record(&self, index: u64) -> KeyValidity {
+        self.validity(index, false)
     }
 
     /// For a checkpoint of `size` records: KEY records below it count.
-    pub fn at_size(&self, size: u64) -> Standing {
+    pub fn at_size(&self, size: u64) -> KeyValidity {
         let begun = self.added.is_none_or(|added| added < size);
         let ended = self.retired.is_some_and(|retired| retired < size);
         if !begun || ended {
-            Standing::NotInForce
+            KeyValidity::NotInForce
         } else if self.trusted_until.is_some_and(|until| size > until) {
-            Standing::Revoked
+            KeyValidity::Revoked
         } else {
-            Standing::InForce
+            KeyValidity::InForce
         }
     }
 
@@ -328,7 +328,7 @@ impl KeyHistory {
     pub fn log_keys_at(&self, size: u64) -> impl Iterator<Item = &PublicKey> {
         self.log
             .iter()
-            .filter(move |life| life.at_size(size) == Standing::InForce)
+            .filter(move |life| life.at_size(size) == KeyValidity::InForce)
             .map(|life| &life.key)
     }
 

@@ -5,10 +5,10 @@
 //! lane may begin anywhere, once. What a node had signed and not recorded when it
 //! started shows from its BOOT: pending in an outbox, or lost.
 
+use crate::class::FindingClass;
 use crate::digest::Digest;
-use crate::opening::Outbox;
+use crate::opening::BootOutbox;
 use crate::record::{Outcome, Record};
-use crate::report::Class;
 use crate::statement::{Kind, Lane, Statement};
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct Lanes {
     first: u64,
     ends: BTreeMap<(u64, Lane), LaneEnd>,
     /// What the newest BOOT of each node says of its outboxes; lost ones are left out.
-    outboxes: BTreeMap<(u64, u64), Outbox>,
+    outboxes: BTreeMap<(u64, u64), BootOutbox>,
     /// Index of each node's latest OK BOOT.
     boots: BTreeMap<u64, u64>,
 }
@@ -74,10 +74,10 @@ impl Lanes {
     }
 
     /// Compares what a BOOT says of its node's outboxes with the log.
-    pub fn boot(&mut self, node: u64, outboxes: &[Outbox]) -> Vec<(Class, String)> {
+    pub fn boot(&mut self, node: u64, outboxes: &[BootOutbox]) -> Vec<(FindingClass, String)> {
         let mut faults = Vec::new();
         let (from, to) = ((node, 0), (node, u64::MAX));
-        let before: Vec<Outbox> = self.outboxes.range(from..=to).map(|(_, o)| *o).collect();
+        let before: Vec<BootOutbox> = self.outboxes.range(from..=to).map(|(_, o)| *o).collect();
         for outbox in before {
             self.outboxes.remove(&(node, outbox.id));
             let named = outboxes.iter().any(|now| now.id == outbox.id);
@@ -87,7 +87,7 @@ impl Lanes {
                      record",
                     outbox.id
                 );
-                faults.push((Class::Lane, detail));
+                faults.push((FindingClass::Lane, detail));
             }
         }
         for outbox in outboxes {
@@ -98,7 +98,7 @@ impl Lanes {
                     "the BOOT names {} statements of outbox {} of node {node}, the log has others",
                     outbox.next, outbox.id
                 );
-                faults.push((Class::Lane, detail));
+                faults.push((FindingClass::Lane, detail));
             }
             if outbox.lost {
                 let detail = format!(
@@ -106,7 +106,7 @@ impl Lanes {
                      by then will never be known",
                     outbox.id
                 );
-                faults.push((Class::Lost, detail));
+                faults.push((FindingClass::Lost, detail));
             } else {
                 self.outboxes.insert((node, outbox.id), *outbox);
             }
@@ -125,7 +125,7 @@ impl Lanes {
     }
 
     /// Statements that a BOOT named and the log does not have.
-    fn pending(&self, node: u64, outbox: &Outbox) -> u64 {
+    fn pending(&self, node: u64, outbox: &BootOutbox) -> u64 {
         match self.ends.get(&(node, Lane::Outbox(outbox.id))) {
             Some(end) => outbox.next.saturating_sub(end.next),
             // In a slice they may be recorded before it.

@@ -5,13 +5,13 @@
 //! and whether a checkpoint is the ledger's own. Leaves the question whether this is the
 //! ledger that the auditor means to his pin ([`crate::trust`]).
 
+use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::genesis::{Genesis, GenesisError};
 use crate::key::{PublicKey, ReadyKey, Signature};
-use crate::keys::{KeyHistory, KeyLife, KeyRefusal, MemberKeys, Standing, believe};
+use crate::keys::{KeyHistory, KeyLife, KeyRefusal, KeyValidity, MemberKeys, believe};
 use crate::note::{Checkpoint, Note, VerifierKey, Vouch};
 use crate::opening::{KeyDocument, Member};
-use crate::report::Class;
 use std::collections::BTreeMap;
 
 /// See the module.
@@ -124,9 +124,9 @@ impl Ledger {
     /// its size. A line of a known key that does not verify spoils the note, as C2SP
     /// signed-note asks; lines of unknown keys are passed over, and so are those of keys
     /// not in force.
-    pub fn checkpoint(&self, note: &[u8]) -> Result<Vouched, (Class, String)> {
-        let fault = |detail: String| Err((Class::Checkpoint, detail));
-        let unreadable = |why| (Class::Checkpoint, format!("cannot be read: {why}"));
+    pub fn checkpoint(&self, note: &[u8]) -> Result<Vouched, (FindingClass, String)> {
+        let fault = |detail: String| Err((FindingClass::Checkpoint, detail));
+        let unreadable = |why| (FindingClass::Checkpoint, format!("cannot be read: {why}"));
         let note = Note::parse(note).map_err(unreadable)?;
         let checkpoint = Checkpoint::parse(&note.text).map_err(unreadable)?;
         if checkpoint.origin != self.origin {
@@ -139,9 +139,9 @@ impl Ledger {
         for life in &self.keys.log {
             match note.vouch(&VerifierKey::log(&self.origin, life.key)) {
                 Vouch::Signed => match life.at_size(checkpoint.size) {
-                    Standing::InForce => signed = true,
-                    Standing::Revoked => revoked = true,
-                    Standing::NotInForce => {}
+                    KeyValidity::InForce => signed = true,
+                    KeyValidity::Revoked => revoked = true,
+                    KeyValidity::NotInForce => {}
                 },
                 Vouch::Absent => {}
                 Vouch::Invalid | Vouch::Cosigned { .. } => {
@@ -151,7 +151,7 @@ impl Ledger {
         }
         if !signed && revoked {
             let detail = "is signed by a log key that was revoked from a smaller size on";
-            return Err((Class::Revoked, detail.to_owned()));
+            return Err((FindingClass::Revoked, detail.to_owned()));
         }
         if !signed {
             return fault("is not signed by a log key of the ledger in force there".to_owned());
@@ -160,7 +160,7 @@ impl Ledger {
         for (node, member, life, key) in self.cosigners() {
             match note.vouch(&key) {
                 Vouch::Cosigned { time_s }
-                    if life.at_size(checkpoint.size) == Standing::InForce =>
+                    if life.at_size(checkpoint.size) == KeyValidity::InForce =>
                 {
                     cosigners.push(Cosigner {
                         node,

@@ -1,37 +1,68 @@
-//! Muniment's evidence: the formats, and the verifier that needs no trust in us.
+//! Muniment's evidence: the formats, and the verification that needs no trust in us.
 //!
-//! A node attests what it witnessed in a [`statement`]; apply gives it a position and an
-//! outcome and so makes it a [`record`]; records are leaves of one RFC 6962 [`tree`] and
-//! each names the leaf hash of the one before. A [`note`] signs the tree's head. The
-//! details stand in [`opening`]s behind salted commitments. A [`receipt`] proves one
-//! record, a [`bundle`] a whole period; [`verify`] judges both and says so in a
+//! A ledger keeps one log of everything that happened to its invoices. Whoever holds a file of
+//! evidence can check with this crate, without the ledger's help, what the log says:
+//!
+//! 1. Each node signs a [`statement`] of what it witnessed: "this invoice is to be issued",
+//!    "these bytes are about to leave".
+//! 2. The ledger gives each statement a position and an outcome. Together they are a
+//!    [`record`], and the log is a list of records; each names the hash of the one before.
+//! 3. The records are the leaves of one Merkle [`tree`] (RFC 6962). Its root stands for all of
+//!    them, and a short path of hashes shows that a record is among them.
+//! 4. A [`note`] is the root with the tree's size, signed by the ledger, by its members and,
+//!    where there are any, by outside witnesses.
+//! 5. Names, amounts and digests of documents are not in the records but in [`opening`]s behind
+//!    salted commitments, so that they can be erased and the log stays whole.
+//!
+//! A [`receipt`] proves one record, a [`bundle`] a range of records or a selection, a
+//! [`promise`] a download that is to be recorded. [`verify`] checks each of them under a pin
+//! ([`trust`]) and, where the auditor has one, a [`policy`]; it says what it found in a
 //! [`report`].
 //!
-//! This crate has no I/O, no clock and no randomness, and depends on SHA-256, Ed25519
-//! and base64 alone. `FORMAT.md` beside it says every byte.
+//! ```
+//! use muniment_evidence::report::Verdict;
+//! use muniment_evidence::trust::Trust;
+//! use muniment_evidence::verify::{self, Expected};
 //!
-//! Reading order: `digest`, `codec`, `key`, `statement`, `opening`, `record`, `tree`,
-//! `note`; then what auditors hold: `receipt`, `promise`, `bundle`, `trust`; then how it is judged:
-//! `ledger` (the keys), `judge` (one record), `chain` (one after another), `verify` (all
-//! of it, top to bottom), `account` and `report` (what was found, in words and in JSON);
-//! `audit` (auditors' questions, answered meanwhile). Beside them, [`witness`]: how an
-//! outsider vouches for a head.
+//! # let receipt = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/receipt-issue.bin"));
+//! # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/trust"));
+//! // `trust` is a file of three lines that you have from someone you trust.
+//! let trust = Trust::parse(trust)?;
+//! let expected = Expected { trust: Some(&trust), ..Expected::default() };
+//! let report = verify::receipt(receipt, expected);
+//! assert_eq!(report.verdict(), Verdict::Verified);
+//!
+//! // One flipped bit, anywhere, and it is something else.
+//! let mut forged = receipt.to_vec();
+//! forged[2000] ^= 1;
+//! assert!(matches!(verify::receipt(&forged, expected).verdict(), Verdict::Failed(_)));
+//! # Ok::<(), muniment_evidence::trust::TrustError>(())
+//! ```
+//!
+//! The crate reads no files, knows no time and draws no random numbers, and depends on SHA-256,
+//! Ed25519 and base64 alone. `FORMAT.md` beside it says every byte.
+//!
+//! Reading order: [`digest`], [`codec`], [`key`], [`statement`], [`opening`] (with [`invoice`],
+//! [`system`], [`mode`], [`scrub`], [`drill`]), [`record`], [`tree`], [`note`]; then what auditors hold:
+//! [`receipt`], [`promise`], [`bundle`] (with [`frame`]), [`trust`], [`policy`], [`proof`]; then how
+//! it is checked: [`keychange`], [`keys`] and [`ledger`] (the keys), `record_checks` (one record by
+//! itself), [`chain`] and [`lanes`] (one after another), [`verify`] (all of it, top to bottom),
+//! [`class`] and [`report`] (what was found). Beside them [`witness`]: how an outsider vouches for a
+//! head. Words for people, JSON and auditors' questions are the crate `muniment-audit`.
 
 // Here and not in the workspace: tests say what they expect by unwrapping.
 #![warn(clippy::unwrap_used)]
 
-pub mod account;
-pub mod audit;
 pub mod bundle;
 pub mod chain;
+pub mod class;
 pub mod codec;
+mod codes;
 pub mod digest;
 pub mod drill;
 pub mod frame;
 pub mod genesis;
 pub mod invoice;
-pub mod json;
-mod judge;
 pub mod key;
 pub mod keychange;
 pub mod keys;
@@ -40,11 +71,13 @@ pub mod ledger;
 pub mod mode;
 pub mod note;
 pub mod opening;
+mod parts;
 pub mod policy;
 pub mod promise;
 pub mod proof;
 pub mod receipt;
 pub mod record;
+mod record_checks;
 pub mod report;
 pub mod scrub;
 pub mod statement;

@@ -5,39 +5,17 @@
 //! Leaves the rules (who may be a target, one change at a time) to the ledger.
 
 use crate::codec::{DecodeError, Reader, Writer};
-use std::fmt;
+use crate::codes::coded;
 
-/// A step of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Phase {
-    /// From here on bodies and records are brought to who comes in.
-    Prepare = 1,
-    /// The members are the target.
-    Done = 2,
-    /// The members stay what they were.
-    Abort = 3,
-}
-
-impl Phase {
-    pub const ALL: [Phase; 3] = [Phase::Prepare, Phase::Done, Phase::Abort];
-
-    pub fn from_code(code: u8) -> Option<Phase> {
-        Phase::ALL.into_iter().find(|phase| *phase as u8 == code)
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Phase::Prepare => "PREPARE",
-            Phase::Done => "DONE",
-            Phase::Abort => "ABORT",
-        }
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+coded! {
+    /// A step of a change.
+    pub enum Phase {
+        /// From here on bodies and records are brought to who comes in.
+        Prepare = 1 "PREPARE",
+        /// The members are the target.
+        Done = 2 "DONE",
+        /// The members stay what they were.
+        Abort = 3 "ABORT",
     }
 }
 
@@ -89,34 +67,5 @@ impl ModeDocument {
             return Err(r.error("the index of the PREPARE in DONE and ABORT, and there alone"));
         }
         Ok(document)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::opening::Document;
-
-    #[test]
-    fn each_step_has_one_encoding() {
-        for phase in Phase::ALL {
-            let mut document = ModeDocument {
-                phase,
-                number: 3,
-                voters: vec![1, 2, 4],
-                sync_learners: vec![5],
-                async_learners: vec![6, 7],
-                prepared: (phase != Phase::Prepare).then_some(9),
-                reason: "replace node 3 by node 4".into(),
-            };
-            let bytes = Document::Mode(document.clone()).encode();
-            let read = Document::decode(&bytes);
-            assert_eq!(read, Ok(Document::Mode(document.clone())));
-            for length in 0..bytes.len() {
-                assert!(Document::decode(&bytes[..length]).is_err());
-            }
-            document.prepared = document.prepared.xor(Some(9));
-            assert!(Document::decode(&Document::Mode(document).encode()).is_err());
-        }
     }
 }

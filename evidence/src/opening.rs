@@ -3,7 +3,7 @@
 //! Promises: one canonical encoding per opening, led by a version byte and the kind, so
 //! that the same bytes commit to the same meaning. The document says what was done, the
 //! actor says for whom; they are committed to apart, so that one can be erased alone.
-//! Leaves judgement of the content (limits, uniqueness) to the ledger.
+//! Leaves checking the content (limits, uniqueness) to the ledger.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::{Digest, tag};
@@ -16,11 +16,11 @@ use crate::invoice::{read_rendition, write_rendition};
 use crate::key::{PublicKey, Signature};
 pub use crate::keychange::KeyDocument;
 pub use crate::mode::ModeDocument;
-pub use crate::scrub::{Found, How, Outcome as ScrubOutcome, ScrubDocument};
+pub use crate::scrub::{DamageKind, How, ScrubDocument, ScrubOutcome};
 use crate::statement::Kind;
 pub use crate::system::{
-    AnchorDocument, BootDocument, GenesisDocument, LeaderDocument, Member, MembershipDocument,
-    Outbox, PolicyDocument, Setting,
+    AnchorDocument, BootDocument, BootOutbox, GenesisDocument, LeaderDocument, Member,
+    MembershipDocument, PolicyDocument, Setting,
 };
 
 /// Makes a guessable opening unguessable; zero for public (system) openings.
@@ -364,116 +364,4 @@ fn read_issue(r: &mut Reader<'_>) -> Result<IssueDocument, DecodeError> {
         renditions: r.list(read_rendition)?,
         holdings: r.list(read_holding)?,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn issue() -> IssueDocument {
-        IssueDocument {
-            uid: [1; 16],
-            request_id: "r-1".into(),
-            metadata: Metadata {
-                identity: Identity {
-                    tenant: "default".into(),
-                    scheme: "generic".into(),
-                    issuer: "local".into(),
-                    number: "7".into(),
-                    period: String::new(),
-                },
-                total: Some(Money {
-                    minor_units: -1234,
-                    currency: "EUR".into(),
-                    exponent: 2,
-                }),
-                references: vec![Reference {
-                    relation: "REVERSES".into(),
-                    target: "x".into(),
-                    sha256: Some(Digest([3; 32])),
-                    amount: None,
-                }],
-                ..Metadata::default()
-            },
-            renditions: vec![Rendition {
-                role: "original".into(),
-                media_type: "application/pdf".into(),
-                length: 4,
-                sha256: Digest([5; 32]),
-                body_id: [6; 16],
-            }],
-            holdings: vec![Holding {
-                ledger: Digest([7; 32]),
-                body_id: [6; 16],
-                sha256: Digest([5; 32]),
-                length: 4,
-                node: 1,
-                incarnation: [8; 16],
-                zone: "z1".into(),
-                epoch: 1,
-                signature: Signature([9; 64]),
-            }],
-        }
-    }
-
-    #[test]
-    fn every_document_has_one_encoding() {
-        let documents = [
-            Document::Issue(issue()),
-            Document::Reverse(issue()),
-            Document::DownloadEnd(vec![Delivered {
-                download: 3,
-                bytes: 4,
-                complete: true,
-            }]),
-            Document::Membership(MembershipDocument {
-                log_index: 1,
-                voters: vec![vec![1, 2], vec![3]],
-                learners: vec![4],
-            }),
-            Document::Leader(LeaderDocument {
-                term: 1,
-                leader: 2,
-                log_index: 3,
-            }),
-            Document::Policy(PolicyDocument {
-                settings: vec![Setting {
-                    name: "upload_epoch".into(),
-                    value: 7,
-                }],
-            }),
-            Document::Scrub(ScrubDocument {
-                body_id: [6; 16],
-                chunk: Some(4),
-                found: Found::Mismatch,
-                how: How::Read,
-                outcome: ScrubOutcome::Repaired { from: 2 },
-            }),
-            Document::Scrub(ScrubDocument {
-                body_id: [6; 16],
-                chunk: None,
-                found: Found::Manifest,
-                how: How::Scrub,
-                outcome: ScrubOutcome::Quarantined,
-            }),
-        ];
-        for document in documents {
-            let bytes = document.encode();
-            assert_eq!(Document::decode(&bytes), Ok(document));
-            for length in 0..bytes.len() {
-                assert!(Document::decode(&bytes[..length]).is_err());
-            }
-        }
-    }
-
-    #[test]
-    fn sameness_ignores_what_a_retry_changes() {
-        let first = issue();
-        let mut again = issue();
-        again.renditions[0].body_id = [9; 16];
-        let digest = |d: &IssueDocument| content_digest(&d.metadata, &d.renditions);
-        assert_eq!(digest(&first), digest(&again));
-        again.renditions[0].length = 5;
-        assert_ne!(digest(&first), digest(&again));
-    }
 }

@@ -2,16 +2,15 @@
 //!
 //! Promises: [`Promise::decode`] reads only what [`Promise::encode`] writes, and every
 //! field has a limit. Carries the ledger's first record and its changes of keys so far, so
-//! that origin and genesis alone pin it. Leaves the judgement to [`crate::verify`], and
-//! whether it was kept to [`crate::audit::promise`].
+//! that origin and genesis alone pin it. Leaves verifying to [`crate::verify`], and
+//! the question whether it was kept to whoever has a bundle.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::genesis::Genesis;
 use crate::key::Signature;
 use crate::opening::Opening;
-use crate::receipt::{
-    KEYS_MAX, KeyRecord, RECEIPT_BYTES_MAX, read_opening, read_public, read_record, write_opening,
-};
+use crate::parts::{read_opening, read_public, read_record, write_opening};
+use crate::receipt::{KEYS_MAX, KeyRecord, RECEIPT_BYTES_MAX};
 use crate::statement::Statement;
 
 /// The first line of a promise file.

@@ -7,7 +7,7 @@
 
 use crate::digest::Digest;
 use crate::note::{Checkpoint, NOTE_BYTES_MAX, Note, NoteError};
-use crate::policy::{Policy, Verdict};
+use crate::policy::{Policy, PolicyVerdict};
 use crate::tree;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -25,6 +25,22 @@ pub const PROOF_BYTES_MAX: usize =
 const VERSION: &str = "c2sp.org/tlog-proof@v1";
 
 /// A path from a leaf to a checkpoint; nothing is verified before [`TlogProof::verify`].
+///
+/// ```
+/// use muniment_evidence::policy::Policy;
+/// use muniment_evidence::proof::TlogProof;
+/// use muniment_evidence::tree;
+///
+/// # let proof = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/proof.tlog-proof"));
+/// # let policy = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/policy"));
+/// let proof = TlogProof::decode(proof)?;
+/// let policy = Policy::parse(policy).expect("a policy");
+/// // The ledger puts the record itself beside the proof.
+/// let record = proof.extra.as_deref().expect("a record");
+/// let proven = proof.verify(&tree::leaf_hash(record), &policy)?;
+/// assert_eq!((proof.index, proven.checkpoint.size), (4, 11));
+/// # Ok::<(), muniment_evidence::proof::ProofError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlogProof {
     /// Signed by nobody: whatever it says is a hint.
@@ -38,10 +54,10 @@ pub struct TlogProof {
 
 /// What a good proof has shown: the leaf is in the tree of this checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proven {
+pub struct ProvenCheckpoint {
     pub checkpoint: Checkpoint,
     /// Who has signed; it is met.
-    pub verdict: Verdict,
+    pub verdict: PolicyVerdict,
 }
 
 /// Why a proof cannot be read, or does not hold.
@@ -68,7 +84,14 @@ impl fmt::Display for ProofError {
     }
 }
 
-impl std::error::Error for ProofError {}
+impl std::error::Error for ProofError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ProofError::Checkpoint(why) => Some(why),
+            _ => None,
+        }
+    }
+}
 
 impl TlogProof {
     pub fn decode(bytes: &[u8]) -> Result<TlogProof, ProofError> {
@@ -109,9 +132,13 @@ impl TlogProof {
     }
 
     /// Says whether the leaf with this hash is in a log that the policy trusts.
-    pub fn verify(&self, leaf_hash: &Digest, policy: &Policy) -> Result<Proven, ProofError> {
+    pub fn verify(
+        &self,
+        leaf_hash: &Digest,
+        policy: &Policy,
+    ) -> Result<ProvenCheckpoint, ProofError> {
         let (note, checkpoint) = self.read_checkpoint()?;
-        let verdict = policy.judge(&note);
+        let verdict = policy.evaluate(&note);
         if let Some(missing) = &verdict.missing {
             return Err(ProofError::Policy(missing.clone()));
         }
@@ -119,7 +146,7 @@ impl TlogProof {
         if !tree::verify_inclusion(leaf_hash, self.index, size, &self.path, &root) {
             return Err(ProofError::Path);
         }
-        Ok(Proven {
+        Ok(ProvenCheckpoint {
             checkpoint,
             verdict,
         })

@@ -2,41 +2,42 @@
 //!
 //! Promises one encoding, as in [`crate::opening`]. The document is public, so it names a
 //! body by its id alone: no digest and no length, from which a known document could be
-//! recognised. It is a node's word about its own disk; leaves judging it to nobody, since
+//! recognised. It is a node's word about its own disk; leaves weighing it to nobody, since
 //! every reader checks the bytes themselves.
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::codes::coded;
 use std::fmt;
 
-/// What was wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Found {
-    /// It is not there.
-    Missing = 1,
-    /// It is not what its digest says.
-    Mismatch = 2,
-    /// The disk or the engine gives no bytes.
-    Unreadable = 3,
-    /// What the body is made of cannot be read.
-    Manifest = 4,
+coded! {
+    /// What was wrong.
+    pub enum DamageKind {
+        /// It is not there.
+        Missing = 1 "MISSING",
+        /// It is not what its digest says.
+        Mismatch = 2 "MISMATCH",
+        /// The disk or the engine gives no bytes.
+        Unreadable = 3 "UNREADABLE",
+        /// What the body is made of cannot be read.
+        Manifest = 4 "MANIFEST",
+    }
 }
 
-/// Who came upon it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum How {
-    /// A download.
-    Read = 1,
-    /// Another node, which asked for the body.
-    Serve = 2,
-    /// The background scrub.
-    Scrub = 3,
+coded! {
+    /// Who came upon it.
+    pub enum How {
+        /// A download.
+        Read = 1 "READ",
+        /// Another node, which asked for the body.
+        Serve = 2 "SERVE",
+        /// The background scrub.
+        Scrub = 3 "SCRUB",
+    }
 }
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum ScrubOutcome {
     /// It is set aside, and the body does not count as held.
     Quarantined,
     /// Good bytes are durable again in its place.
@@ -52,62 +53,24 @@ pub struct ScrubDocument {
     pub body_id: [u8; 16],
     /// `None`: the manifest, or all of it.
     pub chunk: Option<u32>,
-    pub found: Found,
+    pub found: DamageKind,
     pub how: How,
-    pub outcome: Outcome,
+    pub outcome: ScrubOutcome,
 }
 
-impl Found {
-    const ALL: [Found; 4] = [
-        Found::Missing,
-        Found::Mismatch,
-        Found::Unreadable,
-        Found::Manifest,
-    ];
-
-    pub fn from_code(code: u8) -> Option<Found> {
-        Found::ALL.into_iter().find(|found| *found as u8 == code)
-    }
-
+impl ScrubOutcome {
     pub fn name(self) -> &'static str {
         match self {
-            Found::Missing => "MISSING",
-            Found::Mismatch => "MISMATCH",
-            Found::Unreadable => "UNREADABLE",
-            Found::Manifest => "MANIFEST",
-        }
-    }
-}
-
-impl How {
-    const ALL: [How; 3] = [How::Read, How::Serve, How::Scrub];
-
-    pub fn from_code(code: u8) -> Option<How> {
-        How::ALL.into_iter().find(|how| *how as u8 == code)
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            How::Read => "READ",
-            How::Serve => "SERVE",
-            How::Scrub => "SCRUB",
-        }
-    }
-}
-
-impl Outcome {
-    pub fn name(self) -> &'static str {
-        match self {
-            Outcome::Quarantined => "QUARANTINED",
-            Outcome::Repaired { .. } => "REPAIRED",
+            ScrubOutcome::Quarantined => "QUARANTINED",
+            ScrubOutcome::Repaired { .. } => "REPAIRED",
         }
     }
 
     /// The node that sent the good bytes.
     pub fn from(self) -> Option<u64> {
         match self {
-            Outcome::Quarantined => None,
-            Outcome::Repaired { from } => Some(from),
+            ScrubOutcome::Quarantined => None,
+            ScrubOutcome::Repaired { from } => Some(from),
         }
     }
 }
@@ -126,8 +89,8 @@ impl fmt::Display for ScrubDocument {
             self.outcome.name()
         )?;
         match self.outcome {
-            Outcome::Quarantined => Ok(()),
-            Outcome::Repaired { from } => write!(f, " from node {from}"),
+            ScrubOutcome::Quarantined => Ok(()),
+            ScrubOutcome::Repaired { from } => write!(f, " from node {from}"),
         }
     }
 }
@@ -135,8 +98,8 @@ impl fmt::Display for ScrubDocument {
 impl ScrubDocument {
     pub(crate) fn write(&self, w: &mut Writer) {
         let (outcome, from) = match self.outcome {
-            Outcome::Quarantined => (1, 0),
-            Outcome::Repaired { from } => (2, from),
+            ScrubOutcome::Quarantined => (1, 0),
+            ScrubOutcome::Repaired { from } => (2, from),
         };
         w.raw(&self.body_id);
         w.option(self.chunk.as_ref(), |w, chunk| {
@@ -150,11 +113,11 @@ impl ScrubDocument {
         Ok(ScrubDocument {
             body_id: r.array()?,
             chunk: r.option(Reader::u32)?,
-            found: Found::from_code(r.u8()?).ok_or_else(|| r.error("what a scrub found"))?,
+            found: DamageKind::from_code(r.u8()?).ok_or_else(|| r.error("what a scrub found"))?,
             how: How::from_code(r.u8()?).ok_or_else(|| r.error("who came upon damage"))?,
             outcome: match (r.u8()?, r.u64()?) {
-                (1, 0) => Outcome::Quarantined,
-                (2, from) if from > 0 => Outcome::Repaired { from },
+                (1, 0) => ScrubOutcome::Quarantined,
+                (2, from) if from > 0 => ScrubOutcome::Repaired { from },
                 _ => return Err(r.error("an outcome of a scrub")),
             },
         })

@@ -6,122 +6,58 @@
 //! ([`crate::opening`]).
 
 use crate::codec::{DecodeError, Reader};
+use crate::codes::coded;
 use crate::digest::{Digest, tag};
 use crate::key::{PublicKey, Signature};
 use std::fmt;
 
-/// What kind of event a statement speaks of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Kind {
-    /// The first record: the origin, the members and their keys.
-    Genesis = 1,
-    /// A node has started; closes its older strict lanes.
-    Boot = 2,
-    /// An invoice is to be issued.
-    Issue = 3,
-    /// A further rendition of an issued invoice.
-    AddRendition = 4,
-    /// The node is about to send a range of a rendition.
-    Download = 5,
-    /// Ranges whose bytes were handed to the transport.
-    DownloadEnd = 6,
-    /// An invoice that reverses another, in part or in full.
-    Reverse = 7,
-    /// An unreversed invoice is declared void.
-    Void = 8,
-    /// The members changed, as seen at a log position.
-    Membership = 9,
-    /// A leader took office at a log position.
-    Leader = 10,
-    /// Keys were added, retired or revoked.
-    Key = 11,
-    /// An outside witness has cosigned a checkpoint.
-    Anchor = 12,
-    // Reserved from here on: named and placed, so that a verifier of today can follow a
-    // log of tomorrow; their openings come with their features.
-    Check = 13,
-    Mode = 14,
-    Policy = 15,
-    Snapshot = 16,
-    Restore = 17,
-    Recovery = 18,
-    Scrub = 19,
-    Drill = 20,
-    Export = 21,
-    Hold = 22,
-    Retention = 23,
-    Erase = 24,
-    Erased = 25,
-    Gap = 26,
+coded! {
+    /// What kind of event a statement speaks of.
+    pub enum Kind {
+        /// The first record: the origin, the members and their keys.
+        Genesis = 1 "GENESIS",
+        /// A node has started; closes its older strict lanes.
+        Boot = 2 "BOOT",
+        /// An invoice is to be issued.
+        Issue = 3 "ISSUE",
+        /// A further rendition of an issued invoice.
+        AddRendition = 4 "ADD_RENDITION",
+        /// The node is about to send a range of a rendition.
+        Download = 5 "DOWNLOAD",
+        /// Ranges whose bytes were handed to the transport.
+        DownloadEnd = 6 "DOWNLOAD_END",
+        /// An invoice that reverses another, in part or in full.
+        Reverse = 7 "REVERSE",
+        /// An unreversed invoice is declared void.
+        Void = 8 "VOID",
+        /// The members changed, as seen at a log position.
+        Membership = 9 "MEMBERSHIP",
+        /// A leader took office at a log position.
+        Leader = 10 "LEADER",
+        /// Keys were added, retired or revoked.
+        Key = 11 "KEY",
+        /// An outside witness has cosigned a checkpoint.
+        Anchor = 12 "ANCHOR",
+        // Reserved from here on: named and placed, so that a verifier of today can follow a
+        // log of tomorrow; their openings come with their features.
+        Check = 13 "CHECK",
+        Mode = 14 "MODE",
+        Policy = 15 "POLICY",
+        Snapshot = 16 "SNAPSHOT",
+        Restore = 17 "RESTORE",
+        Recovery = 18 "RECOVERY",
+        Scrub = 19 "SCRUB",
+        Drill = 20 "DRILL",
+        Export = 21 "EXPORT",
+        Hold = 22 "HOLD",
+        Retention = 23 "RETENTION",
+        Erase = 24 "ERASE",
+        Erased = 25 "ERASED",
+        Gap = 26 "GAP",
+    }
 }
 
 impl Kind {
-    pub const ALL: [Kind; 26] = [
-        Kind::Genesis,
-        Kind::Boot,
-        Kind::Issue,
-        Kind::AddRendition,
-        Kind::Download,
-        Kind::DownloadEnd,
-        Kind::Reverse,
-        Kind::Void,
-        Kind::Membership,
-        Kind::Leader,
-        Kind::Key,
-        Kind::Anchor,
-        Kind::Check,
-        Kind::Mode,
-        Kind::Policy,
-        Kind::Snapshot,
-        Kind::Restore,
-        Kind::Recovery,
-        Kind::Scrub,
-        Kind::Drill,
-        Kind::Export,
-        Kind::Hold,
-        Kind::Retention,
-        Kind::Erase,
-        Kind::Erased,
-        Kind::Gap,
-    ];
-
-    pub fn from_code(code: u8) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| *kind as u8 == code)
-    }
-
-    /// The name used in reports, metrics and documentation.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Genesis => "GENESIS",
-            Kind::Boot => "BOOT",
-            Kind::Issue => "ISSUE",
-            Kind::AddRendition => "ADD_RENDITION",
-            Kind::Download => "DOWNLOAD",
-            Kind::DownloadEnd => "DOWNLOAD_END",
-            Kind::Reverse => "REVERSE",
-            Kind::Void => "VOID",
-            Kind::Membership => "MEMBERSHIP",
-            Kind::Leader => "LEADER",
-            Kind::Key => "KEY",
-            Kind::Anchor => "ANCHOR",
-            Kind::Check => "CHECK",
-            Kind::Mode => "MODE",
-            Kind::Policy => "POLICY",
-            Kind::Snapshot => "SNAPSHOT",
-            Kind::Restore => "RESTORE",
-            Kind::Recovery => "RECOVERY",
-            Kind::Scrub => "SCRUB",
-            Kind::Drill => "DRILL",
-            Kind::Export => "EXPORT",
-            Kind::Hold => "HOLD",
-            Kind::Retention => "RETENTION",
-            Kind::Erase => "ERASE",
-            Kind::Erased => "ERASED",
-            Kind::Gap => "GAP",
-        }
-    }
-
     /// System kinds have public openings: zero salts, never erased, in every bundle.
     pub fn is_system(self) -> bool {
         !matches!(
@@ -147,12 +83,6 @@ impl Kind {
         // decode were allowed before, and stay so.
         let known = matches!(self, Kind::Policy | Kind::Scrub | Kind::Drill);
         self as u8 >= Kind::Check as u8 && !known
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

@@ -34,12 +34,12 @@ pub struct BootDocument {
     pub statement_key: PublicKey,
     pub software: String,
     /// Every outbox that the node has, or had when it last booted.
-    pub outboxes: Vec<Outbox>,
+    pub outboxes: Vec<BootOutbox>,
 }
 
 /// Where an outbox stands when its node boots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outbox {
+pub struct BootOutbox {
     pub id: u64,
     /// The seq that its next statement will have.
     pub next: u64,
@@ -135,7 +135,7 @@ impl BootDocument {
             statement_key: PublicKey(r.array()?),
             software: r.text()?,
             outboxes: r.list(|r| {
-                Ok(Outbox {
+                Ok(BootOutbox {
                     id: r.u64()?,
                     next: r.u64()?,
                     last: r.digest()?,

@@ -4,6 +4,27 @@
 //! [`Frontier`] appends in O(1) amortised and says which rows became complete; proofs
 //! need O(log n) rows; verification follows RFC 9162 §2.1.3. Leaves storing rows to the
 //! caller, through [`Rows`].
+//!
+//! ```
+//! use muniment_evidence::tree::{self, Frontier, MemoryRows};
+//!
+//! let (mut frontier, mut rows) = (Frontier::new(), MemoryRows::new());
+//! let leaves: Vec<_> = (0..5u8).map(|n| tree::leaf_hash(&[n])).collect();
+//! for leaf in &leaves {
+//!     rows.extend(frontier.append(*leaf));
+//! }
+//! let root = frontier.root();
+//!
+//! // The third leaf is under the root ...
+//! let path = tree::inclusion_proof(&rows, 2, 5)?;
+//! assert!(tree::verify_inclusion(&leaves[2], 2, 5, &path, &root));
+//! assert!(!tree::verify_inclusion(&leaves[3], 2, 5, &path, &root));
+//! // ... and the tree of three leaves is the beginning of the tree of five.
+//! let proof = tree::consistency_proof(&rows, 3, 5)?;
+//! let older = tree::root_at(&rows, 3)?;
+//! assert!(tree::verify_consistency(3, 5, &proof, &older, &root));
+//! # Ok::<(), std::convert::Infallible>(())
+//! ```
 
 use crate::digest::Digest;
 
@@ -29,7 +50,7 @@ pub fn empty_root() -> Digest {
 
 /// A complete row: the hash over leaves `index·256^level ..` of count `256^level`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct TreeRow {
     pub level: u8,
     pub index: u64,
     pub hash: Digest,
@@ -83,8 +104,8 @@ impl Frontier {
     }
 
     /// Adds one leaf; returns the rows that are now complete, lowest level first.
-    pub fn append(&mut self, leaf: Digest) -> Vec<Row> {
-        let mut complete = vec![Row {
+    pub fn append(&mut self, leaf: Digest) -> Vec<TreeRow> {
+        let mut complete = vec![TreeRow {
             level: 0,
             index: self.size,
             hash: leaf,
@@ -96,7 +117,7 @@ impl Frontier {
             hash = node_hash(&left, &hash);
             height += 1;
             if height % TILE_HEIGHT == 0 {
-                complete.push(Row {
+                complete.push(TreeRow {
                     level: (height / TILE_HEIGHT) as u8,
                     index: self.size >> height,
                     hash,
@@ -310,7 +331,7 @@ impl MemoryRows {
     }
 
     /// Takes the rows that [`Frontier::append`] returned.
-    pub fn extend(&mut self, rows: impl IntoIterator<Item = Row>) {
+    pub fn extend(&mut self, rows: impl IntoIterator<Item = TreeRow>) {
         for row in rows {
             let level = usize::from(row.level);
             if self.0.len() <= level {
@@ -328,112 +349,5 @@ impl Rows for MemoryRows {
     fn rows(&self, level: u8, first: u64, count: u64) -> Result<Vec<Digest>, Self::Error> {
         let level = &self.0[usize::from(level)];
         Ok(level[first as usize..(first + count) as usize].to_vec())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// RFC 6962 §2.1, word for word.
-    fn naive_root(leaves: &[Digest]) -> Digest {
-        match leaves {
-            [] => empty_root(),
-            [leaf] => *leaf,
-            _ => {
-                let (left, right) = leaves.split_at(split(leaves.len() as u64) as usize);
-                node_hash(&naive_root(left), &naive_root(right))
-            }
-        }
-    }
-
-    fn grow(size: u64) -> (Frontier, MemoryRows, Vec<Digest>) {
-        let (mut frontier, mut rows, mut leaves) = (Frontier::new(), MemoryRows::new(), Vec::new());
-        for i in 0..size {
-            let leaf = leaf_hash(&i.to_be_bytes());
-            rows.extend(frontier.append(leaf));
-            leaves.push(leaf);
-        }
-        (frontier, rows, leaves)
-    }
-
-    #[test]
-    fn published_root_of_eight_leaves() {
-        let inputs: [&[u8]; 8] = [
-            b"",
-            b"\x00",
-            b"\x10",
-            b"\x20\x21",
-            b"\x30\x31",
-            b"\x40\x41\x42\x43",
-            b"\x50\x51\x52\x53\x54\x55\x56\x57",
-            b"\x60\x61\x62\x63\x64\x65\x66\x67\x68\x69\x6a\x6b\x6c\x6d\x6e\x6f",
-        ];
-        let mut frontier = Frontier::new();
-        for input in inputs {
-            frontier.append(leaf_hash(input));
-        }
-        assert_eq!(
-            frontier.root().to_hex(),
-            "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
-        );
-    }
-
-    #[test]
-    fn frontier_agrees_with_the_naive_tree_and_reloads_from_rows() {
-        let (_, rows, leaves) = grow(700);
-        let mut frontier = Frontier::new();
-        for size in 0..=700u64 {
-            assert_eq!(frontier.root(), naive_root(&leaves[..size as usize]));
-            if size % 37 == 0 || size == 256 || size == 512 {
-                assert_eq!(Frontier::load(&rows, size), Ok(frontier.clone()));
-                let peaks = frontier.peaks().to_vec();
-                assert_eq!(Frontier::from_parts(size, peaks), Some(frontier.clone()));
-                let longer = [frontier.peaks(), &[Digest::ZERO]].concat();
-                assert_eq!(Frontier::from_parts(size, longer), None);
-            }
-            if size < 700 {
-                frontier.append(leaves[size as usize]);
-            }
-        }
-    }
-
-    #[test]
-    fn proofs_verify_and_altered_ones_do_not() {
-        let (_, rows, leaves) = grow(530);
-        // The empty tree has one root.
-        let other = root_of(b"x");
-        assert!(!verify_consistency(0, 0, &[], &other, &other));
-        for size in [1, 2, 3, 7, 8, 255, 256, 257, 511, 530] {
-            let root = root_at(&rows, size).unwrap();
-            for index in [0, 1, size / 2, size - 1].into_iter().filter(|i| *i < size) {
-                let path = inclusion_proof(&rows, index, size).unwrap();
-                let leaf = &leaves[index as usize];
-                assert!(verify_inclusion(leaf, index, size, &path, &root));
-                assert!(!verify_inclusion(leaf, index + 1, size, &path, &root));
-                assert!(!verify_inclusion(&root_of(b"x"), index, size, &path, &root));
-                let longer = [&path[..], &[Digest::ZERO]].concat();
-                assert!(!verify_inclusion(leaf, index, size, &longer, &root));
-            }
-            for old in 0..=size {
-                let proof = consistency_proof(&rows, old, size).unwrap();
-                let old_root = root_at(&rows, old).unwrap();
-                assert!(verify_consistency(old, size, &proof, &old_root, &root));
-                if old > 0 && old < size {
-                    assert!(!verify_consistency(
-                        old,
-                        size,
-                        &proof,
-                        &root_of(b"x"),
-                        &root
-                    ));
-                    assert!(!verify_consistency(old - 1, size, &proof, &old_root, &root));
-                }
-            }
-        }
-    }
-
-    fn root_of(leaf: &[u8]) -> Digest {
-        leaf_hash(leaf)
     }
 }

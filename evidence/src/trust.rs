@@ -13,7 +13,20 @@ use std::str::FromStr;
 /// The longest trust file: three short lines.
 pub const TRUST_BYTES_MAX: usize = 1024;
 
-/// A ledger, pinned.
+/// A ledger, pinned: three lines, written in one way only.
+///
+/// ```
+/// use muniment_evidence::trust::Trust;
+///
+/// let text = "muniment-trust/v1\n\
+///             origin ledger.example/0\n\
+///             genesis 56489aad4586926e11b4ede2a5e89a3e89172f71477d62bf1f22163268f0f5cf\n";
+/// let trust = Trust::parse(text)?;
+/// assert_eq!(trust.origin, "ledger.example/0");
+/// assert_eq!(trust.to_string(), text);
+/// assert!(Trust::parse(text.trim_end()).is_err());
+/// # Ok::<(), muniment_evidence::trust::TrustError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
     pub origin: String,

@@ -8,7 +8,7 @@ mod bundle;
 #[path = "../benches/million/traffic.rs"]
 mod traffic;
 
-use muniment_evidence::verify::{BundleVerifier, Options};
+use muniment_evidence::verify::{BundleVerifier, VerifyOptions};
 use peak_alloc::PeakAlloc;
 use std::fs::File;
 use std::io::{BufWriter, Read as _};
@@ -43,9 +43,9 @@ fn peak(records: u64) -> u64 {
     let mut piece = vec![0; PIECE_BYTES];
     let before = HEAP.current_usage();
     HEAP.reset_peak_usage();
-    let mut verifier = BundleVerifier::new(Options {
+    let mut verifier = BundleVerifier::new(VerifyOptions {
         trust: Some(sealed.trust),
-        ..Options::default()
+        ..VerifyOptions::default()
     });
     loop {
         match file.read(&mut piece).unwrap() {

@@ -10,11 +10,12 @@ mod ledger;
 
 use ledger::Ledger;
 use muniment_evidence::bundle::MAGIC;
+use muniment_evidence::class::FindingClass;
 use muniment_evidence::digest::{Digest, tag};
 use muniment_evidence::keychange::Action;
 use muniment_evidence::record::{Outcome, Record};
-use muniment_evidence::report::{Class, Report};
-use muniment_evidence::verify::{BundleVerifier, Options};
+use muniment_evidence::report::Report;
+use muniment_evidence::verify::{BundleVerifier, VerifyOptions};
 use std::ops::Range;
 
 /// A prime near the length of a frame, so that flips wander through its fields.
@@ -55,9 +56,9 @@ fn record_frames(bytes: &[u8]) -> Vec<(Range<usize>, u64)> {
 }
 
 fn verify(bytes: &[u8], ledger: &Ledger) -> Report {
-    let mut verifier = BundleVerifier::new(Options {
+    let mut verifier = BundleVerifier::new(VerifyOptions {
         trust: Some(ledger.trust()),
-        ..Options::default()
+        ..VerifyOptions::default()
     });
     verifier.push(bytes);
     verifier.finish()
@@ -100,20 +101,27 @@ fn a_flipped_byte_anywhere_is_reported_where_it_is() {
             // A frame that is broken as a frame, or too long now, is reported by its offset; what is in it,
             // by the record.
             let broken = first.index.is_none()
-                && matches!(first.class, Class::Structure | Class::MissingData);
+                && matches!(
+                    first.class,
+                    FindingClass::Structure | FindingClass::MissingData
+                );
             let inside = (at - frame.start).checked_sub(BEFORE_RECORD);
             let here = inside.is_some() && first.index == Some(*index);
             // A record that gives itself another number is reported under that one.
             let renumbered = inside.is_some_and(|at| (1..9).contains(&at))
-                && matches!(first.class, Class::MissingData | Class::BrokenChain);
+                && matches!(
+                    first.class,
+                    FindingClass::MissingData | FindingClass::BrokenChain
+                );
             // No node signs position and outcome: another one shows in what follows, the
             // next record or, after the last, the root.
             let unsigned = inside.is_some_and(|at| at < 60);
             let follows = match first.index {
                 Some(at) => {
-                    at == index + 1 && matches!(first.class, Class::BrokenChain | Class::Time)
+                    at == index + 1
+                        && matches!(first.class, FindingClass::BrokenChain | FindingClass::Time)
                 }
-                None => index + 1 == ledger.len() && first.class == Class::BadTree,
+                None => index + 1 == ledger.len() && first.class == FindingClass::BadTree,
             };
             assert!(
                 broken || here || renumbered || unsigned && follows,
@@ -153,6 +161,6 @@ fn a_record_that_names_another_before_it_breaks_the_chain_under_a_right_tree() {
         }
         let report = verify(&ledger.bundle(), &ledger);
         let found: Vec<_> = report.findings.iter().map(|f| (f.class, f.index)).collect();
-        assert_eq!(found, [(Class::BrokenChain, Some(at as u64))]);
+        assert_eq!(found, [(FindingClass::BrokenChain, Some(at as u64))]);
     }
 }

@@ -4,26 +4,27 @@ mod ledger;
 
 use ledger::{Ledger, ORIGIN, checkpoint_frame, seal};
 use muniment_evidence::bundle::Frame;
+use muniment_evidence::class::FindingClass;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, Role};
 use muniment_evidence::note::VerifierKey;
 use muniment_evidence::opening::{
-    AnchorDocument, BootDocument, Document, MembershipDocument, Outbox,
+    AnchorDocument, BootDocument, BootOutbox, Document, MembershipDocument,
 };
 use muniment_evidence::policy::Policy;
 use muniment_evidence::record::Outcome;
-use muniment_evidence::report::{Class, Report, Verdict};
+use muniment_evidence::report::{Report, Verdict};
 use muniment_evidence::statement::Lane;
-use muniment_evidence::verify::{self, BundleVerifier, Expected, Options};
+use muniment_evidence::verify::{self, BundleVerifier, Expected, VerifyOptions};
 
-fn options(ledger: &Ledger) -> Options {
-    Options {
+fn options(ledger: &Ledger) -> VerifyOptions {
+    VerifyOptions {
         trust: Some(ledger.trust()),
-        ..Options::default()
+        ..VerifyOptions::default()
     }
 }
 
-fn verify_with(bytes: &[u8], options: Options) -> Report {
+fn verify_with(bytes: &[u8], options: VerifyOptions) -> Report {
     let mut verifier = BundleVerifier::new(options);
     verifier.push(bytes);
     verifier.finish()
@@ -43,7 +44,7 @@ fn receipt(ledger: &Ledger, index: u64) -> Report {
     verify::receipt(&bytes, expected)
 }
 
-fn first(report: &Report) -> (Class, Option<u64>) {
+fn first(report: &Report) -> (FindingClass, Option<u64>) {
     let first = report.findings.first().expect("a finding");
     (first.class, first.index)
 }
@@ -115,7 +116,7 @@ fn a_rotation_fails_no_verification_before_during_or_after() {
                 ..Expected::default()
             };
             assert_eq!(verify::receipt(&receipt, expected).exit_code(), 0);
-            let with_head = Options {
+            let with_head = VerifyOptions {
                 head: Some(note.into_bytes()),
                 ..options(&last)
             };
@@ -133,12 +134,12 @@ fn a_key_not_in_force_signs_nothing() {
     let old = ledger.checkpoint(ledger.len()).sign(&ledger.log_key_of(0));
     *frames.last_mut().unwrap() = checkpoint_frame(old);
     let report = verify_with(&seal(&frames), options(&ledger));
-    assert_eq!(first(&report).0, Class::Checkpoint);
+    assert_eq!(first(&report).0, FindingClass::Checkpoint);
     // So does the retired statement key, and one that is added later.
     let mut stale = rotation(0, |_, _| {});
     stale.turns.insert(1, 0);
     let at = stale.issue_at(1, "K-4");
-    assert_eq!(first(&bundle(&stale)), (Class::UnknownKey, Some(at)));
+    assert_eq!(first(&bundle(&stale)), (FindingClass::UnknownKey, Some(at)));
     let mut early = Ledger::found(1);
     early.boot(1);
     early.turns.insert(1, 1);
@@ -147,7 +148,7 @@ fn a_key_not_in_force_signs_nothing() {
     early.turns.insert(1, 0);
     let add = early.node_change(Action::Add, Role::Statement, 1, &next);
     early.change_keys(vec![add], std::slice::from_ref(&next));
-    assert_eq!(first(&bundle(&early)), (Class::UnknownKey, Some(at)));
+    assert_eq!(first(&bundle(&early)), (FindingClass::UnknownKey, Some(at)));
 }
 
 #[test]
@@ -176,14 +177,17 @@ fn a_revoked_key_is_believed_up_to_its_size_only() {
     ledger.change_keys(from_bad, std::slice::from_ref(&fresh));
     ledger.boot(2);
     let report = bundle(&ledger);
-    assert_eq!(first(&report), (Class::Revoked, Some(bad)));
+    assert_eq!(first(&report), (FindingClass::Revoked, Some(bad)));
     assert_eq!(
         report.findings.len(),
         2,
         "the statement, and a holding of V-2"
     );
     assert_eq!(receipt(&ledger, good).findings, []);
-    assert_eq!(first(&receipt(&ledger, bad)), (Class::Revoked, Some(bad)));
+    assert_eq!(
+        first(&receipt(&ledger, bad)),
+        (FindingClass::Revoked, Some(bad))
+    );
 
     // A log key: checkpoints above the size are not believed.
     let mut ledger = Ledger::small();
@@ -201,10 +205,10 @@ fn a_revoked_key_is_believed_up_to_its_size_only() {
     let by_old = ledger.checkpoint(ledger.len()).sign(&ledger.log_key_of(0));
     *frames.last_mut().unwrap() = checkpoint_frame(by_old);
     let report = verify_with(&seal(&frames), options(&ledger));
-    assert_eq!(first(&report), (Class::Revoked, None));
+    assert_eq!(first(&report), (FindingClass::Revoked, None));
     ledger.log_keys = vec![1];
     let saved = ledger.checkpoint(size).sign(&ledger.log_key_of(0));
-    let with_head = Options {
+    let with_head = VerifyOptions {
         head: Some(saved.into_bytes()),
         ..options(&ledger)
     };
@@ -290,7 +294,12 @@ fn a_hidden_or_foreign_change_of_keys_is_found() {
             key.path.reverse();
         }
         let report = verify_with(&seal(&astray), options(&ledger));
-        assert!(report.findings.iter().any(|f| f.class == Class::BadTree));
+        assert!(
+            report
+                .findings
+                .iter()
+                .any(|f| f.class == FindingClass::BadTree)
+        );
     }
     // In a receipt too, but for the newest: what came after cannot be known from it.
     for hidden in 0..3 {
@@ -319,7 +328,7 @@ fn a_hidden_or_foreign_change_of_keys_is_found() {
         ..Expected::default()
     };
     let report = verify::receipt(&own.encode(), expected);
-    assert_eq!(first(&report), (Class::BrokenChain, Some(about)));
+    assert_eq!(first(&report), (FindingClass::BrokenChain, Some(about)));
 }
 
 #[test]
@@ -335,7 +344,10 @@ fn members_are_admitted_by_keys_and_by_nothing_else() {
     };
     let mut stranger = ledger.clone();
     let at = stranger.strict(1, members(vec![1, 2, 9]), Outcome::Ok);
-    assert_eq!(first(&bundle(&stranger)), (Class::UnknownKey, Some(at)));
+    assert_eq!(
+        first(&bundle(&stranger)),
+        (FindingClass::UnknownKey, Some(at))
+    );
     let (statement, cosignature) = (ledger.key(9), ledger.cosignature_key(9));
     let changes = vec![
         ledger.node_change(Action::Add, Role::Statement, 9, &statement),
@@ -345,7 +357,7 @@ fn members_are_admitted_by_keys_and_by_nothing_else() {
     let mut early = ledger.clone();
     let at = early.strict(1, members(vec![1, 2, 9]), Outcome::Ok);
     early.change_keys(changes.clone(), &[statement.clone(), cosignature.clone()]);
-    assert_eq!(first(&bundle(&early)), (Class::UnknownKey, Some(at)));
+    assert_eq!(first(&bundle(&early)), (FindingClass::UnknownKey, Some(at)));
     ledger.change_keys(changes, &[statement, cosignature]);
     ledger.strict(1, members(vec![1, 2, 9]), Outcome::Ok);
     ledger.boot(9);
@@ -375,7 +387,7 @@ fn a_policy_is_met_by_cosignatures_and_by_nothing_less() {
     let ledger = Ledger::small();
     let policy = policy_of(&ledger, None, "zones");
     let trust = ledger.trust();
-    let judge = |receipt: &muniment_evidence::receipt::Receipt| {
+    let verify_receipt = |receipt: &muniment_evidence::receipt::Receipt| {
         let expected = Expected {
             trust: Some(&trust),
             policy: Some(&policy),
@@ -384,19 +396,19 @@ fn a_policy_is_met_by_cosignatures_and_by_nothing_less() {
         verify::receipt(&receipt.encode(), expected)
     };
     let whole = ledger.receipt(2);
-    let report = judge(&whole);
+    let report = verify_receipt(&whole);
     assert_eq!((report.exit_code(), report.policy_met), (0, Some(true)));
     assert!(report.is_self_attested(), "members are not outsiders");
     let mut stripped = whole.clone();
     stripped.checkpoint = ledger.note(ledger.len());
-    let report = judge(&stripped);
-    assert_eq!(first(&report), (Class::Policy, None));
-    let with_policy = Options {
+    let report = verify_receipt(&stripped);
+    assert_eq!(first(&report), (FindingClass::Policy, None));
+    let with_policy = VerifyOptions {
         policy: Some(policy.clone()),
         ..options(&ledger)
     };
     let report = verify_with(&ledger.bundle(), with_policy.clone());
-    assert_eq!(first(&report), (Class::Policy, None));
+    assert_eq!(first(&report), (FindingClass::Policy, None));
     let mut frames = ledger.frames(0);
     *frames.last_mut().unwrap() = checkpoint_frame(ledger.cosigned_note(ledger.len()));
     assert_eq!(verify_with(&seal(&frames), with_policy).exit_code(), 0);
@@ -421,7 +433,7 @@ fn an_outside_witness_is_told_apart_and_its_anchors_are_compared() {
     };
     let mut ledger = Ledger::small();
     anchored(&mut ledger, 5, false);
-    let deep = |ledger: &Ledger| Options {
+    let deep = |ledger: &Ledger| VerifyOptions {
         policy: Some(policy_of(ledger, Some(&key), "none")),
         level: 6,
         ..options(ledger)
@@ -432,18 +444,18 @@ fn an_outside_witness_is_told_apart_and_its_anchors_are_compared() {
     // Without one the level is not reached.
     let bare = Ledger::small();
     let report = verify_with(&bare.bundle(), deep(&bare));
-    assert_eq!(first(&report), (Class::MissingData, None));
+    assert_eq!(first(&report), (FindingClass::MissingData, None));
     // What the witness saw is not what the ledger shows.
     let at = anchored(&mut ledger, 5, true);
     let report = verify_with(&ledger.bundle(), deep(&ledger));
-    assert_eq!(first(&report), (Class::Fork, Some(at)));
+    assert_eq!(first(&report), (FindingClass::Fork, Some(at)));
     let mut frames = bare.frames(0);
     let note = bare.note(bare.len())
         + &bare
             .checkpoint(bare.len())
             .cosign(&key.name, &witness, 1_795_467_700);
     *frames.last_mut().unwrap() = checkpoint_frame(note);
-    let with_policy = Options {
+    let with_policy = VerifyOptions {
         policy: Some(policy_of(&bare, Some(&key), "outside")),
         ..options(&bare)
     };
@@ -458,7 +470,7 @@ fn a_selection_proves_what_it_holds() {
     let report = verify_with(&seal(&ledger.selection(&chosen)), options(&ledger));
     assert_eq!(report.findings, []);
     assert_eq!(report.counts.total(), chosen.len() as u64);
-    assert!(report.to_string().contains("not that nothing was left out"));
+    assert!(report.selection.is_some());
     let frames = ledger.selection(&chosen);
     let place = frames
         .iter()
@@ -469,16 +481,16 @@ fn a_selection_proves_what_it_holds() {
         path[0].0[3] ^= 1;
     }
     let report = verify_with(&seal(&astray), options(&ledger));
-    assert_eq!(first(&report), (Class::BadTree, Some(5)));
+    assert_eq!(first(&report), (FindingClass::BadTree, Some(5)));
     let mut swapped = frames.clone();
     swapped.swap(place + 2, place + 3);
     let report = verify_with(&seal(&swapped), options(&ledger));
-    assert_eq!(first(&report), (Class::BrokenChain, Some(5)));
+    assert_eq!(first(&report), (FindingClass::BrokenChain, Some(5)));
     // A range does not pass for a selection, nor the other way round.
     let mut mixed = frames.clone();
     mixed[place] = ledger.frame(0);
     let report = verify_with(&seal(&mixed), options(&ledger));
-    assert_eq!(first(&report), (Class::Structure, None));
+    assert_eq!(first(&report), (FindingClass::Structure, None));
 }
 
 #[test]
@@ -491,13 +503,13 @@ fn outboxes_that_are_pending_or_lost_are_told() {
             outboxes,
         })
     };
-    let outbox = |next, lost| Outbox {
+    let outbox = |next, lost| BootOutbox {
         id: 7,
         next,
         last: Default::default(),
         lost,
     };
-    let with = |outboxes: &[Vec<Outbox>]| {
+    let with = |outboxes: &[Vec<BootOutbox>]| {
         let mut ledger = Ledger::found(1);
         for named in outboxes {
             let document = boot(&ledger, named.clone());
@@ -508,8 +520,8 @@ fn outboxes_that_are_pending_or_lost_are_told() {
     let open = with(&[vec![outbox(3, false)]]);
     assert_eq!((open.findings.len(), open.open_outboxes[0].pending), (0, 3));
     let lost = with(&[vec![outbox(3, false)], vec![outbox(3, true)]]);
-    assert_eq!(first(&lost), (Class::Lost, Some(2)));
+    assert_eq!(first(&lost), (FindingClass::Lost, Some(2)));
     let omitted = with(&[vec![outbox(3, false)], vec![]]);
-    assert_eq!(first(&omitted), (Class::Lane, Some(2)));
+    assert_eq!(first(&omitted), (FindingClass::Lane, Some(2)));
     assert_eq!(with(&[vec![outbox(0, false)], vec![]]).findings, []);
 }

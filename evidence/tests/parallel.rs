@@ -1,11 +1,12 @@
-//! Judging on many threads changes nothing that can be seen: not a finding, not an order.
+//! Checking on many threads changes nothing that can be seen: not a finding, not an order.
 
 mod ledger;
 
 use ledger::{Ledger, seal};
 use muniment_evidence::bundle::Frame;
-use muniment_evidence::report::{Class, Report};
-use muniment_evidence::verify::{BundleVerifier, Observer, Options, Seen};
+use muniment_evidence::class::FindingClass;
+use muniment_evidence::report::Report;
+use muniment_evidence::verify::{BundleVerifier, Observer, SeenRecord, VerifyOptions};
 
 /// Enough for many batches, also where there are many cores.
 const DOWNLOADS: u64 = 1_500;
@@ -15,15 +16,15 @@ const DOWNLOADS: u64 = 1_500;
 struct Notes(Vec<(u64, bool)>);
 
 impl Observer for Notes {
-    fn see(&mut self, seen: Seen<'_>) {
+    fn see(&mut self, seen: SeenRecord<'_>) {
         self.0.push((seen.record.index, seen.sound));
     }
 }
 
-fn options(ledger: &Ledger) -> Options {
-    Options {
+fn options(ledger: &Ledger) -> VerifyOptions {
+    VerifyOptions {
         trust: Some(ledger.trust()),
-        ..Options::default()
+        ..VerifyOptions::default()
     }
 }
 
@@ -44,7 +45,7 @@ fn long() -> Ledger {
     ledger
 }
 
-fn places(report: &Report) -> Vec<(Class, Option<u64>)> {
+fn places(report: &Report) -> Vec<(FindingClass, Option<u64>)> {
     let findings = report.findings.iter();
     findings.map(|found| (found.class, found.index)).collect()
 }
@@ -60,7 +61,7 @@ fn findings_and_records_come_in_the_order_of_the_bundle() {
     let bytes = ledger.bundle();
     let expected: Vec<_> = forged
         .iter()
-        .map(|index| (Class::BadSignature, Some(*index)))
+        .map(|index| (FindingClass::BadSignature, Some(*index)))
         .collect();
     for piece in [1_000, 4_096, bytes.len()] {
         let (report, notes) = verify(&ledger, &bytes, piece);
@@ -70,7 +71,7 @@ fn findings_and_records_come_in_the_order_of_the_bundle() {
     }
 }
 
-/// What was under way when the stream broke is still judged, before that is said.
+/// What was under way when the stream broke is still checked, before that is said.
 #[test]
 fn a_broken_stream_is_reported_after_all_that_came_before() {
     let mut ledger = long();
@@ -82,8 +83,8 @@ fn a_broken_stream_is_reported_after_all_that_came_before() {
     let cut = &whole[..whole.len() - 30];
     let (report, notes) = verify(&ledger, cut, 4_096);
     let expected = [
-        (Class::BadSignature, Some(1_400)),
-        (Class::MissingData, None),
+        (FindingClass::BadSignature, Some(1_400)),
+        (FindingClass::MissingData, None),
     ];
     assert_eq!(places(&report), expected);
     assert_eq!(notes.0.len(), 1_450);
@@ -99,7 +100,7 @@ fn what_cannot_be_read_keeps_its_place_among_the_others() {
         other => panic!("not a record: {other:?}"),
     }
     let (report, _) = verify(&ledger, &seal(&frames), 4_096);
-    assert_eq!(places(&report)[0], (Class::Structure, Some(1_000)));
+    assert_eq!(places(&report)[0], (FindingClass::Structure, Some(1_000)));
 }
 
 #[test]

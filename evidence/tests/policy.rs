@@ -9,7 +9,7 @@ use muniment_evidence::digest::{Digest, hex};
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey};
 use muniment_evidence::policy::{
-    Cosigned, GROUPS_MAX, LOGS_MAX, POLICY_BYTES_MAX, Policy, PolicyBuilder, Threshold,
+    GROUPS_MAX, LOGS_MAX, POLICY_BYTES_MAX, Policy, PolicyBuilder, PolicyCosigner, Threshold,
     WITNESSES_MAX,
 };
 
@@ -412,14 +412,14 @@ fn a_quorum_is_met_by_enough_members_of_each_group() {
         ),
     ];
     for (witnesses, groups, missing) in cases {
-        let verdict = policy.judge(&parsed(&note(true, witnesses)));
+        let verdict = policy.evaluate(&parsed(&note(true, witnesses)));
         assert_eq!(verdict.log.as_deref(), Some(ORIGIN));
         assert_eq!(verdict.groups, groups);
         assert_eq!(verdict.missing.as_deref(), missing);
         assert_eq!(verdict.is_met(), missing.is_none());
         assert_eq!(verdict.quorum_met, missing.is_none());
         for number in 1..=3u8 {
-            let cosigned = Cosigned {
+            let cosigned = PolicyCosigner {
                 name: format!("w{number}"),
                 time_s: 1000 + u64::from(number),
             };
@@ -432,26 +432,26 @@ fn a_quorum_is_met_by_enough_members_of_each_group() {
 #[test]
 fn the_logs_own_signature_is_asked_for_whatever_the_quorum() {
     let none = Policy::parse(&fill("log $L\nquorum none\n")).unwrap();
-    assert!(none.judge(&parsed(&note(true, &[]))).is_met());
+    assert!(none.evaluate(&parsed(&note(true, &[]))).is_met());
     let unsigned = checkpoint(ORIGIN);
     let cosigned_only = format!(
         "{}\n{}",
         unsigned.text(),
         unsigned.cosign("Wit1", &secret(1), 5)
     );
-    let verdict = none.judge(&parsed(&cosigned_only));
+    let verdict = none.evaluate(&parsed(&cosigned_only));
     assert_eq!(verdict.log, None);
     assert!(verdict.quorum_met && !verdict.is_met());
     let one = Policy::parse(&fill("log $L\nwitness w1 $1\nquorum w1\n")).unwrap();
-    let verdict = one.judge(&parsed(&cosigned_only));
+    let verdict = one.evaluate(&parsed(&cosigned_only));
     assert!(verdict.quorum_met && verdict.missing.unwrap().contains("no log"));
     // Without logs there is a quorum but never a verdict in favour.
     let no_log = Policy::parse(&fill("witness w1 $1\nquorum w1\n")).unwrap();
-    let verdict = no_log.judge(&parsed(&note(true, &[1])));
+    let verdict = no_log.evaluate(&parsed(&note(true, &[1])));
     assert!(verdict.quorum_met);
     assert_eq!(verdict.missing.as_deref(), Some("the policy names no log"));
     // Another key under the log's name is another key, and passed over.
-    assert!(!none.judge(&parsed(&note(false, &[]))).is_met());
+    assert!(!none.evaluate(&parsed(&note(false, &[]))).is_met());
 }
 
 #[test]
@@ -460,21 +460,21 @@ fn any_of_several_logs_may_sign_but_only_for_its_own_origin() {
     let rotated = VerifierKey::log(ORIGIN, secret(103).public());
     let text = format!("log {other}\nlog {rotated}\nlog $L\nquorum none\n");
     let policy = Policy::parse(&fill(&text)).unwrap();
-    assert!(policy.judge(&parsed(&note(true, &[]))).is_met());
+    assert!(policy.evaluate(&parsed(&note(true, &[]))).is_met());
     assert!(
         policy
-            .judge(&parsed(&checkpoint(ORIGIN).sign(&secret(103))))
+            .evaluate(&parsed(&checkpoint(ORIGIN).sign(&secret(103))))
             .is_met()
     );
     // The other log signs the text of this one: its key's name is not the origin.
     let signature = other_signature(&other, &secret(102));
     let foreign = format!("{}\n{signature}", checkpoint(ORIGIN).text());
-    let verdict = policy.judge(&parsed(&foreign));
+    let verdict = policy.evaluate(&parsed(&foreign));
     assert_eq!(verdict.log, None);
     assert!(verdict.missing.unwrap().contains(ORIGIN));
     // Beside the log's own signature it does no harm.
     let both = note(true, &[]) + &signature;
-    assert!(policy.judge(&parsed(&both)).is_met());
+    assert!(policy.evaluate(&parsed(&both)).is_met());
 }
 
 /// A signature of `key` on the checkpoint of [`ORIGIN`].
@@ -489,14 +489,14 @@ fn other_signature(key: &VerifierKey, secret: &SecretKey) -> String {
 fn one_signature_of_a_known_key_that_does_not_hold_spoils_the_note() {
     let policy = Policy::parse(&fill(NESTED)).unwrap();
     let good = note(true, &[1, 2]);
-    assert!(policy.judge(&parsed(&good)).is_met());
+    assert!(policy.evaluate(&parsed(&good)).is_met());
     // Of another time, and so over another message.
     let line = checkpoint(ORIGIN).cosign("Wit3", &secret(3), 7);
     let (head, blob) = line.trim_end().rsplit_once(' ').unwrap();
     let mut blob = BASE64.decode(blob).unwrap();
     blob[11] ^= 1;
     let forged = format!("{good}{head} {}\n", BASE64.encode(&blob));
-    let verdict = policy.judge(&parsed(&forged));
+    let verdict = policy.evaluate(&parsed(&forged));
     assert_eq!(
         (verdict.log, verdict.cosigned, verdict.groups),
         (None, vec![], vec![])
@@ -508,16 +508,16 @@ fn one_signature_of_a_known_key_that_does_not_hold_spoils_the_note() {
     );
     // Cut short, as a signature of the wrong length.
     let short = format!("{good}{head} {}\n", BASE64.encode(&blob[..40]));
-    assert!(!policy.judge(&parsed(&short)).is_met());
+    assert!(!policy.evaluate(&parsed(&short)).is_met());
     // The same from the log, beside a signature of it that holds.
     let of_other = other_signature(&log_key(), &secret(9));
-    let verdict = policy.judge(&parsed(&(good + &of_other)));
+    let verdict = policy.evaluate(&parsed(&(good + &of_other)));
     assert!(verdict.missing.unwrap().contains("signature of the log"));
     // A text that is no checkpoint has no origin to match.
     let text = "example.com/log\nnot a size\n";
     let signature = secret(100).sign(text.as_bytes());
     let blob = [&log_key().id()[..], &signature.0].concat();
     let no_checkpoint = format!("{text}\n\u{2014} {ORIGIN} {}\n", BASE64.encode(blob));
-    let verdict = policy.judge(&parsed(&no_checkpoint));
+    let verdict = policy.evaluate(&parsed(&no_checkpoint));
     assert!(verdict.missing.unwrap().contains("no checkpoint"));
 }

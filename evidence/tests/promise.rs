@@ -1,20 +1,19 @@
-//! Promises: what they show by themselves, and what a bundle says became of them.
+//! Promises: what they show by themselves. What became of one, a bundle says, and the
+//! questions of `audit/` ask.
 
 mod ledger;
 mod promising;
-mod running;
 
 use ledger::Ledger;
-use muniment_evidence::digest::Digest;
+use muniment_evidence::class::FindingClass;
 use muniment_evidence::keychange::{Action, Role};
-use muniment_evidence::opening::{BootDocument, Document, Outbox};
+use muniment_evidence::opening::Document;
 use muniment_evidence::promise::Promise;
-use muniment_evidence::record::{Outcome, Reason};
-use muniment_evidence::report::{Class, Verdict};
+use muniment_evidence::record::Outcome;
+use muniment_evidence::report::Verdict;
 use muniment_evidence::statement::{Lane, Mode};
 use muniment_evidence::verify;
 use promising::promise;
-use running::{Files, run};
 
 const OUTBOX: u64 = 40;
 
@@ -28,93 +27,6 @@ fn with_download(outcome: Outcome) -> (Ledger, u64) {
     let download = Document::Download(ledger.download_of(uid));
     let index = ledger.record(3, Lane::Outbox(OUTBOX), download, outcome);
     (ledger, index)
-}
-
-/// A BOOT of node 3 that tells of its outbox.
-fn boot_telling(ledger: &mut Ledger, outbox: Outbox) {
-    let boot = Document::Boot(BootDocument {
-        incarnation: [3; 16],
-        statement_key: muniment_evidence::key::Signer::public(&ledger.key(3)),
-        software: "test".into(),
-        outboxes: vec![outbox],
-    });
-    ledger.record(3, Lane::Boot, boot, Outcome::Ok);
-}
-
-/// Runs the program; exit code, fate, and whether it says that the promise is verified.
-fn ask(
-    files: &Files,
-    promise: &Promise,
-    ledger: &Ledger,
-    bundle: Option<&Ledger>,
-) -> (i32, String) {
-    let trust = files.write("trust", ledger.trust().to_string());
-    let promise = files.write("promise", promise.encode());
-    let mut arguments = vec!["promise", &promise, "--trust", &trust, "--json"];
-    let bundle = bundle.map(|ledger| files.write("bundle", ledger.bundle()));
-    if let Some(bundle) = &bundle {
-        arguments.extend(["--bundle", bundle]);
-    }
-    let (code, out, err) = run(&arguments);
-    assert_eq!(err, "");
-    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
-    let fate = json["answer"]["fate"].as_str().unwrap_or("-");
-    (code, fate.to_owned())
-}
-
-#[test]
-fn a_promise_is_kept_by_its_record_and_by_nothing_else() {
-    let files = Files::new("promise");
-    let (ledger, index) = with_download(Outcome::Ok);
-    let kept = promise(&ledger, index);
-    assert_eq!(ask(&files, &kept, &ledger, None), (0, "-".into()));
-    let is = |bundle: &Ledger, code: i32, fate: &str| {
-        let found = ask(&files, &kept, &ledger, Some(bundle));
-        assert_eq!(found, (code, fate.to_owned()));
-    };
-    is(&ledger, 0, "KEPT");
-    let mut before = ledger.clone();
-    before.entries.truncate(index as usize);
-    is(&before, 27, "PENDING");
-    let (refused, _) = with_download(Outcome::Refused(Reason::NotFound));
-    is(&refused, 27, "REFUSED");
-    // The node signed another release under the same number.
-    let mut other = before.clone();
-    let uid = other.issue(1, "P-2", Outcome::Ok);
-    let document = Document::Download(other.download_of(uid));
-    let at = other.record(3, Lane::Outbox(OUTBOX), document, Outcome::Ok);
-    other.entries[at as usize].record.statement.seq = 0;
-    other.entries[at as usize].record.statement.prev = Digest::ZERO;
-    other.resign(at);
-    other.rechain();
-    is(&other, 27, "OTHER");
-    // A promise by another ledger's node is none of this bundle's business.
-    let stranger = Ledger::realistic(2);
-    let (code, _) = ask(&files, &kept, &ledger, Some(&stranger));
-    assert_eq!(code, 22);
-}
-
-#[test]
-fn what_is_lost_is_told_and_touches_no_other_promise() {
-    let files = Files::new("lost");
-    let (mut ledger, index) = with_download(Outcome::Ok);
-    let kept = promise(&ledger, index);
-    let mut ahead = ledger.clone();
-    let document = ahead.entries[index as usize].document.bytes.clone();
-    let document = Document::decode(&document).unwrap();
-    let at = ahead.record(3, Lane::Outbox(OUTBOX), document, Outcome::Ok);
-    let pending = promise(&ahead, at);
-    let told = Outbox {
-        id: OUTBOX,
-        next: 1,
-        last: kept.statement.hash(),
-        lost: true,
-    };
-    boot_telling(&mut ledger, told);
-    let lost = ask(&files, &pending, &ledger, Some(&ledger));
-    assert_eq!(lost, (25, "LOST".to_owned()));
-    let kept = ask(&files, &kept, &ledger, Some(&ledger));
-    assert_eq!(kept, (0, "KEPT".to_owned()));
 }
 
 #[test]
@@ -137,24 +49,36 @@ fn a_promise_that_is_altered_or_of_another_kind_does_not_verify() {
     };
     assert_eq!(
         altered(&|p| p.signature.0[3] ^= 1),
-        Some(Class::BadSignature)
+        Some(FindingClass::BadSignature)
     );
     assert_eq!(
         altered(&|p| p.statement.seq += 1),
-        Some(Class::BadSignature)
+        Some(FindingClass::BadSignature)
     );
-    assert_eq!(altered(&|p| p.document.salt[0] ^= 1), Some(Class::Opening));
-    assert_eq!(altered(&|p| p.actor.bytes[0] ^= 1), Some(Class::Opening));
+    assert_eq!(
+        altered(&|p| p.document.salt[0] ^= 1),
+        Some(FindingClass::Opening)
+    );
+    assert_eq!(
+        altered(&|p| p.actor.bytes[0] ^= 1),
+        Some(FindingClass::Opening)
+    );
     assert_eq!(
         altered(&|p| p.statement.mode = Mode::Strict),
-        Some(Class::Structure)
+        Some(FindingClass::Structure)
     );
-    assert_eq!(altered(&|p| p.statement.node = 99), Some(Class::UnknownKey));
+    assert_eq!(
+        altered(&|p| p.statement.node = 99),
+        Some(FindingClass::UnknownKey)
+    );
     let unpinned = verify::promise(&good.encode(), None).0;
     assert_eq!(unpinned.verdict(), Verdict::Unpinned);
     let other = Ledger::found(2).trust();
     let untrusted = verify::promise(&good.encode(), Some(&other)).0;
-    assert_eq!(untrusted.verdict(), Verdict::Failed(Class::Untrusted));
+    assert_eq!(
+        untrusted.verdict(),
+        Verdict::Failed(FindingClass::Untrusted)
+    );
 }
 
 /// The node's key of then may be retired; once it is revoked, nobody believes its word.
@@ -185,21 +109,7 @@ fn a_retired_key_still_promises_and_a_revoked_one_does_not() {
     let report = verify::promise(&revoked.encode(), None).0;
     assert_eq!(
         report.verdict(),
-        Verdict::Failed(Class::Revoked),
+        Verdict::Failed(FindingClass::Revoked),
         "{report}"
     );
-}
-
-/// What was handed out once is understood for ever, and kept by the frozen bundle.
-#[test]
-fn the_frozen_promise_is_kept_by_the_frozen_bundle() {
-    let below = |name: &str| {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1");
-        root.join(name).to_str().unwrap().to_owned()
-    };
-    let (promise, trust) = (below("promise"), below("trust"));
-    let bundle = below("bundle-small.bin");
-    let (code, out, _) = run(&["promise", &promise, "--trust", &trust, "--bundle", &bundle]);
-    assert_eq!(code, 0, "{out}");
-    assert!(out.contains("kept: it is the record 9, OK"), "{out}");
 }

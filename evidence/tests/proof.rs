@@ -159,7 +159,7 @@ fn another_writing_is_refused() {
 #[test]
 fn another_claim_does_not_hold() {
     let good = TlogProof::decode(PROOF.as_bytes()).unwrap();
-    let judge = |change: fn(&mut TlogProof)| {
+    let with = |change: fn(&mut TlogProof)| {
         let mut proof = good.clone();
         change(&mut proof);
         assert_ne!(proof, good);
@@ -167,14 +167,14 @@ fn another_claim_does_not_hold() {
     };
     let other = tree::leaf_hash(b"seven");
     assert_eq!(good.verify(&other, &policy()), Err(ProofError::Path));
-    assert_eq!(judge(|p| p.index = 4), ProofError::Path);
-    assert_eq!(judge(|p| p.index = 15), ProofError::Path);
-    assert_eq!(judge(|p| p.index = u64::MAX), ProofError::Path);
-    assert_eq!(judge(|p| p.path[3].0[31] ^= 1), ProofError::Path);
-    assert_eq!(judge(|p| p.path.swap(0, 1)), ProofError::Path);
-    assert_eq!(judge(|p| p.path.truncate(3)), ProofError::Path);
-    assert_eq!(judge(|p| p.path.push(Digest::ZERO)), ProofError::Path);
-    assert_eq!(judge(|p| p.path.clear()), ProofError::Path);
+    assert_eq!(with(|p| p.index = 4), ProofError::Path);
+    assert_eq!(with(|p| p.index = 15), ProofError::Path);
+    assert_eq!(with(|p| p.index = u64::MAX), ProofError::Path);
+    assert_eq!(with(|p| p.path[3].0[31] ^= 1), ProofError::Path);
+    assert_eq!(with(|p| p.path.swap(0, 1)), ProofError::Path);
+    assert_eq!(with(|p| p.path.truncate(3)), ProofError::Path);
+    assert_eq!(with(|p| p.path.push(Digest::ZERO)), ProofError::Path);
+    assert_eq!(with(|p| p.path.clear()), ProofError::Path);
     for (from, to) in [
         ("\n15\n", "\n14\n"),
         ("testdata\n15", "otherlog\n15"),
@@ -183,10 +183,13 @@ fn another_claim_does_not_hold() {
         let mut proof = good.clone();
         proof.checkpoint = proof.checkpoint.replacen(from, to, 1);
         assert_ne!(proof, good);
-        let judged = proof.verify(&leaf(), &policy());
-        assert!(matches!(judged, Err(ProofError::Policy(_))), "{judged:?}");
+        let verified = proof.verify(&leaf(), &policy());
+        assert!(
+            matches!(verified, Err(ProofError::Policy(_))),
+            "{verified:?}"
+        );
     }
-    let no_note = judge(|p| p.checkpoint.push('x'));
+    let no_note = with(|p| p.checkpoint.push('x'));
     assert!(matches!(no_note, ProofError::Checkpoint(_)));
 }
 

@@ -1,15 +1,14 @@
 //! Whoever changes a receipt, or shows one with another document, is found out.
 
-mod judging;
+mod expecting;
 mod ledger;
 
-use judging::{first, pinned};
+use expecting::{first, pinned};
 use ledger::{BODY, Ledger};
+use muniment_evidence::class::FindingClass;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::receipt::Receipt;
 use muniment_evidence::record::{Outcome, Record};
-use muniment_evidence::report::Class;
-use muniment_evidence::statement::Kind;
 use muniment_evidence::trust::Trust;
 use muniment_evidence::verify::{self, Expected};
 
@@ -21,7 +20,7 @@ fn about<'a>(trust: &'a Trust, digest: &'a Digest, length: u64) -> Expected<'a> 
 }
 
 #[test]
-fn every_receipt_of_an_honest_ledger_verifies_and_only_ok_is_called_issued() {
+fn every_receipt_of_an_honest_ledger_verifies() {
     let ledger = Ledger::realistic(1);
     for index in 0..ledger.len() {
         let bytes = ledger.receipt(index).encode();
@@ -29,19 +28,6 @@ fn every_receipt_of_an_honest_ledger_verifies_and_only_ok_is_called_issued() {
         assert_eq!(report.findings, [], "record {index}");
         assert_eq!(report.exit_code(), 0);
         assert_eq!(report.cosigners.len(), 3);
-        let text = report.to_string() + &report.to_json();
-        let record = &ledger.entries[index as usize].record;
-        let issue = record.statement.kind == Kind::Issue && record.outcome == Outcome::Ok;
-        assert_eq!(
-            text.contains("was issued at"),
-            issue,
-            "record {index}: {text}"
-        );
-        if record.outcome != Outcome::Ok {
-            assert!(!text.contains("valid"), "{text}");
-            // Holdings of what was refused are not checked, so not told.
-            assert!(!text.contains("held by") && !text.contains("incarnation"));
-        }
         let unpinned = verify::receipt(&bytes, Expected::default());
         assert_eq!(unpinned.exit_code(), 3);
     }
@@ -59,12 +45,11 @@ fn any_flipped_byte_of_a_receipt_is_found() {
             flipped[at] ^= bit;
             let report = verify::receipt(&flipped, pinned(&ledger.trust()));
             assert!(!report.findings.is_empty(), "byte {at} bit {bit}");
-            assert!(!report.to_string().contains("was issued"), "byte {at}");
         }
     }
     for length in 0..bytes.len() {
         let report = verify::receipt(&bytes[..length], pinned(&ledger.trust()));
-        assert_eq!(first(&report), (Class::Structure, None));
+        assert_eq!(first(&report), (FindingClass::Structure, None));
     }
 }
 
@@ -80,7 +65,7 @@ fn a_false_cosignature_spoils_the_note() {
     );
     receipt.checkpoint = ledger.note(ledger.len()) + &line;
     let report = verify::receipt(&receipt.encode(), pinned(&ledger.trust()));
-    assert_eq!(first(&report), (Class::Checkpoint, None));
+    assert_eq!(first(&report), (FindingClass::Checkpoint, None));
 }
 
 #[test]
@@ -90,10 +75,10 @@ fn a_receipt_of_another_record_or_path_is_found() {
     let check = |receipt: &Receipt| first(&verify::receipt(&receipt.encode(), pinned(&trust)));
     let mut moved = ledger.receipt(5);
     moved.path = ledger.receipt(6).path;
-    assert_eq!(check(&moved), (Class::BadTree, Some(5)));
+    assert_eq!(check(&moved), (FindingClass::BadTree, Some(5)));
     let mut short = ledger.receipt(5);
     short.path.pop();
-    assert_eq!(check(&short), (Class::BadTree, Some(5)));
+    assert_eq!(check(&short), (FindingClass::BadTree, Some(5)));
     // A refused request made to look accepted: the node signed the statement only.
     let refused = (0..ledger.len())
         .find(|i| {
@@ -107,7 +92,7 @@ fn a_receipt_of_another_record_or_path_is_found() {
     let mut record = Record::decode(&accepted.record).unwrap();
     record.outcome = Outcome::Ok;
     accepted.record = record.encode().to_vec();
-    assert_eq!(check(&accepted), (Class::BadTree, Some(refused)));
+    assert_eq!(check(&accepted), (FindingClass::BadTree, Some(refused)));
     // A record of a ledger with the same keys but another genesis.
     let mut other = ledger.clone();
     other.id = Digest([5; 32]);
@@ -116,7 +101,7 @@ fn a_receipt_of_another_record_or_path_is_found() {
     let last = other.len() - 1;
     let mut receipt = other.receipt(last);
     receipt.document = None;
-    assert_eq!(check(&receipt), (Class::BrokenChain, Some(last)));
+    assert_eq!(check(&receipt), (FindingClass::BrokenChain, Some(last)));
 }
 
 #[test]
@@ -138,7 +123,7 @@ fn the_given_document_must_be_the_records() {
         check(2, &body, body.len() as u64 + 1),
         check(1, &body, body.len() as u64),
     ] {
-        assert_eq!(first(&report).0, Class::Document);
+        assert_eq!(first(&report).0, FindingClass::Document);
         assert_eq!(report.document_matches, Some(false));
     }
     let mut erased = ledger.receipt(2);
@@ -146,7 +131,7 @@ fn the_given_document_must_be_the_records() {
     let digest = Digest::of(&[&body]);
     let given = about(&trust, &digest, body.len() as u64);
     let report = verify::receipt(&erased.encode(), given);
-    assert_eq!(first(&report), (Class::Document, Some(2)));
+    assert_eq!(first(&report), (FindingClass::Document, Some(2)));
     assert_eq!(
         verify::receipt(&erased.encode(), pinned(&trust)).exit_code(),
         0

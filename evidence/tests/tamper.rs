@@ -1,21 +1,22 @@
 //! Whoever changes a bundle is found out: each test plays one forger. Receipts have theirs
 //! in `receipts.rs`.
 
-mod judging;
+mod expecting;
 mod ledger;
 
-use judging::{first, pinned};
+use expecting::{first, pinned};
 use ledger::{Ledger, checkpoint_frame, seal};
 use muniment_evidence::bundle::{Frame, Manifest};
+use muniment_evidence::class::FindingClass;
 use muniment_evidence::digest::{Digest, tag};
 use muniment_evidence::opening::{Delivered, Document, Holding};
 use muniment_evidence::record::{Outcome, Reason};
-use muniment_evidence::report::{Class, Report, Verdict};
+use muniment_evidence::report::{Report, Verdict};
 use muniment_evidence::statement::{Kind, Lane};
 use muniment_evidence::trust::Trust;
-use muniment_evidence::verify::{self, BundleVerifier, Options};
+use muniment_evidence::verify::{self, BundleVerifier, VerifyOptions};
 
-fn verify_with(bytes: &[u8], options: Options) -> Report {
+fn verify_with(bytes: &[u8], options: VerifyOptions) -> Report {
     let mut verifier = BundleVerifier::new(options);
     for piece in bytes.chunks(4096) {
         verifier.push(piece);
@@ -27,14 +28,14 @@ fn verify(bytes: &[u8], trust: &Trust) -> Report {
     let trust = Some(trust.clone());
     verify_with(
         bytes,
-        Options {
+        VerifyOptions {
             trust,
-            ..Options::default()
+            ..VerifyOptions::default()
         },
     )
 }
 
-fn classes(report: &Report) -> Vec<Class> {
+fn classes(report: &Report) -> Vec<FindingClass> {
     report
         .findings
         .iter()
@@ -68,8 +69,8 @@ fn an_honest_bundle_verifies_and_says_what_is_in_it() {
     assert_eq!(issues, Some((Kind::Issue, [8, 1, 1])));
     let unfinished = report.unfinished.as_ref().unwrap();
     assert_eq!((unfinished.count, unfinished.ends_unread), (12, 0));
-    assert!(report.is_self_attested() && report.to_string().contains("Self-attested"));
-    let unpinned = verify_with(&ledger.bundle(), Options::default());
+    assert!(report.is_self_attested());
+    let unpinned = verify_with(&ledger.bundle(), VerifyOptions::default());
     assert_eq!(unpinned.verdict(), Verdict::Unpinned);
     assert_eq!(unpinned.exit_code(), 3);
 }
@@ -80,16 +81,16 @@ fn every_level_accepts_an_honest_bundle() {
     for level in 0..=5 {
         let report = verify_with(
             &ledger.bundle(),
-            Options {
+            VerifyOptions {
                 trust: Some(ledger.trust()),
                 head: Some(ledger.note(9).into()),
                 level,
-                ..Options::default()
+                ..VerifyOptions::default()
             },
         );
         assert_eq!(report.findings, [], "level {level}");
         // A shallow check must not pass for a deep one.
-        assert_eq!(report.to_string().contains("Only the checks"), level < 5);
+        assert_eq!(report.level, level);
         assert_eq!(report.head_size, (level >= 3).then_some(9));
     }
 }
@@ -105,7 +106,7 @@ fn a_slice_verifies_wherever_it_begins() {
 }
 
 #[test]
-fn many_records_are_judged_on_several_threads_alike() {
+fn many_records_are_checked_on_several_threads_alike() {
     let mut ledger = Ledger::found(1);
     ledger.boot(1);
     for _ in 0..1500 {
@@ -116,7 +117,7 @@ fn many_records_are_judged_on_several_threads_alike() {
     ledger.rechain();
     let report = verify(&ledger.bundle(), &ledger.trust());
     assert_eq!(report.findings.len(), 1);
-    assert_eq!(first(&report), (Class::BadSignature, Some(1300)));
+    assert_eq!(first(&report), (FindingClass::BadSignature, Some(1300)));
     let unfinished = report.unfinished.unwrap();
     assert_eq!((unfinished.count, unfinished.indexes.len()), (1500, 100));
 }
@@ -135,7 +136,7 @@ fn erased_openings_are_no_fault_unless_they_are_public() {
     assert_eq!(report.unfinished.unwrap().ends_unread, 1);
     record_at(&mut frames, 1).document = None;
     let report = verify(&seal(&frames), &ledger.trust());
-    assert_eq!(first(&report), (Class::MissingData, Some(1)));
+    assert_eq!(first(&report), (FindingClass::MissingData, Some(1)));
 }
 
 #[test]
@@ -179,12 +180,15 @@ fn truncation_anywhere_is_missing_data() {
         let report = verify(&bytes[..length], &ledger.trust());
         assert_eq!(
             classes(&report).last(),
-            Some(&Class::MissingData),
+            Some(&FindingClass::MissingData),
             "{length}"
         );
     }
     let longer = [&bytes[..], b"x"].concat();
-    assert_eq!(first(&verify(&longer, &ledger.trust())).0, Class::Structure);
+    assert_eq!(
+        first(&verify(&longer, &ledger.trust())).0,
+        FindingClass::Structure
+    );
 }
 
 #[test]
@@ -195,12 +199,18 @@ fn deleted_repeated_and_exchanged_records_are_found() {
         let mut deleted = ledger.frames(0);
         deleted.remove(index + 1);
         let report = verify(&seal(&deleted), &trust);
-        assert!(classes(&report).contains(&Class::MissingData), "{index}");
+        assert!(
+            classes(&report).contains(&FindingClass::MissingData),
+            "{index}"
+        );
 
         let mut repeated = ledger.frames(0);
         repeated.insert(index + 1, repeated[index + 1].clone());
         let report = verify(&seal(&repeated), &trust);
-        assert_eq!(first(&report), (Class::BrokenChain, Some(index as u64)));
+        assert_eq!(
+            first(&report),
+            (FindingClass::BrokenChain, Some(index as u64))
+        );
 
         if index > 0 {
             let mut exchanged = ledger.frames(0);
@@ -232,21 +242,24 @@ fn a_deleted_record_shows_in_its_lane_even_when_the_log_is_rewritten() {
         // The last statement of a lane leaves no hole: promises, BOOT records and saved
         // heads are there for it.
         if !last_of_lane(index) {
-            assert!(classes(&report).contains(&Class::Lane), "record {index}");
+            assert!(
+                classes(&report).contains(&FindingClass::Lane),
+                "record {index}"
+            );
         }
         // But whoever kept a checkpoint sees it always.
         let report = verify_with(
             &forged.bundle(),
-            Options {
+            VerifyOptions {
                 trust: Some(trust.clone()),
                 head: Some(ledger.note(index as u64 + 1).into()),
                 level: 5,
-                ..Options::default()
+                ..VerifyOptions::default()
             },
         );
         let found = classes(&report);
         assert!(
-            found.contains(&Class::Fork) || found.contains(&Class::MissingData),
+            found.contains(&FindingClass::Fork) || found.contains(&FindingClass::MissingData),
             "record {index}"
         );
     }
@@ -271,18 +284,18 @@ fn a_checkpoint_without_the_logs_signature_is_found() {
         let mut frames = ledger.frames(0);
         *frames.last_mut().unwrap() = checkpoint_frame(note.clone());
         let report = verify(&seal(&frames), &trust);
-        assert_eq!(first(&report), (Class::Checkpoint, None), "{note:?}");
+        assert_eq!(first(&report), (FindingClass::Checkpoint, None), "{note:?}");
         let mut receipt = ledger.receipt(2);
         if note != ledger.note(size - 1) {
             receipt.checkpoint = note;
             let report = verify::receipt(&receipt.encode(), pinned(&trust));
-            assert_eq!(first(&report), (Class::Checkpoint, None));
+            assert_eq!(first(&report), (FindingClass::Checkpoint, None));
         }
     }
     let mut frames = ledger.frames(0);
     frames.pop();
     let report = verify(&seal(&frames), &trust);
-    assert_eq!(first(&report), (Class::Checkpoint, None));
+    assert_eq!(first(&report), (FindingClass::Checkpoint, None));
 }
 
 #[test]
@@ -295,32 +308,35 @@ fn exchanged_openings_are_found() {
     let mut forged = ledger.clone();
     forged.entries[a].document = ledger.entries[b].document.clone();
     let report = verify(&forged.bundle(), &ledger.trust());
-    assert_eq!(first(&report), (Class::Opening, Some(a as u64)));
+    assert_eq!(first(&report), (FindingClass::Opening, Some(a as u64)));
     let mut forged = ledger.clone();
     forged.entries[b].actor = ledger.entries[a].actor.clone();
     let report = verify(&forged.bundle(), &ledger.trust());
-    assert_eq!(first(&report), (Class::Opening, Some(b as u64)));
+    assert_eq!(first(&report), (FindingClass::Opening, Some(b as u64)));
     // Document and actor commit under tags of their own.
     let mut forged = ledger.clone();
     let entry = &mut forged.entries[a];
     std::mem::swap(&mut entry.document, &mut entry.actor);
     let report = verify(&forged.bundle(), &ledger.trust());
-    assert_eq!(classes(&report), [Class::Opening, Class::Opening]);
+    assert_eq!(
+        classes(&report),
+        [FindingClass::Opening, FindingClass::Opening]
+    );
 }
 
 #[test]
 fn evidence_signed_by_other_keys_is_untrusted() {
     let (ours, theirs) = (Ledger::realistic(1), Ledger::realistic(2));
     let report = verify(&theirs.bundle(), &ours.trust());
-    assert_eq!(first(&report), (Class::Untrusted, None));
+    assert_eq!(first(&report), (FindingClass::Untrusted, None));
     let receipt = theirs.receipt(7).encode();
     let report = verify::receipt(&receipt, pinned(&ours.trust()));
-    assert_eq!(first(&report), (Class::Untrusted, None));
+    assert_eq!(first(&report), (FindingClass::Untrusted, None));
     // Their genesis does not pass as ours beside our records either.
     let mut mixed = ours.frames(0);
     manifest(&mut mixed).genesis = theirs.genesis();
     let report = verify(&seal(&mixed), &ours.trust());
-    assert_eq!(first(&report), (Class::Untrusted, None));
+    assert_eq!(first(&report), (FindingClass::Untrusted, None));
 }
 
 #[test]
@@ -334,11 +350,11 @@ fn a_rewritten_ledger_contradicts_a_saved_head() {
     let with_head = |bytes: &[u8], head: String, level| {
         verify_with(
             bytes,
-            Options {
+            VerifyOptions {
                 trust: Some(ledger.trust()),
                 head: Some(head.into()),
                 level,
-                ..Options::default()
+                ..VerifyOptions::default()
             },
         )
     };
@@ -346,12 +362,12 @@ fn a_rewritten_ledger_contradicts_a_saved_head() {
         let agrees = with_head(&rewritten.bundle(), ledger.note(12), level);
         assert_eq!((agrees.findings.len(), agrees.head_size), (0, Some(12)));
         let fork = with_head(&rewritten.bundle(), ledger.note(13), level);
-        assert_eq!(first(&fork), (Class::Fork, None));
+        assert_eq!(first(&fork), (FindingClass::Fork, None));
     }
     let beyond = with_head(&seal(&ledger.frames(10)), ledger.note(9), 5);
-    assert_eq!(first(&beyond), (Class::MissingData, None));
+    assert_eq!(first(&beyond), (FindingClass::MissingData, None));
     let foreign = with_head(&ledger.bundle(), Ledger::realistic(2).note(5), 5);
-    assert_eq!(first(&foreign), (Class::Checkpoint, None));
+    assert_eq!(first(&foreign), (FindingClass::Checkpoint, None));
 }
 
 /// Records are replayed against the root, whatever the chain says.
@@ -364,7 +380,7 @@ fn records_that_do_not_lead_to_the_root_are_found() {
     let mut frames = forged.frames(0);
     *frames.last_mut().unwrap() = checkpoint_frame(ledger.note(ledger.len()));
     let report = verify(&seal(&frames), &ledger.trust());
-    assert_eq!(classes(&report), [Class::BadTree]);
+    assert_eq!(classes(&report), [FindingClass::BadTree]);
 }
 
 /// Made with the nodes' own keys: a faulty or lying node.
@@ -378,7 +394,7 @@ fn lanes_that_break_their_rules_are_found() {
     };
     let lane_finding = |ledger: &Ledger, index| {
         let report = verify(&ledger.bundle(), &ledger.trust());
-        assert_eq!(first(&report), (Class::Lane, Some(index)));
+        assert_eq!(first(&report), (FindingClass::Lane, Some(index)));
     };
     let some_download = base().entries[2].clone();
     let document = || Document::decode(&some_download.document.bytes).unwrap();
@@ -420,35 +436,35 @@ fn other_faults_have_their_own_class() {
     let mut back_in_time = Ledger::small();
     back_in_time.entries[3].record.committed_at_ms -= 1_000;
     back_in_time.rechain();
-    assert_eq!(find(&back_in_time), (Class::Time, Some(3)));
+    assert_eq!(find(&back_in_time), (FindingClass::Time, Some(3)));
 
     let mut unknown_node = Ledger::found(1);
     unknown_node.boot(9);
-    assert_eq!(find(&unknown_node), (Class::UnknownKey, Some(1)));
+    assert_eq!(find(&unknown_node), (FindingClass::UnknownKey, Some(1)));
 
     let mut self_duplicate = Ledger::small();
     self_duplicate.issue(1, "B", Outcome::DuplicateOf(7));
-    assert_eq!(find(&self_duplicate), (Class::BrokenChain, Some(7)));
+    assert_eq!(find(&self_duplicate), (FindingClass::BrokenChain, Some(7)));
     let mut of_refused = Ledger::small();
     of_refused.issue(1, "B", Outcome::DuplicateOf(5));
-    assert_eq!(find(&of_refused), (Class::BrokenChain, Some(7)));
+    assert_eq!(find(&of_refused), (FindingClass::BrokenChain, Some(7)));
 
     let mut second_genesis = Ledger::small();
     let genesis = Document::decode(&second_genesis.entries[0].document.bytes).unwrap();
     second_genesis.record(1, Lane::Boot, genesis, Outcome::Ok);
-    assert_eq!(find(&second_genesis), (Class::BrokenChain, Some(7)));
+    assert_eq!(find(&second_genesis), (FindingClass::BrokenChain, Some(7)));
 
     // An end for an ISSUE, for a download of the future, and a second end.
     for wrong in [2, 7, 3] {
         let mut ledger = Ledger::small();
         ledger.end(1, &[wrong]);
-        assert_eq!(find(&ledger), (Class::BrokenChain, Some(7)));
+        assert_eq!(find(&ledger), (FindingClass::BrokenChain, Some(7)));
     }
     let mut of_another_node = Ledger::small();
     of_another_node.boot(2);
     let download = of_another_node.download(1, [1; 16]);
     of_another_node.end(2, &[download]);
-    assert_eq!(find(&of_another_node), (Class::BrokenChain, Some(9)));
+    assert_eq!(find(&of_another_node), (FindingClass::BrokenChain, Some(9)));
 
     // A document of another kind than its statement, rightly committed to.
     let mut wrong_kind = Ledger::small();
@@ -460,7 +476,7 @@ fn other_faults_have_their_own_class() {
     wrong_kind.strict(1, ends, Outcome::Ok);
     wrong_kind.entries[7].record.statement.kind = Kind::Void;
     wrong_kind.resign(7);
-    assert_eq!(find(&wrong_kind), (Class::Opening, Some(7)));
+    assert_eq!(find(&wrong_kind), (FindingClass::Opening, Some(7)));
 }
 
 type Change = dyn Fn(&mut Holding);
@@ -475,13 +491,13 @@ fn holdings_are_checked_with_their_holders_keys() {
         verify(&ledger.bundle(), &ledger.trust())
     };
     assert_eq!(issue_with(&|_| {}).findings, []);
-    let cases: [(Class, &Change); 6] = [
-        (Class::BadSignature, &|h| h.signature.0[0] ^= 1),
-        (Class::BadSignature, &|h| h.epoch += 1),
-        (Class::UnknownKey, &|h| h.node = 8),
-        (Class::Opening, &|h| h.zone = "z3".into()),
-        (Class::Opening, &|h| h.length += 1),
-        (Class::Opening, &|h| h.ledger = Digest::ZERO),
+    let cases: [(FindingClass, &Change); 6] = [
+        (FindingClass::BadSignature, &|h| h.signature.0[0] ^= 1),
+        (FindingClass::BadSignature, &|h| h.epoch += 1),
+        (FindingClass::UnknownKey, &|h| h.node = 8),
+        (FindingClass::Opening, &|h| h.zone = "z3".into()),
+        (FindingClass::Opening, &|h| h.length += 1),
+        (FindingClass::Opening, &|h| h.ledger = Digest::ZERO),
     ];
     for (class, change) in cases {
         assert_eq!(first(&issue_with(change)), (class, Some(7)));

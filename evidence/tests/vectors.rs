@@ -90,31 +90,31 @@ fn consistency(case: &Value) -> Option<bool> {
 }
 
 #[test]
-fn rfc_6962_proofs_are_judged_as_transparency_dev_judges_them() {
+fn rfc_6962_proofs_are_verified_as_transparency_dev_verifies_them() {
     let Some(directory) = directory("RFC 6962 proofs") else {
         return;
     };
-    let mut judged = 0;
+    let mut verified = 0;
     let mut differing = Vec::new();
-    type Judge = fn(&Value) -> Option<bool>;
-    let kinds: [(&str, Judge); 2] = [("inclusion", inclusion), ("consistency", consistency)];
-    for (kind, judge) in kinds {
+    type Verify = fn(&Value) -> Option<bool>;
+    let kinds: [(&str, Verify); 2] = [("inclusion", inclusion), ("consistency", consistency)];
+    for (kind, verify) in kinds {
         for path in files(&directory.join("merkle/testdata").join(kind)) {
             if path.extension().is_none_or(|e| e != "json") {
                 continue;
             }
             let case = json(&path);
-            let accepted = judge(&case).unwrap_or(false);
+            let accepted = verify(&case).unwrap_or(false);
             let refused = case["wantErr"].as_bool().unwrap_or(false);
             let expected = !refused || path.ends_with(DECIDED_OTHERWISE);
-            judged += 1;
+            verified += 1;
             if accepted != expected {
                 differing.push(path);
             }
         }
     }
     // The subtree cases beside them are of proofs that this ledger does not make.
-    assert!(judged >= 196, "only {judged} cases found");
+    assert!(verified >= 196, "only {verified} cases found");
     assert!(differing.is_empty(), "{differing:#?}");
 }
 

@@ -134,7 +134,7 @@ fn requests() -> Vec<Vec<u8>> {
     vec![request(0), request(1), request(5), request(size)]
 }
 
-/// Before each, how it is to be judged.
+/// Before each, how it is to be verified.
 fn receipts() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for index in 0..LEDGER.len() {

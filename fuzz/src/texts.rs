@@ -2,7 +2,7 @@
 
 use crate::{LEDGER, POLICY};
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
-use muniment_evidence::policy::{Policy, Verdict};
+use muniment_evidence::policy::{Policy, PolicyVerdict};
 use muniment_evidence::proof::TlogProof;
 use muniment_evidence::tree;
 use muniment_evidence::trust::Trust;
@@ -27,7 +27,7 @@ pub fn note(data: &[u8]) {
             is_true_checkpoint(checkpoint.as_ref().expect("only checkpoints were signed"));
         }
     }
-    check_verdict(&POLICY, &note, &POLICY.judge(&note));
+    check_verdict(&POLICY, &note, &POLICY.evaluate(&note));
 }
 
 fn is_true_checkpoint(checkpoint: &Checkpoint) {
@@ -67,7 +67,7 @@ pub fn vkey(data: &[u8]) {
     }
 }
 
-/// A policy, and after a zero byte a note for it to judge.
+/// A policy, and after a zero byte a note for it to evaluate.
 pub fn policy(data: &[u8]) {
     let mut parts = data.splitn(2, |&c| c == 0);
     let (text, note) = (parts.next().unwrap_or_default(), parts.next());
@@ -80,13 +80,13 @@ pub fn policy(data: &[u8]) {
     let printed = policy.to_string();
     assert_eq!(Policy::parse(&printed).as_ref(), Ok(&policy));
     if let Some(Ok(note)) = note.map(Note::parse) {
-        check_verdict(&policy, &note, &policy.judge(&note));
+        check_verdict(&policy, &note, &policy.evaluate(&note));
     }
 }
 
 /// The verdict against the definition: a witness has witnessed when it cosigned, a group
 /// when enough of its members have.
-fn check_verdict(policy: &Policy, note: &Note, verdict: &Verdict) {
+fn check_verdict(policy: &Policy, note: &Note, verdict: &PolicyVerdict) {
     let origin = note.text.split('\n').next();
     assert!(verdict.log.is_none() || verdict.log.as_deref() == origin);
     let cosigned: BTreeSet<&str> = verdict.cosigned.iter().map(|c| c.name.as_str()).collect();

@@ -1,16 +1,19 @@
 //! The verifiers: a pin verifies nothing but what the pinned ledger recorded.
 //!
-//! The first bytes of an input say how the rest is to be judged, so that all ways to
-//! judge are searched.
+//! The first bytes of an input say how the rest is to be verified, so that all ways to
+//! verify are searched.
 
 use crate::ledger::seal;
 use crate::{LEDGER, POLICY, is_true_record};
+use muniment_audit::report::{to_json, to_text};
 use muniment_evidence::bundle::{BundleError, BundleParser, Frame};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::receipt::Receipt;
 use muniment_evidence::report::{Report, Verdict};
 use muniment_evidence::trust::Trust;
-use muniment_evidence::verify::{self, BundleVerifier, Expected, Observer, Options, Seen};
+use muniment_evidence::verify::{
+    self, BundleVerifier, Expected, Observer, SeenRecord, VerifyOptions,
+};
 
 /// A pin of the same origin to which no input can belong.
 fn foreign() -> Trust {
@@ -26,12 +29,12 @@ fn pin(of_ledger: bool) -> Trust {
 
 /// What is true of every report. Text from evidence may not drive a terminal.
 fn is_verified(report: &Report, pinned_to_ledger: bool) -> bool {
-    let text = report.to_string();
+    let text = to_text(report);
     assert!(
         !text.chars().any(|c| c.is_control() && c != '\n'),
         "{text:?}"
     );
-    assert!(!report.to_json().chars().any(|c| c < ' ' && c != '\n'));
+    assert!(!to_json(report).chars().any(|c| c < ' ' && c != '\n'));
     let verified = report.verdict() == Verdict::Verified;
     assert_eq!(verified, report.exit_code() == 0);
     assert!(
@@ -85,7 +88,7 @@ struct Witness {
 }
 
 impl Observer for Witness {
-    fn see(&mut self, seen: Seen<'_>) {
+    fn see(&mut self, seen: SeenRecord<'_>) {
         if !is_true_record(&seen.record.encode()) {
             self.forged += 1;
         }
@@ -110,7 +113,7 @@ pub fn bundle(data: &[u8]) -> bool {
         assert_eq!(sealed, bytes, "the frames are written as other bytes");
     }
     let level = level % 8;
-    let options = Options {
+    let options = VerifyOptions {
         trust: Some(pin(how & 1 != 0)),
         policy: (how & 2 != 0).then(|| POLICY.clone()),
         head: (how & 4 != 0).then(|| LEDGER.note(LEDGER.len() / 2).into_bytes()),

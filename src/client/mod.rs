@@ -262,7 +262,7 @@ impl Client {
         let receipt = reply.receipt.as_ref();
         let receipt = receipt.ok_or_else(|| Error::lacks("the receipt"))?;
         let report = verify::any(&receipt.bytes, self.trust(), policy.as_ref())?;
-        let index = report.account.as_ref().map(|a| a.record.index);
+        let index = report.record.as_ref().map(|opened| opened.record.index);
         let asked = match &request.what {
             Some(v1::get_receipt_request::What::RecordIndex(asked)) => *asked,
             _ => reply.record_index,

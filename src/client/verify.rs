@@ -61,15 +61,15 @@ pub(super) fn claim(
         .ok_or_else(|| Error::unproven("the answer has no receipt"))?
         .bytes;
     let report = any(&bytes, trust, None)?;
-    let account = report
-        .account
+    let opened = report
+        .record
         .as_ref()
         .ok_or_else(|| Error::unproven("the receipt has no record"))?;
-    if account.record.outcome != Outcome::Ok {
-        let why = format!("the record's outcome is {}", account.record.outcome);
+    if opened.record.outcome != Outcome::Ok {
+        let why = format!("the record's outcome is {}", opened.record.outcome);
         return Err(unproven(why, report));
     }
-    let about = account
+    let about = opened
         .document
         .as_ref()
         .is_some_and(|document| says(document, claim));
@@ -79,7 +79,7 @@ pub(super) fn claim(
     }
     Ok(Proof {
         receipt: bytes,
-        record_index: account.record.index,
+        record_index: opened.record.index,
         pinned: report.pinned,
     })
 }

@@ -10,7 +10,7 @@ use super::txn::Txn;
 use super::{keys, lanes, outboxes};
 use crate::store::Error;
 use crate::store::keys::{StateKey, Table};
-use muniment_evidence::keys::Standing;
+use muniment_evidence::keys::KeyValidity;
 use muniment_evidence::opening::{
     BootDocument, GenesisDocument, LeaderDocument, MembershipDocument,
 };
@@ -50,10 +50,9 @@ pub fn boot(
         return Ok(Outcome::Refused(Reason::NotFound));
     };
     let keys = keys::applied_history(txn)?;
-    let in_force = keys
-        .statement_keys(node)
-        .iter()
-        .any(|life| life.key == boot.statement_key && life.at_record(index) == Standing::InForce);
+    let in_force = keys.statement_keys(node).iter().any(|life| {
+        life.key == boot.statement_key && life.at_record(index) == KeyValidity::InForce
+    });
     if !in_force {
         return Ok(Outcome::Refused(Reason::Malformed));
     }

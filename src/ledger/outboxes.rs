@@ -11,7 +11,7 @@ use super::txn::Txn;
 use crate::store::Error;
 use crate::store::keys::{StateKey, Table, trailing_u64};
 use muniment_evidence::digest::Digest;
-use muniment_evidence::opening::Outbox;
+use muniment_evidence::opening::BootOutbox;
 use muniment_evidence::statement::Lane;
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ pub fn outboxes_of(node: u64) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// Whether a BOOT of this node may say this.
-pub(super) fn may_say(txn: &Txn<'_>, node: u64, named: &[Outbox]) -> Result<bool, Error> {
+pub(super) fn may_say(txn: &Txn<'_>, node: u64, named: &[BootOutbox]) -> Result<bool, Error> {
     let ids: BTreeSet<u64> = named.iter().map(|outbox| outbox.id).collect();
     if named.len() > OUTBOXES_MAX || ids.len() != named.len() {
         return Ok(false);
@@ -61,7 +61,7 @@ pub(super) fn may_say(txn: &Txn<'_>, node: u64, named: &[Outbox]) -> Result<bool
 pub(super) fn take(
     txn: &mut Txn<'_>,
     node: u64,
-    named: &[Outbox],
+    named: &[BootOutbox],
     index: u64,
 ) -> Result<(), Error> {
     for outbox in named {

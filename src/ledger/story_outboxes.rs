@@ -10,14 +10,14 @@ use crate::domain::command::{Answer, Command, Submission};
 use crate::store::engine::{Engine as _, View as _};
 use crate::store::keys::Generation;
 use muniment_evidence::digest::Digest;
-use muniment_evidence::opening::{Document, DownloadDocument, Outbox};
+use muniment_evidence::opening::{BootOutbox, Document, DownloadDocument};
 use muniment_evidence::record::Reason;
 use muniment_evidence::statement::{Lane, Mode};
 
 const ID: u64 = 77;
 
-fn there(id: u64) -> Outbox {
-    Outbox {
+fn there(id: u64) -> BootOutbox {
+    BootOutbox {
         id,
         next: 0,
         last: Digest::ZERO,
@@ -26,7 +26,7 @@ fn there(id: u64) -> Outbox {
 }
 
 /// A BOOT of node 1 that tells of these.
-fn boot(boots: &mut Hand, story: &Story, outboxes: Vec<Outbox>) -> Submission {
+fn boot(boots: &mut Hand, story: &Story, outboxes: Vec<BootOutbox>) -> Submission {
     let mut boot = super::story::boot(1);
     if let Document::Boot(boot) = &mut boot {
         boot.outboxes = outboxes;
@@ -72,7 +72,7 @@ fn an_outbox_drains_over_boots_while_strict_lanes_close() {
     assert_eq!(story.tell(0, vec![said[0].clone()]), [gone]);
     let stale = strict.write(&story, &remark(1));
     assert_eq!(story.tell(0, vec![stale]), [Answer::LaneClosed]);
-    let again = Outbox {
+    let again = BootOutbox {
         next: 3,
         last: said[2].statement.hash(),
         ..there(ID)
@@ -100,21 +100,21 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
     let last = said[1].statement.hash();
     story.tell(0, said.to_vec());
     let many = (0..OUTBOXES_MAX as u64).map(there);
-    let wrong: [Vec<Outbox>; 8] = [
+    let wrong: [Vec<BootOutbox>; 8] = [
         vec![],
         vec![there(78)],
         // Below what is recorded, and at it with another past.
-        vec![Outbox {
+        vec![BootOutbox {
             next: 1,
             last,
             ..there(ID)
         }],
-        vec![Outbox {
+        vec![BootOutbox {
             next: 2,
             last: Digest([9; 32]),
             ..there(ID)
         }],
-        vec![Outbox {
+        vec![BootOutbox {
             next: 1,
             last,
             lost: true,
@@ -122,7 +122,7 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
         }],
         // Twice, one that nobody knew as lost, and more than a node can have.
         vec![
-            Outbox {
+            BootOutbox {
                 next: 2,
                 last,
                 ..there(ID)
@@ -130,17 +130,17 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
             2
         ],
         vec![
-            Outbox {
+            BootOutbox {
                 next: 2,
                 last,
                 ..there(ID)
             },
-            Outbox {
+            BootOutbox {
                 lost: true,
                 ..there(79)
             },
         ],
-        many.chain([Outbox {
+        many.chain([BootOutbox {
             next: 2,
             last,
             ..there(ID)
@@ -156,7 +156,7 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
     let right = boot(
         &mut boots,
         &story,
-        vec![Outbox {
+        vec![BootOutbox {
             next: 9,
             last,
             ..there(ID)
@@ -174,7 +174,7 @@ fn a_lost_outbox_is_closed_for_ever_and_need_not_be_named_again() {
     let first = download(&mut outbox, &story);
     let last = first.statement.hash();
     story.tell(0, vec![first.clone()]);
-    let lost = Outbox {
+    let lost = BootOutbox {
         next: 1,
         last,
         lost: true,

@@ -16,7 +16,7 @@ use crate::store::outbox::OutboxLog;
 use muniment_evidence::genesis::Genesis;
 use muniment_evidence::key::{PublicKey, Signer as _};
 use muniment_evidence::keychange::Role;
-use muniment_evidence::opening::{BootDocument, Document, Outbox as TellsOf};
+use muniment_evidence::opening::{BootDocument, BootOutbox, Document};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,7 +139,7 @@ async fn boot_telling(
     pen: &Pen,
     statement_key: PublicKey,
 ) -> Result<(u64, Vec<OutboxLog>), String> {
-    let mut refused: Option<(Vec<TellsOf>, String)> = None;
+    let mut refused: Option<(Vec<BootOutbox>, String)> = None;
     for _ in 0..OVERTAKEN_MAX {
         let (outboxes, there) = take_stock(core).await?;
         if let Some((told, why)) = &refused
@@ -162,7 +162,7 @@ async fn boot_telling(
     Err(refused.map_or_else(String::new, |(_, why)| why))
 }
 
-async fn take_stock(core: &Arc<Core>) -> Result<(Vec<TellsOf>, Vec<OutboxLog>), String> {
+async fn take_stock(core: &Arc<Core>) -> Result<(Vec<BootOutbox>, Vec<OutboxLog>), String> {
     let (state, dir) = (core.state.clone(), core.outboxes.clone());
     let (node, clock) = (core.node, core.clock.clone());
     let taken = core.blocking.run(move || {

@@ -16,7 +16,7 @@ use crate::store::{self, Blocking};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{PublicKey, SecretKey};
 use muniment_evidence::keychange::{KeyDocument, Role};
-use muniment_evidence::keys::{KeyHistory, KeyLife, Standing, believe};
+use muniment_evidence::keys::{KeyHistory, KeyLife, KeyValidity, believe};
 use muniment_evidence::ledger::cosigner_key_name;
 use muniment_evidence::note::Checkpoint;
 use muniment_evidence::opening::Document;
@@ -197,7 +197,7 @@ impl LogPen {
             return Vec::new();
         };
         let name = cosigner_key_name(&self.origin, &member.region, &member.zone, node);
-        let in_force = |life: &&KeyLife| life.at_size(size) == Standing::InForce;
+        let in_force = |life: &&KeyLife| life.at_size(size) == KeyValidity::InForce;
         let held = member.cosignature.iter().filter(in_force);
         held.filter_map(|life| self.keys.find(Role::Cosignature, &life.key))
             .map(|key| (name.clone(), key))
@@ -234,7 +234,7 @@ pub(super) fn voice(core: &Core, known: &Known, size: u64) -> Result<Arc<SecretK
     let in_force = lives
         .iter()
         .rev()
-        .filter(|life| life.at_record(size) == Standing::InForce && life.is_active());
+        .filter(|life| life.at_record(size) == KeyValidity::InForce && life.is_active());
     for life in in_force {
         if core.keys.find(Role::Statement, &life.key).is_some() {
             let voice = core.keys.speak_under(&life.key);

@@ -163,7 +163,7 @@ async fn under_policy(
 ) -> Result<String, Error> {
     let wait = terms.wait.unwrap_or(POLICY_WAIT).min(POLICY_WAIT_MAX);
     let meets =
-        |note: &str| Note::parse(note.as_bytes()).is_ok_and(|note| policy.judge(&note).is_met());
+        |note: &str| Note::parse(note.as_bytes()).is_ok_and(|note| policy.evaluate(&note).is_met());
     let found = core
         .cosigned
         .wait(index, Instant::now() + wait, meets)

@@ -14,7 +14,7 @@ use super::engine::{Batch, Engine, prefix_end};
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
-use muniment_evidence::opening::{Document, Found, How, ScrubDocument, ScrubOutcome};
+use muniment_evidence::opening::{DamageKind, Document, How, ScrubDocument, ScrubOutcome};
 
 /// Bad chunks (and manifests) kept for inquiry: 64 MiB at most, of 1 MiB each.
 const SET_ASIDE_MAX: u64 = 64;
@@ -35,7 +35,7 @@ const POSITION: &[u8] = b"qp";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Chunk {
     Good(Bytes),
-    Bad(Found),
+    Bad(DamageKind),
 }
 
 /// One thing that is wrong with a body.
@@ -43,7 +43,7 @@ pub enum Chunk {
 pub struct Finding {
     /// `None`: the manifest, or all of it.
     pub chunk: Option<u32>,
-    pub found: Found,
+    pub found: DamageKind,
     pub how: How,
 }
 
@@ -60,7 +60,7 @@ pub struct Damage {
 pub struct SetAside {
     pub body: BodyId,
     pub chunk: Option<u32>,
-    pub found: Found,
+    pub found: DamageKind,
     pub bytes: Vec<u8>,
 }
 
@@ -113,15 +113,15 @@ impl Damage {
             content: None,
             findings: vec![Finding {
                 chunk: None,
-                found: Found::Unreadable,
+                found: DamageKind::Unreadable,
                 how: How::Read,
             }],
         }
     }
 }
 
-fn found(r: &mut Reader<'_>) -> Result<Found, DecodeError> {
-    Found::from_code(r.u8()?).ok_or_else(|| r.error("what was found"))
+fn found(r: &mut Reader<'_>) -> Result<DamageKind, DecodeError> {
+    DamageKind::from_code(r.u8()?).ok_or_else(|| r.error("what was found"))
 }
 
 pub(super) fn damage_key(body: &BodyId) -> Vec<u8> {
@@ -162,10 +162,10 @@ pub(super) fn look(
     digest: &Digest,
 ) -> Result<Chunk, Error> {
     match engine.get(&chunk_key(body, number)) {
-        Ok(None) => Ok(Chunk::Bad(Found::Missing)),
+        Ok(None) => Ok(Chunk::Bad(DamageKind::Missing)),
         Ok(Some(bytes)) if Digest::of(&[&bytes]) == *digest => Ok(Chunk::Good(bytes.into())),
-        Ok(Some(_)) => Ok(Chunk::Bad(Found::Mismatch)),
-        Err(Error::Unreadable(_)) => Ok(Chunk::Bad(Found::Unreadable)),
+        Ok(Some(_)) => Ok(Chunk::Bad(DamageKind::Mismatch)),
+        Err(Error::Unreadable(_)) => Ok(Chunk::Bad(DamageKind::Unreadable)),
         Err(error) => Err(error),
     }
 }
@@ -205,14 +205,16 @@ fn look_again(
                 }
             }
         }
-        (Suspect::Manifest(named), Err(())) => (None, Found::Manifest, manifest_key(body), named),
+        (Suspect::Manifest(named), Err(())) => {
+            (None, DamageKind::Manifest, manifest_key(body), named)
+        }
         (Suspect::Manifest(None), Ok(None)) => return Ok(None),
         (Suspect::Manifest(Some(named)), Ok(None)) => {
-            (None, Found::Missing, manifest_key(body), Some(named))
+            (None, DamageKind::Missing, manifest_key(body), Some(named))
         }
         (Suspect::Manifest(named), Ok(Some(m))) => match named {
             Some(named) if content(&m) != named => {
-                (None, Found::Manifest, manifest_key(body), Some(named))
+                (None, DamageKind::Manifest, manifest_key(body), Some(named))
             }
             _ => return Ok(None),
         },

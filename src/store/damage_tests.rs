@@ -139,13 +139,16 @@ async fn i10_a_bad_chunk_is_set_aside_and_its_body_is_not_held_until_it_is_mende
     engine.put(chunk_key(&BODY, 1), b"tw0".to_vec());
     let digest = manifest.chunks[1].1;
     let bad = store.chunk(BODY, 1, digest).await.unwrap();
-    assert_eq!(bad, Chunk::Bad(Found::Mismatch));
+    assert_eq!(bad, Chunk::Bad(DamageKind::Mismatch));
     let finding = store
         .quarantine(BODY, suspect(&manifest, 1), How::Read)
         .await
         .unwrap();
     let finding = finding.expect("a second look finds it too");
-    assert_eq!((finding.chunk, finding.found), (Some(1), Found::Mismatch));
+    assert_eq!(
+        (finding.chunk, finding.found),
+        (Some(1), DamageKind::Mismatch)
+    );
     // Whoever meets it again changes nothing.
     let again = store.quarantine(BODY, suspect(&manifest, 1), How::Serve);
     assert_eq!(again.await.unwrap(), None);
@@ -192,7 +195,7 @@ async fn i10_chunks_that_are_gone_or_give_no_bytes_are_damage_too() {
     batch.delete(chunk_key(&BODY, 0));
     engine.write(batch).unwrap();
     engine.rot(chunk_key(&BODY, 2));
-    for (number, found) in [(0, Found::Missing), (2, Found::Unreadable)] {
+    for (number, found) in [(0, DamageKind::Missing), (2, DamageKind::Unreadable)] {
         let finding = store.quarantine(BODY, suspect(&manifest, number), How::Scrub);
         assert_eq!(finding.await.unwrap().unwrap().found, found);
     }

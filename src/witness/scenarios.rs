@@ -12,7 +12,7 @@ use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
 use muniment_evidence::tree::{self, Frontier, MemoryRows, leaf_hash};
-use muniment_evidence::witness::{AddCheckpoint, Cosigned, Refusal};
+use muniment_evidence::witness::{AddCheckpoint, Cosigned, WitnessRefusal};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -75,7 +75,7 @@ fn open(dir: &Path) -> Witness {
     Witness::open(&config(dir), key, Arc::new(SystemClock), Stop::new()).unwrap()
 }
 
-fn refused(answer: Result<String, Refused>) -> Refusal {
+fn refused(answer: Result<String, Refused>) -> WitnessRefusal {
     match answer {
         Err(Refused::Log(refusal)) => refusal,
         other => panic!("not refused by the protocol: {other:?}"),
@@ -115,7 +115,7 @@ fn of_two_racing_checkpoints_at_most_one_is_cosigned() {
             .add_checkpoint(&logs[winner].request(size, size))
             .unwrap();
         let loser = refused(witness.add_checkpoint(&logs[1 - winner].request(size, size)));
-        assert_eq!(loser, Refusal::Inconsistent);
+        assert_eq!(loser, WitnessRefusal::Inconsistent);
     }
 }
 
@@ -129,9 +129,9 @@ fn a_restart_remembers_what_was_cosigned() {
     let again = open(dir.path());
     assert_eq!(again.last(&heads::name_of(ORIGIN)).unwrap(), shown);
     let refusal = refused(again.add_checkpoint(&log.request(0, 41)));
-    assert_eq!(refusal, Refusal::NotLast { size: 40 });
+    assert_eq!(refusal, WitnessRefusal::NotLast { size: 40 });
     let fork = refused(again.add_checkpoint(&Log::new(2).request(40, 41)));
-    assert_eq!(fork, Refusal::Inconsistent);
+    assert_eq!(fork, WitnessRefusal::Inconsistent);
     again.add_checkpoint(&log.request(40, 41)).unwrap();
 }
 

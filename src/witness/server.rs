@@ -25,7 +25,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::note::VerifierKey;
-use muniment_evidence::witness::{self, AddCheckpoint, Head, REQUEST_BYTES_MAX, Refusal};
+use muniment_evidence::witness::{self, AddCheckpoint, Head, REQUEST_BYTES_MAX, WitnessRefusal};
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex};
@@ -66,7 +66,7 @@ enum Memory {
 #[derive(Debug)]
 pub enum Refused {
     /// The log's fault, in the words of the protocol.
-    Log(Refusal),
+    Log(WitnessRefusal),
     /// This witness's fault.
     Own(String),
 }
@@ -114,11 +114,11 @@ impl Witness {
     /// Decides, makes durable, cosigns. Blocks on the disk; not to be given up half-way,
     /// so it has no point at which a caller that goes away could leave it.
     pub fn add_checkpoint(&self, body: &[u8]) -> Result<String, Refused> {
-        let request =
-            AddCheckpoint::decode(body).map_err(|why| Refused::Log(Refusal::Malformed(why)))?;
+        let request = AddCheckpoint::decode(body)
+            .map_err(|why| Refused::Log(WitnessRefusal::Malformed(why)))?;
         let new = request.checkpoint();
         let log = self.logs.get(&heads::name_of(&new.origin));
-        let log = log.ok_or(Refused::Log(Refusal::UnknownOrigin))?;
+        let log = log.ok_or(Refused::Log(WitnessRefusal::UnknownOrigin))?;
         // A panic under the lock leaves it unknown what is on disk.
         let mut memory = log
             .memory
@@ -129,7 +129,7 @@ impl Witness {
             Memory::Unknown(why) => return Err(Refused::Own(why.clone())),
         };
         if let Err(refusal) = witness::decide(&request, &log.keys, last.map(|kept| kept.head)) {
-            if refusal == Refusal::Inconsistent {
+            if refusal == WitnessRefusal::Inconsistent {
                 suspect(&request, last);
             }
             return Err(Refused::Log(refusal));
@@ -164,7 +164,7 @@ impl Witness {
     /// The last cosigned note of the origin of this name.
     pub fn last(&self, name: &str) -> Result<Option<String>, Refused> {
         let log = self.logs.get(name);
-        let log = log.ok_or(Refused::Log(Refusal::UnknownOrigin))?;
+        let log = log.ok_or(Refused::Log(WitnessRefusal::UnknownOrigin))?;
         let memory = log.memory.lock();
         match memory.as_deref() {
             Ok(Memory::Known(kept)) => Ok(kept.as_ref().map(|kept| kept.note.clone())),

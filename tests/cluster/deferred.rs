@@ -3,10 +3,11 @@
 use crate::harness::{Cluster, LOOK_PAUSE, Node, SOON, Settings, body, issue, key, metric};
 use futures::StreamExt as _;
 use muniment::wire::v1;
-use muniment_evidence::audit::Audited;
-use muniment_evidence::audit::promise::PromiseQuestion;
-use muniment_evidence::report::{Class, Verdict};
-use muniment_evidence::verify::{self, BundleVerifier, Options};
+use muniment_audit::answer::Audited;
+use muniment_audit::promise::PromiseQuestion;
+use muniment_evidence::class::FindingClass;
+use muniment_evidence::report::Verdict;
+use muniment_evidence::verify::{self, BundleVerifier, VerifyOptions};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -41,9 +42,9 @@ fn promise_of(header: &v1::DownloadHeader) -> Vec<u8> {
 fn judge(cluster: &Cluster, promise: &[u8], bundle: &[u8]) -> Audited {
     let (report, promised) = verify::promise(promise, Some(&cluster.trust));
     assert_eq!(report.verdict(), Verdict::Verified, "{report}");
-    let options = Options {
+    let options = VerifyOptions {
         trust: Some(cluster.trust.clone()),
-        ..Options::default()
+        ..VerifyOptions::default()
     };
     let question = PromiseQuestion::new(promised.unwrap());
     let mut verifier = BundleVerifier::observed(options, question);
@@ -139,7 +140,11 @@ async fn a_promise_survives_its_node_and_a_deleted_outbox_is_told_as_lost() {
         .await;
     let (header, _) = download(&cluster.nodes[me], "D-1").await.unwrap();
     let after = judge(&cluster, &promise_of(&header), &bundle);
-    assert_eq!(after.exit_code(), Class::Promise.exit_code(), "{after}");
+    assert_eq!(
+        after.exit_code(),
+        FindingClass::Promise.exit_code(),
+        "{after}"
+    );
     drained(&cluster.nodes[me]).await;
 
     // Promised while cut off, and then the outbox is deleted.
@@ -156,10 +161,18 @@ async fn a_promise_survives_its_node_and_a_deleted_outbox_is_told_as_lost() {
     assert!(cluster.nodes[me].log().contains("an outbox is LOST"));
     let bundle = cluster.export(2).await;
     let report = cluster.verify(&bundle);
-    assert_eq!(report.verdict(), Verdict::Failed(Class::Lost), "{report}");
+    assert_eq!(
+        report.verdict(),
+        Verdict::Failed(FindingClass::Lost),
+        "{report}"
+    );
     assert_eq!(report.findings_count, 1, "{report}");
     let audited = judge(&cluster, &lost, &bundle);
-    assert_eq!(audited.exit_code(), Class::Lost.exit_code(), "{audited}");
+    assert_eq!(
+        audited.exit_code(),
+        FindingClass::Lost.exit_code(),
+        "{audited}"
+    );
     // What was kept before stays kept.
     let audited = judge(&cluster, &at_once, &bundle);
     assert_eq!(audited.exit_code(), 0, "{audited}");

@@ -19,7 +19,7 @@ use muniment_evidence::key::PublicKey;
 use muniment_evidence::keychange::Role;
 use muniment_evidence::report::Report;
 use muniment_evidence::trust::Trust;
-use muniment_evidence::verify::{BundleVerifier, Options};
+use muniment_evidence::verify::{BundleVerifier, VerifyOptions};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -209,9 +209,9 @@ impl Cluster {
 
     /// What the verifier says of a bundle, pinned.
     pub fn verify(&self, bundle: &[u8]) -> Report {
-        let mut verifier = BundleVerifier::new(Options {
+        let mut verifier = BundleVerifier::new(VerifyOptions {
             trust: Some(self.trust.clone()),
-            ..Options::default()
+            ..VerifyOptions::default()
         });
         verifier.push(bundle);
         verifier.finish()

@@ -2,7 +2,7 @@
 
 use crate::harness::{Cluster, Node, SOON, Settings, body, download, issue, metric};
 use muniment::wire::v1;
-use muniment_evidence::opening::{Document, Found, How, ScrubDocument, ScrubOutcome};
+use muniment_evidence::opening::{DamageKind, Document, How, ScrubDocument, ScrubOutcome};
 use muniment_evidence::report::Verdict;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -108,7 +108,10 @@ async fn i10_a_damaged_chunk_is_served_from_another_holder_repaired_and_recorded
     };
     assert_eq!(found[0], first);
     assert_eq!((first.chunk, first.how), (Some(1), How::Read));
-    assert!(matches!(first.found, Found::Unreadable | Found::Mismatch));
+    assert!(matches!(
+        first.found,
+        DamageKind::Unreadable | DamageKind::Mismatch
+    ));
     let ScrubOutcome::Repaired { from } = found[1].outcome else {
         panic!("{found:?}");
     };

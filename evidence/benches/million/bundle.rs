@@ -15,7 +15,7 @@ use muniment_evidence::opening::{
 };
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
-use muniment_evidence::tree::{Frontier, Row};
+use muniment_evidence::tree::{Frontier, TreeRow};
 use muniment_evidence::trust::Trust;
 use std::io::{self, Write};
 
@@ -28,7 +28,7 @@ pub struct Made<'a> {
     pub record: &'a [u8; Record::LENGTH],
     pub written: &'a Written,
     /// The rows of the tree that it completes.
-    pub rows: Vec<Row>,
+    pub rows: Vec<TreeRow>,
 }
 
 /// What stands beside the bundle.

@@ -18,7 +18,7 @@ use muniment_evidence::receipt::Receipt;
 use muniment_evidence::statement::Kind;
 use muniment_evidence::tree::{MemoryRows, inclusion_proof};
 use muniment_evidence::trust::Trust;
-use muniment_evidence::verify::{BundleVerifier, Options};
+use muniment_evidence::verify::{BundleVerifier, VerifyOptions};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::fs::{self, File};
@@ -176,10 +176,10 @@ fn verify(dir: &Path, level: u8) -> Result<Value, Box<dyn Error>> {
     let mut file = File::open(bundle_path(dir))?;
     let mut piece = vec![0; PIECE_BYTES];
     let begun = Instant::now();
-    let mut verifier = BundleVerifier::new(Options {
+    let mut verifier = BundleVerifier::new(VerifyOptions {
         trust: Some(trust),
         level,
-        ..Options::default()
+        ..VerifyOptions::default()
     });
     loop {
         match file.read(&mut piece)? {

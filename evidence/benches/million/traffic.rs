@@ -47,7 +47,7 @@ pub struct Written {
 /// See the module.
 pub struct Traffic {
     ledger: Digest,
-    hands: Vec<Hand>,
+    signers: Vec<TestSigner>,
     /// The index that the next statement's record will have.
     next: u64,
     time_ms: u64,
@@ -58,7 +58,7 @@ pub struct Traffic {
     under_way: Vec<u64>,
 }
 
-struct Hand {
+struct TestSigner {
     site: Site,
     lane: Lane,
     seq: u64,
@@ -75,7 +75,7 @@ impl Traffic {
     /// All sites boot before anything else is said; `next` is the first boot's index.
     pub fn new(ledger: Digest, sites: Vec<Site>, next: u64, time_ms: u64) -> Traffic {
         assert!(!sites.is_empty(), "someone has to make statements");
-        let hands = sites.into_iter().map(|site| Hand {
+        let signers = sites.into_iter().map(|site| TestSigner {
             lane: Lane::Boot,
             seq: site.boots.0,
             prev: site.boots.1,
@@ -83,7 +83,7 @@ impl Traffic {
         });
         Traffic {
             ledger,
-            hands: hands.collect(),
+            signers: signers.collect(),
             next,
             time_ms,
             made: 0,
@@ -99,8 +99,12 @@ impl Traffic {
 
     /// The next statement; the record before it must be at the index before.
     pub fn write(&mut self) -> Written {
-        let sites = self.hands.len() as u64;
-        if let Some(at) = self.hands.iter().position(|hand| hand.lane == Lane::Boot) {
+        let sites = self.signers.len() as u64;
+        if let Some(at) = self
+            .signers
+            .iter()
+            .position(|signer| signer.lane == Lane::Boot)
+        {
             return self.boot(at);
         }
         let (round, step) = (self.made / ROUND, self.made % ROUND);
@@ -129,7 +133,7 @@ impl Traffic {
     }
 
     fn boot(&mut self, at: usize) -> Written {
-        let site = &self.hands[at].site;
+        let site = &self.signers[at].site;
         let document = Document::Boot(BootDocument {
             incarnation: site.incarnation,
             statement_key: site.key.public(),
@@ -138,8 +142,8 @@ impl Traffic {
         });
         let lane = Lane::Strict(self.next);
         let written = self.sign(at, &document);
-        let hand = &mut self.hands[at];
-        (hand.lane, hand.seq, hand.prev) = (lane, 0, Digest::ZERO);
+        let signer = &mut self.signers[at];
+        (signer.lane, signer.seq, signer.prev) = (lane, 0, Digest::ZERO);
         written
     }
 
@@ -166,7 +170,7 @@ impl Traffic {
             bytes: actor.encode(),
         };
         self.time_ms += 1;
-        let hand = &mut self.hands[at];
+        let signer = &mut self.signers[at];
         let statement = Statement {
             kind,
             mode: match kind {
@@ -178,19 +182,19 @@ impl Traffic {
                 _ => Level::None,
             },
             ledger: self.ledger,
-            node: hand.site.node,
-            lane: hand.lane,
-            seq: hand.seq,
-            prev: hand.prev,
+            node: signer.site.node,
+            lane: signer.lane,
+            seq: signer.seq,
+            prev: signer.prev,
             witnessed_at_ms: self.time_ms,
             document: commit_document(&document.salt, &document.bytes),
             actor: commit_actor(&actor.salt, &actor.bytes),
         };
-        hand.seq += 1;
-        hand.prev = statement.hash();
+        signer.seq += 1;
+        signer.prev = statement.hash();
         self.next += 1;
         Written {
-            signature: hand.site.key.sign(&statement.signed_bytes()),
+            signature: signer.site.key.sign(&statement.signed_bytes()),
             statement,
             document,
             actor,
@@ -222,9 +226,9 @@ impl Traffic {
             holding.signature = site.key.sign(&holding.signed_bytes());
             holding
         };
-        let hands = self.hands.iter().cycle();
-        let hands = hands.skip(number as usize % self.hands.len());
-        let holders = hands.take(HOLDERS.min(self.hands.len()));
+        let signers = self.signers.iter().cycle();
+        let signers = signers.skip(number as usize % self.signers.len());
+        let holders = signers.take(HOLDERS.min(self.signers.len()));
         IssueDocument {
             uid,
             request_id: format!("order-{number}"),
@@ -236,7 +240,7 @@ impl Traffic {
                 sha256,
                 body_id,
             }],
-            holdings: holders.map(|hand| holding(&hand.site)).collect(),
+            holdings: holders.map(|signer| holding(&signer.site)).collect(),
         }
     }
 }

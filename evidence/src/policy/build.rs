@@ -4,7 +4,8 @@
 //! writing of lines to `text`.
 
 use super::{
-    GROUPS_MAX, Group, LOGS_MAX, Log, NONE, Policy, PolicyError, Threshold, WITNESSES_MAX, Witness,
+    GROUPS_MAX, LOGS_MAX, NONE, Policy, PolicyError, PolicyGroup, PolicyLog, PolicyWitness,
+    Threshold, WITNESSES_MAX,
 };
 use crate::note::{TYPE_COSIGNATURE, TYPE_ED25519, VerifierKey, is_key_name};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,12 +13,18 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Takes a policy's lines one by one and refuses the first that breaks a rule.
 #[derive(Debug, Default)]
 pub struct PolicyBuilder {
-    logs: Vec<Log>,
-    witnesses: Vec<Witness>,
-    groups: Vec<Group>,
+    logs: Vec<PolicyLog>,
+    witnesses: Vec<PolicyWitness>,
+    groups: Vec<PolicyGroup>,
     quorum: Option<Option<String>>,
     /// Names of witnesses and groups, and whether a group has them already.
     names: BTreeMap<String, bool>,
+}
+
+impl Policy {
+    pub fn builder() -> PolicyBuilder {
+        PolicyBuilder::default()
+    }
 }
 
 impl PolicyBuilder {
@@ -28,7 +35,7 @@ impl PolicyBuilder {
         check_key(&key, TYPE_ED25519)?;
         self.check_new_key(&key, self.logs.iter().map(|log| &log.key))?;
         let url = url.map(checked_url).transpose()?;
-        self.logs.push(Log { key, url });
+        self.logs.push(PolicyLog { key, url });
         Ok(self)
     }
 
@@ -46,7 +53,7 @@ impl PolicyBuilder {
         self.check_new_key(&key, self.witnesses.iter().map(|witness| &witness.key))?;
         let url = url.map(checked_url).transpose()?;
         self.names.insert(name.to_owned(), false);
-        self.witnesses.push(Witness {
+        self.witnesses.push(PolicyWitness {
             name: name.to_owned(),
             key,
             url,
@@ -89,7 +96,7 @@ impl PolicyBuilder {
             self.names.insert((*member).to_owned(), true);
         }
         self.names.insert(name.to_owned(), false);
-        self.groups.push(Group {
+        self.groups.push(PolicyGroup {
             name: name.to_owned(),
             needed,
             members: members.iter().map(|&member| member.to_owned()).collect(),

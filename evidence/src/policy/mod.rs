@@ -29,24 +29,38 @@ const NONE: &str = "none";
 
 /// Logs, witnesses, groups of them, and the quorum. Made by [`Policy::parse`] or
 /// [`Policy::builder`].
+///
+/// ```
+/// use muniment_evidence::note::Note;
+/// use muniment_evidence::policy::Policy;
+///
+/// # let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/policy"));
+/// # let note = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/note"));
+/// // One log, three witnesses, and a quorum of two of them.
+/// let policy = Policy::parse(text)?;
+/// let verdict = policy.evaluate(&Note::parse(note).expect("a note"));
+/// assert!(verdict.is_met());
+/// assert_eq!(verdict.cosigned.len(), 3);
+/// # Ok::<(), muniment_evidence::policy::PolicyError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    logs: Vec<Log>,
-    witnesses: Vec<Witness>,
-    groups: Vec<Group>,
+    logs: Vec<PolicyLog>,
+    witnesses: Vec<PolicyWitness>,
+    groups: Vec<PolicyGroup>,
     quorum: Option<String>,
 }
 
 /// A log that may sign: its key's name is the origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
+pub struct PolicyLog {
     pub key: VerifierKey,
     pub url: Option<String>,
 }
 
 /// A witness and what this policy calls it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Witness {
+pub struct PolicyWitness {
     pub name: String,
     pub key: VerifierKey,
     pub url: Option<String>,
@@ -54,7 +68,7 @@ pub struct Witness {
 
 /// Has witnessed a checkpoint when `needed` of its members have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct PolicyGroup {
     pub name: String,
     pub needed: usize,
     /// Witnesses and groups defined before this one.
@@ -71,11 +85,11 @@ pub enum Threshold {
 
 /// What a policy says of a note.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct PolicyVerdict {
     /// The note's origin, when a log of this name has signed it.
     pub log: Option<String>,
     /// The witnesses that have cosigned, in the policy's order.
-    pub cosigned: Vec<Cosigned>,
+    pub cosigned: Vec<PolicyCosigner>,
     /// The groups that have witnessed, in the policy's order.
     pub groups: Vec<String>,
     /// Whether the quorum is met, whoever signed as the log.
@@ -86,7 +100,7 @@ pub struct Verdict {
 
 /// A witness, by its name in the policy, and when it cosigned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cosigned {
+pub struct PolicyCosigner {
     pub name: String,
     /// Seconds since 1970, as the witness says.
     pub time_s: u64,
@@ -116,19 +130,15 @@ impl Policy {
         text.parse()
     }
 
-    pub fn builder() -> PolicyBuilder {
-        PolicyBuilder::default()
-    }
-
-    pub fn logs(&self) -> &[Log] {
+    pub fn logs(&self) -> &[PolicyLog] {
         &self.logs
     }
 
-    pub fn witnesses(&self) -> &[Witness] {
+    pub fn witnesses(&self) -> &[PolicyWitness] {
         &self.witnesses
     }
 
-    pub fn groups(&self) -> &[Group] {
+    pub fn groups(&self) -> &[PolicyGroup] {
         &self.groups
     }
 
@@ -151,17 +161,17 @@ impl Policy {
             .map(|witness| witness.name.as_str())
     }
 
-    /// Judges a checkpoint by its signatures. Never trusts the text beyond them.
-    pub fn judge(&self, note: &Note) -> Verdict {
-        let spoiled = |why: String| Verdict {
+    /// Evaluates a checkpoint by its signatures. Never trusts the text beyond them.
+    pub fn evaluate(&self, note: &Note) -> PolicyVerdict {
+        let spoiled = |why: String| PolicyVerdict {
             missing: Some(why),
-            ..Verdict::default()
+            ..PolicyVerdict::default()
         };
         let origin = match Checkpoint::parse(&note.text) {
             Ok(checkpoint) => checkpoint.origin,
             Err(why) => return spoiled(format!("the note is no checkpoint: {why}")),
         };
-        let mut verdict = Verdict::default();
+        let mut verdict = PolicyVerdict::default();
         for log in &self.logs {
             match note.vouch(&log.key) {
                 Vouch::Invalid => {
@@ -182,7 +192,7 @@ impl Policy {
                         witness.name
                     ));
                 }
-                Vouch::Cosigned { time_s } => verdict.cosigned.push(Cosigned {
+                Vouch::Cosigned { time_s } => verdict.cosigned.push(PolicyCosigner {
                     name: witness.name.clone(),
                     time_s,
                 }),
@@ -239,14 +249,14 @@ impl Policy {
     }
 }
 
-impl Verdict {
+impl PolicyVerdict {
     /// Whether a log of the policy has signed and the quorum is met.
     pub fn is_met(&self) -> bool {
         self.missing.is_none()
     }
 }
 
-impl Group {
+impl PolicyGroup {
     fn present(&self, there: &BTreeSet<&str>) -> usize {
         let members = self.members.iter();
         members

@@ -5,7 +5,7 @@
 //! rules themselves to `build`.
 
 use super::build::{PolicyBuilder, refuse};
-use super::{NONE, POLICY_BYTES_MAX, Policy, PolicyError, Threshold, Witness};
+use super::{NONE, POLICY_BYTES_MAX, Policy, PolicyError, PolicyWitness, Threshold};
 use crate::note::{TYPE_COSIGNATURE, TYPE_ED25519, VerifierKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -111,7 +111,7 @@ impl fmt::Display for Policy {
             writeln!(f, "log {}{}", log.key, url(&log.url))?;
         }
         for witness in &self.witnesses {
-            let Witness { name, key, url: at } = witness;
+            let PolicyWitness { name, key, url: at } = witness;
             writeln!(f, "witness {name} {key}{}", url(at))?;
         }
         for group in &self.groups {

@@ -4,12 +4,13 @@
 //! whose key is not the operator's. Keeps the tree's rows (32 bytes for each record),
 //! since an ANCHOR speaks of a size that has gone by.
 
+use crate::class::FindingClass;
 use crate::ledger::Ledger;
 use crate::note::{Checkpoint, Note, VerifierKey, Vouch};
 use crate::opening::AnchorDocument;
 use crate::policy::Policy;
-use crate::report::{Class, Finding, OutsideCosigner, Report};
-use crate::tree::{self, MemoryRows, Row};
+use crate::report::{Finding, OutsideCosigner, Report};
+use crate::tree::{self, MemoryRows, TreeRow};
 
 /// See the module.
 pub(super) struct Anchors {
@@ -28,7 +29,7 @@ impl Anchors {
         }
     }
 
-    pub(super) fn keep(&mut self, rows: Vec<Row>) {
+    pub(super) fn keep(&mut self, rows: Vec<TreeRow>) {
         if self.first == 0 {
             self.rows.extend(rows);
         }
@@ -44,7 +45,7 @@ impl Anchors {
         };
         if self.first > 0 {
             let detail = "anchors can be compared in a bundle from record 0 only";
-            return report.find(Finding::whole(Class::MissingData, detail));
+            return report.find(Finding::whole(FindingClass::MissingData, detail));
         }
         let mut agreeing = 0;
         for (index, anchor) in &self.noted {
@@ -64,13 +65,13 @@ impl Anchors {
                      {root}",
                     witness.name, checkpoint.root, checkpoint.size
                 );
-                report.find(Finding::at(Class::Fork, *index, detail));
+                report.find(Finding::at(FindingClass::Fork, *index, detail));
             }
         }
         report.anchors = Some(agreeing);
         if agreeing == 0 {
             let detail = "no witness of the policy outside of the operator has left an anchor";
-            report.find(Finding::whole(Class::MissingData, detail));
+            report.find(Finding::whole(FindingClass::MissingData, detail));
         }
     }
 }

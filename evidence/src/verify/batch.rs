@@ -1,23 +1,24 @@
-//! Judges records by themselves, on all cores, and gives them back in order.
+//! RecordCheckers records by themselves, on all cores, and gives them back in order.
 //!
 //! Promises: the order of what is given back is that of what was taken, however many
 //! threads there are, and so is every word of it; threads are started once, by the first
-//! full batch, and have ended when this value is dropped. While they judge, the caller
-//! reads on and follows what is judged. Leaves that to [`super::bundle`].
+//! full batch, and have ended when this value is dropped. While they check, the caller
+//! reads on and follows what is checked. Leaves that to [`super::bundle`].
 
 use crate::bundle::RecordFrame;
+use crate::class::FindingClass;
 use crate::digest::Digest;
-use crate::judge::{self, Opened};
 use crate::ledger::Ledger;
 use crate::record::Record;
-use crate::report::{Class, Finding};
+use crate::record_checks::{self, Opened};
+use crate::report::Finding;
 use crate::tree;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-/// Records judged in one go: some milliseconds, beside which handing them over is nothing;
+/// Records checked in one go: some milliseconds, beside which handing them over is nothing;
 /// a shorter bundle is not worth a thread.
 const BATCH_RECORDS_MAX: usize = 64;
 /// Bytes of openings in one batch, so that a few large ones are spread over the cores.
@@ -30,22 +31,22 @@ const BATCHES_MAX: usize = 64;
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A record of a bundle; of a selection, with its path.
-pub(super) struct Shown {
+pub(super) struct ShownRecord {
     pub frame: RecordFrame,
     pub path: Option<Vec<Digest>>,
 }
 
-/// One record, judged by itself.
-pub(super) struct Judged {
+/// One record, checked by itself.
+pub(super) struct CheckedRecord {
     pub leaf: Digest,
     pub record: Result<Record, Finding>,
     pub opened: Opened,
-    pub faults: Vec<judge::Fault>,
+    pub faults: Vec<record_checks::Fault>,
     /// Of a selection: where its path leads.
     pub led_to: Option<Option<Digest>>,
 }
 
-/// What records are judged by: the same for all records of a bundle.
+/// What records are checked by: the same for all records of a bundle.
 pub(super) struct Rules {
     /// `None` when the genesis does not hold.
     pub ledger: Option<Ledger>,
@@ -56,8 +57,8 @@ pub(super) struct Rules {
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Judges {
-    gathered: Vec<Shown>,
+pub(super) struct RecordCheckers {
+    gathered: Vec<ShownRecord>,
     gathered_bytes: usize,
     /// Oldest first.
     under_way: VecDeque<Batch>,
@@ -68,24 +69,24 @@ pub(super) struct Judges {
 /// What was handed over, until it is given back.
 struct Batch {
     bytes: usize,
-    judged: Receiver<Vec<Judged>>,
+    checked: Receiver<Vec<CheckedRecord>>,
 }
 
 struct Job {
-    shown: Vec<Shown>,
-    answer: SyncSender<Vec<Judged>>,
+    shown: Vec<ShownRecord>,
+    answer: SyncSender<Vec<CheckedRecord>>,
 }
 
-impl Judges {
-    /// Takes the next record, and says whether to [`Judges::hand_over`] now.
-    pub(super) fn gather(&mut self, shown: Shown) -> bool {
+impl RecordCheckers {
+    /// Takes the next record, and says whether to [`RecordCheckers::hand_over`] now.
+    pub(super) fn gather(&mut self, shown: ShownRecord) -> bool {
         let openings = shown.frame.document.iter().chain(&shown.frame.actor);
         self.gathered_bytes += openings.map(|opening| opening.bytes.len()).sum::<usize>();
         self.gathered.push(shown);
         self.is_batch()
     }
 
-    /// Has what was gathered judged.
+    /// Has what was gathered checked.
     pub(super) fn hand_over(&mut self, rules: &Arc<Rules>) {
         if self.gathered.is_empty() {
             return;
@@ -95,14 +96,14 @@ impl Judges {
         }
         let shown = std::mem::take(&mut self.gathered);
         let bytes = std::mem::take(&mut self.gathered_bytes);
-        let (answer, judged) = sync_channel(1);
+        let (answer, checked) = sync_channel(1);
         let job = Job { shown, answer };
         match &self.threads {
             Some(threads) => threads.take(job, rules),
             None => job.run(rules),
         }
         self.under_way_bytes += bytes;
-        self.under_way.push_back(Batch { bytes, judged });
+        self.under_way.push_back(Batch { bytes, checked });
     }
 
     /// Whether to take some back before more is gathered.
@@ -112,12 +113,12 @@ impl Judges {
         self.under_way.len() >= batches_max || self.under_way_bytes >= BYTES_MAX
     }
 
-    /// Gives the oldest batch back, as soon as it is judged; `None` if there is none.
-    pub(super) fn take_back(&mut self) -> Option<Vec<Judged>> {
+    /// Gives the oldest batch back, as soon as it is checked; `None` if there is none.
+    pub(super) fn take_back(&mut self) -> Option<Vec<CheckedRecord>> {
         let batch = self.under_way.pop_front()?;
         self.under_way_bytes -= batch.bytes;
-        let judged = batch.judged.recv();
-        Some(judged.expect("judging a record does not panic"))
+        let checked = batch.checked.recv();
+        Some(checked.expect("checking a record does not panic"))
     }
 
     fn is_batch(&self) -> bool {
@@ -140,7 +141,7 @@ impl Threads {
         let queue = Arc::new(Mutex::new(queue));
         let start = |_| {
             let (rules, queue) = (rules.clone(), queue.clone());
-            let thread = thread::Builder::new().name("judge".to_owned());
+            let thread = thread::Builder::new().name("check".to_owned());
             thread.spawn(move || run_all(&rules, &queue)).ok()
         };
         let wanted = if cores > 1 { cores } else { 0 };
@@ -184,42 +185,46 @@ fn run_all(rules: &Rules, queue: &Mutex<Receiver<Job>>) {
 
 impl Job {
     fn run(self, rules: &Rules) {
-        let judged = self.shown.iter().map(|shown| judge_one(rules, shown));
+        let checked = self.shown.iter().map(|shown| check_one(rules, shown));
         // Fails only when nobody is there to ask for it.
-        let _ = self.answer.send(judged.collect());
+        let _ = self.answer.send(checked.collect());
     }
 }
 
-fn judge_one(rules: &Rules, shown: &Shown) -> Judged {
+fn check_one(rules: &Rules, shown: &ShownRecord) -> CheckedRecord {
     let frame = &shown.frame;
-    let mut judged = Judged {
+    let mut checked = CheckedRecord {
         leaf: tree::leaf_hash(&frame.record),
         record: Record::decode(&frame.record).map_err(|e| {
             let detail = format!("the record cannot be read: {e}");
-            Finding::whole(Class::Structure, detail)
+            Finding::whole(FindingClass::Structure, detail)
         }),
         opened: Opened::default(),
         faults: Vec::new(),
         led_to: None,
     };
-    if let (Ok(record), Some(path)) = (&judged.record, &shown.path) {
-        let led_to = tree::root_by_inclusion(&judged.leaf, record.index, rules.end, path);
-        judged.led_to = Some(led_to);
+    if let (Ok(record), Some(path)) = (&checked.record, &shown.path) {
+        let led_to = tree::root_by_inclusion(&checked.leaf, record.index, rules.end, path);
+        checked.led_to = Some(led_to);
     }
-    let (Ok(record), Some(ledger)) = (&judged.record, &rules.ledger) else {
-        return judged;
+    let (Ok(record), Some(ledger)) = (&checked.record, &rules.ledger) else {
+        return checked;
     };
     if rules.level >= 1 {
-        judged.faults.extend(judge::belongs(ledger, record));
-        judged.faults.extend(judge::signature(ledger, record));
+        checked
+            .faults
+            .extend(record_checks::belongs(ledger, record));
+        checked
+            .faults
+            .extend(record_checks::signature(ledger, record));
     }
     if rules.level >= 5 {
-        judged.opened = judge::openings(
+        checked.opened = record_checks::openings(
             ledger,
             record,
             frame.document.as_ref(),
             frame.actor.as_ref(),
         );
     }
-    judged
+    checked
 }

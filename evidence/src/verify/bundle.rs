@@ -2,16 +2,18 @@
 //!
 //! Promises: memory for the records under way, and a few bytes for each record; every
 //! finding is reported, in the order of the bundle. Leaves the frames to
-//! [`crate::bundle`], one record to `judge`, the cores to `batch`, and one record after
+//! [`crate::bundle`], one record to `record_checks`, the cores to `batch`, and one record after
 //! another to [`crate::chain`].
 
 use super::anchors::Anchors;
-use super::batch::{Judged, Judges, Rules, Shown};
+use super::batch::{CheckedRecord, RecordCheckers, Rules, ShownRecord};
 use super::checkpoints::Checkpoints;
-use super::observer::{Observer, Seen};
-use super::{Lessons, by_policy, open_ledger};
+use super::expectations::{by_policy, open_ledger};
+use super::learned_keys::LearnedKeys;
+use super::observer::{Observer, SeenRecord};
 use crate::bundle::{BundleError, BundleParser, CheckpointFrame, Fault, Frame, Manifest};
 use crate::chain::Chain;
+use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::ledger::Ledger;
 use crate::note::Checkpoint;
@@ -19,7 +21,7 @@ use crate::opening::Document;
 use crate::policy::Policy;
 use crate::record::Outcome;
 use crate::report::{
-    Class, Evidence, Finding, LEVEL_DEFAULT, LEVEL_MAX, Report, UNFINISHED_MAX, Unfinished,
+    EvidenceKind, Finding, LEVEL_DEFAULT, LEVEL_MAX, Report, UNFINISHED_MAX, Unfinished,
 };
 use crate::statement::Kind;
 use crate::tree::Frontier;
@@ -29,7 +31,7 @@ use std::sync::Arc;
 
 /// How a bundle is to be verified.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct VerifyOptions {
     pub trust: Option<Trust>,
     /// Whose signatures a checkpoint must carry; from level 2 on.
     pub policy: Option<Policy>,
@@ -40,9 +42,9 @@ pub struct Options {
     pub level: u8,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
+impl Default for VerifyOptions {
+    fn default() -> VerifyOptions {
+        VerifyOptions {
             trust: None,
             policy: None,
             head: None,
@@ -52,13 +54,35 @@ impl Default for Options {
 }
 
 /// Verifies a bundle from pieces of any size.
+///
+/// ```
+/// use muniment_evidence::trust::Trust;
+/// use muniment_evidence::verify::{BundleVerifier, VerifyOptions};
+///
+/// # let bundle = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/bundle-small.bin"));
+/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/trust"));
+/// # let kept = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/head"));
+/// let mut verifier = BundleVerifier::new(VerifyOptions {
+///     trust: Some(Trust::parse(trust).expect("three lines")),
+///     // A checkpoint that you kept from earlier: the ledger cannot have been rewritten since.
+///     head: Some(kept.to_vec()),
+///     ..VerifyOptions::default()
+/// });
+/// for piece in bundle.chunks(4096) {
+///     verifier.push(piece);
+/// }
+/// let report = verifier.finish();
+/// assert_eq!(report.exit_code(), 0);
+/// assert_eq!(report.range, Some((0, report.counts.total())));
+/// assert!(report.head_size.is_some());
+/// ```
 pub struct BundleVerifier<O: Observer = ()> {
-    options: Options,
+    options: VerifyOptions,
     observer: O,
     report: Report,
     parser: BundleParser,
     replay: Option<Replay>,
-    judges: Judges,
+    checkers: RecordCheckers,
     /// The stream is broken; nothing after it is read.
     broken: bool,
 }
@@ -68,7 +92,7 @@ struct Replay {
     manifest: Manifest,
     /// `None` when the genesis does not hold.
     ledger: Option<Ledger>,
-    lessons: Lessons,
+    learned: LearnedKeys,
     /// Once all KEY records were taken, and what needs the keys was begun.
     rules: Option<Arc<Rules>>,
     chain: Chain,
@@ -83,7 +107,7 @@ struct Replay {
 }
 
 impl BundleVerifier {
-    pub fn new(options: Options) -> BundleVerifier {
+    pub fn new(options: VerifyOptions) -> BundleVerifier {
         BundleVerifier::observed(options, ())
     }
 
@@ -95,9 +119,9 @@ impl BundleVerifier {
 
 impl<O: Observer> BundleVerifier<O> {
     /// The observer sees every record that can be read, in the order of the bundle.
-    pub fn observed(options: Options, observer: O) -> BundleVerifier<O> {
+    pub fn observed(options: VerifyOptions, observer: O) -> BundleVerifier<O> {
         let level = options.level.min(LEVEL_MAX);
-        let mut report = Report::new(Evidence::Bundle, level, options.trust.is_some());
+        let mut report = Report::new(EvidenceKind::Bundle, level, options.trust.is_some());
         report.policy_met = options
             .policy
             .as_ref()
@@ -109,7 +133,7 @@ impl<O: Observer> BundleVerifier<O> {
             report,
             parser: BundleParser::new(),
             replay: None,
-            judges: Judges::default(),
+            checkers: RecordCheckers::default(),
             broken: false,
         }
     }
@@ -136,7 +160,7 @@ impl<O: Observer> BundleVerifier<O> {
         {
             self.break_off(&e);
         }
-        self.judge_all();
+        self.check_all();
         if let Some(mut replay) = self.replay.take() {
             replay.begin(&self.options, &mut self.report);
             self.observer.end(replay.ledger.as_ref());
@@ -146,10 +170,10 @@ impl<O: Observer> BundleVerifier<O> {
     }
 
     fn break_off(&mut self, error: &BundleError) {
-        self.judge_all();
+        self.check_all();
         let class = match error.fault {
-            Fault::Truncated | Fault::Count { .. } => Class::MissingData,
-            _ => Class::Structure,
+            Fault::Truncated | Fault::Count { .. } => FindingClass::MissingData,
+            _ => FindingClass::Structure,
         };
         self.report.find(Finding::whole(class, error.to_string()));
         self.broken = true;
@@ -161,21 +185,21 @@ impl<O: Observer> BundleVerifier<O> {
             Frame::Key(key) => {
                 if let Some(replay) = &mut self.replay
                     && let Some(ledger) = &mut replay.ledger
-                    && let Err(finding) = replay.lessons.take(ledger, &key, replay.manifest.head)
+                    && let Err(finding) = replay.learned.take(ledger, &key, replay.manifest.head)
                 {
                     self.report.find(finding);
                 }
                 return;
             }
             Frame::Checkpoint(frame) => {
-                self.judge_all();
+                self.check_all();
                 return self.checkpoint(&frame);
             }
             Frame::Record(frame) => (frame, None),
             Frame::Proven(frame, path) => (frame, Some(path)),
         };
-        if self.judges.gather(Shown { frame, path }) {
-            self.judge_on(Judges::is_full);
+        if self.checkers.gather(ShownRecord { frame, path }) {
+            self.check_on(RecordCheckers::is_full);
         }
     }
 
@@ -191,7 +215,7 @@ impl<O: Observer> BundleVerifier<O> {
             && (ledger.id != manifest.ledger || ledger.origin != manifest.origin)
         {
             let detail = "the manifest names another ledger than its genesis";
-            report.find(Finding::whole(Class::Structure, detail));
+            report.find(Finding::whole(FindingClass::Structure, detail));
         }
         let frontier = Frontier::from_parts(manifest.first, manifest.peaks.clone())
             .expect("the parser takes no manifest with another number of peaks");
@@ -206,7 +230,7 @@ impl<O: Observer> BundleVerifier<O> {
             anchors: anchored.then(|| Anchors::new(manifest.first)),
             manifest,
             ledger,
-            lessons: Lessons::default(),
+            learned: LearnedKeys::default(),
             rules: None,
             frontier,
             led_to: HashMap::new(),
@@ -216,25 +240,25 @@ impl<O: Observer> BundleVerifier<O> {
         });
     }
 
-    /// Has the records at hand judged, and follows what is judged while `more` says so.
-    fn judge_on(&mut self, more: impl Fn(&Judges) -> bool) {
+    /// Has the records at hand checked, and follows what is checked while `more` says so.
+    fn check_on(&mut self, more: impl Fn(&RecordCheckers) -> bool) {
         let (Some(replay), report) = (&mut self.replay, &mut self.report) else {
             return;
         };
         let rules = replay.begin(&self.options, report);
-        self.judges.hand_over(&rules);
-        while more(&self.judges)
-            && let Some(batch) = self.judges.take_back()
+        self.checkers.hand_over(&rules);
+        while more(&self.checkers)
+            && let Some(batch) = self.checkers.take_back()
         {
-            for judged in batch {
-                replay.follow(judged, report, &mut self.observer);
+            for checked in batch {
+                replay.follow(checked, report, &mut self.observer);
             }
         }
     }
 
-    /// Until every record so far was judged and followed.
-    fn judge_all(&mut self) {
-        self.judge_on(|_| true);
+    /// Until every record so far was checked and followed.
+    fn check_all(&mut self) {
+        self.check_on(|_| true);
     }
 
     fn checkpoint(&mut self, frame: &CheckpointFrame) {
@@ -288,7 +312,7 @@ impl<O: Observer> BundleVerifier<O> {
                 "the records lead to the root {}, the checkpoint says {root}",
                 replay.frontier.root()
             );
-            report.find(Finding::whole(Class::BadTree, detail));
+            report.find(Finding::whole(FindingClass::BadTree, detail));
         }
     }
 
@@ -299,9 +323,9 @@ impl<O: Observer> BundleVerifier<O> {
         let selects = report.selection.is_some();
         if !self.broken && !selects && next != end {
             let class = if next < end {
-                Class::MissingData
+                FindingClass::MissingData
             } else {
-                Class::Structure
+                FindingClass::Structure
             };
             let detail = format!("the records go up to {next}, the manifest says {end}");
             report.find(Finding::whole(class, detail));
@@ -318,7 +342,7 @@ impl<O: Observer> BundleVerifier<O> {
                  {end} has nothing to compare",
                 head.size, replay.manifest.first
             );
-            report.find(Finding::whole(Class::MissingData, detail));
+            report.find(Finding::whole(FindingClass::MissingData, detail));
         }
         if self.broken || !replay.chain.is_whole() || selects {
             return;
@@ -345,7 +369,7 @@ impl<O: Observer> BundleVerifier<O> {
 
 impl Replay {
     /// Once, when all KEY records were taken: their statements, and the saved head.
-    fn begin(&mut self, options: &Options, report: &mut Report) -> Arc<Rules> {
+    fn begin(&mut self, options: &VerifyOptions, report: &mut Report) -> Arc<Rules> {
         if let Some(rules) = &self.rules {
             return rules.clone();
         }
@@ -361,7 +385,7 @@ impl Replay {
             return rules;
         };
         if report.level >= 1 {
-            self.lessons.judge(ledger, report);
+            self.learned.check(ledger, report);
         }
         if let Some(note) = &options.head
             && report.level >= 3
@@ -378,38 +402,43 @@ impl Replay {
         rules
     }
 
-    fn follow(&mut self, judged: Judged, report: &mut Report, observer: &mut impl Observer) {
+    fn follow(
+        &mut self,
+        checked: CheckedRecord,
+        report: &mut Report,
+        observer: &mut impl Observer,
+    ) {
         let before = report.findings_count;
-        let record = match judged.record {
+        let record = match checked.record {
             Err(mut finding) => {
                 finding.index = Some(self.chain.next());
                 report.find(finding);
-                self.chain.place_unreadable(&judged.leaf);
-                self.grow(judged.leaf, report);
+                self.chain.place_unreadable(&checked.leaf);
+                self.grow(checked.leaf, report);
                 return;
             }
             Ok(record) => record,
         };
         let index = record.index;
         report.counts.add(&record);
-        for (class, detail) in judged.faults {
+        for (class, detail) in checked.faults {
             report.find(Finding::at(class, index, detail));
         }
-        let document = judged.opened.document.as_ref();
-        let findings = match judged.led_to {
+        let document = checked.opened.document.as_ref();
+        let findings = match checked.led_to {
             Some(led_to) => self.select(index, led_to),
-            None if report.level >= 4 => self.chain.follow(&record, &judged.leaf, document),
+            None if report.level >= 4 => self.chain.follow(&record, &checked.leaf, document),
             None => self.chain.place(index).into_iter().collect(),
         };
         for finding in findings {
             report.find(finding);
         }
-        for (class, detail) in judged.opened.faults {
+        for (class, detail) in checked.opened.faults {
             report.find(Finding::at(class, index, detail));
         }
         let ok = record.outcome == Outcome::Ok;
         let kind = record.statement.kind;
-        if let Some(fault) = self.lessons.unlisted(&record, &judged.leaf) {
+        if let Some(fault) = self.learned.unlisted(&record, &checked.leaf) {
             report.find(fault);
         }
         if ok && kind == Kind::DownloadEnd && !matches!(document, Some(Document::DownloadEnd(_))) {
@@ -420,14 +449,14 @@ impl Replay {
         {
             anchors.note(index, anchor);
         }
-        if judged.led_to.is_none() {
-            self.grow(judged.leaf, report);
+        if checked.led_to.is_none() {
+            self.grow(checked.leaf, report);
         }
-        observer.see(Seen {
+        observer.see(SeenRecord {
             record: &record,
-            leaf: &judged.leaf,
+            leaf: &checked.leaf,
             document,
-            actor: judged.opened.actor.as_ref(),
+            actor: checked.opened.actor.as_ref(),
             ledger: self.ledger.as_ref(),
             sound: report.findings_count == before,
         });
@@ -439,7 +468,7 @@ impl Replay {
         *count += 1;
         if index >= self.manifest.end || index < self.chain.next() {
             let detail = "repeated, out of order, or not within the range";
-            return vec![Finding::at(Class::BrokenChain, index, detail)];
+            return vec![Finding::at(FindingClass::BrokenChain, index, detail)];
         }
         self.chain.skip_to(index + 1);
         Vec::new()
@@ -478,32 +507,32 @@ impl Replay {
         let Checkpoints { count, newest, .. } = self.checkpoints;
         if count == 0 {
             let detail = "the bundle has no checkpoint";
-            report.find(Finding::whole(Class::Checkpoint, detail));
+            report.find(Finding::whole(FindingClass::Checkpoint, detail));
             return;
         }
         match newest {
             Some((size, root)) if size == self.manifest.head => {
-                self.lessons.compare(&root, report);
+                self.learned.compare(&root, report);
             }
             Some((size, _)) => {
                 let detail = format!(
                     "the checkpoints go up to size {size}, the manifest says {}",
                     self.manifest.head
                 );
-                report.find(Finding::whole(Class::Checkpoint, detail));
+                report.find(Finding::whole(FindingClass::Checkpoint, detail));
             }
             // What was wrong with them was said.
             None => {}
         }
         if let Some(end_root) = self.checkpoints.end_root {
-            let mut astray: Vec<_> = self
+            let mut elsewhere: Vec<_> = self
                 .led_to
                 .iter()
                 .filter(|(led_to, _)| **led_to != Some(end_root))
                 .map(|(_, at)| *at)
                 .collect();
-            astray.sort_unstable();
-            for (first, count) in astray {
+            elsewhere.sort_unstable();
+            for (first, count) in elsewhere {
                 let detail = match count {
                     1 => "the path does not lead to the checkpoint's root".to_owned(),
                     _ => format!(
@@ -511,14 +540,14 @@ impl Replay {
                          checkpoint's root"
                     ),
                 };
-                report.find(Finding::at(Class::BadTree, first, detail));
+                report.find(Finding::at(FindingClass::BadTree, first, detail));
             }
         }
         if report.policy_met == Some(false)
             && let Some(why) = &self.checkpoints.policy_missing
         {
             let detail = format!("no checkpoint meets the policy: {why}");
-            report.find(Finding::whole(Class::Policy, detail));
+            report.find(Finding::whole(FindingClass::Policy, detail));
         }
     }
 }
@@ -531,11 +560,11 @@ fn agree(head: &Checkpoint, root: Digest, report: &mut Report) {
             "the ledger signed the root {} for its first {} records, and now shows {root}",
             head.root, head.size
         );
-        report.find(Finding::whole(Class::Fork, detail));
+        report.find(Finding::whole(FindingClass::Fork, detail));
     }
 }
 
 /// The saved head says nothing unless the tree leads to the checkpoint.
-fn replays_tree(level: u8, options: &Options) -> bool {
+fn replays_tree(level: u8, options: &VerifyOptions) -> bool {
     level >= 4 || level == 3 && options.head.is_some()
 }

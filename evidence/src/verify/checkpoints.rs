@@ -5,9 +5,9 @@
 //! says of the records is [`super::bundle`]'s to compare.
 
 use crate::bundle::Manifest;
+use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::note::Checkpoint;
-use crate::report::Class;
 use crate::tree;
 
 /// The checkpoints so far.
@@ -28,7 +28,7 @@ impl Checkpoints {
         manifest: &Manifest,
         checkpoint: &Checkpoint,
         consistency: &[Digest],
-    ) -> Result<(), (Class, String)> {
+    ) -> Result<(), (FindingClass, String)> {
         let Checkpoint { size, root, .. } = checkpoint;
         let Some(end_root) = self.end_root else {
             if *size != manifest.end || !consistency.is_empty() {
@@ -36,7 +36,7 @@ impl Checkpoints {
                     "the first checkpoint is of size {size}, where the bundle ends at {}",
                     manifest.end
                 );
-                return Err((Class::Checkpoint, detail));
+                return Err((FindingClass::Checkpoint, detail));
             }
             self.end_root = Some(*root);
             self.newest = Some((*size, *root));
@@ -48,14 +48,14 @@ impl Checkpoints {
                 "a checkpoint is of size {size}, after one of {newest} and with the head at {}",
                 manifest.head
             );
-            return Err((Class::Checkpoint, detail));
+            return Err((FindingClass::Checkpoint, detail));
         }
         if !tree::verify_consistency(manifest.end, *size, consistency, &end_root, root) {
             let detail = format!(
                 "the checkpoint of size {size} does not go on from the one of {}",
                 manifest.end
             );
-            return Err((Class::BadTree, detail));
+            return Err((FindingClass::BadTree, detail));
         }
         self.newest = Some((*size, *root));
         Ok(())

@@ -4,16 +4,16 @@
 //! bundle, with the openings that it commits to. Leaves it to the asker to wait for the
 //! report: what is seen counts for nothing when there are findings.
 
-use crate::account::Account;
 use crate::bundle::Manifest;
 use crate::digest::Digest;
 use crate::ledger::Ledger;
 use crate::opening::{Actor, Document};
 use crate::record::Record;
+use crate::report::OpenedRecord;
 
 /// A record as it went by, with the openings that it commits to (from level 5 on).
 #[derive(Clone, Copy)]
-pub struct Seen<'a> {
+pub struct SeenRecord<'a> {
     pub record: &'a Record,
     pub leaf: &'a Digest,
     pub document: Option<&'a Document>,
@@ -24,13 +24,13 @@ pub struct Seen<'a> {
     pub sound: bool,
 }
 
-impl Seen<'_> {
+impl SeenRecord<'_> {
     /// All that the record says, to be kept.
-    pub fn account(&self) -> Account {
+    pub fn opened_record(&self) -> OpenedRecord {
         let member = self
             .ledger
             .and_then(|ledger| ledger.member(self.record.statement.node));
-        Account {
+        OpenedRecord {
             record: self.record.clone(),
             document: self.document.cloned(),
             actor: self.actor.cloned(),
@@ -44,7 +44,7 @@ pub trait Observer {
     /// Before the first record.
     fn begin(&mut self, _manifest: &Manifest) {}
 
-    fn see(&mut self, seen: Seen<'_>);
+    fn see(&mut self, seen: SeenRecord<'_>);
 
     /// After the last record, if there was a manifest.
     fn end(&mut self, _ledger: Option<&Ledger>) {}
@@ -52,5 +52,5 @@ pub trait Observer {
 
 /// Nobody looks on.
 impl Observer for () {
-    fn see(&mut self, _seen: Seen<'_>) {}
+    fn see(&mut self, _seen: SeenRecord<'_>) {}
 }

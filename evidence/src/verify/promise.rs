@@ -1,12 +1,14 @@
-//! One promise, judged in itself: the checks in their order.
+//! One promise, checked in itself: the checks in their order.
 
-use super::{Lessons, open_ledger};
+use super::expectations::open_ledger;
+use super::learned_keys::LearnedKeys;
+use crate::class::FindingClass;
 use crate::digest::Digest;
-use crate::judge;
 use crate::opening::{Actor, Document, DownloadDocument};
 use crate::promise::Promise;
 use crate::record::{Outcome, Record};
-use crate::report::{Class, Evidence, Finding, LEVEL_DEFAULT, Report};
+use crate::record_checks;
+use crate::report::{EvidenceKind, Finding, LEVEL_DEFAULT, Report};
 use crate::statement::{Kind, Lane, Mode};
 use crate::trust::Trust;
 
@@ -28,31 +30,43 @@ pub struct Promised {
 }
 
 /// Verifies the bytes of a promise file; what was promised only if everything holds.
+///
+/// ```
+/// use muniment_evidence::trust::Trust;
+/// use muniment_evidence::verify;
+///
+/// # let promise = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/promise"));
+/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/trust"));
+/// let trust = Trust::parse(trust).expect("three lines");
+/// let (report, promised) = verify::promise(promise, Some(&trust));
+/// assert_eq!(report.exit_code(), 0);
+/// assert_eq!(promised.expect("it holds").seq, 0);
+/// ```
 pub fn promise(bytes: &[u8], trust: Option<&Trust>) -> (Report, Option<Promised>) {
-    let mut report = Report::new(Evidence::Promise, LEVEL_DEFAULT, trust.is_some());
-    let promised = judged(bytes, trust, &mut report);
+    let mut report = Report::new(EvidenceKind::Promise, LEVEL_DEFAULT, trust.is_some());
+    let promised = check(bytes, trust, &mut report);
     let promised = promised.filter(|_| report.holds());
     (report, promised)
 }
 
-fn judged(bytes: &[u8], trust: Option<&Trust>, report: &mut Report) -> Option<Promised> {
+fn check(bytes: &[u8], trust: Option<&Trust>, report: &mut Report) -> Option<Promised> {
     let promise = match Promise::decode(bytes) {
         Ok(promise) => promise,
         Err(e) => {
             let detail = format!("this is not a promise: {e}");
-            report.find(Finding::whole(Class::Structure, detail));
+            report.find(Finding::whole(FindingClass::Structure, detail));
             return None;
         }
     };
     let mut ledger = open_ledger(&promise.genesis, trust, report)?;
-    let mut lessons = Lessons::default();
+    let mut learned = LearnedKeys::default();
     for key in &promise.keys {
-        if let Err(finding) = lessons.take(&mut ledger, key, u64::MAX) {
+        if let Err(finding) = learned.take(&mut ledger, key, u64::MAX) {
             report.find(finding);
             return None;
         }
     }
-    lessons.judge(&ledger, report);
+    learned.check(&ledger, report);
     let statement = promise.statement;
     let outbox = match (statement.kind, statement.mode, statement.lane) {
         (Kind::Download, Mode::Deferred, Lane::Outbox(outbox)) => outbox,
@@ -61,7 +75,7 @@ fn judged(bytes: &[u8], trust: Option<&Trust>, report: &mut Report) -> Option<Pr
                 "a statement of kind {kind} in the lane {lane} promises no download: that is \
                  deferred, in an outbox"
             );
-            report.find(Finding::whole(Class::Structure, detail));
+            report.find(Finding::whole(FindingClass::Structure, detail));
             return None;
         }
     };
@@ -74,15 +88,15 @@ fn judged(bytes: &[u8], trust: Option<&Trust>, report: &mut Report) -> Option<Pr
         statement,
         signature: promise.signature,
     };
-    let opened = judge::openings(
+    let opened = record_checks::openings(
         &ledger,
         &record,
         Some(&promise.document),
         Some(&promise.actor),
     );
-    judge::belongs(&ledger, &record)
+    record_checks::belongs(&ledger, &record)
         .into_iter()
-        .chain(judge::signature(&ledger, &record))
+        .chain(record_checks::signature(&ledger, &record))
         .chain(opened.faults)
         .for_each(|(class, detail)| report.find(Finding::whole(class, detail)));
     let Some(Document::Download(download)) = opened.document else {

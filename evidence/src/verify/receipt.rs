@@ -1,14 +1,15 @@
 //! One record, proven: the checks of a receipt in their order.
 
-use super::{Lessons, by_policy, open_ledger};
-use crate::account::Account;
+use super::expectations::{by_policy, open_ledger};
+use super::learned_keys::LearnedKeys;
+use crate::class::FindingClass;
 use crate::digest::Digest;
-use crate::judge;
 use crate::note::Checkpoint;
 use crate::policy::Policy;
 use crate::receipt::Receipt;
 use crate::record::Record;
-use crate::report::{Class, Evidence, Finding, LEVEL_DEFAULT, Report};
+use crate::record_checks;
+use crate::report::{EvidenceKind, Finding, LEVEL_DEFAULT, OpenedRecord, Report};
 use crate::tree;
 use crate::trust::Trust;
 
@@ -24,9 +25,41 @@ pub struct Expected<'a> {
 }
 
 /// Verifies the bytes of a receipt file.
+///
+/// A receipt of an honest ledger holds in itself; only the pin says that it is of the ledger
+/// which you mean. With `policy` the signatures must be those that you ask for, and with
+/// `document` the record must speak of the very bytes that you have.
+///
+/// ```
+/// use muniment_evidence::digest::Digest;
+/// use muniment_evidence::policy::Policy;
+/// use muniment_evidence::trust::Trust;
+/// use muniment_evidence::verify::{self, Expected};
+///
+/// # let receipt = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/receipt-issue.bin"));
+/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/trust"));
+/// # let policy = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/policy"));
+/// # let invoice = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/invoice.pdf"));
+/// let trust = Trust::parse(trust).expect("three lines");
+/// let policy = Policy::parse(policy).expect("a policy");
+/// let digest = Digest::of(&[invoice]);
+/// let report = verify::receipt(
+///     receipt,
+///     Expected {
+///         trust: Some(&trust),
+///         policy: Some(&policy),
+///         document: Some((&digest, invoice.len() as u64)),
+///     },
+/// );
+/// assert_eq!(report.exit_code(), 0);
+/// assert_eq!((report.policy_met, report.document_matches), (Some(true), Some(true)));
+///
+/// // Without a pin everything holds, and nobody says that it is the right ledger.
+/// assert_eq!(verify::receipt(receipt, Expected::default()).exit_code(), 3);
+/// ```
 pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
     let trust = expected.trust;
-    let mut report = Report::new(Evidence::Receipt, LEVEL_DEFAULT, trust.is_some());
+    let mut report = Report::new(EvidenceKind::Receipt, LEVEL_DEFAULT, trust.is_some());
     report.document_matches = expected.document.map(|_| false);
     report.policy_met = expected.policy.map(|_| false);
 
@@ -34,7 +67,7 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
         Ok(receipt) => receipt,
         Err(e) => {
             let detail = format!("this is not a receipt: {e}");
-            report.find(Finding::whole(Class::Structure, detail));
+            report.find(Finding::whole(FindingClass::Structure, detail));
             return report;
         }
     };
@@ -43,31 +76,31 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
     };
     // The size is only claimed here; the signatures that make it more need the keys.
     let claimed = Checkpoint::parse(receipt.checkpoint_text()).map_or(0, |c| c.size);
-    let mut lessons = Lessons::default();
+    let mut learned = LearnedKeys::default();
     for key in &receipt.keys {
-        if let Err(finding) = lessons.take(&mut ledger, key, claimed) {
+        if let Err(finding) = learned.take(&mut ledger, key, claimed) {
             report.find(finding);
             return report;
         }
     }
-    lessons.judge(&ledger, &mut report);
+    learned.check(&ledger, &mut report);
     let record = match Record::decode(&receipt.record) {
         Ok(record) => record,
         Err(e) => {
             let detail = format!("the record cannot be read: {e}");
-            report.find(Finding::whole(Class::Structure, detail));
+            report.find(Finding::whole(FindingClass::Structure, detail));
             return report;
         }
     };
     report.counts.add(&record);
     let index = record.index;
     let at = |(class, detail)| Finding::at(class, index, detail);
-    judge::belongs(&ledger, &record)
+    record_checks::belongs(&ledger, &record)
         .map(at)
         .into_iter()
-        .chain(judge::signature(&ledger, &record).map(at))
+        .chain(record_checks::signature(&ledger, &record).map(at))
         .for_each(|finding| report.find(finding));
-    let opened = judge::openings(
+    let opened = record_checks::openings(
         &ledger,
         &record,
         receipt.document.as_ref(),
@@ -76,7 +109,7 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
     for fault in opened.faults {
         report.find(at(fault));
     }
-    if let Some(fault) = lessons.unlisted(&record, &tree::leaf_hash(&receipt.record)) {
+    if let Some(fault) = learned.unlisted(&record, &tree::leaf_hash(&receipt.record)) {
         report.find(fault);
     }
     match ledger.checkpoint(receipt.checkpoint.as_bytes()) {
@@ -85,19 +118,19 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
             report.size = Some(size);
             report.root = Some(root);
             report.cosigners = vouched.cosigners;
-            lessons.compare(&root, &mut report);
+            learned.compare(&root, &mut report);
             let leaf = tree::leaf_hash(&receipt.record);
             if !tree::verify_inclusion(&leaf, index, size, &receipt.path, &root) {
                 let detail =
                     format!("the path does not lead from record {index} to the checkpoint's root");
-                report.find(Finding::at(Class::BadTree, index, detail));
+                report.find(Finding::at(FindingClass::BadTree, index, detail));
             }
             if let Some(policy) = expected.policy {
                 match by_policy(policy, &ledger, &receipt.checkpoint, &mut report) {
                     Ok(()) => report.policy_met = Some(true),
                     Err(why) => {
                         let detail = format!("the checkpoint does not meet the policy: {why}");
-                        report.find(Finding::whole(Class::Policy, detail));
+                        report.find(Finding::whole(FindingClass::Policy, detail));
                     }
                 }
             }
@@ -108,12 +141,12 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
         }
     }
     if let Some(given) = expected.document {
-        match judge::same_bytes(opened.document.as_ref(), given) {
+        match record_checks::same_bytes(opened.document.as_ref(), given) {
             Some(fault) => report.find(at(fault)),
             None => report.document_matches = Some(true),
         }
     }
-    report.account = Some(Account {
+    report.record = Some(OpenedRecord {
         place: ledger
             .member(record.statement.node)
             .map(|member| (member.region.clone(), member.zone.clone())),

@@ -13,7 +13,7 @@ use muniment_evidence::key::{PublicKey, SecretKey, Signature, Signer as _};
 use muniment_evidence::keychange::Action;
 use muniment_evidence::note::VerifierKey;
 use muniment_evidence::opening::{
-    BootDocument, Document, MembershipDocument, Opening, Outbox, commit_document,
+    BootDocument, BootOutbox, Document, MembershipDocument, Opening, commit_document,
 };
 use muniment_evidence::receipt::Receipt;
 use muniment_evidence::record::{Outcome, Reason};
@@ -326,7 +326,7 @@ fn opened(frame: &mut Frame) -> &mut RecordFrame {
 }
 
 fn bundles() -> [(&'static str, Ledger); 14] {
-    let boot_with = |ledger: &mut Ledger, outboxes: Vec<Outbox>| {
+    let boot_with = |ledger: &mut Ledger, outboxes: Vec<BootOutbox>| {
         let boot = Document::Boot(BootDocument {
             incarnation: [1; 16],
             statement_key: ledger.key(1).public(),
@@ -335,7 +335,7 @@ fn bundles() -> [(&'static str, Ledger); 14] {
         });
         ledger.record(1, Lane::Boot, boot, Outcome::Ok);
     };
-    let pending = |lost| Outbox {
+    let pending = |lost| BootOutbox {
         id: 7,
         next: 3,
         last: Digest([7; 32]),

@@ -16,17 +16,20 @@ use clap::Subcommand;
 use muniment::client::Client;
 use muniment::client::v1::get_receipt_request::What;
 use muniment::client::v1::{ExportRequest, GetReceiptRequest, ReadLevel, read_level};
-use muniment_evidence::audit::figures::Reckoning;
-use muniment_evidence::audit::heads::{HEADS_MAX, Head, Heads};
-use muniment_evidence::audit::invoice::{self, InvoiceQuestion};
-use muniment_evidence::audit::sample::{COUNT_MAX, SEED_BYTES_MAX, Sample};
-use muniment_evidence::audit::{Audited, Ending, csv};
+use muniment_audit::answer::{Audited, Ending};
+use muniment_audit::csv;
+use muniment_audit::figures::Reckoning;
+use muniment_audit::heads::{HEADS_MAX, Heads, NamedNote};
+use muniment_audit::invoice::{InvoiceQuestion, WhichInvoice};
+use muniment_audit::report::to_text;
+use muniment_audit::sample::{COUNT_MAX, RecordSample, SEED_BYTES_MAX};
+use muniment_evidence::class::FindingClass;
 use muniment_evidence::digest::{Digest, Hasher};
 use muniment_evidence::note::NOTE_BYTES_MAX;
 use muniment_evidence::policy::{POLICY_BYTES_MAX, Policy};
-use muniment_evidence::report::{Class, Report};
+use muniment_evidence::report::Report;
 use muniment_evidence::statement::Kind;
-use muniment_evidence::verify::{self, BundleVerifier, Expected, Observer, Options};
+use muniment_evidence::verify::{self, BundleVerifier, Expected, Observer, VerifyOptions};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
@@ -185,7 +188,7 @@ async fn prove(args: Prove, reach: &Reach) -> Result<Exit, Failure> {
             "report": output::report_value(&report),
         }));
     } else {
-        output::say(&report.to_string());
+        output::say(&to_text(&report));
         if let Some(file) = file {
             output::say(&format!("Saved as {}.", shown(&file)));
         }
@@ -198,9 +201,9 @@ async fn prove(args: Prove, reach: &Reach) -> Result<Exit, Failure> {
 
 async fn who(args: Who, reach: &Reach) -> Result<Exit, Failure> {
     let which = match args.uid {
-        Some(uid) => invoice::Which::uid(&uid)
+        Some(uid) => WhichInvoice::uid(&uid)
             .ok_or_else(|| Failure::usage(format!("{uid:?} is not a uid")))?,
-        None => invoice::Which::Number {
+        None => WhichInvoice::Number {
             number: args.number.unwrap_or_default(),
             tenant: Some(args.series.tenant()),
             scheme: args.series.scheme,
@@ -239,7 +242,7 @@ async fn sample(args: Draw, reach: &Reach) -> Result<Exit, Failure> {
             Some(kind.ok_or_else(|| Failure::usage(format!("there is no kind {name:?}")))?)
         }
     };
-    let sample = Sample::new(args.count, &args.seed, kind).ok_or_else(|| {
+    let sample = RecordSample::new(args.count, &args.seed, kind).ok_or_else(|| {
         Failure::usage(format!(
             "--count is 1 to {COUNT_MAX}, --seed a text of at most {SEED_BYTES_MAX} bytes"
         ))
@@ -251,7 +254,7 @@ async fn sample(args: Draw, reach: &Reach) -> Result<Exit, Failure> {
 async fn heads(args: Compare, reach: &Reach) -> Result<Exit, Failure> {
     let mut all = Vec::new();
     for path in &args.against {
-        all.push(Head {
+        all.push(NamedNote {
             name: path.display().to_string(),
             note: read(path, NOTE_BYTES_MAX)?,
         });
@@ -270,7 +273,7 @@ async fn heads(args: Compare, reach: &Reach) -> Result<Exit, Failure> {
     let answers = futures::future::join_all(asking).await;
     for (address, answer) in addresses.iter().zip(answers) {
         match answer {
-            Ok(reply) => all.push(Head {
+            Ok(reply) => all.push(NamedNote {
                 name: address.clone(),
                 note: reply.note.into_bytes(),
             }),
@@ -321,7 +324,7 @@ async fn heads(args: Compare, reach: &Reach) -> Result<Exit, Failure> {
     for why in &silent {
         output::complain(&format!("muniment: no answer from {}", shown(why)));
     }
-    let missing = audited.answer.ending == Ending::Fault(Class::MissingData);
+    let missing = audited.answer.ending == Ending::Fault(FindingClass::MissingData);
     Ok(match (exit, silent.is_empty()) {
         (Exit::Ok, false) => Exit::Unavailable,
         (Exit::Unproven, false) if audited.report.holds() && missing => Exit::Unavailable,
@@ -377,11 +380,11 @@ async fn stream<O: Observer + Unpin>(
         }
     };
     let head = terms.head.as_deref().map(|path| read(path, NOTE_BYTES_MAX));
-    let options = Options {
+    let options = VerifyOptions {
         trust: client.trust().cloned(),
         policy,
         head: head.transpose()?,
-        ..Options::default()
+        ..VerifyOptions::default()
     };
     let mut judge = Judge(BundleVerifier::observed(options, observer));
     let request = ExportRequest {
@@ -436,7 +439,7 @@ fn exit_of(audited: &Audited) -> Exit {
         Ending::Answered => Exit::Ok,
         Ending::NotFound => Exit::NotFound,
         Ending::Several => Exit::Ambiguous,
-        Ending::Fault(Class::Reconciliation) => Exit::Differs,
+        Ending::Fault(FindingClass::Reconciliation) => Exit::Differs,
         Ending::Fault(_) => Exit::Unproven,
     }
 }

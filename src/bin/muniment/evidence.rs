@@ -386,7 +386,7 @@ async fn receipt(args: Receipt, reach: &Reach) -> Result<Exit, Failure> {
             "report": output::report_value(&report),
         }));
     } else {
-        output::say(&report.to_string());
+        output::say(&muniment_audit::report::to_text(&report));
         if let Some(file) = file {
             output::say(&format!("Saved as {}.", output::shown(&file)));
         }

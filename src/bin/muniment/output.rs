@@ -319,7 +319,7 @@ pub fn proof_value(proof: &Proof) -> Value {
 
 /// The verifier's own JSON.
 pub fn report_value(report: &Report) -> Value {
-    let text = report.to_json();
+    let text = muniment_audit::report::to_json(report);
     serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
 

@@ -11,12 +11,12 @@ use crate::ledger::state::Tables;
 use crate::store::Error;
 use crate::store::outbox::{Found, OutboxDir, OutboxLog};
 use muniment_evidence::key::PublicKey;
-use muniment_evidence::opening::Outbox;
+use muniment_evidence::opening::BootOutbox;
 use muniment_evidence::statement::Lane;
 
 /// What BOOT tells of, and what can be gone on with.
 pub struct Stock {
-    pub told: Vec<Outbox>,
+    pub told: Vec<BootOutbox>,
     /// The first is appended to; others, if any, are only drained.
     pub there: Vec<OutboxLog>,
 }
@@ -47,7 +47,7 @@ pub fn take(
                     "an outbox is LOST: what it had promised and not recorded will never be, \
                      and the next BOOT says so"
                 );
-                told.push(Outbox {
+                told.push(BootOutbox {
                     id: *id,
                     next: lane.next_seq,
                     last: lane.last,
@@ -77,7 +77,7 @@ pub fn take(
         clock.random(&mut id);
         there.push(dir.create(u64::from_be_bytes(id))?);
     }
-    told.extend(there.iter().map(|log| Outbox {
+    told.extend(there.iter().map(|log| BootOutbox {
         id: log.id(),
         next: log.next(),
         last: log.last(),

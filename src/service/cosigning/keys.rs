@@ -7,7 +7,7 @@
 
 use crate::service::keys::LogPen;
 use muniment_evidence::digest::Digest;
-use muniment_evidence::keys::Standing;
+use muniment_evidence::keys::KeyValidity;
 use muniment_evidence::ledger::Ledger;
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
 use std::collections::BTreeMap;
@@ -85,7 +85,7 @@ impl Cosigners {
     fn in_force(&self, size: u64) -> BTreeMap<u64, Vec<VerifierKey>> {
         let mut members: BTreeMap<u64, Vec<VerifierKey>> = BTreeMap::new();
         for (node, _, life, key) in self.ledger.cosigners() {
-            if life.at_size(size) == Standing::InForce {
+            if life.at_size(size) == KeyValidity::InForce {
                 members.entry(node).or_default().push(key);
             }
         }

@@ -14,7 +14,7 @@ use muniment_evidence::opening::Document;
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::report::Verdict;
 use muniment_evidence::statement::Kind;
-use muniment_evidence::verify::{BundleVerifier, Options};
+use muniment_evidence::verify::{BundleVerifier, VerifyOptions};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The OK records of a bundle.
@@ -92,9 +92,9 @@ fn uncosigned(bundle: &[u8]) -> Result<Vec<Frame>, String> {
 }
 
 fn verifies(end: &End, bundle: &[u8]) -> Result<(), String> {
-    let mut verifier = BundleVerifier::new(Options {
+    let mut verifier = BundleVerifier::new(VerifyOptions {
         trust: end.town.trust.lock().unwrap().clone(),
-        ..Options::default()
+        ..VerifyOptions::default()
     });
     verifier.push(bundle);
     let report = verifier.finish();

@@ -1,0 +1,251 @@
+//! The words of the command line: commands, flags, and what is said about them.
+//!
+//! Promises: a flag that a command does not take, or a value that cannot be meant, is
+//! refused before any file is read. Leaves reading the files to the commands.
+
+use muniment_audit::sample;
+use muniment_evidence::statement::Kind;
+use muniment_evidence::verify::{LEVEL_DEFAULT, LEVEL_MAX};
+use std::collections::BTreeMap;
+
+pub const USAGE: &str = "\
+Checks Muniment's evidence offline, and answers questions about it.
+
+  muniment-verify receipt FILE [--trust FILE] [--policy FILE] [--document FILE] [--json]
+  muniment-verify bundle FILE [--trust FILE] [--policy FILE] [--head FILE]
+                  [--level 0..6] [--json]
+  muniment-verify invoice FILE NUMBER|UID [--tenant T] [--scheme S] [--issuer I]
+                  [--period P] [--trust FILE] [--policy FILE] [--head FILE] [--json]
+  muniment-verify reconcile FILE [--csv FILE] [--write FILE]
+                  [--trust FILE] [--policy FILE] [--head FILE] [--json]
+  muniment-verify sample FILE --count K --seed TEXT [--kind ISSUE]
+                  [--trust FILE] [--policy FILE] [--head FILE] [--json]
+  muniment-verify promise FILE [--bundle FILE]
+                  [--trust FILE] [--policy FILE] [--head FILE] [--json]
+  muniment-verify heads NOTE... [--bundle FILE | --genesis FILE]
+                  [--trust FILE] [--policy FILE] [--json]
+  muniment-verify --help | --version
+
+  receipt    one record, proven
+  bundle     a range of records
+  invoice    what happened to one invoice, and who downloaded it
+  reconcile  counts and sums by issuer, month, currency and kind, against your own
+  sample     records chosen by a seed: the same on every machine
+  promise    a download that is to be recorded, and whether it was
+  heads      whether checkpoints are of one history
+
+  --trust FILE     the ledger that you mean: its origin and genesis, from someone you trust
+  --policy FILE    whose signatures a checkpoint must carry (C2SP tlog-policy)
+  --document FILE  the invoice that the receipt should be about
+  --head FILE      a checkpoint that you kept from earlier: shows a rewritten ledger
+  --level N        0 structure, 1 +signatures, 2 +checkpoint, 3 +saved head,
+                   4 +full replay, 5 +openings (default), 6 +outside anchors, which
+                   needs a policy that names their witnesses
+  --csv FILE       your figures: issuer,month,currency,kind,count,sum
+  --write FILE     writes the records' own figures in that form
+  --count K        how many records, 1 to 10000
+  --seed TEXT      chosen after the checkpoint, so that nobody could foresee the sample
+  --kind KIND      of this kind only, such as ISSUE
+  --bundle FILE    a bundle that covers the sizes of the notes, or should keep the promise
+  --genesis FILE   without a bundle: any receipt of the ledger, which carries its keys
+  --json           the report as one line of JSON
+
+FILE may be - for standard input (the evidence only). Questions are answered at level 5.
+Exit codes: 0 verified; 2 usage, or several invoices have the number; 3 verified, but
+without --trust; 4 a file cannot be read or written; 5 nothing has the name asked for;
+10 structure; 11 bad signature; 12 broken chain; 13 bad tree; 14 fork; 15 missing data;
+16 lane; 17 unknown key; 18 checkpoint; 19 opening; 20 document; 21 time; 22 untrusted;
+23 policy; 24 revoked; 25 lost; 26 reconciliation; 27 promise not kept.
+";
+
+pub const USAGE_CODE: u8 = 2;
+pub const UNREADABLE_CODE: u8 = 4;
+
+/// What ends the program early: a code and what to say.
+#[derive(Debug)]
+pub struct EarlyExit(pub u8, pub String);
+
+/// A command: how many operands it takes, and which flags with a value.
+struct Form {
+    name: &'static str,
+    operands: (usize, usize),
+    flags: &'static [&'static str],
+}
+
+const FORMS: [Form; 7] = [
+    Form {
+        name: "receipt",
+        operands: (1, 1),
+        flags: &["--trust", "--policy", "--document"],
+    },
+    Form {
+        name: "bundle",
+        operands: (1, 1),
+        flags: &["--trust", "--policy", "--head", "--level"],
+    },
+    Form {
+        name: "invoice",
+        operands: (2, 2),
+        flags: &[
+            "--trust", "--policy", "--head", "--tenant", "--scheme", "--issuer", "--period",
+        ],
+    },
+    Form {
+        name: "reconcile",
+        operands: (1, 1),
+        flags: &["--trust", "--policy", "--head", "--csv", "--write"],
+    },
+    Form {
+        name: "sample",
+        operands: (1, 1),
+        flags: &[
+            "--trust", "--policy", "--head", "--count", "--seed", "--kind",
+        ],
+    },
+    Form {
+        name: "promise",
+        operands: (1, 1),
+        flags: &["--trust", "--policy", "--head", "--bundle"],
+    },
+    Form {
+        name: "heads",
+        operands: (1, muniment_audit::heads::HEADS_MAX),
+        flags: &["--trust", "--policy", "--bundle", "--genesis"],
+    },
+];
+
+/// The command line, taken apart.
+pub struct Arguments {
+    pub command: &'static str,
+    pub operands: Vec<String>,
+    flags: BTreeMap<&'static str, String>,
+    pub level: u8,
+    pub json: bool,
+}
+
+fn usage(why: impl Into<String>) -> EarlyExit {
+    EarlyExit(USAGE_CODE, why.into())
+}
+
+impl Arguments {
+    pub fn flag(&self, name: &str) -> Option<&str> {
+        self.flags.get(name).map(String::as_str)
+    }
+
+    pub fn owned(&self, name: &str) -> Option<String> {
+        self.flag(name).map(str::to_owned)
+    }
+
+    pub fn parse(arguments: Vec<String>) -> Result<Arguments, EarlyExit> {
+        let mut rest = arguments.into_iter();
+        let Some(command) = rest.next() else {
+            let names: Vec<_> = FORMS.iter().map(|form| form.name).collect();
+            return Err(usage(format!("say one of: {}", names.join(", "))));
+        };
+        let form = FORMS.iter().find(|form| form.name == command);
+        let form = form.ok_or_else(|| usage(format!("unknown command {command:?}")))?;
+        let mut parsed = Arguments {
+            command: form.name,
+            operands: Vec::new(),
+            flags: BTreeMap::new(),
+            level: LEVEL_DEFAULT,
+            json: false,
+        };
+        while let Some(argument) = rest.next() {
+            if argument == "--json" {
+                parsed.json = true;
+            } else if let Some(flag) = form.flags.iter().find(|flag| **flag == argument) {
+                let value = rest
+                    .next()
+                    .ok_or_else(|| usage(format!("{flag} needs a value")))?;
+                if parsed.flags.insert(flag, value).is_some() {
+                    return Err(usage(format!("{flag} is given twice")));
+                }
+            } else if argument.starts_with("--") {
+                return Err(usage(format!("unknown flag {argument}")));
+            } else if argument.is_empty() || parsed.operands.len() >= form.operands.1 {
+                return Err(usage(format!("too many names: {argument:?}")));
+            } else {
+                parsed.operands.push(argument);
+            }
+        }
+        if parsed.operands.len() < form.operands.0 {
+            let why = match form.name {
+                "invoice" => "name the bundle, and the invoice by number or uid",
+                "heads" => "name the notes to compare",
+                _ => "name the file to verify",
+            };
+            return Err(usage(why));
+        }
+        parsed.check()?;
+        Ok(parsed)
+    }
+
+    /// What must be true of flags and operands together.
+    fn check(&mut self) -> Result<(), EarlyExit> {
+        if let Some(level) = self.flag("--level") {
+            self.level = match level.parse() {
+                Ok(level) if level <= LEVEL_MAX => level,
+                _ => return Err(usage(format!("--level is 0 to 6, not {level:?}"))),
+            };
+        }
+        if self.flag("--head").is_some() && self.level < 3 {
+            return Err(usage("--head is compared from level 3 on"));
+        }
+        if self.level == LEVEL_MAX && self.flag("--policy").is_none() {
+            return Err(usage("level 6 needs --policy, which names the witnesses"));
+        }
+        match self.command {
+            "reconcile" if self.flag("--csv").or(self.flag("--write")).is_none() => {
+                return Err(usage("give your figures with --csv, or --write ours"));
+            }
+            "sample" => {
+                self.sample()?;
+            }
+            "promise"
+                if self.flag("--bundle").is_none()
+                    && self.flag("--policy").or(self.flag("--head")).is_some() =>
+            {
+                return Err(usage("--policy and --head are for the --bundle"));
+            }
+            "heads" => match (self.flag("--bundle"), self.flag("--genesis")) {
+                (Some(_), Some(_)) => return Err(usage("--bundle or --genesis, not both")),
+                (None, None) => {
+                    return Err(usage(
+                        "the ledger's keys are needed: give --bundle, or --genesis with a receipt",
+                    ));
+                }
+                (None, Some(_)) if self.operands.len() < 2 => {
+                    return Err(usage("name two notes or more, or give --bundle"));
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The sample that is asked for.
+    pub fn sample(&self) -> Result<sample::RecordSample, EarlyExit> {
+        let (Some(count), Some(seed)) = (self.flag("--count"), self.flag("--seed")) else {
+            return Err(usage("give --count and --seed"));
+        };
+        let kind = match self.flag("--kind") {
+            None => None,
+            Some(name) => {
+                let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+                Some(kind.ok_or_else(|| usage(format!("there is no kind {name:?}")))?)
+            }
+        };
+        let sample = count.parse().ok();
+        sample
+            .and_then(|count| sample::RecordSample::new(count, seed, kind))
+            .ok_or_else(|| {
+                usage(format!(
+                    "--count is 1 to {}, --seed a text of at most {} bytes",
+                    sample::COUNT_MAX,
+                    sample::SEED_BYTES_MAX
+                ))
+            })
+    }
+}

@@ -1,0 +1,11 @@
+//! A report of the kernel in words for people and as JSON for machines.
+//!
+//! Promises: names in JSON are stable; nothing is called issued or downloaded unless the
+//! report holds; text from the evidence cannot drive a terminal. Leaves finding anything to
+//! [`muniment_evidence::verify`].
+
+mod json;
+mod text;
+
+pub use json::{to_json, to_value};
+pub use text::to_text;

@@ -1,0 +1,195 @@
+//! A report in words, for people.
+
+use crate::summary;
+use crate::summary::words::utc;
+use muniment_evidence::report::{LEVEL_DEFAULT, OpenedRecord, Report, Verdict, shown};
+use std::fmt;
+
+/// The report as people read it; ends in a line feed.
+///
+/// ```
+/// use muniment_audit::report::to_text;
+/// use muniment_evidence::verify::{self, Expected};
+///
+/// let report = verify::receipt(b"no receipt", Expected::default());
+/// assert!(to_text(&report).starts_with("FAILED (STRUCTURE)"));
+/// ```
+pub fn to_text(report: &Report) -> String {
+    Text(report).to_string()
+}
+
+/// A report as it is printed.
+struct Text<'a>(&'a Report);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = self.0;
+        let name = report.evidence.name();
+        match report.verdict() {
+            Verdict::Verified => writeln!(f, "VERIFIED: every check of this {name} holds.")?,
+            Verdict::Unpinned => writeln!(
+                f,
+                "UNPINNED: every check of this {name} holds, but nothing says that this is the\n\
+                 ledger you mean. Get the trust file from someone you trust; give it with --trust."
+            )?,
+            Verdict::Failed(class) => {
+                writeln!(f, "FAILED ({class}): this {name} does not verify.")?;
+            }
+        }
+        if report.level < LEVEL_DEFAULT {
+            writeln!(
+                f,
+                "Only the checks up to level {} of {LEVEL_DEFAULT} were made.",
+                report.level
+            )?;
+        }
+        if let (Some(origin), Some(ledger)) = (&report.origin, report.ledger) {
+            writeln!(f, "\nLedger      {}\n  genesis   {ledger}", shown(origin))?;
+        }
+        if let (Some(size), Some(root)) = (report.size, report.root) {
+            writeln!(f, "Checkpoint  {size} records\n  root      {root}")?;
+            for cosigner in &report.cosigners {
+                writeln!(
+                    f,
+                    "  cosigned  by node {} in zone {} at {}",
+                    cosigner.node,
+                    shown(&cosigner.zone),
+                    utc(cosigner.time_s.saturating_mul(1000))
+                )?;
+            }
+            for witness in &report.outside {
+                writeln!(
+                    f,
+                    "  witnessed by {} at {}",
+                    shown(&witness.name),
+                    utc(witness.time_s.saturating_mul(1000))
+                )?;
+            }
+        }
+        if let Some(anchors) = report.anchors {
+            writeln!(
+                f,
+                "Anchors     {anchors} by outside witnesses of the policy agree"
+            )?;
+        }
+        if let Some(met) = report.policy_met {
+            writeln!(f, "Policy      {}", if met { "met" } else { "not met" })?;
+        }
+        if report.key_records > 0 {
+            writeln!(f, "Keys        changed by {} records", report.key_records)?;
+        }
+        if let Some(opened) = &report.record {
+            write_record(f, report, opened)?;
+        }
+        if let Some(range) = report.range {
+            write_bundle(f, report, range)?;
+        }
+        if report.findings_count > 0 {
+            writeln!(f, "\nFindings    {}", report.findings_count)?;
+            for finding in &report.findings {
+                writeln!(f, "  {finding}")?;
+            }
+            let more = report.findings_count - report.findings.len() as u64;
+            if more > 0 {
+                writeln!(f, "  and {more} more")?;
+            }
+        }
+        if report.is_self_attested() {
+            writeln!(
+                f,
+                "\nSelf-attested: only keys of the ledger's own operator have signed this."
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn write_record(f: &mut fmt::Formatter<'_>, report: &Report, opened: &OpenedRecord) -> fmt::Result {
+    if report.holds() {
+        writeln!(f, "\n{}", shown(&summary::sentence(opened)))?;
+    } else {
+        writeln!(f, "\nThe record claims the following, which is not proven:")?;
+    }
+    for (name, text) in summary::lines(opened) {
+        writeln!(f, "  {name:<13} {}", shown(&text))?;
+    }
+    match report.document_matches {
+        Some(true) if report.holds() => {
+            writeln!(
+                f,
+                "The given document has the bytes that the record speaks of."
+            )
+        }
+        Some(false) => writeln!(
+            f,
+            "The given document was not found to be the one that the record speaks of."
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn write_bundle(f: &mut fmt::Formatter<'_>, report: &Report, range: (u64, u64)) -> fmt::Result {
+    let (first, end) = range;
+    let total = report.counts.total();
+    writeln!(
+        f,
+        "Range       from {first} up to {end} (exclusive); {total} records read, level {}",
+        report.level
+    )?;
+    if let Some(selection) = &report.selection {
+        writeln!(
+            f,
+            "Selection   {}\n  It proves what it holds, not that nothing was left out.",
+            shown(selection)
+        )?;
+    }
+    for open in &report.open_outboxes {
+        writeln!(
+            f,
+            "Open outbox {} of node {}: {} statements signed, not recorded here",
+            open.outbox, open.node, open.pending
+        )?;
+    }
+    if let Some(size) = report.head_size {
+        writeln!(f, "Saved head  agrees at {size} records")?;
+    }
+    if total > 0 && !report.holds() {
+        writeln!(f, "The records claim the following, which is not proven:")?;
+    }
+    if total > 0 {
+        writeln!(
+            f,
+            "\n  {:<14}{:>12}{:>12}{:>12}",
+            "kind", "OK", "refused", "duplicate"
+        )?;
+    }
+    for (kind, [ok, refused, duplicate]) in report.counts.rows() {
+        writeln!(
+            f,
+            "  {:<14}{ok:>12}{refused:>12}{duplicate:>12}",
+            kind.name()
+        )?;
+    }
+    let Some(unfinished) = &report.unfinished else {
+        return Ok(());
+    };
+    if unfinished.count > 0 {
+        let list: Vec<String> = unfinished.indexes.iter().map(u64::to_string).collect();
+        let more = unfinished.count > unfinished.indexes.len() as u64;
+        writeln!(
+            f,
+            "\nDownloads without a DOWNLOAD_END (possibly delivered in full): {}\n  {}{}",
+            unfinished.count,
+            list.join(" "),
+            if more { " …" } else { "" }
+        )?;
+    }
+    if unfinished.ends_unread > 0 {
+        writeln!(
+            f,
+            "DOWNLOAD_END records whose opening is not there: {}",
+            unfinished.ends_unread
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! The program over every frozen file: it finds what `MANIFEST.tsv` says, and nothing else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The files are the formats' and lie with them.
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../evidence/testdata/v1")
+}
+
+/// The program itself is run, as an auditor would.
+#[test]
+fn the_verifier_finds_in_each_file_what_the_manifest_says() {
+    let manifest = fs::read_to_string(directory().join("MANIFEST.tsv")).unwrap();
+    let mut wrong = Vec::new();
+    for line in manifest.lines().skip(1) {
+        let [_, arguments, code, class, index, why] = line.split('\t').collect::<Vec<_>>()[..]
+        else {
+            panic!("six columns: {line}");
+        };
+        assert!(!why.is_empty(), "{line}");
+        let output = Command::new(env!("CARGO_BIN_EXE_muniment-verify"))
+            .current_dir(directory())
+            .args(arguments.split(' '))
+            .arg("--json")
+            .output()
+            .unwrap();
+        let json: serde_json::Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{arguments}: {e}"));
+        let first = &json["findings"][0];
+        let text = |value: &serde_json::Value| match value {
+            serde_json::Value::Null => "-".to_owned(),
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let found = (
+            output.status.code().unwrap().to_string(),
+            text(&json["class"]),
+            text(&first["index"]),
+        );
+        if (found.0.as_str(), found.1.as_str(), found.2.as_str()) != (code, class, index) {
+            wrong.push(format!("{line}\n  found {found:?}: {}", first["detail"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

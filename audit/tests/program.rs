@@ -1,0 +1,95 @@
+//! The program `muniment-verify` as scripts call it: flags, exit codes, JSON.
+
+#[path = "../../evidence/tests/ledger/mod.rs"]
+mod ledger;
+mod running;
+
+use ledger::{BODY, Ledger};
+use running::{Files, run};
+
+#[test]
+fn a_receipt_with_its_document_ends_in_zero_and_another_document_in_twenty() {
+    let files = Files::new("receipt");
+    let ledger = Ledger::small();
+    let receipt = files.write("receipt", ledger.receipt(2).encode());
+    let trust = files.write("trust", ledger.trust().to_string());
+    let document = files.write("a.pdf", [BODY, b"A-1"].concat());
+    let other = files.write("b.pdf", BODY);
+    let (code, out, err) = run(&[
+        "receipt",
+        &receipt,
+        "--trust",
+        &trust,
+        "--document",
+        &document,
+    ]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.starts_with("VERIFIED") && out.contains("The invoice A-1 of local was issued"));
+    let (code, out, _) = run(&[
+        "receipt",
+        &receipt,
+        "--trust",
+        &trust,
+        "--document",
+        &other,
+        "--json",
+    ]);
+    assert_eq!(code, 20);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["verdict"], "FAILED");
+    assert_eq!(json["class"], "DOCUMENT");
+    assert_eq!(json["record"]["proven"], false);
+    assert_eq!(json["record"]["sentence"], serde_json::Value::Null);
+    assert_eq!(run(&["receipt", &receipt]).0, 3);
+    let wrong = files.write("wrong", Ledger::found(2).trust().to_string());
+    assert_eq!(run(&["receipt", &receipt, "--trust", &wrong]).0, 22);
+}
+
+#[test]
+fn a_bundle_is_verified_by_level_and_head() {
+    let files = Files::new("bundle");
+    let ledger = Ledger::realistic(1);
+    let bundle = files.write("bundle", ledger.bundle());
+    let trust = files.write("trust", ledger.trust().to_string());
+    let head = files.write("head", ledger.note(5));
+    let (code, out, err) = run(&[
+        "bundle", &bundle, "--trust", &trust, "--head", &head, "--json",
+    ]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["verdict"], "VERIFIED");
+    assert_eq!(json["head_size"], 5);
+    assert_eq!(json["self_attested"], true);
+    assert_eq!(json["counts"]["ISSUE"]["REFUSED"], 1);
+    let (code, out, _) = run(&["bundle", &bundle, "--trust", &trust, "--level", "1"]);
+    assert_eq!(code, 0, "{out}");
+    let short = files.write("short", &ledger.bundle()[..3000]);
+    let (code, out, _) = run(&["bundle", &short, "--trust", &trust]);
+    assert_eq!(code, 15, "{out}");
+}
+
+#[test]
+fn mistakes_of_the_caller_are_told_apart_from_findings() {
+    let files = Files::new("usage");
+    let bundle = files.write("bundle", Ledger::small().bundle());
+    for usage in [
+        &[][..],
+        &["frobnicate", &bundle],
+        &["bundle"],
+        &["bundle", &bundle, &bundle],
+        &["bundle", &bundle, "--level", "7"],
+        &["bundle", &bundle, "--document", "x"],
+        &["bundle", &bundle, "--trust"],
+        &["bundle", &bundle, "--head", &bundle, "--level", "2"],
+    ] {
+        let (code, out, err) = run(usage);
+        assert_eq!((code, out.as_str()), (2, ""), "{usage:?}");
+        assert!(err.contains("--help"), "{err}");
+    }
+    assert_eq!(run(&["bundle", "/nonexistent"]).0, 4);
+    assert_eq!(run(&["bundle", &bundle, "--trust", &bundle]).0, 4);
+    assert_eq!(run(&["receipt", &bundle]).0, 10);
+    let (code, out, _) = run(&["--help"]);
+    assert!(code == 0 && out.contains("--trust"));
+    assert_eq!(run(&["--version"]).0, 0);
+}

@@ -1,0 +1,72 @@
+//! The classes of findings: stable names, one exit code for each.
+//!
+//! Promises: a name and a code, once given, mean the same for ever. Stands below the
+//! formats, since each of them says of what class its own faults are.
+
+use crate::codes::coded;
+
+coded! {
+    /// What kind of fault, and the exit code of the verifier. Never renumbered.
+    pub enum FindingClass {
+        /// Everything holds, but no pin says that this is the right ledger. Not a fault of
+        /// the evidence, so never among the findings.
+        Unpinned = 3 "UNPINNED",
+        /// Bytes that are not in the format.
+        Structure = 10 "STRUCTURE",
+        BadSignature = 11 "BAD_SIGNATURE",
+        /// A record does not follow from those before it.
+        BrokenChain = 12 "BROKEN_CHAIN",
+        /// A root or inclusion path does not lead to the checkpoint.
+        BadTree = 13 "BAD_TREE",
+        /// The ledger contradicts a head that it signed before.
+        Fork = 14 "FORK",
+        /// Something is not there: truncated, a gap, a public opening withheld.
+        MissingData = 15 "MISSING_DATA",
+        /// A node's lane has a gap, a repetition, or goes on after it was closed.
+        Lane = 16 "LANE",
+        /// A key or node that the genesis does not name.
+        UnknownKey = 17 "UNKNOWN_KEY",
+        /// No checkpoint that the ledger's log key signed.
+        Checkpoint = 18 "CHECKPOINT",
+        /// An opening is not what the record commits to, or contradicts it.
+        Opening = 19 "OPENING",
+        /// The given document is not the one that the record speaks of.
+        Document = 20 "DOCUMENT",
+        /// Time goes back.
+        Time = 21 "TIME",
+        /// The pin names another ledger.
+        Untrusted = 22 "UNTRUSTED",
+        /// The signatures there are do not meet the policy.
+        Policy = 23 "POLICY",
+        /// Signed by a key that the ledger has revoked from there on.
+        Revoked = 24 "REVOKED",
+        /// A node has lost statements that it had signed and that were not recorded.
+        Lost = 25 "LOST",
+        /// The caller's own figures are not those of the records. Not a fault of the evidence,
+        /// so never among the findings.
+        Reconciliation = 26 "RECONCILIATION",
+        /// A promise was not kept by what is shown. Not a fault of the evidence, so never
+        /// among the findings.
+        Promise = 27 "PROMISE",
+    }
+}
+
+impl FindingClass {
+    pub fn exit_code(self) -> u8 {
+        self as u8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_have_names_and_codes_of_their_own() {
+        for (i, a) in FindingClass::ALL.iter().enumerate() {
+            for b in &FindingClass::ALL[i + 1..] {
+                assert!(a.name() != b.name() && a.exit_code() != b.exit_code());
+            }
+        }
+    }
+}

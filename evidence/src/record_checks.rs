@@ -1,0 +1,323 @@
+//! The checks of one record by itself: ledger, key, signature, openings, holdings.
+//!
+//! Promises: each check is pure and independent of every other record, so that records
+//! can be checked on all cores. An opening is handed on only when the record commits to
+//! it. Leaves what one record means for the next to [`crate::chain`].
+
+use crate::class::FindingClass;
+use crate::digest::Digest;
+use crate::key::PublicKey;
+use crate::keys::{KeyLife, KeyValidity};
+use crate::ledger::Ledger;
+use crate::note::{Note, VerifierKey, Vouch};
+use crate::opening::{
+    Actor, AnchorDocument, Document, Holding, Opening, PUBLIC_SALT, Rendition, commit_actor,
+    commit_document,
+};
+use crate::record::{Outcome, Reason, Record};
+use crate::statement::{Kind, Lane};
+
+/// A class and what to say of it; the index is added by the caller.
+pub(crate) type Fault = (FindingClass, String);
+
+/// What the openings of a record showed.
+#[derive(Default)]
+pub(crate) struct Opened {
+    /// Only when the record commits to it.
+    pub document: Option<Document>,
+    /// Only when the record commits to it.
+    pub actor: Option<Actor>,
+    pub faults: Vec<Fault>,
+}
+
+/// Whether the statement belongs to this ledger. GENESIS names none, being its beginning;
+/// it is the first record, and no other is.
+pub(crate) fn belongs(ledger: &Ledger, record: &Record) -> Option<Fault> {
+    let detail = if record.statement.kind == Kind::Genesis || record.index == 0 {
+        if record.leaf_hash() == ledger.id {
+            return None;
+        }
+        "GENESIS is the first record, and no other is"
+    } else {
+        if record.statement.ledger == ledger.id {
+            return None;
+        }
+        "the statement was made for another ledger"
+    };
+    Some((FindingClass::BrokenChain, detail.to_owned()))
+}
+
+/// Whether the node that the statement names has signed it, with a key in force there.
+pub(crate) fn signature(ledger: &Ledger, record: &Record) -> Option<Fault> {
+    let statement = &record.statement;
+    let node = statement.node;
+    if ledger.member(node).is_none() {
+        let detail = format!("the statement is of node {node}, which the ledger does not name");
+        return Some((FindingClass::UnknownKey, detail));
+    }
+    let validity = |life: &KeyLife| match statement.lane {
+        // Signed when it entered the outbox, which may be long ago.
+        Lane::Outbox(_) => life.before_record(record.index),
+        _ => life.at_record(record.index),
+    };
+    let signed = statement.signed_bytes();
+    let verifies = |key: &PublicKey| ledger.verifies(key, &signed, &record.signature);
+    let fault = signed_by(ledger.statement_keys(node), validity, verifies)?;
+    let detail = format!("the signature of node {node} on the statement {}", fault.1);
+    Some((fault.0, detail))
+}
+
+/// Whether one of a node's keys in force has signed, or what to say instead.
+fn signed_by(
+    keys: &[KeyLife],
+    validity: impl Fn(&KeyLife) -> KeyValidity,
+    verifies: impl Fn(&PublicKey) -> bool,
+) -> Option<(FindingClass, &'static str)> {
+    let at = |wanted| keys.iter().filter(move |life| validity(life) == wanted);
+    if at(KeyValidity::InForce).any(|life| verifies(&life.key)) {
+        return None;
+    }
+    let verified = |life: &&KeyLife| verifies(&life.key);
+    Some(match keys.iter().find(verified) {
+        None => (FindingClass::BadSignature, "does not hold"),
+        Some(life) if life.trusted_until.is_some() => (
+            FindingClass::Revoked,
+            "is by a key that was revoked from an earlier record on",
+        ),
+        Some(_) => (
+            FindingClass::UnknownKey,
+            "is by a key of the node that is not in force there",
+        ),
+    })
+}
+
+/// Checks the openings that are shown. One that was erased or is withheld is no fault,
+/// but for the document of a system kind, which is public and never erased.
+pub(crate) fn openings(
+    ledger: &Ledger,
+    record: &Record,
+    document: Option<&Opening>,
+    actor: Option<&Opening>,
+) -> Opened {
+    let mut opened = Opened::default();
+    match document {
+        Some(opening) => open_document(ledger, record, opening, &mut opened),
+        None if record.statement.kind.is_system() => opened.faults.push((
+            FindingClass::MissingData,
+            format!(
+                "the public opening of this {} record is missing",
+                record.statement.kind
+            ),
+        )),
+        None => {}
+    }
+    if let Some(opening) = actor {
+        open_actor(record, opening, &mut opened);
+    }
+    opened
+}
+
+fn open_document(ledger: &Ledger, record: &Record, opening: &Opening, opened: &mut Opened) {
+    let statement = &record.statement;
+    let mut fault = |class, detail: String| opened.faults.push((class, detail));
+    if commit_document(&opening.salt, &opening.bytes) != statement.document {
+        let detail = "the document opening is not what the record commits to";
+        return fault(FindingClass::Opening, detail.to_owned());
+    }
+    if statement.kind.is_system() && opening.salt != PUBLIC_SALT {
+        let detail = "the document opening of a system kind has a salt";
+        fault(FindingClass::Opening, detail.to_owned());
+    }
+    if statement.kind.is_reserved() {
+        // The feature came after the first version of the format: its commitment holds, and
+        // an opening that this version knows is handed on.
+        let known = Document::decode(&opening.bytes).ok();
+        opened.document = known.filter(|document| document.kind() == statement.kind);
+        return;
+    }
+    let document = match Document::decode(&opening.bytes) {
+        Ok(document) => document,
+        // The ledger refused it for that very reason.
+        Err(_) if record.outcome == Outcome::Refused(Reason::Malformed) => return,
+        Err(e) => {
+            let detail = format!("the document opening cannot be read: {e}");
+            return fault(FindingClass::Opening, detail);
+        }
+    };
+    if document.kind() != statement.kind {
+        let detail = format!(
+            "the document opening is of kind {} in a record of kind {}",
+            document.kind(),
+            statement.kind
+        );
+        return fault(FindingClass::Opening, detail);
+    }
+    if record.outcome == Outcome::Ok {
+        // What was refused may well have been refused for these faults.
+        for (class, detail) in content(ledger, record, &document) {
+            fault(class, detail);
+        }
+    }
+    opened.document = Some(document);
+}
+
+fn open_actor(record: &Record, opening: &Opening, opened: &mut Opened) {
+    if commit_actor(&opening.salt, &opening.bytes) != record.statement.actor {
+        let detail = "the actor opening is not what the record commits to";
+        return opened
+            .faults
+            .push((FindingClass::Opening, detail.to_owned()));
+    }
+    match Actor::decode(&opening.bytes) {
+        Ok(actor) => opened.actor = Some(actor),
+        Err(_) if record.outcome == Outcome::Refused(Reason::Malformed) => {}
+        Err(e) => opened.faults.push((
+            FindingClass::Opening,
+            format!("the actor opening cannot be read: {e}"),
+        )),
+    }
+}
+
+/// What a document that took effect must hold in itself.
+fn content(ledger: &Ledger, record: &Record, document: &Document) -> Vec<Fault> {
+    match document {
+        Document::Issue(d) | Document::Reverse(d) => {
+            holdings(ledger, record.index, &d.holdings, &d.renditions)
+        }
+        Document::AddRendition(d) => holdings(
+            ledger,
+            record.index,
+            &d.holdings,
+            std::slice::from_ref(&d.rendition),
+        ),
+        Document::Download(d) if d.start > d.end || d.end > d.length => vec![(
+            FindingClass::Opening,
+            format!(
+                "the range {}..{} does not lie within {} bytes",
+                d.start, d.end, d.length
+            ),
+        )],
+        Document::Boot(d) => {
+            let node = record.statement.node;
+            let in_force = ledger.statement_keys(node).iter().any(|life| {
+                life.key == d.statement_key && life.at_record(record.index) == KeyValidity::InForce
+            });
+            match in_force {
+                true => Vec::new(),
+                false => vec![(
+                    FindingClass::UnknownKey,
+                    "the BOOT names a statement key that is not in force for its node".to_owned(),
+                )],
+            }
+        }
+        Document::Membership(d) => {
+            let mut nodes = d.voters.iter().flatten().chain(&d.learners);
+            let stranger = nodes.find(|node| {
+                let keys = ledger.statement_keys(**node).iter();
+                keys.clone()
+                    .all(|life| life.at_record(record.index) == KeyValidity::NotInForce)
+            });
+            let fault = stranger.map(|node| {
+                let detail = format!("node {node} is a member without a key in force");
+                (FindingClass::UnknownKey, detail)
+            });
+            fault.into_iter().collect()
+        }
+        Document::Anchor(d) => anchor(ledger, record, d).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The note that an ANCHOR shows must be this ledger's, of a size that it had, and carry
+/// the witness's line. Whether the witness is worth something is the auditor's to say.
+fn anchor(ledger: &Ledger, record: &Record, document: &AnchorDocument) -> Option<Fault> {
+    let vouched = match ledger.checkpoint(document.note.as_bytes()) {
+        Ok(vouched) => vouched,
+        Err((class, why)) => return Some((class, format!("the anchored checkpoint {why}"))),
+    };
+    if vouched.checkpoint.size > record.index {
+        let detail = "the anchored checkpoint is of records that came later";
+        return Some((FindingClass::Opening, detail.to_owned()));
+    }
+    let cosigned = VerifierKey::parse(&document.witness)
+        .ok()
+        .is_some_and(|key| {
+            let note = Note::parse(document.note.as_bytes());
+            note.is_ok_and(|note| matches!(note.vouch(&key), Vouch::Cosigned { .. }))
+        });
+    (!cosigned).then(|| {
+        let detail = "the anchored checkpoint carries no cosignature of the witness named";
+        (FindingClass::Opening, detail.to_owned())
+    })
+}
+
+/// Each holding must be of this ledger, of one of the renditions, and signed by the
+/// node whose word it is.
+fn holdings(
+    ledger: &Ledger,
+    index: u64,
+    holdings: &[Holding],
+    renditions: &[Rendition],
+) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (i, holding) in holdings.iter().enumerate() {
+        let named = renditions.iter().any(|rendition| {
+            rendition.body_id == holding.body_id
+                && rendition.sha256 == holding.sha256
+                && rendition.length == holding.length
+        });
+        let fault = match ledger.member(holding.node) {
+            _ if holding.ledger != ledger.id => {
+                Some((FindingClass::Opening, "is of another ledger"))
+            }
+            _ if !named => Some((
+                FindingClass::Opening,
+                "is of bytes that the record does not name",
+            )),
+            None => Some((
+                FindingClass::UnknownKey,
+                "is of a node that the ledger does not name",
+            )),
+            Some(member) if member.zone != holding.zone => Some((
+                FindingClass::Opening,
+                "names another zone than the ledger does for its node",
+            )),
+            Some(member) => signed_by(
+                &member.statement,
+                |life| life.before_record(index),
+                |key| ledger.verifies(key, &holding.signed_bytes(), &holding.signature),
+            )
+            .map(|(class, _)| (class, "carries a signature that does not hold there")),
+        };
+        if let Some((class, what)) = fault {
+            let detail = format!("holding {i}, by node {}, {what}", holding.node);
+            faults.push((class, detail));
+        }
+    }
+    faults
+}
+
+/// Whether a document's bytes (by digest and length) are those that the record speaks of.
+pub(crate) fn same_bytes(document: Option<&Document>, given: (&Digest, u64)) -> Option<Fault> {
+    let (sha256, length) = given;
+    let known: Vec<(Digest, u64)> = match document {
+        None => {
+            let detail = "the record's document opening is not there, so the given document \
+                          cannot be compared";
+            return Some((FindingClass::Document, detail.to_owned()));
+        }
+        Some(Document::Issue(d) | Document::Reverse(d)) => {
+            d.renditions.iter().map(|r| (r.sha256, r.length)).collect()
+        }
+        Some(Document::AddRendition(d)) => vec![(d.rendition.sha256, d.rendition.length)],
+        Some(Document::Download(d)) => vec![(d.sha256, d.length)],
+        Some(_) => Vec::new(),
+    };
+    (!known.contains(&(*sha256, length))).then(|| {
+        let detail = format!(
+            "the given document ({length} bytes, SHA-256 {sha256}) is not one that the \
+             record speaks of"
+        );
+        (FindingClass::Document, detail)
+    })
+}

@@ -1,0 +1,336 @@
+//! What a verification found: findings by class, and facts that the evidence showed.
+//!
+//! Promises: a report without findings is the only one that holds; names of verdicts and
+//! classes and their exit codes are stable. Leaves words and JSON to whoever prints it
+//! (the crate `muniment-audit`).
+
+use crate::class::FindingClass;
+use crate::digest::Digest;
+use crate::lanes::OpenOutbox;
+use crate::ledger::Cosigner;
+use crate::opening::{Actor, Document};
+use crate::record::{Outcome, Record};
+use crate::statement::Kind;
+use std::fmt;
+
+/// Findings beyond this are counted, not kept: one broken export must not fill memory.
+pub const FINDINGS_MAX: usize = 1000;
+
+/// The level that checks everything inside the evidence; the default.
+pub const LEVEL_DEFAULT: u8 = 5;
+
+/// The deepest level: outside anchors too, which need a policy that names witnesses.
+pub const LEVEL_MAX: u8 = 6;
+
+/// Unfinished downloads beyond this are counted, not listed.
+pub const UNFINISHED_MAX: usize = 100;
+
+/// One fault, and the record at which it shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub class: FindingClass,
+    /// `None` for what concerns the whole: the pin, the checkpoint, the stream.
+    pub index: Option<u64>,
+    pub detail: String,
+}
+
+impl Finding {
+    pub fn at(class: FindingClass, index: u64, detail: impl Into<String>) -> Finding {
+        Finding {
+            class,
+            index: Some(index),
+            detail: detail.into(),
+        }
+    }
+
+    pub fn whole(class: FindingClass, detail: impl Into<String>) -> Finding {
+        Finding {
+            class,
+            index: None,
+            detail: detail.into(),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            Some(index) => write!(f, "{}, record {index}: ", self.class)?,
+            None => write!(f, "{}: ", self.class)?,
+        }
+        f.write_str(&shown(&self.detail))
+    }
+}
+
+/// The one-word answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Verified,
+    /// Verified in itself; no pin was given.
+    Unpinned,
+    /// By the class of the first finding.
+    Failed(FindingClass),
+}
+
+impl Verdict {
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Verified => "VERIFIED",
+            Verdict::Unpinned => "UNPINNED",
+            Verdict::Failed(_) => "FAILED",
+        }
+    }
+}
+
+/// What was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvidenceKind {
+    Receipt,
+    Bundle,
+    Promise,
+}
+
+impl EvidenceKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            EvidenceKind::Receipt => "receipt",
+            EvidenceKind::Bundle => "bundle",
+            EvidenceKind::Promise => "promise",
+        }
+    }
+}
+
+/// Records by kind and outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Counts([[u64; 3]; Kind::ALL.len()]);
+
+impl Counts {
+    pub const OUTCOMES: [&'static str; 3] = ["OK", "REFUSED", "DUPLICATE_OF"];
+
+    pub fn add(&mut self, record: &Record) {
+        let outcome = match record.outcome {
+            Outcome::Ok => 0,
+            Outcome::Refused(_) => 1,
+            Outcome::DuplicateOf(_) => 2,
+        };
+        let kind = Kind::ALL
+            .iter()
+            .position(|kind| *kind == record.statement.kind)
+            .expect("ALL lists every kind");
+        self.0[kind][outcome] += 1;
+    }
+
+    /// Kinds that occur, with the numbers of OK, refused and duplicate records.
+    pub fn rows(&self) -> impl Iterator<Item = (Kind, [u64; 3])> + '_ {
+        Kind::ALL
+            .into_iter()
+            .zip(self.0)
+            .filter(|(_, row)| *row != [0; 3])
+    }
+
+    pub fn total(&self) -> u64 {
+        self.0.iter().flatten().sum()
+    }
+}
+
+/// OK downloads that no DOWNLOAD_END names: possibly all delivered, nobody attests it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Unfinished {
+    pub count: u64,
+    /// The first [`UNFINISHED_MAX`].
+    pub indexes: Vec<u64>,
+    /// DOWNLOAD_END records whose opening was not there: they may end some of these.
+    pub ends_unread: u64,
+}
+
+/// Everything that one verification has to say.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub evidence: EvidenceKind,
+    pub origin: Option<String>,
+    /// Leaf hash of the genesis record.
+    pub ledger: Option<Digest>,
+    /// Size and root of the tree, as a checkpoint of the ledger's log key says.
+    pub size: Option<u64>,
+    pub root: Option<Digest>,
+    /// Index range of a bundle.
+    pub range: Option<(u64, u64)>,
+    /// What a selection was selected by; `None` for a range.
+    pub selection: Option<String>,
+    /// Depth of checking of a bundle, 0 to 6.
+    pub level: u8,
+    pub pinned: bool,
+    /// Size of the saved head with which the bundle agrees.
+    pub head_size: Option<u64>,
+    pub counts: Counts,
+    /// Known from level 5 on, when the stream is whole and no record is missing.
+    pub unfinished: Option<Unfinished>,
+    pub cosigners: Vec<Cosigner>,
+    /// KEY records from which the keys were learned.
+    pub key_records: u64,
+    /// Whether the signatures meet the policy; `None` when none was given.
+    pub policy_met: Option<bool>,
+    /// Witnesses of the policy that are not the operator's own and have signed.
+    pub outside: Vec<OutsideCosigner>,
+    /// ANCHORs by such witnesses that agree with the tree; known at level 6.
+    pub anchors: Option<u64>,
+    /// What nodes had signed and not recorded when they last started.
+    pub open_outboxes: Vec<OpenOutbox>,
+    /// What the record of a receipt says.
+    pub record: Option<OpenedRecord>,
+    /// Whether a given document is the record's; `None` when none was given.
+    pub document_matches: Option<bool>,
+    /// The first [`FINDINGS_MAX`], in order of occurrence and index.
+    pub findings: Vec<Finding>,
+    pub findings_count: u64,
+}
+
+/// A record with those of its openings that it commits to. Whether it is proven, the report
+/// around it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedRecord {
+    pub record: Record,
+    pub document: Option<Document>,
+    pub actor: Option<Actor>,
+    /// Region and zone of the node, by the genesis and the changes of keys since.
+    pub place: Option<(String, String)>,
+}
+
+/// A key outside the operator that has signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutsideCosigner {
+    pub name: String,
+    /// Seconds since 1970: the witness's claim.
+    pub time_s: u64,
+}
+
+impl Report {
+    pub(crate) fn new(evidence: EvidenceKind, level: u8, pinned: bool) -> Report {
+        Report {
+            evidence,
+            origin: None,
+            ledger: None,
+            size: None,
+            root: None,
+            range: None,
+            selection: None,
+            level,
+            pinned,
+            head_size: None,
+            counts: Counts::default(),
+            unfinished: None,
+            cosigners: Vec::new(),
+            key_records: 0,
+            policy_met: None,
+            outside: Vec::new(),
+            anchors: None,
+            open_outboxes: Vec::new(),
+            record: None,
+            document_matches: None,
+            findings: Vec::new(),
+            findings_count: 0,
+        }
+    }
+
+    pub(crate) fn find(&mut self, finding: Finding) {
+        self.findings_count += 1;
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        }
+    }
+
+    pub fn verdict(&self) -> Verdict {
+        match self.findings.first() {
+            Some(first) => Verdict::Failed(first.class),
+            None if self.pinned => Verdict::Verified,
+            None => Verdict::Unpinned,
+        }
+    }
+
+    /// 0 when all is verified and pinned; otherwise the class's code.
+    pub fn exit_code(&self) -> u8 {
+        match self.verdict() {
+            Verdict::Verified => 0,
+            Verdict::Unpinned => FindingClass::Unpinned.exit_code(),
+            Verdict::Failed(class) => class.exit_code(),
+        }
+    }
+
+    /// No key outside the operator, of those that the auditor's policy names, has signed
+    /// what is shown here.
+    pub fn is_self_attested(&self) -> bool {
+        self.outside.is_empty()
+    }
+
+    /// Takes out what says that a node lost an outbox: a fault of the node, not of the
+    /// evidence. All or none, where not all findings were kept.
+    pub fn without_losses(mut self) -> (Report, Vec<Finding>) {
+        if self.findings_count > self.findings.len() as u64 {
+            return (self, Vec::new());
+        }
+        let (losses, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.findings)
+            .into_iter()
+            .partition(|finding| finding.class == FindingClass::Lost);
+        self.findings_count = others.len() as u64;
+        self.findings = others;
+        (self, losses)
+    }
+
+    /// Nothing was found; whether it is the ledger that is meant, the pin says.
+    pub fn holds(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// In short, for logs and errors: the verdict, and each finding on a line of its own.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.verdict().name())?;
+        for finding in &self.findings {
+            write!(f, "\n  {finding}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Text from the evidence as it may be put on a terminal: controls, and characters
+/// that turn the direction of writing, are spelt out.
+pub fn shown(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || turns(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_finding_decides_and_unpinned_only_when_there_is_none() {
+        let mut report = Report::new(EvidenceKind::Bundle, 5, false);
+        assert_eq!(
+            (report.verdict(), report.exit_code()),
+            (Verdict::Unpinned, 3)
+        );
+        report.find(Finding::at(FindingClass::Time, 4, "x"));
+        for _ in 0..FINDINGS_MAX {
+            report.find(Finding::whole(FindingClass::Fork, "y"));
+        }
+        assert_eq!(report.exit_code(), 21);
+        assert_eq!(report.findings.len(), FINDINGS_MAX);
+        assert_eq!(report.findings_count, FINDINGS_MAX as u64 + 1);
+        assert_eq!(Report::new(EvidenceKind::Receipt, 5, true).exit_code(), 0);
+    }
+
+    #[test]
+    fn text_from_evidence_cannot_drive_a_terminal() {
+        assert_eq!(shown("a\u{1b}[2J\u{202e}b"), "a\\u{1b}[2J\\u{202e}b");
+    }
+}

@@ -1,0 +1,81 @@
+//! What the auditor expects of any evidence: the ledger that he means, and whose signatures
+//! its checkpoints carry.
+//!
+//! Promises: evidence of another ledger is a finding, and is read on all the same, so that
+//! the report can say what is wrong inside as well. Leaves it to the auditor where pin and
+//! policy come from.
+
+use crate::class::FindingClass;
+use crate::genesis::Genesis;
+use crate::keys::KeyValidity;
+use crate::ledger::Ledger;
+use crate::note::{Checkpoint, Note};
+use crate::policy::Policy;
+use crate::report::{Finding, OutsideCosigner, Report};
+use crate::trust::Trust;
+
+/// Genesis and pin: what the rest relies on. A genesis of another ledger is still used,
+/// so that the report can say what is wrong inside as well.
+pub(super) fn open_ledger(
+    genesis: &Genesis,
+    trust: Option<&Trust>,
+    report: &mut Report,
+) -> Option<Ledger> {
+    let ledger = match Ledger::open(genesis) {
+        Ok(ledger) => ledger,
+        Err(e) => {
+            report.find(Finding::whole(e.class(), e.to_string()));
+            return None;
+        }
+    };
+    if let Some(trust) = trust
+        && (trust.genesis != ledger.id || trust.origin != ledger.origin)
+    {
+        let detail = format!(
+            "the pin names the ledger {} with genesis {}; this evidence is of {} with \
+             genesis {}",
+            trust.origin, trust.genesis, ledger.origin, ledger.id
+        );
+        report.find(Finding::whole(FindingClass::Untrusted, detail));
+    }
+    report.origin = Some(ledger.origin.clone());
+    report.ledger = Some(ledger.id);
+    Some(ledger)
+}
+
+/// What the auditor's policy says of a note that is the ledger's: whether it is met, or
+/// why not. Notes the witnesses that are not the operator's own.
+pub(super) fn by_policy(
+    policy: &Policy,
+    ledger: &Ledger,
+    note: &str,
+    report: &mut Report,
+) -> Result<(), String> {
+    let mut note = Note::parse(note.as_bytes()).map_err(|e| e.to_string())?;
+    // A policy may be older than the retirement of a member's key.
+    let size = Checkpoint::parse(&note.text).map_or(0, |checkpoint| checkpoint.size);
+    for (_, _, life, key) in ledger.cosigners() {
+        if life.at_size(size) != KeyValidity::InForce {
+            let id = key.id();
+            note.signatures
+                .retain(|line| line.name != key.name || line.id != id);
+        }
+    }
+    let verdict = policy.evaluate(&note);
+    for cosigned in &verdict.cosigned {
+        let outside = policy
+            .witness(&cosigned.name)
+            .is_some_and(|witness| !ledger.is_own(&witness.key));
+        let witness = OutsideCosigner {
+            name: cosigned.name.clone(),
+            time_s: cosigned.time_s,
+        };
+        if outside && !report.outside.contains(&witness) {
+            report.outside.push(witness);
+        }
+    }
+    match verdict.missing {
+        None => Ok(()),
+        Some(why) => Err(why),
+    }
+}

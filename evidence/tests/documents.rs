@@ -1,0 +1,162 @@
+//! Every document has one encoding, and reads back from it alone.
+
+use muniment_evidence::digest::Digest;
+use muniment_evidence::key::Signature;
+use muniment_evidence::mode::Phase;
+use muniment_evidence::opening::{
+    DamageKind, Delivered, Document, DrillDocument, Holding, How, Identity, IssueDocument,
+    LeaderDocument, MembershipDocument, Metadata, ModeDocument, Money, PolicyDocument, ReadGap,
+    Reference, Rendition, ScrubDocument, ScrubOutcome, Setting, content_digest,
+};
+
+fn issue() -> IssueDocument {
+    IssueDocument {
+        uid: [1; 16],
+        request_id: "r-1".into(),
+        metadata: Metadata {
+            identity: Identity {
+                tenant: "default".into(),
+                scheme: "generic".into(),
+                issuer: "local".into(),
+                number: "7".into(),
+                period: String::new(),
+            },
+            total: Some(Money {
+                minor_units: -1234,
+                currency: "EUR".into(),
+                exponent: 2,
+            }),
+            references: vec![Reference {
+                relation: "REVERSES".into(),
+                target: "x".into(),
+                sha256: Some(Digest([3; 32])),
+                amount: None,
+            }],
+            ..Metadata::default()
+        },
+        renditions: vec![Rendition {
+            role: "original".into(),
+            media_type: "application/pdf".into(),
+            length: 4,
+            sha256: Digest([5; 32]),
+            body_id: [6; 16],
+        }],
+        holdings: vec![Holding {
+            ledger: Digest([7; 32]),
+            body_id: [6; 16],
+            sha256: Digest([5; 32]),
+            length: 4,
+            node: 1,
+            incarnation: [8; 16],
+            zone: "z1".into(),
+            epoch: 1,
+            signature: Signature([9; 64]),
+        }],
+    }
+}
+
+#[test]
+fn every_document_has_one_encoding() {
+    let documents = [
+        Document::Issue(issue()),
+        Document::Reverse(issue()),
+        Document::DownloadEnd(vec![Delivered {
+            download: 3,
+            bytes: 4,
+            complete: true,
+        }]),
+        Document::Membership(MembershipDocument {
+            log_index: 1,
+            voters: vec![vec![1, 2], vec![3]],
+            learners: vec![4],
+        }),
+        Document::Leader(LeaderDocument {
+            term: 1,
+            leader: 2,
+            log_index: 3,
+        }),
+        Document::Policy(PolicyDocument {
+            settings: vec![Setting {
+                name: "upload_epoch".into(),
+                value: 7,
+            }],
+        }),
+        Document::Scrub(ScrubDocument {
+            body_id: [6; 16],
+            chunk: Some(4),
+            found: DamageKind::Mismatch,
+            how: How::Read,
+            outcome: ScrubOutcome::Repaired { from: 2 },
+        }),
+        Document::Scrub(ScrubDocument {
+            body_id: [6; 16],
+            chunk: None,
+            found: DamageKind::Manifest,
+            how: How::Scrub,
+            outcome: ScrubOutcome::Quarantined,
+        }),
+    ];
+    for document in documents {
+        let bytes = document.encode();
+        assert_eq!(Document::decode(&bytes), Ok(document));
+        for length in 0..bytes.len() {
+            assert!(Document::decode(&bytes[..length]).is_err());
+        }
+    }
+}
+
+#[test]
+fn sameness_ignores_what_a_retry_changes() {
+    let first = issue();
+    let mut again = issue();
+    again.renditions[0].body_id = [9; 16];
+    let digest = |d: &IssueDocument| content_digest(&d.metadata, &d.renditions);
+    assert_eq!(digest(&first), digest(&again));
+    again.renditions[0].length = 5;
+    assert_ne!(digest(&first), digest(&again));
+}
+
+#[test]
+fn each_step_has_one_encoding() {
+    for phase in Phase::ALL {
+        let mut document = ModeDocument {
+            phase,
+            number: 3,
+            voters: vec![1, 2, 4],
+            sync_learners: vec![5],
+            async_learners: vec![6, 7],
+            prepared: (phase != Phase::Prepare).then_some(9),
+            reason: "replace node 3 by node 4".into(),
+        };
+        let bytes = Document::Mode(document.clone()).encode();
+        let read = Document::decode(&bytes);
+        assert_eq!(read, Ok(Document::Mode(document.clone())));
+        for length in 0..bytes.len() {
+            assert!(Document::decode(&bytes[..length]).is_err());
+        }
+        document.prepared = document.prepared.xor(Some(9));
+        assert!(Document::decode(&Document::Mode(document).encode()).is_err());
+    }
+}
+
+#[test]
+fn a_drill_has_one_encoding() {
+    let drill = Document::Drill(DrillDocument {
+        target: "zone".into(),
+        mode: "pause".into(),
+        nodes: vec![2, 3],
+        write_level: "zones:2".into(),
+        acknowledged: 900,
+        missing: 0,
+        write_gap_ms: Some(1100),
+        reads: vec![ReadGap {
+            level: "local".into(),
+            gap_ms: None,
+        }],
+    });
+    let bytes = drill.encode();
+    assert_eq!(Document::decode(&bytes), Ok(drill));
+    for length in 0..bytes.len() {
+        assert!(Document::decode(&bytes[..length]).is_err());
+    }
+}
