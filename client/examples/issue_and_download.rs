@@ -5,13 +5,12 @@
 //! Promises what `docs/integrating.md` quotes it for: it compiles, and it shows which value
 //! is kept where. Leaves the choice of a request id that outlives a crash to the caller.
 
-use muniment_client::{Client, Options, Source, Upload, v1};
+use muniment_client::{BodySource, Client, ClientOptions, UploadRequest, v1};
 use muniment_evidence::trust::Trust;
 use std::error::Error;
 use std::path::PathBuf;
-use std::time::Duration;
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let usage = "issue_and_download FILE NUMBER";
@@ -23,21 +22,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Some(path) => Some(Trust::parse(&std::fs::read_to_string(path)?)?),
         None => None,
     };
-    let client = Client::new(Options {
-        endpoints: (7401..7404)
-            .map(|port| format!("http://127.0.0.1:{port}"))
-            .collect(),
-        ca: None,
-        cert: None,
-        key: None,
-        token: None,
+    let client = Client::new(ClientOptions {
         trust,
-        deadline: Duration::from_secs(30),
-        seed: u64::from(std::process::id()),
         zone: Some("zone-c".to_owned()),
+        ..ClientOptions::new(["127.0.0.1:7401", "127.0.0.1:7402", "127.0.0.1:7403"])
     })?;
 
-    let upload = Upload {
+    let upload = UploadRequest {
         // Store it with the order before the call: the same id again is the same invoice.
         request_id: format!("order-{number}"),
         metadata: v1::Metadata {
@@ -53,10 +44,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }),
             ..v1::Metadata::default()
         },
-        ..Upload::default()
+        ..UploadRequest::default()
     };
     // Retries, other endpoints and the verification of the receipt happen inside.
-    let issued = client.issue(&upload, &Source::File(file)).await?;
+    let issued = client.issue(&upload, &BodySource::File(file)).await?;
     std::fs::write(format!("{number}.receipt"), &issued.proof.receipt)?;
     println!(
         "{} {} at record {}, durable in {}",
