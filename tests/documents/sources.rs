@@ -76,8 +76,11 @@ pub fn evaluate(expression: &str, source: &str) -> Option<Quantity> {
     product(expression, source).map(Quantity::Count)
 }
 
-/// `a`, `a * b`, `a << b`.
+/// `a`, `a * b`, `a << b`, `a / b`.
 pub fn product(expression: &str, source: &str) -> Option<u64> {
+    if let Some((whole, part)) = expression.split_once(" / ") {
+        return product(whole, source)?.checked_div(product(part, source)?);
+    }
     let (factors, shift) = expression.split_once("<<").unwrap_or((expression, "0"));
     let number = |text: &str| match text.trim().replace('_', "").parse::<u64>() {
         Ok(number) => Some(number),
