@@ -12,12 +12,13 @@ RECORDS ?= 1000000
 # How long `make fuzz` searches with each target; 5 is enough to see that all is well.
 SECONDS ?= 60
 
-.PHONY: help demo test check fix sim fuzz cluster bench bench-evidence bench-restart chaos join build bootstrap
+.PHONY: help demo test check fix sim fuzz cluster bench bench-evidence bench-restart chaos join build cli proto bootstrap
 
 help:
 	@echo 'make demo     three nodes in three zones: issue, kill the leader, verify offline'
 	@echo 'make test     formatting, lints, all tests, the simulator (changes no file)'
 	@echo 'make cluster  the same three nodes, left running until Ctrl-C'
+	@echo 'make cli      the command line alone, without a node: no RocksDB to compile'
 	@echo 'make sim      the simulator alone, without RocksDB'
 	@echo 'make fuzz     search for inputs that break a promise of evidence/ (SECONDS=60)'
 	@echo 'make bench    measure this machine'
@@ -26,6 +27,7 @@ help:
 	@echo 'make chaos    faults against real processes, in their long forms'
 	@echo 'make join     a node joins a cluster of 5 GB under load (MB=5000)'
 	@echo 'make check    as make test, without running tests'
+	@echo 'make proto    write the code of the protocol anew, after a change of a .proto file'
 	@echo 'make fix      let cargo repair formatting and simple lints'
 
 demo: build
@@ -44,15 +46,20 @@ check: bootstrap
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --release --no-default-features -- -D warnings
 
 fix: bootstrap
 	$(CARGO) clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
 	$(CARGO) fmt --all
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
 
-# Without RocksDB, so that a change of the simulator is tried within seconds.
+# Without RocksDB, so that a change of the simulator is tried within seconds. It leaves the
+# command line without a node in the target directory; `make build` brings the whole back.
 sim:
-	$(CARGO) test --release --no-default-features --test sim
+	$(CARGO) test --release --no-default-features --features node --test sim
+
+proto:
+	MUNIMENT_PROTO=write $(CARGO) test --release -p muniment-proto --test generated
 
 # Only the evidence crate, with flags and a target directory of its own.
 fuzz:
@@ -71,6 +78,10 @@ bench-restart: build
 
 build: bootstrap
 	$(CARGO) build --release --workspace
+
+# Needs Rust alone. The binary takes the place of the whole one, where that was built.
+cli:
+	$(CARGO) build --release --no-default-features
 
 bootstrap:
 	@bash .ci/bootstrap

@@ -18,32 +18,47 @@
 //! * [`recorder`]: numbers, signs and submits statements
 //! * [`bodies`]: bytes on their way in and out
 //! * [`service`]: the verbs, one file each
-//! * [`wire`]: generated protobuf code and its translation
-//! * [`rpc`], [`http`]: listeners
-//! * [`client`]: routing, retry, receipts always verified; stands beside `rpc`
+//! * [`rpc`], [`http`]: listeners, and translation from and to protobuf
 //! * [`node`]: the composition root
+//!
+//! Without the feature `node` there are only those floors that the command line stands on;
+//! without `rocksdb` there is no [`node`], but all that a node is made of: the simulator
+//! brings an engine of its own. The client is a crate beside this one.
 
 // Here and not in the workspace: tests say what they expect by unwrapping.
 #![warn(clippy::unwrap_used)]
 
-pub mod bodies;
-pub mod client;
 pub mod clock;
-pub mod config;
-pub mod domain;
-pub mod http;
 pub mod keyring;
+pub mod objective;
+
+#[cfg(feature = "node")]
+pub mod bodies;
+#[cfg(feature = "node")]
+pub mod config;
+#[cfg(feature = "node")]
+pub mod domain;
+#[cfg(feature = "node")]
+pub mod http;
+#[cfg(feature = "node")]
 pub mod ledger;
 #[cfg(feature = "rocksdb")]
 pub mod node;
-pub mod objective;
+#[cfg(feature = "node")]
 pub mod raft;
+#[cfg(feature = "node")]
 pub mod recorder;
+#[cfg(feature = "node")]
 pub mod rpc;
+#[cfg(feature = "node")]
 pub mod service;
+#[cfg(feature = "node")]
 pub mod stop;
+#[cfg(feature = "node")]
 pub mod store;
+#[cfg(feature = "node")]
 pub mod telemetry;
+#[cfg(feature = "node")]
 pub mod transport;
-pub mod wire;
+#[cfg(feature = "node")]
 pub mod witness;

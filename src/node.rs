@@ -4,15 +4,16 @@
 //! and of a graceful stop (not ready, leadership handed over, calls drained, Raft ended,
 //! logs synced). Nothing imports this file but the binary and the tests.
 
-use crate::bodies::{Bodies, backlog::Repairs, complete, orphans, repair, room::Room};
+use crate::bodies::disk_budget::DiskBudget;
+use crate::bodies::{Bodies, BodyContext, Holder, complete, orphans, repair};
 use crate::clock::SharedClock;
 use crate::config::{Config, Witness, check};
 use crate::http;
 use crate::keyring::Keyring;
 use crate::ledger::state::State;
 use crate::objective::disk::evidence_reserve;
-use crate::raft::group::{Group, Settings};
-use crate::raft::reader::Reader;
+use crate::raft::group::{GroupSettings, RaftGroup};
+use crate::raft::reader::ReadBarrier;
 use crate::recorder::boot;
 use crate::recorder::intake::Intake;
 use crate::rpc::{dial::Dialer, server};
@@ -175,7 +176,7 @@ pub async fn run(
         tracing::warn!("some calls did not end in time and are cut off");
     }
     if let Ok(booted) = core.booted() {
-        let flushed = tokio::time::timeout(limit, booted.endings.flush()).await;
+        let flushed = tokio::time::timeout(limit, booted.download_ends.flush()).await;
         if flushed.is_err() {
             tracing::warn!("no quorum in time for the last DOWNLOAD_ENDs");
         }
@@ -286,7 +287,7 @@ impl Stores {
 
     /// What is free where the databases lie, less what they will take by themselves.
     /// Without an answer of the file system nothing is taken in.
-    fn room(&self, dir: &Path, reserve: u64) -> Room {
+    fn room(&self, dir: &Path, reserve: u64) -> DiskBudget {
         let (dir, engines) = (dir.to_owned(), [self.ledger.clone(), self.bodies.clone()]);
         let ask = move || {
             // In this order: a flush that ends in between is counted twice, never not at all.
@@ -294,7 +295,7 @@ impl Stores {
             let free = check::free_bytes(&dir).unwrap_or(0);
             free.saturating_sub(pending)
         };
-        Room::new(reserve, Arc::new(ask))
+        DiskBudget::new(reserve, Arc::new(ask))
     }
 
     fn engines(&self) -> [(&'static str, Arc<dyn Engine>); 2] {
@@ -307,7 +308,7 @@ impl Stores {
 
 struct Built {
     core: Arc<Core>,
-    means: boot::Means,
+    means: boot::BootContext,
     peers: Arc<dyn Serve>,
     booted: watch::Sender<Option<Booted>>,
     draining: watch::Sender<bool>,
@@ -329,19 +330,19 @@ async fn build(
     ));
     let reserve = config.limits.disk_reserve_bytes;
     let room = stores.room(&node.data_dir, reserve);
-    let settings = Settings {
+    let settings = GroupSettings {
         node: node.id,
         timing: config.cluster.profile.timing(),
         snapshot_after_entries: config.cluster.snapshot_after_entries,
         log_entries_kept: config.cluster.log_entries_kept,
         snapshots: Some(node.data_dir.join("snapshots")),
-        room: {
+        has_disk_space: {
             let room = room.clone();
             Arc::new(move || room.free() >= evidence_reserve(reserve))
         },
         incarnation: stores.marker.incarnation,
     };
-    let group = Group::start(
+    let group = RaftGroup::start(
         settings,
         stores.ledger.clone(),
         blocking,
@@ -350,13 +351,17 @@ async fn build(
         stop.clone(),
     )
     .await?;
-    let reader = Reader::start(group.clone(), transport.clone(), clock.clone());
+    let reader = ReadBarrier::start(group.clone(), transport.clone(), clock.clone());
     let state = State::new(stores.ledger.clone());
     let intake = Intake::new(group.clone(), state.clone(), blocking, clock.clone());
-    let bodies = Bodies {
-        node: node.id,
-        zone: node.zone.clone(),
-        incarnation: stores.marker.incarnation,
+    let bodies = Bodies::new(BodyContext {
+        holder: Holder {
+            node: node.id,
+            region: node.region.clone(),
+            zone: node.zone.clone(),
+            incarnation: stores.marker.incarnation,
+            signer: keys.clone(),
+        },
         store: BodyStore::new(
             stores.bodies.clone(),
             blocking,
@@ -365,17 +370,11 @@ async fn build(
         group: group.clone(),
         blocking,
         transport: transport.clone(),
-        signer: keys.clone(),
         clock: clock.clone(),
-        hot: Arc::default(),
-        arriving: Default::default(),
-        region: node.region.clone(),
-        flow: Arc::default(),
-        orphans: Default::default(),
         epoch_interval: Duration::from_secs(config.cluster.upload_epoch_s),
-        room,
-        repairs: Arc::new(Repairs::new(&config.repair)),
-    };
+        disk_budget: room,
+        repair: config.repair.clone(),
+    });
     orphans::start(
         &bodies,
         state.clone(),
@@ -383,7 +382,7 @@ async fn build(
         stop.clone(),
     );
     repair::start(&bodies, &state, stop);
-    let means = boot::Means {
+    let means = boot::BootContext {
         group: group.clone(),
         reader: reader.clone(),
         intake: intake.clone(),
@@ -405,7 +404,7 @@ async fn build(
         own: standing::Own {
             complete: complete.clone(),
             fill: Box::new(move |standing| {
-                standing.disk_free_bytes = held.room.free();
+                standing.disk_free_bytes = held.disk_budget.free();
                 let p99 = syncs.now().0.unwrap_or_default();
                 standing.fsync_p99_us = p99.as_micros() as u64;
                 standing.ready = serving.borrow().is_some();

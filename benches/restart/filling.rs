@@ -14,7 +14,8 @@ use muniment::domain::command::{Answer, Command, Submission};
 use muniment::keyring::Keyring;
 use muniment::ledger::state::State;
 use muniment::objective::timing::Profile;
-use muniment::raft::group::{Group, Settings, Ticket};
+use muniment::raft::group::{GroupSettings, RaftGroup};
+use muniment::raft::proposals::ProposalTicket;
 use muniment::stop::Stop;
 use muniment::store::Blocking;
 use muniment::store::engine::Engine;
@@ -121,7 +122,7 @@ pub async fn fill(dir: &Path, records: u64, entry_records: u64) -> Result<Value,
 }
 
 /// Takes the oldest entry's answers; each must be the record that was meant.
-async fn settle(in_flight: &mut VecDeque<(u64, Ticket)>) -> Result<(), Box<dyn Error>> {
+async fn settle(in_flight: &mut VecDeque<(u64, ProposalTicket)>) -> Result<(), Box<dyn Error>> {
     let Some((first, ticket)) = in_flight.pop_front() else {
         return Ok(());
     };
@@ -139,7 +140,7 @@ async fn settle(in_flight: &mut VecDeque<(u64, Ticket)>) -> Result<(), Box<dyn E
 }
 
 /// A group of one that leads, and has applied all that was there.
-async fn lead(data: &Path, engine: Arc<dyn Engine>) -> Result<Group, Box<dyn Error>> {
+async fn lead(data: &Path, engine: Arc<dyn Engine>) -> Result<RaftGroup, Box<dyn Error>> {
     let stop = Stop::new();
     let flusher = Flusher::start(
         "ledger",
@@ -150,17 +151,17 @@ async fn lead(data: &Path, engine: Arc<dyn Engine>) -> Result<Group, Box<dyn Err
     );
     let floor = FloorFile::open(&data.join("floor"))?;
     let log = LogStore::start(engine.clone(), Blocking::Pool, flusher, floor, stop.clone());
-    let settings = Settings {
+    let settings = GroupSettings {
         node: NODE,
         timing: Profile::Lan.timing(),
         snapshot_after_entries: SNAPSHOT_AFTER_ENTRIES,
         log_entries_kept: LOG_ENTRIES_KEPT,
         snapshots: Some(data.join("snapshots")),
-        room: Arc::new(|| true),
+        has_disk_space: Arc::new(|| true),
         incarnation: [1; 16],
     };
     let transport = Arc::new(Alone);
-    let group = Group::start(settings, engine, Blocking::Pool, log, transport, stop).await?;
+    let group = RaftGroup::start(settings, engine, Blocking::Pool, log, transport, stop).await?;
     loop {
         let status = group.status();
         // What the node had proposed when it was stopped is a record too.

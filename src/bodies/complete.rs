@@ -13,11 +13,11 @@
 //! ledger and one generation of the state: a snapshot brings records that were never
 //! looked at here, so after one the index begins again at zero.
 
-use super::repair::content;
-use super::{Bodies, Error};
+use super::{Bodies, BodyError, BodyPlane};
 use crate::ledger::state::{State, Tables};
 use crate::stop::Stop;
 use crate::store;
+use crate::store::bodies::content;
 use crate::store::keys::Generation;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
@@ -108,7 +108,7 @@ struct Page {
 
 impl Follower {
     /// Ends only with an error.
-    async fn follow(&self) -> Result<(), Error> {
+    async fn follow(&self) -> Result<(), BodyError> {
         let mut applied = self.bodies.group.watch_applied();
         // A mark that cannot be read saves nothing; that is all it is for.
         let stored = match self.bodies.store.mark().await {
@@ -146,9 +146,9 @@ impl Follower {
     /// also while the follower waits for a body that nobody has.
     async fn publish(&self) {
         let repairs = &self.bodies.repairs;
-        let (mut seen, mut floor) = (repairs.seen.subscribe(), repairs.floor());
+        let (mut seen, mut low) = (repairs.seen.subscribe(), repairs.low_watermark());
         loop {
-            let size = (*seen.borrow_and_update()).min(*floor.borrow_and_update());
+            let size = (*seen.borrow_and_update()).min(*low.borrow_and_update());
             self.index.send_if_modified(|index| {
                 let moved = *index != size;
                 *index = size;
@@ -157,19 +157,19 @@ impl Follower {
             // Their senders live in `repairs`.
             tokio::select! {
                 _ = seen.changed() => {}
-                _ = floor.changed() => {}
+                _ = low.changed() => {}
             }
         }
     }
 
     /// Returns once all of these are durable here.
-    async fn hold(&self, renditions: &[Rendition]) -> Result<(), Error> {
-        let Bodies {
+    async fn hold(&self, renditions: &[Rendition]) -> Result<(), BodyError> {
+        let BodyPlane {
             store,
-            arriving,
+            inbound,
             repairs,
             ..
-        } = &self.bodies;
+        } = &*self.bodies;
         let asked: Vec<_> = renditions.iter().map(|r| (r.body_id, content(r))).collect();
         let mut done = repairs.done();
         // One grace for all of them: who is far behind would else wait for each.
@@ -190,7 +190,7 @@ impl Follower {
             // One that is in the queue stays where it is; one that finds no room comes
             // again.
             for (body, content) in &missing {
-                if !arriving.has(*body) {
+                if !inbound.has(*body) {
                     repairs.missing(*body, *content);
                 }
             }

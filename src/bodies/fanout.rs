@@ -4,11 +4,11 @@
 //! region through one of them, the relay, so that a body crosses to a region once; a peer
 //! that stalls is given up without holding up the others; holdings are told as they come.
 //! Which member relays changes from body to body, so that a retry finds another. Leaves
-//! judging holdings to whoever asked.
+//! deciding on holdings to whoever asked.
 
 use super::Bodies;
-use super::queue::{Held, Queue};
-use super::serve::Header;
+use super::frames::BodyHeader;
+use super::queue::{IngestPermit, PeerQueue};
 use crate::raft::types::Peer;
 use crate::transport::{Class, Failure, Frames, Method};
 use bytes::Bytes;
@@ -25,7 +25,7 @@ const REPORTS_AHEAD: usize = 64;
 
 /// A peer that is sent the body, and those that it is to pass it on to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
+pub struct FanoutRoute {
     pub node: u64,
     pub address: String,
     pub relays: Vec<u64>,
@@ -37,7 +37,7 @@ pub fn routes(
     region: &str,
     members: &BTreeMap<u64, Peer>,
     body: &[u8; 16],
-) -> Vec<Route> {
+) -> Vec<FanoutRoute> {
     let mut by_region: BTreeMap<&str, Vec<(u64, &Peer)>> = BTreeMap::new();
     for (node, peer) in members.iter().filter(|(node, _)| **node != own) {
         let there = by_region.entry(&peer.region).or_default();
@@ -45,7 +45,7 @@ pub fn routes(
     }
     let mut routes = Vec::new();
     for (there, peers) in by_region {
-        let direct = |(node, peer): &(u64, &Peer), relays| Route {
+        let direct = |(node, peer): &(u64, &Peer), relays| FanoutRoute {
             node: *node,
             address: peer.address.clone(),
             relays,
@@ -72,7 +72,7 @@ enum Report {
 /// See the module. Dropped before its end, it leaves nothing at the peers.
 pub struct Fanout {
     /// Those that are still sent to.
-    peers: Vec<Queue>,
+    peers: Vec<PeerQueue>,
     reports: mpsc::Receiver<Report>,
     /// Peers whose answer has not ended.
     open: usize,
@@ -80,7 +80,7 @@ pub struct Fanout {
 
 /// What came back.
 #[derive(Debug)]
-pub enum Answer {
+pub enum FanoutAnswer {
     /// By way of a node: its own, or of one that it relays to.
     Holding {
         via: u64,
@@ -94,15 +94,15 @@ pub enum Answer {
 
 impl Bodies {
     /// Begins to send a body along these routes.
-    pub(super) fn fan_out(&self, header: &Header, routes: Vec<Route>) -> Fanout {
+    pub(super) fn fan_out(&self, header: &BodyHeader, routes: Vec<FanoutRoute>) -> Fanout {
         let (report, reports) = mpsc::channel(REPORTS_AHEAD);
         let mut peers = Vec::new();
         for route in routes {
-            let (queue, taken) = self.flow.queue(route.node);
+            let (queue, taken) = self.ingest.queue(route.node);
             // Whose holdings it may bring.
             let mut of = route.relays.clone();
             of.push(route.node);
-            let header = Header {
+            let header = BodyHeader {
                 relays: route.relays,
                 ..*header
             };
@@ -133,10 +133,10 @@ impl Bodies {
     }
 
     /// The routes of a relay: straight to each member that it is to pass the body on to.
-    pub(super) fn relay_routes(&self, relays: &[u64]) -> Vec<Route> {
+    pub(super) fn relay_routes(&self, relays: &[u64]) -> Vec<FanoutRoute> {
         let known = |node: &u64| {
             let peer = self.group.member(*node)?;
-            (*node != self.node).then_some(Route {
+            (*node != self.holder.node).then_some(FanoutRoute {
                 node: *node,
                 address: peer.address,
                 relays: Vec::new(),
@@ -178,7 +178,7 @@ async fn listen(
 
 impl Fanout {
     /// Sends a frame to all who still take it; waits until each has room for it.
-    pub async fn push(&mut self, frame: &Bytes, held: Option<&Held>) {
+    pub async fn push(&mut self, frame: &Bytes, held: Option<&IngestPermit>) {
         let sending = self
             .peers
             .iter()
@@ -196,14 +196,16 @@ impl Fanout {
     }
 
     /// What comes back next; `None` when nothing is outstanding.
-    pub async fn next(&mut self) -> Option<Answer> {
+    pub async fn next(&mut self) -> Option<FanoutAnswer> {
         while self.open > 0 {
             match self.reports.recv().await? {
-                Report::Holding(via, holding) => return Some(Answer::Holding { via, holding }),
+                Report::Holding(via, holding) => {
+                    return Some(FanoutAnswer::Holding { via, holding });
+                }
                 Report::Ended(via, ended) => {
                     self.open -= 1;
                     if let Some(failure) = ended {
-                        return Some(Answer::Failed { via, failure });
+                        return Some(FanoutAnswer::Failed { via, failure });
                     }
                 }
             }

@@ -5,10 +5,9 @@
 //! are trusted only as far as its whole digest, which the reader checks at the end.
 //! Leaves bringing a good copy here to [`super::repair`].
 
-use super::repair::content;
-use super::{Bodies, Error};
+use super::{Bodies, BodyError};
 use crate::raft::types::Peer;
-use crate::store::bodies::BodyId;
+use crate::store::bodies::{BodyId, content};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment_evidence::digest::{Digest, Hasher};
@@ -18,7 +17,7 @@ use std::ops::Range;
 
 /// Where a body is read from.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct BodySource {
     pub node: u64,
     address: Option<String>,
     body: [u8; 16],
@@ -37,14 +36,14 @@ fn turn(node: u64, near: bool, leader: Option<u64>, body: BodyId) -> impl Ord {
 
 impl Bodies {
     /// Finds a holder: this node if it has the body whole, else another.
-    pub async fn source(&self, rendition: &Rendition) -> Result<Source, Error> {
+    pub async fn source(&self, rendition: &Rendition) -> Result<BodySource, BodyError> {
         let body = rendition.body_id;
         let named = Some(content(rendition));
         let Some(manifest) = self.own_manifest(body, named, How::Read).await? else {
             return self.proxy(rendition).await;
         };
-        let own = Source {
-            node: self.node,
+        let own = BodySource {
+            node: self.holder.node,
             address: None,
             body,
             chunks: manifest.chunks,
@@ -55,13 +54,13 @@ impl Bodies {
         self.repairs.damaged(body);
         match self.proxy(rendition).await {
             // What is good of it is better than nothing.
-            Err(Error::Unavailable(_)) => Ok(own),
+            Err(BodyError::Unavailable(_)) => Ok(own),
             found => found,
         }
     }
 
     /// Finds another node that holds the body.
-    async fn proxy(&self, rendition: &Rendition) -> Result<Source, Error> {
+    async fn proxy(&self, rendition: &Rendition) -> Result<BodySource, BodyError> {
         let mut why = String::from("no other member is known");
         for (node, peer) in self.others(rendition.body_id) {
             match self.source_at(node, peer, rendition).await {
@@ -69,16 +68,16 @@ impl Bodies {
                 Err(error) => why = format!("node {node}: {error}"),
             }
         }
-        Err(Error::Unavailable(why))
+        Err(BodyError::Unavailable(why))
     }
 
     /// The other members in the order in which they are asked for a body.
     pub(super) fn others(&self, body: BodyId) -> Vec<(u64, Peer)> {
         let status = self.group.status();
         let mut others: Vec<_> = status.members.into_iter().collect();
-        others.retain(|(node, _)| *node != self.node);
+        others.retain(|(node, _)| *node != self.holder.node);
         others.sort_by_cached_key(|(node, peer)| {
-            turn(*node, peer.zone == self.zone, status.leader, body)
+            turn(*node, peer.zone == self.holder.zone, status.leader, body)
         });
         others
     }
@@ -89,12 +88,12 @@ impl Bodies {
         node: u64,
         peer: Peer,
         rendition: &Rendition,
-    ) -> Result<Source, Error> {
+    ) -> Result<BodySource, BodyError> {
         let pull = self
             .pull(&peer.address, rendition.body_id, u32::MAX)
             .await?;
         pull.check(rendition)?;
-        Ok(Source {
+        Ok(BodySource {
             node,
             address: Some(peer.address),
             body: rendition.body_id,
@@ -105,10 +104,10 @@ impl Bodies {
     /// The bytes of `range`, chunk by chunk, each checked before it comes out.
     pub fn read(
         &self,
-        source: Source,
+        source: BodySource,
         rendition: Rendition,
         range: Range<u64>,
-    ) -> BoxStream<'static, Result<Bytes, Error>> {
+    ) -> BoxStream<'static, Result<Bytes, BodyError>> {
         let mut parts = Vec::new();
         let mut start = 0u64;
         for (number, (length, digest)) in source.chunks.iter().enumerate() {
@@ -129,7 +128,7 @@ impl Bodies {
                 let Some((number, digest, inside)) = parts.next() else {
                     // Of a proxied body only the whole digest is known for certain.
                     if hasher.is_some_and(|h: Hasher| h.finish() != rendition.sha256) {
-                        return Err(Error::Unavailable("proxied bytes do not match".into()));
+                        return Err(BodyError::Unavailable("proxied bytes do not match".into()));
                     }
                     return Ok(None);
                 };
@@ -145,13 +144,18 @@ impl Bodies {
         .boxed()
     }
 
-    async fn chunk(&self, source: &Source, number: u32, digest: Digest) -> Result<Bytes, Error> {
+    async fn chunk(
+        &self,
+        source: &BodySource,
+        number: u32,
+        digest: Digest,
+    ) -> Result<Bytes, BodyError> {
         let read = async {
             let body = source.body;
             if source.address.is_some() {
                 match self.fetch(source, number, digest).await {
                     // Another may have what this one has lost meanwhile.
-                    Err(Error::Unavailable(_)) => {}
+                    Err(BodyError::Unavailable(_)) => {}
                     fetched => return fetched,
                 }
             } else if let Some(chunk) = self.own_chunk(body, number, digest, How::Read).await? {
@@ -159,42 +163,42 @@ impl Bodies {
             }
             self.fetch_from_any(source, number, digest).await
         };
-        self.hot.get((source.body, number), read).await
+        self.chunk_cache.get((source.body, number), read).await
     }
 
     /// One chunk from whichever other node has it as it should be: of a body that is damaged
     /// in several places, no single holder may have all.
     async fn fetch_from_any(
         &self,
-        source: &Source,
+        source: &BodySource,
         number: u32,
         digest: Digest,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<Bytes, BodyError> {
         let mut why = String::from("no other member is known");
         for (node, peer) in self.others(source.body) {
-            let elsewhere = Source {
+            let elsewhere = BodySource {
                 node,
                 address: Some(peer.address),
                 body: source.body,
                 chunks: Vec::new(),
             };
             match self.fetch(&elsewhere, number, digest).await {
-                Err(Error::Unavailable(from)) => why = format!("node {node}: {from}"),
+                Err(BodyError::Unavailable(from)) => why = format!("node {node}: {from}"),
                 fetched => return fetched,
             }
         }
-        Err(Error::Unavailable(why))
+        Err(BodyError::Unavailable(why))
     }
 
     /// One chunk from another node, checked.
     pub(super) async fn fetch(
         &self,
-        source: &Source,
+        source: &BodySource,
         number: u32,
         digest: Digest,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<Bytes, BodyError> {
         let Some(address) = &source.address else {
-            return Err(Error::Unavailable("no other holder".into()));
+            return Err(BodyError::Unavailable("no other holder".into()));
         };
         let mut pull = self.pull(address, source.body, number).await?;
         pull.next(digest).await

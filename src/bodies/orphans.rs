@@ -6,8 +6,8 @@
 //! bytes go. What a crash left of an upload is found by its stamp. Leaves moving the
 //! epoch to the leader, and what a stamp is to [`crate::store::stamps`].
 
-use super::arriving::Arriving;
-use super::{Bodies, Error};
+use super::inbound::InboundBodies;
+use super::{Bodies, BodyError};
 use crate::ledger::policy;
 use crate::ledger::state::{State, Tables};
 use crate::raft::machine::Applied;
@@ -69,7 +69,7 @@ pub fn fate(stamp: u64, named: bool, present: u64) -> Fate {
 pub fn start(bodies: &Bodies, state: State, ledger: Flusher, stop: Stop) {
     let collector = Collector {
         store: bodies.store.clone(),
-        arriving: bodies.arriving.clone(),
+        inbound: bodies.inbound.clone(),
         orphans: bodies.orphans.clone(),
         blocking: bodies.blocking,
         state,
@@ -88,7 +88,7 @@ pub fn start(bodies: &Bodies, state: State, ledger: Flusher, stop: Stop) {
 
 pub(super) struct Collector {
     pub store: BodyStore,
-    pub arriving: Arriving,
+    pub inbound: InboundBodies,
     pub orphans: Orphans,
     pub blocking: Blocking,
     pub state: State,
@@ -105,7 +105,7 @@ enum Content {
 
 impl Collector {
     /// Ends only with an error.
-    async fn follow(&self, mut applied: watch::Receiver<Applied>) -> Result<(), Error> {
+    async fn follow(&self, mut applied: watch::Receiver<Applied>) -> Result<(), BodyError> {
         let mut extents = HashMap::new();
         loop {
             applied.mark_unchanged();
@@ -129,7 +129,7 @@ impl Collector {
 
     /// Looks at every stamp once; how many are left. `extents` remembers how long bodies
     /// are that were left before.
-    pub async fn sweep(&self, extents: &mut HashMap<BodyId, u64>) -> Result<usize, Error> {
+    pub async fn sweep(&self, extents: &mut HashMap<BodyId, u64>) -> Result<usize, BodyError> {
         let (mut last, mut left) = (None, HashMap::new());
         loop {
             let page = match self.store.stamps(last, PAGE).await {
@@ -156,7 +156,7 @@ impl Collector {
             for body in waiting.chain(kept) {
                 let length = match extents.get(&body) {
                     // Of one that arrives, the length is not known yet.
-                    _ if self.arriving.has(body) => 0,
+                    _ if self.inbound.has(body) => 0,
                     Some(length) => *length,
                     None => match self.store.extent(body).await {
                         Err(store::Error::Unreadable(_)) => 0,
@@ -174,7 +174,7 @@ impl Collector {
     }
 
     /// Collects what no record will name; those that are kept after all.
-    async fn collect(&self, past: Vec<(BodyId, u64)>) -> Result<Vec<BodyId>, Error> {
+    async fn collect(&self, past: Vec<(BodyId, u64)>) -> Result<Vec<BodyId>, BodyError> {
         let mut kept = Vec::new();
         if past.is_empty() {
             return Ok(kept);
@@ -183,7 +183,7 @@ impl Collector {
         self.ledger.durable().await?;
         for (body, stamp) in past {
             // Nothing of the body may be written while it is removed.
-            let Some(_arrival) = self.arriving.enter(body) else {
+            let Some(_guard) = self.inbound.enter(body) else {
                 kept.push(body);
                 continue;
             };
@@ -203,7 +203,10 @@ impl Collector {
     }
 
     /// What becomes of each, by one applied state.
-    async fn judge(&self, stamps: Vec<(BodyId, u64)>) -> Result<Vec<(BodyId, u64, Fate)>, Error> {
+    async fn judge(
+        &self,
+        stamps: Vec<(BodyId, u64)>,
+    ) -> Result<Vec<(BodyId, u64, Fate)>, BodyError> {
         let mut judged = self.look(stamps.clone(), HashMap::new()).await?;
         let (mut digests, mut unknown) = (HashMap::new(), HashSet::new());
         // Whoever may be collected is looked for in the records of older software too.
@@ -229,7 +232,7 @@ impl Collector {
         Ok(judged)
     }
 
-    async fn digest(&self, body: BodyId) -> Result<Content, Error> {
+    async fn digest(&self, body: BodyId) -> Result<Content, BodyError> {
         match self.store.manifest(body).await {
             Ok(Some(manifest)) => return Ok(Content::Is(manifest.sha256)),
             Err(store::Error::Unreadable(_)) => return Ok(Content::Unknown),
@@ -248,7 +251,7 @@ impl Collector {
         &self,
         stamps: Vec<(BodyId, u64)>,
         digests: HashMap<BodyId, Digest>,
-    ) -> Result<Vec<(BodyId, u64, Fate)>, Error> {
+    ) -> Result<Vec<(BodyId, u64, Fate)>, BodyError> {
         let state = self.state.clone();
         let judged = self.blocking.run(move || {
             state.stable(|tables| {

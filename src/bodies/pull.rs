@@ -5,8 +5,8 @@
 //! the whole body says, which the caller compares. Leaves whom to ask to [`super::fetch`],
 //! keeping what came to [`super::repair`].
 
-use super::serve::{decode_digests, encode_request};
-use super::{Bodies, Error};
+use super::frames::{decode_digests, encode_request};
+use super::{Bodies, BodyError};
 use crate::store::bodies::BodyId;
 use crate::transport::{Class, Frames, Method};
 use bytes::Bytes;
@@ -33,7 +33,7 @@ impl Bodies {
         address: &str,
         body: BodyId,
         first_chunk: u32,
-    ) -> Result<Pull, Error> {
+    ) -> Result<Pull, BodyError> {
         let request = stream::iter([encode_request(body, first_chunk)]).boxed();
         let opening =
             self.transport
@@ -50,7 +50,7 @@ impl Bodies {
 
 impl Pull {
     /// Whether this may be what a record names, as far as the digests tell.
-    pub fn check(&self, wanted: &Rendition) -> Result<(), Error> {
+    pub fn check(&self, wanted: &Rendition) -> Result<(), BodyError> {
         let length: u64 = self
             .chunks
             .iter()
@@ -64,7 +64,7 @@ impl Pull {
     }
 
     /// The next chunk, which must have this digest.
-    pub async fn next(&mut self, digest: Digest) -> Result<Bytes, Error> {
+    pub async fn next(&mut self, digest: Digest) -> Result<Bytes, BodyError> {
         let chunk = in_time(frame(&mut self.frames)).await?;
         match Digest::of(&[&chunk]) == digest {
             true => Ok(chunk),
@@ -73,18 +73,18 @@ impl Pull {
     }
 }
 
-async fn frame(frames: &mut Frames) -> Result<Bytes, Error> {
+async fn frame(frames: &mut Frames) -> Result<Bytes, BodyError> {
     match frames.next().await {
         Some(frame) => frame.map_err(unavailable),
         None => Err(unavailable("ended early")),
     }
 }
 
-async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+async fn in_time<T>(answer: impl Future<Output = Result<T, BodyError>>) -> Result<T, BodyError> {
     let waited = tokio::time::timeout(CHUNK_MAX, answer).await;
     waited.unwrap_or_else(|_| Err(unavailable("no answer in time")))
 }
 
-fn unavailable(why: impl ToString) -> Error {
-    Error::Unavailable(why.to_string())
+fn unavailable(why: impl ToString) -> BodyError {
+    BodyError::Unavailable(why.to_string())
 }

@@ -6,7 +6,7 @@
 //! only storage that fails otherwise stops the node. Leaves serving the reader meanwhile to
 //! [`super::fetch`].
 
-use super::{Bodies, Error};
+use super::{Bodies, BodyError};
 use crate::store;
 use crate::store::bodies::{BodyId, Content, Manifest};
 use crate::store::damage::{Chunk, Suspect};
@@ -22,7 +22,7 @@ impl Bodies {
         number: u32,
         digest: Digest,
         how: How,
-    ) -> Result<Option<Bytes>, Error> {
+    ) -> Result<Option<Bytes>, BodyError> {
         match self.store.chunk(body, number, digest).await? {
             Chunk::Good(bytes) => Ok(Some(bytes)),
             Chunk::Bad(_) => {
@@ -40,7 +40,7 @@ impl Bodies {
         body: BodyId,
         named: Option<Content>,
         how: How,
-    ) -> Result<Option<Manifest>, Error> {
+    ) -> Result<Option<Manifest>, BodyError> {
         match self.store.manifest(body).await {
             Ok(None) => return Ok(None),
             Ok(Some(m)) if named.is_none_or(|named| named == (m.length, m.sha256)) => {
@@ -59,7 +59,7 @@ impl Bodies {
         body: BodyId,
         suspect: Suspect,
         how: How,
-    ) -> Result<(), Error> {
+    ) -> Result<(), BodyError> {
         let Some(finding) = self.store.quarantine(body, suspect, how).await? else {
             // Known already, or mended meanwhile.
             return Ok(());

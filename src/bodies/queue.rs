@@ -6,6 +6,7 @@
 //! body, and what waited for it is let go at once. Leaves what frames say to `serve`, and
 //! who gets them to `fanout`.
 
+use super::writer::CHUNK_BYTES;
 use bytes::Bytes;
 use futures::stream::Stream;
 use std::collections::{HashMap, VecDeque};
@@ -27,32 +28,42 @@ pub const INGEST_BYTES: usize = 128 << 20;
 /// A peer that takes no frame for this long is given up for this body.
 pub const STALL_MAX: Duration = Duration::from_secs(2);
 /// How often it is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What a frame costs beyond its bytes: its place in the queue, so that a client that
 /// sends byte by byte fills no memory either.
 const FRAME_COST: usize = 256;
 
+/// One upload takes no more than a peer may have, one peer no more than the node; a chunk
+/// fits; permits are counted in 32 bits; and who is stalled is looked at before it is late.
+const _: () = assert!(
+    CHUNK_BYTES + FRAME_COST < AHEAD_BYTES
+        && AHEAD_BYTES <= PEER_AHEAD_BYTES
+        && PEER_AHEAD_BYTES <= INGEST_BYTES
+        && INGEST_BYTES <= u32::MAX as usize
+        && LOOK_EVERY.as_millis() < STALL_MAX.as_millis()
+);
+
 /// The budgets of a node's body plane.
-pub struct Flow {
+pub struct IngestBudget {
     ingest: Arc<Semaphore>,
     peers: Mutex<HashMap<u64, Arc<Semaphore>>>,
 }
 
 /// A piece that is held in memory; its bytes are given back when the last holder is gone.
-pub type Held = Arc<OwnedSemaphorePermit>;
+pub type IngestPermit = Arc<OwnedSemaphorePermit>;
 
-impl Default for Flow {
-    fn default() -> Flow {
-        Flow {
+impl Default for IngestBudget {
+    fn default() -> IngestBudget {
+        IngestBudget {
             ingest: Arc::new(Semaphore::new(INGEST_BYTES)),
             peers: Mutex::default(),
         }
     }
 }
 
-impl Flow {
+impl IngestBudget {
     /// Waits until this node may hold a further piece of a client; `None` when it ends.
-    pub async fn take_in(&self, bytes: usize) -> Option<Held> {
+    pub async fn take_in(&self, bytes: usize) -> Option<IngestPermit> {
         let ingest = self.ingest.clone();
         let permit = ingest.acquire_many_owned(cost(bytes, INGEST_BYTES)).await;
         permit.ok().map(Arc::new)
@@ -67,8 +78,8 @@ impl Flow {
     }
 
     /// A queue to a peer, and what its connection takes from it.
-    pub fn queue(&self, node: u64) -> (Queue, Taken) {
-        let queue = Queue(Arc::new(Inner {
+    pub fn queue(&self, node: u64) -> (PeerQueue, PeerStream) {
+        let queue = PeerQueue(Arc::new(Inner {
             room: Arc::new(Semaphore::new(AHEAD_BYTES)),
             peer: self.of_peer(node),
             cut: Notify::new(),
@@ -81,7 +92,7 @@ impl Flow {
                 waker: None,
             }),
         }));
-        let taken = Taken(queue.clone());
+        let taken = PeerStream(queue.clone());
         (queue, taken)
     }
 }
@@ -92,10 +103,10 @@ fn cost(bytes: usize, most: usize) -> u32 {
 
 /// The sender's side. Cheap to clone.
 #[derive(Clone)]
-pub struct Queue(Arc<Inner>);
+pub struct PeerQueue(Arc<Inner>);
 
 /// The connection's side; when it is dropped, nobody will take anything any more.
-pub struct Taken(Queue);
+pub struct PeerStream(PeerQueue);
 
 struct Inner {
     room: Arc<Semaphore>,
@@ -120,16 +131,16 @@ struct State {
 struct Waiting {
     frame: Bytes,
     _ahead: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
-    _held: Option<Held>,
+    _held: Option<IngestPermit>,
 }
 
-impl Queue {
+impl PeerQueue {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().expect("nobody panics with it")
     }
 
     /// Waits for room; false when the peer is given up.
-    pub async fn push(&self, frame: Bytes, held: Option<Held>) -> bool {
+    pub async fn push(&self, frame: Bytes, held: Option<IngestPermit>) -> bool {
         let bytes = cost(frame.len(), AHEAD_BYTES);
         let room = async {
             let own = self.0.room.clone().acquire_many_owned(bytes).await.ok()?;
@@ -152,7 +163,7 @@ impl Queue {
         &self,
         frame: Bytes,
         ahead: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
-        held: Option<Held>,
+        held: Option<IngestPermit>,
         ended: bool,
     ) -> bool {
         let mut state = self.state();
@@ -162,6 +173,10 @@ impl Queue {
         if state.frames.is_empty() {
             state.moved_at = Instant::now();
         }
+        assert!(
+            ended || ahead.is_some(),
+            "what waits is counted, but for the end"
+        );
         state.frames.push_back(Waiting {
             frame,
             _ahead: ahead,
@@ -235,7 +250,7 @@ impl Queue {
     }
 }
 
-impl Stream for Taken {
+impl Stream for PeerStream {
     type Item = Bytes;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -258,7 +273,7 @@ impl Stream for Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for PeerStream {
     fn drop(&mut self) {
         let over = {
             let state = self.0.state();
@@ -285,8 +300,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_takes_nothing_costs_its_budget_and_no_more() {
-        let flow = Flow::default();
-        let queues: Vec<_> = (0..8).map(|_| flow.queue(2)).collect();
+        let ingest = IngestBudget::default();
+        let queues: Vec<_> = (0..8).map(|_| ingest.queue(2)).collect();
         let mut waiting = 0;
         for (queue, _) in &queues {
             while queue.push(frame(MIB), None).now_or_never() == Some(true) {
@@ -295,7 +310,7 @@ mod tests {
         }
         assert!(waiting <= PEER_AHEAD_BYTES && waiting > PEER_AHEAD_BYTES / 2);
         // Another peer has room; and so has this one when one upload is given up.
-        let (other, _kept) = flow.queue(3);
+        let (other, _kept) = ingest.queue(3);
         assert!(other.push(frame(MIB), None).await);
         let last = &queues[7].0;
         assert!(last.push(frame(MIB), None).now_or_never().is_none());
@@ -305,15 +320,15 @@ mod tests {
 
     #[tokio::test]
     async fn one_upload_is_at_most_its_own_share_ahead() {
-        let flow = Flow::default();
-        let (queue, mut taken) = flow.queue(2);
+        let ingest = IngestBudget::default();
+        let (queue, mut taken) = ingest.queue(2);
         let mut pushed = 0;
         while queue.push(frame(MIB / 4), None).now_or_never() == Some(true) {
             pushed += MIB / 4;
         }
         assert!(pushed <= AHEAD_BYTES && pushed > AHEAD_BYTES / 2);
         // Single bytes count for what they cost.
-        let (bytewise, _kept) = flow.queue(2);
+        let (bytewise, _kept) = ingest.queue(2);
         let mut pieces = 0;
         while bytewise.push(frame(1), None).now_or_never() == Some(true) {
             pieces += 1;
@@ -326,8 +341,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stalled_peer_is_given_up_and_whoever_waits_for_it_goes_on() {
-        let flow = Flow::default();
-        let (queue, _taken) = flow.queue(2);
+        let ingest = IngestBudget::default();
+        let (queue, _taken) = ingest.queue(2);
         while queue.push(frame(MIB), None).now_or_never() == Some(true) {}
         let watch = async {
             queue.stalled(STALL_MAX).await;
@@ -336,16 +351,16 @@ mod tests {
         let (pushed, ()) = futures::join!(queue.push(frame(MIB), None), watch);
         assert!(!pushed);
         // A slow client is not a slow peer.
-        let (slow, _kept) = flow.queue(2);
+        let (slow, _kept) = ingest.queue(2);
         let watch = tokio::time::timeout(STALL_MAX * 10, slow.stalled(STALL_MAX));
         assert!(watch.await.is_err());
     }
 
     #[tokio::test]
     async fn frames_come_in_order_and_the_end_is_last() {
-        let flow = Flow::default();
-        let (queue, mut taken) = flow.queue(2);
-        let held = flow.take_in(MIB).await;
+        let ingest = IngestBudget::default();
+        let (queue, mut taken) = ingest.queue(2);
+        let held = ingest.take_in(MIB).await;
         assert!(queue.push(frame(3), held).await);
         queue.end(frame(1));
         assert!(
@@ -355,6 +370,54 @@ mod tests {
         assert_eq!(taken.next().await.map(|f| f.len()), Some(3));
         assert_eq!(taken.next().await.map(|f| f.len()), Some(1));
         assert_eq!(taken.next().await, None);
-        assert_eq!(flow.ingest.available_permits(), INGEST_BYTES);
+        assert_eq!(ingest.ingest.available_permits(), INGEST_BYTES);
+    }
+
+    /// Every way in which an upload may go, step by step, in the order of time.
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_by_script() {
+        // p: push, t: take, e: end, g: give up, d: the connection goes, w: wait for the
+        // stall, a: wait for the answer. Upper case: it must be refused, or not be stalled.
+        for script in [
+            "ptpt", "ppttetT", "pettT", "pgPT", "pwgP", "ptWpt", "peta", "pettW", "petta", "pedP",
+            "pdPa", "eda", "etdW", "etda", "egP", "ppgT", "W",
+        ] {
+            play(script).await;
+        }
+    }
+
+    async fn play(script: &str) {
+        let ingest = IngestBudget::default();
+        let (queue, taken) = ingest.queue(2);
+        let mut taken = Some(taken);
+        let answer_max = STALL_MAX * 2;
+        let still = |limit| tokio::time::timeout(limit, queue.stalled(answer_max));
+        for (at, step) in script.chars().enumerate() {
+            let came = match step.to_ascii_lowercase() {
+                'p' => queue.push(frame(MIB), None).await,
+                't' => match &mut taken {
+                    Some(taken) => taken.next().now_or_never().flatten().is_some(),
+                    None => false,
+                },
+                'e' => {
+                    queue.end(frame(1));
+                    true
+                }
+                'g' => {
+                    queue.give_up();
+                    true
+                }
+                'd' => taken.take().is_some(),
+                'w' => still(STALL_MAX + LOOK_EVERY * 2).await.is_ok(),
+                'a' => still(answer_max + LOOK_EVERY * 2).await.is_ok(),
+                _ => unreachable!("no such step"),
+            };
+            assert_eq!(came, step.is_lowercase(), "{script}, step {at}");
+        }
+        queue.give_up();
+        drop(taken);
+        let peer = ingest.of_peer(2);
+        assert_eq!(peer.available_permits(), PEER_AHEAD_BYTES, "{script}");
+        assert_eq!(queue.0.room.available_permits(), AHEAD_BYTES, "{script}");
     }
 }

@@ -4,20 +4,20 @@
 //! of a damaged body only what is bad travels; each chunk is compared with its digest, and
 //! a body without a manifest as a whole with the digest that its record names. Good bytes
 //! are durable before the body counts as held. While a body that a record names is
-//! damaged here, [`super::backlog::Repairs::floor`] holds the body-complete index below that record. What
+//! damaged here, [`super::repair_queue::RepairQueue::low_watermark`] holds the body-complete index below that record. What
 //! no holder has is asked for again and again. Leaves finding damage to
 //! [`super::quarantine`] and what is missing to [`super::complete`].
 
-use super::backlog::Job;
-use super::fetch::Source;
+use super::fetch::BodySource;
 use super::names::name_of;
+use super::repair_queue::RepairJob;
 use super::writer::CHUNK_BYTES;
-use super::{Bodies, Error, scrub};
+use super::{Bodies, BodyError, BodyPlane, scrub};
 use crate::ledger::state::State;
 use crate::raft::types::Peer;
 use crate::stop::Stop;
 use crate::store;
-use crate::store::bodies::{Content, Manifest};
+use crate::store::bodies::Manifest;
 use crate::store::damage::{Chunk, Finding};
 use muniment_evidence::digest::{Digest, Hasher};
 use muniment_evidence::opening::{How, Rendition};
@@ -56,7 +56,7 @@ struct Repairer {
 
 impl Repairer {
     /// Ends only with an error.
-    async fn run(&self) -> Result<(), Error> {
+    async fn run(&self) -> Result<(), BodyError> {
         self.load().await?;
         let workers = (0..FETCHES_MAX).map(|_| self.work());
         futures::future::try_join_all(workers).await?;
@@ -64,7 +64,7 @@ impl Repairer {
     }
 
     /// Queues the bodies that are marked as damaged on the disk.
-    async fn load(&self) -> Result<(), Error> {
+    async fn load(&self) -> Result<(), BodyError> {
         let (store, repairs) = (&self.bodies.store, &self.bodies.repairs);
         let mut after = None;
         loop {
@@ -72,7 +72,7 @@ impl Repairer {
                 Ok(page) => page,
                 Err(store::Error::Unreadable(why)) => {
                     // Each of them is met again by a whole pass of the scrub, after which
-                    // the floor is known.
+                    // the low watermark is known.
                     let health = repairs.health();
                     if health.passes == 0 && !health.scrubbing {
                         tracing::error!(%why, "the marks of damaged bodies cannot be listed");
@@ -97,7 +97,7 @@ impl Repairer {
         Ok(())
     }
 
-    async fn work(&self) -> Result<(), Error> {
+    async fn work(&self) -> Result<(), BodyError> {
         let repairs = &self.bodies.repairs;
         loop {
             let job = repairs.next().await;
@@ -109,7 +109,7 @@ impl Repairer {
                     repairs.finished(job.body);
                 }
                 Ok(false) => repairs.finished(job.body),
-                Err(Error::Unavailable(why)) => {
+                Err(BodyError::Unavailable(why)) => {
                     if job.attempts == 0 {
                         tracing::warn!(%body, why, "a body is missing or damaged here");
                     }
@@ -124,13 +124,11 @@ impl Repairer {
     }
 
     /// Makes a body whole here. False where there was nothing to do.
-    async fn repair(&self, job: &Job) -> Result<bool, Error> {
-        let Bodies {
-            store, arriving, ..
-        } = &self.bodies;
+    async fn repair(&self, job: &RepairJob) -> Result<bool, BodyError> {
+        let BodyPlane { store, inbound, .. } = &*self.bodies;
         let body = job.body;
-        let Some(_arrival) = arriving.enter(body) else {
-            return Err(Error::Unavailable("it is arriving already".into()));
+        let Some(_guard) = inbound.enter(body) else {
+            return Err(BodyError::Unavailable("it is arriving already".into()));
         };
         let manifest = self.bodies.own_manifest(body, job.content, How::Read);
         let manifest = manifest.await?;
@@ -155,13 +153,13 @@ impl Repairer {
                     // A record that is not applied here may name it. If none does, it is
                     // collected as an orphan.
                     self.bodies.repairs.named(body, size);
-                    return Err(Error::Unavailable("no record names it here yet".into()));
+                    return Err(BodyError::Unavailable("no record names it here yet".into()));
                 }
                 None => {}
             }
         }
         let Some((length, sha256)) = content else {
-            return Err(Error::Unavailable("what it is, is not known".into()));
+            return Err(BodyError::Unavailable("what it is, is not known".into()));
         };
         let wanted = Rendition {
             role: String::new(),
@@ -179,8 +177,10 @@ impl Repairer {
             }
             None => length,
         };
-        let Some(_berth) = self.bodies.room.enter(lacking) else {
-            return Err(Error::Unavailable("this node's disk is nearly full".into()));
+        let Some(_reservation) = self.bodies.disk_budget.reserve(lacking) else {
+            return Err(BodyError::Unavailable(
+                "this node's disk is nearly full".into(),
+            ));
         };
         // Once: a holder that cuts bodies otherwise is asked chunk by chunk the next time.
         let absent = manifest.is_none() && !marked && job.attempts == 0;
@@ -195,24 +195,29 @@ impl Repairer {
             };
             match brought {
                 Ok(()) => return Ok(true),
-                Err(Error::Unavailable(from)) => why = format!("node {node}: {from}"),
+                Err(BodyError::Unavailable(from)) => why = format!("node {node}: {from}"),
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::Unavailable(why))
+        Err(BodyError::Unavailable(why))
     }
 
     /// A body of one chunk, of which nothing is here: one call, one sync.
-    async fn bring_at_once(&self, node: u64, peer: Peer, wanted: &Rendition) -> Result<(), Error> {
-        let Bodies { store, repairs, .. } = &self.bodies;
+    async fn bring_at_once(
+        &self,
+        node: u64,
+        peer: Peer,
+        wanted: &Rendition,
+    ) -> Result<(), BodyError> {
+        let BodyPlane { store, repairs, .. } = &*self.bodies;
         // Before the call: what comes while nobody reads would hold up others on the way.
-        repairs.pace.take(wanted.length).await;
+        repairs.rate_limiter.take(wanted.length).await;
         let mut pull = self.bodies.pull(&peer.address, wanted.body_id, 0).await?;
         pull.check(wanted)?;
         let chunks = pull.chunks.clone();
         // Its digest is the whole body's, and was compared.
         let [(_, digest)] = chunks[..] else {
-            return Err(Error::Unavailable("it cut the body otherwise".into()));
+            return Err(BodyError::Unavailable("it cut the body otherwise".into()));
         };
         let chunk = pull.next(digest).await?;
         store.put_chunk(wanted.body_id, 0, chunk).await?;
@@ -228,7 +233,7 @@ impl Repairer {
         wanted: &Rendition,
         manifest: Option<&Manifest>,
         findings: &[Finding],
-    ) -> Result<(), Error> {
+    ) -> Result<(), BodyError> {
         let source = self.bodies.source_at(node, peer, wanted).await?;
         let new = match manifest {
             Some(own) if own.chunks == source.chunks => {
@@ -263,8 +268,8 @@ impl Repairer {
         manifest: Option<Manifest>,
         findings: Vec<Finding>,
         from: u64,
-    ) -> Result<(), Error> {
-        let Bodies { store, repairs, .. } = &self.bodies;
+    ) -> Result<(), BodyError> {
+        let BodyPlane { store, repairs, .. } = &*self.bodies;
         let mended = store.mend(wanted.body_id, manifest, findings, from);
         if !mended.await? {
             // More was found meanwhile: it is not whole yet.
@@ -275,7 +280,7 @@ impl Repairer {
     }
 
     /// Every chunk, and all of them compared with the digest that the record names.
-    async fn all(&self, source: &Source, wanted: &Rendition) -> Result<(), Error> {
+    async fn all(&self, source: &BodySource, wanted: &Rendition) -> Result<(), BodyError> {
         let mut whole = Hasher::new();
         for number in 0..source.chunks.len() as u32 {
             let chunk = self.chunk(source, wanted, number).await?;
@@ -287,23 +292,23 @@ impl Repairer {
         }
         match whole.finish() == wanted.sha256 {
             true => Ok(()),
-            false => Err(Error::Unavailable("it holds other bytes".into())),
+            false => Err(BodyError::Unavailable("it holds other bytes".into())),
         }
     }
 
     /// A chunk that is good here, or is stored here after it was fetched.
     async fn chunk(
         &self,
-        source: &Source,
+        source: &BodySource,
         wanted: &Rendition,
         number: u32,
-    ) -> Result<bytes::Bytes, Error> {
-        let Bodies { store, repairs, .. } = &self.bodies;
+    ) -> Result<bytes::Bytes, BodyError> {
+        let BodyPlane { store, repairs, .. } = &*self.bodies;
         let (length, digest) = source.chunks[number as usize];
         if let Chunk::Good(chunk) = store.chunk(wanted.body_id, number, digest).await? {
             return Ok(chunk);
         }
-        repairs.pace.take(u64::from(length)).await;
+        repairs.rate_limiter.take(u64::from(length)).await;
         let chunk = self.bodies.fetch(source, number, digest).await?;
         store
             .put_chunk(wanted.body_id, number, chunk.clone())
@@ -316,9 +321,4 @@ impl Repairer {
 fn is_bad(findings: &[Finding], number: u32) -> bool {
     let of = |f: &Finding| f.chunk.is_none_or(|chunk| chunk == number);
     findings.iter().any(of)
-}
-
-/// What a rendition is, whatever its name.
-pub(super) fn content(rendition: &Rendition) -> Content {
-    (rendition.length, rendition.sha256)
 }

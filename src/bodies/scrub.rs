@@ -7,12 +7,12 @@
 //! damage to [`super::quarantine`] and [`super::repair`].
 
 use super::names::names;
-use super::pace::Pace;
-use super::repair::content;
-use super::{Bodies, Error};
+use super::rate_limiter::RateLimiter;
+use super::{Bodies, BodyError};
 use crate::ledger::state::{State, Tables};
 use crate::stop::Stop;
 use crate::store;
+use crate::store::bodies::content;
 use crate::store::damage::Suspect;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::opening::{How, Rendition};
@@ -81,7 +81,7 @@ pub(super) fn start(bodies: Bodies, state: State, stop: Stop) {
     let asked = bodies.repairs.asked.subscribe();
     tokio::spawn(async move {
         let scrubber = Scrubber {
-            pace: Pace::new(bodies.repairs.settings.scrub_bytes_per_s),
+            rate_limiter: RateLimiter::new(bodies.repairs.settings.scrub_bytes_per_s),
             bodies,
             state,
         };
@@ -97,12 +97,12 @@ pub(super) fn start(bodies: Bodies, state: State, stop: Stop) {
 struct Scrubber {
     bodies: Bodies,
     state: State,
-    pace: Pace,
+    rate_limiter: RateLimiter,
 }
 
 impl Scrubber {
     /// Ends only with an error.
-    async fn run(&self, mut asked: watch::Receiver<u64>) -> Result<(), Error> {
+    async fn run(&self, mut asked: watch::Receiver<u64>) -> Result<(), BodyError> {
         let (clock, repairs) = (&self.bodies.clock, &self.bodies.repairs);
         let period_ms = repairs.settings.scrub_period_s * 1000;
         let stored = self.bodies.store.scrub_position().await?;
@@ -156,13 +156,13 @@ impl Scrubber {
         }
     }
 
-    async fn keep(&self, at: &Position) -> Result<(), Error> {
+    async fn keep(&self, at: &Position) -> Result<(), BodyError> {
         let store = &self.bodies.store;
         Ok(store.set_scrub_position(at.encode()).await?)
     }
 
     /// Whether it came to the end of the log, and not to a body that nobody has.
-    async fn pass(&self, at: &mut Position) -> Result<bool, Error> {
+    async fn pass(&self, at: &mut Position) -> Result<bool, BodyError> {
         let repairs = &self.bodies.repairs;
         let state = self.state.clone();
         let head = self.bodies.blocking;
@@ -200,7 +200,7 @@ impl Scrubber {
     }
 
     /// Whether more is noted than is recorded in good time.
-    async fn is_ahead_of_the_log(&self) -> Result<bool, Error> {
+    async fn is_ahead_of_the_log(&self) -> Result<bool, BodyError> {
         match self.bodies.store.notes(NOTES_MAX).await {
             Ok(notes) => Ok(notes.len() == NOTES_MAX),
             // Whoever records them says so.
@@ -210,7 +210,7 @@ impl Scrubber {
     }
 
     /// Reads one body, unless it is being repaired anyway.
-    async fn check(&self, rendition: &Rendition) -> Result<(), Error> {
+    async fn check(&self, rendition: &Rendition) -> Result<(), BodyError> {
         let bodies = &self.bodies;
         let (body, named) = (rendition.body_id, Some(content(rendition)));
         if bodies.store.damage(body).await?.is_some() {
@@ -225,7 +225,7 @@ impl Scrubber {
                 .await;
         };
         for (number, (length, digest)) in manifest.chunks.into_iter().enumerate() {
-            self.pace.take(u64::from(length)).await;
+            self.rate_limiter.take(u64::from(length)).await;
             bodies
                 .own_chunk(body, number as u32, digest, How::Scrub)
                 .await?;

@@ -8,13 +8,13 @@
 //! took them from the client.
 
 use super::Bodies;
-use super::fanout::{Answer, Fanout};
-use super::writer::{BodyWriter, CHUNK_BYTES};
+use super::fanout::{Fanout, FanoutAnswer};
+use super::frames::{BodyFrame, BodyHeader, decode_request, encode_digests};
+use super::writer::BodyWriter;
 use crate::ledger::policy;
 use crate::transport::{Failure, Frames};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
-use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::How;
 use std::time::Duration;
@@ -24,72 +24,6 @@ const STALL_MAX: Duration = Duration::from_secs(30);
 /// The largest body a holder takes from a peer: a bound against a broken peer; the
 /// client-facing limit is configured and lower.
 const BODY_BYTES_MAX: u64 = 1 << 30;
-
-/// Members that one relay passes a body on to: more than a region has.
-const RELAYS_MAX: usize = 64;
-
-const PIECE: u8 = 1;
-const END: u8 = 2;
-
-/// The first frame of a body on its way to a holder.
-pub struct Header {
-    pub ledger: Digest,
-    pub body_id: [u8; 16],
-    pub epoch: u64,
-    /// Members of the receiver's region that it is to pass the body on to.
-    pub relays: Vec<u64>,
-}
-
-impl Header {
-    /// Version 1 says the same where nothing is relayed, and older nodes read it.
-    pub fn encode(&self) -> Vec<u8> {
-        let version = if self.relays.is_empty() { 1 } else { 2 };
-        let mut w = Writer::new();
-        w.u8(version).digest(&self.ledger).raw(&self.body_id);
-        w.u64(self.epoch);
-        if version == 2 {
-            w.list(&self.relays, |w, node| {
-                w.u64(*node);
-            });
-        }
-        w.finish()
-    }
-
-    fn decode(bytes: &[u8]) -> Result<Header, DecodeError> {
-        let mut r = Reader::new(bytes);
-        let version = r.u8()?;
-        if version != 1 && version != 2 {
-            return Err(r.error("body header version 1 or 2"));
-        }
-        let header = Header {
-            ledger: r.digest()?,
-            body_id: r.array()?,
-            epoch: r.u64()?,
-            relays: match version {
-                1 => Vec::new(),
-                _ => r.list(Reader::u64)?,
-            },
-        };
-        if header.relays.len() > RELAYS_MAX {
-            return Err(r.error("at most 64 members to pass a body on to"));
-        }
-        r.end()?;
-        Ok(header)
-    }
-}
-
-/// Puts the mark of a piece before its bytes.
-pub fn encode_piece(piece: &[u8]) -> Bytes {
-    Bytes::from([&[PIECE], piece].concat())
-}
-
-pub fn encode_end(length: u64, sha256: Option<&Digest>) -> Vec<u8> {
-    let mut w = Writer::new();
-    w.u8(END).u64(length).option(sha256, |w, d| {
-        w.digest(d);
-    });
-    w.finish()
-}
 
 fn full() -> Failure {
     refused("the disk is nearly full")
@@ -103,17 +37,17 @@ impl Bodies {
     /// Takes one body, and passes it on where it is asked to; answers with signed holdings,
     /// its own first.
     pub async fn serve_put(&self, mut frames: Frames) -> Result<Frames, Failure> {
-        let header = Header::decode(&next(&mut frames).await?).map_err(refused)?;
+        let header = BodyHeader::decode(&next(&mut frames).await?).map_err(refused)?;
         let head = self.group.applied();
         if header.ledger != head.ledger {
             return Err(refused("a body of another ledger"));
         }
         self.take_epoch(header.epoch)?;
-        let Some(berth) = self.room.enter(0) else {
+        let Some(reservation) = self.disk_budget.reserve(0) else {
             return Err(full());
         };
         // What fails below is deleted: it must be this arrival's alone.
-        let Some(_arrival) = self.arriving.enter(header.body_id) else {
+        let Some(_guard) = self.inbound.enter(header.body_id) else {
             return Err(refused("the body is arriving already"));
         };
         let held = self.store.manifest(header.body_id).await.map_err(refused)?;
@@ -125,8 +59,13 @@ impl Bodies {
         }
         // Dropped before its end, it makes the others forget the body too.
         let mut relayed = self.fan_out(&header, self.relay_routes(&header.relays));
-        let mut writer = BodyWriter::new(self.store.clone(), self.blocking, header.body_id, berth)
-            .stamped(header.epoch);
+        let mut writer = BodyWriter::new(
+            self.store.clone(),
+            self.blocking,
+            header.body_id,
+            reservation,
+        )
+        .stamped(header.epoch);
         let received = self.receive(&mut writer, &mut frames, &mut relayed).await;
         let received = received.and_then(|announced| {
             self.take_epoch(header.epoch)?;
@@ -167,11 +106,7 @@ impl Bodies {
         let Some(manifest) = manifest.map_err(refused)? else {
             return Err(refused("the body is not held here"));
         };
-        let mut w = Writer::new();
-        w.list(&manifest.chunks, |w, (length, digest)| {
-            w.u32(*length).digest(digest);
-        });
-        let head = stream::iter([Ok(Bytes::from(w.finish()))]);
+        let head = stream::iter([Ok(encode_digests(&manifest.chunks))]);
         let this = self.clone();
         let chunks = manifest.chunks.into_iter().enumerate().skip(first as usize);
         let chunks = stream::iter(chunks).then(move |(number, (_, digest))| {
@@ -187,31 +122,6 @@ impl Bodies {
         });
         Ok(head.chain(chunks).boxed())
     }
-}
-
-/// A request for a body, from one chunk on.
-pub fn encode_request(body: [u8; 16], first_chunk: u32) -> Bytes {
-    let mut w = Writer::new();
-    w.u8(1).raw(&body).u32(first_chunk);
-    Bytes::from(w.finish())
-}
-
-fn decode_request(bytes: &[u8]) -> Result<([u8; 16], u32), DecodeError> {
-    let mut r = Reader::new(bytes);
-    if r.u8()? != 1 {
-        return Err(r.error("body request version 1"));
-    }
-    let request = (r.array()?, r.u32()?);
-    r.end()?;
-    Ok(request)
-}
-
-/// The chunk digests that a holder sends first.
-pub fn decode_digests(bytes: &[u8]) -> Result<Vec<(u32, Digest)>, DecodeError> {
-    let mut r = Reader::new(bytes);
-    let digests = r.list(|r| Ok((r.u32()?, r.digest()?)))?;
-    r.end()?;
-    Ok(digests)
 }
 
 async fn next(frames: &mut Frames) -> Result<Bytes, Failure> {
@@ -232,9 +142,8 @@ impl Bodies {
     ) -> Result<Option<Digest>, Failure> {
         loop {
             let frame = next(frames).await?;
-            match frame.first() {
-                Some(&PIECE) if frame.len() <= CHUNK_BYTES + 1 => {
-                    let piece = frame.slice(1..);
+            match BodyFrame::decode(&frame).map_err(refused)? {
+                BodyFrame::Piece(piece) => {
                     // How long it will be is known at its end only.
                     if !writer.make_room(piece.len()) {
                         return Err(full());
@@ -246,17 +155,13 @@ impl Bodies {
                         return Err(refused("the body is too long"));
                     }
                 }
-                Some(&END) => {
-                    let mut r = Reader::new(&frame[1..]);
-                    let read = (|| Ok((r.u64()?, r.option(Reader::digest)?)))();
-                    let (length, announced) = read.map_err(|error: DecodeError| refused(error))?;
+                BodyFrame::End { length, sha256 } => {
                     if length != writer.length() {
                         return Err(refused("the body is shorter than announced"));
                     }
                     relayed.end(&frame);
-                    return Ok(announced);
+                    return Ok(sha256);
                 }
-                _ => return Err(refused("an unknown body frame")),
             }
         }
     }
@@ -267,40 +172,15 @@ fn passed_back(relayed: Fanout) -> Frames {
     let next = |mut relayed: Fanout| async move {
         loop {
             match relayed.next().await? {
-                Answer::Holding { holding, .. } => {
+                FanoutAnswer::Holding { holding, .. } => {
                     return Some((Ok(Bytes::from(holding.encode())), relayed));
                 }
                 // Whoever uploads counts what comes: this one does not hold it.
-                Answer::Failed { via, failure } => {
+                FanoutAnswer::Failed { via, failure } => {
                     tracing::debug!(node = via, %failure, "a body was not passed on");
                 }
             }
         }
     };
     stream::unfold(relayed, next).boxed()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_header_without_relays_is_what_older_nodes_read() {
-        let mut header = Header {
-            ledger: Digest([1; 32]),
-            body_id: [2; 16],
-            epoch: 3,
-            relays: Vec::new(),
-        };
-        let plain = header.encode();
-        assert_eq!((plain[0], plain.len()), (1, 1 + 32 + 16 + 8));
-        header.relays = vec![4, 5];
-        let relayed = header.encode();
-        assert_eq!(relayed[0], 2);
-        let read = Header::decode(&relayed).unwrap();
-        assert_eq!((read.epoch, read.relays), (3, vec![4, 5]));
-        assert!(Header::decode(&plain).unwrap().relays.is_empty());
-        header.relays = vec![7; RELAYS_MAX + 1];
-        assert!(Header::decode(&header.encode()).is_err());
-    }
 }

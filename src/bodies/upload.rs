@@ -5,13 +5,15 @@
 //! body rather than holding the client up, and a client that is faster than disk and peers
 //! is held up rather than filling memory. Nothing is kept of an upload that is dropped.
 
-use super::arriving::Arrival;
-use super::fanout::{Answer, Fanout, routes};
-use super::room::Berth;
-use super::serve::{Header, encode_end, encode_piece};
+use super::disk_budget::DiskReservation;
+use super::fanout::{Fanout, FanoutAnswer, routes};
+use super::frames::{BodyHeader, encode_end, encode_piece};
+use super::inbound::InboundGuard;
+use super::queue::{LOOK_EVERY, STALL_MAX};
 use super::writer::BodyWriter;
-use super::{Bodies, Error, Sealed};
-use crate::objective::write::{WriteLevel, meets};
+use super::{Bodies, BodyError, SealedBody};
+use crate::objective::write::{Member, WriteLevel, meets};
+use crate::store::bodies::{BodyId, BodyStore};
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::Holding;
@@ -21,44 +23,59 @@ use tokio::time::Instant;
 /// How long a piece may wait for memory: longer than it takes to give up stalled peers.
 const INGEST_MAX: Duration = Duration::from_secs(20);
 
+/// Peers that take nothing are given up before a client's piece is.
+const _: () = assert!(INGEST_MAX.as_millis() > STALL_MAX.as_millis() + LOOK_EVERY.as_millis());
+
 /// What an upload came to.
-pub struct Stored {
-    pub body: Sealed,
+pub struct StoredBody {
+    pub body: SealedBody,
     /// Enough to meet the level.
     pub holdings: Vec<Holding>,
 }
 
 /// See the module.
-pub struct Upload {
+pub struct BodyUpload {
     bodies: Bodies,
     ledger: Digest,
     epoch: u64,
-    writer: Option<BodyWriter>,
-    /// Kept until the body is sealed or forgotten: it is not collected meanwhile.
-    arrival: Option<Arrival>,
+    writer: BodyWriter,
+    unsealed: Unsealed,
     peers: Fanout,
+}
+
+/// Bytes that are here and not yet a body; dropped, they are deleted.
+struct Unsealed {
+    store: BodyStore,
+    id: BodyId,
+    /// Kept until the body is sealed or forgotten: it is not collected meanwhile. `None`
+    /// once there is nothing to delete.
+    guard: Option<InboundGuard>,
 }
 
 impl Bodies {
     /// Begins an upload and its fan-out.
-    pub async fn begin(&self, berth: Berth) -> Result<Upload, Error> {
+    pub async fn begin(&self, reservation: DiskReservation) -> Result<BodyUpload, BodyError> {
         let head = self.group.applied();
         let id = self.clock.uuid_v7();
-        let header = Header {
+        let header = BodyHeader {
             ledger: head.ledger,
             body_id: id,
             epoch: head.upload_epoch,
             relays: Vec::new(),
         };
-        let Some(arrival) = self.arriving.enter(id) else {
-            return Err(Error::Broken("a body id was drawn twice".into()));
+        let Some(guard) = self.inbound.enter(id) else {
+            return Err(BodyError::IdDrawnTwice);
         };
         let members = self.group.status().members;
-        let routes = routes(self.node, &self.region, &members, &id);
-        let writer = BodyWriter::new(self.store.clone(), self.blocking, id, berth);
-        Ok(Upload {
-            writer: Some(writer.stamped(head.upload_epoch)),
-            arrival: Some(arrival),
+        let routes = routes(self.holder.node, &self.holder.region, &members, &id);
+        let writer = BodyWriter::new(self.store.clone(), self.blocking, id, reservation);
+        Ok(BodyUpload {
+            writer: writer.stamped(head.upload_epoch),
+            unsealed: Unsealed {
+                store: self.store.clone(),
+                id,
+                guard: Some(guard),
+            },
             peers: self.fan_out(&header, routes),
             bodies: self.clone(),
             ledger: head.ledger,
@@ -67,115 +84,134 @@ impl Bodies {
     }
 }
 
-impl Upload {
+impl BodyUpload {
     pub fn length(&self) -> u64 {
-        self.writer.as_ref().map_or(0, BodyWriter::length)
+        self.writer.length()
     }
 
-    pub async fn push(&mut self, piece: Bytes) -> Result<(), Error> {
-        if let Some(writer) = &mut self.writer {
-            let taken = tokio::time::timeout(INGEST_MAX, self.bodies.flow.take_in(piece.len()));
-            let Ok(Some(held)) = taken.await else {
-                return Err(Error::Unavailable(
-                    "as much as it may is on its way here".into(),
-                ));
-            };
-            let frame = encode_piece(&piece);
-            let sending = self.peers.push(&frame, Some(&held));
-            let (stored, ()) = futures::join!(writer.push(&piece), sending);
-            stored?;
-        }
-        Ok(())
+    pub async fn push(&mut self, piece: Bytes) -> Result<(), BodyError> {
+        let taken = tokio::time::timeout(INGEST_MAX, self.bodies.ingest.take_in(piece.len()));
+        let Ok(Some(held)) = taken.await else {
+            return Err(BodyError::Unavailable(
+                "as much as it may is on its way here".into(),
+            ));
+        };
+        let frame = encode_piece(&piece);
+        let sending = self.peers.push(&frame, Some(&held));
+        let (stored, ()) = futures::join!(self.writer.push(&piece), sending);
+        Ok(stored?)
     }
 
     /// Checks length and digest with `accept`, then waits until enough holders have
     /// signed, or until then. A refusal of `accept` leaves nothing behind anywhere.
     pub async fn finish<E>(
-        mut self,
+        self,
         level: WriteLevel,
         until: Instant,
         accept: impl FnOnce(u64, Digest) -> Result<(), E>,
-    ) -> Result<Result<Stored, E>, Error> {
-        let Some(writer) = &mut self.writer else {
-            return Err(Error::Broken("an upload is finished once".into()));
-        };
+    ) -> Result<Result<StoredBody, E>, BodyError> {
+        let BodyUpload {
+            bodies,
+            ledger,
+            epoch,
+            mut writer,
+            unsealed,
+            mut peers,
+        } = self;
         let digest = writer.digest().await?;
         if let Err(refusal) = accept(writer.length(), digest) {
             // Without an end frame the peers forget it too.
-            self.abandon().await;
+            unsealed.forget().await;
             return Ok(Err(refusal));
         }
         // Each peer compares its own digest with this one before it signs.
         let end = Bytes::from(encode_end(writer.length(), Some(&digest)));
-        self.peers.end(&end);
-        let Some(writer) = self.writer.take() else {
-            return Err(Error::Broken("an upload is finished once".into()));
-        };
-        let body = writer.seal(self.epoch).await?;
-        self.arrival = None;
-        let own = self.bodies.sign(self.ledger, &body, self.epoch);
-        let mut holdings = vec![own];
-        let members = self.bodies.members();
-        let mut why = String::new();
-        let gather = async {
-            loop {
-                let held: Vec<u64> = holdings.iter().map(|h| h.node).collect();
-                if meets(level, &members, &held) {
-                    return true;
+        peers.end(&end);
+        let guard = unsealed.keep();
+        let body = writer.seal(epoch).await?;
+        drop(guard);
+        let own = bodies.sign(ledger, &body, epoch);
+        let members = bodies.members();
+        let holdings = gather(&mut peers, level, until, &members, &body, own).await?;
+        Ok(Ok(StoredBody { body, holdings }))
+    }
+}
+
+/// Waits for the holdings that meet the level, of which `own` is the first.
+async fn gather(
+    peers: &mut Fanout,
+    level: WriteLevel,
+    until: Instant,
+    members: &[Member],
+    body: &SealedBody,
+    own: Holding,
+) -> Result<Vec<Holding>, BodyError> {
+    let mut holdings = vec![own];
+    let mut why = String::new();
+    let gather = async {
+        loop {
+            let held: Vec<u64> = holdings.iter().map(|h| h.node).collect();
+            if meets(level, members, &held) {
+                return true;
+            }
+            match peers.next().await {
+                None => return false,
+                Some(FanoutAnswer::Holding { holding, .. }) if of(&holding, body) => {
+                    if !held.contains(&holding.node) {
+                        holdings.push(holding);
+                    }
                 }
-                match self.peers.next().await {
-                    None => return false,
-                    Some(Answer::Holding { holding, .. }) if of(&holding, &body) => {
-                        if !held.contains(&holding.node) {
-                            holdings.push(holding);
-                        }
-                    }
-                    Some(Answer::Holding { via, .. }) => {
-                        why = format!("; node {via} signed for something else");
-                    }
-                    Some(Answer::Failed { via, failure }) => {
-                        why = format!("; node {via}: {failure}");
-                    }
+                Some(FanoutAnswer::Holding { via, .. }) => {
+                    why = format!("; node {via} signed for something else");
+                }
+                Some(FanoutAnswer::Failed { via, failure }) => {
+                    why = format!("; node {via}: {failure}");
                 }
             }
-        };
-        let met = tokio::time::timeout_at(until, gather).await;
-        if met == Ok(true) {
-            return Ok(Ok(Stored { body, holdings }));
         }
-        let held: Vec<u64> = holdings.iter().map(|h| h.node).collect();
-        let others = members.iter().map(|member| member.node);
-        let others: Vec<u64> = others.filter(|node| !held.contains(node)).collect();
-        let why = format!("nodes {others:?} have not signed{why}");
-        Err(Error::TooFewHolders { held, why })
+    };
+    if tokio::time::timeout_at(until, gather).await == Ok(true) {
+        return Ok(holdings);
+    }
+    let held: Vec<u64> = holdings.iter().map(|h| h.node).collect();
+    let others = members.iter().map(|member| member.node);
+    let others: Vec<u64> = others.filter(|node| !held.contains(node)).collect();
+    let why = format!("nodes {others:?} have not signed{why}");
+    Err(BodyError::TooFewHolders { held, why })
+}
+
+impl Unsealed {
+    /// The bytes become a body now: they stay, guarded for as long as what is returned.
+    fn keep(mut self) -> Option<InboundGuard> {
+        self.guard.take()
     }
 
-    /// Forgets the upload here; peers forget it when they see no end.
-    async fn abandon(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            forget(writer, self.arrival.take()).await;
+    /// Deletes the bytes; peers forget theirs when they see no end.
+    async fn forget(mut self) {
+        if let Some(guard) = self.guard.take() {
+            delete(self.store.clone(), self.id, guard).await;
         }
     }
 }
 
-impl Drop for Upload {
+impl Drop for Unsealed {
     /// A client that goes away midway leaves nothing.
     fn drop(&mut self) {
-        if let (Some(writer), Ok(runtime)) =
-            (self.writer.take(), tokio::runtime::Handle::try_current())
+        if let (Some(guard), Ok(runtime)) =
+            (self.guard.take(), tokio::runtime::Handle::try_current())
         {
-            runtime.spawn(forget(writer, self.arrival.take()));
+            runtime.spawn(delete(self.store.clone(), self.id, guard));
         }
     }
 }
 
-async fn forget(writer: BodyWriter, arrival: Option<Arrival>) {
-    if let Err(error) = writer.abandon().await {
+async fn delete(store: BodyStore, id: BodyId, guard: InboundGuard) {
+    if let Err(error) = store.delete(id).await {
         tracing::warn!(%error, "an abandoned upload stays as an orphan");
     }
-    drop(arrival);
+    drop(guard);
 }
 
-fn of(holding: &Holding, body: &Sealed) -> bool {
+fn of(holding: &Holding, body: &SealedBody) -> bool {
     holding.body_id == body.id && holding.sha256 == body.sha256 && holding.length == body.length
 }

@@ -4,8 +4,8 @@
 //! storing run off the async workers; nothing is held by this node before `seal`
 //! returns. An unsealed body is not found by anyone.
 
-use super::Sealed;
-use super::room::Berth;
+use super::SealedBody;
+use super::disk_budget::DiskReservation;
 use crate::store::bodies::{BodyStore, Manifest};
 use crate::store::{Blocking, Error};
 use bytes::{Bytes, BytesMut};
@@ -34,11 +34,16 @@ pub struct BodyWriter {
     /// Written with the first chunk that is written before the seal.
     stamp: Option<u64>,
     /// Its place on the disk, given back as it is filled.
-    berth: Berth,
+    reservation: DiskReservation,
 }
 
 impl BodyWriter {
-    pub fn new(store: BodyStore, blocking: Blocking, id: [u8; 16], berth: Berth) -> BodyWriter {
+    pub fn new(
+        store: BodyStore,
+        blocking: Blocking,
+        id: [u8; 16],
+        reservation: DiskReservation,
+    ) -> BodyWriter {
         BodyWriter {
             store,
             blocking,
@@ -50,7 +55,7 @@ impl BodyWriter {
             sha256: None,
             last: None,
             stamp: None,
-            berth,
+            reservation,
         }
     }
 
@@ -68,7 +73,7 @@ impl BodyWriter {
     /// Takes more of the disk, where the length was not announced; false where there is
     /// no room for it.
     pub fn make_room(&mut self, length: usize) -> bool {
-        self.berth.extend(length as u64)
+        self.reservation.extend(length as u64)
     }
 
     pub async fn push(&mut self, piece: &Bytes) -> Result<(), Error> {
@@ -104,7 +109,7 @@ impl BodyWriter {
             (0, Some(epoch)) => self.store.put_first_chunk(self.id, chunk, epoch).await?,
             _ => self.store.put_chunk(self.id, number, chunk).await?,
         }
-        self.berth.arrived(length);
+        self.reservation.arrived(length);
         Ok(())
     }
 
@@ -145,9 +150,9 @@ impl BodyWriter {
     }
 
     /// Writes the manifest and waits until all of it is durable.
-    pub async fn seal(mut self, epoch: u64) -> Result<Sealed, Error> {
+    pub async fn seal(mut self, epoch: u64) -> Result<SealedBody, Error> {
         let sha256 = self.digest().await?;
-        let sealed = Sealed {
+        let sealed = SealedBody {
             id: self.id,
             sha256,
             length: self.length,

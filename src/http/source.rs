@@ -115,16 +115,19 @@ impl NodeSource {
                 self.core.downloads.available_permits(),
             ),
         );
-        set(&metrics.body_reads, self.core.bodies.hot.reads());
+        set(&metrics.body_reads, self.core.bodies.chunk_cache.reads());
         self.refresh_repairs(metrics);
         // /proc is Linux's own; elsewhere the gauge stays at zero.
         let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         set(&metrics.open_fds, open as u64);
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         set(&metrics.max_fds, limit.current.unwrap_or(0));
-        set(&metrics.disk_free_bytes, self.core.bodies.room.free());
+        set(
+            &metrics.disk_free_bytes,
+            self.core.bodies.disk_budget.free(),
+        );
         if let Some(outbox) = self.core.booted().ok().and_then(|booted| booted.outbox) {
-            let standing = outbox.standing();
+            let standing = outbox.stats();
             set(&metrics.outbox_pending, standing.pending);
             let oldest = standing.oldest.map_or(0, |age| age.as_secs());
             set(&metrics.outbox_oldest_seconds, oldest);

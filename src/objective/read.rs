@@ -176,17 +176,6 @@ impl Token {
         r.end()?;
         Ok(token)
     }
-
-    /// Whichever has seen more. Of another ledger, the first stays: the next read then
-    /// says so, where taking the other would forget what was seen.
-    pub fn newest(self, other: Token) -> Token {
-        let place = |token: &Token| (token.recovery_epoch, token.raft_index);
-        if other.ledger == self.ledger && place(&other) > place(&self) {
-            other
-        } else {
-            self
-        }
-    }
 }
 
 impl fmt::Display for Token {
@@ -378,7 +367,8 @@ mod tests {
         assert!(bounded(1, true).doubts_a_miss());
     }
 
-    /// Clients keep tokens: a later server must still read what this one wrote.
+    /// Clients keep tokens: a later server must still read what this one wrote. The client
+    /// crate compares their bytes from epoch and index on, and freezes the same ones.
     #[test]
     fn a_token_keeps_its_bytes() {
         let bytes = token(0x0102).encode();
@@ -392,22 +382,6 @@ mod tests {
         assert!(Token::decode(&[&bytes[..], &[0]].concat()).is_err());
         assert!(Token::decode(&[&[2], &bytes[1..]].concat()).is_err());
         assert!(Token::decode(&[]).is_err());
-    }
-
-    #[test]
-    fn of_two_tokens_the_one_that_has_seen_more_is_kept() {
-        assert_eq!(token(3).newest(token(5)), token(5));
-        assert_eq!(token(5).newest(token(3)), token(5));
-        let later = Token {
-            recovery_epoch: 1,
-            ..token(2)
-        };
-        assert_eq!(token(5).newest(later), later);
-        let foreign = Token {
-            ledger: Digest([8; 32]),
-            ..token(9)
-        };
-        assert_eq!(token(5).newest(foreign), token(5));
     }
 
     #[test]

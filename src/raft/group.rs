@@ -1,54 +1,44 @@
-//! The Raft group as the rest of the node sees it: propose, read, wait, lead.
+//! The Raft group as the rest of the node sees it: started, founded, ended.
 //!
-//! Promises: what `propose` returns was applied here; an unknown outcome is said to be
-//! unknown; a fatal error of the library stops the node. Names of the library end here.
+//! Promises: a fatal error of the library stops the node; a node that has lost the tail of
+//! its log abstains before the library runs. Names of the library end here. What can be
+//! asked of a group is beside this file, one idea each: [`super::proposals`],
+//! [`super::progress`], [`super::elections`], [`super::leadership`], [`super::status`],
+//! [`super::membership`]. Tests: `group_tests`.
 
-use super::identity::{Disk, Disks};
-use super::log::{Log, floor_id};
-use super::machine::{Applied, Hashes, Machine};
-use super::network::Factory;
-use super::types::{LogId, Payload, Peer, TypeConfig};
-use crate::domain::command::Answer;
-use crate::ledger::membership::ModeRow;
+use super::elections::Campaign;
+use super::identity::{Disk, KnownDisks};
+use super::log::{RaftLog, watermark_id};
+use super::machine::Machine;
+use super::network::PeerNetwork;
+use super::progress::Progress;
+use super::proposals::GroupRefusal;
+use super::types::{Peer, TypeConfig};
 use crate::ledger::state::State;
 use crate::objective::timing::Timing;
-use crate::objective::write::{Member, Role};
 use crate::stop::Stop;
 use crate::store::engine::Engine;
-use crate::store::floor::FloorLogId;
 use crate::store::log::LogStore;
 use crate::store::{Blocking, Error};
-use crate::transport::{Failure, Transport};
-use bytes::Bytes;
-use futures::future::{BoxFuture, FutureExt as _};
-use futures::stream::{self, BoxStream, StreamExt as _};
-use muniment_evidence::digest::Digest;
+use crate::transport::Transport;
 use openraft::async_runtime::WatchReceiver as _;
-use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
-use openraft::raft::ReadPolicy;
 use openraft::storage::RaftLogStorage as _;
-use openraft::vote::RaftLeaderId as _;
-use openraft::{Config, ServerState, SnapshotPolicy};
+use openraft::{Config, SnapshotPolicy};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Entries in one append message; with the byte limit of the log reader, whichever is
 /// met first.
-const APPEND_ENTRIES_MAX: u64 = 64;
+pub(super) const APPEND_ENTRIES_MAX: u64 = 64;
 /// Proposals waiting for the library's core.
 const PROPOSALS_WAITING_MAX: u64 = 256;
 /// A snapshot transfer makes its own progress check; this only bounds a dead one.
 const SNAPSHOT_TIMEOUT_MS: u64 = 600_000;
-/// How long a leadership hand-over may take before it is given up.
-const TRANSFER_MAX: Duration = Duration::from_secs(5);
 
 /// What a group needs to start.
-pub struct Settings {
+pub struct GroupSettings {
     pub node: u64,
     pub timing: Timing,
     /// Entries after which a snapshot is taken.
@@ -57,107 +47,44 @@ pub struct Settings {
     pub log_entries_kept: u64,
     pub snapshots: Option<PathBuf>,
     /// Whether there is room on the disk for a snapshot, taken or received.
-    pub room: Room,
+    pub has_disk_space: HasDiskSpace,
     /// Of this node's disk; shown to peers with what it says.
     pub incarnation: Disk,
 }
 
 /// Asked before a snapshot is taken or received.
-pub type Room = Arc<dyn Fn() -> bool + Send + Sync>;
-
-/// Why a proposal or read did not happen here.
-#[derive(Clone, Debug)]
-pub enum Refusal {
-    /// Surely not proposed here; the leader, if known.
-    NotLeader(Option<(u64, Peer)>),
-    /// It may or may not take effect.
-    Unknown(String),
-    Stopped,
-}
-
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Refusal::NotLeader(Some((node, _))) => write!(f, "not the leader; node {node} is"),
-            Refusal::NotLeader(None) => f.write_str("no leader is known"),
-            Refusal::Unknown(why) => write!(f, "outcome unknown: {why}"),
-            Refusal::Stopped => f.write_str("the node is stopping"),
-        }
-    }
-}
-
-/// Where a command went.
-#[derive(Clone, Debug)]
-pub struct Proposed {
-    pub raft_index: u64,
-    pub answers: Vec<Answer>,
-}
-
-/// Tells what became of a queued command, once it was applied here.
-pub struct Ticket(BoxFuture<'static, Result<Proposed, Refusal>>);
-
-impl Ticket {
-    pub async fn done(self) -> Result<Proposed, Refusal> {
-        self.0.await
-    }
-}
-
-/// Who leads whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Office {
-    pub leader: Option<u64>,
-    pub term: u64,
-    pub members_at: Option<u64>,
-}
-
-/// A picture of the group.
-#[derive(Clone, Debug, Default)]
-pub struct Status {
-    pub role: &'static str,
-    pub term: u64,
-    pub leader: Option<u64>,
-    pub last_log_index: u64,
-    pub committed_index: u64,
-    pub applied_index: u64,
-    pub snapshot_index: u64,
-    /// Voters and learners.
-    pub members: BTreeMap<u64, Peer>,
-    pub voters: Vec<u64>,
-    /// Durable log index per follower; only the leader knows.
-    pub matched: BTreeMap<u64, Option<u64>>,
-}
+pub type HasDiskSpace = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Group {
+pub struct RaftGroup {
     pub(super) raft: openraft::Raft<TypeConfig, Machine>,
+    /// Where a received snapshot is installed.
     pub(super) engine: Arc<dyn Engine>,
     pub(super) blocking: Blocking,
+    /// Held while a snapshot is received: one at a time.
     pub(super) installing: Arc<tokio::sync::Mutex<()>>,
+    /// Held while members are changed: one change at a time from this node.
     pub(super) changing: Arc<tokio::sync::Mutex<()>>,
-    pub(super) disks: Disks,
+    pub(super) disks: KnownDisks,
     pub(super) stop: Stop,
-    node: u64,
-    applied: watch::Receiver<Applied>,
-    hashes: Arc<Mutex<Hashes>>,
-    roles: watch::Receiver<Arc<ModeRow>>,
-    below_floor: Arc<AtomicBool>,
-    retired: Arc<AtomicBool>,
-    held_back: Arc<AtomicBool>,
-    pub(super) room: Room,
-    /// When a leader was heard last.
-    pub(super) heard: Arc<Mutex<Option<Instant>>>,
+    pub(super) node: u64,
+    pub(super) progress: Progress,
+    pub(super) campaign: Arc<Campaign>,
+    pub(super) has_disk_space: HasDiskSpace,
+    /// When an append of a leader came in last.
+    pub(super) leader_seen: Arc<Mutex<Option<Instant>>>,
 }
 
-impl Group {
+impl RaftGroup {
     pub async fn start(
-        settings: Settings,
+        settings: GroupSettings,
         engine: Arc<dyn Engine>,
         blocking: Blocking,
         log: LogStore,
         transport: Arc<dyn Transport>,
         stop: Stop,
-    ) -> Result<Group, Error> {
+    ) -> Result<RaftGroup, Error> {
         let timing = &settings.timing;
         let config = Config {
             cluster_name: "muniment".to_owned(),
@@ -180,22 +107,25 @@ impl Group {
         let config = config
             .validate()
             .map_err(|error| Error::Engine(format!("raft timing: {error}").into()))?;
-        let floor = log.floor().last_log;
-        let mut log = Log::new(log);
+        let watermark = log.floor().last_log;
+        let mut log = RaftLog::new(log);
         let recovered = log
             .get_log_state()
             .await
             .map_err(|error| Error::corrupt(format!("raft log: {error}")))?
             .last_log_id
-            .map(|id| floor_id(&id));
+            .map(|id| watermark_id(&id));
         let (machine, applied) =
             Machine::open(engine.clone(), blocking, settings.snapshots).await?;
-        let machine = machine.while_there_is(settings.room.clone());
-        let hashes = machine.hashes();
-        let roles = machine.watch_roles();
+        let machine = machine.only_with(settings.has_disk_space.clone());
+        let progress = Progress {
+            applied,
+            hashes: machine.hashes(),
+            roles: machine.watch_roles(),
+        };
         let state = State::new(engine.clone());
-        let disks = Disks::new(settings.incarnation, state, blocking);
-        let factory = Factory {
+        let disks = KnownDisks::new(settings.incarnation, state, blocking);
+        let factory = PeerNetwork {
             transport,
             blocking,
             disks: disks.clone(),
@@ -203,7 +133,7 @@ impl Group {
         let raft = openraft::Raft::build(settings.node, Arc::new(config), factory, log, machine)
             .await
             .map_err(|error| Error::Engine(format!("raft cannot start: {error}").into()))?;
-        let group = Group {
+        let group = RaftGroup {
             raft,
             engine,
             blocking,
@@ -212,71 +142,19 @@ impl Group {
             disks,
             stop: stop.clone(),
             node: settings.node,
-            applied,
-            hashes,
-            roles,
-            below_floor: Arc::default(),
-            held_back: Arc::default(),
-            retired: Arc::default(),
-            room: settings.room,
-            heard: Arc::default(),
+            progress,
+            campaign: Arc::default(),
+            has_disk_space: settings.has_disk_space,
+            leader_seen: Arc::default(),
         };
-        if let Some(floor) = floor
-            && recovered < Some(floor)
+        if let Some(watermark) = watermark
+            && recovered < Some(watermark)
         {
-            group.wait_for_floor(recovered, floor);
+            group.wait_for_watermark(recovered, watermark);
         }
         group.raft.run();
         group.watch_for_fatal(stop);
         Ok(group)
-    }
-
-    /// The engine has lost log that was durable: no vote and no candidacy until the
-    /// leader has sent it again.
-    fn wait_for_floor(&self, recovered: Option<FloorLogId>, floor: FloorLogId) {
-        tracing::warn!(
-            ?recovered,
-            ?floor,
-            "the log's tail is lost; not voting until the leader has sent it again"
-        );
-        self.below_floor.store(true, Ordering::SeqCst);
-        self.stand();
-        let (group, raft) = (self.clone(), self.raft.clone());
-        tokio::spawn(async move {
-            let mut metrics = raft.metrics();
-            loop {
-                let last = metrics.borrow_watched().last_log_index;
-                if last.is_some_and(|last| last >= floor.index) {
-                    tracing::info!(last, "the log is above its floor again");
-                    group.below_floor.store(false, Ordering::SeqCst);
-                    group.stand();
-                    return;
-                }
-                if metrics.changed().await.is_err() {
-                    return;
-                }
-            }
-        });
-    }
-
-    /// Whether this node leaves elections to others; it votes as before.
-    pub fn hold_back(&self, back: bool) {
-        if self.held_back.swap(back, Ordering::SeqCst) != back {
-            self.stand();
-        }
-    }
-
-    /// This node is about to go: it stands for no election until it is started again.
-    pub fn retire(&self) {
-        self.retired.store(true, Ordering::SeqCst);
-        self.stand();
-    }
-
-    /// Stands for election unless there is a reason not to.
-    fn stand(&self) {
-        let reasons = [&self.below_floor, &self.held_back, &self.retired];
-        let free = reasons.iter().all(|reason| !reason.load(Ordering::SeqCst));
-        self.raft.runtime_config().elect(free);
     }
 
     fn watch_for_fatal(&self, stop: Stop) {
@@ -297,278 +175,23 @@ impl Group {
         });
     }
 
-    pub(super) fn above_floor(&self) -> Result<(), Failure> {
-        if self.below_floor.load(Ordering::SeqCst) {
-            return Err(Failure::Refused(
-                "this node's log is below its floor".into(),
-            ));
-        }
-        Ok(())
-    }
-
     pub fn node(&self) -> u64 {
         self.node
     }
 
     /// The disks that the ledger knows.
-    pub fn disks(&self) -> &Disks {
+    pub fn disks(&self) -> &KnownDisks {
         &self.disks
     }
 
-    /// What learners count for, and the change of members in preparation, as applied here.
-    pub fn roles(&self) -> Arc<ModeRow> {
-        self.roles.borrow().clone()
-    }
-
-    /// All members, as levels see them.
-    pub fn level_members(&self) -> Vec<Member> {
-        let status = self.status();
-        let roles = self.roles();
-        let target = roles.preparing.as_ref().map(|change| &change.target.voters);
-        let votes = |node: &u64| {
-            // Who is to vote counts as if it did: apply asks for both sets.
-            status.voters.contains(node) || target.is_some_and(|to| to.contains(node))
-        };
-        status
-            .members
-            .iter()
-            .map(|(node, peer)| Member {
-                node: *node,
-                zone: peer.zone.clone(),
-                region: peer.region.clone(),
-                role: match votes(node) {
-                    true => Role::Voter,
-                    false if roles.sync_learners.contains(node) => Role::SyncLearner,
-                    false => Role::AsyncLearner,
-                },
-            })
-            .collect()
-    }
-
     /// Founds the group with these voters.
-    pub async fn initialize(&self, members: BTreeMap<u64, Peer>) -> Result<(), String> {
+    pub async fn initialize(&self, members: BTreeMap<u64, Peer>) -> Result<(), GroupRefusal> {
         let founded = self.raft.initialize(members).await;
-        founded.map_err(|error| error.to_string())
+        founded.map_err(GroupRefusal::unknown)
     }
 
     pub async fn is_initialized(&self) -> bool {
         self.raft.is_initialized().await.unwrap_or(false)
-    }
-
-    /// Queues an encoded command after all that were queued before it.
-    pub async fn queue(&self, command: Bytes) -> Result<Ticket, Refusal> {
-        let (responder, receiver) = openraft::impls::ProgressResponder::complete_only();
-        let queued = self
-            .raft
-            .client_write_ff(Payload(command), Some(responder))
-            .await;
-        queued.map_err(|_| Refusal::Stopped)?;
-        Ok(Ticket(
-            async move {
-                match receiver.await {
-                    Ok(Ok(done)) => Ok(Proposed {
-                        raft_index: done.log_id.index(),
-                        answers: done.data.0,
-                    }),
-                    Ok(Err(ClientWriteError::ForwardToLeader(to))) => {
-                        Err(Refusal::NotLeader(leader_of(to)))
-                    }
-                    Ok(Err(error)) => Err(Refusal::Unknown(error.to_string())),
-                    Err(_) => Err(Refusal::Stopped),
-                }
-            }
-            .boxed(),
-        ))
-    }
-
-    /// A Raft index such that whoever has applied it misses nothing that was
-    /// acknowledged before this call. Asks the quorum; only a leader answers.
-    pub async fn leader_read_index(&self) -> Result<u64, Refusal> {
-        match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
-            Ok((read, _)) => Ok(read.index()),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
-                Err(Refusal::NotLeader(leader_of(to)))
-            }
-            Err(RaftError::APIError(error)) => Err(Refusal::Unknown(error.to_string())),
-            Err(RaftError::Fatal(_)) => Err(Refusal::Stopped),
-        }
-    }
-
-    /// The leader as this node knows it.
-    pub fn leader(&self) -> Option<(u64, Peer)> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let leader = metrics.current_leader?;
-        let peer = metrics.membership_config.get_node(&leader)?;
-        Some((leader, peer.clone()))
-    }
-
-    pub fn is_leader(&self) -> bool {
-        self.raft.is_leader()
-    }
-
-    pub fn member(&self, node: u64) -> Option<Peer> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.membership_config.get_node(&node).cloned()
-    }
-
-    pub fn applied(&self) -> Applied {
-        *self.applied.borrow()
-    }
-
-    /// The rolling state hash after an entry applied here, if it is remembered.
-    pub fn state_hash_at(&self, raft_index: u64) -> Option<Digest> {
-        let hashes = self.hashes.lock().expect("nobody panics with it");
-        hashes.at(raft_index)
-    }
-
-    /// When this node heard a leader last, as a follower.
-    pub fn leader_heard(&self) -> Option<Instant> {
-        *self.heard.lock().expect("nobody panics with it")
-    }
-
-    /// Tells whenever something about the group has changed, such as how far others have
-    /// flushed; at least once. Ends with the library.
-    pub fn changes(&self) -> BoxStream<'static, ()> {
-        let metrics = self.raft.metrics();
-        stream::unfold(metrics, |mut metrics| async move {
-            metrics.changed().await.ok().map(|()| ((), metrics))
-        })
-        .boxed()
-    }
-
-    /// Follows what is applied.
-    pub fn watch_applied(&self) -> watch::Receiver<Applied> {
-        self.applied.clone()
-    }
-
-    /// Waits until `raft_index` is applied here; false if that takes too long.
-    pub async fn wait_applied(&self, raft_index: u64, limit: Duration) -> bool {
-        let mut applied = self.applied.clone();
-        let reached = applied.wait_for(|now| now.raft_index >= raft_index);
-        matches!(tokio::time::timeout(limit, reached).await, Ok(Ok(_)))
-    }
-
-    /// Waits until the evidence log here has at least `size` records.
-    pub async fn wait_size(&self, size: u64, limit: Duration) -> bool {
-        let mut applied = self.applied.clone();
-        let reached = applied.wait_for(|now| now.size >= size);
-        matches!(tokio::time::timeout(limit, reached).await, Ok(Ok(_)))
-    }
-
-    /// Waits until term, leader or members differ from `seen`; returns what they are.
-    pub async fn office_changed(&self, seen: Option<Office>) -> Office {
-        let mut metrics = self.raft.server_metrics();
-        loop {
-            let now = {
-                let metrics = metrics.borrow_watched();
-                Office {
-                    leader: metrics.current_leader,
-                    term: metrics.vote.leader_id().term(),
-                    members_at: metrics
-                        .membership_config
-                        .log_id()
-                        .as_ref()
-                        .map(LogId::index),
-                }
-            };
-            if Some(now) != seen {
-                return now;
-            }
-            if metrics.changed().await.is_err() {
-                // The library has ended; the node is on its way out.
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    pub fn status(&self) -> Status {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let index = |id: &Option<LogId>| id.as_ref().map_or(0, LogId::index);
-        let members = &metrics.membership_config;
-        Status {
-            role: match metrics.state {
-                ServerState::Learner => "learner",
-                ServerState::Follower => "follower",
-                ServerState::Candidate => "candidate",
-                ServerState::Leader => "leader",
-                ServerState::Shutdown => "stopping",
-            },
-            term: metrics.current_term,
-            leader: metrics.current_leader,
-            last_log_index: metrics.last_log_index.unwrap_or(0),
-            committed_index: index(&metrics.local_committed),
-            applied_index: index(&metrics.last_applied),
-            snapshot_index: index(&metrics.snapshot),
-            members: members.nodes().map(|(n, p)| (*n, p.clone())).collect(),
-            voters: members.voter_ids().collect(),
-            matched: metrics
-                .replication
-                .iter()
-                .flatten()
-                .map(|(node, matched)| (*node, matched.as_ref().map(LogId::index)))
-                .collect(),
-        }
-    }
-
-    /// Hands leadership to `to`, which must be a caught-up voter.
-    pub async fn transfer(&self, to: u64) -> Result<(), String> {
-        let status = self.status();
-        if to == self.node {
-            return Ok(());
-        }
-        if !status.voters.contains(&to) {
-            return Err(format!("node {to} is not a voter"));
-        }
-        match status.matched.get(&to).copied().flatten() {
-            Some(matched) if matched + APPEND_ENTRIES_MAX >= status.last_log_index => {}
-            _ => return Err(format!("node {to} has not caught up")),
-        }
-        let asked = self.raft.trigger().transfer_leader(to).await;
-        asked.map_err(|error| error.to_string())?;
-        let mut metrics = self.raft.server_metrics();
-        let changed = async {
-            while metrics.borrow_watched().current_leader != Some(to) {
-                if metrics.changed().await.is_err() {
-                    break;
-                }
-            }
-        };
-        tokio::time::timeout(TRANSFER_MAX, changed)
-            .await
-            .map_err(|_| format!("node {to} did not take over in time"))
-    }
-
-    /// Hands leadership to the most advanced follower, if this node leads.
-    pub async fn hand_over(&self) {
-        self.hand_over_to_one_of(&self.status().voters).await;
-    }
-
-    /// The same, to the most advanced of `nodes`; one that does not take over is followed by
-    /// the next.
-    pub async fn hand_over_to_one_of(&self, nodes: &[u64]) {
-        if !self.is_leader() {
-            return;
-        }
-        let status = self.status();
-        let mut able: Vec<_> = status
-            .matched
-            .iter()
-            .filter(|(node, _)| **node != self.node && status.voters.contains(node))
-            .filter(|(node, _)| nodes.contains(node))
-            .collect();
-        able.sort_unstable_by_key(|(_, matched)| std::cmp::Reverse(**matched));
-        for (to, _) in able {
-            match self.transfer(*to).await {
-                Ok(()) => return,
-                Err(why) => tracing::warn!(%why, "leadership could not be handed over"),
-            }
-            if !self.is_leader() {
-                return;
-            }
-        }
     }
 
     pub async fn shutdown(&self) {
@@ -576,8 +199,4 @@ impl Group {
             tracing::warn!(%error, "raft did not end cleanly");
         }
     }
-}
-
-pub(super) fn leader_of(to: ForwardToLeader<TypeConfig>) -> Option<(u64, Peer)> {
-    Some((to.leader_id?, to.leader_node?))
 }

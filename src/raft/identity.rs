@@ -102,7 +102,7 @@ impl Standing {
 
 /// The disks that the ledger knows. Cheap to clone.
 #[derive(Clone)]
-pub struct Disks(Arc<Inner>);
+pub struct KnownDisks(Arc<Inner>);
 
 struct Inner {
     own: Disk,
@@ -114,9 +114,9 @@ struct Inner {
     refused: AtomicU64,
 }
 
-impl Disks {
-    pub(super) fn new(own: Disk, state: State, blocking: Blocking) -> Disks {
-        Disks(Arc::new(Inner {
+impl KnownDisks {
+    pub(super) fn new(own: Disk, state: State, blocking: Blocking) -> KnownDisks {
+        KnownDisks(Arc::new(Inner {
             own,
             state,
             blocking,
@@ -156,8 +156,8 @@ impl Disks {
     }
 
     /// Compares; `Err` carries the disk that the ledger knows instead, when it knows one.
-    pub(super) async fn recognise(&self, node: u64, shown: &Disk) -> Result<(), Stranger> {
-        let known = self.of(node).await.map_err(|error| Stranger {
+    pub(super) async fn recognise(&self, node: u64, shown: &Disk) -> Result<(), UnknownDisk> {
+        let known = self.of(node).await.map_err(|error| UnknownDisk {
             known: None,
             why: error.to_string(),
         })?;
@@ -174,7 +174,7 @@ impl Disks {
                          says counts; a new disk joins under a new id"
                     );
                 }
-                Err(Stranger {
+                Err(UnknownDisk {
                     known: Some(known),
                     why: format!("node {node} shows a disk that the ledger does not know"),
                 })
@@ -185,7 +185,7 @@ impl Disks {
 }
 
 /// Why a node was not recognised.
-pub(super) struct Stranger {
+pub(super) struct UnknownDisk {
     pub known: Option<Disk>,
     pub why: String,
 }
@@ -219,7 +219,7 @@ mod tests {
     async fn i2_a_disk_that_the_ledger_does_not_know_is_not_recognised() {
         let (story, ..) = Story::booted();
         let state = State::new(story.engine.clone());
-        let disks = Disks::new([9; 16], state, Blocking::Inline);
+        let disks = KnownDisks::new([9; 16], state, Blocking::Inline);
         // Node 1 has booted from the disk of ones; node 2 never did.
         assert!(disks.recognise(1, &[1; 16]).await.is_ok());
         let stranger = disks.recognise(1, &[77; 16]).await.unwrap_err();

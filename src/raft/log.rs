@@ -2,7 +2,7 @@
 //!
 //! Promises what the library asks for: appended entries are readable on return and
 //! durable on callback, a vote is durable on return, one ordered writer for all. Leaves
-//! bytes, files and the floor to `store/`.
+//! bytes, files and the watermark to `store/`.
 
 use super::codec;
 use super::types::{Entry, LogId, TypeConfig, Vote};
@@ -21,19 +21,19 @@ use std::ops::{Bound, RangeBounds};
 
 /// Bytes of entries in one append message: far below the frame limit, and small enough
 /// that a follower's log connection is never busy for long.
-const APPEND_BYTES_MAX: usize = 1 << 20;
+pub const APPEND_BYTES_MAX: usize = 1 << 20;
 /// Bytes of entries read at a time for apply.
 const APPLY_BYTES_MAX: usize = 4 << 20;
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Log {
+pub struct RaftLog {
     store: LogStore,
 }
 
-impl Log {
-    pub fn new(store: LogStore) -> Log {
-        Log { store }
+impl RaftLog {
+    pub fn new(store: LogStore) -> RaftLog {
+        RaftLog { store }
     }
 
     async fn entries(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
@@ -61,7 +61,7 @@ fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     (start, end)
 }
 
-impl RaftLogReader<TypeConfig> for Log {
+impl RaftLogReader<TypeConfig> for RaftLog {
     async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: R,
@@ -109,7 +109,7 @@ impl RaftLogReader<TypeConfig> for Log {
             None => None,
             Some(bytes) => Some(decode::<Vote>(&bytes)?),
         };
-        // The floor file may know a newer vote than a database that lost its tail.
+        // The watermark file may know a newer vote than a database that lost its tail.
         let floor = self.store.floor().vote.map(|vote| match vote.committed {
             true => Vote::new_committed(vote.term, vote.node),
             false => Vote::new(vote.term, vote.node),
@@ -122,8 +122,8 @@ impl RaftLogReader<TypeConfig> for Log {
     }
 }
 
-impl RaftLogStorage<TypeConfig> for Log {
-    type LogReader = Log;
+impl RaftLogStorage<TypeConfig> for RaftLog {
+    type LogReader = RaftLog;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
         let extent = self.store.extent().await?;
@@ -141,7 +141,7 @@ impl RaftLogStorage<TypeConfig> for Log {
         })
     }
 
-    async fn get_log_reader(&mut self) -> Log {
+    async fn get_log_reader(&mut self) -> RaftLog {
         self.clone()
     }
 
@@ -176,7 +176,7 @@ impl RaftLogStorage<TypeConfig> for Log {
         let stored = entries
             .into_iter()
             .map(|entry| Stored {
-                id: floor_id(&entry.log_id()),
+                id: watermark_id(&entry.log_id()),
                 bytes: codec::encode(&entry),
             })
             .collect();
@@ -187,7 +187,7 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
-        let last = last.as_ref().map(floor_id);
+        let last = last.as_ref().map(watermark_id);
         Ok(self.store.truncate_after(last).await?)
     }
 
@@ -197,8 +197,8 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 }
 
-/// A log id as the floor file keeps it.
-pub fn floor_id(id: &LogId) -> FloorLogId {
+/// A log id as the watermark file keeps it.
+pub fn watermark_id(id: &LogId) -> FloorLogId {
     FloorLogId {
         term: id.committed_leader_id().term,
         index: id.index(),

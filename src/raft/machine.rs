@@ -5,7 +5,7 @@
 //! their writes are readable. Leaves what a command does to `ledger/`.
 
 use super::codec;
-use super::group::Room;
+use super::group::HasDiskSpace;
 use super::types::{Answers, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::domain::command::Command;
 use crate::ledger::apply::{self, Edge};
@@ -68,10 +68,14 @@ const HASHES_KEPT: usize = 4096;
 
 /// The rolling state hash after each of the last entries, oldest first (I12).
 #[derive(Default)]
-pub struct Hashes(VecDeque<(u64, Digest)>);
+pub struct StateHashes(VecDeque<(u64, Digest)>);
 
-impl Hashes {
+impl StateHashes {
     fn note(&mut self, raft_index: u64, hash: Digest) {
+        if (self.0.back()).is_some_and(|(last, _)| *last + 1 != raft_index) {
+            // What is remembered must be one run of indexes.
+            self.0.clear();
+        }
         self.0.push_back((raft_index, hash));
         if self.0.len() > HASHES_KEPT {
             self.0.pop_front();
@@ -94,14 +98,14 @@ pub struct Machine {
     state: Arc<Mutex<State>>,
     progress: watch::Sender<Applied>,
     roles: watch::Sender<Arc<ModeRow>>,
-    pictures: Pictures,
-    room: Room,
-    hashes: Arc<Mutex<Hashes>>,
+    snapshots: SnapshotStore,
+    has_disk_space: HasDiskSpace,
+    hashes: Arc<Mutex<StateHashes>>,
 }
 
 /// The newest snapshot, and where the next one is put.
 #[derive(Clone)]
-struct Pictures {
+struct SnapshotStore {
     engine: Arc<dyn Engine>,
     blocking: Blocking,
     /// `None` in memory.
@@ -131,7 +135,7 @@ impl Machine {
         let (progress, watched) = watch::channel(state.progress());
         let machine = Machine {
             roles: watch::channel(state.roles.clone()).0,
-            pictures: Pictures {
+            snapshots: SnapshotStore {
                 engine: engine.clone(),
                 blocking,
                 dir: snapshots,
@@ -142,7 +146,7 @@ impl Machine {
             blocking,
             state: Arc::new(Mutex::new(state)),
             progress,
-            room: Arc::new(|| true),
+            has_disk_space: Arc::new(|| true),
             hashes: Arc::default(),
         };
         Ok((machine, watched))
@@ -150,12 +154,15 @@ impl Machine {
 
     /// Takes snapshots only while there is room: on a nearly full disk they would use up
     /// what records need, and the log is kept instead.
-    pub fn while_there_is(self, room: Room) -> Machine {
-        Machine { room, ..self }
+    pub fn only_with(self, has_disk_space: HasDiskSpace) -> Machine {
+        Machine {
+            has_disk_space,
+            ..self
+        }
     }
 
     /// What other replicas are compared with.
-    pub fn hashes(&self) -> Arc<Mutex<Hashes>> {
+    pub fn hashes(&self) -> Arc<Mutex<StateHashes>> {
         self.hashes.clone()
     }
 
@@ -251,6 +258,10 @@ fn apply_entry(
     log_id: LogId,
     payload: &EntryPayload,
 ) -> Result<Answers, Error> {
+    assert!(
+        state.applied.as_ref().is_none_or(|last| *last < log_id),
+        "what is applied never goes back"
+    );
     let generation = snapshot::current(engine)?;
     let mut txn = Txn::begin(engine, generation);
     let mut edge = state.edge.clone();
@@ -290,6 +301,10 @@ fn apply_entry(
     if moded {
         state.roles = load_roles(engine, generation)?;
     }
+    assert!(
+        edge.head.size >= state.edge.head.size,
+        "records are never taken back"
+    );
     state.edge = edge;
     state.applied = Some(log_id);
     state.membership = membership;
@@ -298,7 +313,7 @@ fn apply_entry(
 
 impl RaftStateMachine<TypeConfig> for Machine {
     type SnapshotData = SnapshotData;
-    type SnapshotBuilder = Builder;
+    type SnapshotBuilder = SnapshotBuild;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         let state = lock(&self.state);
@@ -345,8 +360,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Ok(())
     }
 
-    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
-        if !force && !(self.room)() {
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuild> {
+        if !force && !(self.has_disk_space)() {
             tracing::warn!("no snapshot is taken: the disk is nearly full");
             return None;
         }
@@ -355,10 +370,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     /// The checkpoint is taken here, between two applies, so that it is consistent with
     /// the applied log id; building afterwards runs beside apply.
-    async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder {
-            taken: self.pictures.take().await,
-            pictures: self.pictures.clone(),
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuild {
+        SnapshotBuild {
+            taken: self.snapshots.take().await,
+            snapshots: self.snapshots.clone(),
         }
     }
 
@@ -379,9 +394,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let state = self.blocking.run(move || load(engine.as_ref())).await?;
         *lock(&self.state) = state;
         // What came before was of another copy; indexes would have a hole.
-        *self.hashes.lock().expect("nobody panics with it") = Hashes::default();
+        *self.hashes.lock().expect("nobody panics with it") = StateHashes::default();
         self.show_progress();
-        self.pictures.take().await?;
+        self.snapshots.take().await?;
         let now = lock(&self.state).progress();
         tracing::info!(
             index = now.raft_index,
@@ -394,11 +409,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn get_current_snapshot(
         &mut self,
     ) -> io::Result<Option<openraft::alias::SnapshotOf<TypeConfig, SnapshotData>>> {
-        Ok(self.pictures.newest())
+        Ok(self.snapshots.newest())
     }
 }
 
-impl Pictures {
+impl SnapshotStore {
     fn newest(&self) -> Option<openraft::alias::SnapshotOf<TypeConfig, SnapshotData>> {
         let newest = self.newest.lock().expect("nobody panics with it");
         newest
@@ -409,7 +424,7 @@ impl Pictures {
             })
     }
 
-    /// Takes a picture of now. An older one lives on until its last reader is done.
+    /// Takes a snapshot of now. An older one lives on until its last reader is done.
     async fn take(&self) -> Result<(), Error> {
         let this = self.clone();
         self.blocking
@@ -437,21 +452,21 @@ impl Pictures {
     }
 }
 
-/// Hands out the picture that was taken when it was made.
-pub struct Builder {
+/// Hands out the snapshot that was taken when it was made.
+pub struct SnapshotBuild {
     taken: Result<(), Error>,
-    pictures: Pictures,
+    snapshots: SnapshotStore,
 }
 
-impl RaftSnapshotBuilder<TypeConfig> for Builder {
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuild {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(
         &mut self,
     ) -> io::Result<openraft::alias::SnapshotOf<TypeConfig, SnapshotData>> {
         self.taken.clone()?;
-        self.pictures
+        self.snapshots
             .newest()
-            .ok_or_else(|| io::Error::other("the picture taken is gone"))
+            .ok_or_else(|| io::Error::other("the snapshot taken is gone"))
     }
 }

@@ -4,7 +4,8 @@
 //! its outcome is unknown and is read from the voters in force; whoever stops voting is no
 //! member any longer. Leaves to its callers when a change is safe (I8).
 
-use super::group::{Group, Refusal, leader_of};
+use super::group::RaftGroup;
+use super::proposals::{GroupRefusal, leader_of};
 use super::types::{Peer, TypeConfig};
 use openraft::ChangeMembers;
 use openraft::errors::{ClientWriteError, RaftError};
@@ -14,42 +15,42 @@ use std::time::Duration;
 /// A change is two entries on a majority; a slow disk or an election may come between.
 const CHANGE_MAX: Duration = Duration::from_secs(10);
 
-impl Group {
+impl RaftGroup {
     /// Replicates to a further node, which does not vote.
-    pub async fn add_learner(&self, node: u64, peer: Peer) -> Result<(), Refusal> {
+    pub async fn add_learner(&self, node: u64, peer: Peer) -> Result<(), GroupRefusal> {
         self.change(ChangeMembers::AddNodes(BTreeMap::from([(node, peer)])))
             .await
     }
 
     /// Stops replicating to nodes that do not vote.
-    pub async fn remove_learners(&self, nodes: BTreeSet<u64>) -> Result<(), Refusal> {
+    pub async fn remove_learners(&self, nodes: BTreeSet<u64>) -> Result<(), GroupRefusal> {
         self.change(ChangeMembers::RemoveNodes(nodes)).await
     }
 
     /// Makes these the voters; each is a member already.
-    pub async fn change_voters(&self, voters: BTreeSet<u64>) -> Result<(), Refusal> {
+    pub async fn change_voters(&self, voters: BTreeSet<u64>) -> Result<(), GroupRefusal> {
         self.change(ChangeMembers::ReplaceAllVoters(voters)).await
     }
 
-    async fn change(&self, change: ChangeMembers<u64, Peer>) -> Result<(), Refusal> {
+    async fn change(&self, change: ChangeMembers<u64, Peer>) -> Result<(), GroupRefusal> {
         let Ok(_single) = self.changing.try_lock() else {
-            return Err(Refusal::Unknown("another change is under way".into()));
+            return Err(GroupRefusal::unknown("another change is under way"));
         };
         let changed = self.raft.change_membership(change, false);
         match tokio::time::timeout(CHANGE_MAX, changed).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(refusal(error)),
-            Err(_) => Err(Refusal::Unknown("no majority answered in time".into())),
+            Err(_) => Err(GroupRefusal::unknown("no majority answered in time")),
         }
     }
 }
 
-fn refusal(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Refusal {
+fn refusal(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> GroupRefusal {
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => {
-            Refusal::NotLeader(leader_of(to))
+            GroupRefusal::NotLeader(leader_of(to))
         }
-        RaftError::APIError(error) => Refusal::Unknown(error.to_string()),
-        RaftError::Fatal(_) => Refusal::Stopped,
+        RaftError::APIError(error) => GroupRefusal::unknown(error),
+        RaftError::Fatal(_) => GroupRefusal::Stopped,
     }
 }

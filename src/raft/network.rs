@@ -6,7 +6,7 @@
 //! Leaves serving to [`super::server`].
 
 use super::codec::{self, Wire};
-use super::identity::{self, Disk, Disks};
+use super::identity::{self, Disk, KnownDisks};
 use super::machine::SnapshotData;
 use super::types::{Peer, TypeConfig, Vote};
 use crate::store::Blocking;
@@ -50,13 +50,13 @@ pub(super) const FRAME_HEADER: u8 = 0;
 pub(super) const FRAME_PAIRS: u8 = 1;
 pub(super) const FRAME_END: u8 = 2;
 
-pub struct Factory {
+pub struct PeerNetwork {
     pub transport: Arc<dyn Transport>,
     pub blocking: Blocking,
-    pub disks: Disks,
+    pub disks: KnownDisks,
 }
 
-impl Factory {
+impl PeerNetwork {
     fn link(&self, target: u64, peer: &Peer, class: Class) -> Link {
         Link {
             target,
@@ -69,7 +69,7 @@ impl Factory {
     }
 }
 
-impl RaftNetworkFactory<TypeConfig> for Factory {
+impl RaftNetworkFactory<TypeConfig> for PeerNetwork {
     type Network = Link;
 
     async fn new_client(&mut self, target: u64, peer: &Peer) -> Link {
@@ -89,7 +89,7 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
 #[derive(Clone)]
 pub struct Link {
     target: u64,
-    disks: Disks,
+    disks: KnownDisks,
     transport: Arc<dyn Transport>,
     blocking: Blocking,
     address: String,

@@ -8,7 +8,8 @@
 //! leases, and never compares clocks of two nodes. What a level needs, `objective/`
 //! decides.
 
-use super::group::{Group, Refusal};
+use super::group::RaftGroup;
+use super::proposals::GroupRefusal;
 use crate::clock::SharedClock;
 use crate::objective::freshness::Freshness;
 use crate::transport::{Class, Method, Transport};
@@ -28,6 +29,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// the quorum per node and second, and bounds of about a second on local answers.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
+/// One question fits into the wait for its answer to be applied.
+const _: () = assert!(READ_INDEX_MAX.as_millis() < APPLY_MAX.as_millis());
+
 /// Why a read may not go ahead. A passing fault.
 #[derive(Clone, Debug)]
 pub struct NotFresh(pub String);
@@ -36,14 +40,18 @@ type Waiter = oneshot::Sender<Result<u64, NotFresh>>;
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Reader {
-    group: Group,
+pub struct ReadBarrier {
+    group: RaftGroup,
     waiting: mpsc::UnboundedSender<Waiter>,
     freshness: Arc<Mutex<Freshness>>,
 }
 
-impl Reader {
-    pub fn start(group: Group, transport: Arc<dyn Transport>, clock: SharedClock) -> Reader {
+impl ReadBarrier {
+    pub fn start(
+        group: RaftGroup,
+        transport: Arc<dyn Transport>,
+        clock: SharedClock,
+    ) -> ReadBarrier {
         // Bounded by the requests in flight, each of which waits for its answer.
         let (waiting, mut queue) = mpsc::unbounded_channel::<Waiter>();
         let freshness = Arc::new(Mutex::new(Freshness::default()));
@@ -73,7 +81,7 @@ impl Reader {
                 }
             }
         });
-        Reader {
+        ReadBarrier {
             group,
             waiting,
             freshness,
@@ -121,7 +129,7 @@ fn lock(freshness: &Mutex<Freshness>) -> MutexGuard<'_, Freshness> {
     freshness.lock().expect("nobody panics with it")
 }
 
-async fn ask(group: &Group, transport: &dyn Transport) -> Result<u64, NotFresh> {
+async fn ask(group: &RaftGroup, transport: &dyn Transport) -> Result<u64, NotFresh> {
     let Some(leader) = group.leader() else {
         return Err(NotFresh("no leader is known".into()));
     };
@@ -129,9 +137,11 @@ async fn ask(group: &Group, transport: &dyn Transport) -> Result<u64, NotFresh> 
         let asked = tokio::time::timeout(READ_INDEX_MAX, group.leader_read_index()).await;
         return match asked {
             Ok(Ok(index)) => Ok(index),
-            Ok(Err(refusal @ (Refusal::NotLeader(_) | Refusal::Unknown(_) | Refusal::Stopped))) => {
-                Err(NotFresh(refusal.to_string()))
-            }
+            Ok(Err(
+                refusal @ (GroupRefusal::NotLeader(_)
+                | GroupRefusal::Unknown(_)
+                | GroupRefusal::Stopped),
+            )) => Err(NotFresh(refusal.to_string())),
             Err(_) => Err(NotFresh("no quorum answered in time".into())),
         };
     }

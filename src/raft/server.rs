@@ -1,11 +1,11 @@
 //! Serving Raft's peers: votes, appends, snapshots, transfers, read index.
 //!
-//! Promises: a node whose log is below its floor neither votes nor stands; snapshot
+//! Promises: a node whose log is below its watermark neither votes nor campaigns; snapshot
 //! installs happen one at a time (overlapping ones are refused, the leader tries again).
-//! Leaves other methods to their floors.
+//! Leaves other methods to the floors that they are of.
 
 use super::codec::{self, Wire};
-use super::group::Group;
+use super::group::RaftGroup;
 use super::identity;
 use super::machine::SnapshotData;
 use super::network::{Accepted, FRAME_END, FRAME_HEADER, FRAME_PAIRS};
@@ -30,24 +30,24 @@ fn read<T: Wire>(body: &[u8]) -> Result<T, Failure> {
     codec::decode(body).map_err(refused)
 }
 
-impl Group {
+impl RaftGroup {
     /// Answers a call of one of Raft's methods.
     pub async fn serve_call(&self, method: Method, body: Bytes) -> Result<Bytes, Failure> {
         let answer = match method {
             Method::Vote => {
-                self.above_floor()?;
+                self.may_vote()?;
                 let request: VoteRequest<TypeConfig> = read(&body)?;
                 let answer = self.raft.vote(request).await.map_err(refused)?;
                 return Ok(self.show(&codec::encode(&answer)));
             }
             Method::PreVote => {
-                self.above_floor()?;
+                self.may_vote()?;
                 let request: VoteRequest<TypeConfig> = read(&body)?;
                 let answer = self.raft.pre_vote(request).await.map_err(refused)?;
                 return Ok(self.show(&codec::encode(&answer)));
             }
             Method::TransferLeader => {
-                self.above_floor()?;
+                self.may_vote()?;
                 let request: TransferLeaderRequest<TypeConfig> = read(&body)?;
                 let taken = self.raft.handle_transfer_leader(request).await;
                 let accepted = Accepted(taken.map_err(refused)?.is_ok());
@@ -84,11 +84,12 @@ impl Group {
 
     /// The appends of one leader, answered in order, after this node's disk is shown.
     pub fn serve_append(&self, frames: Frames) -> Frames {
-        let heard = self.heard.clone();
+        let leader_seen = self.leader_seen.clone();
         // A frame that cannot be read ends the stream: the leader opens another.
         let requests = frames
             .inspect(move |_| {
-                *heard.lock().expect("nobody panics with it") = Some(tokio::time::Instant::now());
+                *leader_seen.lock().expect("nobody panics with it") =
+                    Some(tokio::time::Instant::now());
             })
             .map(|frame| read::<AppendEntriesRequest<TypeConfig>>(&frame?))
             .take_while(|request| std::future::ready(request.is_ok()))
@@ -106,7 +107,7 @@ impl Group {
         let Ok(single) = self.installing.clone().try_lock_owned() else {
             return Err(refused("another snapshot is being installed"));
         };
-        if !(self.room)() {
+        if !(self.has_disk_space)() {
             return Err(refused("this node's disk is nearly full"));
         }
         let (group, greeting) = (self.clone(), self.show(&[]));

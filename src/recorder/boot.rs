@@ -2,15 +2,17 @@
 //!
 //! Promises: returns only when the node's own BOOT record is committed and applied here;
 //! the same signed bytes are sent until that is so. Leaves everything later to the lane.
+//! Tests with nodes and cuts: `lane_tests`.
 
+use super::answers::place;
 use super::intake::Intake;
-use super::route::Route;
-use super::{Intent, Pen};
+use super::route::LeaderRoute;
+use super::{Intent, Recorded, StatementSigner};
 use crate::domain::command::{Answer, Submission};
 use crate::ledger::rows::{LaneRow, WindowRow};
 use crate::ledger::state::State;
-use crate::raft::group::Group;
-use crate::raft::reader::Reader;
+use crate::raft::group::RaftGroup;
+use crate::raft::reader::ReadBarrier;
 use crate::store::Blocking;
 use crate::transport::Transport;
 use muniment_evidence::digest::Digest;
@@ -32,24 +34,83 @@ const OVERTAKEN_MAX: usize = 8;
 
 /// What booting works with.
 #[derive(Clone)]
-pub struct Means {
-    pub group: Group,
-    pub reader: Reader,
+pub struct BootContext {
+    pub group: RaftGroup,
+    pub reader: ReadBarrier,
     pub intake: Intake,
     pub state: State,
     pub blocking: Blocking,
     pub transport: Arc<dyn Transport>,
 }
 
+/// Why a node cannot boot. Final: it stops, or the founding fails.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum BootError {
+    #[error(
+        "the boot lane of node {node} moved while it booted: is another process running \
+         under this node's identity?"
+    )]
+    LaneMoved { node: u64 },
+    #[error("a ledger is founded here already")]
+    FoundedAlready,
+    #[error("GENESIS has outcome {0}")]
+    GenesisRefused(Outcome),
+    #[error(
+        "this node's BOOT has outcome {0}: its keys or its disk are not those that the ledger \
+         knows; a wiped node joins under a new id"
+    )]
+    Refused(Outcome),
+    #[error("the ledger answers {0:?}")]
+    Unexpected(Answer),
+    #[error("the applied state cannot be read")]
+    Store(#[from] crate::store::Error),
+}
+
+impl From<BootError> for String {
+    /// With what caused it.
+    fn from(error: BootError) -> String {
+        match &error {
+            BootError::Store(cause) => format!("{error}: {cause}"),
+            _ => error.to_string(),
+        }
+    }
+}
+
+/// What one answer says about a statement of the boot lane.
+#[derive(Debug)]
+enum Sent {
+    Recorded(Recorded),
+    /// Another statement of this node has its number.
+    Overtaken,
+    /// Unknown: look it up, then send it again.
+    Unknown,
+}
+
+/// Reads the answer to a statement of this kind; pure.
+fn read_answer(node: u64, kind: Kind, answer: Option<Answer>) -> Result<Sent, BootError> {
+    match answer {
+        None => Ok(Sent::Unknown),
+        Some(Answer::Recorded { index, outcome }) => {
+            Ok(Sent::Recorded(Recorded { index, outcome }))
+        }
+        Some(Answer::WrongLedger) if kind == Kind::Genesis => Err(BootError::FoundedAlready),
+        Some(Answer::Equivocation) => Ok(Sent::Overtaken),
+        Some(Answer::Gap { .. }) => Err(BootError::LaneMoved { node }),
+        Some(answer @ (Answer::WrongLedger | Answer::LaneClosed | Answer::Forgotten)) => {
+            Err(BootError::Unexpected(answer))
+        }
+    }
+}
+
 /// The ledger as it stands when a node may boot into it.
-pub struct Ledger {
+pub struct FoundedLedger {
     pub id: Digest,
     pub origin: String,
 }
 
-impl Means {
+impl BootContext {
     /// Waits until a founded ledger is applied here and known to be fresh.
-    pub async fn founded(&self) -> Result<Ledger, String> {
+    pub async fn founded(&self) -> Result<FoundedLedger, BootError> {
         loop {
             if self.reader.linearizable(ROUND).await.is_err() {
                 tokio::time::sleep(PAUSE).await;
@@ -57,7 +118,7 @@ impl Means {
             }
             let head = self.read(|tables| tables.head()).await?;
             if head.size > 0 {
-                return Ok(Ledger {
+                return Ok(FoundedLedger {
                     id: head.ledger,
                     origin: head.origin,
                 });
@@ -67,31 +128,35 @@ impl Means {
     }
 
     /// Submits GENESIS; fails if a ledger is there already.
-    pub async fn found(&self, pen: &Pen, genesis: GenesisDocument) -> Result<(), String> {
+    pub async fn found(
+        &self,
+        signer: &StatementSigner,
+        genesis: GenesisDocument,
+    ) -> Result<(), BootError> {
         let intent = Intent::system(Document::Genesis(genesis));
-        let submission = pen.write(&intent, Lane::Boot, 0, Digest::ZERO);
-        let recorded = self.settle(pen.node, submission).await?;
-        let recorded = recorded.ok_or_else(|| moved(pen.node))?;
+        let submission = signer.sign(&intent, Lane::Boot, 0, Digest::ZERO);
+        let recorded = self.settle(signer.node, submission).await?;
+        let recorded = recorded.ok_or(BootError::LaneMoved { node: signer.node })?;
         match recorded.outcome {
             Outcome::Ok => Ok(()),
-            outcome => Err(format!("GENESIS has outcome {outcome}")),
+            outcome => Err(BootError::GenesisRefused(outcome)),
         }
     }
 
     /// Submits BOOT; returns its record index, which names the strict lane.
-    pub async fn boot(&self, pen: &Pen, boot: Document) -> Result<u64, String> {
-        let node = pen.node;
+    pub async fn boot(&self, signer: &StatementSigner, boot: Document) -> Result<u64, BootError> {
+        let node = signer.node;
         let intent = Intent::system(boot);
         let mut overtaken = 0;
         let recorded = loop {
             let row = self.lane(node).await?;
-            let submission = pen.write(&intent, Lane::Boot, row.next_seq, row.last);
+            let submission = signer.sign(&intent, Lane::Boot, row.next_seq, row.last);
             if let Some(recorded) = self.settle(node, submission).await? {
                 break recorded;
             }
             overtaken += 1;
             if overtaken > OVERTAKEN_MAX {
-                return Err(moved(node));
+                return Err(BootError::LaneMoved { node });
             }
             // What took the number is committed: it must be applied here before the lane
             // is read again.
@@ -101,10 +166,7 @@ impl Means {
         };
         match recorded.outcome {
             Outcome::Ok => Ok(recorded.index),
-            outcome => Err(format!(
-                "this node's BOOT has outcome {outcome}: its keys or its disk are not \
-                 those that the ledger knows; a wiped node joins under a new id"
-            )),
+            outcome => Err(BootError::Refused(outcome)),
         }
     }
 
@@ -114,21 +176,15 @@ impl Means {
         &self,
         node: u64,
         submission: Submission,
-    ) -> Result<Option<super::Recorded>, String> {
-        let seq = submission.statement.seq;
+    ) -> Result<Option<Recorded>, BootError> {
+        let (seq, kind) = (submission.statement.seq, submission.statement.kind);
         let hash = submission.statement.hash();
         loop {
-            match self.send(submission.clone()).await {
-                Some(Answer::Recorded { index, outcome }) => {
-                    return Ok(Some(super::Recorded { index, outcome }));
-                }
-                Some(Answer::WrongLedger) if submission.statement.kind == Kind::Genesis => {
-                    return Err("a ledger is founded here already".into());
-                }
-                Some(Answer::Equivocation) => return Ok(None),
-                Some(Answer::Gap { .. }) => return Err(moved(node)),
-                Some(answer) => return Err(format!("the ledger answers {answer:?}")),
-                None => {}
+            let answer = self.send(submission.clone()).await;
+            match read_answer(node, kind, answer)? {
+                Sent::Recorded(recorded) => return Ok(Some(recorded)),
+                Sent::Overtaken => return Ok(None),
+                Sent::Unknown => {}
             }
             if self.reader.linearizable(ROUND).await.is_err() {
                 continue;
@@ -136,14 +192,13 @@ impl Means {
             if let Some(seen) = self.window(node, seq).await?
                 && seen.hash == hash
             {
-                let (index, outcome) = (seen.index, seen.outcome);
-                return Ok(Some(super::Recorded { index, outcome }));
+                return Ok(Some(place(&seen)));
             }
         }
     }
 
     async fn send(&self, submission: Submission) -> Option<Answer> {
-        let Some(mut route) = Route::open(&self.group, &self.intake, &self.transport) else {
+        let Some(mut route) = LeaderRoute::open(&self.group, &self.intake, &self.transport) else {
             tokio::time::sleep(PAUSE).await;
             return None;
         };
@@ -154,7 +209,7 @@ impl Means {
         match answered {
             Ok(Ok(answers)) => answers.first().copied(),
             Ok(Err(lost)) => {
-                tracing::debug!(why = %lost.0, "booting: not recorded yet");
+                tracing::debug!(why = %lost, "booting: not recorded yet");
                 tokio::time::sleep(PAUSE).await;
                 None
             }
@@ -162,12 +217,12 @@ impl Means {
         }
     }
 
-    async fn lane(&self, node: u64) -> Result<LaneRow, String> {
+    async fn lane(&self, node: u64) -> Result<LaneRow, BootError> {
         let row = self.read(move |tables| tables.lane(node, Lane::Boot));
         Ok(row.await?.unwrap_or_default())
     }
 
-    async fn window(&self, node: u64, seq: u64) -> Result<Option<WindowRow>, String> {
+    async fn window(&self, node: u64, seq: u64) -> Result<Option<WindowRow>, BootError> {
         self.read(move |tables| tables.lane_window(node, Lane::Boot, seq))
             .await
     }
@@ -177,16 +232,48 @@ impl Means {
         read: impl FnOnce(crate::ledger::state::Tables) -> Result<T, crate::store::Error>
         + Send
         + 'static,
-    ) -> Result<T, String> {
+    ) -> Result<T, BootError> {
         let state = self.state.clone();
-        let found = self.blocking.run(move || read(state.tables()?)).await;
-        found.map_err(|error| error.to_string())
+        Ok(self.blocking.run(move || read(state.tables()?)).await?)
     }
 }
 
-fn moved(node: u64) -> String {
-    format!(
-        "the boot lane of node {node} moved while it booted: is another process running \
-         under this node's identity?"
-    )
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each answer to a BOOT and to GENESIS comes to.
+    #[test]
+    fn each_answer_is_a_record_a_repetition_or_the_end() {
+        let recorded = Answer::Recorded {
+            index: 7,
+            outcome: Outcome::Ok,
+        };
+        let read = |kind, answer| match read_answer(2, kind, answer) {
+            Ok(Sent::Recorded(recorded)) => format!("record {}", recorded.index),
+            Ok(Sent::Overtaken) => "overtaken".into(),
+            Ok(Sent::Unknown) => "unknown".into(),
+            Err(error) => String::from(error),
+        };
+        for (answer, boot, genesis) in [
+            (Some(recorded), "record 7", "record 7"),
+            (None, "unknown", "unknown"),
+            (Some(Answer::Equivocation), "overtaken", "overtaken"),
+            (
+                Some(Answer::WrongLedger),
+                "the ledger answers WrongLedger",
+                "a ledger is founded here already",
+            ),
+            (
+                Some(Answer::LaneClosed),
+                "the ledger answers LaneClosed",
+                "the ledger answers LaneClosed",
+            ),
+        ] {
+            assert_eq!(read(Kind::Boot, answer), boot);
+            assert_eq!(read(Kind::Genesis, answer), genesis);
+        }
+        let moved = read(Kind::Boot, Some(Answer::Gap { next: 9 }));
+        assert!(moved.contains("is another process running"), "{moved}");
+    }
 }

@@ -7,8 +7,8 @@ use super::Intent;
 use super::lane::Recorder;
 use crate::ledger::rows::DueRow;
 use crate::ledger::state::State;
-use crate::raft::group::Group;
-use crate::raft::reader::Reader;
+use crate::raft::group::RaftGroup;
+use crate::raft::reader::ReadBarrier;
 use crate::store::Blocking;
 use muniment_evidence::opening::{Document, LeaderDocument, MembershipDocument};
 use std::time::Duration;
@@ -21,14 +21,14 @@ const ROUND: Duration = Duration::from_secs(2);
 /// Attests for as long as the node runs.
 pub async fn attest(
     recorder: Recorder,
-    group: Group,
-    reader: Reader,
+    group: RaftGroup,
+    reader: ReadBarrier,
     state: State,
     blocking: Blocking,
 ) {
     let mut seen = None;
     loop {
-        seen = Some(group.office_changed(seen).await);
+        seen = Some(group.leadership_changed(seen).await);
         while group.is_leader() {
             if reader.linearizable(ROUND).await.is_err() {
                 continue;

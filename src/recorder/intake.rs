@@ -5,10 +5,11 @@
 //! verifies signatures: it relies on this. Leaves lanes and outcomes to apply.
 
 use crate::clock::SharedClock;
-use crate::domain::command::{Answer, Command, Submission};
+use crate::domain::command::{Command, Submission};
 use crate::ledger::rows::NodeRow;
 use crate::ledger::state::{State, Tables};
-use crate::raft::group::{Group, Refusal, Ticket};
+use crate::raft::group::RaftGroup;
+use crate::raft::proposals::{GroupRefusal, ProposalTicket};
 use crate::store::Blocking;
 use bytes::Bytes;
 use muniment_evidence::key::PublicKey;
@@ -18,24 +19,28 @@ use muniment_evidence::statement::{Kind, Lane};
 use std::collections::HashMap;
 
 /// Why a command was not queued.
-#[derive(Clone, Debug)]
-pub enum Rejected {
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SubmissionRejected {
     /// A signature does not verify, or the node is not a member: a broken or lying node.
+    #[error("{0}")]
     Bad(String),
-    Refusal(Refusal),
+    #[error("{0}")]
+    Refused(#[from] GroupRefusal),
+    #[error("the signatures cannot be verified: {0}")]
+    Store(#[from] crate::store::Error),
 }
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Intake {
-    group: Group,
+    group: RaftGroup,
     state: State,
     blocking: Blocking,
     clock: SharedClock,
 }
 
 impl Intake {
-    pub fn new(group: Group, state: State, blocking: Blocking, clock: SharedClock) -> Intake {
+    pub fn new(group: RaftGroup, state: State, blocking: Blocking, clock: SharedClock) -> Intake {
         Intake {
             group,
             state,
@@ -49,7 +54,7 @@ impl Intake {
         &self,
         from: u64,
         submissions: Vec<Submission>,
-    ) -> Result<Vec<Submission>, Rejected> {
+    ) -> Result<Vec<Submission>, SubmissionRejected> {
         let (state, own) = (self.state.clone(), self.group.node());
         let verified = self
             .blocking
@@ -69,31 +74,22 @@ impl Intake {
             .await;
         match verified {
             Ok(Ok(submissions)) => Ok(submissions),
-            Ok(Err(why)) => Err(Rejected::Bad(why)),
-            Err(error) => Err(Rejected::Refusal(Refusal::Unknown(error.to_string()))),
+            Ok(Err(why)) => Err(SubmissionRejected::Bad(why)),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// Stamps and queues verified submissions; the ticket tells what became of them.
-    pub async fn queue(&self, submissions: Vec<Submission>) -> Result<Ticket, Rejected> {
+    pub async fn queue(
+        &self,
+        submissions: Vec<Submission>,
+    ) -> Result<ProposalTicket, SubmissionRejected> {
         let command = Command {
             proposed_at_ms: self.clock.now_ms(),
             submissions,
         };
         let queued = self.group.queue(Bytes::from(command.encode())).await;
-        queued.map_err(Rejected::Refusal)
-    }
-
-    /// Both, for a single command.
-    pub async fn propose(
-        &self,
-        from: u64,
-        submissions: Vec<Submission>,
-    ) -> Result<Vec<Answer>, Rejected> {
-        let verified = self.verify(from, submissions).await?;
-        let ticket = self.queue(verified).await?;
-        let done = ticket.done().await.map_err(Rejected::Refusal)?;
-        Ok(done.answers)
+        queued.map_err(SubmissionRejected::Refused)
     }
 }
 
@@ -239,7 +235,7 @@ mod tests {
     use muniment_evidence::key::{SecretKey, Signature, Signer as _};
     use muniment_evidence::opening::{IssueDocument, Metadata};
 
-    fn judge(story: &Story, from: u64, own: u64, submission: &Submission) -> Result<(), String> {
+    fn evaluate(story: &Story, from: u64, own: u64, submission: &Submission) -> Result<(), String> {
         let state = State::new(story.engine.clone());
         let mut keys = Keys {
             state: &state,
@@ -253,17 +249,17 @@ mod tests {
     fn a_leader_proposes_no_statement_with_a_bad_signature() {
         let (story, _, mut lane) = Story::booted();
         let good = lane.write(&story, &remark(1));
-        assert_eq!(judge(&story, 1, 2, &good), Ok(()));
+        assert_eq!(evaluate(&story, 1, 2, &good), Ok(()));
         let mut forged = good.clone();
         forged.signature.0[5] ^= 1;
-        assert!(judge(&story, 1, 2, &forged).is_err());
+        assert!(evaluate(&story, 1, 2, &forged).is_err());
         let mut altered = good.clone();
         altered.statement.witnessed_at_ms += 1;
-        assert!(judge(&story, 1, 2, &altered).is_err());
+        assert!(evaluate(&story, 1, 2, &altered).is_err());
         // Signed well, but handed in by another node, or by a stranger.
-        assert!(judge(&story, 3, 2, &good).is_err());
+        assert!(evaluate(&story, 3, 2, &good).is_err());
         let stranger = Hand::new(9, Lane::Strict(1)).write(&story, &remark(1));
-        assert!(judge(&story, 9, 2, &stranger).is_err());
+        assert!(evaluate(&story, 9, 2, &stranger).is_err());
     }
 
     /// It comes from a file, so that not even the node's own is taken unseen.
@@ -271,11 +267,11 @@ mod tests {
     fn a_leader_proposes_no_statement_of_an_outbox_with_a_bad_signature() {
         let (story, ..) = Story::booted();
         let good = Hand::new(1, Lane::Outbox(7)).write(&story, &remark(1));
-        assert_eq!(judge(&story, 1, 1, &good), Ok(()));
+        assert_eq!(evaluate(&story, 1, 1, &good), Ok(()));
         let mut forged = good.clone();
         forged.signature.0[5] ^= 1;
-        assert!(judge(&story, 1, 1, &forged).is_err());
-        assert!(judge(&story, 1, 2, &forged).is_err());
+        assert!(evaluate(&story, 1, 1, &forged).is_err());
+        assert!(evaluate(&story, 1, 2, &forged).is_err());
     }
 
     #[test]
@@ -302,13 +298,13 @@ mod tests {
             })
         };
         let forged = lane.write(&story, &issue(&holding));
-        assert!(judge(&story, 1, 1, &forged).is_err());
+        assert!(evaluate(&story, 1, 1, &forged).is_err());
         let key = SecretKey::from_seed(&[3; 32]);
         holding.signature = key.sign(&holding.signed_bytes());
         let good = lane.write(&story, &issue(&holding));
-        assert_eq!(judge(&story, 1, 1, &good), Ok(()));
+        assert_eq!(evaluate(&story, 1, 1, &good), Ok(()));
         holding.node = 2;
         let anothers = lane.write(&story, &issue(&holding));
-        assert!(judge(&story, 1, 1, &anothers).is_err());
+        assert!(evaluate(&story, 1, 1, &anothers).is_err());
     }
 }

@@ -4,9 +4,9 @@
 //! leader; a batch is answered or its route fails, and when a route fails nothing is said
 //! about what was sent over it. Leaves finding out to [`super::lane`].
 
-use super::intake::{Intake, Rejected};
+use super::intake::{Intake, SubmissionRejected};
 use crate::domain::command::{Answer, Submission};
-use crate::raft::group::Group;
+use crate::raft::group::RaftGroup;
 use crate::transport::{Class, Failure, Frames, Method, Transport};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
@@ -17,46 +17,69 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 
 /// Batches on one stream that wait for their answers; the lane has fewer in flight.
-const BATCHES_ON_STREAM_MAX: usize = 64;
+pub(super) const BATCHES_ON_STREAM_MAX: usize = 64;
 /// Batches of one node that the leader verifies or awaits at the same time.
-const BATCHES_SERVED_MAX: usize = 16;
+pub(super) const BATCHES_SERVED_MAX: usize = 16;
 
 /// The route failed: what was sent may or may not take effect.
-#[derive(Clone, Debug)]
-pub struct Lost(pub String);
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RouteLost {
+    #[error("no leader is known")]
+    NoLeader,
+    #[error("no answer in time")]
+    NoAnswer,
+    #[error("answers are missing")]
+    AnswersMissing,
+    #[error("the stream to the leader ended")]
+    Ended,
+    #[error("the stream to the leader failed: {0}")]
+    Stream(#[source] Failure),
+    #[error("an answer of the leader cannot be read: {0}")]
+    Unreadable(#[source] DecodeError),
+    /// As the leader says it.
+    #[error("the leader refuses: {0}")]
+    Refused(String),
+    /// This node leads.
+    #[error("{0}")]
+    Rejected(#[source] SubmissionRejected),
+}
 
 /// What became of one batch.
-pub type Answered = BoxFuture<'static, Result<Vec<Answer>, Lost>>;
+pub type BatchAnswer = BoxFuture<'static, Result<Vec<Answer>, RouteLost>>;
 
-type Waiters = HashMap<u64, oneshot::Sender<Result<Vec<Answer>, Lost>>>;
+type Waiters = HashMap<u64, oneshot::Sender<Result<Vec<Answer>, RouteLost>>>;
 type Waiting = Arc<Mutex<Waiters>>;
 
 /// Where batches go; made anew for each leader.
-pub enum Route {
+pub enum LeaderRoute {
     Here(Intake, u64),
-    There(Stream),
+    There(LeaderStream),
 }
 
 /// One stream to a leader elsewhere.
-pub struct Stream {
+pub struct LeaderStream {
     frames: mpsc::Sender<Bytes>,
     waiting: Waiting,
     next: u64,
 }
 
-impl Route {
+impl LeaderRoute {
     /// Opens a route to the present leader; `None` when none is known.
-    pub fn open(group: &Group, intake: &Intake, transport: &Arc<dyn Transport>) -> Option<Route> {
+    pub fn open(
+        group: &RaftGroup,
+        intake: &Intake,
+        transport: &Arc<dyn Transport>,
+    ) -> Option<LeaderRoute> {
         let (leader, peer) = group.leader()?;
         if leader == group.node() {
-            return Some(Route::Here(intake.clone(), leader));
+            return Some(LeaderRoute::Here(intake.clone(), leader));
         }
         let (frames, receiver) = mpsc::channel(BATCHES_ON_STREAM_MAX);
         let waiting: Waiting = Arc::default();
         let frames_out = tokio_stream::wrappers::ReceiverStream::new(receiver).boxed();
         let opening = transport.stream(peer.address, Class::Log, Method::Submit, frames_out);
         tokio::spawn(receive(opening, waiting.clone()));
-        Some(Route::There(Stream {
+        Some(LeaderRoute::There(LeaderStream {
             frames,
             waiting,
             next: 0,
@@ -64,42 +87,44 @@ impl Route {
     }
 
     /// Sends one batch after all that were sent before it.
-    pub async fn send(&mut self, batch: Vec<Submission>) -> Result<Answered, Lost> {
+    pub async fn send(&mut self, batch: Vec<Submission>) -> Result<BatchAnswer, RouteLost> {
         match self {
-            Route::Here(intake, node) => {
-                let lost = |rejected| Lost(describe(rejected));
+            LeaderRoute::Here(intake, node) => {
+                let lost = RouteLost::Rejected;
                 let verified = intake.verify(*node, batch).await.map_err(lost)?;
                 let ticket = intake.queue(verified).await.map_err(lost)?;
                 let done = async move {
                     let done = ticket.done().await;
                     done.map(|done| done.answers)
-                        .map_err(|refusal| Lost(refusal.to_string()))
+                        .map_err(|refusal| RouteLost::Rejected(refusal.into()))
                 };
                 Ok(done.boxed())
             }
-            Route::There(stream) => stream.send(batch).await,
+            LeaderRoute::There(stream) => stream.send(batch).await,
         }
     }
 }
 
-impl Stream {
-    async fn send(&mut self, batch: Vec<Submission>) -> Result<Answered, Lost> {
+impl LeaderStream {
+    async fn send(&mut self, batch: Vec<Submission>) -> Result<BatchAnswer, RouteLost> {
         let id = self.next;
         self.next += 1;
         let (sender, receiver) = oneshot::channel();
         lock(&self.waiting).insert(id, sender);
         let frame = encode_batch(id, &batch);
-        let gone = || Lost("the stream to the leader ended".into());
-        self.frames.send(frame).await.map_err(|_| gone())?;
-        let answered = async move { receiver.await.unwrap_or_else(|_| Err(gone())) };
+        self.frames
+            .send(frame)
+            .await
+            .map_err(|_| RouteLost::Ended)?;
+        let answered = async move { receiver.await.unwrap_or(Err(RouteLost::Ended)) };
         Ok(answered.boxed())
     }
 }
 
 /// Hands answers to their waiters; at the end, drops those that are left.
 async fn receive(opening: BoxFuture<'static, Result<Frames, Failure>>, waiting: Waiting) {
-    let failure = match opening.await {
-        Err(failure) => failure.to_string(),
+    let lost = match opening.await {
+        Err(failure) => RouteLost::Stream(failure),
         Ok(mut answers) => loop {
             match answers.next().await {
                 Some(Ok(frame)) => match decode_answer(&frame) {
@@ -109,27 +134,20 @@ async fn receive(opening: BoxFuture<'static, Result<Frames, Failure>>, waiting: 
                             let _ = waiter.send(answer);
                         }
                     }
-                    Err(error) => break error.to_string(),
+                    Err(error) => break RouteLost::Unreadable(error),
                 },
-                Some(Err(failure)) => break failure.to_string(),
-                None => break "the leader ended the stream".to_owned(),
+                Some(Err(failure)) => break RouteLost::Stream(failure),
+                None => break RouteLost::Ended,
             }
         },
     };
     for (_, waiter) in lock(&waiting).drain() {
-        let _ = waiter.send(Err(Lost(failure.clone())));
+        let _ = waiter.send(Err(lost.clone()));
     }
 }
 
 fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, Waiters> {
     waiting.lock().expect("nobody panics with it")
-}
-
-fn describe(rejected: Rejected) -> String {
-    match rejected {
-        Rejected::Bad(why) => why,
-        Rejected::Refusal(refusal) => refusal.to_string(),
-    }
 }
 
 /// The leader's end of a stream: batches of one node, answered as they are applied.
@@ -167,7 +185,7 @@ pub fn serve(intake: Intake, from: u64, frames: Frames) -> Frames {
                     Ok(done) => Ok(done.answers),
                     Err(refusal) => Err(refusal.to_string()),
                 },
-                Err(rejected) => Err(describe(rejected)),
+                Err(rejected) => Err(rejected.to_string()),
             };
             Ok(encode_answer(id, &answered))
         })
@@ -183,7 +201,7 @@ pub fn serve(intake: Intake, from: u64, frames: Frames) -> Frames {
         .boxed()
 }
 
-fn encode_batch(id: u64, batch: &[Submission]) -> Bytes {
+pub(super) fn encode_batch(id: u64, batch: &[Submission]) -> Bytes {
     let mut w = Writer::new();
     w.u8(1).u64(id).list(batch, |w, s| s.write(w));
     Bytes::from(w.finish())
@@ -214,7 +232,9 @@ fn encode_answer(id: u64, answered: &Result<Vec<Answer>, String>) -> Bytes {
 }
 
 #[allow(clippy::type_complexity, reason = "an id and what became of its batch")]
-fn decode_answer(frame: &[u8]) -> Result<(u64, Result<Vec<Answer>, Lost>), DecodeError> {
+pub(super) fn decode_answer(
+    frame: &[u8],
+) -> Result<(u64, Result<Vec<Answer>, RouteLost>), DecodeError> {
     let mut r = Reader::new(frame);
     if r.u8()? != 1 {
         return Err(r.error("answer version 1"));
@@ -222,7 +242,7 @@ fn decode_answer(frame: &[u8]) -> Result<(u64, Result<Vec<Answer>, Lost>), Decod
     let id = r.u64()?;
     let answered = match r.u8()? {
         0 => Ok(r.list(Answer::read)?),
-        1 => Err(Lost(r.text()?)),
+        1 => Err(RouteLost::Refused(r.text()?)),
         _ => return Err(r.error("0 or 1")),
     };
     r.end()?;

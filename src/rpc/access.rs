@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn every_rpc_of_the_protocol_has_a_row() {
-        let set = prost_types::FileDescriptorSet::decode(crate::wire::DESCRIPTORS).unwrap();
+        let set = prost_types::FileDescriptorSet::decode(muniment_proto::DESCRIPTORS).unwrap();
         let mut rows = 0;
         for file in set.file.iter().filter(|f| f.package() == "muniment.v1") {
             for service in file.service.iter().filter(|s| s.name() != "PeerService") {

@@ -5,11 +5,11 @@
 //! [`KEEPALIVE_TIMEOUT`]. Leaves retries to the floors that call.
 
 use crate::transport::{Class, Failure, Frames, Method, Transport};
-use crate::wire::v1::PeerFrame;
-use crate::wire::v1::peer_service_client::PeerServiceClient;
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{BoxStream, Stream, StreamExt as _};
+use muniment_proto::v1::PeerFrame;
+use muniment_proto::v1::peer_service_client::PeerServiceClient;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Mutex;

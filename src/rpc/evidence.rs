@@ -2,9 +2,10 @@
 
 use super::invoices::principal;
 use super::status::status;
+use super::{incoming, outgoing};
 use crate::service::{Core, checkpoints, export, policy, prove, records};
-use crate::wire::{incoming, outgoing, v1};
 use futures::stream::{BoxStream, StreamExt as _};
+use muniment_proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status};

@@ -1,6 +1,7 @@
 //! Handlers of InvoiceService.
 
 use super::status::{from_upload, status};
+use super::{incoming, outgoing};
 use crate::domain::draft::bad;
 use crate::objective::freshness::whole_ms;
 use crate::service::issue::Pieces;
@@ -8,9 +9,9 @@ use crate::service::levels::Patience;
 use crate::service::{
     self, Core, Error, add_rendition, check, download, issue, list, lookup, reverse, void, watch,
 };
-use crate::wire::{incoming, outgoing, v1};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
+use muniment_proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;

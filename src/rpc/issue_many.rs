@@ -4,13 +4,14 @@
 //! the same table. Leaves the order of messages, and what is in flight, to
 //! [`crate::service::issue_many`].
 
+use super::incoming;
 use super::invoices::issued;
 use super::status::{from_upload, status};
 use crate::domain::draft::bad;
 use crate::service::issue_many::{self, Message};
 use crate::service::{Core, Error, Principal};
-use crate::wire::{incoming, v1};
 use futures::stream::{BoxStream, StreamExt as _};
+use muniment_proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::Status;

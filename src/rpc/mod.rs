@@ -7,6 +7,8 @@
 //! * [`server`]: listeners with their limits
 //! * [`invoices`], [`evidence`], [`cluster`]: handlers; [`issue_many`]: the handler of a
 //!   stream of issues
+//! * [`incoming`], [`outgoing`]: translation between protobuf and the domain; what comes in
+//!   has been checked, and what is missing or wrong is named by its field
 //! * [`status`]: [`crate::service::Error`] to gRPC, in one place
 //! * [`access`]: who may call what
 //! * [`observe`]: one span and one measurement per call
@@ -16,9 +18,11 @@ pub mod access;
 pub mod cluster;
 pub mod dial;
 pub mod evidence;
+pub mod incoming;
 pub mod invoices;
 pub mod issue_many;
 pub mod observe;
+pub mod outgoing;
 pub mod peers;
 pub mod server;
 pub mod status;

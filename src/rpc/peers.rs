@@ -3,10 +3,10 @@
 //! Promises that a node of another ledger is refused. Leaves frames to the floors.
 
 use crate::transport::{Failure, Method, Serve};
-use crate::wire::v1::PeerFrame;
-use crate::wire::v1::peer_service_server::PeerService;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _};
+use muniment_proto::v1::PeerFrame;
+use muniment_proto::v1::peer_service_server::PeerService;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 

@@ -14,12 +14,12 @@ use crate::objective::budget::PEER_CONNECTIONS_MAX;
 use crate::service::Core;
 use crate::telemetry::Metrics;
 use crate::transport::Serve;
-use crate::wire::DESCRIPTORS;
-use crate::wire::v1::cluster_service_server::ClusterServiceServer;
-use crate::wire::v1::evidence_service_server::EvidenceServiceServer;
-use crate::wire::v1::invoice_service_server::InvoiceServiceServer;
-use crate::wire::v1::peer_service_server::PeerServiceServer;
 use futures::stream::{self, Stream, StreamExt as _};
+use muniment_proto::DESCRIPTORS;
+use muniment_proto::v1::cluster_service_server::ClusterServiceServer;
+use muniment_proto::v1::evidence_service_server::EvidenceServiceServer;
+use muniment_proto::v1::invoice_service_server::InvoiceServiceServer;
+use muniment_proto::v1::peer_service_server::PeerServiceServer;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -155,7 +155,7 @@ async fn report_health(core: Arc<Core>, health: tonic_health::server::HealthRepo
         };
         health.set_service_status("", status).await;
         tokio::select! {
-            office = core.group.office_changed(seen) => seen = Some(office),
+            office = core.group.leadership_changed(seen) => seen = Some(office),
             changed = booted.changed() => if changed.is_err() { return },
             changed = draining.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(HEALTH_EVERY) => {}

@@ -10,7 +10,7 @@ use super::disk::Health;
 use super::hello::{Hello, Welcome};
 use crate::objective::disk::quantile;
 use crate::objective::timing::{Contradiction, Profile};
-use crate::raft::group::Group;
+use crate::raft::group::RaftGroup;
 use crate::stop::Stop;
 use crate::transport::{Class, Failure, Method, Transport};
 use bytes::Bytes;
@@ -93,7 +93,7 @@ impl Acquaintance {
     /// Greets the members until the node stops.
     pub fn start(
         own: Hello,
-        group: Group,
+        group: RaftGroup,
         transport: Arc<dyn Transport>,
         health: Health,
         stop: Stop,
@@ -257,7 +257,7 @@ impl Acquaintance {
         Ok((welcome, took))
     }
 
-    async fn greet(&self, group: Group) {
+    async fn greet(&self, group: RaftGroup) {
         let asked = Arc::new(Mutex::new(BTreeSet::new()));
         let mut said = None;
         loop {

@@ -14,9 +14,9 @@ use crate::objective::lag::Lag;
 use crate::objective::layout;
 use crate::objective::loss::{Holder, Loss, by_zone};
 use crate::objective::write::{self, WriteLevel};
-use crate::raft::group;
+use crate::raft::status::GroupStatus;
 use crate::raft::types::Peer;
-use crate::recorder::Pen;
+use crate::recorder::StatementSigner;
 use crate::recorder::boot;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::PublicKey;
@@ -35,7 +35,7 @@ const MEMBERS_MAX: usize = 64;
 /// What founding needs beyond the core.
 pub struct Founder {
     pub origin: String,
-    pub means: boot::Means,
+    pub means: boot::BootContext,
 }
 
 /// A founding member.
@@ -86,7 +86,7 @@ pub async fn init(
         .collect();
     if !core.group.is_initialized().await {
         let founded = core.group.initialize(peers).await;
-        founded.map_err(|why| core.unavailable(why))?;
+        founded.map_err(|why| core.unavailable(why.to_string()))?;
     }
     let genesis = GenesisDocument {
         origin: origin.to_owned(),
@@ -108,13 +108,13 @@ pub async fn init(
             })
             .collect(),
     };
-    let pen = Pen {
+    let signer = StatementSigner {
         node: core.node,
         ledger: Digest::ZERO,
         signer: core.keys.clone(),
         clock: core.clock.clone(),
     };
-    let found = core.founder.means.found(&pen, genesis);
+    let found = core.founder.means.found(&signer, genesis);
     match tokio::time::timeout(FOUNDING_MAX, found).await {
         Ok(Ok(())) => {}
         Ok(Err(why)) => return Err(core.unavailable(why)),
@@ -233,7 +233,7 @@ fn check_roots(root_keys: &[PublicKey], threshold: u8) -> Result<(), Error> {
 
 /// A node's view of itself and its group.
 pub struct View {
-    pub group: group::Status,
+    pub group: GroupStatus,
     /// How every node stands, how old that is, and how far it is behind this one.
     pub standings: Vec<(Standing, Duration, Lag)>,
     pub zones: Vec<Zone>,
@@ -351,8 +351,10 @@ pub async fn transfer(core: &Arc<Core>, _principal: &Principal, to: u64) -> Resu
     }
     match core.group.transfer(to).await {
         Ok(()) => Ok(to),
-        Err(why) if !core.group.status().voters.contains(&to) => Err(bad("to", why).into()),
+        Err(why) if !core.group.status().voters.contains(&to) => {
+            Err(bad("to", why.to_string()).into())
+        }
         // It is behind, or did not answer: later it may.
-        Err(why) => Err(core.unavailable(why)),
+        Err(why) => Err(core.unavailable(why.to_string())),
     }
 }

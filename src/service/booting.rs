@@ -1,16 +1,16 @@
 //! Booting into the ledger: what a node does before it says or signs anything.
 //!
 //! Promises the order: 1 a founded ledger is applied here and fresh, 2 it is the one that
-//! this node is configured and keyed for, 3 stock is taken of the outboxes, 4 the node's
+//! this node is configured and keyed for, 3 inventory is taken of the outboxes, 4 the node's
 //! BOOT, which tells of them, is committed, 5 the sign guard allows, 6 the lanes open and
 //! clients are served. Whatever fails for good stops the node. Afterwards it attests what
 //! falls due, and moves upload epochs, until the node ends.
 
 use super::{Booted, Core, epochs, guarding, keys};
 use crate::ledger::outboxes::FEATURE_LEVEL;
-use crate::recorder::endings::Endings;
-use crate::recorder::outbox::{Bounds, Outbox, stock};
-use crate::recorder::{Pen, boot, due, lane};
+use crate::recorder::download_ends::DownloadEnds;
+use crate::recorder::outbox::{OutboxBounds, OutboxLane, inventory};
+use crate::recorder::{StatementSigner, boot, due, lane};
 use crate::store::Error;
 use crate::store::outbox::OutboxLog;
 use muniment_evidence::genesis::Genesis;
@@ -30,7 +30,7 @@ const OVERTAKEN_MAX: usize = 4;
 /// memory has none.
 pub async fn boot(
     core: Arc<Core>,
-    means: boot::Means,
+    means: boot::BootContext,
     guard_dir: Option<PathBuf>,
     booted: watch::Sender<Option<Booted>>,
 ) {
@@ -61,7 +61,7 @@ pub async fn boot(
 
 async fn once(
     core: &Arc<Core>,
-    means: &boot::Means,
+    means: &boot::BootContext,
     guard_dir: Option<PathBuf>,
 ) -> Result<Booted, String> {
     let ledger = means.founded().await?;
@@ -84,13 +84,13 @@ async fn once(
         }
     }
     let voice = keys::voice(core, &known, size)?;
-    let pen = Pen {
+    let signer = StatementSigner {
         node: core.node,
         ledger: ledger.id,
         signer: voice.clone(),
         clock: core.clock.clone(),
     };
-    let (index, outboxes) = boot_telling(core, means, &pen, voice.public()).await?;
+    let (index, outboxes) = boot_telling(core, means, &signer, voice.public()).await?;
     let mut guarded = 0;
     if let Some(dir) = guard_dir {
         let guarding = guarding::Means {
@@ -101,8 +101,8 @@ async fn once(
         };
         guarded = guarding.start(&dir, &ledger.origin).await?;
     }
-    let lane = lane::Means {
-        pen,
+    let lane = lane::LaneContext {
+        signer,
         group: means.group.clone(),
         reader: means.reader.clone(),
         intake: means.intake.clone(),
@@ -112,18 +112,18 @@ async fn once(
         stop: core.stop.clone(),
     };
     let recorder = lane::start(lane.clone(), index, core.limits.recorder_queue);
-    let endings = Endings::start(recorder.clone());
-    let bounds = Bounds {
+    let download_ends = DownloadEnds::start(recorder.clone());
+    let bounds = OutboxBounds {
         pending_max: core.deferred.max_pending,
         age_max: Duration::from_millis(core.deferred.max_age_ms),
     };
     let mut outboxes = outboxes.into_iter();
-    let mut start = |log| Outbox::start(lane.clone(), endings.clone(), log, bounds);
+    let mut start = |log| OutboxLane::start(lane.clone(), download_ends.clone(), log, bounds);
     let outbox = outboxes.next().map(&mut start);
     // Without a handle they only drain.
     outboxes.for_each(|log| drop(start(log)));
     Ok(Booted {
-        endings,
+        download_ends,
         recorder,
         outbox,
         genesis: Arc::new(genesis),
@@ -132,37 +132,37 @@ async fn once(
     })
 }
 
-/// Takes stock of the outboxes and submits the BOOT that tells of them.
+/// Takes inventory of the outboxes and submits the BOOT that tells of them.
 async fn boot_telling(
     core: &Arc<Core>,
-    means: &boot::Means,
-    pen: &Pen,
+    means: &boot::BootContext,
+    signer: &StatementSigner,
     statement_key: PublicKey,
 ) -> Result<(u64, Vec<OutboxLog>), String> {
     let mut refused: Option<(Vec<BootOutbox>, String)> = None;
     for _ in 0..OVERTAKEN_MAX {
-        let (outboxes, there) = take_stock(core).await?;
+        let (outboxes, there) = take_inventory(core).await?;
         if let Some((told, why)) = &refused
             && *told == outboxes
         {
             return Err(why.clone());
         }
         let document = Document::Boot(BootDocument {
-            incarnation: core.bodies.incarnation,
+            incarnation: core.bodies.holder.incarnation,
             statement_key,
             software: format!("muniment {}", env!("CARGO_PKG_VERSION")),
             outboxes: outboxes.clone(),
         });
-        match means.boot(pen, document).await {
+        match means.boot(signer, document).await {
             Ok(index) => return Ok((index, there)),
             // Statements of the process before may have been recorded meanwhile.
-            Err(why) => refused = Some((outboxes, why)),
+            Err(why) => refused = Some((outboxes, why.into())),
         }
     }
     Err(refused.map_or_else(String::new, |(_, why)| why))
 }
 
-async fn take_stock(core: &Arc<Core>) -> Result<(Vec<BootOutbox>, Vec<OutboxLog>), String> {
+async fn take_inventory(core: &Arc<Core>) -> Result<(Vec<BootOutbox>, Vec<OutboxLog>), String> {
     let (state, dir) = (core.state.clone(), core.outboxes.clone());
     let (node, clock) = (core.node, core.clock.clone());
     let taken = core.blocking.run(move || {
@@ -170,8 +170,8 @@ async fn take_stock(core: &Arc<Core>) -> Result<(Vec<BootOutbox>, Vec<OutboxLog>
             if tables.head()?.feature_level < FEATURE_LEVEL {
                 return Ok((Vec::new(), Vec::new()));
             }
-            let stock = stock::take(&dir, tables, node, clock.as_ref())?;
-            Ok((stock.told, stock.there))
+            let found = inventory::take_inventory(&dir, tables, node, clock.as_ref())?;
+            Ok((found.reported, found.open))
         })
     });
     taken.await.map_err(|error| error.to_string())

@@ -7,7 +7,7 @@
 
 use super::{Booted, Core, Error};
 use crate::recorder::Intent;
-use crate::recorder::outbox::{Kept, Outbox, Refused};
+use crate::recorder::outbox::{OutboxLane, OutboxRefusal, PromisedDelivery};
 use muniment_evidence::promise::Promise;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const ASK_MAX: Duration = Duration::from_millis(1000);
 
 /// That a node may promise, and as of when it knows the ledger.
 pub(super) struct Leave {
-    outbox: Outbox,
+    outbox: OutboxLane,
     /// On this node's monotonic clock: what was acknowledged before is applied here.
     fresh_at: Duration,
 }
@@ -75,7 +75,7 @@ pub(super) async fn promise(
     booted: &Booted,
     leave: &Leave,
     intent: Intent,
-) -> Result<(Promise, Kept), Error> {
+) -> Result<(Promise, PromisedDelivery), Error> {
     let keys = core.known_keys().await?.unproven();
     let kept = leave.outbox.append(intent).await;
     let kept = kept.map_err(|why| refused(core, why))?;
@@ -91,21 +91,21 @@ pub(super) async fn promise(
     Ok((promise, kept))
 }
 
-fn refused(core: &Core, why: Refused) -> Error {
+fn refused(core: &Core, why: OutboxRefusal) -> Error {
     match why {
-        Refused::Full(most) => Error::exhausted(format!(
+        OutboxRefusal::Full(most) => Error::exhausted(format!(
             "{most} releases are promised and not recorded here, as many as may be \
              (deferred.max_pending)"
         )),
-        Refused::Aged(age) => Error::exhausted(format!(
+        OutboxRefusal::Aged(age) => Error::exhausted(format!(
             "a promised release has waited {} ms for its record, longer than \
              deferred.max_age_ms ({}) allows",
             age.as_millis(),
             core.deferred.max_age_ms
         )),
-        Refused::NoRoom(why) => {
+        OutboxRefusal::NoRoom(why) => {
             Error::exhausted(format!("the outbox has no room on this node's disk: {why}"))
         }
-        Refused::Stopped => core.unavailable("the node is stopping"),
+        OutboxRefusal::Stopped => core.unavailable("the node is stopping"),
     }
 }

@@ -9,7 +9,7 @@
 use super::Core;
 use super::acquaintance::Acquaintance;
 use crate::objective::disk::{Judge, Window, evidence_reserve};
-use crate::raft::group::Group;
+use crate::raft::group::RaftGroup;
 use crate::stop::Stop;
 use crate::store::flush::Flusher;
 use crate::store::{Blocking, Error};
@@ -43,7 +43,7 @@ impl Health {
 
 /// What watching a disk needs.
 pub struct Means {
-    pub group: Group,
+    pub group: RaftGroup,
     pub acquaintance: Acquaintance,
     pub flusher: Flusher,
     pub health: Health,
@@ -85,7 +85,7 @@ impl Means {
                 }
             }
             let better = if slow { self.better() } else { Vec::new() };
-            self.group.hold_back(slow && !better.is_empty());
+            self.group.suppress_elections(slow && !better.is_empty());
             if better.is_empty() || !self.group.is_leader() {
                 continue;
             }
@@ -136,7 +136,7 @@ impl Core {
     /// What is left is for records and deletes alone: why this node is not ready.
     pub(crate) fn nearly_full(&self) -> Option<String> {
         let (free, least) = (
-            self.bodies.room.free(),
+            self.bodies.disk_budget.free(),
             evidence_reserve(self.limits.disk_reserve_bytes),
         );
         (free < least).then(|| {

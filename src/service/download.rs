@@ -14,8 +14,8 @@ use crate::domain::ids::Uid;
 use crate::ledger::state::{Invoice, Key};
 use crate::objective::read::ReadLevel;
 use crate::recorder::Intent;
-use crate::recorder::endings::Endings;
-use crate::recorder::outbox::Kept;
+use crate::recorder::download_ends::DownloadEnds;
+use crate::recorder::outbox::PromisedDelivery;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment_evidence::digest::{Digest, Hasher};
@@ -206,33 +206,39 @@ async fn record(
             bytes: 0,
             complete: false,
         };
-        booted.endings.note(nothing).await;
+        booted.download_ends.note(nothing).await;
         return Err(error);
     }
     let receipt = receipt.ok_or_else(|| core.without_log_key())?;
     let release = Release::Recorded {
         index,
-        endings: booted.endings.clone(),
+        download_ends: booted.download_ends.clone(),
     };
     Ok((invoice, Evidence::Receipt(Box::new(receipt)), release))
 }
 
 /// By what the bytes were released.
 enum Release {
-    Recorded { index: u64, endings: Endings },
-    Promised(Box<Kept>),
+    Recorded {
+        index: u64,
+        download_ends: DownloadEnds,
+    },
+    Promised(Box<PromisedDelivery>),
 }
 
 impl Release {
     async fn ended(self, bytes: u64, complete: bool) {
         match self {
-            Release::Recorded { index, endings } => {
+            Release::Recorded {
+                index,
+                download_ends,
+            } => {
                 let delivered = Delivered {
                     download: index,
                     bytes,
                     complete,
                 };
-                endings.note(delivered).await;
+                download_ends.note(delivered).await;
             }
             Release::Promised(kept) => kept.ended(bytes, complete).await,
         }
@@ -271,7 +277,7 @@ impl Drop for Ending {
     }
 }
 
-fn send(bytes: BoxStream<'static, Result<Bytes, bodies::Error>>, ending: Ending) -> Pieces {
+fn send(bytes: BoxStream<'static, Result<Bytes, bodies::BodyError>>, ending: Ending) -> Pieces {
     let pieces = bytes.flat_map(|chunk| match chunk {
         Ok(chunk) => stream::iter(cut(chunk).into_iter().map(Ok).collect::<Vec<_>>()),
         Err(error) => stream::iter(vec![Err(error)]),

@@ -58,8 +58,8 @@ pub async fn tick(core: Arc<Core>, recorder: Recorder) {
         match recorder.record(Intent::system(document)).await {
             // Refused if another leader came first: then it has moved all the same.
             Ok(recorded) => tracing::debug!(outcome = %recorded.outcome, "an upload epoch"),
-            Err(crate::recorder::Error::Full) => {}
-            Err(crate::recorder::Error::Stopped) => return,
+            Err(crate::recorder::RecorderError::Full) => {}
+            Err(crate::recorder::RecorderError::Stopped) => return,
         }
     }
 }

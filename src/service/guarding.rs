@@ -7,7 +7,7 @@
 
 use crate::keyring::guard::{GuardRefusal, SignGuard, TRAIL};
 use crate::ledger::state::State;
-use crate::raft::group::Group;
+use crate::raft::group::RaftGroup;
 use crate::stop::Stop;
 use crate::store::{Blocking, Error};
 use std::path::Path;
@@ -18,7 +18,7 @@ const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// What guarding works with.
 pub struct Means {
-    pub group: Group,
+    pub group: RaftGroup,
     pub state: State,
     pub blocking: Blocking,
     pub stop: Stop,

@@ -9,7 +9,7 @@ use super::levels::{self, Patience};
 use super::{Booted, Core, Error, Principal, prove};
 use crate::bodies;
 use crate::bodies::fanout::HOLDING_MAX;
-use crate::bodies::upload::Stored;
+use crate::bodies::upload::StoredBody;
 use crate::domain::draft::{self, BadField, bad};
 use crate::domain::ids::Uid;
 use crate::ledger::state::{Invoice, Key};
@@ -171,7 +171,7 @@ impl Form {
         Ok(form)
     }
 
-    pub(super) fn rendition(&self, stored: &Stored) -> Rendition {
+    pub(super) fn rendition(&self, stored: &StoredBody) -> Rendition {
         Rendition {
             role: self.role.clone(),
             media_type: self.media_type.clone(),
@@ -201,11 +201,11 @@ pub(super) async fn store(
     sha256: Option<Digest>,
     level: WriteLevel,
     patience: &Patience,
-) -> Result<Stored, Error> {
+) -> Result<StoredBody, Error> {
     let Ok(_permit) = core.uploads.clone().try_acquire_owned() else {
         return Err(Error::exhausted("as many uploads as allowed are in flight"));
     };
-    let Some(berth) = core.bodies.room.enter(length) else {
+    let Some(berth) = core.bodies.disk_budget.reserve(length) else {
         return Err(Error::exhausted("this node's disk is nearly full"));
     };
     let mut upload = core
@@ -248,7 +248,7 @@ pub(super) async fn store(
     Ok(finished.map_err(|e| unstored(core, e))??)
 }
 
-fn unstored(core: &Core, error: bodies::Error) -> Error {
+fn unstored(core: &Core, error: bodies::BodyError) -> Error {
     core.unavailable(error.to_string())
 }
 

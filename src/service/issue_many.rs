@@ -85,7 +85,7 @@ async fn issue_one(
     header: Header,
     inbox: Inbox,
 ) -> Result<Issued, Error> {
-    let (room, length) = (&core.bodies.room, header.length);
+    let (room, length) = (&core.bodies.disk_budget, header.length);
     let mut first = None;
     for _ in 0..PLACE_TRIES_MAX {
         let pieces = inbox.pieces(first.take());

@@ -73,11 +73,11 @@ use crate::keyring::Keyring;
 use crate::ledger::state::{Invoice, Key, State, Tables};
 use crate::objective::read::{ReadLevel, Token};
 use crate::objective::timing::Profile;
-use crate::raft::group::Group;
-use crate::raft::reader::Reader;
-use crate::recorder::endings::Endings;
+use crate::raft::group::RaftGroup;
+use crate::raft::reader::ReadBarrier;
+use crate::recorder::download_ends::DownloadEnds;
 use crate::recorder::lane::Recorder;
-use crate::recorder::outbox::Outbox;
+use crate::recorder::outbox::OutboxLane;
 use crate::recorder::{Intent, Recorded};
 use crate::stop::Stop;
 use crate::store::Blocking;
@@ -122,9 +122,9 @@ impl Principal {
 #[derive(Clone)]
 pub struct Booted {
     pub recorder: Recorder,
-    pub endings: Endings,
+    pub download_ends: DownloadEnds,
     /// `None` below the feature level that knows outboxes.
-    pub outbox: Option<Outbox>,
+    pub outbox: Option<OutboxLane>,
     pub genesis: Arc<Genesis>,
     pub origin: String,
     /// Where the sign guard stood when this boot was allowed to sign.
@@ -152,8 +152,8 @@ pub struct Core {
     pub node: u64,
     pub zone: String,
     pub region: String,
-    pub group: Group,
-    pub reader: Reader,
+    pub group: RaftGroup,
+    pub reader: ReadBarrier,
     pub state: State,
     pub blocking: Blocking,
     pub bodies: Bodies,
@@ -295,10 +295,10 @@ impl Core {
         let recorded = tokio::time::timeout(limit, booted.recorder.record(intent)).await;
         let recorded = match recorded {
             Ok(Ok(recorded)) => recorded,
-            Ok(Err(crate::recorder::Error::Full)) => {
+            Ok(Err(crate::recorder::RecorderError::Full)) => {
                 return Err(Error::exhausted("the recorder's queue is full"));
             }
-            Ok(Err(crate::recorder::Error::Stopped)) => {
+            Ok(Err(crate::recorder::RecorderError::Stopped)) => {
                 return Err(self.unavailable("the node is stopping; the outcome is unknown"));
             }
             Err(_) => {

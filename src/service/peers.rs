@@ -5,7 +5,7 @@ use super::cosigning::Cosigned;
 use super::members;
 use super::standing::Standings;
 use crate::bodies::Bodies;
-use crate::raft::group::Group;
+use crate::raft::group::RaftGroup;
 use crate::recorder::intake::Intake;
 use crate::recorder::route;
 use crate::transport::{Failure, Frames, Method, Serve};
@@ -14,7 +14,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 
 /// See the module.
 pub struct PeerFloor {
-    pub group: Group,
+    pub group: RaftGroup,
     pub intake: Intake,
     pub bodies: Bodies,
     pub cosigned: Cosigned,

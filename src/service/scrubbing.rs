@@ -102,8 +102,8 @@ async fn record(core: &Core, recorder: &recorder::lane::Recorder, document: Docu
                 }
                 return true;
             }
-            Err(recorder::Error::Full) => tokio::time::sleep(FULL_PAUSE).await,
-            Err(recorder::Error::Stopped) => return false,
+            Err(recorder::RecorderError::Full) => tokio::time::sleep(FULL_PAUSE).await,
+            Err(recorder::RecorderError::Stopped) => return false,
         }
     }
 }

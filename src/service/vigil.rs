@@ -4,7 +4,7 @@
 //! the moment at which it was noticed; each is measured once, when the next leader is
 //! known. Leaves doing something about it to Raft.
 
-use crate::raft::group::Group;
+use crate::raft::group::RaftGroup;
 use crate::stop::Stop;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub type OnOver = Arc<dyn Fn(Duration) + Send + Sync>;
 pub struct Vigil(Arc<Inner>);
 
 struct Inner {
-    group: Group,
+    group: RaftGroup,
     /// From here on silence counts as none leading: the longest election timeout.
     silence_max: Duration,
     /// Since when no leader is known, as far as Raft says so.
@@ -27,7 +27,7 @@ struct Inner {
 
 impl Vigil {
     /// Watches for as long as the node runs.
-    pub fn start(group: Group, silence_max: Duration, stop: Stop, on_over: OnOver) -> Vigil {
+    pub fn start(group: RaftGroup, silence_max: Duration, stop: Stop, on_over: OnOver) -> Vigil {
         let vigil = Vigil(Arc::new(Inner {
             group,
             silence_max,
@@ -47,12 +47,12 @@ impl Vigil {
         // Nothing is over before there was a first leader.
         let (mut office, mut led) = (None, false);
         loop {
-            let now = self.0.group.office_changed(office).await;
+            let now = self.0.group.leadership_changed(office).await;
             office = Some(now);
             let mut since = self.0.since.lock().expect("nobody panics with it");
             match (now.leader, *since) {
                 (None, None) if led => {
-                    *since = Some(self.0.group.leader_heard().unwrap_or_else(Instant::now));
+                    *since = Some(self.0.group.leader_last_seen().unwrap_or_else(Instant::now));
                 }
                 (Some(_), Some(began)) => {
                     *since = None;
@@ -73,7 +73,7 @@ impl Vigil {
             return since.elapsed();
         }
         // Who is cut off goes on believing in the leader it had.
-        let heard = self.0.group.leader_heard();
+        let heard = self.0.group.leader_last_seen();
         let silence = heard.map_or(Duration::ZERO, |heard| heard.elapsed());
         if silence > self.0.silence_max {
             silence

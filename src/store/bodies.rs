@@ -13,6 +13,7 @@ use super::{Blocking, Error, stamps};
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
+use muniment_evidence::opening::Rendition;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -78,6 +79,11 @@ pub struct BodyStore {
 
 /// What a body is, whatever its name: length and digest.
 pub type Content = (u64, Digest);
+
+/// What a rendition is, whatever its name.
+pub fn content(rendition: &Rendition) -> Content {
+    (rendition.length, rendition.sha256)
+}
 
 /// Bodies known to be durable, oldest first.
 #[derive(Default)]

@@ -4,10 +4,10 @@ use crate::harness::{
     Cluster, Node, SOON, Settings, body, download, header, issue, key, metric, upload,
 };
 use futures::StreamExt as _;
-use muniment::wire::v1;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::report::Verdict;
 use muniment_evidence::statement::Kind;
+use muniment_proto::v1;
 use rustix::process::Signal;
 use std::time::Duration;
 use tokio::sync::oneshot;

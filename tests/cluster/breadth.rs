@@ -4,11 +4,11 @@ use crate::harness::{
     Cluster, Node, SOON, body, cosigned_by_all, download, download_range, header, http, identity,
     issue, key, metric, upload,
 };
-use muniment::wire::v1;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::report::Verdict;
 use muniment_evidence::verify::Expected;
+use muniment_proto::v1;
 use std::collections::HashSet;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;

@@ -4,10 +4,10 @@ use crate::harness::{
     Cluster, Node, ORIGIN, body, copy, cosigned_by_all, download, http, issue, metric,
 };
 use muniment::keyring::guard::{FILE_NAME, SignGuard};
-use muniment::wire::v1;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::ledger::{Ledger, Vouched};
 use muniment_evidence::receipt::Receipt;
+use muniment_proto::v1;
 use std::time::Duration;
 
 /// The ledger as a verifier knows it: from the GENESIS in a receipt.

@@ -2,12 +2,12 @@
 
 use crate::harness::{Cluster, LOOK_PAUSE, Node, SOON, Settings, body, issue, key, metric};
 use futures::StreamExt as _;
-use muniment::wire::v1;
 use muniment_audit::answer::Audited;
 use muniment_audit::promise::PromiseQuestion;
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::report::Verdict;
 use muniment_evidence::verify::{self, BundleVerifier, VerifyOptions};
+use muniment_proto::v1;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 

@@ -2,10 +2,10 @@
 //! say when it comes back.
 
 use crate::harness::{Cluster, Node, body, issue, key};
-use muniment::wire::v1;
 use muniment_evidence::bundle::{BundleParser, Frame};
 use muniment_evidence::note::{Checkpoint, Note};
 use muniment_evidence::tree::{Frontier, leaf_hash};
+use muniment_proto::v1;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

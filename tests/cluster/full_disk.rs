@@ -1,8 +1,8 @@
 //! A disk that fills up: bodies are refused early, reads, evidence and deletes go on.
 
 use crate::harness::{Cluster, Settings, body, download, http, issue, key};
-use muniment::wire::v1;
 use muniment_evidence::report::Verdict;
+use muniment_proto::v1;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tonic::Code;

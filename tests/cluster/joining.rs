@@ -2,7 +2,7 @@
 
 use crate::harness::{Cluster, Node, body, issue};
 use futures::StreamExt as _;
-use muniment::client::v1;
+use muniment_client::v1;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -2,9 +2,9 @@
 
 use crate::harness::{Cluster, Node, SOON, Settings, body, download, issue};
 use bytes::Bytes;
-use muniment::client::v1;
 use muniment::clock::SystemClock;
 use muniment::keyring;
+use muniment_client::v1;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{PublicKey, SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};

@@ -1,9 +1,9 @@
 //! Write levels of real nodes: what is acknowledged is where it was asked to be.
 
 use crate::harness::{Cluster, Node, body, download, header, issue, upload};
-use muniment::wire::v1;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::report::Verdict;
+use muniment_proto::v1;
 use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;

@@ -1,8 +1,8 @@
 //! Bad input, in one table; and what is refused leaves nothing behind.
 
 use crate::harness::{Cluster, Settings, body, download_range, header, issue, key, upload};
-use muniment::wire::v1;
 use muniment_evidence::statement::Kind;
+use muniment_proto::v1;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 

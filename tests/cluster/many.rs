@@ -1,7 +1,7 @@
 //! Billing runs: many items over one stream, each with an outcome of its own.
 
 use crate::harness::{Cluster, Settings, body, header, issue};
-use muniment::client::{Client, Error, Options, Source, Upload, v1};
+use muniment_client::{BodySource, Client, ClientError, ClientOptions, UploadRequest, v1};
 use muniment_evidence::bundle::{BundleParser, Frame};
 use muniment_evidence::opening::Document;
 use muniment_evidence::record::{Outcome, Record};
@@ -170,37 +170,31 @@ async fn each_item_of_a_stream_has_its_own_outcome() {
 
 fn client(cluster: &Cluster) -> Client {
     let endpoint = |node: &crate::harness::Node| format!("127.0.0.1:{}", node.ports[0]);
-    Client::new(Options {
-        endpoints: cluster.nodes.iter().map(endpoint).collect(),
-        ca: None,
-        cert: None,
-        key: None,
-        token: None,
-        zone: None,
+    Client::new(ClientOptions {
         trust: Some(cluster.trust.clone()),
         deadline: Duration::from_secs(30),
-        seed: 7,
+        ..ClientOptions::new(cluster.nodes.iter().map(endpoint))
     })
     .unwrap()
 }
 
 /// The client's items: from memory and from files, of one chunk and of several.
-fn items(dir: &std::path::Path) -> Vec<(Upload, Source)> {
+fn items(dir: &std::path::Path) -> Vec<(UploadRequest, BodySource)> {
     let item = |n: u64| {
         let length = if n % 20 == 7 { 600_000 } else { 2_000 };
         let (number, bytes) = (format!("C-{n}"), body(n, length));
         let header = header(&number, &number, &bytes);
         let source = if n.is_multiple_of(2) {
-            Source::Memory(bytes.into())
+            BodySource::Memory(bytes.into())
         } else {
             let path = dir.join(&number);
             std::fs::write(&path, bytes).unwrap();
-            Source::File(path)
+            BodySource::File(path)
         };
-        let upload = Upload {
+        let upload = UploadRequest {
             request_id: header.request_id,
             metadata: header.metadata.unwrap(),
-            ..Upload::default()
+            ..UploadRequest::default()
         };
         (upload, source)
     };
@@ -233,11 +227,11 @@ async fn a_run_goes_on_at_another_node_when_its_own_is_killed() {
     assert!((ITEMS / 3..ITEMS).contains(&by_first), "{by_first}");
     // The same run again, and one that is other content: nothing is issued twice.
     let mut items = items;
-    items[5].1 = Source::Memory("other bytes".into());
+    items[5].1 = BodySource::Memory("other bytes".into());
     let (mut repeated, mut refused) = (0, 0);
     let run = client.issue_many(futures::stream::iter(items), |at, result| match result {
         Ok(done) if done.repeated => repeated += 1,
-        Err(Error::Conflict(_)) if at == 5 => refused += 1,
+        Err(ClientError::Conflict(_)) if at == 5 => refused += 1,
         other => panic!("item {at}: {other:?}"),
     });
     run.await.unwrap();

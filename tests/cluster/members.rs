@@ -1,7 +1,7 @@
 //! Members come and go under load; disks that were lost; leaders that die in between.
 
 use crate::harness::{Cluster, Node, SOON, body, download, issue};
-use muniment::client::v1;
+use muniment_client::v1;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{Document, ModeDocument};
 use muniment_evidence::record::{Outcome, Record};

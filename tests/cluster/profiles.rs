@@ -2,7 +2,7 @@
 
 use crate::harness::{Cluster, Node, ORIGIN, SOON, Settings, body, issue};
 use crate::slow_disk::shim;
-use muniment::wire::v1;
+use muniment_proto::v1;
 use std::process::Command;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

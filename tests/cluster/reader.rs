@@ -7,10 +7,10 @@
 use crate::harness::{Cluster, Node, ORIGIN};
 use crate::http::get;
 use crate::oracles::{fill, log_vkey, published};
-use muniment::wire::v1;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey};
 use muniment_evidence::receipt::Receipt;
+use muniment_proto::v1;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -5,12 +5,14 @@
 
 use crate::harness::{Cluster, Node, SOON, body, issue, key};
 use bytes::Bytes;
-use muniment::client::{Client, Error, Options, Source, Upload};
 use muniment::objective::read::Token;
-use muniment::wire::v1;
-use muniment::wire::v1::read_level::{Bounded, Level, Linearizable, Local};
+use muniment_client::{
+    BodySource, Client, ClientError, ClientOptions, SessionToken, UploadRequest,
+};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::{Checkpoint, Note};
+use muniment_proto::v1;
+use muniment_proto::v1::read_level::{Bounded, Level, Linearizable, Local};
 use std::time::Duration;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -321,10 +323,10 @@ async fn a_token_that_the_ledger_does_not_have_is_data_loss() {
     }
     // The client says so as well, and does not try it elsewhere.
     let client = client(&cluster, None);
-    client.saw(ahead);
+    client.adopt_session(SessionToken::decode(&ahead.encode()).unwrap());
     let error = client.get(key("T-1").unwrap(), None).await.unwrap_err();
-    assert!(matches!(error, Error::Lost(_)), "{error}");
-    client.forget_seen();
+    assert!(matches!(error, ClientError::Lost(_)), "{error}");
+    client.forget_session();
     client.get(key("T-1").unwrap(), None).await.unwrap();
 }
 
@@ -381,16 +383,11 @@ async fn a_deposed_leader_that_wakes_never_serves_a_stale_linearizable_read() {
 
 fn client(cluster: &Cluster, zone: Option<&str>) -> Client {
     let endpoint = |node: &Node| format!("127.0.0.1:{}", node.ports[0]);
-    Client::new(Options {
-        endpoints: cluster.nodes.iter().map(endpoint).collect(),
-        ca: None,
-        cert: None,
-        key: None,
-        token: None,
+    Client::new(ClientOptions {
         trust: Some(cluster.trust.clone()),
         deadline: SOON,
-        seed: 1,
         zone: zone.map(str::to_owned),
+        ..ClientOptions::new(cluster.nodes.iter().map(endpoint))
     })
     .unwrap()
 }
@@ -400,21 +397,22 @@ fn client(cluster: &Cluster, zone: Option<&str>) -> Client {
 async fn the_client_reads_what_it_wrote_in_its_own_zone() {
     let mut cluster = Cluster::start().await;
     let client = client(&cluster, Some("zone-3"));
-    assert_eq!(client.seen(), None);
+    assert_eq!(client.session_token(), None);
     for round in 0..20u64 {
         let number = format!("C-{round}");
-        let upload = Upload {
+        let upload = UploadRequest {
             request_id: number.clone(),
             metadata: v1::Metadata {
                 identity: Some(crate::harness::identity(&number)),
                 ..v1::Metadata::default()
             },
-            ..Upload::default()
+            ..UploadRequest::default()
         };
-        let source = Source::Memory(body(round, 300).into());
+        let source = BodySource::Memory(body(round, 300).into());
         let issued = client.issue(&upload, &source).await.unwrap();
         assert_eq!(issued.answered.zone, "zone-1", "writes go where they went");
-        let token = client.seen().unwrap();
+        let token = client.session_token().unwrap();
+        let token = Token::decode(&token.encode()).unwrap();
         assert_eq!(token.raft_index, issued.answered.applied_index);
         let (_, answered) = client.get(key(&number).unwrap(), None).await.unwrap();
         assert_eq!(answered.zone, "zone-3");

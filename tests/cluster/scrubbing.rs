@@ -1,9 +1,10 @@
 //! Damage on a node's disk: served from elsewhere, repaired, recorded; found by the scrub.
 
 use crate::harness::{Cluster, Node, SOON, Settings, body, download, issue, metric};
-use muniment::wire::v1;
 use muniment_evidence::opening::{DamageKind, Document, How, ScrubDocument, ScrubOutcome};
 use muniment_evidence::report::Verdict;
+use muniment_proto::v1;
+use muniment_proto::v1;
 use std::time::Duration;
 use tokio::time::Instant;
 

@@ -1,7 +1,7 @@
 //! Evidence for machines: lists, checkpoints as they come, bundles whole and in part.
 
 use crate::harness::{Cluster, Node, SOON, body, download, header, issue, key, upload};
-use muniment::client::v1;
+use muniment_client::v1;
 use muniment_evidence::bundle::{BundleParser, Frame, MAGIC};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::{Checkpoint, Note};

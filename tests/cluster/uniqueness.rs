@@ -1,8 +1,8 @@
 //! One identity is issued once, whoever asks, wherever, however often.
 
 use crate::harness::{Cluster, body, header, issue, key, upload};
-use muniment::wire::v1;
 use muniment_evidence::report::Verdict;
+use muniment_proto::v1;
 use std::collections::HashSet;
 use tonic::Code;
 use tonic_types::StatusExt as _;

@@ -8,14 +8,15 @@ use crate::callers;
 use crate::dice::Dice;
 use crate::net::{self, Net};
 use crate::oracle::Oracle;
-use muniment::bodies::{Bodies, complete, orphans, repair, room::Room};
+use muniment::bodies::disk_budget::DiskBudget;
+use muniment::bodies::{Bodies, BodyContext, Holder, complete, orphans, repair};
 use muniment::clock::{SeededClock, SharedClock};
 use muniment::config::{Deferred, Limits, Tenant};
 use muniment::keyring::Keyring;
 use muniment::ledger::state::State;
 use muniment::objective::timing::Profile;
-use muniment::raft::group::{Group, Settings};
-use muniment::raft::reader::Reader;
+use muniment::raft::group::{GroupSettings, RaftGroup};
+use muniment::raft::reader::ReadBarrier;
 use muniment::recorder::boot;
 use muniment::recorder::intake::Intake;
 use muniment::service::acquaintance::Acquaintance;
@@ -227,7 +228,7 @@ async fn found(core: Arc<Core>, town: Arc<Town>) {
     }
 }
 
-type Built = (Arc<Core>, boot::Means, watch::Sender<Option<Booted>>);
+type Built = (Arc<Core>, boot::BootContext, watch::Sender<Option<Booted>>);
 
 async fn build(
     machine: &Machine,
@@ -254,16 +255,16 @@ async fn build(
     );
     *machine.log.lock().unwrap() = Some(log.clone());
     let transport: Arc<dyn Transport> = Arc::new(Net { node });
-    let settings = Settings {
+    let settings = GroupSettings {
         node,
         timing: Profile::Lan.timing(),
         snapshot_after_entries: SNAPSHOT_AFTER_ENTRIES,
         log_entries_kept: LOG_ENTRIES_KEPT,
         snapshots: None,
-        room: Arc::new(|| true),
+        has_disk_space: Arc::new(|| true),
         incarnation: [node as u8; 16],
     };
-    let group = Group::start(
+    let group = RaftGroup::start(
         settings,
         ledger.clone(),
         blocking,
@@ -272,9 +273,9 @@ async fn build(
         stop.clone(),
     )
     .await?;
-    let reader = Reader::start(group.clone(), transport.clone(), clock.clone());
+    let reader = ReadBarrier::start(group.clone(), transport.clone(), clock.clone());
     let state = State::new(ledger.clone());
-    let means = boot::Means {
+    let means = boot::BootContext {
         group: group.clone(),
         reader: reader.clone(),
         intake: Intake::new(group.clone(), state.clone(), blocking, clock.clone()),
@@ -282,25 +283,23 @@ async fn build(
         blocking,
         transport: transport.clone(),
     };
-    let bodies = Bodies {
-        node,
-        zone: zone(node),
-        incarnation: [node as u8; 16],
+    let bodies = Bodies::new(BodyContext {
+        holder: Holder {
+            node,
+            region: "region".into(),
+            zone: zone(node),
+            incarnation: [node as u8; 16],
+            signer: keys.clone(),
+        },
         store: BodyStore::new(bodies, blocking, bodies_flusher),
         group: group.clone(),
         blocking,
         transport: transport.clone(),
-        signer: keys.clone(),
         clock: clock.clone(),
-        hot: Arc::default(),
-        arriving: Default::default(),
-        region: "region".into(),
-        flow: Arc::default(),
-        orphans: Default::default(),
         epoch_interval: EPOCH_INTERVAL,
-        room: Room::endless(),
-        repairs: Arc::default(),
-    };
+        disk_budget: DiskBudget::endless(),
+        repair: Default::default(),
+    });
     orphans::start(&bodies, state.clone(), ledger_flusher.clone(), stop.clone());
     repair::start(&bodies, &state, stop);
     let (booted, boots) = watch::channel(None);

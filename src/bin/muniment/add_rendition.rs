@@ -7,8 +7,8 @@ use crate::exit::{Exit, Failure};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
 use crate::{files, identity, issue, measure, output};
-use muniment::client::v1::{Metadata, WriteLevel};
-use muniment::client::{Source, Upload};
+use muniment_client::v1::{Metadata, WriteLevel};
+use muniment_client::{BodySource, UploadRequest};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -41,7 +41,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     let (which, file) = Which::with_file(args.target, args.file, args.uid, args.series)?;
     let client = reach.client()?;
     let (invoice, _) = which.find(&client, None).await?;
-    let source = Source::File(file.clone());
+    let source = BodySource::File(file.clone());
     let sha256 = source.measure().await?.sha256;
     let request_id = args.request_id.unwrap_or_else(|| {
         identity::request_id("add-rendition", &[&invoice.uid, &args.role], &sha256)
@@ -49,7 +49,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     let media_type = args
         .media_type
         .unwrap_or_else(|| files::media_type(&file).to_owned());
-    let upload = Upload {
+    let upload = UploadRequest {
         request_id,
         metadata: Metadata::default(),
         role: args.role.clone(),

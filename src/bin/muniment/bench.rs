@@ -10,8 +10,8 @@ use crate::identity::Series;
 use crate::reach::Reach;
 use crate::{measure, now, output};
 use bytes::Bytes;
-use muniment::client::v1::{self, DownloadRequest, InvoiceKey, invoice_key};
-use muniment::client::{Client, Error, Source, Upload};
+use muniment_client::v1::{self, DownloadRequest, InvoiceKey, invoice_key};
+use muniment_client::{BodySource, Client, ClientError, UploadRequest};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
@@ -207,17 +207,17 @@ impl Load {
         }
     }
 
-    async fn issue(&self, client: &Client, name: &str) -> Result<(), Error> {
-        let upload = Upload {
+    async fn issue(&self, client: &Client, name: &str) -> Result<(), ClientError> {
+        let upload = UploadRequest {
             request_id: format!("bench:{name}"),
             metadata: v1::Metadata {
                 identity: Some(self.args.series.identity(&format!("bench-{name}"))),
                 ..v1::Metadata::default()
             },
             level: self.args.level,
-            ..Upload::default()
+            ..UploadRequest::default()
         };
-        let source = Source::Memory(body(name, self.args.size));
+        let source = BodySource::Memory(body(name, self.args.size));
         let issued = client.issue(&upload, &source).await?;
         if !self.policy.is_empty() {
             let request = v1::GetReceiptRequest {
@@ -236,7 +236,7 @@ impl Load {
         Ok(())
     }
 
-    async fn download(&self, client: &Client, random: u64) -> Result<(), Error> {
+    async fn download(&self, client: &Client, random: u64) -> Result<(), ClientError> {
         let request = DownloadRequest {
             key: Some(self.any(random)),
             ..DownloadRequest::default()
@@ -245,7 +245,7 @@ impl Load {
         Ok(())
     }
 
-    async fn get(&self, client: &Client, random: u64) -> Result<(), Error> {
+    async fn get(&self, client: &Client, random: u64) -> Result<(), ClientError> {
         client.get(self.any(random), self.args.read.clone()).await?;
         Ok(())
     }
@@ -261,7 +261,7 @@ impl Load {
 }
 
 impl Seen {
-    fn count(&mut self, operation: Operation, took: Duration, error: Option<&Error>) {
+    fn count(&mut self, operation: Operation, took: Duration, error: Option<&ClientError>) {
         match error {
             None => {
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -408,7 +408,7 @@ mod tests {
         for _ in 0..2 {
             let mut one = Seen::default();
             one.count(Operation::Issue, Duration::from_millis(3), None);
-            let error = Error::Usage(String::new());
+            let error = ClientError::Usage(String::new());
             one.count(Operation::Issue, Duration::ZERO, Some(&error));
             all.merge(one);
         }

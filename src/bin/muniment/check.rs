@@ -7,8 +7,8 @@ use crate::exit::{Exit, Failure};
 use crate::identity::TENANT_DEFAULT;
 use crate::reach::Reach;
 use crate::{measure, output};
-use muniment::client::Source;
-use muniment::client::v1::{Invoice, InvoiceStatus, ReadLevel};
+use muniment_client::BodySource;
+use muniment_client::v1::{Invoice, InvoiceStatus, ReadLevel};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ pub struct Args {
 
 pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     let client = reach.client()?;
-    let measure = Source::File(args.file.clone()).measure().await?;
+    let measure = BodySource::File(args.file.clone()).measure().await?;
     let reply = client
         .check(&args.tenant, &measure.sha256, args.read)
         .await?;

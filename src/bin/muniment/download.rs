@@ -8,7 +8,7 @@ use crate::files::{self, Target};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
 use crate::{measure, output};
-use muniment::client::v1::{DownloadRequest, EvidenceMode, ReadLevel, read_level};
+use muniment_client::v1::{DownloadRequest, EvidenceMode, ReadLevel, read_level};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tokio::time::Instant;

@@ -10,10 +10,10 @@
 use crate::exit::{Exit, Failure};
 use crate::identity::Series;
 use crate::reach::{self, NodeEntry, Reach};
-use crate::{measure, now, output};
+use crate::{files, measure, now, output};
 use bytes::Bytes;
-use muniment::client::v1::{self, InvoiceKey, ReadLevel, invoice_key, read_level};
-use muniment::client::{Client, Error, Source, Upload};
+use muniment_client::v1::{self, InvoiceKey, ReadLevel, invoice_key, read_level};
+use muniment_client::{BodySource, Client, ClientError, UploadRequest};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::path::Path;
@@ -190,7 +190,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     // Whatever happened: what was stopped runs again.
     let until = drill.started.elapsed();
     for node in stopped {
-        let back = bring_back(file, node, &drill.args.mode);
+        let back = bring_back(file, node, &drill.args.mode).await;
         all = all.and(back);
     }
     drill.on.store(false, Ordering::SeqCst);
@@ -267,11 +267,13 @@ fn signal(node: &NodeEntry, signal: Signal) -> Result<(), Failure> {
 }
 
 /// A node that was killed is started as its own process, and the file names it.
-fn bring_back(file: &Path, node: &NodeEntry, mode: &str) -> Result<(), Failure> {
+async fn bring_back(file: &Path, node: &NodeEntry, mode: &str) -> Result<(), Failure> {
     if mode == "pause" {
         return signal(node, Signal::CONT);
     }
-    let Some(config) = &node.config else {
+    // A build without a node cannot start one.
+    let config = node.config.as_ref().filter(|_| cfg!(feature = "rocksdb"));
+    let Some(config) = config else {
         output::complain(&format!("node {} is to be started by you", node.id));
         return Ok(());
     };
@@ -291,10 +293,10 @@ fn bring_back(file: &Path, node: &NodeEntry, mode: &str) -> Result<(), Failure> 
         .stderr(output)
         .spawn()
         .map_err(|e| local("cannot start the node again", e))?;
-    rename_process(file, node.id, child.id())
+    rename_process(file, node.id, child.id()).await
 }
 
-fn rename_process(file: &Path, id: u64, pid: u32) -> Result<(), Failure> {
+async fn rename_process(file: &Path, id: u64, pid: u32) -> Result<(), Failure> {
     let text = std::fs::read_to_string(file).map_err(|e| Failure::local(file.display(), &e))?;
     let mut value: serde_json::Value = serde_json::from_str(&text)
         .map_err(|e| Failure::invalid(format!("{}: {e}", file.display())))?;
@@ -303,8 +305,7 @@ fn rename_process(file: &Path, id: u64, pid: u32) -> Result<(), Failure> {
             node["pid"] = pid.into();
         }
     }
-    muniment::store::marker::write_durably(file, format!("{value:#}\n").as_bytes())
-        .map_err(|e| Failure::new(Exit::Other, e.to_string()))
+    files::write(file, format!("{value:#}\n").as_bytes()).await
 }
 
 impl Drill {
@@ -343,26 +344,26 @@ impl Drill {
         while self.on.load(Ordering::SeqCst) {
             let n = self.next.fetch_add(1, Ordering::SeqCst);
             let number = format!("drill-{:016x}-{n}", self.run);
-            let upload = Upload {
+            let upload = UploadRequest {
                 request_id: number.clone(),
                 metadata: v1::Metadata {
                     identity: Some(self.args.series.identity(&number)),
                     ..v1::Metadata::default()
                 },
                 level: Some(self.level),
-                ..Upload::default()
+                ..UploadRequest::default()
             };
             let mut bytes = format!("%PDF-1.7\n% {number}\n").into_bytes();
             bytes.resize(BODY_BYTES, b' ');
             match client
-                .issue(&upload, &Source::Memory(Bytes::from(bytes)))
+                .issue(&upload, &BodySource::Memory(Bytes::from(bytes)))
                 .await
             {
                 Ok(_) => {
                     self.writes.note(self.started.elapsed());
                     let mut acknowledged = self.acknowledged.lock().expect("nobody panics");
                     acknowledged.push(number);
-                    let seen = client.seen().map(|token| token.encode().into());
+                    let seen = client.session_token().map(|token| token.encode().into());
                     *self.session.lock().expect("nobody panics") = seen;
                 }
                 Err(error) => self.failed("write", &error),
@@ -385,7 +386,7 @@ impl Drill {
                 match client.get(self.key(&number), Some(level)).await {
                     Ok(_) => answers.note(self.started.elapsed()),
                     // A replica that only has not applied it yet answers all the same.
-                    Err(Error::NotFound(_)) if *probe == Probe::Local => {
+                    Err(ClientError::NotFound(_)) if *probe == Probe::Local => {
                         answers.note(self.started.elapsed());
                     }
                     Err(error) => self.failed(probe.name(), &error),
@@ -395,7 +396,7 @@ impl Drill {
         }
     }
 
-    fn failed(&self, what: &str, error: &Error) {
+    fn failed(&self, what: &str, error: &ClientError) {
         // Expected while something is stopped; the gaps say how long.
         self.failures.fetch_add(1, Ordering::SeqCst);
         tracing::debug!(what, %error, "a call of the drill failed");
@@ -417,7 +418,7 @@ impl Drill {
         for number in &numbers {
             match client.get(self.key(number), level.clone()).await {
                 Ok(_) => {}
-                Err(Error::NotFound(_)) => missing += 1,
+                Err(ClientError::NotFound(_)) => missing += 1,
                 Err(error) => return Err(error.into()),
             }
         }

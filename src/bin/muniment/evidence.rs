@@ -10,8 +10,8 @@ use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
 use crate::{audit, identity, measure, output};
 use clap::Subcommand;
-use muniment::client::v1::get_receipt_request::What;
-use muniment::client::v1::{
+use muniment_client::v1::get_receipt_request::What;
+use muniment_client::v1::{
     ExportRequest, GetReceiptRequest, ListRecordsRequest, LogRecord, ReadLevel,
 };
 use muniment_evidence::digest::hex;

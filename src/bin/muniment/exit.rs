@@ -4,7 +4,7 @@
 //! words or as one JSON document. Leaves what counts as a failure to the commands.
 
 use crate::output::{self, shown};
-use muniment::client::Error;
+use muniment_client::ClientError;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
@@ -109,18 +109,20 @@ impl Failure {
     }
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
         let exit = match &error {
-            Error::Usage(_) => Exit::Usage,
-            Error::Invalid(_) => Exit::Invalid,
-            Error::NotFound(_) => Exit::NotFound,
-            Error::Conflict(_) => Exit::Conflict,
-            Error::Exhausted(_) => Exit::Exhausted,
-            Error::Unavailable(_) => Exit::Unavailable,
-            Error::Unproven(_) => Exit::Unproven,
-            Error::Lost(_) => Exit::Lost,
-            Error::Denied(_) | Error::Local { .. } | Error::Broken(_) => Exit::Other,
+            ClientError::Usage(_) => Exit::Usage,
+            ClientError::Invalid(_) => Exit::Invalid,
+            ClientError::NotFound(_) => Exit::NotFound,
+            ClientError::Conflict(_) => Exit::Conflict,
+            ClientError::Exhausted(_) => Exit::Exhausted,
+            ClientError::Unavailable(_) => Exit::Unavailable,
+            ClientError::Unproven(_) => Exit::Unproven,
+            ClientError::Lost(_) => Exit::Lost,
+            ClientError::Denied(_) | ClientError::Local { .. } | ClientError::Broken(_) => {
+                Exit::Other
+            }
         };
         let mut details = Value::Null;
         if let Some(refusal) = error.refusal() {
@@ -132,7 +134,7 @@ impl From<Error> for Failure {
                 "endpoint": refusal.endpoint,
             });
         }
-        if let Error::Unproven(unproven) = &error
+        if let ClientError::Unproven(unproven) = &error
             && let Some(report) = &unproven.report
         {
             details = json!({ "report": output::report_value(report) });

@@ -7,7 +7,7 @@ use crate::exit::{Exit, Failure};
 use crate::lookup::Which;
 use crate::reach::Reach;
 use crate::{measure, output};
-use muniment::client::v1::ReadLevel;
+use muniment_client::v1::ReadLevel;
 use serde_json::json;
 
 #[derive(clap::Args)]

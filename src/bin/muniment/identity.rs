@@ -4,7 +4,7 @@
 //! Promises: the same identity and bytes give the same request id on every machine.
 //! Leaves the checking of identities to the ledger.
 
-use muniment::client::v1::Identity;
+use muniment_client::v1::Identity;
 use muniment_evidence::codec::Writer;
 use muniment_evidence::digest::Digest;
 

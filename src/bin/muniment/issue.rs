@@ -11,8 +11,8 @@ use crate::reach::Reach;
 use crate::{files, measure, money, now, output};
 use futures::StreamExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use muniment::client::v1::invoice_key::Key;
-use muniment::client::{Client, Error, Issued, Measure, Source, Upload, v1};
+use muniment_client::v1::invoice_key::Key;
+use muniment_client::{BodySource, Client, ClientError, IssuedInvoice, Measure, UploadRequest, v1};
 use muniment_evidence::digest::hex;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,7 +64,7 @@ pub struct Args {
 /// One file, ready to be issued.
 struct Item {
     path: PathBuf,
-    upload: Upload,
+    upload: UploadRequest,
     /// The day of the run stands in for a date that nobody gave.
     date_is_default: bool,
 }
@@ -144,12 +144,12 @@ async fn issue_each(
     client: &Client,
     items: &[Item],
     bar: &ProgressBar,
-) -> Vec<Result<Issued, Failure>> {
-    let mut results: Vec<Option<Result<Issued, Failure>>> = Vec::new();
+) -> Vec<Result<IssuedInvoice, Failure>> {
+    let mut results: Vec<Option<Result<IssuedInvoice, Failure>>> = Vec::new();
     results.resize_with(items.len(), || None);
     let mut conflicts = Vec::new();
     let uploads = futures::stream::iter(items).then(|item| async {
-        let (mut upload, source) = (item.upload.clone(), Source::File(item.path.clone()));
+        let (mut upload, source) = (item.upload.clone(), BodySource::File(item.path.clone()));
         // A file that cannot be read has no id; the client finds that out and says so.
         if let Ok(measure) = source.measure().await {
             name(&mut upload, &measure);
@@ -157,7 +157,7 @@ async fn issue_each(
         (upload, source)
     });
     let run = client.issue_many(uploads, |at, result| {
-        if items[at].date_is_default && matches!(result, Err(Error::Conflict(_))) {
+        if items[at].date_is_default && matches!(result, Err(ClientError::Conflict(_))) {
             conflicts.push(at);
             return;
         }
@@ -172,7 +172,7 @@ async fn issue_each(
         bar.inc(1);
         results[at] = Some(result);
     }
-    let untold = |result: Option<Result<Issued, Failure>>| match (result, &run) {
+    let untold = |result: Option<Result<IssuedInvoice, Failure>>| match (result, &run) {
         (Some(result), _) => result,
         // The run was given up before this file had an outcome.
         (None, Err(failure)) => Err(failure.clone()),
@@ -185,7 +185,7 @@ async fn issue_each(
 }
 
 /// The request id where none was given: made of identity and content.
-fn name(upload: &mut Upload, measure: &Measure) {
+fn name(upload: &mut UploadRequest, measure: &Measure) {
     if upload.request_id.is_empty() {
         let identity = upload.metadata.identity.clone().unwrap_or_default();
         upload.request_id = identity::issue_request_id("issue", &identity, &measure.sha256);
@@ -193,14 +193,14 @@ fn name(upload: &mut Upload, measure: &Measure) {
 }
 
 /// One file in a call of its own.
-async fn issue(client: &Client, item: &Item) -> Result<Issued, Failure> {
-    let source = Source::File(item.path.clone());
+async fn issue(client: &Client, item: &Item) -> Result<IssuedInvoice, Failure> {
+    let source = BodySource::File(item.path.clone());
     let mut upload = item.upload.clone();
     let measure = source.measure().await?;
     let identity = upload.metadata.identity.clone().unwrap_or_default();
     name(&mut upload, &measure);
     match client.issue(&upload, &source).await {
-        Err(conflict @ Error::Conflict(_)) if item.date_is_default => {
+        Err(conflict @ ClientError::Conflict(_)) if item.date_is_default => {
             // Issued on an earlier day with that day's date? Then it is the same invoice.
             match date_of_same(client, identity, &measure).await {
                 Some(date) if date != upload.metadata.issue_date => {
@@ -339,7 +339,7 @@ fn item(args: &Args, entry: Entry, path: PathBuf, today: &str) -> Result<Item, F
         .media_type
         .unwrap_or_else(|| files::media_type(&path).to_owned());
     Ok(Item {
-        upload: Upload {
+        upload: UploadRequest {
             request_id: entry
                 .request_id
                 .or_else(|| args.request_id.clone())
@@ -366,7 +366,7 @@ fn party(id: Option<String>, name: Option<String>) -> Result<Option<v1::Party>, 
     }
 }
 
-pub fn issued_text(issued: &Issued) -> String {
+pub fn issued_text(issued: &IssuedInvoice) -> String {
     let number = output::shown(&output::identity(&issued.invoice).number);
     let first = if issued.repeated {
         format!("{number} had been issued before; this is the first outcome.\n")
@@ -380,7 +380,7 @@ pub fn issued_text(issued: &Issued) -> String {
     first + &output::lines(&rows)
 }
 
-pub fn issued_value(issued: &Issued) -> Value {
+pub fn issued_value(issued: &IssuedInvoice) -> Value {
     json!({
         "invoice": output::invoice_value(&issued.invoice),
         "repeated": issued.repeated,

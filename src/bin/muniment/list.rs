@@ -8,7 +8,7 @@ use crate::identity::TENANT_DEFAULT;
 use crate::reach::Reach;
 use crate::{measure, output};
 use clap::ValueEnum;
-use muniment::client::v1::{InvoiceStatus, ListRequest, ReadLevel};
+use muniment_client::v1::{InvoiceStatus, ListRequest, ReadLevel};
 use serde_json::{Value, json};
 
 /// The protocol's largest page.

@@ -7,9 +7,9 @@
 use crate::exit::{Exit, Failure};
 use crate::identity::Series;
 use crate::output;
-use muniment::client::v1::invoice_key::{Key, RequestIdKey};
-use muniment::client::v1::{Answered, Invoice, InvoiceKey, ListRequest, ReadLevel};
-use muniment::client::{Client, Error};
+use muniment_client::v1::invoice_key::{Key, RequestIdKey};
+use muniment_client::v1::{Answered, Invoice, InvoiceKey, ListRequest, ReadLevel};
+use muniment_client::{Client, ClientError};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -80,7 +80,7 @@ impl Which {
         read: Option<ReadLevel>,
     ) -> Result<(Invoice, Answered), Failure> {
         let not_found = match client.get(self.key(), read.clone()).await {
-            Err(error @ Error::NotFound(_)) => error,
+            Err(error @ ClientError::NotFound(_)) => error,
             result => return Ok(result?),
         };
         let Some(number) = self.number.as_ref().filter(|_| !self.series.is_narrowed()) else {

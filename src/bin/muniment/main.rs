@@ -8,9 +8,7 @@ mod add_rendition;
 mod audit;
 mod bench;
 mod check;
-mod check_config;
 mod cluster;
-mod dev;
 mod download;
 mod drill;
 mod evidence;
@@ -32,11 +30,23 @@ mod output;
 mod reach;
 mod reverse;
 mod scrub;
-mod serve;
 mod void;
 mod watch;
-mod witness;
 mod zones;
+
+// Commands that run a node or a witness, or read their configurations.
+#[cfg(feature = "rocksdb")]
+mod check_config;
+#[cfg(feature = "rocksdb")]
+mod dev;
+#[cfg(feature = "rocksdb")]
+mod serve;
+#[cfg(not(feature = "rocksdb"))]
+mod without_node;
+#[cfg(feature = "rocksdb")]
+mod witness;
+#[cfg(not(feature = "rocksdb"))]
+use without_node::{self as check_config, self as dev, self as serve, self as witness};
 
 use clap::{Parser, Subcommand};
 use exit::{Exit, Failure};

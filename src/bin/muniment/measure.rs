@@ -3,7 +3,7 @@
 //! Promises: strict; a wrong text is refused with what would be right. Leaves whether a
 //! level can be met to the ledger.
 
-use muniment::client::v1::{EvidenceMode, ReadLevel, WriteLevel, read_level, write_level};
+use muniment_client::v1::{EvidenceMode, ReadLevel, WriteLevel, read_level, write_level};
 
 /// `quorum`, `zones:2`, `regions:2` or `all`.
 pub fn write_level(text: &str) -> Result<WriteLevel, String> {

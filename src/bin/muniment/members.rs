@@ -7,8 +7,8 @@ use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::reach::Reach;
 use clap::Subcommand;
-use muniment::client::Change;
-use muniment::client::v1::AddMemberRequest;
+use muniment_client::MemberChange;
+use muniment_client::v1::AddMemberRequest;
 use serde_json::json;
 
 #[derive(Subcommand)]
@@ -55,21 +55,21 @@ pub struct Replace {
 }
 
 impl Command {
-    fn change(self) -> Change {
+    fn change(self) -> MemberChange {
         match self {
-            Command::Add(add) => Change::Add(AddMemberRequest {
+            Command::Add(add) => MemberChange::Add(AddMemberRequest {
                 node: add.node,
                 peer_address: add.peer_address.unwrap_or_default(),
                 client_address: add.client_address.unwrap_or_default(),
                 sync: add.sync,
             }),
-            Command::Promote(of) => Change::Promote(of.node),
-            Command::Remove(of) => Change::Remove(of.node),
-            Command::Replace(of) => Change::Replace {
+            Command::Promote(of) => MemberChange::Promote(of.node),
+            Command::Remove(of) => MemberChange::Remove(of.node),
+            Command::Replace(of) => MemberChange::Replace {
                 old: of.old,
                 new: of.new,
             },
-            Command::Drain(of) => Change::Drain(of.node),
+            Command::Drain(of) => MemberChange::Drain(of.node),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Promises: exact (no floating point); an amount that the currency cannot express is
 //! refused, never rounded. Leaves the list of currencies to the ledger.
 
-use muniment::client::v1::Money;
+use muniment_client::v1::Money;
 
 /// Currencies whose minor unit is not a hundredth (ISO 4217, 2026).
 const EXPONENTS: [(&[&str], u32); 3] = [

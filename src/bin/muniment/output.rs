@@ -4,7 +4,7 @@
 //! never changes an exit code; times are UTC. Leaves what is said to the commands.
 
 use crate::money;
-use muniment::client::{PromiseProof, Proof, Token, v1};
+use muniment_client::{PromiseProof, ReceiptProof, SessionToken, v1};
 use muniment_evidence::digest::hex;
 use muniment_evidence::report::Report;
 use serde_json::{Value, json};
@@ -254,7 +254,7 @@ pub fn durability_line(durability: &v1::Durability) -> (&'static str, String) {
     ("durable on", text)
 }
 
-pub fn proof_line(proof: &Proof) -> (&'static str, String) {
+pub fn proof_line(proof: &ReceiptProof) -> (&'static str, String) {
     let text = if proof.pinned {
         format!("record {}, verified", proof.record_index)
     } else {
@@ -297,7 +297,7 @@ pub fn answered_value(answered: &v1::Answered) -> Value {
 
 /// As `--read session:TOKEN` takes it.
 fn session_token(answered: &v1::Answered) -> Option<String> {
-    let token = Token::decode(&answered.session_token).ok()?;
+    let token = SessionToken::decode(&answered.session_token).ok()?;
     Some(token.to_string())
 }
 
@@ -309,7 +309,7 @@ pub fn durability_value(durability: &v1::Durability) -> Value {
     })
 }
 
-pub fn proof_value(proof: &Proof) -> Value {
+pub fn proof_value(proof: &ReceiptProof) -> Value {
     json!({
         "record_index": proof.record_index,
         "verified": true,

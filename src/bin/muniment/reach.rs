@@ -5,7 +5,7 @@
 
 use crate::exit::Failure;
 use crate::now;
-use muniment::client::{Client, Options};
+use muniment_client::{Client, ClientOptions};
 use muniment_evidence::trust::Trust;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -116,7 +116,7 @@ impl Reach {
         Ok(Some((path, read_cluster(path)?.nodes)))
     }
 
-    pub fn options(&self) -> Result<Options, Failure> {
+    pub fn options(&self) -> Result<ClientOptions, Failure> {
         let file = match &self.cluster_json {
             None => ClusterFile::default(),
             Some(path) => read_cluster(path)?,
@@ -135,7 +135,7 @@ impl Reach {
         }
         let trust = self.trust.clone().or(file.trust);
         let zone = self.zone.clone().or(std::env::var(ZONE_VARIABLE).ok());
-        Ok(Options {
+        Ok(ClientOptions {
             endpoints,
             ca: self.ca.clone().or(file.ca),
             cert: self.cert.clone().or(file.cert),

@@ -8,7 +8,7 @@ use crate::issue::{issued_text, issued_value};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
 use crate::{files, identity, measure, money, now, output};
-use muniment::client::{Source, Upload, v1};
+use muniment_client::{BodySource, UploadRequest, v1};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -46,7 +46,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     let (target, _) = which.find(&client, None).await?;
     let amount = amount(args.amount.as_deref(), &target)?;
 
-    let source = Source::File(file.clone());
+    let source = BodySource::File(file.clone());
     let sha256 = source.measure().await?.sha256;
     let identity = v1::Identity {
         number: args.new_number,
@@ -55,7 +55,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     let request_id = args
         .request_id
         .unwrap_or_else(|| identity::issue_request_id("reverse", &identity, &sha256));
-    let upload = Upload {
+    let upload = UploadRequest {
         request_id,
         metadata: v1::Metadata {
             identity: Some(identity),

@@ -7,7 +7,7 @@ use crate::exit::{Exit, Failure};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
 use crate::{identity, output};
-use muniment::client::v1::VoidRequest;
+use muniment_client::v1::VoidRequest;
 use muniment_evidence::digest::Digest;
 use serde_json::json;
 

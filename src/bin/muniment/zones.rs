@@ -4,7 +4,7 @@
 //! `cluster`.
 
 use crate::output;
-use muniment::client::v1::{NodeStanding, StatusResponse, ZoneLoss};
+use muniment_client::v1::{NodeStanding, StatusResponse, ZoneLoss};
 use serde_json::{Value, json};
 
 /// The leader's view where it answered, else that of whoever has heard of most nodes.

@@ -7,8 +7,10 @@
 use super::{Download, Shared};
 use crate::domain::command::{Answer, Submission};
 use crate::ledger::lanes::WINDOW;
-use crate::recorder::Recorded;
-use crate::recorder::route::{Lost, Route};
+use crate::recorder::answers::{Contradiction, Doubt, Landed, Then, landed, outbox_agrees, place};
+use crate::recorder::lane::ENTRY_BYTES;
+use crate::recorder::route::{LeaderRoute, RouteLost};
+use crate::recorder::{Recorded, StopOnPanic};
 use muniment_evidence::opening::Delivered;
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::Lane;
@@ -17,7 +19,7 @@ use std::time::Duration;
 
 /// Bytes of one batch: half of what a strict lane puts into an entry, so that draining a
 /// full outbox hardly delays what callers wait for.
-const BATCH_BYTES: usize = 256 << 10;
+const BATCH_BYTES: usize = ENTRY_BYTES / 2;
 /// After this long without an answer the route is taken for lost.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// One question for a read index while resolving; asked again until answered.
@@ -26,30 +28,31 @@ const RESOLVE_ROUND: Duration = Duration::from_secs(2);
 const ROUTE_PAUSE: Duration = Duration::from_millis(50);
 
 /// The node must stop: the reason.
-struct Broken(String);
-
-impl From<crate::store::Error> for Broken {
-    fn from(error: crate::store::Error) -> Broken {
-        Broken(format!("the outbox failed: {error}"))
-    }
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("{}", .0.describe(&format!("outbox {}", .1)))]
+    Contradiction(Contradiction, u64),
+    #[error("the outbox failed: {0}")]
+    Store(#[from] crate::store::Error),
 }
 
 /// Drains for as long as the node runs.
 pub(super) async fn drain(shared: Arc<Shared>) {
-    let stop = shared.means.stop.clone();
+    let stop = shared.context.stop.clone();
+    let _guard = StopOnPanic(stop.clone());
     let mut worker = Worker {
         shared,
         route: None,
     };
     tokio::select! {
-        Broken(why) = worker.work() => stop.broken(why),
+        why = worker.work() => stop.broken(why.to_string()),
         _ = stop.stopped() => {}
     }
 }
 
 struct Worker {
     shared: Arc<Shared>,
-    route: Option<Route>,
+    route: Option<LeaderRoute>,
 }
 
 impl Worker {
@@ -70,19 +73,22 @@ impl Worker {
                 self.shared.appended.notified().await;
                 continue;
             }
-            match self.send(&batch).await {
-                Ok(answers) => {
-                    if let Err(lost) = self.landed(&batch, answers).await? {
-                        return self.lose(lost).await;
-                    }
-                }
-                Err(lost) => return self.lose(lost).await,
+            let first_seq = batch[0].statement.seq;
+            let lane = Lane::Outbox(self.shared.counts().id);
+            let answered = self.send(&batch).await;
+            let Landed { recorded, then } = landed(lane, first_seq, batch.len(), answered);
+            let recorded = recorded.into_iter().map(|(seq, at)| (seq, Some(at)));
+            self.settle(recorded.collect()).await?;
+            match then {
+                Then::GoOn => {}
+                Then::LookUp(why) => return self.lose(&why).await,
+                Then::Stop(contradiction) => return Err(self.broken(&contradiction)),
             }
         }
     }
 
-    async fn lose(&mut self, lost: Lost) -> Result<(), Broken> {
-        tracing::debug!(why = %lost.0, "the outbox does not drain now");
+    async fn lose(&mut self, why: &Doubt) -> Result<(), Broken> {
+        tracing::debug!(%why, "the outbox does not drain now");
         self.route = None;
         tokio::time::sleep(ROUTE_PAUSE).await;
         Ok(())
@@ -91,7 +97,7 @@ impl Worker {
     /// What is to be recorded next, as much as one batch may have.
     async fn front(&self) -> Result<Vec<Submission>, Broken> {
         let shared = self.shared.clone();
-        let front = self.shared.means.blocking.run(move || {
+        let front = self.shared.context.blocking.run(move || {
             let (mut batch, mut bytes) = (Vec::new(), 0);
             for submission in shared.log().waiting() {
                 bytes += submission.encoded_length();
@@ -105,102 +111,52 @@ impl Worker {
         Ok(front.await?)
     }
 
-    async fn send(&mut self, batch: &[Submission]) -> Result<Vec<Answer>, Lost> {
-        let means = &self.shared.means;
+    async fn send(&mut self, batch: &[Submission]) -> Result<Vec<Answer>, RouteLost> {
+        let context = &self.shared.context;
         if self.route.is_none() {
-            self.route = Route::open(&means.group, &means.intake, &means.transport);
+            self.route = LeaderRoute::open(&context.group, &context.intake, &context.transport);
         }
         let Some(route) = &mut self.route else {
-            return Err(Lost("no leader is known".into()));
+            return Err(RouteLost::NoLeader);
         };
         let answered = route.send(batch.to_vec()).await?;
         let answers = tokio::time::timeout(ANSWER_MAX, answered).await;
-        let answers = answers.unwrap_or_else(|_| Err(Lost("no answer in time".into())))?;
-        if answers.len() != batch.len() {
-            return Err(Lost("answers are missing".into()));
-        }
-        Ok(answers)
-    }
-
-    /// Drops what was recorded, up to the first that was not.
-    async fn landed(
-        &self,
-        batch: &[Submission],
-        answers: Vec<Answer>,
-    ) -> Result<Result<(), Lost>, Broken> {
-        let mut recorded = Vec::new();
-        let mut ended = Ok(());
-        for (submission, answer) in batch.iter().zip(answers) {
-            let seq = submission.statement.seq;
-            match answer {
-                Answer::Recorded { index, outcome } => {
-                    recorded.push((seq, Some(Recorded { index, outcome })));
-                }
-                Answer::Gap { next } => {
-                    ended = Err(Lost(format!("the ledger expects seq {next}, not {seq}")));
-                    break;
-                }
-                // It is recorded, but which record is no longer known by number.
-                Answer::Forgotten => {
-                    ended = Err(Lost(format!("the ledger has long had seq {seq}")));
-                    break;
-                }
-                Answer::Equivocation => {
-                    return Err(self.broken(seq, "the ledger holds another statement there"));
-                }
-                Answer::LaneClosed => {
-                    return Err(self.broken(seq, "the lane is closed"));
-                }
-                Answer::WrongLedger => {
-                    return Err(self.broken(seq, "this ledger does not take it"));
-                }
-            }
-        }
-        self.settle(recorded).await?;
-        Ok(ended)
+        answers.unwrap_or_else(|_| Err(RouteLost::NoAnswer))
     }
 
     /// Finds out from the applied state how far the lane is, and drops what it has.
     async fn resolve(&self) -> Result<(), Broken> {
-        let means = &self.shared.means;
+        let context = &self.shared.context;
         if self.front().await?.is_empty() {
             return Ok(());
         }
-        while let Err(why) = means.reader.linearizable(RESOLVE_ROUND).await {
+        while let Err(why) = context.reader.linearizable(RESOLVE_ROUND).await {
             tracing::debug!(why = %why.0, "the outbox is not resolved yet");
         }
-        let (shared, state) = (self.shared.clone(), means.state.clone());
-        let node = means.pen.node;
-        let found = means.blocking.run(move || {
+        let (shared, state) = (self.shared.clone(), context.state.clone());
+        let node = context.signer.node;
+        let found = context.blocking.run(move || {
             let log = shared.log();
             let lane = Lane::Outbox(log.id());
             let tables = state.tables()?;
             let row = tables.lane(node, lane)?.unwrap_or_default();
-            let (first, seq) = (log.first(), row.next_seq);
-            if row.closed {
-                return Ok(Err((seq, "the lane is closed")));
+            if let Err(contradiction) = outbox_agrees(&row, log.hash_before(row.next_seq)) {
+                return Ok(Err(contradiction));
             }
-            if log.hash_before(seq) != Some(row.last) {
-                return Ok(Err((seq, "the ledger holds another past")));
-            }
-            // Each names the hash of the one before, so that the last speaks for all.
             let mut recorded = Vec::new();
-            for seq in first..seq {
+            for seq in log.first()..row.next_seq {
                 let seen = match seq + WINDOW < row.next_seq {
+                    // Recorded so long ago that its place is forgotten.
                     true => None,
                     false => tables.lane_window(node, lane, seq)?,
                 };
-                let place = |seen: crate::ledger::rows::WindowRow| Recorded {
-                    index: seen.index,
-                    outcome: seen.outcome,
-                };
-                recorded.push((seq, seen.map(place)));
+                recorded.push((seq, seen.as_ref().map(place)));
             }
             Ok(Ok(recorded))
         });
         match found.await? {
             Ok(recorded) => self.settle(recorded).await,
-            Err((seq, why)) => Err(self.broken(seq, why)),
+            Err(contradiction) => Err(self.broken(&contradiction)),
         }
     }
 
@@ -209,9 +165,10 @@ impl Worker {
         let Some((last, _)) = recorded.last() else {
             return Ok(());
         };
-        let (shared, next) = (self.shared.clone(), last + 1);
-        let dropped = self.shared.means.blocking.run(move || {
+        let (shared, first, next) = (self.shared.clone(), recorded[0].0, last + 1);
+        let dropped = self.shared.context.blocking.run(move || {
             let mut log = shared.log();
+            assert_eq!(first, log.first(), "the first ones are recorded first");
             log.drained(next)?;
             let waiting = log.waiting().len();
             let mut counts = shared.counts();
@@ -224,7 +181,7 @@ impl Worker {
         dropped.await?;
         for (seq, recorded) in recorded {
             if let Some(delivered) = self.known(seq, recorded) {
-                self.shared.endings.note(delivered).await;
+                self.shared.download_ends.note(delivered).await;
             }
         }
         Ok(())
@@ -252,11 +209,8 @@ impl Worker {
         }
     }
 
-    fn broken(&self, seq: u64, why: &str) -> Broken {
+    fn broken(&self, contradiction: &Contradiction) -> Broken {
         let id = self.shared.counts().id;
-        Broken(format!(
-            "statement {seq} of outbox {id}: {why}; is another process running under this \
-             node's identity?"
-        ))
+        Broken::Contradiction(*contradiction, id)
     }
 }

@@ -8,14 +8,14 @@
 //!
 //! * here: appending, one writer per outbox
 //! * [`drain`]: to the leader, in order
-//! * [`stock`]: which outboxes there are, for BOOT to tell
+//! * [`inventory`]: which outboxes there are, for BOOT to tell
 
 mod drain;
-pub mod stock;
+pub mod inventory;
 
-use super::endings::Endings;
-use super::lane::Means;
-use super::{Intent, Pen};
+use super::download_ends::DownloadEnds;
+use super::lane::LaneContext;
+use super::{Intent, StatementSigner};
 use crate::domain::command::Submission;
 use crate::store::outbox::{APPEND_MAX, OutboxLog, Refused as NotAppended};
 use muniment_evidence::opening::Delivered;
@@ -31,14 +31,14 @@ const APPENDS_WAITING_MAX: usize = 4096;
 
 /// What an outbox may hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct OutboxBounds {
     pub pending_max: u64,
     pub age_max: Duration,
 }
 
 /// Why nothing was promised. Nothing was numbered either.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum OutboxRefusal {
     /// As many wait as may.
     Full(u64),
     /// The oldest has waited for longer than it may.
@@ -50,7 +50,7 @@ pub enum Refused {
 
 /// How an outbox stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct OutboxStats {
     pub id: u64,
     pub pending: u64,
     /// Age of the oldest that waits.
@@ -59,7 +59,7 @@ pub struct Standing {
     pub drained: u64,
 }
 
-type Answer = Result<Kept, Refused>;
+type Answer = Result<PromisedDelivery, OutboxRefusal>;
 
 struct Request {
     intent: Intent,
@@ -68,15 +68,15 @@ struct Request {
 
 /// Hands intents to the outbox. Cheap to clone.
 #[derive(Clone)]
-pub struct Outbox {
+pub struct OutboxLane {
     queue: mpsc::Sender<Request>,
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    means: Means,
-    endings: Endings,
-    bounds: Bounds,
+    context: LaneContext,
+    download_ends: DownloadEnds,
+    bounds: OutboxBounds,
     /// Locked where blocking is allowed: it is held over an fsync.
     log: Mutex<OutboxLog>,
     /// Never held for long.
@@ -109,15 +109,23 @@ enum Download {
 }
 
 /// A release that is durable in the outbox: its statement is the promise.
-pub struct Kept {
+pub struct PromisedDelivery {
     pub submission: Submission,
     shared: Arc<Shared>,
 }
 
-impl Outbox {
+impl OutboxLane {
     /// Goes on with an outbox that a BOOT of this node has named.
-    pub fn start(means: Means, endings: Endings, log: OutboxLog, bounds: Bounds) -> Outbox {
-        let (now, now_ms) = (means.pen.clock.monotonic(), means.pen.clock.now_ms());
+    pub fn start(
+        context: LaneContext,
+        download_ends: DownloadEnds,
+        log: OutboxLog,
+        bounds: OutboxBounds,
+    ) -> OutboxLane {
+        let (now, now_ms) = (
+            context.signer.clock.monotonic(),
+            context.signer.clock.now_ms(),
+        );
         let since = log.waiting().iter().map(|submission| Since {
             from: now,
             already: Duration::from_millis(
@@ -131,8 +139,8 @@ impl Outbox {
             downloads: HashMap::new(),
         };
         let shared = Arc::new(Shared {
-            means,
-            endings,
+            context,
+            download_ends,
             bounds,
             log: Mutex::new(log),
             counts: Mutex::new(counts),
@@ -141,31 +149,31 @@ impl Outbox {
         let (queue, requests) = mpsc::channel(APPENDS_WAITING_MAX);
         tokio::spawn(write(shared.clone(), requests));
         tokio::spawn(drain::drain(shared.clone()));
-        Outbox { queue, shared }
+        OutboxLane { queue, shared }
     }
 
     /// Numbers, signs and makes durable; returns when that is so.
-    pub async fn append(&self, intent: Intent) -> Result<Kept, Refused> {
+    pub async fn append(&self, intent: Intent) -> Result<PromisedDelivery, OutboxRefusal> {
         let (reply, receiver) = oneshot::channel();
         let queued = self.queue.try_send(Request { intent, reply });
         queued.map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Refused::Full(APPENDS_WAITING_MAX as u64),
-            mpsc::error::TrySendError::Closed(_) => Refused::Stopped,
+            mpsc::error::TrySendError::Full(_) => OutboxRefusal::Full(APPENDS_WAITING_MAX as u64),
+            mpsc::error::TrySendError::Closed(_) => OutboxRefusal::Stopped,
         })?;
-        receiver.await.unwrap_or(Err(Refused::Stopped))
+        receiver.await.unwrap_or(Err(OutboxRefusal::Stopped))
     }
 
-    pub fn standing(&self) -> Standing {
-        self.shared.standing()
+    pub fn stats(&self) -> OutboxStats {
+        self.shared.stats()
     }
 }
 
 impl Shared {
-    fn standing(&self) -> Standing {
-        let now = self.means.pen.clock.monotonic();
+    fn stats(&self) -> OutboxStats {
+        let now = self.context.signer.clock.monotonic();
         let counts = self.counts();
         let age = |since: &Since| now.saturating_sub(since.from) + since.already;
-        Standing {
+        OutboxStats {
             id: counts.id,
             pending: counts.since.len() as u64,
             oldest: counts.since.front().map(age),
@@ -183,19 +191,19 @@ impl Shared {
     }
 
     /// How many more may be promised now.
-    fn room(&self) -> Result<usize, Refused> {
-        let standing = self.standing();
-        if let Some(age) = standing.oldest.filter(|age| *age >= self.bounds.age_max) {
-            return Err(Refused::Aged(age));
+    fn room(&self) -> Result<usize, OutboxRefusal> {
+        let stats = self.stats();
+        if let Some(age) = stats.oldest.filter(|age| *age >= self.bounds.age_max) {
+            return Err(OutboxRefusal::Aged(age));
         }
-        match self.bounds.pending_max.saturating_sub(standing.pending) {
-            0 => Err(Refused::Full(standing.pending)),
+        match self.bounds.pending_max.saturating_sub(stats.pending) {
+            0 => Err(OutboxRefusal::Full(stats.pending)),
             room => Ok(usize::try_from(room).unwrap_or(usize::MAX)),
         }
     }
 }
 
-impl Kept {
+impl PromisedDelivery {
     /// Notes how much was handed to the transport.
     pub async fn ended(self, bytes: u64, complete: bool) {
         let seq = self.submission.statement.seq;
@@ -217,12 +225,12 @@ impl Kept {
                 bytes,
                 complete,
             };
-            self.shared.endings.note(delivered).await;
+            self.shared.download_ends.note(delivered).await;
         }
     }
 }
 
-impl Drop for Kept {
+impl Drop for PromisedDelivery {
     /// Nobody will say how it ended: no END, possibly all delivered.
     fn drop(&mut self) {
         let seq = self.submission.statement.seq;
@@ -235,7 +243,7 @@ impl Drop for Kept {
 
 /// The writer: what waits together is numbered together and shares an fsync.
 async fn write(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
-    let stop = shared.means.stop.clone();
+    let stop = shared.context.stop.clone();
     let work = async {
         while let Some(first) = requests.recv().await {
             let mut batch = vec![first];
@@ -262,7 +270,7 @@ async fn append(shared: &Arc<Shared>, batch: Vec<Request>) -> Result<(), crate::
     // Its caller left before it was numbered: nothing has happened.
     let mut batch: Vec<_> = batch.into_iter().filter(|r| !r.reply.is_closed()).collect();
     let (room, why) = match shared.room() {
-        Ok(room) => (room, Refused::Full(shared.bounds.pending_max)),
+        Ok(room) => (room, OutboxRefusal::Full(shared.bounds.pending_max)),
         Err(why) => (0, why),
     };
     for request in batch.split_off(room.min(batch.len())) {
@@ -275,13 +283,13 @@ async fn append(shared: &Arc<Shared>, batch: Vec<Request>) -> Result<(), crate::
     let (intents, replies): (Vec<Intent>, Vec<_>) =
         batch.into_iter().map(|r| (r.intent, r.reply)).unzip();
     let writing = shared.clone();
-    let written = shared.means.blocking.run(move || {
+    let written = shared.context.blocking.run(move || {
         let mut log = writing.log();
-        let submissions = number(&writing.means.pen, &log, &intents);
+        let submissions = number(&writing.context.signer, &log, &intents);
         match log.append(submissions.clone()) {
             Ok(()) => {
                 // Under the lock of the log, so that the drain finds them counted.
-                let from = writing.means.pen.clock.monotonic();
+                let from = writing.context.signer.clock.monotonic();
                 let mut counts = writing.counts();
                 for submission in &submissions {
                     let already = Duration::ZERO;
@@ -301,22 +309,22 @@ async fn append(shared: &Arc<Shared>, batch: Vec<Request>) -> Result<(), crate::
             for (submission, reply) in submissions.into_iter().zip(replies) {
                 let shared = shared.clone();
                 // It is recorded whether its caller waits or not.
-                let _ = reply.send(Ok(Kept { submission, shared }));
+                let _ = reply.send(Ok(PromisedDelivery { submission, shared }));
             }
         }
         Err(why) => {
             for reply in replies {
-                let _ = reply.send(Err(Refused::NoRoom(why.clone())));
+                let _ = reply.send(Err(OutboxRefusal::NoRoom(why.clone())));
             }
         }
     }
     Ok(())
 }
 
-fn number(pen: &Pen, log: &OutboxLog, intents: &[Intent]) -> Vec<Submission> {
+fn number(signer: &StatementSigner, log: &OutboxLog, intents: &[Intent]) -> Vec<Submission> {
     let (mut seq, mut prev) = (log.next(), log.last());
     let write = |intent: &Intent| {
-        let submission = pen.write(intent, Lane::Outbox(log.id()), seq, prev);
+        let submission = signer.sign(intent, Lane::Outbox(log.id()), seq, prev);
         (seq, prev) = (seq + 1, submission.statement.hash());
         submission
     };

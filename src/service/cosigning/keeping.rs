@@ -41,7 +41,7 @@ impl Cosigned {
         let mut workers: HashMap<u64, Worker> = HashMap::new();
         let mut office = None;
         loop {
-            office = Some(group.office_changed(office).await);
+            office = Some(group.leadership_changed(office).await);
             let members = group.status().members;
             workers.retain(|node, worker| {
                 let member = members.get(node);

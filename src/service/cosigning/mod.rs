@@ -30,7 +30,7 @@ use super::Booted;
 use super::keys::KeyBook;
 use crate::clock::SharedClock;
 use crate::ledger::state::State;
-use crate::raft::group::Group;
+use crate::raft::group::RaftGroup;
 use crate::stop::Stop;
 use crate::store::flush::Flusher;
 use crate::store::notes::NoteStore;
@@ -63,7 +63,7 @@ const PUBLISHED_AGE_MAX: Duration = Duration::from_secs(2);
 
 /// What cosigning works with.
 pub struct Means {
-    pub group: Group,
+    pub group: RaftGroup,
     pub state: State,
     pub blocking: Blocking,
     pub clock: SharedClock,

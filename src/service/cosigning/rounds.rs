@@ -98,7 +98,7 @@ impl Cosigned {
         };
         let mut office = None;
         loop {
-            office = Some(group.office_changed(office).await);
+            office = Some(group.leadership_changed(office).await);
             if group.is_leader() {
                 self.hold_office(&booted).await;
             }

@@ -35,7 +35,7 @@ pub async fn drain(core: &Arc<Core>, _principal: &Principal, node: u64) -> Resul
             core.members.drained.send_replace(false);
             return Err(error);
         }
-        core.group.retire();
+        core.group.step_down();
         let size = core.group.applied().size;
         wait_for_others(&core, size, &progress).await?;
         Ok(format!(

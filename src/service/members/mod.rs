@@ -26,7 +26,7 @@ use crate::domain::draft::{self, bad};
 use crate::ledger::state::Tables;
 use crate::objective::layout::{self, Promise};
 use crate::objective::read::ReadLevel;
-use crate::raft::group::Group;
+use crate::raft::group::RaftGroup;
 use crate::raft::identity::{self, Standing};
 use crate::raft::types::Peer;
 use crate::transport::{Class, Method};
@@ -270,7 +270,7 @@ pub(super) fn promised(core: &Core) -> Vec<Promise> {
 }
 
 /// How this node stands.
-pub fn standing(group: &Group, cosigned: &Cosigned) -> Standing {
+pub fn standing(group: &RaftGroup, cosigned: &Cosigned) -> Standing {
     // Before the log, so that the index is never beyond it.
     let body_complete = cosigned.body_complete();
     let applied = group.applied();

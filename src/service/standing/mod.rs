@@ -19,7 +19,7 @@ pub mod messages;
 
 use crate::clock::SharedClock;
 use crate::objective::lag::{History, Lag, Sample};
-use crate::raft::group::Group;
+use crate::raft::group::RaftGroup;
 use crate::stop::Stop;
 use crate::transport::{Class, Failure, Method, Transport};
 use agreement::{Agreement, Verdict};
@@ -46,7 +46,7 @@ pub struct Own {
 
 /// What standings work with.
 pub struct Means {
-    pub group: Group,
+    pub group: RaftGroup,
     pub clock: SharedClock,
     pub stop: Stop,
     pub transport: Arc<dyn Transport>,

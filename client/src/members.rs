@@ -1,0 +1,95 @@
+//! Changing the members, and following how it goes.
+//!
+//! Promises: a change is asked of endpoint after endpoint only until one has begun it; what
+//! breaks off afterwards is not asked for again, since the change may go on without its
+//! caller. Leaves waiting to the server: lines come for as long as something moves.
+
+use crate::services::cluster_service;
+use crate::{Client, ClientError};
+use muniment_proto::v1;
+use tonic::{Status, Streaming};
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub enum MemberChange {
+    /// A new node joins, without a vote.
+    Add(v1::AddMemberRequest),
+    /// This node gets a vote.
+    Promote(u64),
+    /// This node leaves.
+    Remove(u64),
+    /// One node's vote goes to another.
+    Replace {
+        /// The node that leaves.
+        old: u64,
+        /// The node that takes its place.
+        new: u64,
+    },
+    /// This node's bodies move to the others.
+    Drain(u64),
+}
+
+/// A change that has begun.
+pub struct MemberSteps {
+    stream: Streaming<v1::MemberProgress>,
+    url: String,
+}
+
+impl Client {
+    /// Begins a change at whoever may begin it.
+    ///
+    /// ```no_run
+    /// # use muniment_client::{Client, ClientError, MemberChange};
+    /// # async fn example(client: &Client) -> Result<(), ClientError> {
+    /// let mut steps = client.change_members(&MemberChange::Promote(4)).await?;
+    /// loop {
+    ///     let step = steps.next().await?;
+    ///     println!("{step:?}");
+    ///     if step.done {
+    ///         return Ok(());
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub async fn change_members(&self, change: &MemberChange) -> Result<MemberSteps, ClientError> {
+        let mut attempts = self.endpoints.attempts(self.deadline);
+        loop {
+            let mut service = cluster_service(attempts.channel_for_stream());
+            let begun = async {
+                match change.clone() {
+                    MemberChange::Add(request) => service.add_member(request).await,
+                    MemberChange::Promote(node) => {
+                        service.promote(v1::PromoteRequest { node }).await
+                    }
+                    MemberChange::Remove(node) => service.remove(v1::RemoveRequest { node }).await,
+                    MemberChange::Replace { old, new } => {
+                        service.replace(v1::ReplaceRequest { old, new }).await
+                    }
+                    MemberChange::Drain(node) => service.drain(v1::DrainRequest { node }).await,
+                }
+            };
+            match attempts.within(begun).await {
+                Ok(response) => {
+                    attempts.succeeded();
+                    return Ok(MemberSteps {
+                        stream: response.into_inner(),
+                        url: attempts.url().to_owned(),
+                    });
+                }
+                Err(status) => attempts.next(status).await?,
+            }
+        }
+    }
+}
+
+impl MemberSteps {
+    /// The next line; the last one is done, or an error.
+    pub async fn next(&mut self) -> Result<v1::MemberProgress, ClientError> {
+        let status = match self.stream.message().await {
+            Ok(Some(line)) => return Ok(line),
+            Ok(None) => Status::unavailable("it broke off; the next leader goes on with it"),
+            Err(status) => status,
+        };
+        Err(ClientError::from_status(&status, &self.url))
+    }
+}

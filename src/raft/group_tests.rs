@@ -1,0 +1,480 @@
+//! Groups of nodes in one process, on memory, with lines between them that can be cut.
+//!
+//! Time is tokio's and paused: it moves when everybody waits. What a node does with a
+//! frame is a [`Serve`], so that floors above can join in ([`TestCluster::serve`]).
+
+use super::group::{GroupSettings, RaftGroup};
+use super::leadership::{Leadership, TransferError};
+use super::proposals::GroupRefusal;
+use super::reader::ReadBarrier;
+use super::types::Peer;
+use crate::clock::{SeededClock, SharedClock};
+use crate::domain::command::Command;
+use crate::ledger::state::State;
+use crate::objective::timing::Profile;
+use crate::stop::Stop;
+use crate::store::Blocking;
+use crate::store::floor::FloorFile;
+use crate::store::flush::Flusher;
+use crate::store::log::LogStore;
+use crate::store::memory::MemoryEngine;
+use crate::transport::{Class, Failure, Frames, Method, Serve, Transport};
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{BoxStream, StreamExt as _};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Longer than an election and a lost route take together.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// Who serves, and which lines are cut.
+#[derive(Default)]
+struct Lines {
+    serving: Mutex<HashMap<u64, Arc<dyn Serve>>>,
+    /// From and to.
+    cut: watch::Sender<HashSet<(u64, u64)>>,
+}
+
+impl Lines {
+    fn reach(&self, from: u64, address: &str) -> Result<(u64, Arc<dyn Serve>), Failure> {
+        let to: u64 = address.parse().expect("an address is a node id here");
+        let serving = self.serving.lock().expect("nobody panics with it");
+        match serving.get(&to) {
+            Some(serve) if !self.cut.borrow().contains(&(from, to)) => Ok((to, serve.clone())),
+            _ => Err(Failure::Unreachable("the line is cut".into())),
+        }
+    }
+}
+
+/// One node's end of the lines.
+struct LineEnd {
+    node: u64,
+    lines: Arc<Lines>,
+}
+
+impl LineEnd {
+    /// Ends what passes through it when the line is cut.
+    fn while_whole<T: Send + 'static>(
+        &self,
+        from: u64,
+        to: u64,
+        frames: BoxStream<'static, T>,
+    ) -> BoxStream<'static, T> {
+        let mut cut = self.lines.cut.subscribe();
+        let ended = async move {
+            // The sender lives as long as the cluster.
+            let _ = cut.wait_for(|cut| cut.contains(&(from, to))).await;
+        };
+        frames.take_until(ended.boxed()).boxed()
+    }
+}
+
+impl Transport for LineEnd {
+    fn call(
+        &self,
+        address: String,
+        _class: Class,
+        method: Method,
+        body: Bytes,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, Failure>> {
+        let (from, lines) = (self.node, self.lines.clone());
+        async move {
+            let (to, serve) = lines.reach(from, &address)?;
+            let answered = tokio::time::timeout(deadline, serve.call(from, method, body)).await;
+            lines.reach(to, &from.to_string())?;
+            answered.unwrap_or(Err(Failure::Timeout))
+        }
+        .boxed()
+    }
+
+    fn stream(
+        &self,
+        address: String,
+        _class: Class,
+        method: Method,
+        frames: BoxStream<'static, Bytes>,
+    ) -> BoxFuture<'static, Result<Frames, Failure>> {
+        let end = LineEnd {
+            node: self.node,
+            lines: self.lines.clone(),
+        };
+        async move {
+            let from = end.node;
+            let (to, serve) = end.lines.reach(from, &address)?;
+            let frames = end.while_whole(from, to, frames.map(Ok).boxed());
+            let answers = serve.stream(from, method, frames).await?;
+            Ok(end.while_whole(to, from, answers))
+        }
+        .boxed()
+    }
+}
+
+/// Serves Raft alone.
+struct ServeRaft(RaftGroup);
+
+impl Serve for ServeRaft {
+    fn call(
+        &self,
+        _from: u64,
+        method: Method,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, Failure>> {
+        let group = self.0.clone();
+        async move { group.serve_call(method, body).await }.boxed()
+    }
+
+    fn stream(
+        &self,
+        _from: u64,
+        method: Method,
+        frames: Frames,
+    ) -> BoxFuture<'static, Result<Frames, Failure>> {
+        let group = self.0.clone();
+        async move {
+            match method {
+                Method::Append => Ok(group.serve_append(frames)),
+                Method::Snapshot => group.serve_snapshot(frames),
+                _ => Err(Failure::Refused("not a stream of Raft".into())),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// One node, in memory.
+pub(crate) struct TestNode {
+    pub node: u64,
+    pub group: RaftGroup,
+    pub reader: ReadBarrier,
+    pub state: State,
+    pub transport: Arc<dyn Transport>,
+    pub clock: SharedClock,
+    pub stop: Stop,
+}
+
+/// See the module.
+pub(crate) struct TestCluster {
+    pub nodes: Vec<TestNode>,
+    lines: Arc<Lines>,
+}
+
+fn settings(node: u64) -> GroupSettings {
+    GroupSettings {
+        node,
+        timing: Profile::Lan.timing(),
+        snapshot_after_entries: 50,
+        log_entries_kept: 10,
+        snapshots: None,
+        has_disk_space: Arc::new(|| true),
+        incarnation: [node as u8; 16],
+    }
+}
+
+impl TestCluster {
+    /// Nodes from 1 on, founded as one group, one of which leads.
+    pub(crate) async fn start(nodes: u64) -> TestCluster {
+        let mut cluster = TestCluster {
+            nodes: Vec::new(),
+            lines: Arc::default(),
+        };
+        for node in 1..=nodes {
+            cluster.join(node).await;
+        }
+        let members: BTreeMap<u64, Peer> = (1..=nodes).map(|node| (node, peer(node))).collect();
+        cluster.node(1).group.initialize(members).await.unwrap();
+        cluster.leader().await;
+        cluster
+    }
+
+    async fn join(&mut self, node: u64) {
+        let transport: Arc<dyn Transport> = Arc::new(LineEnd {
+            node,
+            lines: self.lines.clone(),
+        });
+        let (engine, stop) = (Arc::new(MemoryEngine::new()), Stop::new());
+        let silent = Arc::new(|_| {});
+        let blocking = Blocking::Inline;
+        let flusher = Flusher::start("test", engine.clone(), blocking, stop.clone(), silent);
+        let floor = FloorFile::in_memory();
+        let log = LogStore::start(engine.clone(), blocking, flusher, floor, stop.clone());
+        let group = RaftGroup::start(
+            settings(node),
+            engine.clone(),
+            blocking,
+            log,
+            transport.clone(),
+            stop.clone(),
+        );
+        let group = group.await.unwrap();
+        let clock: SharedClock = Arc::new(SeededClock::new(node));
+        let reader = ReadBarrier::start(group.clone(), transport.clone(), clock.clone());
+        self.serve(node, Arc::new(ServeRaft(group.clone())));
+        self.nodes.push(TestNode {
+            node,
+            group,
+            reader,
+            state: State::new(engine),
+            transport,
+            clock,
+            stop,
+        });
+    }
+
+    /// Has a node serve its peers in another way.
+    pub(crate) fn serve(&self, node: u64, serve: Arc<dyn Serve>) {
+        let mut serving = self.lines.serving.lock().unwrap();
+        serving.insert(node, serve);
+    }
+
+    pub(crate) fn node(&self, node: u64) -> &TestNode {
+        &self.nodes[node as usize - 1]
+    }
+
+    /// The node that all who can be reached agree to be led by.
+    pub(crate) async fn leader(&self) -> u64 {
+        self.leader_of(|_| true).await
+    }
+
+    /// ... where only some are asked.
+    pub(crate) async fn leader_of(&self, asked: impl Fn(u64) -> bool) -> u64 {
+        let agreed = async {
+            loop {
+                let views = self.nodes.iter().filter(|n| asked(n.node));
+                let views = views.map(|n| n.group.leader().map(|(node, _)| node));
+                let views: BTreeSet<Option<u64>> = views.collect();
+                if let (1, Some(Some(leader))) = (views.len(), views.first())
+                    && asked(*leader)
+                    && self.node(*leader).group.is_leader()
+                {
+                    return *leader;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let agreed = tokio::time::timeout(LONG, agreed).await;
+        agreed.expect("somebody leads in time")
+    }
+
+    /// Cuts a node off from all others, or connects it again.
+    pub(crate) fn cut_off(&self, node: u64, cut: bool) {
+        self.lines.cut.send_modify(|lines| {
+            for other in self.nodes.iter().map(|n| n.node).filter(|o| *o != node) {
+                for line in [(node, other), (other, node)] {
+                    match cut {
+                        true => lines.insert(line),
+                        false => lines.remove(&line),
+                    };
+                }
+            }
+        });
+    }
+
+    /// Somebody other than `node`.
+    pub(crate) fn another(&self, node: u64) -> u64 {
+        node % self.nodes.len() as u64 + 1
+    }
+}
+
+fn peer(node: u64) -> Peer {
+    Peer {
+        address: node.to_string(),
+        client_address: format!("client-{node}"),
+        zone: format!("zone-{node}"),
+        region: "region".into(),
+    }
+}
+
+/// A command that says nothing.
+fn nothing() -> Bytes {
+    let command = Command {
+        proposed_at_ms: 1,
+        submissions: Vec::new(),
+    };
+    Bytes::from(command.encode())
+}
+
+async fn propose(group: &RaftGroup) -> Result<u64, GroupRefusal> {
+    let done = group.queue(nothing()).await?.done().await?;
+    Ok(done.raft_index)
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_are_applied_in_the_order_of_the_queue_and_everywhere() {
+    let cluster = TestCluster::start(3).await;
+    let leader = cluster.leader().await;
+    let group = &cluster.node(leader).group;
+    let mut tickets = Vec::new();
+    for _ in 0..20 {
+        tickets.push(group.queue(nothing()).await.unwrap());
+    }
+    let mut last = 0;
+    for ticket in tickets {
+        let done = ticket.done().await.unwrap();
+        assert!(done.raft_index > last);
+        assert!(
+            group.applied().raft_index >= done.raft_index,
+            "applied here"
+        );
+        last = done.raft_index;
+    }
+    for node in &cluster.nodes {
+        assert!(
+            node.group.wait_applied(last, LONG).await,
+            "node {}",
+            node.node
+        );
+        let hash = node.group.state_hash_at(last);
+        assert_eq!(hash, group.state_hash_at(last), "one state");
+    }
+    assert_eq!(group.status().voters, [1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_proposes_nothing_and_names_the_leader() {
+    let cluster = TestCluster::start(3).await;
+    let leader = cluster.leader().await;
+    let follower = &cluster.node(cluster.another(leader)).group;
+    match propose(follower).await {
+        Err(GroupRefusal::NotLeader(Some((node, _)))) => assert_eq!(node, leader),
+        other => panic!("{other:?}"),
+    }
+    let refused = follower.leader_read_index().await;
+    assert!(matches!(refused, Err(GroupRefusal::NotLeader(_))));
+    // It reads by asking the leader, and has applied what was acknowledged before.
+    let index = propose(&cluster.node(leader).group).await.unwrap();
+    let read = cluster
+        .node(cluster.another(leader))
+        .reader
+        .linearizable(LONG)
+        .await;
+    assert!(read.unwrap() >= index);
+    assert!(follower.applied().raft_index >= index);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_cut_off_answers_no_read_and_another_takes_over() {
+    let cluster = TestCluster::start(3).await;
+    let old = cluster.leader().await;
+    cluster.cut_off(old, true);
+    // What it says now has an unknown outcome, and it must not say that it is fresh.
+    let read = cluster
+        .node(old)
+        .reader
+        .linearizable(Duration::from_secs(2))
+        .await;
+    assert!(read.is_err());
+    let new = cluster.leader_of(|node| node != old).await;
+    assert_ne!(new, old);
+    let index = propose(&cluster.node(new).group).await.unwrap();
+    cluster.cut_off(old, false);
+    assert!(cluster.node(old).group.wait_applied(index, LONG).await);
+    assert_eq!(cluster.leader().await, new);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leadership_is_handed_to_a_voter_that_has_caught_up() {
+    let cluster = TestCluster::start(3).await;
+    let old = cluster.leader().await;
+    let group = &cluster.node(old).group;
+    propose(group).await.unwrap();
+    assert!(matches!(
+        group.transfer(9).await,
+        Err(TransferError::NotVoter(9))
+    ));
+    let before = group.leadership_changed(None).await;
+    group.hand_over().await;
+    assert!(!group.is_leader());
+    let new = cluster.leader().await;
+    assert_ne!(new, old);
+    let after = tokio::time::timeout(LONG, group.leadership_changed(Some(before))).await;
+    let Leadership { term, .. } = after.expect("it is told");
+    assert!(term > before.term);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_steps_down_campaigns_no_more_and_still_votes() {
+    let cluster = TestCluster::start(3).await;
+    let old = cluster.leader().await;
+    let quiet = cluster.another(old);
+    cluster.node(quiet).group.step_down();
+    for _ in 0..3 {
+        let leader = cluster.leader().await;
+        // Two of three elect: the quiet one's vote is needed, and it does not stand.
+        cluster.cut_off(leader, true);
+        let next = cluster.leader_of(|node| node != leader).await;
+        assert_ne!(next, quiet);
+        cluster.cut_off(leader, false);
+        // Whoever has less of the log than the quiet one would not get its vote.
+        let leader = cluster.leader().await;
+        let index = propose(&cluster.node(leader).group).await.unwrap();
+        for node in &cluster.nodes {
+            assert!(node.group.wait_applied(index, LONG).await);
+        }
+    }
+}
+
+/// Its vote could elect a leader without what it had acknowledged and then lost.
+#[tokio::test(start_paused = true)]
+async fn a_node_below_its_watermark_neither_votes_nor_campaigns() {
+    let cluster = TestCluster::start(3).await;
+    let leader = cluster.leader().await;
+    let group = &cluster.node(cluster.another(leader)).group;
+    assert!(group.may_vote().is_ok());
+    let far = crate::store::floor::FloorLogId {
+        term: 1,
+        index: group.status().last_log_index + 5,
+    };
+    group.wait_for_watermark(None, far);
+    let refused = group.serve_call(Method::Vote, Bytes::new()).await;
+    assert!(matches!(refused, Err(Failure::Refused(why)) if why.contains("watermark")));
+    // The leader sends what it lacks, and it takes part again.
+    for _ in 0..6 {
+        propose(&cluster.node(leader).group).await.unwrap();
+    }
+    assert!(group.wait_applied(far.index, LONG).await);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(group.may_vote().is_ok());
+}
+
+/// A follower that was away for longer than the log is kept gets a snapshot.
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_lags_far_is_sent_a_snapshot() {
+    let cluster = TestCluster::start(3).await;
+    let leader = cluster.leader().await;
+    let away = cluster.another(leader);
+    cluster.cut_off(away, true);
+    let mut last = 0;
+    for _ in 0..200 {
+        last = propose(&cluster.node(leader).group).await.unwrap();
+    }
+    cluster.cut_off(away, false);
+    let group = &cluster.node(away).group;
+    assert!(group.wait_applied(last, LONG).await);
+    assert!(group.status().snapshot_index > 0);
+    let hash = cluster.node(leader).group.applied().state_hash;
+    assert_eq!(group.applied().state_hash, hash);
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_come_and_go_one_change_at_a_time() {
+    let mut cluster = TestCluster::start(3).await;
+    cluster.join(4).await;
+    let leader = cluster.leader_of(|node| node < 4).await;
+    let group = &cluster.node(leader).group;
+    group.add_learner(4, peer(4)).await.unwrap();
+    let index = propose(group).await.unwrap();
+    assert!(cluster.node(4).group.wait_applied(index, LONG).await);
+    assert_eq!(group.status().voters, [1, 2, 3]);
+    group.change_voters((1..=4).collect()).await.unwrap();
+    assert_eq!(group.status().voters, [1, 2, 3, 4]);
+    // Who stops voting is no member any longer.
+    let gone = cluster.another(leader).min(3);
+    let gone = if gone == leader { 4 } else { gone };
+    let voters = (1..=4).filter(|node| *node != gone).collect();
+    group.change_voters(voters).await.unwrap();
+    assert!(group.member(gone).is_none());
+}

@@ -1,0 +1,109 @@
+//! How the group is, as this node sees it: role, term, members, how far each is.
+//!
+//! Promises: one consistent look at what the library knows at a moment; nothing is asked
+//! of other nodes. Leaves how other nodes see themselves to `status/`.
+
+use super::group::RaftGroup;
+use super::types::{LogId, Peer};
+use crate::ledger::membership::ModeRow;
+use crate::objective::write::{Member, Role};
+use futures::stream::{self, BoxStream, StreamExt as _};
+use openraft::ServerState;
+use openraft::async_runtime::WatchReceiver as _;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How the group is, as this node sees it.
+#[derive(Clone, Debug, Default)]
+pub struct GroupStatus {
+    pub role: &'static str,
+    pub term: u64,
+    pub leader: Option<u64>,
+    pub last_log_index: u64,
+    pub committed_index: u64,
+    pub applied_index: u64,
+    pub snapshot_index: u64,
+    /// Voters and learners.
+    pub members: BTreeMap<u64, Peer>,
+    pub voters: Vec<u64>,
+    /// Durable log index per follower; only the leader knows.
+    pub matched: BTreeMap<u64, Option<u64>>,
+}
+
+impl RaftGroup {
+    /// What learners count for, and the change of members in preparation, as applied here.
+    pub fn roles(&self) -> Arc<ModeRow> {
+        self.progress.roles.borrow().clone()
+    }
+
+    /// All members, as levels see them.
+    pub fn level_members(&self) -> Vec<Member> {
+        let status = self.status();
+        let roles = self.roles();
+        let target = roles.preparing.as_ref().map(|change| &change.target.voters);
+        let votes = |node: &u64| {
+            // Who is to vote counts as if it did: apply asks for both sets.
+            status.voters.contains(node) || target.is_some_and(|to| to.contains(node))
+        };
+        status
+            .members
+            .iter()
+            .map(|(node, peer)| Member {
+                node: *node,
+                zone: peer.zone.clone(),
+                region: peer.region.clone(),
+                role: match votes(node) {
+                    true => Role::Voter,
+                    false if roles.sync_learners.contains(node) => Role::SyncLearner,
+                    false => Role::AsyncLearner,
+                },
+            })
+            .collect()
+    }
+
+    pub fn member(&self, node: u64) -> Option<Peer> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.get_node(&node).cloned()
+    }
+
+    pub fn status(&self) -> GroupStatus {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let index = |id: &Option<LogId>| id.as_ref().map_or(0, LogId::index);
+        let members = &metrics.membership_config;
+        GroupStatus {
+            role: match metrics.state {
+                ServerState::Learner => "learner",
+                ServerState::Follower => "follower",
+                ServerState::Candidate => "candidate",
+                ServerState::Leader => "leader",
+                ServerState::Shutdown => "stopping",
+            },
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+            committed_index: index(&metrics.local_committed),
+            applied_index: index(&metrics.last_applied),
+            snapshot_index: index(&metrics.snapshot),
+            members: members.nodes().map(|(n, p)| (*n, p.clone())).collect(),
+            voters: members.voter_ids().collect(),
+            matched: metrics
+                .replication
+                .iter()
+                .flatten()
+                .map(|(node, matched)| (*node, matched.as_ref().map(LogId::index)))
+                .collect(),
+        }
+    }
+
+    /// Tells whenever something about the group has changed, such as how far others have
+    /// flushed; at least once. Ends with the library.
+    pub fn changes(&self) -> BoxStream<'static, ()> {
+        let metrics = self.raft.metrics();
+        stream::unfold(metrics, |mut metrics| async move {
+            metrics.changed().await.ok().map(|()| ((), metrics))
+        })
+        .boxed()
+    }
+}

@@ -1,0 +1,96 @@
+//! DOWNLOAD_END: which bytes were handed to the transport, several in one record.
+//!
+//! Promises: at most one record per [`PERIOD`] while downloads end; what ended before a
+//! graceful stop is recorded. Not awaited by anyone: no END means "possibly all
+//! delivered". Leaves the DOWNLOAD itself to `service/`.
+
+use super::Intent;
+use super::lane::Recorder;
+use muniment_evidence::opening::{Delivered, Document};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// One record speaks for all downloads that ended in this time.
+const PERIOD: Duration = Duration::from_millis(100);
+/// Downloads in one record: 17 bytes each, far below an entry.
+const ENDS_MAX: usize = 1000;
+
+/// An index, a count and a flag each; they and the rest of a statement fit an entry.
+const _: () = assert!(ENDS_MAX * (8 + 8 + 1) * 2 < super::lane::ENTRY_BYTES);
+
+enum Message {
+    Ended(Delivered),
+    Flush(oneshot::Sender<()>),
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct DownloadEnds(mpsc::Sender<Message>);
+
+impl DownloadEnds {
+    pub fn start(recorder: Recorder) -> DownloadEnds {
+        let (sender, messages) = mpsc::channel(2 * ENDS_MAX);
+        tokio::spawn(collect(recorder, messages));
+        DownloadEnds(sender)
+    }
+
+    /// Notes that a download has ended, in full or not.
+    pub async fn note(&self, delivered: Delivered) {
+        if self.0.send(Message::Ended(delivered)).await.is_err() {
+            tracing::debug!(download = delivered.download, "stopping: END not recorded");
+        }
+    }
+
+    /// Returns when everything noted before is recorded: for a graceful stop.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.0.send(Message::Flush(done)).await.is_ok() {
+            // The collector has gone with the recorder: nothing is left to wait for.
+            let _ = flushed.await;
+        }
+    }
+}
+
+async fn collect(recorder: Recorder, mut messages: mpsc::Receiver<Message>) {
+    let mut ends = Vec::new();
+    let mut due = None;
+    loop {
+        let timer = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        let flushing = tokio::select! {
+            message = messages.recv() => match message {
+                None => return,
+                Some(Message::Ended(ended)) => {
+                    ends.push(ended);
+                    due.get_or_insert_with(|| Instant::now() + PERIOD);
+                    if ends.len() < ENDS_MAX {
+                        continue;
+                    }
+                    None
+                }
+                Some(Message::Flush(done)) => Some(done),
+            },
+            () = timer => None,
+        };
+        due = None;
+        if !ends.is_empty() {
+            let intent = Intent::system(Document::DownloadEnd(std::mem::take(&mut ends)));
+            let recorded = match &flushing {
+                Some(_) => recorder.record(intent).await.map(drop),
+                None => recorder.note(intent).await,
+            };
+            if recorded.is_err() {
+                return;
+            }
+        }
+        if let Some(done) = flushing {
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(());
+        }
+    }
+}
