@@ -41,14 +41,14 @@ DEADLINE_S = 30
 CHUNK_BYTES = 256 * 1024  # at most 1 MiB
 
 
-def pause_s(error, attempt):
-    """As long as the server asks for, else longer from attempt to attempt."""
+def asked_pause_s(error):
+    """How long the server asks to wait (RetryInfo), where the same call may succeed then."""
     status = rpc_status.from_call(error)
     for detail in status.details if status else []:
         info = error_details_pb2.RetryInfo()
         if detail.Unpack(info):
             return info.retry_delay.ToTimedelta().total_seconds()
-    return min(1.0, 0.01 * 2**attempt)
+    return None
 
 
 def again(call, attempts=8):
@@ -57,10 +57,10 @@ def again(call, attempts=8):
         try:
             return call(STUBS[attempt % len(STUBS)])
         except grpc.RpcError as error:
-            exhausted = error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-            if error.code() not in UNKNOWN and not exhausted:
+            pause_s = asked_pause_s(error)
+            if pause_s is None and error.code() not in UNKNOWN:
                 raise  # the same call would fail again: see the table of errors
-            time.sleep(pause_s(error, attempt))
+            time.sleep(min(1.0, 0.01 * 2**attempt) if pause_s is None else pause_s)
     raise RuntimeError("outcome unknown: try again later, with the same request id")
 
 
