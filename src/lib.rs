@@ -13,13 +13,17 @@
 //! * [`store`]: the only floor that names RocksDB
 //! * [`ledger`]: the deterministic state machine; names neither RocksDB nor openraft
 //! * [`transport`]: one trait for all traffic between nodes
-//! * [`witness`]: outside witnesses, the server and a node's side
 //! * [`raft`]: the only floor that names openraft
 //! * [`recorder`]: numbers, signs and submits statements
 //! * [`bodies`]: bytes on their way in and out
+//! * [`status`]: how every node is
+//! * [`checkpoint`]: cosigned checkpoints, and the keys in force
+//! * [`membership`]: members come and go
+//! * [`witness`]: outside witnesses, the server and a node's side
 //! * [`service`]: the verbs, one file each
 //! * [`rpc`], [`http`]: listeners, and translation from and to protobuf
-//! * [`node`]: the composition root
+//! * [`assemble`]: the composition root, of the node and of the simulator
+//! * [`node`]: what ships: RocksDB, listeners and signals around it
 //!
 //! Without the feature `node` there are only those floors that the command line stands on;
 //! without `rocksdb` there is no [`node`], but all that a node is made of: the simulator
@@ -33,7 +37,11 @@ pub mod keyring;
 pub mod objective;
 
 #[cfg(feature = "node")]
+pub mod assemble;
+#[cfg(feature = "node")]
 pub mod bodies;
+#[cfg(feature = "node")]
+pub mod checkpoint;
 #[cfg(feature = "node")]
 pub mod config;
 #[cfg(feature = "node")]
@@ -42,6 +50,8 @@ pub mod domain;
 pub mod http;
 #[cfg(feature = "node")]
 pub mod ledger;
+#[cfg(feature = "node")]
+pub mod membership;
 #[cfg(feature = "rocksdb")]
 pub mod node;
 #[cfg(feature = "node")]
@@ -52,6 +62,8 @@ pub mod recorder;
 pub mod rpc;
 #[cfg(feature = "node")]
 pub mod service;
+#[cfg(feature = "node")]
+pub mod status;
 #[cfg(feature = "node")]
 pub mod stop;
 #[cfg(feature = "node")]

@@ -36,21 +36,19 @@ pub enum Method {
     /// Cosigned notes, spread by the leader.
     Note = 11,
     /// A majority has another root than the node that is told.
-    Verdict = 12,
+    DivergenceNotice = 12,
     /// Ask the leader for a note of at least a size.
     WantNote = 13,
-    /// Who are you, how are you configured, how quick is your disk?
-    Hello = 14,
-    /// How a node stands, told to the leader; answered with how all stand.
-    Report = 15,
     /// Wait until an entry and its bodies are as durable as asked.
     Durable = 16,
-    /// How a node stands; tells it by which disk the ledger knows it.
-    Member = 18,
+    /// Tells a node by which disk the ledger knows it: one on another disk ends.
+    StrangeDisk = 18,
+    /// The status of a node: who it is, how far, how well. Answered with the other's own.
+    Status = 19,
 }
 
 impl Method {
-    pub const ALL: [Method; 17] = [
+    pub const ALL: [Method; 16] = [
         Method::Vote,
         Method::PreVote,
         Method::TransferLeader,
@@ -62,12 +60,11 @@ impl Method {
         Method::GetBody,
         Method::Cosign,
         Method::Note,
-        Method::Verdict,
+        Method::DivergenceNotice,
         Method::WantNote,
-        Method::Hello,
-        Method::Report,
         Method::Durable,
-        Method::Member,
+        Method::StrangeDisk,
+        Method::Status,
     ];
 
     pub fn from_code(code: u32) -> Option<Method> {
@@ -108,7 +105,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Leads every message that nodes say to each other about cosignatures and standings.
+/// Leads every message that nodes say to each other about cosignatures and durability.
 pub const MESSAGE_VERSION: u8 = 1;
 
 /// Reads a message behind its version, to its end.

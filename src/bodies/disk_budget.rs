@@ -3,7 +3,7 @@
 //! Promises: a body enters only while, with all that entered before it and has not come
 //! yet, the reserve stays free; so uploads that begin together cannot fill the disk
 //! together. The file system is asked a few times a second at most. Leaves measuring to
-//! whoever gives the closure, and what else is refused on a full disk to `service/disk`.
+//! whoever gives the closure, and what else is refused on a full disk to `service/status`.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;

@@ -52,14 +52,17 @@
 //!   (which bodies are on their way here now), [`disk_budget`]
 //! * out: [`fetch`], [`pull`], [`chunk_cache`]
 //! * whole: [`complete`], [`quarantine`], [`repair_queue`], [`repair`], [`scrub`],
-//!   [`rate_limiter`], [`names`] (which record names a body)
-//! * gone: [`orphans`]
+//!   [`rate_limiter`], [`names`] (which record names a body), [`damage_records`] (damage,
+//!   put on record)
+//! * gone: [`orphans`], after some upload epochs ([`epochs`])
 //!
 //! Leaves naming to `service/`, deciding on holdings to apply.
 
 pub mod chunk_cache;
 pub mod complete;
+pub mod damage_records;
 pub mod disk_budget;
+pub mod epochs;
 pub mod fanout;
 pub mod fetch;
 pub mod frames;

@@ -5,6 +5,7 @@
 //! and never while it arrives. (I6) the state that does not name it is durable before its
 //! bytes go. What a crash left of an upload is found by its stamp. Leaves moving the
 //! epoch to the leader, and what a stamp is to [`crate::store::stamps`].
+//! Tests: `orphans_tests`.
 
 use super::inbound::InboundBodies;
 use super::{Bodies, BodyError};

@@ -7,6 +7,7 @@
 //! damaged here, [`super::repair_queue::RepairQueue::low_watermark`] holds the body-complete index below that record. What
 //! no holder has is asked for again and again. Leaves finding damage to
 //! [`super::quarantine`] and what is missing to [`super::complete`].
+//! Tests: `tests/cluster/scrubbing.rs`.
 
 use super::fetch::BodySource;
 use super::names::name_of;

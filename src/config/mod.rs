@@ -14,6 +14,7 @@ mod place;
 mod repair;
 pub mod witnesses;
 
+use crate::domain::draft::DEFAULT_TENANT;
 use muniment_evidence::digest::Digest;
 use serde::Deserialize;
 use std::fmt;
@@ -97,8 +98,8 @@ impl Config {
     pub fn parse(text: &str) -> Result<Config, Error> {
         let mut config: Config =
             toml::from_str(text).map_err(|error| Error(place::explain(text, &error)))?;
-        if !config.tenants.iter().any(|t| t.name == "default") {
-            config.tenants.insert(0, Tenant::named("default"));
+        if !config.tenants.iter().any(|t| t.name == DEFAULT_TENANT) {
+            config.tenants.insert(0, Tenant::named(DEFAULT_TENANT));
         }
         for tenant in &mut config.tenants {
             tenant.write_level.get_or_insert(config.cluster.write_level);

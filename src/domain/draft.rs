@@ -1,11 +1,18 @@
-//! What a caller may hand in: limits on the metadata, each with its reason.
+//! What a caller may hand in: what it may leave out, and the limits, each with its reason.
 //!
-//! Promises: metadata that passed [`check`] is canonical (sorted, without repetition) and
-//! small enough for one statement among many in a Raft entry. A refusal names the field.
-//! Leaves uniqueness and references to apply.
+//! The one place that fills what a caller leaves to its tenant's defaults
+//! ([`TenantDefaults`]) and that checks drafts. Promises: metadata that was resolved is
+//! complete, canonical (sorted, without repetition) and small enough for one statement
+//! among many in a Raft entry. A refusal names the field. Leaves uniqueness and references
+//! to apply, and reading the caller's bytes to `rpc/`.
 
-use muniment_evidence::opening::{Metadata, Money};
+use super::call_error::CallError;
+use super::ids::Uid;
+use muniment_evidence::opening::{AlternativeId, Identity, Metadata, Money};
 use std::fmt;
+
+/// The tenant of a caller who names none.
+pub const DEFAULT_TENANT: &str = "default";
 
 /// Identifiers (tenant, scheme, issuer, number, party and alternative ids): the longest
 /// known is a Peppol id of 135 characters; keys hold two of them.
@@ -40,8 +47,135 @@ pub fn bad(field: &str, why: impl Into<String>) -> BadField {
     }
 }
 
+/// How an invoice may be named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvoiceKey {
+    Uid(Uid),
+    Identity(Identity),
+    AlternativeId { tenant: String, id: AlternativeId },
+    RequestId { tenant: String, request_id: String },
+}
+
+/// In words.
+impl fmt::Display for InvoiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InvoiceKey::Uid(uid) => write!(f, "invoice {uid}"),
+            InvoiceKey::Identity(id) => write!(
+                f,
+                "invoice {} of issuer {} (tenant {}, scheme {})",
+                id.number, id.issuer, id.tenant, id.scheme
+            ),
+            InvoiceKey::AlternativeId { id, .. } => {
+                write!(f, "invoice with {} {}", id.scheme, id.value)
+            }
+            InvoiceKey::RequestId { request_id, .. } => {
+                write!(f, "invoice of request {request_id}")
+            }
+        }
+    }
+}
+
+/// A tenant, and what its callers may leave out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantDefault {
+    pub name: String,
+    pub scheme: String,
+    pub issuer: String,
+}
+
+/// Every tenant that this node is configured for.
+#[derive(Clone, Debug, Default)]
+pub struct TenantDefaults(pub Vec<TenantDefault>);
+
+impl TenantDefaults {
+    /// A tenant by its name; empty means [`DEFAULT_TENANT`].
+    pub fn find(&self, name: &str) -> Result<&TenantDefault, CallError> {
+        let name = tenant_name(name);
+        let found = self.0.iter().find(|tenant| tenant.name == name);
+        found.ok_or_else(|| CallError::not_found(format!("tenant {name:?}")))
+    }
+
+    /// Fills what the metadata leaves to the tenant, and checks it.
+    pub fn resolve_metadata(&self, mut metadata: Metadata) -> Result<Metadata, CallError> {
+        self.fill(&mut metadata.identity)?;
+        Ok(check(metadata)?)
+    }
+
+    /// Checks a key, named `field` in the call, and fills what it leaves to the tenant.
+    pub fn resolve_key(&self, field: &str, mut key: InvoiceKey) -> Result<InvoiceKey, CallError> {
+        match &mut key {
+            InvoiceKey::Uid(_) => {}
+            InvoiceKey::Identity(identity) => {
+                let field = format!("{field}.identity");
+                required(&format!("{field}.number"), &identity.number)?;
+                for (name, value) in [
+                    ("tenant", &identity.tenant),
+                    ("scheme", &identity.scheme),
+                    ("issuer", &identity.issuer),
+                    ("period", &identity.period),
+                ] {
+                    text(&format!("{field}.{name}"), value, ID_BYTES_MAX)?;
+                }
+                self.fill(identity)?;
+            }
+            InvoiceKey::AlternativeId { tenant, id } => {
+                required(&format!("{field}.alternative_id.scheme"), &id.scheme)?;
+                required(&format!("{field}.alternative_id.value"), &id.value)?;
+                fill_tenant(field, tenant)?;
+            }
+            InvoiceKey::RequestId {
+                tenant,
+                request_id: id,
+            } => {
+                request_id(&format!("{field}.request_id.request_id"), id)?;
+                fill_tenant(field, tenant)?;
+            }
+        }
+        Ok(key)
+    }
+
+    fn fill(&self, identity: &mut Identity) -> Result<(), CallError> {
+        let tenant = self.find(&identity.tenant)?;
+        for (field, default) in [
+            (&mut identity.tenant, &tenant.name),
+            (&mut identity.scheme, &tenant.scheme),
+            (&mut identity.issuer, &tenant.issuer),
+        ] {
+            if field.is_empty() {
+                field.clone_from(default);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn tenant_name(given: &str) -> &str {
+    if given.is_empty() {
+        DEFAULT_TENANT
+    } else {
+        given
+    }
+}
+
+fn fill_tenant(field: &str, tenant: &mut String) -> Result<(), BadField> {
+    if tenant.is_empty() {
+        DEFAULT_TENANT.clone_into(tenant);
+    }
+    required(&format!("{field}.tenant"), tenant)
+}
+
+/// Empty, or the month `YYYY-MM`.
+pub fn month(field: &str, month: &str) -> Result<(), BadField> {
+    let plain = |c: &u8| c.is_ascii_digit() || *c == b'-';
+    if !month.is_empty() && (month.len() != 7 || !month.as_bytes().iter().all(plain)) {
+        return Err(bad(field, "is not YYYY-MM"));
+    }
+    Ok(())
+}
+
 /// Checks the limits and brings lists into canonical order.
-pub fn check(mut metadata: Metadata) -> Result<Metadata, BadField> {
+fn check(mut metadata: Metadata) -> Result<Metadata, BadField> {
     let identity = &metadata.identity;
     required("metadata.identity.tenant", &identity.tenant)?;
     required("metadata.identity.scheme", &identity.scheme)?;
@@ -219,6 +353,57 @@ mod tests {
         };
         m.labels = vec![label("b"), label("a")];
         assert_eq!(check(m).unwrap_err().field, "metadata.labels");
+    }
+
+    fn tenants() -> TenantDefaults {
+        TenantDefaults(vec![TenantDefault {
+            name: "default".into(),
+            scheme: "generic".into(),
+            issuer: "local".into(),
+        }])
+    }
+
+    #[test]
+    fn what_a_caller_leaves_out_is_its_tenants() {
+        let mut given = minimal();
+        (given.identity.tenant, given.identity.scheme) = (String::new(), "own".into());
+        given.identity.issuer.clear();
+        let resolved = tenants().resolve_metadata(given.clone()).unwrap();
+        let expected = Identity {
+            scheme: "own".into(),
+            ..minimal().identity
+        };
+        assert_eq!(resolved.identity, expected);
+        let key = InvoiceKey::Identity(given.identity);
+        let resolved = tenants().resolve_key("key", key);
+        assert_eq!(resolved, Ok(InvoiceKey::Identity(expected)));
+        let key = InvoiceKey::RequestId {
+            tenant: String::new(),
+            request_id: "r".into(),
+        };
+        let resolved = tenants().resolve_key("key", key).unwrap();
+        assert!(matches!(resolved, InvoiceKey::RequestId { tenant, .. } if tenant == "default"));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_is_refused_under_its_name() {
+        let of_tenant = |tenant: &str, number: &str| {
+            let identity = Identity {
+                tenant: tenant.into(),
+                number: number.into(),
+                ..Identity::default()
+            };
+            tenants().resolve_key("target", InvoiceKey::Identity(identity))
+        };
+        let unknown = of_tenant("nobody", "1");
+        assert!(
+            matches!(unknown, Err(CallError::NotFound(_))),
+            "{unknown:?}"
+        );
+        match of_tenant("", "") {
+            Err(CallError::Invalid(bad)) => assert_eq!(bad.field, "target.identity.number"),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

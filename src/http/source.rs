@@ -1,17 +1,18 @@
 //! What HTTP shows of a node.
 
 use super::tiles::Tile;
-use crate::service::{Core, Principal, admin, prove};
+use crate::service::{Parts, prove, status};
 use crate::store::Error;
 use crate::store::engine::Engine;
 use crate::telemetry::Metrics;
 use bytes::Bytes;
 use muniment_evidence::tree::Rows as _;
+use prometheus::{IntCounter, IntGauge};
 use std::sync::Arc;
 
 /// See the module.
 pub struct NodeSource {
-    pub core: Arc<Core>,
+    pub parts: Arc<Parts>,
     pub engines: [(&'static str, Arc<dyn Engine>); 2],
 }
 
@@ -19,15 +20,15 @@ impl NodeSource {
     /// The newest cosigned note of this replica, or its newest checkpoint: a prefix of the
     /// leader's at worst.
     pub async fn checkpoint(&self) -> Result<String, String> {
-        let nobody = Principal::anonymous(String::new(), String::new());
-        let published = prove::published(&self.core, &nobody).await;
+        let published = prove::published(&self.parts).await;
         published.map_err(|error| error.to_string())
     }
 
     /// `None` beyond the log.
     pub async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, String> {
-        let state = self.core.state.clone();
-        let read = self.core.blocking.run(move || {
+        let context = &self.parts.reads.context;
+        let state = context.state.clone();
+        let read = context.blocking.run(move || {
             let tables = state.tables()?;
             // From the tables, as for the checkpoint: who was shown a size finds its tiles.
             let size = tables.head()?.size;
@@ -57,19 +58,30 @@ impl NodeSource {
     }
 
     pub fn ready(&self) -> Result<(), Vec<String>> {
-        admin::ready(&self.core)
+        status::ready(&self.parts)
     }
 
     /// Takes the numbers that nobody pushes.
     pub fn refresh(&self, metrics: &Metrics) {
-        let status = self.core.group.status();
-        let set = |gauge: &prometheus::IntGauge, value: u64| gauge.set(value as i64);
+        let size = self.parts.reads.context.group.applied().size;
+        set(&metrics.evidence_size, size);
+        self.refresh_raft(metrics);
+        self.refresh_evidence(metrics);
+        self.refresh_witnesses(metrics, size);
+        self.refresh_zones(metrics);
+        self.refresh_machine(metrics);
+        self.refresh_repairs(metrics);
+        self.refresh_outbox(metrics);
+        self.refresh_peers(metrics);
+        set(&metrics.ready, u64::from(self.ready().is_ok()));
+    }
+
+    fn refresh_raft(&self, metrics: &Metrics) {
+        let group = &self.parts.reads.context.group;
+        let status = group.status();
         set(&metrics.raft_term, status.term);
         set(&metrics.raft_leader, status.leader.unwrap_or(0));
-        set(
-            &metrics.raft_is_leader,
-            u64::from(self.core.group.is_leader()),
-        );
+        set(&metrics.raft_is_leader, u64::from(group.is_leader()));
         set(&metrics.raft_last_log_index, status.last_log_index);
         set(&metrics.raft_committed_index, status.committed_index);
         set(&metrics.raft_applied_index, status.applied_index);
@@ -81,42 +93,32 @@ impl NodeSource {
             let gauge = metrics.raft_peer_lag_entries.with_label_values(&labels);
             set(&gauge, lag);
         }
-        let cosigned = &self.core.cosigned;
-        set(&metrics.body_complete_index, cosigned.body_complete());
-        set(&metrics.orphan_bytes, self.core.bodies.orphan_bytes());
-        set(&metrics.cosigned_size, cosigned.newest_size());
-        let divergences = cosigned.divergences() + self.core.standings.divergences();
-        let unseen = divergences.saturating_sub(metrics.divergence.get());
-        metrics.divergence.inc_by(unseen);
-        let refused = self.core.group.disks().refused();
-        let unseen = refused.saturating_sub(metrics.strange_disks.get());
-        metrics.strange_disks.inc_by(unseen);
-        let size = self.core.group.applied().size;
-        set(&metrics.evidence_size, size);
-        self.refresh_witnesses(metrics, size);
-        self.refresh_zones(metrics);
+        raise(&metrics.strange_disks, group.disks().refused());
+    }
+
+    fn refresh_evidence(&self, metrics: &Metrics) {
+        let cosigning = &self.parts.cosigning;
+        set(&metrics.body_complete_index, cosigning.body_complete());
+        set(&metrics.orphan_bytes, self.parts.bodies.orphan_bytes());
+        set(&metrics.cosigned_size, cosigning.newest_size());
+        let divergences = cosigning.divergences() + self.parts.cluster.status.divergences();
+        raise(&metrics.divergence, divergences);
+    }
+
+    /// Databases, calls under way, descriptors, disk.
+    fn refresh_machine(&self, metrics: &Metrics) {
         for (name, engine) in &self.engines {
             let gauge = metrics.store_bytes.with_label_values(&[name]);
             set(&gauge, engine.size_bytes());
         }
-        let limits = &self.core.limits;
-        let used = |most: usize, free: usize| most.saturating_sub(free) as u64;
-        set(
-            &metrics.uploads_in_flight,
-            used(
-                limits.uploads_in_flight,
-                self.core.uploads.available_permits(),
-            ),
+        let admission = &self.parts.admission;
+        let (uploads, downloads) = (
+            admission.uploads_in_flight(),
+            admission.downloads_in_flight(),
         );
-        set(
-            &metrics.downloads_in_flight,
-            used(
-                limits.downloads_in_flight,
-                self.core.downloads.available_permits(),
-            ),
-        );
-        set(&metrics.body_reads, self.core.bodies.chunk_cache.reads());
-        self.refresh_repairs(metrics);
+        set(&metrics.uploads_in_flight, uploads as u64);
+        set(&metrics.downloads_in_flight, downloads as u64);
+        set(&metrics.body_reads, self.parts.bodies.chunk_cache.reads());
         // /proc is Linux's own; elsewhere the gauge stays at zero.
         let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         set(&metrics.open_fds, open as u64);
@@ -124,32 +126,35 @@ impl NodeSource {
         set(&metrics.max_fds, limit.current.unwrap_or(0));
         set(
             &metrics.disk_free_bytes,
-            self.core.bodies.disk_budget.free(),
+            self.parts.bodies.disk_budget.free(),
         );
-        if let Some(outbox) = self.core.booted().ok().and_then(|booted| booted.outbox) {
-            let standing = outbox.stats();
-            set(&metrics.outbox_pending, standing.pending);
-            let oldest = standing.oldest.map_or(0, |age| age.as_secs());
+    }
+
+    fn refresh_outbox(&self, metrics: &Metrics) {
+        let booted = self.parts.writes.booted().ok();
+        if let Some(outbox) = booted.and_then(|booted| booted.outbox) {
+            let stats = outbox.stats();
+            set(&metrics.outbox_pending, stats.pending);
+            let oldest = stats.oldest.map_or(0, |age| age.as_secs());
             set(&metrics.outbox_oldest_seconds, oldest);
-            let unseen = standing
-                .drained
-                .saturating_sub(metrics.outbox_drained.get());
-            metrics.outbox_drained.inc_by(unseen);
+            raise(&metrics.outbox_drained, stats.drained);
         }
-        let timing = admin::timing_view(&self.core);
+    }
+
+    fn refresh_peers(&self, metrics: &Metrics) {
+        let timing = self.parts.cluster.peers.view();
         set(&metrics.disk_slow, u64::from(timing.slow));
         metrics.peer_round_trip.reset();
         for peer in &timing.peers {
-            let labels = [peer.node.to_string()];
+            let labels = [peer.status.node().to_string()];
             let gauge = metrics.peer_round_trip.with_label_values(&labels);
             set(&gauge, peer.round_trip_median.as_micros() as u64);
         }
-        set(&metrics.ready, u64::from(self.ready().is_ok()));
     }
 
     /// Lags and losses by zone, from what nodes say of themselves.
     fn refresh_zones(&self, metrics: &Metrics) {
-        for zone in admin::zones(&self.core) {
+        for zone in status::zones(&self.parts) {
             let set = |gauges: &prometheus::IntGaugeVec, value: u64| {
                 gauges
                     .with_label_values(&[&zone.loss.zone])
@@ -165,11 +170,7 @@ impl NodeSource {
     }
 
     fn refresh_repairs(&self, metrics: &Metrics) {
-        let health = self.core.bodies.repairs.health();
-        let set = |gauge: &prometheus::IntGauge, value: u64| gauge.set(value as i64);
-        let raise = |counter: &prometheus::IntCounter, to: u64| {
-            counter.inc_by(to.saturating_sub(counter.get()));
-        };
+        let health = self.parts.bodies.repairs.health();
         set(&metrics.bodies_missing, health.missing);
         set(&metrics.repair_queue, health.queue);
         raise(&metrics.bodies_repaired, health.repaired);
@@ -184,13 +185,13 @@ impl NodeSource {
     fn refresh_witnesses(&self, metrics: &Metrics, size: u64) {
         metrics.witness_size.reset();
         metrics.witness_lag_seconds.reset();
-        let now = self.core.clock.monotonic();
-        for (name, standing) in &self.core.witnesses.standings {
-            let standing = standing.now();
+        let now = self.parts.reads.context.clock.monotonic();
+        for (name, progress) in &self.parts.witnesses.progress {
+            let progress = progress.now();
             // From the start on, so that a first failure is a change.
             metrics.witness_failures.with_label_values(&[name]);
-            if let Some(lag) = standing.lag(now, size) {
-                let witnessed = standing.size.unwrap_or(0) as i64;
+            if let Some(lag) = progress.lag(now, size) {
+                let witnessed = progress.size.unwrap_or(0) as i64;
                 metrics
                     .witness_size
                     .with_label_values(&[name])
@@ -203,4 +204,13 @@ impl NodeSource {
             }
         }
     }
+}
+
+fn set(gauge: &IntGauge, value: u64) {
+    gauge.set(value as i64);
+}
+
+/// Brings a counter up to what was counted elsewhere.
+fn raise(counter: &IntCounter, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
 }

@@ -81,7 +81,8 @@ struct Guarded {
 /// The guard of one node; see the module. Not shared: whoever signs owns it.
 #[derive(Debug)]
 pub struct SignGuard {
-    path: PathBuf,
+    /// The file; `None` for a guard that lives as long as its process.
+    path: Option<PathBuf>,
     origin: String,
     /// `None` until something was signed.
     now: Option<Guarded>,
@@ -115,10 +116,19 @@ impl SignGuard {
             ));
         }
         Ok(SignGuard {
-            path,
+            path: Some(path),
             origin: origin.to_owned(),
             now,
         })
+    }
+
+    /// The guard of a node that keeps nothing on a disk, and that has signed nothing.
+    pub fn in_memory(origin: &str) -> SignGuard {
+        SignGuard {
+            path: None,
+            origin: origin.to_owned(),
+            now: None,
+        }
     }
 
     /// The highest size signed; 0 when nothing was.
@@ -164,7 +174,7 @@ impl SignGuard {
             Some(guarded) if *guarded == next => return Ok(()),
             Some(guarded) if size <= guarded.size => {
                 return Err(fail(
-                    &self.path,
+                    self.place(),
                     format!(
                         "the sign guard stands at size {} and was asked to go to {size}",
                         guarded.size
@@ -174,18 +184,25 @@ impl SignGuard {
             _ => {}
         }
         self.persist(&next)
-            .map_err(|error| fail(&self.path, error))?;
+            .map_err(|error| fail(self.place(), error))?;
         self.now = Some(next);
         Ok(())
     }
 
+    fn place(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new("memory"))
+    }
+
     fn persist(&self, guarded: &Guarded) -> std::io::Result<()> {
-        let beside = self.path.with_extension("new");
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
+        let beside = path.with_extension("new");
         let mut file = File::create(&beside)?;
         file.write_all(&encode(guarded))?;
         file.sync_all()?;
-        fs::rename(&beside, &self.path)?;
-        let folder = self.path.parent().unwrap_or(Path::new("."));
+        fs::rename(&beside, path)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
         File::open(folder)?.sync_all()
     }
 }

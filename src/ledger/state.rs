@@ -9,6 +9,7 @@ use super::membership::ModeRow;
 use super::rows::{
     DueRow, EventRow, Head, InvoiceRow, NamedRow, NodeRow, RequestRow, Row, VotersRow,
 };
+use crate::domain::draft::InvoiceKey;
 use crate::domain::ids::Uid;
 use crate::objective::write::WriteLevel;
 use crate::store::engine::{Engine, Pair};
@@ -85,15 +86,6 @@ pub struct Invoice {
     /// As asked when it was issued.
     pub level: WriteLevel,
     pub committed_at_ms: u64,
-}
-
-/// How an invoice may be named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Key {
-    Uid(Uid),
-    Identity(Identity),
-    AlternativeId { tenant: String, id: AlternativeId },
-    RequestId { tenant: String, request_id: String },
 }
 
 /// Cheap to clone; reads what is applied now.
@@ -249,16 +241,18 @@ impl Tables {
         self.row(&invoice_key(uid))
     }
 
-    pub fn find(&self, key: &Key) -> Result<Option<Uid>, Error> {
+    pub fn find(&self, key: &InvoiceKey) -> Result<Option<Uid>, Error> {
         let row = match key {
-            Key::Uid(uid) => {
+            InvoiceKey::Uid(uid) => {
                 return Ok(self.invoice_row(*uid)?.map(|_| *uid));
             }
-            Key::RequestId { tenant, request_id } => {
+            InvoiceKey::RequestId { tenant, request_id } => {
                 return Ok(self.request(tenant, request_id)?.map(|row| row.uid));
             }
-            Key::Identity(identity) => self.get(&identity_key(identity))?,
-            Key::AlternativeId { tenant, id } => self.get(&alternative_id_key(tenant, id))?,
+            InvoiceKey::Identity(identity) => self.get(&identity_key(identity))?,
+            InvoiceKey::AlternativeId { tenant, id } => {
+                self.get(&alternative_id_key(tenant, id))?
+            }
         };
         row.map(uid_of).transpose()
     }

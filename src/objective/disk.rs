@@ -3,7 +3,7 @@
 //! Pure: decides with the times and bytes it is given. A node whose disk is slow should
 //! not lead, since every write of the cluster waits for the leader's heartbeats; a node
 //! whose disk is nearly full takes no bodies, so that records and deletes go on. Leaves
-//! measuring and acting to `service/disk`.
+//! measuring and acting to `status/disk_health`.
 
 use std::time::Duration;
 

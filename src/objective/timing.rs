@@ -4,7 +4,7 @@
 //! longest) since it last heard the leader, so the worst leaderless time follows from the
 //! numbers. Equal on every node of a cluster. A profile is refused where measured round
 //! trips or fsync times contradict it. Leaves the clock to `raft/`, measuring to
-//! `service/acquaintance` and to the preflight.
+//! `status/peer_monitor` and to the preflight.
 
 use std::fmt;
 use std::str::FromStr;

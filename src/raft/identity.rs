@@ -9,7 +9,6 @@
 
 use crate::ledger::state::State;
 use crate::store::Blocking;
-use crate::transport::Failure;
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::hex;
@@ -40,64 +39,21 @@ pub(super) fn shown(bytes: &Bytes) -> Result<(Disk, Bytes), DecodeError> {
     Ok((disk, bytes.slice(1 + size_of::<Disk>()..)))
 }
 
-/// Asks a node how it stands, and tells it which disk the ledger knows it by.
-pub fn ask(known: Option<Disk>) -> Bytes {
+/// Tells a node which disk the ledger knows it by.
+pub(super) fn tell(known: Disk) -> Bytes {
     let mut w = Writer::new();
-    w.u8(VERSION).option(known.as_ref(), |w, disk| {
-        w.raw(disk);
-    });
+    w.u8(VERSION).raw(&known);
     Bytes::from(w.finish())
 }
 
-pub(super) fn asked(bytes: &[u8]) -> Result<Option<Disk>, DecodeError> {
+pub(super) fn told(bytes: &[u8]) -> Result<Disk, DecodeError> {
     let mut r = Reader::new(bytes);
     if r.u8()? != VERSION {
-        return Err(r.error("a question version 1"));
+        return Err(r.error("a known disk, version 1"));
     }
-    let known = r.option(Reader::array)?;
+    let known = r.array()?;
     r.end()?;
     Ok(known)
-}
-
-/// How a node stands, in its own words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    pub node: u64,
-    pub disk: Disk,
-    pub raft_index: u64,
-    /// Records in its log.
-    pub size: u64,
-    /// Records below which it holds every record and every body durably.
-    pub body_complete: u64,
-}
-
-impl Standing {
-    pub fn encode(&self) -> Bytes {
-        let mut w = Writer::new();
-        w.u8(VERSION).u64(self.node).raw(&self.disk);
-        w.u64(self.raft_index)
-            .u64(self.size)
-            .u64(self.body_complete);
-        Bytes::from(w.finish())
-    }
-
-    pub fn decode(bytes: &[u8]) -> Result<Standing, Failure> {
-        let read = |bytes| {
-            let mut r = Reader::new(bytes);
-            if r.u8()? != VERSION {
-                return Err(r.error("a standing version 1"));
-            }
-            let standing = Standing {
-                node: r.u64()?,
-                disk: r.array()?,
-                raft_index: r.u64()?,
-                size: r.u64()?,
-                body_complete: r.u64()?,
-            };
-            r.end().map(|()| standing)
-        };
-        read(bytes).map_err(|error: DecodeError| Failure::Refused(error.to_string()))
-    }
 }
 
 /// The disks that the ledger knows. Cheap to clone.
@@ -196,23 +152,13 @@ mod tests {
     use crate::ledger::story::Story;
 
     #[test]
-    fn what_is_shown_and_asked_reads_back() {
+    fn what_is_shown_and_told_reads_back() {
         let answer = show(&[7; 16], b"answer");
         let (disk, rest) = shown(&answer).unwrap();
         assert_eq!((disk, &rest[..]), ([7; 16], &b"answer"[..]));
         assert!(shown(&Bytes::from_static(b"\x01answer")).is_err());
-        for known in [None, Some([3; 16])] {
-            assert_eq!(asked(&ask(known)), Ok(known));
-        }
-        let standing = Standing {
-            node: 1,
-            disk: [2; 16],
-            raft_index: 3,
-            size: 4,
-            body_complete: 5,
-        };
-        assert_eq!(Standing::decode(&standing.encode()), Ok(standing));
-        assert!(Standing::decode(&[9]).is_err());
+        assert_eq!(told(&tell([3; 16])), Ok([3; 16]));
+        assert!(told(&[9; 17]).is_err());
     }
 
     #[tokio::test]

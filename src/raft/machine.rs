@@ -3,6 +3,7 @@
 //! Promises: an entry's writes, its log id and the membership go into one batch, so that
 //! a crash leaves whole applies only and start-up may apply again; answers go out after
 //! their writes are readable. Leaves what a command does to `ledger/`.
+//! Tests: `storage_tests`, `group_tests`.
 
 use super::codec;
 use super::group::HasDiskSpace;

@@ -90,7 +90,8 @@
 //! * [`elections`], [`leadership`]: who campaigns, who leads, handing over
 //! * [`progress`], [`status`]: how far this replica is, how the group is
 //! * [`membership`]: learners and voters
-//! * [`reader`]: permission to read
+//! * [`reader`]: permission to read; [`reads`]: a read level made true
+//! * [`context`]: what the tasks and verbs of a node share
 //! * [`log`], [`machine`]: storage; [`network`], [`server`]: the two ends of a line;
 //!   [`codec`]: bytes; [`types`]: the library's type parameters
 //!
@@ -98,6 +99,7 @@
 //! one process, with lines that are cut).
 
 pub mod codec;
+pub mod context;
 mod elections;
 pub mod group;
 pub mod identity;
@@ -109,6 +111,7 @@ pub mod network;
 pub mod progress;
 pub mod proposals;
 pub mod reader;
+pub mod reads;
 pub mod server;
 pub mod status;
 pub mod types;

@@ -4,6 +4,7 @@
 //! are pipelined on one long-lived stream per follower, a stream whose follower owes an
 //! answer for too long is ended, and each class of traffic has a connection of its own.
 //! Leaves serving to [`super::server`].
+//! Tests: `group_tests`.
 
 use super::codec::{self, Wire};
 use super::identity::{self, Disk, KnownDisks};
@@ -146,8 +147,14 @@ impl Link {
     fn tell(&self, known: Disk) {
         let (transport, address) = (self.transport.clone(), self.address.clone());
         tokio::spawn(async move {
-            let asked = identity::ask(Some(known));
-            let told = transport.call(address, Class::Control, Method::Member, asked, TELL_MAX);
+            let asked = identity::tell(known);
+            let told = transport.call(
+                address,
+                Class::Control,
+                Method::StrangeDisk,
+                asked,
+                TELL_MAX,
+            );
             if let Err(failure) = told.await {
                 tracing::debug!(%failure, "a node on a strange disk was told");
             }

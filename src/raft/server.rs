@@ -57,6 +57,10 @@ impl RaftGroup {
                 let index = self.leader_read_index().await.map_err(refused)?;
                 index.to_be_bytes().to_vec()
             }
+            Method::StrangeDisk => {
+                self.recognise_self(&body)?;
+                Vec::new()
+            }
             _ => return Err(refused("not a call of Raft")),
         };
         Ok(Bytes::from(answer))
@@ -66,11 +70,11 @@ impl RaftGroup {
         identity::show(self.disks.own(), answer)
     }
 
-    /// Reads a peer's question how this node stands, which says by which disk the ledger
-    /// knows it: if by another, this one is new, and the node ends.
-    pub fn recognise_self(&self, question: &[u8]) -> Result<(), Failure> {
-        let known = identity::asked(question).map_err(refused)?;
-        if known.is_some_and(|known| known != *self.disks.own()) {
+    /// A peer says by which disk the ledger knows this node: if by another, this one is
+    /// new, and the node ends.
+    fn recognise_self(&self, told: &[u8]) -> Result<(), Failure> {
+        let known = identity::told(told).map_err(refused)?;
+        if known != *self.disks.own() {
             let node = self.node();
             let why = format!(
                 "this disk is new, but the ledger knows node {node} with another disk; join \

@@ -86,19 +86,21 @@
 //!
 //! # Where to read on
 //!
-//! * [`boot`]: a BOOT record before anything else
+//! * [`boot`]: a BOOT record before anything else; [`booted`]: what there is afterwards
 //! * [`lane`]: the strict lane of this boot; [`window`], [`answers`]: its protocol, pure
 //! * [`route`]: to the leader, here or elsewhere, in order
 //! * [`intake`]: the leader's side: verify, stamp, propose
 //! * [`due`]: LEADER and MEMBERSHIP, as they fall due
 //! * [`download_ends`]: DOWNLOAD_END, several in one record
 //! * [`outbox`]: the lane of deferred downloads, durable first and recorded later
+//! * [`writes`]: how a call gets its statement recorded
 //!
 //! The ledger's side of a lane is [`crate::ledger::lanes`]. Tests: `window_tests` (the
 //! protocol by script), `lane_tests` (nodes, cuts and changes of leaders).
 
 mod answers;
 pub mod boot;
+pub mod booted;
 pub mod download_ends;
 pub mod due;
 pub mod intake;
@@ -106,6 +108,7 @@ pub mod lane;
 pub mod outbox;
 pub mod route;
 mod window;
+pub mod writes;
 
 #[cfg(test)]
 mod lane_tests;

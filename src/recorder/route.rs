@@ -3,6 +3,7 @@
 //! Promises: batches reach the leader in the order they were sent, over one stream per
 //! leader; a batch is answered or its route fails, and when a route fails nothing is said
 //! about what was sent over it. Leaves finding out to [`super::lane`].
+//! Tests: `lane_tests`.
 
 use super::intake::{Intake, SubmissionRejected};
 use crate::domain::command::{Answer, Submission};

@@ -3,7 +3,10 @@
 use super::invoices::principal;
 use super::status::status;
 use super::{incoming, outgoing};
-use crate::service::{Core, Error, admin, drills, keys, members, scrubbing};
+use crate::domain::call_error::CallError;
+use crate::membership::Steps;
+use crate::service::found::{self, Founding};
+use crate::service::{self, Parts, drills, keys, scrub};
 use futures::stream::{BoxStream, StreamExt as _};
 use muniment_proto::v1;
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 /// See the module.
 pub struct Cluster {
-    pub core: Arc<Core>,
+    pub parts: Arc<Parts>,
     /// The node's monotonic clock when it started.
     pub started: Duration,
 }
@@ -20,7 +23,7 @@ pub struct Cluster {
 /// What a change of the members says, and how it ends.
 type Progress = BoxStream<'static, Result<v1::MemberProgress, Status>>;
 
-fn progress(begun: Result<members::Steps, Error>) -> Answer<Progress> {
+fn progress(begun: Result<Steps, CallError>) -> Answer<Progress> {
     let steps = begun.map_err(status)?.map(|step| match step {
         Ok(step) => Ok(v1::MemberProgress {
             phase: step.phase.to_owned(),
@@ -37,7 +40,6 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl v1::cluster_service_server::ClusterService for Cluster {
     async fn init(&self, request: Request<v1::InitRequest>) -> Answer<v1::InitResponse> {
-        let principal = principal(&request);
         let request = request.into_inner();
         let called = async {
             let members = request
@@ -48,15 +50,13 @@ impl v1::cluster_service_server::ClusterService for Cluster {
                 .collect::<Result<_, _>>()?;
             let root_keys = incoming::root_keys(&request.root_keys)?;
             let threshold = u8::try_from(request.root_threshold).unwrap_or(u8::MAX);
-            admin::init(
-                &self.core,
-                &principal,
-                &request.origin,
+            let founding = Founding {
+                origin: request.origin,
                 members,
                 root_keys,
                 threshold,
-            )
-            .await
+            };
+            found::found(&self.parts, founding).await
         };
         let trust = called.await.map_err(status)?;
         Ok(Response::new(v1::InitResponse {
@@ -64,28 +64,38 @@ impl v1::cluster_service_server::ClusterService for Cluster {
         }))
     }
 
-    async fn status(&self, request: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {
-        let view = admin::status(&self.core, &principal(&request)).await;
+    async fn status(&self, _request: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {
+        let view = service::status::status(&self.parts).await;
         let view = view.map_err(status)?;
-        let uptime = self.core.clock.monotonic().saturating_sub(self.started);
+        let uptime = self
+            .parts
+            .reads
+            .context
+            .clock
+            .monotonic()
+            .saturating_sub(self.started);
         let uptime_ms = uptime.as_millis() as u64;
-        Ok(Response::new(outgoing::status(&self.core, view, uptime_ms)))
+        Ok(Response::new(outgoing::status(
+            &self.parts,
+            view,
+            uptime_ms,
+        )))
     }
 
     async fn transfer(
         &self,
         request: Request<v1::TransferRequest>,
     ) -> Answer<v1::TransferResponse> {
-        let principal = principal(&request);
         let to = request.into_inner().to;
-        let leader = admin::transfer(&self.core, &principal, to).await;
+        let group = &self.parts.reads.context.group;
+        let leader = service::status::transfer(group, to).await;
         Ok(Response::new(v1::TransferResponse {
             leader: leader.map_err(status)?,
         }))
     }
 
-    async fn get_keys(&self, request: Request<v1::GetKeysRequest>) -> Answer<v1::GetKeysResponse> {
-        let view = keys::list(&self.core, &principal(&request)).await;
+    async fn get_keys(&self, _request: Request<v1::GetKeysRequest>) -> Answer<v1::GetKeysResponse> {
+        let view = keys::list(&self.parts).await;
         Ok(Response::new(outgoing::keys(view.map_err(status)?)))
     }
 
@@ -93,10 +103,9 @@ impl v1::cluster_service_server::ClusterService for Cluster {
         &self,
         request: Request<v1::ChangeKeysRequest>,
     ) -> Answer<v1::ChangeKeysResponse> {
-        let principal = principal(&request);
         let called = async {
             let document = incoming::key_document(&request.into_inner().change)?;
-            keys::change(&self.core, &principal, document).await
+            keys::change(&self.parts, document).await
         };
         let (record_index, answered) = called.await.map_err(status)?;
         Ok(Response::new(v1::ChangeKeysResponse {
@@ -111,7 +120,8 @@ impl v1::cluster_service_server::ClusterService for Cluster {
     ) -> Answer<v1::RecordDrillResponse> {
         let principal = principal(&request);
         let drill = incoming::drill(request.into_inner());
-        let recorded = drills::record(&self.core, &principal, drill).await;
+        let recorded =
+            drills::record(&self.parts.reads, &self.parts.writes, &principal, drill).await;
         let (record_index, answered) = recorded.map_err(status)?;
         Ok(Response::new(v1::RecordDrillResponse {
             record_index,
@@ -119,53 +129,53 @@ impl v1::cluster_service_server::ClusterService for Cluster {
         }))
     }
 
-    async fn scrub(&self, request: Request<v1::ScrubRequest>) -> Answer<v1::ScrubResponse> {
-        let started = scrubbing::scrub(&self.core, &principal(&request));
+    async fn scrub(&self, _request: Request<v1::ScrubRequest>) -> Answer<v1::ScrubResponse> {
+        let started = scrub::scrub(&self.parts.writes, &self.parts.bodies);
         Ok(Response::new(v1::ScrubResponse {
             started: started.map_err(status)?,
-            node: self.core.node,
+            node: self.parts.reads.place.node,
         }))
     }
 
     type AddMemberStream = Progress;
 
     async fn add_member(&self, request: Request<v1::AddMemberRequest>) -> Answer<Progress> {
-        let principal = principal(&request);
         let add = request.into_inner();
         let is_new = !add.peer_address.is_empty() || !add.client_address.is_empty();
         let addresses = is_new.then_some((add.peer_address, add.client_address));
-        progress(members::add(&self.core, &principal, add.node, addresses, add.sync).await)
+        progress(
+            self.parts
+                .membership
+                .add(add.node, addresses, add.sync)
+                .await,
+        )
     }
 
     type PromoteStream = Progress;
 
     async fn promote(&self, request: Request<v1::PromoteRequest>) -> Answer<Progress> {
-        let principal = principal(&request);
         let node = request.into_inner().node;
-        progress(members::promote(&self.core, &principal, node).await)
+        progress(self.parts.membership.promote(node).await)
     }
 
     type RemoveStream = Progress;
 
     async fn remove(&self, request: Request<v1::RemoveRequest>) -> Answer<Progress> {
-        let principal = principal(&request);
         let node = request.into_inner().node;
-        progress(members::remove(&self.core, &principal, node).await)
+        progress(self.parts.membership.remove(node).await)
     }
 
     type ReplaceStream = Progress;
 
     async fn replace(&self, request: Request<v1::ReplaceRequest>) -> Answer<Progress> {
-        let principal = principal(&request);
         let v1::ReplaceRequest { old, new } = request.into_inner();
-        progress(members::replace(&self.core, &principal, old, new).await)
+        progress(self.parts.membership.replace(old, new).await)
     }
 
     type DrainStream = Progress;
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Answer<Progress> {
-        let principal = principal(&request);
         let node = request.into_inner().node;
-        progress(members::drain::drain(&self.core, &principal, node).await)
+        progress(self.parts.membership.drain(node).await)
     }
 }

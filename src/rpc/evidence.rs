@@ -1,9 +1,10 @@
 //! Handlers of EvidenceService.
 
-use super::invoices::principal;
 use super::status::status;
 use super::{incoming, outgoing};
-use crate::service::{Core, checkpoints, export, policy, prove, records};
+use crate::service::checkpoints::{self, CheckpointsWanted};
+use crate::service::prove::{self, ReceiptOf};
+use crate::service::{Parts, export, policy, records};
 use futures::stream::{BoxStream, StreamExt as _};
 use muniment_proto::v1;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 /// See the module.
-pub struct Evidence(pub Arc<Core>);
+pub struct Evidence(pub Arc<Parts>);
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -24,14 +25,13 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
         &self,
         request: Request<v1::GetCheckpointRequest>,
     ) -> Answer<v1::GetCheckpointResponse> {
-        let principal = principal(&request);
         let request = request.into_inner();
         let called = async {
             if request.cosigned {
-                return prove::cosigned(&self.0, &principal).await;
+                return prove::cosigned(&self.0).await;
             }
             let level = incoming::read_level(request.read)?;
-            prove::checkpoint(&self.0, &principal, level).await
+            prove::checkpoint(&self.0, level).await
         };
         let (note, answered) = called.await.map_err(status)?;
         Ok(Response::new(v1::GetCheckpointResponse {
@@ -45,21 +45,20 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
         request: Request<v1::GetReceiptRequest>,
     ) -> Answer<v1::GetReceiptResponse> {
         use v1::get_receipt_request::What;
-        let principal = principal(&request);
         let called = async {
             let mut request = request.into_inner();
             let terms = incoming::terms(&request)?;
             let wanted = match request.what.take() {
-                Some(What::RecordIndex(index)) => prove::Wanted::Record(index),
+                Some(What::RecordIndex(index)) => ReceiptOf::Record(index),
                 Some(What::Invoice(key)) => {
-                    prove::Wanted::Invoice(incoming::key("invoice", Some(key))?)
+                    ReceiptOf::Invoice(incoming::key("invoice", Some(key))?)
                 }
                 None => {
                     let why = "a record index or an invoice is required";
                     return Err(crate::domain::draft::bad("what", why).into());
                 }
             };
-            prove::get_receipt(&self.0, &principal, wanted, terms).await
+            prove::get_receipt(&self.0, wanted, terms).await
         };
         let (index, receipt, answered) = called.await.map_err(status)?;
         Ok(Response::new(v1::GetReceiptResponse {
@@ -73,7 +72,6 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
         &self,
         request: Request<v1::ListRecordsRequest>,
     ) -> Answer<v1::ListRecordsResponse> {
-        let principal = principal(&request);
         let request = request.into_inner();
         let count = match request.page_size as usize {
             0 => PAGE_DEFAULT,
@@ -81,7 +79,7 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
         };
         let called = async {
             let filter = incoming::record_filter(request)?;
-            records::list(&self.0, &principal, filter, count).await
+            records::list(&self.0.reads, &self.0.tenants, filter, count).await
         };
         let page = called.await.map_err(status)?;
         Ok(Response::new(v1::ListRecordsResponse {
@@ -96,10 +94,9 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
         &self,
         request: Request<v1::GetConsistencyProofRequest>,
     ) -> Answer<v1::GetConsistencyProofResponse> {
-        let principal = principal(&request);
         let request = request.into_inner();
         let (old, new) = (request.old_size, request.new_size);
-        let called = prove::consistency(&self.0, &principal, old, new).await;
+        let called = prove::consistency(&self.0.reads, &self.0.writes, old, new).await;
         let (new_size, hashes, answered) = called.map_err(status)?;
         Ok(Response::new(v1::GetConsistencyProofResponse {
             hashes: hashes.iter().map(outgoing::digest).collect(),
@@ -112,9 +109,14 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
         &self,
         request: Request<v1::GetPolicyRequest>,
     ) -> Answer<v1::GetPolicyResponse> {
-        let principal = principal(&request);
         let zones = request.into_inner().zones;
-        let called = policy::policy(&self.0, &principal, zones).await;
+        let Parts {
+            reads,
+            writes,
+            keys,
+            ..
+        } = &*self.0;
+        let called = policy::policy(reads, writes, keys, zones).await;
         let (policy, answered) = called.map_err(status)?;
         Ok(Response::new(v1::GetPolicyResponse {
             policy: policy.to_string(),
@@ -128,15 +130,14 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
         &self,
         request: Request<v1::WatchCheckpointsRequest>,
     ) -> Answer<Self::WatchCheckpointsStream> {
-        let principal = principal(&request);
         let request = request.into_inner();
-        let wanted = checkpoints::Wanted {
+        let wanted = CheckpointsWanted {
             above_size: request.above_size,
             every: (request.every_ms > 0)
                 .then(|| Duration::from_millis(u64::from(request.every_ms))),
             cosigned: request.cosigned,
         };
-        let notes = checkpoints::watch(self.0.clone(), &principal, wanted).map_err(status)?;
+        let notes = checkpoints::watch(self.0.clone(), wanted).map_err(status)?;
         let notes = notes.map(|note| match note {
             Ok((size, note)) => Ok(v1::WatchCheckpointsResponse { note, size }),
             Err(error) => Err(status(error)),
@@ -147,10 +148,9 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
     type ExportStream = BoxStream<'static, Result<v1::ExportResponse, Status>>;
 
     async fn export(&self, request: Request<v1::ExportRequest>) -> Answer<Self::ExportStream> {
-        let principal = principal(&request);
         let request = request.into_inner();
         let wanted = incoming::export(request);
-        let pieces = export::export(self.0.clone(), &principal, wanted).await;
+        let pieces = export::export(&self.0, wanted).await;
         let pieces = pieces.map_err(status)?.map(|piece| match piece {
             Ok(bytes) => Ok(v1::ExportResponse { bytes }),
             Err(error) => Err(status(error)),
@@ -160,9 +160,9 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
 
     async fn get_trust(
         &self,
-        request: Request<v1::GetTrustRequest>,
+        _request: Request<v1::GetTrustRequest>,
     ) -> Answer<v1::GetTrustResponse> {
-        let trust = prove::trust(&self.0, &principal(&request)).map_err(status)?;
+        let trust = prove::trust(&self.0.writes).map_err(status)?;
         Ok(Response::new(v1::GetTrustResponse {
             trust: trust.to_string(),
         }))

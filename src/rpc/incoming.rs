@@ -1,13 +1,17 @@
 //! From protobuf to the domain: every field checked or named in the refusal.
 
-use crate::domain::draft::{BadField, bad, required};
-use crate::ledger::state::{Key, Status};
+use crate::domain::draft::{BadField, InvoiceKey, bad};
+use crate::ledger::state::Status;
 use crate::objective::read::{ReadLevel, Token};
 use crate::objective::write::WriteLevel;
-use crate::service::admin::MemberSpec;
-use crate::service::levels::Patience;
-use crate::service::prove::Terms;
-use crate::service::{add_rendition, export, issue, list, records};
+use crate::service::add_rendition::RenditionDraft;
+use crate::service::export::{ExportRequest, Issuer};
+use crate::service::found::MemberSpec;
+use crate::service::issue::{BodyDraft, IssueDraft};
+use crate::service::levels::WaitBudget;
+use crate::service::list::InvoiceFilter;
+use crate::service::prove::ReceiptTerms;
+use crate::service::records::RecordFilter;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::PublicKey;
 use muniment_evidence::keychange::KeyDocument;
@@ -167,37 +171,41 @@ pub fn evidence_mode(mode: i32) -> Result<Mode> {
     }
 }
 
-pub fn upload(header: v1::UploadHeader) -> Result<issue::Header> {
-    Ok(issue::Header {
+pub fn issue(header: v1::UploadHeader) -> Result<IssueDraft> {
+    Ok(IssueDraft {
         request_id: header.request_id,
         metadata: metadata(need("metadata", header.metadata)?)?,
-        role: header.role,
-        media_type: header.media_type,
-        length: header.length,
-        sha256: digest("sha256", &header.sha256)?,
-        level: write_level(header.level)?,
-        patience: patience(header.level_wait_ms),
+        body: BodyDraft {
+            role: header.role,
+            media_type: header.media_type,
+            length: header.length,
+            sha256: digest("sha256", &header.sha256)?,
+            level: write_level(header.level)?,
+            wait: wait_budget(header.level_wait_ms),
+        },
     })
 }
 
-fn patience(level_wait_ms: u32) -> Patience {
+fn wait_budget(level_wait_ms: u32) -> WaitBudget {
     let wait = u64::from(level_wait_ms);
-    Patience {
+    WaitBudget {
         level_wait: (wait > 0).then(|| Duration::from_millis(wait)),
         deadline: None,
     }
 }
 
-pub fn add_rendition(header: v1::AddRenditionHeader) -> Result<add_rendition::Header> {
-    Ok(add_rendition::Header {
+pub fn add_rendition(header: v1::AddRenditionHeader) -> Result<RenditionDraft> {
+    Ok(RenditionDraft {
         request_id: header.request_id,
         key: key("key", header.key)?,
-        role: header.role,
-        media_type: header.media_type,
-        length: header.length,
-        sha256: digest("sha256", &header.sha256)?,
-        level: write_level(header.level)?,
-        patience: patience(header.level_wait_ms),
+        body: BodyDraft {
+            role: header.role,
+            media_type: header.media_type,
+            length: header.length,
+            sha256: digest("sha256", &header.sha256)?,
+            level: write_level(header.level)?,
+            wait: wait_budget(header.level_wait_ms),
+        },
     })
 }
 
@@ -206,78 +214,29 @@ pub fn check_digest(header: &v1::CheckHeader) -> Result<Option<Digest>> {
     digest("sha256", &header.sha256)
 }
 
-fn or_default(tenant: String) -> String {
-    if tenant.is_empty() {
-        "default".to_owned()
-    } else {
-        tenant
-    }
-}
-
-pub fn key(field: &str, key: Option<v1::InvoiceKey>) -> Result<Key> {
+pub fn key(field: &str, key: Option<v1::InvoiceKey>) -> Result<InvoiceKey> {
     use v1::invoice_key::Key as Named;
     match need(field, key.and_then(|key| key.key))? {
         Named::Uid(uid) => match uid.parse() {
-            Ok(uid) => Ok(Key::Uid(uid)),
+            Ok(uid) => Ok(InvoiceKey::Uid(uid)),
             Err(_) => Err(bad(&format!("{field}.uid"), "is not a UUID")),
         },
-        Named::Identity(named) => {
-            let mut identity = identity(named);
-            required(&format!("{field}.identity.number"), &identity.number)?;
-            // Empty scheme and issuer mean the tenant's own, which the verbs know.
-            identity.tenant = or_default(identity.tenant);
-            for (name, value) in [
-                ("tenant", &identity.tenant),
-                ("scheme", &identity.scheme),
-                ("issuer", &identity.issuer),
-                ("period", &identity.period),
-            ] {
-                let field = format!("{field}.identity.{name}");
-                crate::domain::draft::text(&field, value, crate::domain::draft::ID_BYTES_MAX)?;
-            }
-            Ok(Key::Identity(identity))
-        }
-        Named::AlternativeId(named) => {
-            required(&format!("{field}.alternative_id.scheme"), &named.scheme)?;
-            required(&format!("{field}.alternative_id.value"), &named.value)?;
-            Ok(Key::AlternativeId {
-                tenant: bounded(field, or_default(named.tenant))?,
-                id: AlternativeId {
-                    scheme: named.scheme,
-                    value: named.value,
-                },
-            })
-        }
-        Named::RequestId(named) => {
-            let name = format!("{field}.request_id.request_id");
-            crate::domain::draft::request_id(&name, &named.request_id)?;
-            Ok(Key::RequestId {
-                tenant: bounded(field, or_default(named.tenant))?,
-                request_id: named.request_id,
-            })
-        }
+        Named::Identity(named) => Ok(InvoiceKey::Identity(identity(named))),
+        Named::AlternativeId(named) => Ok(InvoiceKey::AlternativeId {
+            tenant: named.tenant,
+            id: AlternativeId {
+                scheme: named.scheme,
+                value: named.value,
+            },
+        }),
+        Named::RequestId(named) => Ok(InvoiceKey::RequestId {
+            tenant: named.tenant,
+            request_id: named.request_id,
+        }),
     }
 }
 
-fn bounded(field: &str, tenant: String) -> Result<String> {
-    required(&format!("{field}.tenant"), &tenant)?;
-    Ok(tenant)
-}
-
-pub fn filter(request: &v1::ListRequest) -> Result<list::Filter> {
-    for (field, value) in [
-        ("scheme", &request.scheme),
-        ("issuer", &request.issuer),
-        ("buyer", &request.buyer),
-        ("number", &request.number),
-    ] {
-        crate::domain::draft::text(field, value, crate::domain::draft::ID_BYTES_MAX)?;
-    }
-    let month = &request.month;
-    let plain = |c: &u8| c.is_ascii_digit() || *c == b'-';
-    if !month.is_empty() && (month.len() != 7 || !month.as_bytes().iter().all(plain)) {
-        return Err(bad("month", "is not YYYY-MM"));
-    }
+pub fn filter(request: &v1::ListRequest) -> Result<InvoiceFilter> {
     let status = match v1::InvoiceStatus::try_from(request.status) {
         Ok(v1::InvoiceStatus::Unspecified) => None,
         Ok(v1::InvoiceStatus::Issued) => Some(Status::Issued),
@@ -286,7 +245,7 @@ pub fn filter(request: &v1::ListRequest) -> Result<list::Filter> {
         Ok(v1::InvoiceStatus::Void) => Some(Status::Void),
         Err(_) => return Err(bad("status", "is unknown")),
     };
-    Ok(list::Filter {
+    Ok(InvoiceFilter {
         tenant: request.tenant.clone(),
         scheme: request.scheme.clone(),
         issuer: request.issuer.clone(),
@@ -321,20 +280,20 @@ pub fn root_keys(keys: &[bytes::Bytes]) -> Result<Vec<PublicKey>> {
     keys.iter().enumerate().map(key).collect()
 }
 
-pub fn terms(request: &v1::GetReceiptRequest) -> Result<Terms> {
+pub fn terms(request: &v1::GetReceiptRequest) -> Result<ReceiptTerms> {
     let policy = match request.policy.as_str() {
         "" => None,
         text => Some(Policy::parse(text).map_err(|why| bad("policy", why.to_string()))?),
     };
     let wait = u64::from(request.wait_ms);
-    Ok(Terms {
+    Ok(ReceiptTerms {
         policy,
         fresh: request.fresh,
         wait: (wait > 0).then(|| Duration::from_millis(wait)),
     })
 }
 
-pub fn record_filter(request: v1::ListRecordsRequest) -> Result<records::Filter> {
+pub fn record_filter(request: v1::ListRecordsRequest) -> Result<RecordFilter> {
     let kind = |name: &String| {
         let mut all = Kind::ALL.into_iter();
         all.find(|kind| kind.name() == name)
@@ -344,7 +303,7 @@ pub fn record_filter(request: v1::ListRecordsRequest) -> Result<records::Filter>
         None => None,
         Some(invoice) => Some(key("invoice", Some(invoice))?),
     };
-    Ok(records::Filter {
+    Ok(RecordFilter {
         from: request.from_index,
         to: request.to_index,
         kinds: request.kinds.iter().map(kind).collect::<Result<_>>()?,
@@ -353,15 +312,15 @@ pub fn record_filter(request: v1::ListRecordsRequest) -> Result<records::Filter>
     })
 }
 
-pub fn export(request: v1::ExportRequest) -> export::Wanted {
+pub fn export(request: v1::ExportRequest) -> ExportRequest {
     let by_issuer = !request.issuer.is_empty();
-    export::Wanted {
+    ExportRequest {
         from: request.from_index,
         to: request.to_index,
         from_ms: request.from_ms,
         to_ms: request.to_ms,
         head: request.head,
-        issuer: by_issuer.then_some(export::Issuer {
+        issuer: by_issuer.then_some(Issuer {
             tenant: request.tenant,
             issuer: request.issuer,
         }),

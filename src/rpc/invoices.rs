@@ -2,12 +2,16 @@
 
 use super::status::{from_upload, status};
 use super::{incoming, outgoing};
+use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
 use crate::objective::freshness::whole_ms;
+use crate::raft::reads::Reads;
+use crate::service::check::CheckedBytes;
+use crate::service::download::{DownloadEvidence, DownloadPiece, DownloadRequest};
 use crate::service::issue::Pieces;
-use crate::service::levels::Patience;
+use crate::service::levels::WaitBudget;
 use crate::service::{
-    self, Core, Error, add_rendition, check, download, issue, list, lookup, reverse, void, watch,
+    Parts, Principal, add_rendition, check, download, issue, list, lookup, reverse, void, watch,
 };
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -18,12 +22,12 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 /// See the module.
-pub struct Invoices(pub Arc<Core>);
+pub struct Invoices(pub Arc<Parts>);
 
 type Answer<T> = Result<Response<T>, Status>;
 
 /// Who calls: anonymous, at the address of the connection.
-pub(super) fn principal<T>(request: &Request<T>) -> service::Principal {
+pub(super) fn principal<T>(request: &Request<T>) -> Principal {
     let address = request
         .remote_addr()
         .map(|address| address.ip().to_string())
@@ -34,7 +38,7 @@ pub(super) fn principal<T>(request: &Request<T>) -> service::Principal {
         .and_then(|agent| agent.to_str().ok())
         .map(|agent| agent.chars().take(200).collect())
         .unwrap_or_default();
-    service::Principal::anonymous(address, agent)
+    Principal::anonymous(address, agent)
 }
 
 /// When the caller gives up, by gRPC's own header.
@@ -99,7 +103,9 @@ upload_message!(
 );
 
 /// Splits an upload: its first message, and the chunks of the rest.
-async fn split<M: UploadMessage>(mut stream: Streaming<M>) -> Result<(M::Header, Pieces), Error> {
+async fn split<M: UploadMessage>(
+    mut stream: Streaming<M>,
+) -> Result<(M::Header, Pieces), CallError> {
     let first = stream.message().await.map_err(|s| from_upload(&s))?;
     let header = first
         .and_then(M::header)
@@ -113,7 +119,7 @@ async fn split<M: UploadMessage>(mut stream: Streaming<M>) -> Result<(M::Header,
     Ok((header, pieces.boxed()))
 }
 
-pub(super) fn issued(core: &Core, issued: issue::Issued) -> v1::IssueResponse {
+pub(super) fn issued(reads: &Reads, issued: issue::Issued) -> v1::IssueResponse {
     v1::IssueResponse {
         invoice: Some(outgoing::invoice(issued.invoice)),
         repeated: issued.repeated,
@@ -123,7 +129,7 @@ pub(super) fn issued(core: &Core, issued: issue::Issued) -> v1::IssueResponse {
             issued.nodes,
             issued.zones,
         )),
-        answered: Some(outgoing::answered(core.answered(true))),
+        answered: Some(outgoing::answered(reads.answered(true))),
     }
 }
 
@@ -137,12 +143,13 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         let deadline = deadline(&request);
         let called = async {
             let (header, pieces) = split(request.into_inner()).await?;
-            let mut header = incoming::upload(header)?;
-            header.patience.deadline = deadline;
-            issue::issue(&self.0, &principal, header, pieces).await
+            let mut draft = incoming::issue(header)?;
+            draft.body.wait.deadline = deadline;
+            let permit = self.0.admission.try_upload()?;
+            issue::issue(&self.0, &principal, draft, pieces, permit).await
         };
         let done = called.await.map_err(status)?;
-        Ok(Response::new(issued(&self.0, done)))
+        Ok(Response::new(issued(&self.0.reads, done)))
     }
 
     type IssueManyStream = BoxStream<'static, Result<v1::IssueManyResponse, Status>>;
@@ -158,12 +165,11 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
     }
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Answer<v1::GetResponse> {
-        let principal = principal(&request);
         let request = request.into_inner();
         let called = async {
             let key = incoming::key("key", request.key)?;
             let level = incoming::read_level(request.read)?;
-            lookup::get(&self.0, &principal, key, level).await
+            lookup::get(&self.0.reads, &self.0.tenants, key, level).await
         };
         let (invoice, answered) = called.await.map_err(status)?;
         Ok(Response::new(v1::GetResponse {
@@ -173,13 +179,13 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Answer<v1::ListResponse> {
-        let principal = principal(&request);
         let request = request.into_inner();
         let called = async {
+            let Parts { reads, tenants, .. } = &*self.0;
             let filter = incoming::filter(&request)?;
             let level = incoming::read_level(request.read)?;
             let size = request.page_size as usize;
-            list::list(&self.0, &principal, filter, size, &request.cursor, level).await
+            list::list(reads, tenants, filter, size, &request.cursor, level).await
         };
         let page = called.await.map_err(status)?;
         Ok(Response::new(v1::ListResponse {
@@ -198,29 +204,29 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
     ) -> Answer<Self::DownloadStream> {
         use v1::download_response::Part;
         let principal = principal(&request);
-        let patience = Patience {
+        let wait = WaitBudget {
             level_wait: None,
             deadline: deadline(&request),
         };
         let request = request.into_inner();
         let called = async {
             let read = request.read.map(|read| incoming::read_level(Some(read)));
-            let wanted = download::Wanted {
+            let wanted = DownloadRequest {
                 key: incoming::key("key", request.key)?,
                 role: request.role,
                 start: request.start,
                 end: request.end,
                 read: read.transpose()?,
                 evidence: incoming::evidence_mode(request.evidence)?,
-                patience,
+                wait,
             };
             download::download(&self.0, &principal, wanted).await
         };
         let (started, pieces) = called.await.map_err(status)?;
-        let mut answered = self.0.answered(true);
+        let mut answered = self.0.reads.answered(true);
         let (receipt, promise) = match &started.evidence {
-            download::Evidence::Receipt(receipt) => (Some(outgoing::receipt(receipt)), None),
-            download::Evidence::Promise { promise, staleness } => {
+            DownloadEvidence::Receipt(receipt) => (Some(outgoing::receipt(receipt)), None),
+            DownloadEvidence::Promise { promise, staleness } => {
                 answered.staleness_ms_max = Some(whole_ms(*staleness));
                 (None, Some(outgoing::promise(promise)))
             }
@@ -236,8 +242,8 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
             promise,
         });
         let pieces = pieces.map(|piece| match piece {
-            Ok(download::Piece::Bytes(bytes)) => Ok(Part::Chunk(bytes)),
-            Ok(download::Piece::End { sha256, length }) => Ok(Part::Trailer(v1::DownloadTrailer {
+            Ok(DownloadPiece::Bytes(bytes)) => Ok(Part::Chunk(bytes)),
+            Ok(DownloadPiece::End { sha256, length }) => Ok(Part::Trailer(v1::DownloadTrailer {
                 sha256: outgoing::digest(&sha256),
                 length,
             })),
@@ -253,13 +259,17 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         &self,
         request: Request<Streaming<v1::CheckRequest>>,
     ) -> Answer<v1::CheckResponse> {
-        let principal = principal(&request);
         let called = async {
             let (header, pieces) = split(request.into_inner()).await?;
-            let sha256 = incoming::check_digest(&header)?;
+            let bytes = match incoming::check_digest(&header)? {
+                Some(digest) => CheckedBytes::Sha256(digest),
+                None => CheckedBytes::Pieces {
+                    pieces,
+                    bytes_max: self.0.admission.limits.body_bytes,
+                },
+            };
             let level = incoming::read_level(header.read)?;
-            let tenant = &header.tenant;
-            check::check(&self.0, &principal, tenant, sha256, pieces, level).await
+            check::check(&self.0.reads, &self.0.tenants, &header.tenant, bytes, level).await
         };
         let checked = called.await.map_err(status)?;
         Ok(Response::new(v1::CheckResponse {
@@ -282,17 +292,18 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         let called = async {
             let (header, pieces) = split(request.into_inner()).await?;
             let upload = header.upload.ok_or_else(|| bad("upload", "is required"))?;
-            let mut upload = incoming::upload(upload)?;
-            upload.patience.deadline = deadline;
+            let mut draft = incoming::issue(upload)?;
+            draft.body.wait.deadline = deadline;
             let target = incoming::key("target", header.target)?;
             let amount = header
                 .amount
                 .map(|amount| incoming::money("amount", amount))
                 .transpose()?;
-            reverse::reverse(&self.0, &principal, upload, target, amount, pieces).await
+            let permit = self.0.admission.try_upload()?;
+            reverse::reverse(&self.0, &principal, draft, target, amount, pieces, permit).await
         };
         let done = called.await.map_err(status)?;
-        Ok(Response::new(issued(&self.0, done)))
+        Ok(Response::new(issued(&self.0.reads, done)))
     }
 
     async fn void(&self, request: Request<v1::VoidRequest>) -> Answer<v1::VoidResponse> {
@@ -308,7 +319,7 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
             invoice: Some(outgoing::invoice(voided.invoice)),
             repeated: voided.repeated,
             receipt: Some(outgoing::receipt(&voided.receipt)),
-            answered: Some(outgoing::answered(self.0.answered(true))),
+            answered: Some(outgoing::answered(self.0.reads.answered(true))),
         }))
     }
 
@@ -320,9 +331,10 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         let deadline = deadline(&request);
         let called = async {
             let (header, pieces) = split(request.into_inner()).await?;
-            let mut header = incoming::add_rendition(header)?;
-            header.patience.deadline = deadline;
-            add_rendition::add_rendition(&self.0, &principal, header, pieces).await
+            let mut draft = incoming::add_rendition(header)?;
+            draft.body.wait.deadline = deadline;
+            let permit = self.0.admission.try_upload()?;
+            add_rendition::add_rendition(&self.0, &principal, draft, pieces, permit).await
         };
         let added = called.await.map_err(status)?;
         Ok(Response::new(v1::AddRenditionResponse {
@@ -330,17 +342,17 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
             repeated: added.repeated,
             receipt: Some(outgoing::receipt(&added.receipt)),
             durability: Some(outgoing::durability(added.level, added.nodes, added.zones)),
-            answered: Some(outgoing::answered(self.0.answered(true))),
+            answered: Some(outgoing::answered(self.0.reads.answered(true))),
         }))
     }
 
     type WatchStream = BoxStream<'static, Result<v1::WatchResponse, Status>>;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
-        let principal = principal(&request);
         let request = request.into_inner();
-        let core = self.0.clone();
-        let changes = watch::watch(core, &principal, &request.tenant, request.from_index);
+        let Parts { reads, tenants, .. } = &*self.0;
+        let (tenant, from) = (&request.tenant, request.from_index);
+        let changes = watch::watch(reads.clone(), tenants, tenant, from);
         let changes = changes.map_err(status)?.map(|change| match change {
             Ok(change) => Ok(v1::WatchResponse {
                 index: change.index,

@@ -7,9 +7,10 @@
 use super::incoming;
 use super::invoices::issued;
 use super::status::{from_upload, status};
+use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
 use crate::service::issue_many::{self, Message};
-use crate::service::{Core, Error, Principal};
+use crate::service::{Parts, Principal};
 use futures::stream::{BoxStream, StreamExt as _};
 use muniment_proto::v1;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tonic::Status;
 use tonic_types::StatusExt as _;
 
 pub(super) fn serve(
-    core: Arc<Core>,
+    parts: Arc<Parts>,
     principal: Principal,
     requests: BoxStream<'static, Result<v1::IssueManyRequest, Status>>,
 ) -> BoxStream<'static, Result<v1::IssueManyResponse, Status>> {
@@ -26,11 +27,11 @@ pub(super) fn serve(
         Ok(request) => message(request),
         Err(status) => Err(from_upload(&status)),
     });
-    let outcomes = issue_many::issue_many(core.clone(), principal, messages.boxed());
+    let outcomes = issue_many::issue_many(parts.clone(), principal, messages.boxed());
     let responses = outcomes.map(move |outcome| {
         let outcome = outcome.map_err(status)?;
         let answer = match outcome.result {
-            Ok(done) => v1::issue_many_response::Outcome::Issued(issued(&core, done)),
+            Ok(done) => v1::issue_many_response::Outcome::Issued(issued(&parts.reads, done)),
             Err(error) => v1::issue_many_response::Outcome::Error(item_error(error)),
         };
         Ok(v1::IssueManyResponse {
@@ -41,14 +42,14 @@ pub(super) fn serve(
     responses.boxed()
 }
 
-fn message(request: v1::IssueManyRequest) -> Result<Message, Error> {
+fn message(request: v1::IssueManyRequest) -> Result<Message, CallError> {
     use v1::issue_many_request::Part;
     match request.part {
         Some(Part::Header(header)) => {
             let upload = header.upload.ok_or_else(|| bad("upload", "is required"));
-            Ok(Message::Header {
+            Ok(Message::Draft {
                 item: header.item,
-                header: upload.and_then(incoming::upload).map(Box::new),
+                draft: upload.and_then(incoming::issue).map(Box::new),
             })
         }
         Some(Part::Chunk(chunk)) => Ok(Message::Chunk(chunk)),
@@ -58,7 +59,7 @@ fn message(request: v1::IssueManyRequest) -> Result<Message, Error> {
 }
 
 /// The one table's status, as a message.
-fn item_error(error: Error) -> v1::ItemError {
+fn item_error(error: CallError) -> v1::ItemError {
     let status = status(error);
     let details = status.get_error_details();
     let (reason, info) = match details.error_info() {
@@ -99,7 +100,7 @@ mod tests {
             (&*invalid.reason, &*invalid.field, invalid.retry_after_ms),
             ("INVALID", "sha256", None)
         );
-        let taken = item_error(Error::Taken {
+        let taken = item_error(CallError::Taken {
             reason: Reason::IdentityTaken,
             detail: "it has other content".into(),
             stored_sha256: Some(Digest::ZERO),
@@ -107,10 +108,10 @@ mod tests {
         assert_eq!(taken.code, Code::AlreadyExists as u32);
         assert_eq!(taken.reason, "IDENTITY_TAKEN");
         assert_eq!(taken.details["stored_sha256"], Digest::ZERO.to_hex());
-        let full = item_error(Error::exhausted("full"));
+        let full = item_error(CallError::exhausted("full"));
         assert_eq!(full.code, Code::ResourceExhausted as u32);
         assert_eq!(full.retry_after_ms, Some(200));
-        let away = item_error(Error::Unavailable {
+        let away = item_error(CallError::Unavailable {
             why: "no quorum".into(),
             leader_address: Some("a:1".into()),
         });
@@ -129,9 +130,9 @@ mod tests {
         let part = v1::issue_many_request::Part::Header(header);
         assert!(matches!(
             message(request(Some(part))),
-            Ok(Message::Header {
+            Ok(Message::Draft {
                 item: 7,
-                header: Err(_)
+                draft: Err(_)
             })
         ));
         assert!(message(request(None)).is_err());

@@ -6,7 +6,7 @@
 
 use super::access::{self, Right};
 use super::status::status;
-use crate::service::Core;
+use crate::service::Parts;
 use crate::telemetry::Metrics;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 
 /// Wraps every service of a listener.
 #[derive(Clone)]
-pub struct Observe(pub Arc<Metrics>, pub Arc<Core>);
+pub struct Observe(pub Arc<Metrics>, pub Arc<Parts>);
 
 impl<S> tower::Layer<S> for Observe {
     type Service = Observed<S>;
@@ -30,7 +30,7 @@ impl<S> tower::Layer<S> for Observe {
         Observed {
             inner,
             metrics: self.0.clone(),
-            core: self.1.clone(),
+            parts: self.1.clone(),
         }
     }
 }
@@ -39,7 +39,7 @@ impl<S> tower::Layer<S> for Observe {
 pub struct Observed<S> {
     inner: S,
     metrics: Arc<Metrics>,
-    core: Arc<Core>,
+    parts: Arc<Parts>,
 }
 
 impl<S> tower::Service<http::Request<Body>> for Observed<S>
@@ -77,7 +77,7 @@ where
             started: Instant::now(),
             code: None,
         };
-        let away = known.and_then(|right| drained(&self.core, right));
+        let away = known.and_then(|right| drained(&self.parts, right));
         let handled = async move {
             let response = match (away, known) {
                 (Some(away), _) => away.into_http(),
@@ -98,13 +98,13 @@ where
 }
 
 /// What a drained node answers to what others can do as well.
-fn drained(core: &Core, right: Right) -> Option<Status> {
+fn drained(parts: &Parts, right: Right) -> Option<Status> {
     let others = matches!(
         right,
         Right::ReadInvoices | Right::WriteInvoices | Right::ReadEvidence
     );
-    let away = others && *core.members.drained().borrow();
-    away.then(|| status(core.unavailable("this node is drained")))
+    let away = others && *parts.membership.drained().borrow();
+    away.then(|| status(parts.reads.unavailable("this node is drained")))
 }
 
 fn code_in(headers: &http::HeaderMap) -> Option<Code> {

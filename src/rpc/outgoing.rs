@@ -4,11 +4,12 @@ use crate::domain::ids::BodyId;
 use crate::ledger::state::{Invoice, Status};
 use crate::objective::lag::Lag;
 use crate::objective::write::WriteLevel;
-use crate::service::admin::{View, Zone};
-use crate::service::keys;
-use crate::service::records::Listed;
-use crate::service::standing::messages::Standing;
-use crate::service::{Answered, Core};
+use crate::raft::reads::Answered;
+use crate::service::Parts;
+use crate::service::keys::KeysView;
+use crate::service::records::ListedRecord;
+use crate::service::status::{StatusView, ZoneView};
+use crate::status::messages::NodeStatus;
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::keychange::Role;
@@ -145,9 +146,9 @@ pub fn promise(promise: &Promise) -> v1::Promise {
 
 pub fn answered(answered: Answered) -> v1::Answered {
     v1::Answered {
-        served_by: answered.node,
-        zone: answered.zone,
-        region: answered.region,
+        served_by: answered.place.node,
+        zone: answered.place.zone,
+        region: answered.place.region,
         applied_index: answered.applied_index,
         log_size: answered.log_size,
         staleness_ms_max: answered.staleness_ms_max,
@@ -166,7 +167,7 @@ pub fn durability(level: WriteLevel, nodes: Vec<u64>, zones: Vec<String>) -> v1:
     }
 }
 
-pub fn keys(view: keys::View) -> v1::GetKeysResponse {
+pub fn keys(view: KeysView) -> v1::GetKeysResponse {
     let history = &view.known.history;
     let life = |role: Role, node: u64, place: (&str, &str), life: &KeyLife| v1::KeyLife {
         role: role.to_string(),
@@ -205,7 +206,7 @@ pub fn digest(digest: &Digest) -> Bytes {
     bytes_of(digest)
 }
 
-pub fn record(listed: Listed) -> v1::LogRecord {
+pub fn record(listed: ListedRecord) -> v1::LogRecord {
     let (document_salt, document) = opening(listed.document);
     let (actor_salt, actor) = opening(listed.actor);
     v1::LogRecord {
@@ -228,8 +229,8 @@ fn opening(opening: Option<muniment_evidence::opening::Opening>) -> (Bytes, Byte
     }
 }
 
-pub fn status(core: &Core, view: View, uptime_ms: u64) -> v1::StatusResponse {
-    let group = view.group;
+pub fn status(parts: &Parts, view: StatusView, uptime_ms: u64) -> v1::StatusResponse {
+    let (place, group) = (&parts.reads.place, view.group);
     let peers = group
         .members
         .iter()
@@ -247,11 +248,11 @@ pub fn status(core: &Core, view: View, uptime_ms: u64) -> v1::StatusResponse {
         .collect();
     let founded = view.head.size > 0;
     v1::StatusResponse {
-        node: core.node,
-        zone: core.zone.clone(),
-        region: core.region.clone(),
+        node: place.node,
+        zone: place.zone.clone(),
+        region: place.region.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        origin: core.founder.origin.clone(),
+        origin: parts.founder.origin.clone(),
         ledger: if founded {
             view.head.ledger.to_hex()
         } else {
@@ -272,39 +273,40 @@ pub fn status(core: &Core, view: View, uptime_ms: u64) -> v1::StatusResponse {
         feature_level: view.head.feature_level,
         snapshot_index: group.snapshot_index,
         uptime_ms,
-        body_complete_index: core.cosigned.body_complete(),
-        cosigned_size: core.cosigned.newest_size(),
-        profile: core.profile.to_string(),
-        worst_leaderless_ms: core.profile.timing().worst_leaderless_ms(),
-        standings: view.standings.into_iter().map(standing).collect(),
+        body_complete_index: parts.cosigning.body_complete(),
+        cosigned_size: parts.cosigning.newest_size(),
+        profile: parts.cluster.profile.to_string(),
+        worst_leaderless_ms: parts.cluster.profile.timing().worst_leaderless_ms(),
+        standings: view.statuses.into_iter().map(node_status).collect(),
         losses: view.zones.into_iter().map(loss).collect(),
         write_level: view.write_level.to_string(),
         upload_epoch: view.head.upload_epoch,
-        leaderless_ms: core.vigil.leaderless().as_millis() as u64,
+        leaderless_ms: parts.cluster.leader.leaderless().as_millis() as u64,
     }
 }
 
-fn standing((standing, age, lag): (Standing, Duration, Lag)) -> v1::NodeStanding {
+fn node_status((status, age, lag): (NodeStatus, Duration, Lag)) -> v1::NodeStanding {
+    let (progress, health) = (status.progress, status.health);
     v1::NodeStanding {
-        node: standing.node,
+        node: status.identity.node,
         age_ms: age.as_millis() as u64,
-        applied_index: standing.applied_index,
-        log_size: standing.log_size,
-        body_complete_index: standing.body_complete,
+        applied_index: progress.applied_index,
+        log_size: progress.log_size,
+        body_complete_index: progress.body_complete,
         lag_records: lag.records,
         lag_bytes: lag.bytes,
         lag_ms: lag.ms,
-        disk_free_bytes: standing.disk_free_bytes,
-        fsync_p99_us: standing.fsync_p99_us,
-        ready: standing.ready,
-        bodies_missing: standing.bodies_missing,
-        repair_queue: standing.repair_queue,
-        orphan_bytes: standing.orphan_bytes,
+        disk_free_bytes: health.disk_free_bytes,
+        fsync_p99_us: health.fsync_p99.unwrap_or_default().as_micros() as u64,
+        ready: health.ready,
+        bodies_missing: health.bodies_missing,
+        repair_queue: health.repair_queue,
+        orphan_bytes: health.orphan_bytes,
     }
 }
 
-fn loss(zone: Zone) -> v1::ZoneLoss {
-    let Zone { loss, behind, lost } = zone;
+fn loss(zone: ZoneView) -> v1::ZoneLoss {
+    let ZoneView { loss, behind, lost } = zone;
     v1::ZoneLoss {
         zone: loss.zone,
         region: loss.region,

@@ -11,7 +11,7 @@ use super::observe::Observe;
 use super::peers::Peers;
 use crate::config::Limits;
 use crate::objective::budget::PEER_CONNECTIONS_MAX;
-use crate::service::Core;
+use crate::service::Parts;
 use crate::telemetry::Metrics;
 use crate::transport::Serve;
 use futures::stream::{self, Stream, StreamExt as _};
@@ -56,33 +56,33 @@ fn builder(limits: &Limits, streams: u32) -> Server {
 
 /// Serves clients until `shutdown`, then drains.
 pub async fn serve_clients(
-    core: Arc<Core>,
+    parts: Arc<Parts>,
     metrics: Arc<Metrics>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), String> {
-    let limits = core.limits.clone();
+    let limits = parts.admission.limits.clone();
     let bytes = limits.message_bytes;
     let (health, health_service) = tonic_health::server::health_reporter();
-    let watching = tokio::spawn(report_health(core.clone(), health));
+    let watching = tokio::spawn(report_health(parts.clone(), health));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(|error| error.to_string())?;
     let cluster = Cluster {
-        started: core.clock.monotonic(),
-        core: core.clone(),
+        started: parts.reads.context.clock.monotonic(),
+        parts: parts.clone(),
     };
-    let invoices = InvoiceServiceServer::new(Invoices(core.clone()));
-    let evidence = EvidenceServiceServer::new(Evidence(core.clone()));
+    let invoices = InvoiceServiceServer::new(Invoices(parts.clone()));
+    let evidence = EvidenceServiceServer::new(Evidence(parts.clone()));
     let cluster = ClusterServiceServer::new(cluster);
     let accepted = metrics.accepted_connections.clone();
     let connections = accept(listener, limits.connections, &limits, move || {
         accepted.inc();
     });
     let served = builder(&limits, limits.streams_per_connection)
-        .layer(Observe(metrics, core.clone()))
+        .layer(Observe(metrics, parts.clone()))
         .add_service(health_service)
         .add_service(reflection)
         .add_service(
@@ -129,12 +129,15 @@ pub async fn serve_peers(
 }
 
 /// Keeps the standard health service in step with readiness.
-async fn report_health(core: Arc<Core>, health: tonic_health::server::HealthReporter) {
-    let (mut booted, mut draining) = (core.booted.clone(), core.draining.clone());
-    let mut drained = core.members.drained();
+async fn report_health(parts: Arc<Parts>, health: tonic_health::server::HealthReporter) {
+    let (mut booted, mut draining) = (
+        parts.writes.booted.clone(),
+        parts.admission.draining.clone(),
+    );
+    let mut drained = parts.membership.drained();
     let mut seen = None;
     loop {
-        let ready = crate::service::admin::ready(&core).is_ok();
+        let ready = crate::service::status::ready(&parts).is_ok();
         if ready {
             health.set_serving::<InvoiceServiceServer<Invoices>>().await;
             health
@@ -155,7 +158,7 @@ async fn report_health(core: Arc<Core>, health: tonic_health::server::HealthRepo
         };
         health.set_service_status("", status).await;
         tokio::select! {
-            office = core.group.leadership_changed(seen) => seen = Some(office),
+            now = parts.reads.context.group.leadership_changed(seen) => seen = Some(now),
             changed = booted.changed() => if changed.is_err() { return },
             changed = draining.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(HEALTH_EVERY) => {}

@@ -11,7 +11,7 @@
 //! | Unavailable | UNAVAILABLE | RetryInfo; ErrorInfo with `leader_address` |
 //! | DataLoss | DATA_LOSS | ErrorInfo with the reason |
 
-use crate::service::Error;
+use crate::domain::call_error::CallError;
 use std::collections::HashMap;
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -22,17 +22,17 @@ pub const DOMAIN: &str = "muniment";
 /// When to try again after a passing fault: an election of the `lan` profile.
 const RETRY: Duration = Duration::from_millis(250);
 
-pub fn status(error: Error) -> Status {
+pub fn status(error: CallError) -> Status {
     let message = error.to_string();
     let mut details = ErrorDetails::new();
     let mut info = HashMap::new();
     let (code, reason) = match error {
-        Error::Invalid(bad) => {
+        CallError::Invalid(bad) => {
             details.add_bad_request_violation(bad.field, bad.why);
             (Code::InvalidArgument, "INVALID")
         }
-        Error::NotFound(_) => (Code::NotFound, "NOT_FOUND"),
-        Error::Taken {
+        CallError::NotFound(_) => (Code::NotFound, "NOT_FOUND"),
+        CallError::Taken {
             reason,
             stored_sha256,
             ..
@@ -42,8 +42,8 @@ pub fn status(error: Error) -> Status {
             }
             (Code::AlreadyExists, reason.name())
         }
-        Error::NotNow { reason, .. } => (Code::FailedPrecondition, reason),
-        Error::BelowLevel {
+        CallError::NotNow { reason, .. } => (Code::FailedPrecondition, reason),
+        CallError::BelowLevel {
             index,
             level,
             nodes,
@@ -52,16 +52,16 @@ pub fn status(error: Error) -> Status {
             details.set_retry_info(Some(RETRY));
             let nodes: Vec<String> = nodes.iter().map(u64::to_string).collect();
             info.insert("index".to_owned(), index.to_string());
-            info.insert("level".to_owned(), level.to_string());
+            info.insert("level".to_owned(), level);
             info.insert("nodes".to_owned(), nodes.join(","));
             info.insert("zones".to_owned(), zones.join(","));
             (Code::Unavailable, "COMMITTED_BELOW_LEVEL")
         }
-        Error::Exhausted { retry_after_ms, .. } => {
+        CallError::Exhausted { retry_after_ms, .. } => {
             details.set_retry_info(Some(Duration::from_millis(retry_after_ms)));
             (Code::ResourceExhausted, "EXHAUSTED")
         }
-        Error::Unavailable { leader_address, .. } => {
+        CallError::Unavailable { leader_address, .. } => {
             details.set_retry_info(Some(RETRY));
             if let Some(address) = leader_address {
                 info.insert("leader_address".to_owned(), address);
@@ -69,19 +69,19 @@ pub fn status(error: Error) -> Status {
             (Code::Unavailable, "UNAVAILABLE")
         }
         // Without RetryInfo: the same call would fail the same way, everywhere.
-        Error::DataLoss { reason, .. } => (Code::DataLoss, reason),
+        CallError::DataLoss { reason, .. } => (Code::DataLoss, reason),
     };
     details.set_error_info(reason, DOMAIN, info);
     Status::with_error_details(code, message, details)
 }
 
 /// A fault of the transport under an upload.
-pub fn from_upload(status: &Status) -> Error {
+pub fn from_upload(status: &Status) -> CallError {
     match status.code() {
         Code::OutOfRange | Code::ResourceExhausted => {
             crate::domain::draft::bad("chunk", status.message().to_owned()).into()
         }
-        _ => Error::Unavailable {
+        _ => CallError::Unavailable {
             why: format!("the upload broke off: {}", status.message()),
             leader_address: None,
         },

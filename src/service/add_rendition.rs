@@ -1,33 +1,29 @@
 //! AddRendition: a further form of an issued invoice, stored once per role.
 
-use super::issue::{Form, Pieces, check_level, store, zones};
-use super::levels::{self, Patience};
-use super::{Core, Error, Principal, prove};
-use crate::domain::draft;
-use crate::ledger::state::{Invoice, Key};
+use super::admission::UploadPermit;
+use super::issue::{BodyDraft, Form, Pieces, store};
+use super::{Parts, Principal, find, levels, prove};
+use crate::domain::call_error::CallError;
+use crate::domain::draft::{self, InvoiceKey};
+use crate::ledger::state::Invoice;
 use crate::objective::write::WriteLevel;
 use crate::recorder::Intent;
-use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{AddRenditionDocument, Document};
 use muniment_evidence::receipt::Receipt;
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::Mode;
 
-/// What announces the bytes.
+/// Bytes to be stored beside those of an issued invoice.
 #[derive(Clone, Debug)]
-pub struct Header {
+pub struct RenditionDraft {
     pub request_id: String,
-    pub key: Key,
-    pub role: String,
-    pub media_type: String,
-    pub length: u64,
-    pub sha256: Option<Digest>,
-    pub level: Option<WriteLevel>,
-    pub patience: Patience,
+    pub key: InvoiceKey,
+    pub body: BodyDraft,
 }
 
+/// What became of the call.
 #[derive(Clone, Debug)]
-pub struct Added {
+pub struct AddedRendition {
     pub invoice: Invoice,
     pub repeated: bool,
     pub receipt: Receipt,
@@ -36,30 +32,34 @@ pub struct Added {
     pub zones: Vec<String>,
 }
 
+/// Stores a further form of an invoice.
 pub async fn add_rendition(
-    core: &Core,
+    parts: &Parts,
     principal: &Principal,
-    header: Header,
+    draft: RenditionDraft,
     pieces: Pieces,
-) -> Result<Added, Error> {
-    let booted = core.booted()?;
-    draft::request_id("request_id", &header.request_id)?;
-    draft::required("role", &header.role)?;
-    let form = Form::check(core, &header.role, &header.media_type, header.length)?;
-    let uid = core.find(&header.key).await?;
-    let invoice = core.invoice(uid).await?;
-    let tenant = core.tenant(&invoice.metadata.identity.tenant)?;
-    let level = header.level.unwrap_or(tenant.level());
-    check_level(core, level)?;
-    let (length, sha256, patience) = (header.length, header.sha256, header.patience);
-    let stored = store(core, pieces, length, sha256, level, &patience).await?;
+    permit: UploadPermit,
+) -> Result<AddedRendition, CallError> {
+    let key = parts.tenants.resolve_key("key", draft.key)?;
+    let booted = parts.writes.booted()?;
+    draft::request_id("request_id", &draft.request_id)?;
+    draft::required("role", &draft.body.role)?;
+    let form = Form::check(&parts.admission.limits, &draft.body)?;
+    let uid = find::find(&parts.reads, &key).await?;
+    let invoice = find::invoice(&parts.reads, uid).await?;
+    let tenant = invoice.metadata.identity.tenant;
+    let level = draft.body.level;
+    let level = level.map_or_else(|| parts.tenants.level(&tenant), Ok)?;
+    levels::check(&parts.bodies, level)?;
+    let wait = draft.body.wait;
+    let stored = store(parts, pieces, &draft.body, level, permit).await?;
     let nodes: Vec<u64> = stored.holdings.iter().map(|h| h.node).collect();
     let rendition = form.rendition(&stored);
     let intent = Intent {
         document: Document::AddRendition(AddRenditionDocument {
-            tenant: tenant.name.clone(),
+            tenant,
             uid: uid.0,
-            request_id: header.request_id,
+            request_id: draft.request_id,
             rendition,
             holdings: stored.holdings,
         }),
@@ -67,27 +67,31 @@ pub async fn add_rendition(
         mode: Mode::None,
         level: level.to_statement(),
     };
-    let recorded = core.record(&booted, intent).await?;
+    let recorded = parts.writes.record(&booted, intent).await?;
     let (index, repeated) = match recorded.outcome {
         Outcome::Ok => (recorded.index, false),
         Outcome::DuplicateOf(first) => (first, true),
         Outcome::Refused(reason) => {
-            return Err(Error::refused(reason, &super::describe(&header.key)));
+            return Err(CallError::refused(reason, &key.to_string()));
         }
     };
     // A repetition's holders are those of the first record, not of the bytes that came now.
-    let holders = match core.read(move |tables| tables.document(index)).await? {
+    let holders = match parts
+        .reads
+        .read(move |tables| tables.document(index))
+        .await?
+    {
         Document::AddRendition(d) if repeated => d.holdings.iter().map(|h| h.node).collect(),
         _ => nodes,
     };
-    let until = patience.until();
-    let nodes = levels::reach(core, index, Some(&holders), level, until).await?;
-    Ok(Added {
-        invoice: core.invoice(uid).await?,
+    let until = wait.until();
+    let nodes = levels::reach(parts, index, Some(&holders), level, until).await?;
+    Ok(AddedRendition {
+        invoice: find::invoice(&parts.reads, uid).await?,
         repeated,
-        receipt: prove::receipt(core, &booted, index).await?,
+        receipt: prove::receipt(&parts.reads, &parts.keys, &booted, index).await?,
         level,
-        zones: zones(core, &nodes),
+        zones: levels::zones(&parts.bodies, &nodes),
         nodes,
     })
 }

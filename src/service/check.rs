@@ -4,51 +4,52 @@
 //! of exactly these bytes.
 
 use super::issue::Pieces;
-use super::{Answered, Core, Error, Principal};
+use super::tenants::Tenants;
+use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
 use crate::ledger::state::Invoice;
 use crate::objective::read::ReadLevel;
+use crate::raft::reads::{Answered, Reads};
 use futures::StreamExt as _;
 use muniment_evidence::digest::{Digest, Hasher};
 
 /// Invoices that may share the very same bytes in one answer.
 const INVOICES_MAX: usize = 100;
 
+/// What is known of the bytes.
 pub struct Checked {
     pub sha256: Digest,
     pub invoices: Vec<Invoice>,
     pub answered: Answered,
 }
 
+/// What is asked about.
+pub enum CheckedBytes {
+    Sha256(Digest),
+    /// The bytes themselves, of which no more are taken than that.
+    Pieces {
+        pieces: Pieces,
+        bytes_max: u64,
+    },
+}
+
+/// Finds the tenant's invoices of exactly these bytes.
 pub async fn check(
-    core: &Core,
-    _principal: &Principal,
+    reads: &Reads,
+    tenants: &Tenants,
     tenant: &str,
-    sha256: Option<Digest>,
-    mut pieces: Pieces,
+    bytes: CheckedBytes,
     level: ReadLevel,
-) -> Result<Checked, Error> {
-    let tenant = core.tenant(tenant)?.name.clone();
-    let sha256 = match sha256 {
-        Some(digest) => digest,
-        None => {
-            let (mut hasher, mut length) = (Hasher::new(), 0);
-            while let Some(piece) = pieces.next().await {
-                let piece = piece?;
-                length += piece.len() as u64;
-                if length > core.limits.body_bytes {
-                    let limit = core.limits.body_bytes;
-                    return Err(bad("chunk", format!("above the limit of {limit} bytes")).into());
-                }
-                hasher.update(&piece);
-            }
-            hasher.finish()
-        }
+) -> Result<Checked, CallError> {
+    let tenant = tenants.name(tenant)?;
+    let sha256 = match bytes {
+        CheckedBytes::Sha256(digest) => digest,
+        CheckedBytes::Pieces { pieces, bytes_max } => digest_of(pieces, bytes_max).await?,
     };
-    let (invoices, answered) = with_body(core, &tenant, sha256, level).await?;
+    let (invoices, answered) = with_body(reads, &tenant, sha256, level).await?;
     let (invoices, answered) = if invoices.is_empty() && level.doubts_a_miss() {
         // `not issued here` is an answer to act upon: not before the leader was asked.
-        with_body(core, &tenant, sha256, ReadLevel::Linearizable).await?
+        with_body(reads, &tenant, sha256, ReadLevel::Linearizable).await?
     } else {
         (invoices, answered)
     };
@@ -59,15 +60,28 @@ pub async fn check(
     })
 }
 
+async fn digest_of(mut pieces: Pieces, bytes_max: u64) -> Result<Digest, CallError> {
+    let (mut hasher, mut length) = (Hasher::new(), 0);
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        length += piece.len() as u64;
+        if length > bytes_max {
+            return Err(bad("chunk", format!("above the limit of {bytes_max} bytes")).into());
+        }
+        hasher.update(&piece);
+    }
+    Ok(hasher.finish())
+}
+
 async fn with_body(
-    core: &Core,
+    reads: &Reads,
     tenant: &str,
     sha256: Digest,
     level: ReadLevel,
-) -> Result<(Vec<Invoice>, Answered), Error> {
-    let answered = core.answered_by(core.fresh(level).await?);
+) -> Result<(Vec<Invoice>, Answered), CallError> {
+    let answered = reads.answered_by(reads.fresh(level).await?);
     let (tenant, size) = (tenant.to_owned(), answered.log_size);
-    let invoices = core
+    let invoices = reads
         .read(move |tables| {
             let mut found = Vec::new();
             for uid in tables.with_body(&sha256, INVOICES_MAX)? {

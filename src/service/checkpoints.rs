@@ -3,7 +3,8 @@
 //! Promises: sizes only grow; a slow reader gets the newest, not all of them; nothing is
 //! sent while nothing changes.
 
-use super::{Core, Error, Principal, prove};
+use super::Parts;
+use crate::domain::call_error::CallError;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment_evidence::note::{Checkpoint, Note};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ const EVERY_MIN: Duration = Duration::from_millis(10);
 
 /// Which checkpoints.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wanted {
+pub struct CheckpointsWanted {
     pub above_size: u64,
     pub every: Option<Duration>,
     /// Only those that members have cosigned.
@@ -24,34 +25,35 @@ pub struct Wanted {
 }
 
 /// Sizes and notes.
-pub type Notes = BoxStream<'static, Result<(u64, String), Error>>;
+pub type CheckpointStream = BoxStream<'static, Result<(u64, String), CallError>>;
 
-pub fn watch(core: Arc<Core>, _principal: &Principal, wanted: Wanted) -> Result<Notes, Error> {
-    let booted = core.booted()?;
+/// Checkpoints from now on.
+pub fn watch(parts: Arc<Parts>, wanted: CheckpointsWanted) -> Result<CheckpointStream, CallError> {
+    let booted = parts.writes.booted()?;
     let every = wanted.every.unwrap_or(EVERY).max(EVERY_MIN);
-    let state = (core, booted, wanted.above_size, false);
-    let notes = stream::try_unfold(state, move |(core, booted, above, paused)| async move {
+    let state = (parts, booted, wanted.above_size, false);
+    let notes = stream::try_unfold(state, move |(parts, booted, above, paused)| async move {
         if paused {
             tokio::time::sleep(every).await;
         }
         let note = if wanted.cosigned {
-            match core.cosigned.next_above(above).await {
+            match parts.cosigning.next_above(above).await {
                 Some(note) => note,
                 None => return Ok(None),
             }
         } else {
-            let mut applied = core.group.watch_applied();
+            let mut applied = parts.reads.context.group.watch_applied();
             // The stream ends with its caller or the node.
             if applied.wait_for(|now| now.size > above).await.is_err() {
                 return Ok(None);
             }
-            prove::newest(&core, &booted).await?
+            parts.keys.sign_head(&booted.origin).await?
         };
         let size = Note::parse(note.as_bytes())
             .and_then(|note| Checkpoint::parse(&note.text))
-            .map_err(|error| core.unavailable(error.to_string()))?
+            .map_err(|error| parts.reads.unavailable(error.to_string()))?
             .size;
-        Ok(Some(((size, note), (core, booted, size, true))))
+        Ok(Some(((size, note), (parts, booted, size, true))))
     });
     Ok(notes.boxed())
 }

@@ -5,8 +5,10 @@
 //! outbox is within its own; each refusal says which bound it is. Works cut off from the
 //! leader. Leaves bytes and lookups to [`super::download`].
 
-use super::{Booted, Core, Error};
+use super::Parts;
+use crate::domain::call_error::CallError;
 use crate::recorder::Intent;
+use crate::recorder::booted::Booted;
 use crate::recorder::outbox::{OutboxLane, OutboxRefusal, PromisedDelivery};
 use muniment_evidence::promise::Promise;
 use std::time::Duration;
@@ -16,69 +18,74 @@ use std::time::Duration;
 const ASK_MAX: Duration = Duration::from_millis(1000);
 
 /// That a node may promise, and as of when it knows the ledger.
-pub(super) struct Leave {
+pub(super) struct DeferredPermit {
     outbox: OutboxLane,
     /// On this node's monotonic clock: what was acknowledged before is applied here.
     fresh_at: Duration,
 }
 
-impl Leave {
-    /// How stale what was read under this leave is at most.
-    pub(super) fn staleness(&self, core: &Core) -> Duration {
-        core.clock.monotonic().saturating_sub(self.fresh_at)
+impl DeferredPermit {
+    /// How stale what was read under this permit is at most.
+    pub(super) fn staleness(&self, parts: &Parts) -> Duration {
+        parts
+            .reads
+            .context
+            .clock
+            .monotonic()
+            .saturating_sub(self.fresh_at)
     }
 }
 
 /// Asked before anything is looked up, so that the bound covers it.
-pub(super) async fn leave(core: &Core, booted: &Booted) -> Result<Leave, Error> {
-    if !core.deferred.allowed {
-        return Err(Error::NotNow {
+pub(super) async fn permit(parts: &Parts, booted: &Booted) -> Result<DeferredPermit, CallError> {
+    if !parts.deferred.allowed {
+        return Err(CallError::NotNow {
             reason: "DEFERRED_NOT_ALLOWED",
             detail: "this ledger allows no deferred evidence (deferred.allowed)".into(),
         });
     }
     let Some(outbox) = booted.outbox.clone() else {
-        return Err(Error::NotNow {
+        return Err(CallError::NotNow {
             reason: "FEATURE_LEVEL",
             detail: "when this node started, the ledger's feature level had no outboxes".into(),
         });
     };
-    let most = Duration::from_millis(core.deferred.max_staleness_ms);
-    let mut known = fresh_at(core, most);
-    if known.is_none() && core.reader.linearizable(ASK_MAX).await.is_ok() {
-        known = fresh_at(core, most);
+    let most = Duration::from_millis(parts.deferred.max_staleness_ms);
+    let mut known = fresh_at(parts, most);
+    if known.is_none() && parts.reads.reader.linearizable(ASK_MAX).await.is_ok() {
+        known = fresh_at(parts, most);
     }
     let fresh_at = known.ok_or_else(|| {
-        let now = core.clock.monotonic();
-        let stale = match core.reader.staleness(now) {
+        let now = parts.reads.context.clock.monotonic();
+        let stale = match parts.reads.reader.staleness(now) {
             Some(stale) => format!("for {} ms", stale.as_millis()),
             None => "since it started".to_owned(),
         };
-        core.unavailable(format!(
+        parts.reads.unavailable(format!(
             "no quorum has answered this node {stale}: it may be staler than \
              deferred.max_staleness_ms ({})",
             most.as_millis()
         ))
     })?;
-    Ok(Leave { outbox, fresh_at })
+    Ok(DeferredPermit { outbox, fresh_at })
 }
 
-fn fresh_at(core: &Core, most: Duration) -> Option<Duration> {
-    let now = core.clock.monotonic();
-    let stale = core.reader.staleness(now)?;
+fn fresh_at(parts: &Parts, most: Duration) -> Option<Duration> {
+    let now = parts.reads.context.clock.monotonic();
+    let stale = parts.reads.reader.staleness(now)?;
     (stale <= most).then(|| now.saturating_sub(stale))
 }
 
 /// Makes the statement durable; it is handed out as the promise.
 pub(super) async fn promise(
-    core: &Core,
+    parts: &Parts,
     booted: &Booted,
-    leave: &Leave,
+    permit: &DeferredPermit,
     intent: Intent,
-) -> Result<(Promise, PromisedDelivery), Error> {
-    let keys = core.known_keys().await?.unproven();
-    let kept = leave.outbox.append(intent).await;
-    let kept = kept.map_err(|why| refused(core, why))?;
+) -> Result<(Promise, PromisedDelivery), CallError> {
+    let keys = parts.keys.now().await?.unproven();
+    let kept = permit.outbox.append(intent).await;
+    let kept = kept.map_err(|why| refused(parts, why))?;
     let submission = kept.submission.clone();
     let promise = Promise {
         genesis: (*booted.genesis).clone(),
@@ -91,21 +98,21 @@ pub(super) async fn promise(
     Ok((promise, kept))
 }
 
-fn refused(core: &Core, why: OutboxRefusal) -> Error {
+fn refused(parts: &Parts, why: OutboxRefusal) -> CallError {
     match why {
-        OutboxRefusal::Full(most) => Error::exhausted(format!(
+        OutboxRefusal::Full(most) => CallError::exhausted(format!(
             "{most} releases are promised and not recorded here, as many as may be \
              (deferred.max_pending)"
         )),
-        OutboxRefusal::Aged(age) => Error::exhausted(format!(
+        OutboxRefusal::Aged(age) => CallError::exhausted(format!(
             "a promised release has waited {} ms for its record, longer than \
              deferred.max_age_ms ({}) allows",
             age.as_millis(),
-            core.deferred.max_age_ms
+            parts.deferred.max_age_ms
         )),
         OutboxRefusal::NoRoom(why) => {
-            Error::exhausted(format!("the outbox has no room on this node's disk: {why}"))
+            CallError::exhausted(format!("the outbox has no room on this node's disk: {why}"))
         }
-        OutboxRefusal::Stopped => core.unavailable("the node is stopping"),
+        OutboxRefusal::Stopped => parts.reads.unavailable("the node is stopping"),
     }
 }

@@ -6,14 +6,17 @@
 //! sent. What was handed to the transport is noted for a DOWNLOAD_END, also when the
 //! caller goes away.
 
-use super::levels::{self, Patience};
-use super::{Booted, Core, Error, Principal, deferred, prove};
-use crate::bodies;
-use crate::domain::draft::bad;
+use super::admission::{DownloadPermit, MemoryPermit};
+use super::levels::{self, WaitBudget};
+use super::{Parts, Principal, deferred, find, lookup, prove};
+use crate::bodies::BodyError;
+use crate::domain::call_error::CallError;
+use crate::domain::draft::{InvoiceKey, bad};
 use crate::domain::ids::Uid;
-use crate::ledger::state::{Invoice, Key};
+use crate::ledger::state::Invoice;
 use crate::objective::read::ReadLevel;
 use crate::recorder::Intent;
+use crate::recorder::booted::Booted;
 use crate::recorder::download_ends::DownloadEnds;
 use crate::recorder::outbox::PromisedDelivery;
 use bytes::Bytes;
@@ -26,7 +29,6 @@ use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::{Level, Mode};
 use std::ops::Range;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Bytes handed to the transport at a time: small enough that one slow reader holds
 /// little, large enough to be few.
@@ -34,8 +36,8 @@ const PIECE_BYTES: usize = 256 << 10;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-pub struct Wanted {
-    pub key: Key,
+pub struct DownloadRequest {
+    pub key: InvoiceKey,
     /// `original` when empty.
     pub role: String,
     /// Bytes `start..end`; `end` 0 means to the end.
@@ -47,12 +49,12 @@ pub struct Wanted {
     /// Strict or deferred.
     pub evidence: Mode,
     /// How long the invoice's own level is waited for.
-    pub patience: Patience,
+    pub wait: WaitBudget,
 }
 
 /// The evidence of the release.
 #[derive(Clone, Debug)]
-pub enum Evidence {
+pub enum DownloadEvidence {
     Receipt(Box<Receipt>),
     Promise {
         promise: Box<Promise>,
@@ -63,142 +65,148 @@ pub enum Evidence {
 
 /// What precedes the bytes.
 #[derive(Clone, Debug)]
-pub struct Started {
+pub struct StartedDownload {
     pub invoice: Invoice,
     pub rendition: Rendition,
     pub range: Range<u64>,
-    pub evidence: Evidence,
+    pub evidence: DownloadEvidence,
     /// Node whose disk the bytes come from.
     pub body_from: u64,
 }
 
 /// The bytes, then their digest.
 #[derive(Clone, Debug)]
-pub enum Piece {
+pub enum DownloadPiece {
     Bytes(Bytes),
     End { sha256: Digest, length: u64 },
 }
 
-pub type Pieces = BoxStream<'static, Result<Piece, Error>>;
+pub type DownloadPieces = BoxStream<'static, Result<DownloadPiece, CallError>>;
 
 /// Bytes of a rendition.
 pub async fn download(
-    core: &Core,
+    parts: &Parts,
     principal: &Principal,
-    wanted: Wanted,
-) -> Result<(Started, Pieces), Error> {
-    let Wanted {
-        key,
-        role,
-        start,
-        end,
-        read,
-        evidence,
-        patience,
-    } = wanted;
-    let booted = core.booted()?;
-    let Ok(permit) = core.downloads.clone().try_acquire_owned() else {
-        return Err(Error::exhausted(
-            "as many downloads as allowed are in flight",
-        ));
-    };
-    let leave = match evidence {
-        Mode::Deferred => Some(deferred::leave(core, &booted).await?),
+    request: DownloadRequest,
+) -> Result<(StartedDownload, DownloadPieces), CallError> {
+    let key = parts.tenants.resolve_key("key", request.key.clone())?;
+    let booted = parts.writes.booted()?;
+    let place = parts.admission.try_download()?;
+    let permit = match request.evidence {
+        Mode::Deferred => Some(deferred::permit(parts, &booted).await?),
         Mode::Strict | Mode::None => None,
     };
-    if let Some(level) = read {
-        super::lookup::get(core, principal, key.clone(), level).await?;
+    if let Some(level) = request.read {
+        lookup::get(&parts.reads, &parts.tenants, key.clone(), level).await?;
     }
-    let (uid, invoice) = core.find_invoice(&key).await?;
-    let role = if role.is_empty() {
-        super::issue::ORIGINAL.to_owned()
-    } else {
-        role
-    };
-    let rendition = invoice
-        .renditions
-        .iter()
-        .find(|rendition| rendition.role == role)
-        .cloned()
-        .ok_or_else(|| Error::not_found(format!("rendition {role:?} of invoice {uid}")))?;
-    let end = if end == 0 { rendition.length } else { end };
-    if start > end || end > rendition.length {
-        let why = format!("{start}..{end} is not within 0..{}", rendition.length);
-        return Err(bad("range", why).into());
-    }
-    let Some(memory) = core.memory.for_download(end - start) else {
-        return Err(Error::exhausted(
-            "downloads in flight hold as much memory as allowed",
-        ));
-    };
+    let (uid, invoice) = find::find_invoice(&parts.reads, &key).await?;
+    let (rendition, range) = choose(&request, uid, &invoice)?;
+    let asked = range.end - range.start;
+    let memory = parts.admission.try_memory(asked)?;
     // A holder is found first, so that a record is not made for bytes nobody can send.
-    let source = core.bodies.source(&rendition).await;
-    let source = source.map_err(|error| core.unavailable(error.to_string()))?;
+    let source = parts.bodies.source(&rendition).await;
+    let source = source.map_err(|error| parts.reads.unavailable(error.to_string()))?;
     let intent = Intent {
         document: Document::Download(DownloadDocument {
             tenant: invoice.metadata.identity.tenant.clone(),
             uid: uid.0,
-            role,
+            role: rendition.role.clone(),
             sha256: rendition.sha256,
-            start,
-            end,
+            start: range.start,
+            end: range.end,
             length: rendition.length,
         }),
         actor: principal.actor(),
-        mode: evidence,
+        mode: request.evidence,
         level: Level::None,
     };
-    let (invoice, evidence, release) = match leave {
-        Some(leave) => {
-            let (promise, kept) = deferred::promise(core, &booted, &leave, intent).await?;
-            let evidence = Evidence::Promise {
+    let (invoice, evidence, delivery) = match permit {
+        Some(permit) => {
+            let (promise, kept) = deferred::promise(parts, &booted, &permit, intent).await?;
+            let evidence = DownloadEvidence::Promise {
                 promise: Box::new(promise),
-                staleness: leave.staleness(core),
+                staleness: permit.staleness(parts),
             };
-            (invoice, evidence, Release::Promised(Box::new(kept)))
+            (invoice, evidence, Delivery::Promised(Box::new(kept)))
         }
-        None => record(core, &booted, intent, uid, &key, &patience).await?,
+        None => record(parts, &booted, intent, uid, &key, &request.wait).await?,
     };
-    let started = Started {
+    let started = StartedDownload {
         invoice,
         evidence,
         rendition: rendition.clone(),
-        range: start..end,
+        range: range.clone(),
         body_from: source.node,
     };
-    let bytes = core.bodies.read(source, rendition, start..end);
-    let ending = Ending::new(release, end - start, [permit, memory]);
-    Ok((started, send(bytes, ending)))
+    let bytes = parts.bodies.read(source, rendition, range);
+    let end = DownloadEnd {
+        delivery: Some(delivery),
+        asked,
+        sent: 0,
+        _place: place,
+        _memory: memory,
+    };
+    Ok((started, send(bytes, end)))
+}
+
+/// The rendition that is asked for, and which of its bytes.
+fn choose(
+    request: &DownloadRequest,
+    uid: Uid,
+    invoice: &Invoice,
+) -> Result<(Rendition, Range<u64>), CallError> {
+    let role = match request.role.as_str() {
+        "" => super::issue::ORIGINAL,
+        role => role,
+    };
+    let mut renditions = invoice.renditions.iter();
+    let rendition = renditions.find(|rendition| rendition.role == role);
+    let rendition = rendition
+        .ok_or_else(|| CallError::not_found(format!("rendition {role:?} of invoice {uid}")))?;
+    let start = request.start;
+    let end = match request.end {
+        0 => rendition.length,
+        end => end,
+    };
+    if start > end || end > rendition.length {
+        let why = format!("{start}..{end} is not within 0..{}", rendition.length);
+        return Err(bad("range", why).into());
+    }
+    Ok((rendition.clone(), start..end))
 }
 
 /// The strict way: what is sent waits for the record.
 async fn record(
-    core: &Core,
+    parts: &Parts,
     booted: &Booted,
     intent: Intent,
     uid: Uid,
-    key: &Key,
-    patience: &Patience,
-) -> Result<(Invoice, Evidence, Release), Error> {
-    let recorded = core.record(booted, intent).await?;
+    key: &InvoiceKey,
+    wait: &WaitBudget,
+) -> Result<(Invoice, DownloadEvidence, Delivery), CallError> {
+    let recorded = parts.writes.record(booted, intent).await?;
     match recorded.outcome {
         Outcome::Ok => {}
-        Outcome::Refused(reason) => return Err(Error::refused(reason, &super::describe(key))),
+        Outcome::Refused(reason) => return Err(CallError::refused(reason, &key.to_string())),
         Outcome::DuplicateOf(_) => {
-            return Err(core.unavailable("a download was taken for another"));
+            return Err(parts.reads.unavailable("a download was taken for another"));
         }
     }
-    let (prover, index) = (prove::Prover::new(core, booted).await?, recorded.index);
+    let (prover, index) = (
+        prove::Prover::new(&parts.keys, booted).await?,
+        recorded.index,
+    );
     // As of the record, which may be later than what was looked up before.
-    let (invoice, receipt) = core
+    let (invoice, receipt) = parts
+        .reads
         .read(move |tables| {
             let invoice = tables.invoice(uid, index + 1)?;
             Ok((invoice, prover.receipt(tables, index)?))
         })
         .await?;
-    let invoice = invoice.ok_or_else(|| Error::not_found(super::describe(key)))?;
+    let invoice = invoice.ok_or_else(|| CallError::not_found(key.to_string()))?;
     // What is told about an invoice is to be as safe as the invoice itself.
-    let reached = levels::reach(core, index, None, invoice.level, patience.until()).await;
+    let reached = levels::reach(parts, index, None, invoice.level, wait.until()).await;
     if let Err(error) = reached {
         // Nothing was delivered, and the log shall say so.
         let nothing = Delivered {
@@ -209,16 +217,20 @@ async fn record(
         booted.download_ends.note(nothing).await;
         return Err(error);
     }
-    let receipt = receipt.ok_or_else(|| core.without_log_key())?;
-    let release = Release::Recorded {
+    let receipt = receipt.ok_or_else(|| parts.keys.without_log_key())?;
+    let delivery = Delivery::Recorded {
         index,
         download_ends: booted.download_ends.clone(),
     };
-    Ok((invoice, Evidence::Receipt(Box::new(receipt)), release))
+    Ok((
+        invoice,
+        DownloadEvidence::Receipt(Box::new(receipt)),
+        delivery,
+    ))
 }
 
-/// By what the bytes were released.
-enum Release {
+/// What the bytes were delivered on.
+enum Delivery {
     Recorded {
         index: u64,
         download_ends: DownloadEnds,
@@ -226,10 +238,10 @@ enum Release {
     Promised(Box<PromisedDelivery>),
 }
 
-impl Release {
+impl Delivery {
     async fn ended(self, bytes: u64, complete: bool) {
         match self {
-            Release::Recorded {
+            Delivery::Recorded {
                 index,
                 download_ends,
             } => {
@@ -240,74 +252,66 @@ impl Release {
                 };
                 download_ends.note(delivered).await;
             }
-            Release::Promised(kept) => kept.ended(bytes, complete).await,
+            Delivery::Promised(kept) => kept.ended(bytes, complete).await,
         }
     }
 }
 
 /// Notes what was handed over when it is dropped: at the end, or when the caller goes.
-struct Ending {
+struct DownloadEnd {
     /// Until it is noted.
-    release: Option<Release>,
+    delivery: Option<Delivery>,
     asked: u64,
     sent: u64,
-    /// Its place, and its memory.
-    _permits: [OwnedSemaphorePermit; 2],
+    _place: DownloadPermit,
+    _memory: MemoryPermit,
 }
 
-impl Ending {
-    fn new(release: Release, asked: u64, permits: [OwnedSemaphorePermit; 2]) -> Ending {
-        Ending {
-            release: Some(release),
-            asked,
-            sent: 0,
-            _permits: permits,
-        }
-    }
-}
-
-impl Drop for Ending {
+impl Drop for DownloadEnd {
     fn drop(&mut self) {
         let (bytes, complete) = (self.sent, self.sent == self.asked);
-        if let Some(release) = self.release.take()
+        if let Some(delivery) = self.delivery.take()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            runtime.spawn(async move { release.ended(bytes, complete).await });
+            runtime.spawn(async move { delivery.ended(bytes, complete).await });
         }
     }
 }
 
-fn send(bytes: BoxStream<'static, Result<Bytes, bodies::BodyError>>, ending: Ending) -> Pieces {
+fn send(bytes: BoxStream<'static, Result<Bytes, BodyError>>, end: DownloadEnd) -> DownloadPieces {
     let pieces = bytes.flat_map(|chunk| match chunk {
         Ok(chunk) => stream::iter(cut(chunk).into_iter().map(Ok).collect::<Vec<_>>()),
         Err(error) => stream::iter(vec![Err(error)]),
     });
-    let state = (pieces.boxed(), ending, Hasher::new(), false);
+    let state = (pieces.boxed(), end, Hasher::new(), false);
     stream::unfold(
         state,
-        |(mut pieces, mut ending, mut hasher, ended)| async move {
+        |(mut pieces, mut end, mut hasher, ended)| async move {
             if ended {
                 return None;
             }
             match pieces.next().await {
                 Some(Ok(piece)) => {
                     hasher.update(&piece);
-                    ending.sent += piece.len() as u64;
-                    Some((Ok(Piece::Bytes(piece)), (pieces, ending, hasher, false)))
+                    end.sent += piece.len() as u64;
+                    Some((
+                        Ok(DownloadPiece::Bytes(piece)),
+                        (pieces, end, hasher, false),
+                    ))
                 }
                 Some(Err(error)) => {
-                    let error = Error::Unavailable {
+                    let error = CallError::Unavailable {
                         why: error.to_string(),
                         leader_address: None,
                     };
-                    Some((Err(error), (pieces, ending, hasher, true)))
+                    Some((Err(error), (pieces, end, hasher, true)))
                 }
                 None => {
-                    let end = Piece::End {
+                    let last = DownloadPiece::End {
                         sha256: hasher.clone().finish(),
-                        length: ending.sent,
+                        length: end.sent,
                     };
-                    Some((Ok(end), (pieces, ending, hasher, true)))
+                    Some((Ok(last), (pieces, end, hasher, true)))
                 }
             }
         },

@@ -4,21 +4,26 @@
 //! are the operator's; who asked stands beside them. Leaves breaking and measuring to the
 //! command line.
 
-use super::{Answered, Core, Error, Principal};
+use super::Principal;
+use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, bad};
+use crate::raft::reads::{Answered, Reads};
 use crate::recorder::Intent;
+use crate::recorder::writes::Writes;
 use muniment_evidence::opening::{Document, DrillDocument};
 use muniment_evidence::record::Outcome;
 
 /// Nodes, and read levels, that one drill may name.
 const ITEMS_MAX: usize = 64;
 
+/// Records a drill; the index of its record.
 pub async fn record(
-    core: &Core,
+    reads: &Reads,
+    writes: &Writes,
     principal: &Principal,
     drill: DrillDocument,
-) -> Result<(u64, Answered), Error> {
-    let booted = core.booted()?;
+) -> Result<(u64, Answered), CallError> {
+    let booted = writes.booted()?;
     for (field, allowed, given) in [
         ("target", &["leader", "zone", "node"][..], &drill.target),
         ("mode", &["crash", "pause"][..], &drill.mode),
@@ -38,10 +43,10 @@ pub async fn record(
         actor: principal.actor(),
         ..Intent::system(Document::Drill(drill))
     };
-    let recorded = core.record(&booted, intent).await?;
+    let recorded = writes.record(&booted, intent).await?;
     match recorded.outcome {
-        Outcome::Ok => Ok((recorded.index, core.answered(true))),
-        Outcome::Refused(reason) => Err(Error::refused(reason, "the drill")),
-        Outcome::DuplicateOf(_) => Err(core.unavailable("a drill was taken for another")),
+        Outcome::Ok => Ok((recorded.index, reads.answered(true))),
+        Outcome::Refused(reason) => Err(CallError::refused(reason, "the drill")),
+        Outcome::DuplicateOf(_) => Err(reads.unavailable("a drill was taken for another")),
     }
 }

@@ -6,12 +6,14 @@
 //! broke. A selection holds, of the range, the records about one issuer's invoices and
 //! all system records.
 
-use super::records::{self, Listed};
-use super::{Core, Error, Principal, prove};
+use super::records::{self, ListedRecord};
+use super::{Parts, prove};
+use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
 use crate::domain::ids::Uid;
 use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;
+use crate::raft::reads::Reads;
 use crate::store;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _};
@@ -20,7 +22,6 @@ use muniment_evidence::opening::Document;
 use muniment_evidence::record::Record;
 use muniment_evidence::tree::{self, Frontier};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -40,7 +41,7 @@ pub struct Issuer {
 
 /// What is to be exported.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct ExportRequest {
     pub from: u64,
     /// Exclusive; 0 means the log as it is now.
     pub to: u64,
@@ -57,19 +58,21 @@ pub struct Wanted {
 
 /// The bytes of the bundle, in pieces.
 pub async fn export(
-    core: Arc<Core>,
-    principal: &Principal,
-    mut wanted: Wanted,
-) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
-    let booted = core.booted()?;
-    core.fresh(ReadLevel::Linearizable).await?;
-    let size = core.group.applied().size;
+    parts: &Parts,
+    mut wanted: ExportRequest,
+) -> Result<BoxStream<'static, Result<Bytes, CallError>>, CallError> {
+    let booted = parts.writes.booted()?;
+    parts.reads.fresh(ReadLevel::Linearizable).await?;
+    let size = parts.reads.context.group.applied().size;
     for (time_ms, index) in [
         (wanted.from_ms, &mut wanted.from),
         (wanted.to_ms, &mut wanted.to),
     ] {
         if let Some(time_ms) = time_ms {
-            *index = core.read(move |tables| tables.first_since(time_ms)).await?;
+            *index = parts
+                .reads
+                .read(move |tables| tables.first_since(time_ms))
+                .await?;
         }
     }
     if wanted.to == 0 && wanted.to_ms.is_some() {
@@ -82,7 +85,7 @@ pub async fn export(
         );
         return Err(bad("range", why).into());
     }
-    let notes = prove::notes_from(&core, &booted, wanted.to, wanted.head, size).await?;
+    let notes = prove::notes_from(parts, &booted, wanted.to, wanted.head, size).await?;
     // The end may be above `size`: the log has grown while a note was waited for.
     let (end, head) = (notes.end, notes.head);
     if wanted.from >= end {
@@ -91,28 +94,27 @@ pub async fn export(
     }
     let issuer = match wanted.issuer {
         Some(issuer) => {
-            let tenant = core.tenant(&issuer.tenant)?.name.clone();
+            let tenant = parts.tenants.name(&issuer.tenant)?;
             Some(Issuer { tenant, ..issuer })
         }
         None => None,
     };
-    let known = core.known_keys().await?;
+    let known = parts.keys.now().await?;
     let (pieces, stream) = mpsc::channel(PIECES_WAITING_MAX);
     let exporter = Exporter {
-        sieve: Sieve::new(issuer),
-        principal: principal.clone(),
+        filter: SelectionFilter::new(issuer),
         out: Out {
             writer: BundleWriter::new(),
             skip: wanted.skip_frames,
             held: Vec::new(),
             pieces: pieces.clone(),
         },
-        core: core.clone(),
+        reads: parts.reads.clone(),
     };
     let from = wanted.from;
     tokio::spawn(async move {
         let manifest = move |tables: &Tables, selection: String| {
-            let edge = Frontier::load(&tables.tree_rows(), from)?;
+            let tip = Frontier::load(&tables.tree_rows(), from)?;
             Ok(Manifest {
                 origin: booted.origin,
                 ledger: booted.genesis.leaf_hash(),
@@ -120,7 +122,7 @@ pub async fn export(
                 end,
                 head,
                 selection,
-                peaks: edge.peaks().to_vec(),
+                peaks: tip.peaks().to_vec(),
                 genesis: (*booted.genesis).clone(),
             })
         };
@@ -135,14 +137,13 @@ pub async fn export(
 }
 
 struct Exporter {
-    core: Arc<Core>,
-    principal: Principal,
-    sieve: Sieve,
+    reads: Reads,
+    filter: SelectionFilter,
     out: Out,
 }
 
 /// `Err(None)`: the reader has gone.
-type Step<T> = Result<T, Option<Error>>;
+type Step<T> = Result<T, Option<CallError>>;
 
 impl Exporter {
     async fn run(
@@ -154,9 +155,9 @@ impl Exporter {
         range: std::ops::Range<u64>,
         notes: Vec<CheckpointFrame>,
     ) -> Step<()> {
-        let words = self.sieve.words();
+        let words = self.filter.words();
         let read = self
-            .core
+            .reads
             .read(move |tables| Ok((manifest(tables, words)?, keys(tables)?)));
         let (manifest, keys) = read.await.map_err(Some)?;
         self.out.frame(&Frame::Manifest(manifest)).await?;
@@ -165,22 +166,21 @@ impl Exporter {
         }
         let (mut next, end) = (range.start, range.end);
         while next < end {
-            let mut sieve = self.sieve;
-            let read = self.core.read(move |tables| {
+            let mut filter = self.filter;
+            let read = self.reads.read(move |tables| {
                 let page = records::page(tables, next, end, RECORDS_AT_A_TIME)?;
                 let after = page.last().map_or(next, |listed| listed.index + 1);
-                let frames = sieve.sift(tables, page, end)?;
-                Ok((sieve, frames, after))
+                let frames = filter.filter(tables, page, end)?;
+                Ok((filter, frames, after))
             });
             let (back, frames, after) = read.await.map_err(Some)?;
-            self.sieve = back;
+            self.filter = back;
             if after == next {
                 let why = format!("record {next} cannot be read");
-                return Err(Some(self.core.unavailable(why)));
+                return Err(Some(self.reads.unavailable(why)));
             }
             next = after;
-            for (mut frame, path) in frames {
-                records::veil(&self.principal, &mut frame);
+            for (frame, path) in frames {
                 let frame = match path {
                     None => Frame::Record(frame),
                     Some(path) => Frame::Proven(frame, path),
@@ -200,7 +200,7 @@ struct Out {
     writer: BundleWriter,
     skip: u64,
     held: Vec<u8>,
-    pieces: mpsc::Sender<Result<Bytes, Error>>,
+    pieces: mpsc::Sender<Result<Bytes, CallError>>,
 }
 
 impl Out {
@@ -230,7 +230,7 @@ impl Out {
 }
 
 /// Lets the records of a selection through; all of them where there is none.
-struct Sieve {
+struct SelectionFilter {
     issuer: Option<Issuer>,
     /// Whether an invoice is the issuer's: each is looked up once.
     known: HashMap<Uid, bool>,
@@ -238,11 +238,11 @@ struct Sieve {
     downloads: HashSet<u64>,
 }
 
-type Sifted = Vec<(RecordFrame, Option<Vec<muniment_evidence::digest::Digest>>)>;
+type Filtered = Vec<(RecordFrame, Option<Vec<muniment_evidence::digest::Digest>>)>;
 
-impl Sieve {
-    fn new(issuer: Option<Issuer>) -> Sieve {
-        Sieve {
+impl SelectionFilter {
+    fn new(issuer: Option<Issuer>) -> SelectionFilter {
+        SelectionFilter {
             issuer,
             known: HashMap::new(),
             downloads: HashSet::new(),
@@ -254,13 +254,13 @@ impl Sieve {
         self.issuer.as_ref().map_or(String::new(), words)
     }
 
-    fn sift(
+    fn filter(
         &mut self,
         tables: &Tables,
-        page: Vec<Listed>,
+        page: Vec<ListedRecord>,
         end: u64,
-    ) -> Result<Sifted, store::Error> {
-        let mut sifted = Vec::with_capacity(page.len());
+    ) -> Result<Filtered, store::Error> {
+        let mut filtered = Vec::with_capacity(page.len());
         for listed in page {
             let path = if self.issuer.is_none() {
                 None
@@ -275,12 +275,12 @@ impl Sieve {
                 document: listed.document,
                 actor: listed.actor,
             };
-            sifted.push((frame, path));
+            filtered.push((frame, path));
         }
-        Ok(sifted)
+        Ok(filtered)
     }
 
-    fn takes(&mut self, tables: &Tables, listed: &Listed) -> Result<bool, store::Error> {
+    fn takes(&mut self, tables: &Tables, listed: &ListedRecord) -> Result<bool, store::Error> {
         let record = Record::decode(&listed.record)
             .map_err(|error| store::Error::corrupt(format!("record {}: {error}", listed.index)))?;
         if record.statement.kind.is_system() {

@@ -4,17 +4,22 @@
 //! nothing is kept of a call that is refused before its record. Uniqueness is decided in
 //! apply; the looks-up here only spare bytes and sequence numbers.
 
-use super::joining::Going;
-use super::levels::{self, Patience};
-use super::{Booted, Core, Error, Principal, prove};
-use crate::bodies;
+use super::admission::UploadPermit;
+use super::levels::{self, WaitBudget};
+use super::singleflight::Flight;
+use super::{Parts, Principal, find, prove};
+use crate::bodies::BodyError;
 use crate::bodies::fanout::HOLDING_MAX;
 use crate::bodies::upload::StoredBody;
-use crate::domain::draft::{self, BadField, bad};
+use crate::config::Limits;
+use crate::domain::call_error::CallError;
+use crate::domain::draft::{self, BadField, InvoiceKey, bad};
 use crate::domain::ids::Uid;
-use crate::ledger::state::{Invoice, Key};
-use crate::objective::write::{WriteLevel, possible};
+use crate::ledger::state::Invoice;
+use crate::objective::write::WriteLevel;
+use crate::raft::reads::Reads;
 use crate::recorder::Intent;
+use crate::recorder::booted::Booted;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _};
 use muniment_evidence::digest::Digest;
@@ -28,23 +33,30 @@ use std::time::Duration;
 pub const ORIGINAL: &str = "original";
 const PDF: &str = "application/pdf";
 
-/// What announces an upload.
-#[derive(Clone, Debug)]
-pub struct Header {
-    pub request_id: String,
-    pub metadata: Metadata,
+/// Bytes that are announced.
+#[derive(Clone, Debug, Default)]
+pub struct BodyDraft {
     /// Empty means [`ORIGINAL`].
     pub role: String,
     /// Empty means PDF.
     pub media_type: String,
     pub length: u64,
     pub sha256: Option<Digest>,
+    /// The tenant's own where nothing is said.
     pub level: Option<WriteLevel>,
-    pub patience: Patience,
+    pub wait: WaitBudget,
+}
+
+/// An invoice to be issued.
+#[derive(Clone, Debug, Default)]
+pub struct IssueDraft {
+    pub request_id: String,
+    pub metadata: Metadata,
+    pub body: BodyDraft,
 }
 
 /// Bytes of a body as they arrive; the transport's faults are told as an error.
-pub type Pieces = BoxStream<'static, Result<Bytes, Error>>;
+pub type Pieces = BoxStream<'static, Result<Bytes, CallError>>;
 
 /// What became of the call.
 #[derive(Clone, Debug)]
@@ -59,56 +71,48 @@ pub struct Issued {
     pub zones: Vec<String>,
 }
 
+/// Issues an invoice.
 pub async fn issue(
-    core: &Core,
+    parts: &Parts,
     principal: &Principal,
-    header: Header,
+    draft: IssueDraft,
     pieces: Pieces,
-) -> Result<Issued, Error> {
-    enter(core, principal, header, pieces, Kind::Issue).await
+    permit: UploadPermit,
+) -> Result<Issued, CallError> {
+    enter(parts, principal, draft, pieces, permit, Kind::Issue).await
 }
 
 /// The way in of ISSUE and REVERSE.
 pub(super) async fn enter(
-    core: &Core,
+    parts: &Parts,
     principal: &Principal,
-    mut header: Header,
+    mut draft: IssueDraft,
     pieces: Pieces,
+    permit: UploadPermit,
     kind: Kind,
-) -> Result<Issued, Error> {
-    let booted = core.booted()?;
-    draft::request_id("request_id", &header.request_id)?;
-    let tenant = core.tenant(&header.metadata.identity.tenant)?.clone();
-    let identity = &mut header.metadata.identity;
-    for (field, default) in [
-        (&mut identity.tenant, &tenant.name),
-        (&mut identity.scheme, &tenant.scheme),
-        (&mut identity.issuer, &tenant.issuer),
-    ] {
-        if field.is_empty() {
-            field.clone_from(default);
-        }
-    }
-    header.metadata = draft::check(header.metadata)?;
-    let form = Form::check(core, &header.role, &header.media_type, header.length)?;
-    let level = header.level.unwrap_or(tenant.level());
-    check_level(core, level)?;
+) -> Result<Issued, CallError> {
+    let booted = parts.writes.booted()?;
+    draft::request_id("request_id", &draft.request_id)?;
+    draft.metadata = parts.tenants.resolve_metadata(draft.metadata)?;
+    let form = Form::check(&parts.admission.limits, &draft.body)?;
+    let tenant_level = parts.tenants.level(&draft.metadata.identity.tenant)?;
+    let level = draft.body.level.unwrap_or(tenant_level);
+    levels::check(&parts.bodies, level)?;
     // The same call under way here is waited for before the first byte is taken.
-    let going = join(core, &header, &form).await;
-    if let Some(earlier) = repeat(core, &booted, &header, &form, kind).await? {
-        drop(going);
-        return earlier
-            .report(core, &booted, &header.patience, level, true)
-            .await;
+    let flight = join(parts, &draft, &form).await;
+    if let Some(earlier) = repeat(&parts.reads, &draft, &form, kind).await? {
+        drop((flight, permit));
+        let wait = &draft.body.wait;
+        return earlier.report(parts, &booted, wait, level, true).await;
     }
-    let (length, sha256, patience) = (header.length, header.sha256, header.patience);
-    let stored = store(core, pieces, length, sha256, level, &patience).await?;
+    let wait = draft.body.wait;
+    let stored = store(parts, pieces, &draft.body, level, permit).await?;
     let rendition = form.rendition(&stored);
     let nodes = stored.holdings.iter().map(|h| h.node).collect();
     let issue = IssueDocument {
-        uid: core.clock.uuid_v7(),
-        request_id: header.request_id,
-        metadata: header.metadata.clone(),
+        uid: parts.reads.context.clock.uuid_v7(),
+        request_id: draft.request_id,
+        metadata: draft.metadata.clone(),
         renditions: vec![rendition],
         holdings: stored.holdings,
     };
@@ -122,9 +126,9 @@ pub(super) async fn enter(
         mode: Mode::None,
         level: level.to_statement(),
     };
-    let recorded = core.record(&booted, intent).await?;
+    let recorded = parts.writes.record(&booted, intent).await?;
     // It is applied here: whoever waited for this call finds it, and waits for his own level.
-    drop(going);
+    drop(flight);
     let (earlier, repeated) = match recorded.outcome {
         Outcome::Ok => {
             let index = recorded.index;
@@ -135,11 +139,11 @@ pub(super) async fn enter(
             let nodes = Vec::new();
             (Earlier { index, nodes }, true)
         }
-        Outcome::Refused(reason) => return Err(refusal(core, reason, &header.metadata).await),
+        Outcome::Refused(reason) => {
+            return Err(refusal(&parts.reads, reason, &draft.metadata).await);
+        }
     };
-    earlier
-        .report(core, &booted, &patience, level, repeated)
-        .await
+    earlier.report(parts, &booted, &wait, level, repeated).await
 }
 
 /// How the bytes are to be stored.
@@ -149,24 +153,19 @@ pub(super) struct Form {
 }
 
 impl Form {
-    pub(super) fn check(
-        core: &Core,
-        role: &str,
-        media_type: &str,
-        length: u64,
-    ) -> Result<Form, Error> {
+    pub(super) fn check(limits: &Limits, body: &BodyDraft) -> Result<Form, BadField> {
         let or =
             |given: &str, default: &str| if given.is_empty() { default } else { given }.to_owned();
         let form = Form {
-            role: or(role, ORIGINAL),
-            media_type: or(media_type, PDF),
+            role: or(&body.role, ORIGINAL),
+            media_type: or(&body.media_type, PDF),
         };
         draft::required("role", &form.role)?;
         draft::required("media_type", &form.media_type)?;
-        let limit = core.limits.body_bytes;
+        let (length, limit) = (body.length, limits.body_bytes);
         if length > limit {
             let why = format!("is {length} bytes, above the limit of {limit}");
-            return Err(bad("length", why).into());
+            return Err(bad("length", why));
         }
         Ok(form)
     }
@@ -182,60 +181,43 @@ impl Form {
     }
 }
 
-/// A level that the members could never meet is refused at once.
-pub(super) fn check_level(core: &Core, level: WriteLevel) -> Result<(), BadField> {
-    if possible(level, &core.bodies.members()) {
-        return Ok(());
-    }
-    Err(bad(
-        "level",
-        format!("{level} cannot be met by the members of this cluster"),
-    ))
-}
-
 /// Takes the bytes in and has them held by enough nodes.
 pub(super) async fn store(
-    core: &Core,
+    parts: &Parts,
     mut pieces: Pieces,
-    length: u64,
-    sha256: Option<Digest>,
+    body: &BodyDraft,
     level: WriteLevel,
-    patience: &Patience,
-) -> Result<StoredBody, Error> {
-    let Ok(_permit) = core.uploads.clone().try_acquire_owned() else {
-        return Err(Error::exhausted("as many uploads as allowed are in flight"));
+    permit: UploadPermit,
+) -> Result<StoredBody, CallError> {
+    let (length, limits) = (body.length, &parts.admission.limits);
+    let unstored = |error: BodyError| parts.reads.unavailable(error.to_string());
+    let Some(berth) = parts.bodies.disk_budget.reserve(length) else {
+        return Err(CallError::exhausted("this node's disk is nearly full"));
     };
-    let Some(berth) = core.bodies.disk_budget.reserve(length) else {
-        return Err(Error::exhausted("this node's disk is nearly full"));
-    };
-    let mut upload = core
-        .bodies
-        .begin(berth)
-        .await
-        .map_err(|e| unstored(core, e))?;
-    let idle = Duration::from_millis(core.limits.idle_timeout_ms);
+    let mut upload = parts.bodies.begin(berth).await.map_err(unstored)?;
+    let idle = Duration::from_millis(limits.idle_timeout_ms);
     loop {
         let piece = tokio::time::timeout(idle, pieces.next())
             .await
             .map_err(|_| bad("chunk", "no bytes came for too long; nothing is kept"))?;
         let Some(piece) = piece else { break };
         let piece = piece?;
-        if piece.len() > core.limits.chunk_bytes {
-            let limit = core.limits.chunk_bytes;
+        if piece.len() > limits.chunk_bytes {
+            let limit = limits.chunk_bytes;
             return Err(bad("chunk", format!("is above the limit of {limit} bytes")).into());
         }
         if upload.length() + piece.len() as u64 > length {
             let why = format!("more bytes came than the {length} announced; nothing is kept");
             return Err(bad("length", why).into());
         }
-        upload.push(piece).await.map_err(|e| unstored(core, e))?;
+        upload.push(piece).await.map_err(unstored)?;
     }
     let accept = |came: u64, digest: Digest| {
         if came != length {
             let why = format!("{length} bytes were announced, {came} came; nothing is kept");
             return Err(bad("length", why));
         }
-        match sha256 {
+        match body.sha256 {
             Some(announced) if announced != digest => Err(bad(
                 "sha256",
                 format!("{announced} was announced, the bytes have {digest}; nothing is kept"),
@@ -243,13 +225,10 @@ pub(super) async fn store(
             _ => Ok(()),
         }
     };
-    let until = patience.within(HOLDING_MAX);
+    let until = body.wait.within(HOLDING_MAX);
     let finished = upload.finish(level, until, accept).await;
-    Ok(finished.map_err(|e| unstored(core, e))??)
-}
-
-fn unstored(core: &Core, error: bodies::BodyError) -> Error {
-    core.unavailable(error.to_string())
+    drop(permit);
+    Ok(finished.map_err(unstored)??)
 }
 
 /// A record that did what is asked again.
@@ -262,16 +241,17 @@ pub(super) struct Earlier {
 impl Earlier {
     async fn report(
         self,
-        core: &Core,
+        parts: &Parts,
         booted: &Booted,
-        patience: &Patience,
+        wait: &WaitBudget,
         level: WriteLevel,
         repeated: bool,
-    ) -> Result<Issued, Error> {
+    ) -> Result<Issued, CallError> {
         let index = self.index;
-        let prover = prove::Prover::new(core, booted).await?;
+        let prover = prove::Prover::new(&parts.keys, booted).await?;
         // One visit to the store for all of it.
-        let (invoice, held, receipt) = core
+        let (invoice, held, receipt) = parts
+            .reads
             .read(move |tables| {
                 let nothing =
                     || crate::store::Error::corrupt(format!("record {index} issues nothing"));
@@ -292,68 +272,52 @@ impl Earlier {
         } else {
             self.nodes
         };
-        let nodes = levels::reach(core, index, Some(&holders), level, patience.until()).await?;
+        let nodes = levels::reach(parts, index, Some(&holders), level, wait.until()).await?;
         Ok(Issued {
             invoice,
             repeated,
-            receipt: receipt.ok_or_else(|| core.without_log_key())?,
+            receipt: receipt.ok_or_else(|| parts.keys.without_log_key())?,
             level,
-            zones: zones(core, &nodes),
+            zones: levels::zones(&parts.bodies, &nodes),
             nodes,
         })
     }
 }
 
-pub(super) fn zones(core: &Core, nodes: &[u64]) -> Vec<String> {
-    let mut zones: Vec<String> = core
-        .bodies
-        .members()
-        .into_iter()
-        .filter(|member| nodes.contains(&member.node))
-        .map(|member| member.zone)
-        .collect();
-    zones.sort();
-    zones.dedup();
-    zones
-}
-
 /// What the call is about, if it says the digest of its bytes.
-fn content(header: &Header, form: &Form) -> Option<Digest> {
+fn content(draft: &IssueDraft, form: &Form) -> Option<Digest> {
     let rendition = Rendition {
         role: form.role.clone(),
         media_type: form.media_type.clone(),
-        length: header.length,
-        sha256: header.sha256?,
+        length: draft.body.length,
+        sha256: draft.body.sha256?,
         body_id: [0; 16],
     };
-    Some(content_digest(&header.metadata, &[rendition]))
+    Some(content_digest(&draft.metadata, &[rendition]))
 }
 
-async fn join(core: &Core, header: &Header, form: &Form) -> Option<Going> {
-    let content = content(header, form)?;
-    let tenant = header.metadata.identity.tenant.clone();
-    let call = (tenant, header.request_id.clone(), content);
-    Some(core.joining.enter(call).await)
+async fn join(parts: &Parts, draft: &IssueDraft, form: &Form) -> Option<Flight> {
+    let content = content(draft, form)?;
+    let tenant = draft.metadata.identity.tenant.clone();
+    let call = (tenant, draft.request_id.clone(), content);
+    Some(parts.admission.singleflight.enter(call).await)
 }
 
 /// Looks before the first byte: a known repeat is answered at once, a sure conflict is
 /// refused at once. What cannot be told without the bytes goes on to apply.
 async fn repeat(
-    core: &Core,
-    _booted: &Booted,
-    header: &Header,
+    reads: &Reads,
+    draft: &IssueDraft,
     form: &Form,
     kind: Kind,
-) -> Result<Option<Earlier>, Error> {
-    let Some(content) = content(header, form) else {
+) -> Result<Option<Earlier>, CallError> {
+    let Some(content) = content(draft, form) else {
         return Ok(None);
     };
-    let (tenant, request_id) = (
-        header.metadata.identity.tenant.clone(),
-        header.request_id.clone(),
-    );
-    let identity = Key::Identity(header.metadata.identity.clone());
-    let (request, taken) = core
+    let tenant = draft.metadata.identity.tenant.clone();
+    let request_id = draft.request_id.clone();
+    let identity = InvoiceKey::Identity(draft.metadata.identity.clone());
+    let (request, taken) = reads
         .read(move |tables| {
             let request = tables.request(&tenant, &request_id)?;
             let taken = match tables.find(&identity)? {
@@ -365,7 +329,7 @@ async fn repeat(
         .await?;
     if let Some(request) = request {
         if request.kind != kind || request.content != content {
-            return Err(refusal(core, Reason::RequestIdReused, &header.metadata).await);
+            return Err(refusal(reads, Reason::RequestIdReused, &draft.metadata).await);
         }
         return Ok(Some(Earlier {
             index: request.index,
@@ -374,23 +338,23 @@ async fn repeat(
     }
     match taken {
         Some(row) if row.content != content => {
-            Err(refusal(core, Reason::IdentityTaken, &header.metadata).await)
+            Err(refusal(reads, Reason::IdentityTaken, &draft.metadata).await)
         }
         _ => Ok(None),
     }
 }
 
 /// The refusal in words, with what is stored where that helps.
-async fn refusal(core: &Core, reason: Reason, metadata: &Metadata) -> Error {
-    let key = Key::Identity(metadata.identity.clone());
-    let mut error = Error::refused(reason, &super::describe(&key));
-    if let Error::Taken {
+async fn refusal(reads: &Reads, reason: Reason, metadata: &Metadata) -> CallError {
+    let key = InvoiceKey::Identity(metadata.identity.clone());
+    let mut error = CallError::refused(reason, &key.to_string());
+    if let CallError::Taken {
         reason: Reason::IdentityTaken | Reason::RequestIdReused,
         detail,
         stored_sha256,
     } = &mut error
-        && let Ok(uid) = core.find(&key).await
-        && let Ok(stored) = core.invoice(uid).await
+        && let Ok(uid) = find::find(reads, &key).await
+        && let Ok(stored) = find::invoice(reads, uid).await
     {
         let original = stored.renditions.first();
         *stored_sha256 = original.map(|rendition| rendition.sha256);

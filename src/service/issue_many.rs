@@ -1,188 +1,127 @@
 //! Issue many: one stream of items, each issued as [`super::issue`] does, side by side.
 //!
 //! Promises: one outcome per item, in any order; an item that fails never ends the stream,
-//! only messages out of order do, and then after the outcomes of what is in flight. The
-//! stream is not read while as many items are in flight as allowed, or while their outcomes
-//! are not taken. If the caller goes away, what is numbered goes on and all else ends; a
-//! node that stops ends what is in flight first. Leaves each item to `issue`.
+//! only messages out of order do, and then after the outcomes of what is in flight. Where
+//! a single call is turned away because all places for uploads are taken, an item waits
+//! for one. The stream is not read while as many items are in flight as allowed, or while
+//! their outcomes are not taken. If the caller goes away, what is numbered goes on and all
+//! else ends; a node that stops ends what is in flight first. Leaves each item to `issue`.
 
-use super::issue::{self, Header, Issued, Pieces};
-use super::{Core, Error, Principal};
+use super::issue::{self, IssueDraft, Issued, Pieces};
+use super::{Parts, Principal};
+use crate::domain::call_error::CallError;
 use crate::domain::draft::{BadField, bad};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::Poll;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::{OwnedMutexGuard, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
 
 /// Items of one stream under way at once: enough to fill the group commits of the bodies
 /// and of the log over a round trip between regions, few enough that eight such streams
-/// fit into a node's default places for uploads. Bounds memory too: each holds at most
+/// fit into a node's default places for uploads. OutboxBounds memory too: each holds at most
 /// [`PIECES_AHEAD`] messages that its upload has not taken.
 pub const ITEMS_IN_FLIGHT: usize = 32;
 /// Pieces of an item that may wait for its upload: the next one arrives while one is stored.
 const PIECES_AHEAD: usize = 1;
 /// Outcomes that may wait for a caller who does not take them; then nothing more is read.
 const OUTCOMES_AHEAD: usize = ITEMS_IN_FLIGHT;
-/// How often an item that waited for a place may find it taken by another caller. Then the
-/// caller is told to come back: it has waited for as many uploads.
-const PLACE_TRIES_MAX: u32 = 32;
 
 /// What a caller sends.
 pub enum Message {
-    /// Begins an item and ends the one before. A header that cannot be taken is the
-    /// item's own failure.
-    Header {
+    /// Begins an item and ends the one before. A draft that cannot be taken is the item's
+    /// own failure.
+    Draft {
         item: u64,
-        header: Result<Box<Header>, BadField>,
+        draft: Result<Box<IssueDraft>, BadField>,
     },
-    /// Of the last header's item.
+    /// Of the last draft's item.
     Chunk(Bytes),
-    /// Ends the item before the next header does.
+    /// Ends the item before the next draft does.
     End,
 }
 
 /// Messages as they arrive; a broken order or the transport's faults are told as an error.
-pub type Messages = BoxStream<'static, Result<Message, Error>>;
+pub type Messages = BoxStream<'static, Result<Message, CallError>>;
 
 /// What became of an item.
 #[derive(Clone, Debug)]
-pub struct Outcome<T = Issued> {
+pub struct ItemOutcome<T = Issued> {
     /// As the caller numbered it.
     pub item: u64,
-    pub result: Result<T, Error>,
+    pub result: Result<T, CallError>,
 }
 
 /// An error is the stream's own, and its last word.
-pub type Outcomes = BoxStream<'static, Result<Outcome, Error>>;
+pub type Outcomes = BoxStream<'static, Result<ItemOutcome, CallError>>;
 
 /// Runs until the messages end, the caller goes away or the node stops.
-pub fn issue_many(core: Arc<Core>, principal: Principal, messages: Messages) -> Outcomes {
+pub fn issue_many(parts: Arc<Parts>, principal: Principal, messages: Messages) -> Outcomes {
     let (answers, outcomes) = mpsc::channel(OUTCOMES_AHEAD);
-    let ways = Ways {
-        idle: Duration::from_millis(core.limits.idle_timeout_ms),
-        draining: core.draining.clone(),
-        leaving: core.unavailable("this node is stopping; go on at another"),
+    let limits = StreamLimits {
+        idle: Duration::from_millis(parts.admission.limits.idle_timeout_ms),
+        draining: parts.admission.draining.clone(),
+        leaving: parts
+            .reads
+            .unavailable("this node is stopping; go on at another"),
     };
-    let turn = Arc::default();
-    let issue = move |header, inbox| {
-        let (core, principal, turn) = (core.clone(), principal.clone(), Arc::clone(&turn));
-        async move { issue_one(&core, &principal, &turn, header, inbox).await }
+    let issue = move |draft, pieces| {
+        let (parts, principal) = (parts.clone(), principal.clone());
+        async move {
+            let permit = parts.admission.upload().await?;
+            issue::issue(&parts, &principal, draft, pieces, permit).await
+        }
     };
-    tokio::spawn(run(issue, messages, ways, answers));
+    tokio::spawn(ItemStream::new(issue, messages, limits).run(answers));
     tokio_stream::wrappers::ReceiverStream::new(outcomes).boxed()
 }
 
-/// Issues one item. Where a single call is turned away because all places for uploads are
-/// taken, an item waits for one, in turn with the others of its stream.
-async fn issue_one(
-    core: &Core,
-    principal: &Principal,
-    turn: &Arc<tokio::sync::Mutex<()>>,
-    header: Header,
-    inbox: Inbox,
-) -> Result<Issued, Error> {
-    let (room, length) = (&core.bodies.disk_budget, header.length);
-    let mut first = None;
-    for _ in 0..PLACE_TRIES_MAX {
-        let pieces = inbox.pieces(first.take());
-        match issue::issue(core, principal, header.clone(), pieces).await {
-            // A full disk is no place that somebody gives back.
-            Err(Error::Exhausted { .. }) if inbox.untouched() && room.has(length) => {}
-            done => return done,
-        }
-        first = Some(turn.clone().lock_owned().await);
-        // Given back at once: the upload takes a place of its own. The semaphore is never
-        // closed, and if it were, the upload would say so.
-        drop(core.uploads.acquire().await);
-    }
-    issue::issue(core, principal, header, inbox.pieces(first)).await
-}
-
 /// What ends a stream besides its caller.
-struct Ways {
+struct StreamLimits {
     /// How long a caller with nothing in flight may say nothing.
     idle: Duration,
     draining: watch::Receiver<bool>,
     /// What is said then.
-    leaving: Error,
+    leaving: CallError,
 }
 
-/// The pieces of one item on their way to its upload.
-#[derive(Clone)]
-struct Inbox(Arc<Mutex<Arriving>>);
-
-struct Arriving {
-    pieces: mpsc::Receiver<Bytes>,
+/// The way of one item's pieces to its upload, which is closed when the upload has had
+/// enough of them.
+struct ItemPieces {
+    sender: mpsc::Sender<Bytes>,
     /// Why no more come, where that is not the item's end.
-    cut: Option<Error>,
-    touched: bool,
+    cut: Arc<OnceLock<CallError>>,
 }
 
-impl Inbox {
-    fn new() -> (mpsc::Sender<Bytes>, Inbox) {
-        let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
-        let arriving = Arriving {
-            pieces,
-            cut: None,
-            touched: false,
-        };
-        (sender, Inbox(Arc::new(Mutex::new(arriving))))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arriving> {
-        self.0.lock().expect("nobody panics with it")
-    }
-
-    /// No more will come of this item, and that is not its end.
-    fn cut(&self, why: Error) {
-        self.lock().cut = Some(why);
-    }
-
-    /// The item has its outcome: whoever has more of it need not wait.
-    fn close(&self) {
-        self.lock().pieces.close();
-    }
-
-    /// Nobody has asked for the first piece: the upload was refused before.
-    fn untouched(&self) -> bool {
-        !self.lock().touched
-    }
-
-    /// What is to come. `turn` is given up with the first look at it: then the upload has
-    /// its place.
-    fn pieces(&self, turn: Option<OwnedMutexGuard<()>>) -> Pieces {
-        let (inbox, mut turn) = (self.clone(), turn);
-        let pieces = stream::poll_fn(move |context| {
-            drop(turn.take());
-            let mut arriving = inbox.lock();
-            arriving.touched = true;
-            match arriving.pieces.poll_recv(context) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Some(piece)) => Poll::Ready(Some(Ok(piece))),
-                Poll::Ready(None) => Poll::Ready(arriving.cut.take().map(Err)),
-            }
-        });
-        pieces.boxed()
+impl ItemPieces {
+    fn new() -> (ItemPieces, Pieces) {
+        let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
+        let cut = Arc::<OnceLock<CallError>>::default();
+        let pieces = tokio_stream::wrappers::ReceiverStream::new(receiver).map(Ok);
+        let why = cut.clone();
+        let end = stream::once(async move { why.get().cloned().map(Err) });
+        let end = end.filter_map(std::future::ready);
+        (ItemPieces { sender, cut }, pieces.chain(end).boxed())
     }
 }
 
-/// The item that the last header began.
+/// The item that the last draft began.
 enum Open {
     /// None, or it was ended.
     Nothing,
-    /// It has its outcome: what comes of it is thrown away.
+    /// Its upload wants no more of it: what comes is thrown away.
     Settled,
-    Item(mpsc::Sender<Bytes>, Inbox),
+    Item(ItemPieces),
 }
 
 impl Open {
-    fn cut(&mut self, why: &Error) {
-        if let Open::Item(_, inbox) = self {
-            inbox.cut(why.clone());
+    /// No more will come of the item, and that is not its end.
+    fn cut(&mut self, why: &CallError) {
+        if let Open::Item(item) = self {
+            // Only cut here, and once: it is open no more.
+            item.cut.get_or_init(|| why.clone());
         }
         *self = Open::Nothing;
     }
@@ -190,16 +129,41 @@ impl Open {
     /// Waits for room for a piece; `None` when nobody wants it any more.
     async fn room(&self) -> Option<mpsc::OwnedPermit<Bytes>> {
         match self {
-            Open::Item(sender, _) => sender.clone().reserve_owned().await.ok(),
+            Open::Item(item) => item.sender.clone().reserve_owned().await.ok(),
             Open::Nothing | Open::Settled => None,
         }
     }
 }
 
 /// What was read and waits: for room in its item, or for one of the places in flight.
-enum Held {
+enum Waiting {
     Chunk(Bytes),
-    Item(u64, Box<Header>),
+    Item(u64, Box<IssueDraft>),
+}
+
+/// What happens to a stream next.
+enum Event<T> {
+    /// The caller is gone, or the runtime is.
+    Gone,
+    Done(ItemOutcome<T>),
+    /// The waiting chunk has its room, or is not wanted.
+    Room(Option<mpsc::OwnedPermit<Bytes>>),
+    Draining,
+    Read(Option<Result<Message, CallError>>),
+    Idle,
+}
+
+/// One stream; `issue` issues one item from its pieces.
+struct ItemStream<T, I> {
+    issue: I,
+    messages: Messages,
+    limits: StreamLimits,
+    /// Dropped when the caller is gone, which ends every item that is not numbered.
+    items: JoinSet<ItemOutcome<T>>,
+    open: Open,
+    waiting: Option<Waiting>,
+    /// Set when nothing more is read; an error is the stream's last word.
+    ended: Option<Result<(), CallError>>,
 }
 
 async fn raised(draining: &mut watch::Receiver<bool>) {
@@ -207,117 +171,152 @@ async fn raised(draining: &mut watch::Receiver<bool>) {
     let _ = draining.wait_for(|draining| *draining).await;
 }
 
-/// Reads, starts, answers. `issue` issues one item from its inbox.
-async fn run<T, I, F>(
-    issue: I,
-    mut messages: Messages,
-    mut ways: Ways,
-    answers: mpsc::Sender<Result<Outcome<T>, Error>>,
-) where
+impl<T, I, F> ItemStream<T, I>
+where
     T: Send + 'static,
-    I: Fn(Header, Inbox) -> F,
-    F: Future<Output = Result<T, Error>> + Send + 'static,
+    I: Fn(IssueDraft, Pieces) -> F,
+    F: Future<Output = Result<T, CallError>> + Send + 'static,
 {
-    // Dropped when the caller is gone, which ends every item that is not numbered.
-    let mut items = JoinSet::new();
-    let (mut open, mut held) = (Open::Nothing, None);
-    let mut ended: Option<Result<(), Error>> = None;
-    loop {
-        if items.len() < ITEMS_IN_FLIGHT
-            && let Some(Held::Item(item, header)) =
-                held.take_if(|held| matches!(held, Held::Item(..)))
-        {
-            let (sender, inbox) = Inbox::new();
-            let issued = issue(*header, inbox.clone());
-            open = Open::Item(sender, inbox.clone());
-            items.spawn(async move {
-                let result = issued.await;
-                inbox.close();
-                Outcome { item, result }
-            });
-        }
-        if ended.is_some() && held.is_none() && items.is_empty() {
-            break;
-        }
-        let reading = ended.is_none() && held.is_none();
-        let answered = tokio::select! {
-            () = answers.closed() => return,
-            Some(done) = items.join_next() => match done {
-                Ok(outcome) => Some(outcome),
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                // Only a runtime that shuts down cancels them.
-                Err(_) => return,
-            },
-            room = open.room(), if matches!(held, Some(Held::Chunk(_))) => {
-                match (room, held.take()) {
-                    (Some(room), Some(Held::Chunk(chunk))) => drop(room.send(chunk)),
-                    _ => open = Open::Settled,
-                }
-                None
-            }
-            () = raised(&mut ways.draining), if ended.is_none() => {
-                open.cut(&ways.leaving);
-                // What was not begun is not begun: the caller has no outcome of it.
-                held = None;
-                ended = Some(Err(ways.leaving.clone()));
-                None
-            }
-            message = messages.next(), if reading => match message {
-                None => {
-                    open = Open::Nothing;
-                    ended = Some(Ok(()));
-                    None
-                }
-                Some(Err(why)) => {
-                    open.cut(&why);
-                    ended = Some(Err(why));
-                    None
-                }
-                Some(Ok(Message::End)) => {
-                    open = Open::Nothing;
-                    None
-                }
-                Some(Ok(Message::Chunk(chunk))) => {
-                    match open {
-                        Open::Nothing => {
-                            let why = bad("chunk", "follows the header of its item");
-                            ended = Some(Err(why.into()));
-                        }
-                        Open::Settled => {}
-                        Open::Item(..) => held = Some(Held::Chunk(chunk)),
-                    }
-                    None
-                }
-                Some(Ok(Message::Header { item, header })) => match header {
-                    Ok(header) => {
-                        open = Open::Nothing;
-                        held = Some(Held::Item(item, header));
-                        None
-                    }
-                    Err(why) => {
-                        open = Open::Settled;
-                        let result = Err(why.into());
-                        Some(Outcome { item, result })
-                    }
-                },
-            },
-            () = tokio::time::sleep(ways.idle), if reading && items.is_empty() => {
-                ended = Some(Err(Error::Unavailable {
-                    why: "no item came for too long; go on with another stream".to_owned(),
-                    leader_address: None,
-                }));
-                None
-            }
-        };
-        if let Some(outcome) = answered
-            && answers.send(Ok(outcome)).await.is_err()
-        {
-            return;
+    fn new(issue: I, messages: Messages, limits: StreamLimits) -> ItemStream<T, I> {
+        ItemStream {
+            issue,
+            messages,
+            limits,
+            items: JoinSet::new(),
+            open: Open::Nothing,
+            waiting: None,
+            ended: None,
         }
     }
-    if let Some(Err(why)) = ended {
-        // The caller may have gone in the last moment.
-        let _ = answers.send(Err(why)).await;
+
+    /// Reads, starts, answers.
+    async fn run(mut self, answers: mpsc::Sender<Result<ItemOutcome<T>, CallError>>) {
+        loop {
+            self.start_waiting();
+            if self.ended.is_some() && self.waiting.is_none() && self.items.is_empty() {
+                break;
+            }
+            let outcome = match self.next(&answers).await {
+                Event::Gone => return,
+                Event::Done(outcome) => Some(outcome),
+                Event::Room(room) => {
+                    self.pass_on(room);
+                    None
+                }
+                Event::Draining => {
+                    let leaving = self.limits.leaving.clone();
+                    // What was not begun is not begun: the caller has no outcome of it.
+                    self.waiting = None;
+                    self.cut(leaving);
+                    None
+                }
+                Event::Read(message) => self.take(message),
+                Event::Idle => {
+                    self.ended = Some(Err(CallError::Unavailable {
+                        why: "no item came for too long; go on with another stream".to_owned(),
+                        leader_address: None,
+                    }));
+                    None
+                }
+            };
+            if let Some(outcome) = outcome
+                && answers.send(Ok(outcome)).await.is_err()
+            {
+                return;
+            }
+        }
+        if let Some(Err(why)) = self.ended {
+            // The caller may have gone in the last moment.
+            let _ = answers.send(Err(why)).await;
+        }
+    }
+
+    /// Starts the item that waits, if there is a place in flight for it.
+    fn start_waiting(&mut self) {
+        if self.items.len() >= ITEMS_IN_FLIGHT {
+            return;
+        }
+        let is_item = |waiting: &mut Waiting| matches!(waiting, Waiting::Item(..));
+        if let Some(Waiting::Item(item, draft)) = self.waiting.take_if(is_item) {
+            let (sending, pieces) = ItemPieces::new();
+            let issued = (self.issue)(*draft, pieces);
+            self.open = Open::Item(sending);
+            self.items.spawn(async move {
+                let result = issued.await;
+                ItemOutcome { item, result }
+            });
+        }
+    }
+
+    async fn next(
+        &mut self,
+        answers: &mpsc::Sender<Result<ItemOutcome<T>, CallError>>,
+    ) -> Event<T> {
+        let reading = self.ended.is_none() && self.waiting.is_none();
+        let has_chunk = matches!(self.waiting, Some(Waiting::Chunk(_)));
+        let is_empty = self.items.is_empty();
+        tokio::select! {
+            () = answers.closed() => Event::Gone,
+            Some(done) = self.items.join_next() => ended(done),
+            room = self.open.room(), if has_chunk => Event::Room(room),
+            () = raised(&mut self.limits.draining), if self.ended.is_none() => Event::Draining,
+            message = self.messages.next(), if reading => Event::Read(message),
+            () = tokio::time::sleep(self.limits.idle), if reading && is_empty => Event::Idle,
+        }
+    }
+
+    fn pass_on(&mut self, room: Option<mpsc::OwnedPermit<Bytes>>) {
+        match (room, self.waiting.take()) {
+            (Some(room), Some(Waiting::Chunk(chunk))) => drop(room.send(chunk)),
+            _ => self.open = Open::Settled,
+        }
+    }
+
+    /// Nothing more is read, and what is open is not at its end.
+    fn cut(&mut self, why: CallError) {
+        self.open.cut(&why);
+        self.ended = Some(Err(why));
+    }
+
+    /// Takes a message; the outcome of an item that ends by it.
+    fn take(&mut self, message: Option<Result<Message, CallError>>) -> Option<ItemOutcome<T>> {
+        match message {
+            None => {
+                self.open = Open::Nothing;
+                self.ended = Some(Ok(()));
+            }
+            Some(Err(why)) => self.cut(why),
+            Some(Ok(Message::End)) => self.open = Open::Nothing,
+            Some(Ok(Message::Chunk(chunk))) => match self.open {
+                Open::Nothing => {
+                    let why = bad("chunk", "follows the header of its item");
+                    self.ended = Some(Err(why.into()));
+                }
+                Open::Settled => {}
+                Open::Item(..) => self.waiting = Some(Waiting::Chunk(chunk)),
+            },
+            Some(Ok(Message::Draft { item, draft })) => match draft {
+                Ok(draft) => {
+                    self.open = Open::Nothing;
+                    self.waiting = Some(Waiting::Item(item, draft));
+                }
+                Err(why) => {
+                    self.open = Open::Settled;
+                    let result = Err(why.into());
+                    return Some(ItemOutcome { item, result });
+                }
+            },
+        }
+        None
+    }
+}
+
+fn ended<T>(done: Result<ItemOutcome<T>, JoinError>) -> Event<T> {
+    match done {
+        Ok(outcome) => Event::Done(outcome),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Only a runtime that shuts down cancels them.
+        Err(_) => Event::Gone,
     }
 }
 
@@ -328,27 +327,14 @@ mod tests {
     use tokio::sync::Semaphore;
 
     /// An item's bytes, once it may end.
-    type Told = Result<Outcome<Vec<u8>>, Error>;
+    type Told = Result<ItemOutcome<Vec<u8>>, CallError>;
 
-    fn header() -> Header {
-        Header {
-            request_id: "r".into(),
-            metadata: Default::default(),
-            role: String::new(),
-            media_type: String::new(),
-            length: 0,
-            sha256: None,
-            level: None,
-            patience: Default::default(),
-        }
+    fn begin(item: u64) -> Result<Message, CallError> {
+        let draft = Ok(Box::default());
+        Ok(Message::Draft { item, draft })
     }
 
-    fn begin(item: u64) -> Result<Message, Error> {
-        let header = Ok(Box::new(header()));
-        Ok(Message::Header { item, header })
-    }
-
-    fn chunk(bytes: &'static [u8]) -> Result<Message, Error> {
+    fn chunk(bytes: &'static [u8]) -> Result<Message, CallError> {
         Ok(Message::Chunk(Bytes::from_static(bytes)))
     }
 
@@ -363,7 +349,7 @@ mod tests {
     }
 
     /// Items whose uploads take all bytes, then end by permit. `endless` streams stay open.
-    fn start(messages: Vec<Result<Message, Error>>, endless: bool) -> Stream {
+    fn start(messages: Vec<Result<Message, CallError>>, endless: bool) -> Stream {
         let (drain, draining) = watch::channel(false);
         let (answers, told) = mpsc::channel(OUTCOMES_AHEAD);
         let stream = Stream {
@@ -383,10 +369,9 @@ mod tests {
             messages = messages.chain(stream::pending()).boxed();
         }
         let (end, living) = (stream.end.clone(), stream.living.clone());
-        let issue = move |_: Header, inbox: Inbox| {
+        let issue = move |_: IssueDraft, mut pieces: Pieces| {
             let (end, living) = (end.clone(), living.clone());
             async move {
-                let mut pieces = inbox.pieces(None);
                 let mut bytes = Vec::new();
                 while let Some(piece) = pieces.next().await {
                     bytes.extend_from_slice(&piece?);
@@ -396,12 +381,12 @@ mod tests {
                 Ok(bytes)
             }
         };
-        let ways = Ways {
+        let limits = StreamLimits {
             idle: Duration::from_secs(30),
             draining,
-            leaving: Error::exhausted("leaving"),
+            leaving: CallError::exhausted("leaving"),
         };
-        tokio::spawn(run(issue, messages, ways, answers));
+        tokio::spawn(ItemStream::new(issue, messages, limits).run(answers));
         stream
     }
 
@@ -459,30 +444,30 @@ mod tests {
         };
         let (answers, _told) = mpsc::channel::<Told>(1);
         let (_drain, draining) = watch::channel(false);
-        let ways = Ways {
+        let limits = StreamLimits {
             idle: Duration::from_secs(30),
             draining,
-            leaving: Error::exhausted("leaving"),
+            leaving: CallError::exhausted("leaving"),
         };
-        let issue = move |_: Header, inbox: Inbox| {
+        let issue = move |_: IssueDraft, pieces: Pieces| {
             let counted: Arc<AtomicUsize> = Arc::clone(&counted);
             async move {
-                let _kept = inbox;
+                let _kept = pieces;
                 counted.fetch_add(1, Ordering::SeqCst);
                 std::future::pending().await
             }
         };
         let messages = stream::iter(messages).map(count).boxed();
-        tokio::spawn(run(issue, messages, ways, answers));
+        tokio::spawn(ItemStream::new(issue, messages, limits).run(answers));
         settle().await;
         assert_eq!(read.load(Ordering::SeqCst), 1 + PIECES_AHEAD + 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_bad_item_is_its_own_affair_and_an_item_can_be_ended_early() {
-        let refused = Message::Header {
+        let refused = Message::Draft {
             item: 2,
-            header: Err(bad("metadata", "is required")),
+            draft: Err(bad("metadata", "is required")),
         };
         let messages = vec![
             begin(1),
@@ -502,11 +487,14 @@ mod tests {
         }
         told.sort_by_key(|outcome| outcome.item);
         assert_eq!(told[0].result.clone().unwrap(), b"ab");
-        assert!(matches!(&told[1].result, Err(Error::Invalid(bad)) if bad.field == "metadata"));
+        assert!(matches!(&told[1].result, Err(CallError::Invalid(bad)) if bad.field == "metadata"));
         assert_eq!(told[2].result.clone().unwrap(), b"c");
         // It waits for more, but not for ever.
         let last = stream.told.recv().await.unwrap();
-        assert!(matches!(last, Err(Error::Unavailable { .. })), "{last:?}");
+        assert!(
+            matches!(last, Err(CallError::Unavailable { .. })),
+            "{last:?}"
+        );
         assert!(stream.told.recv().await.is_none());
     }
 
@@ -519,19 +507,19 @@ mod tests {
         messages.extend([begin(2), chunk(b"y")]);
         let (answers, mut told) = mpsc::channel::<Told>(OUTCOMES_AHEAD);
         let (_drain, draining) = watch::channel(false);
-        let ways = Ways {
+        let limits = StreamLimits {
             idle: Duration::from_secs(30),
             draining,
-            leaving: Error::exhausted("leaving"),
+            leaving: CallError::exhausted("leaving"),
         };
-        let issue = |_: Header, inbox: Inbox| async move {
-            let mut pieces = inbox.pieces(None);
+        let issue = |_: IssueDraft, mut pieces: Pieces| async move {
             match pieces.next().await {
                 Some(Ok(first)) if first == "y" => Ok(first.to_vec()),
-                _ => Err(Error::from(bad("length", "is less than that"))),
+                _ => Err(CallError::from(bad("length", "is less than that"))),
             }
         };
-        tokio::spawn(run(issue, stream::iter(messages).boxed(), ways, answers));
+        let messages = stream::iter(messages).boxed();
+        tokio::spawn(ItemStream::new(issue, messages, limits).run(answers));
         let first = told.recv().await.unwrap().unwrap();
         assert!(first.item == 1 && first.result.is_err());
         let second = told.recv().await.unwrap().unwrap();
@@ -552,7 +540,7 @@ mod tests {
         stream.end.add_permits(10);
         assert_eq!(bytes_of(&mut stream).await, (1, b"a".to_vec()));
         let last = stream.told.recv().await.unwrap();
-        assert!(matches!(last, Err(Error::Invalid(_))), "{last:?}");
+        assert!(matches!(last, Err(CallError::Invalid(_))), "{last:?}");
         assert!(stream.told.recv().await.is_none());
     }
 
@@ -565,7 +553,7 @@ mod tests {
         stream.drain.send_replace(true);
         let cut = stream.told.recv().await.unwrap().unwrap();
         assert_eq!(cut.item, 2);
-        assert!(matches!(cut.result, Err(Error::Exhausted { .. })));
+        assert!(matches!(cut.result, Err(CallError::Exhausted { .. })));
         stream.end.add_permits(1);
         assert_eq!(bytes_of(&mut stream).await, (1, b"a".to_vec()));
         assert!(matches!(stream.told.recv().await, Some(Err(_))));

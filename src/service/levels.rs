@@ -4,11 +4,14 @@
 //! COMMITTED_BELOW_LEVEL and what was reached; the same call again waits for the rest.
 //! Promises: nothing is silently downgraded, and where every majority of the voters meets
 //! the level nobody is asked. Leaves the arithmetic to [`crate::objective::write`] and
-//! finding out to [`super::standing::durable`].
+//! finding out to [`crate::status::durable`].
 
-use super::standing::messages::Ask;
-use super::{Core, Error};
-use crate::objective::write::{WriteLevel, implied, meets};
+use super::Parts;
+use crate::bodies::Bodies;
+use crate::domain::call_error::CallError;
+use crate::domain::draft::{BadField, bad};
+use crate::objective::write::{WriteLevel, implied, meets, possible};
+use crate::status::messages::DurabilityRequest;
 use crate::store;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -22,14 +25,14 @@ const SHARE_OF_TIME_LEFT: f64 = 0.75;
 
 /// How long a caller has.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Patience {
+pub struct WaitBudget {
     /// As the request says.
     pub level_wait: Option<Duration>,
     /// When the caller gives up by himself.
     pub deadline: Option<Instant>,
 }
 
-impl Patience {
+impl WaitBudget {
     /// Until when a level may be waited for.
     pub(super) fn until(&self) -> Instant {
         self.within(self.level_wait.unwrap_or(LEVEL_WAIT))
@@ -47,44 +50,68 @@ impl Patience {
     }
 }
 
+/// A level that the members could never meet is refused at once.
+pub(super) fn check(bodies: &Bodies, level: WriteLevel) -> Result<(), BadField> {
+    if possible(level, &bodies.members()) {
+        return Ok(());
+    }
+    Err(bad(
+        "level",
+        format!("{level} cannot be met by the members of this cluster"),
+    ))
+}
+
+/// The zones of these nodes.
+pub(super) fn zones(bodies: &Bodies, nodes: &[u64]) -> Vec<String> {
+    let members = bodies.members().into_iter();
+    let mut zones: Vec<String> = members
+        .filter(|member| nodes.contains(&member.node))
+        .map(|member| member.zone)
+        .collect();
+    zones.sort();
+    zones.dedup();
+    zones
+}
+
 /// Waits until record `index`, which is applied here, is durable as the level says, and so
 /// is each body that it names: `holders` signed for those; `None` where it names none.
 /// Gives the nodes.
 pub(super) async fn reach(
-    core: &Core,
+    parts: &Parts,
     index: u64,
     holders: Option<&[u64]>,
     level: WriteLevel,
     until: Instant,
-) -> Result<Vec<u64>, Error> {
-    let members = core.bodies.members();
+) -> Result<Vec<u64>, CallError> {
+    let members = parts.bodies.members();
     let held = holders.is_none_or(|holders| meets(level, &members, holders));
     // While the members change, they are not those whose majorities commit.
-    let settled = core.group.roles().preparing.is_none();
+    let settled = parts.reads.context.group.roles().preparing.is_none();
     if held && settled && implied(level, &members) {
         return Ok(holders.unwrap_or_default().to_vec());
     }
-    let raft_index = core
+    let raft_index = parts
+        .reads
         .read(move |tables| {
             let found = tables.raft_index_of(index)?;
             found.ok_or_else(|| store::Error::corrupt(format!("record {index} has no entry")))
         })
         .await?;
-    let ask = Ask {
+    let request = DurabilityRequest {
         raft_index,
         record: holders.map(|_| index),
         holders: holders.unwrap_or_default().to_vec(),
         level,
         wait_ms: 0,
     };
-    let reached = core.standings.wait_durable(ask, until).await;
+    let reached = parts.cluster.status.wait_durable(request, until).await;
     if reached.met {
         return Ok(reached.nodes);
     }
-    Err(Error::BelowLevel {
+    Err(CallError::BelowLevel {
         index,
-        level,
-        zones: super::issue::zones(core, &reached.nodes),
+        level: level.to_string(),
+        zones: zones(&parts.bodies, &reached.nodes),
         nodes: reached.nodes,
     })
 }
@@ -96,20 +123,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_is_answered_well_before_he_gives_up() {
         let now = Instant::now();
-        let patience = |wait, left| Patience {
+        let budget = |wait, left| WaitBudget {
             level_wait: wait,
             deadline: left,
         };
         let second = Duration::from_secs(1);
-        assert_eq!(patience(None, None).until(), now + LEVEL_WAIT);
-        assert_eq!(patience(Some(second), None).until(), now + second);
+        assert_eq!(budget(None, None).until(), now + LEVEL_WAIT);
+        assert_eq!(budget(Some(second), None).until(), now + second);
         let left = Some(now + 2 * second);
-        assert_eq!(patience(None, left).until(), now + second.mul_f64(1.5));
-        assert_eq!(patience(Some(second), left).until(), now + second);
-        assert_eq!(patience(None, Some(now)).until(), now);
+        assert_eq!(budget(None, left).until(), now + second.mul_f64(1.5));
+        assert_eq!(budget(Some(second), left).until(), now + second);
+        assert_eq!(budget(None, Some(now)).until(), now);
         // What the request says of the level is not about anything else.
         assert_eq!(
-            patience(Some(second), left).within(2 * second),
+            budget(Some(second), left).within(2 * second),
             now + second.mul_f64(1.5)
         );
     }

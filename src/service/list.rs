@@ -3,11 +3,12 @@
 //! Promises: all pages of one listing fold the records below the same size, so that no
 //! invoice is missed, repeated or seen in two states while the list is read.
 
-use super::freshness::Proven;
-use super::{APPLY_MAX, Answered, Core, Error, Principal};
-use crate::domain::draft::bad;
+use super::tenants::Tenants;
+use crate::domain::call_error::CallError;
+use crate::domain::draft::{self, BadField, bad};
 use crate::ledger::state::{Invoice, Status};
 use crate::objective::read::ReadLevel;
+use crate::raft::reads::{APPLY_MAX, Answered, Proven, Reads};
 use crate::store::keys::{StateKey, Table};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -28,7 +29,7 @@ const ANSWER_BYTES_MAX: usize = 2 << 20;
 
 /// What to list; empty fields match all.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub struct InvoiceFilter {
     pub tenant: String,
     pub scheme: String,
     pub issuer: String,
@@ -38,7 +39,8 @@ pub struct Filter {
     pub status: Option<Status>,
 }
 
-pub struct Page {
+/// A page, and where the next begins.
+pub struct InvoicePage {
     pub invoices: Vec<Invoice>,
     /// Empty after the last page.
     pub cursor: String,
@@ -46,15 +48,17 @@ pub struct Page {
     pub answered: Answered,
 }
 
+/// A page of invoices.
 pub async fn list(
-    core: &Core,
-    _principal: &Principal,
-    mut filter: Filter,
+    reads: &Reads,
+    tenants: &Tenants,
+    mut filter: InvoiceFilter,
     page_size: usize,
     cursor: &str,
     level: ReadLevel,
-) -> Result<Page, Error> {
-    filter.tenant = core.tenant(&filter.tenant)?.name.clone();
+) -> Result<InvoicePage, CallError> {
+    filter.check()?;
+    filter.tenant = tenants.name(&filter.tenant)?;
     if page_size > PAGE_MAX {
         return Err(bad("page_size", format!("is above {PAGE_MAX}")).into());
     }
@@ -68,13 +72,13 @@ pub async fn list(
         text => Some(Cursor::parse(text, &filter)?),
     };
     let (proven, from) = match &bound {
-        Some(cursor) => (core.reached(cursor, level).await?, cursor.next),
-        None => (core.fresh(level).await?, 0),
+        Some(cursor) => (reached(reads, cursor, level).await?, cursor.next),
+        None => (reads.fresh(level).await?, 0),
     };
-    let answered = core.answered_by(proven);
+    let answered = reads.answered_by(proven);
     let size = answered.log_size;
     let wanted = filter.clone();
-    let (invoices, next) = core
+    let (invoices, next) = reads
         .read(move |tables| {
             let (mut found, mut next, mut looked, mut bytes) = (Vec::new(), from, 0, 0);
             loop {
@@ -100,7 +104,7 @@ pub async fn list(
             }
         })
         .await?;
-    Ok(Page {
+    Ok(InvoicePage {
         invoices,
         cursor: match next {
             Some(next) => Cursor { size, next }.render(&filter),
@@ -111,32 +115,40 @@ pub async fn list(
     })
 }
 
-impl Core {
-    /// Waits for the records that a cursor is bound to: they decide the page, whatever
-    /// level the first one was asked at, so nothing is said of its staleness now.
-    async fn reached(&self, cursor: &Cursor, level: ReadLevel) -> Result<Proven, Error> {
-        let Some(last) = cursor.size.checked_sub(1) else {
-            return Ok(Proven::at_size(0));
+/// Waits for the records that a cursor is bound to: they decide the page, whatever
+/// level the first one was asked at, so nothing is said of its staleness now.
+async fn reached(reads: &Reads, cursor: &Cursor, level: ReadLevel) -> Result<Proven, CallError> {
+    let Some(last) = cursor.size.checked_sub(1) else {
+        return Ok(Proven::at_size(0));
+    };
+    if level == ReadLevel::Local {
+        // Never asks the leader.
+        return match reads.context.group.wait_size(cursor.size, APPLY_MAX).await {
+            true => Ok(Proven::at_size(cursor.size)),
+            false => Err(reads.unavailable("this replica has not applied the cursor's index yet")),
         };
-        if level == ReadLevel::Local {
-            // Never asks the leader.
-            return match self.group.wait_size(cursor.size, APPLY_MAX).await {
-                true => Ok(Proven::at_size(cursor.size)),
-                false => {
-                    Err(self.unavailable("this replica has not applied the cursor's index yet"))
-                }
-            };
+    }
+    match reads.fresh(ReadLevel::AsOf(last)).await {
+        Err(CallError::Invalid(_)) => {
+            Err(bad("cursor", "is bound to more records than the log has").into())
         }
-        match self.fresh(ReadLevel::AsOf(last)).await {
-            Err(Error::Invalid(_)) => {
-                Err(bad("cursor", "is bound to more records than the log has").into())
-            }
-            reached => reached,
-        }
+        reached => reached,
     }
 }
 
-impl Filter {
+impl InvoiceFilter {
+    fn check(&self) -> Result<(), BadField> {
+        for (field, value) in [
+            ("scheme", &self.scheme),
+            ("issuer", &self.issuer),
+            ("buyer", &self.buyer),
+            ("number", &self.number),
+        ] {
+            draft::text(field, value, draft::ID_BYTES_MAX)?;
+        }
+        draft::month("month", &self.month)
+    }
+
     fn matches(&self, invoice: &Invoice) -> bool {
         let metadata = &invoice.metadata;
         let is = |wanted: &str, actual: &str| wanted.is_empty() || wanted == actual;
@@ -167,7 +179,7 @@ impl Filter {
 }
 
 /// The index that leaves least to look at.
-fn index(filter: &Filter) -> StateKey {
+fn index(filter: &InvoiceFilter) -> StateKey {
     let table = |table| StateKey::of(table).text(&filter.tenant);
     if !filter.number.is_empty() {
         table(Table::ByNumber).text(&filter.number)
@@ -188,15 +200,15 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn render(&self, filter: &Filter) -> String {
+    fn render(&self, filter: &InvoiceFilter) -> String {
         let mut w = Writer::new();
         w.u8(1).u64(self.size).u64(self.next);
         w.raw(&filter.digest().0[..8]);
         URL_SAFE_NO_PAD.encode(w.finish())
     }
 
-    fn parse(text: &str, filter: &Filter) -> Result<Cursor, Error> {
-        let wrong = |why| Error::from(bad("cursor", why));
+    fn parse(text: &str, filter: &InvoiceFilter) -> Result<Cursor, CallError> {
+        let wrong = |why| CallError::from(bad("cursor", why));
         let bytes = URL_SAFE_NO_PAD
             .decode(text)
             .map_err(|_| wrong("is not a cursor of this service"))?;
@@ -228,15 +240,15 @@ mod tests {
 
     #[test]
     fn a_cursor_is_bound_to_its_filter() {
-        let filter = Filter {
+        let filter = InvoiceFilter {
             tenant: "default".into(),
             month: "2026-11".into(),
-            ..Filter::default()
+            ..InvoiceFilter::default()
         };
         let text = Cursor { size: 9, next: 3 }.render(&filter);
         let cursor = Cursor::parse(&text, &filter).unwrap();
         assert_eq!((cursor.size, cursor.next), (9, 3));
-        let other = Filter {
+        let other = InvoiceFilter {
             month: "2026-12".into(),
             ..filter.clone()
         };

@@ -4,10 +4,13 @@
 //! that any verifier of C2SP tlog-policy checks. Leaves it to the auditor to get the
 //! policy from someone he trusts, as he does with the pin.
 
-use super::{Answered, Core, Error, Principal};
+use crate::checkpoint::keys::KeysInForce;
+use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
 use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;
+use crate::raft::reads::{Answered, Reads};
+use crate::recorder::writes::Writes;
 use muniment_evidence::ledger::cosigner_key_name;
 use muniment_evidence::note::VerifierKey;
 use muniment_evidence::policy::{Policy, Threshold};
@@ -15,17 +18,18 @@ use std::collections::BTreeMap;
 
 /// `zones` of them must have cosigned; 0: two, or one where there is only one.
 pub async fn policy(
-    core: &Core,
-    _principal: &Principal,
+    reads: &Reads,
+    writes: &Writes,
+    keys: &KeysInForce,
     zones: u32,
-) -> Result<(Policy, Answered), Error> {
-    let booted = core.booted()?;
-    core.fresh(ReadLevel::Linearizable).await?;
-    let answered = core.answered(true);
-    let known = core.known_keys().await?;
-    let voters = core.read(Tables::voters).await?;
+) -> Result<(Policy, Answered), CallError> {
+    let booted = writes.booted()?;
+    reads.fresh(ReadLevel::Linearizable).await?;
+    let answered = reads.answered(true);
+    let known = keys.now().await?;
+    let voters = reads.read(Tables::voters).await?;
     let failed =
-        |error: muniment_evidence::policy::PolicyError| core.unavailable(error.to_string());
+        |error: muniment_evidence::policy::PolicyError| reads.unavailable(error.to_string());
     let mut builder = Policy::builder();
     for key in known.history.log_keys_at(answered.log_size) {
         let key = VerifierKey::log(&booted.origin, *key);

@@ -5,12 +5,16 @@
 //! this node has booted (so, not before a read index taken after its start), nor before
 //! the record just read hashes to what the tree says.
 
-use super::cosigning::tally::is_majority;
-use super::keys::LogPen;
-use super::{Answered, Booted, Core, Error, Principal};
-use crate::domain::draft::bad;
-use crate::ledger::state::{Key, Tables};
+use super::{Parts, find};
+use crate::checkpoint::keys::{CheckpointSigner, KeysInForce};
+use crate::domain::call_error::CallError;
+use crate::domain::draft::{InvoiceKey, bad};
+use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;
+use crate::raft::reads::{Answered, Reads};
+use crate::recorder::booted::Booted;
+use crate::recorder::writes::Writes;
+use crate::status::agreement::is_majority;
 use muniment_evidence::bundle::CheckpointFrame;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::genesis::Genesis;
@@ -32,26 +36,31 @@ const POLICY_WAIT: Duration = Duration::from_secs(10);
 const POLICY_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The first receipt of a record that is applied here.
-pub(super) async fn receipt(core: &Core, booted: &Booted, index: u64) -> Result<Receipt, Error> {
-    let prover = Prover::new(core, booted).await?;
-    let receipt = core
+pub(super) async fn receipt(
+    reads: &Reads,
+    keys: &KeysInForce,
+    booted: &Booted,
+    index: u64,
+) -> Result<Receipt, CallError> {
+    let prover = Prover::new(keys, booted).await?;
+    let receipt = reads
         .read(move |tables| prover.receipt(tables, index))
         .await?;
-    receipt.ok_or_else(|| core.without_log_key())
+    receipt.ok_or_else(|| keys.without_log_key())
 }
 
 /// What proving needs, to be taken along on a visit to the store.
 pub(super) struct Prover {
     genesis: Arc<Genesis>,
-    pen: LogPen,
+    signer: CheckpointSigner,
 }
 
 impl Prover {
     /// For records that are applied here by now: the keys are those of now.
-    pub(super) async fn new(core: &Core, booted: &Booted) -> Result<Prover, Error> {
+    pub(super) async fn new(keys: &KeysInForce, booted: &Booted) -> Result<Prover, CallError> {
         Ok(Prover {
             genesis: booted.genesis.clone(),
-            pen: core.log_pen(booted).await?,
+            signer: keys.signer(&booted.origin).await?,
         })
     }
 
@@ -64,7 +73,7 @@ impl Prover {
         let size = tables.entry_end(index)?.ok_or_else(|| {
             crate::store::Error::corrupt(format!("record {index} has no end of its entry"))
         })?;
-        let Some(checkpoint) = self.pen.sign(size, tables.root_at(size)?) else {
+        let Some(checkpoint) = self.signer.sign(size, tables.root_at(size)?) else {
             return Ok(None);
         };
         self.receipt_under(tables, index, size, checkpoint)
@@ -89,7 +98,7 @@ impl Prover {
         let (document, actor) = tables.openings(index)?;
         Ok(Receipt {
             genesis: (*self.genesis).clone(),
-            keys: self.pen.known.proven(tables, size)?,
+            keys: self.signer.known.proven(tables, size)?,
             path: tree::inclusion_proof(&rows, index, size)?,
             checkpoint,
             record,
@@ -101,15 +110,15 @@ impl Prover {
 
 /// Which record a receipt is asked for.
 #[derive(Clone, Debug)]
-pub enum Wanted {
+pub enum ReceiptOf {
     Record(u64),
     /// The record by which the invoice was issued.
-    Invoice(Key),
+    Invoice(InvoiceKey),
 }
 
 /// What the receipt is to be under.
 #[derive(Clone, Debug, Default)]
-pub struct Terms {
+pub struct ReceiptTerms {
     /// A checkpoint that meets this policy; waited for.
     pub policy: Option<Policy>,
     /// The newest checkpoint in place of the first.
@@ -117,37 +126,41 @@ pub struct Terms {
     pub wait: Option<Duration>,
 }
 
+/// The receipt of a record, with its index.
 pub async fn get_receipt(
-    core: &Core,
-    _principal: &Principal,
-    wanted: Wanted,
-    terms: Terms,
-) -> Result<(u64, Receipt, Answered), Error> {
-    let booted = core.booted()?;
-    core.fresh(ReadLevel::Linearizable).await?;
-    let answered = core.answered(true);
+    parts: &Parts,
+    wanted: ReceiptOf,
+    terms: ReceiptTerms,
+) -> Result<(u64, Receipt, Answered), CallError> {
+    let booted = parts.writes.booted()?;
+    parts.reads.fresh(ReadLevel::Linearizable).await?;
+    let answered = parts.reads.answered(true);
     let index = match wanted {
-        Wanted::Record(index) if index < answered.log_size => index,
-        Wanted::Record(index) => return Err(Error::not_found(format!("record {index}"))),
-        Wanted::Invoice(key) => {
-            let uid = core.find(&key).await?;
-            core.invoice(uid).await?.record_index
+        ReceiptOf::Record(index) if index < answered.log_size => index,
+        ReceiptOf::Record(index) => return Err(CallError::not_found(format!("record {index}"))),
+        ReceiptOf::Invoice(key) => {
+            let key = parts.tenants.resolve_key("invoice", key)?;
+            let uid = find::find(&parts.reads, &key).await?;
+            find::invoice(&parts.reads, uid).await?.record_index
         }
     };
     let note = match (&terms.policy, terms.fresh) {
         (Some(policy), fresh) => {
             let above = if fresh { answered.log_size - 1 } else { index };
-            Some(under_policy(core, above, policy, &terms).await?)
+            Some(under_policy(parts, above, policy, &terms).await?)
         }
-        (None, true) => Some(newest(core, &booted).await?),
+        (None, true) => Some(parts.keys.sign_head(&booted.origin).await?),
         (None, false) => None,
     };
     let receipt = match note {
-        None => receipt(core, &booted, index).await?,
+        None => receipt(&parts.reads, &parts.keys, &booted, index).await?,
         Some(note) => {
-            let size = size_of(&note).ok_or_else(|| core.unavailable("a note cannot be read"))?;
-            let prover = Prover::new(core, &booted).await?;
-            core.read(move |tables| prover.receipt_under(tables, index, size, note))
+            let size =
+                size_of(&note).ok_or_else(|| parts.reads.unavailable("a note cannot be read"))?;
+            let prover = Prover::new(&parts.keys, &booted).await?;
+            parts
+                .reads
+                .read(move |tables| prover.receipt_under(tables, index, size, note))
                 .await?
         }
     };
@@ -156,20 +169,20 @@ pub async fn get_receipt(
 
 /// A cosigned note above `index` that meets the policy.
 async fn under_policy(
-    core: &Core,
+    parts: &Parts,
     index: u64,
     policy: &Policy,
-    terms: &Terms,
-) -> Result<String, Error> {
+    terms: &ReceiptTerms,
+) -> Result<String, CallError> {
     let wait = terms.wait.unwrap_or(POLICY_WAIT).min(POLICY_WAIT_MAX);
     let meets =
         |note: &str| Note::parse(note.as_bytes()).is_ok_and(|note| policy.evaluate(&note).is_met());
-    let found = core
-        .cosigned
+    let found = parts
+        .cosigning
         .wait(index, Instant::now() + wait, meets)
         .await;
     found.ok_or_else(|| {
-        core.unavailable(format!(
+        parts.reads.unavailable(format!(
             "no checkpoint met the policy within {} ms: too few members have cosigned, or the \
              policy names others",
             wait.as_millis()
@@ -184,14 +197,14 @@ fn size_of(note: &str) -> Option<u64> {
 
 /// The proof that the tree of `old` records is a prefix of the one of `new` (0: of now).
 pub async fn consistency(
-    core: &Core,
-    _principal: &Principal,
+    reads: &Reads,
+    writes: &Writes,
     old: u64,
     new: u64,
-) -> Result<(u64, Vec<Digest>, Answered), Error> {
-    core.booted()?;
-    core.fresh(ReadLevel::Linearizable).await?;
-    let answered = core.answered(true);
+) -> Result<(u64, Vec<Digest>, Answered), CallError> {
+    writes.booted()?;
+    reads.fresh(ReadLevel::Linearizable).await?;
+    let answered = reads.answered(true);
     let new = if new == 0 { answered.log_size } else { new };
     if new > answered.log_size {
         let why = format!("is above the log's {}", answered.log_size);
@@ -200,7 +213,7 @@ pub async fn consistency(
     if old > new {
         return Err(bad("old_size", format!("is above {new}")).into());
     }
-    let proof = core
+    let proof = reads
         .read(move |tables| tree::consistency_proof(&tables.tree_rows(), old, new))
         .await?;
     Ok((new, proof, answered))
@@ -208,53 +221,43 @@ pub async fn consistency(
 
 /// The newest checkpoint that this replica has, signed; as of a record, the one that ends
 /// with it.
-pub async fn checkpoint(
-    core: &Core,
-    _principal: &Principal,
-    level: ReadLevel,
-) -> Result<(String, Answered), Error> {
-    let booted = core.booted()?;
-    let answered = core.answered_by(core.fresh(level).await?);
+pub async fn checkpoint(parts: &Parts, level: ReadLevel) -> Result<(String, Answered), CallError> {
+    let booted = parts.writes.booted()?;
+    let answered = parts.reads.answered_by(parts.reads.fresh(level).await?);
     let size = answered.log_size;
     let note = match level {
-        ReadLevel::AsOf(_) => signed_at(core, &booted, size, size).await?,
-        _ => newest(core, &booted).await?,
+        ReadLevel::AsOf(_) => signed_at(parts, &booted, size, size).await?,
+        _ => parts.keys.sign_head(&booted.origin).await?,
     };
     Ok((note, answered))
 }
 
 /// The newest note that members have cosigned.
-pub async fn cosigned(core: &Core, _principal: &Principal) -> Result<(String, Answered), Error> {
-    core.booted()?;
-    let answered = core.answered(false);
-    match core.cosigned.newest() {
+pub async fn cosigned(parts: &Parts) -> Result<(String, Answered), CallError> {
+    parts.writes.booted()?;
+    let answered = parts.reads.answered(false);
+    match parts.cosigning.newest() {
         Some(note) => Ok((note.to_string(), answered)),
-        None => Err(core.unavailable("no checkpoint has been cosigned yet")),
+        None => Err(parts
+            .reads
+            .unavailable("no checkpoint has been cosigned yet")),
     }
-}
-
-/// The head of this replica, signed by the log key.
-pub(super) async fn newest(core: &Core, booted: &Booted) -> Result<String, Error> {
-    let head = core.read(Tables::head).await?;
-    let pen = core.log_pen(booted).await?;
-    let note = pen.sign(head.size, head.root);
-    note.ok_or_else(|| core.without_log_key())
 }
 
 /// What the open checkpoint is: the newest cosigned note, or the newest checkpoint under
 /// the log key alone while that is much newer. Its size never goes back on one node.
-pub async fn published(core: &Core, _principal: &Principal) -> Result<String, Error> {
-    let booted = core.booted()?;
-    let head = core.read(Tables::head).await?;
-    match core.cosigned.to_publish(head.size) {
+pub async fn published(parts: &Parts) -> Result<String, CallError> {
+    let booted = parts.writes.booted()?;
+    let head = parts.reads.read(Tables::head).await?;
+    match parts.cosigning.to_publish(head.size) {
         Some(note) => Ok(note.to_string()),
-        None => newest(core, &booted).await,
+        None => parts.keys.sign_head(&booted.origin).await,
     }
 }
 
 /// What an auditor pins.
-pub fn trust(core: &Core, _principal: &Principal) -> Result<Trust, Error> {
-    let booted = core.booted()?;
+pub fn trust(writes: &Writes) -> Result<Trust, CallError> {
+    let booted = writes.booted()?;
     Ok(Trust {
         genesis: booted.genesis.leaf_hash(),
         origin: booted.origin,
@@ -262,20 +265,25 @@ pub fn trust(core: &Core, _principal: &Principal) -> Result<Trust, Error> {
 }
 
 /// The checkpoints that a bundle ends in.
-pub(super) struct Notes {
+pub(super) struct LastCheckpoints {
     pub end: u64,
     pub head: u64,
     pub frames: Vec<CheckpointFrame>,
 }
 
 /// The checkpoint of `head` records, where the log has `size`, under the log key.
-async fn signed_at(core: &Core, booted: &Booted, head: u64, size: u64) -> Result<String, Error> {
+async fn signed_at(
+    parts: &Parts,
+    booted: &Booted,
+    head: u64,
+    size: u64,
+) -> Result<String, CallError> {
     if head > size {
         return Err(bad("head", format!("is above the log's {size}")).into());
     }
-    let root = core.read(move |tables| tables.root_at(head)).await?;
-    let note = core.log_pen(booted).await?.sign(head, root);
-    note.ok_or_else(|| core.without_log_key())
+    let root = parts.reads.read(move |tables| tables.root_at(head)).await?;
+    let note = parts.keys.signer(&booted.origin).await?.sign(head, root);
+    note.ok_or_else(|| parts.keys.without_log_key())
 }
 
 /// A checkpoint of size `to`, for a log of `size` records; and where that is not one
@@ -283,17 +291,24 @@ async fn signed_at(core: &Core, booted: &Booted, head: u64, size: u64) -> Result
 /// the newest cosigned size, or as the log is now where there is none near. `head` is
 /// that of a manifest given out before, or 0.
 pub(super) async fn notes_from(
-    core: &Core,
+    parts: &Parts,
     booted: &Booted,
     to: u64,
     head: u64,
     size: u64,
-) -> Result<Notes, Error> {
-    let voters: BTreeSet<u64> = core.group.status().voters.into_iter().collect();
+) -> Result<LastCheckpoints, CallError> {
+    let voters: BTreeSet<u64> = parts
+        .reads
+        .context
+        .group
+        .status()
+        .voters
+        .into_iter()
+        .collect();
     let ledger = Ledger::following(
         booted.genesis.leaf_hash(),
         &booted.origin,
-        core.known_keys().await?.history.clone(),
+        parts.keys.now().await?.history.clone(),
     );
     let is_agreed = |note: &str| {
         let vouched = ledger.checkpoint(note.as_bytes());
@@ -307,19 +322,19 @@ pub(super) async fn notes_from(
     let cosigned = match (head, to) {
         // To go on: the same manifest as before, so a note of the same size, if only under
         // the log key.
-        (1.., _) => match core.cosigned.of_size(head).await {
+        (1.., _) => match parts.cosigning.of_size(head).await {
             Some(note) => Some(note),
-            None => Some(signed_at(core, booted, head, size).await?),
+            None => Some(signed_at(parts, booted, head, size).await?),
         },
         (0, to) => {
             let above = if to == 0 { size } else { to }.saturating_sub(1);
             let limit = Instant::now() + COSIGNED_WAIT;
             // Once a majority has cosigned.
-            core.cosigned.wait(above, limit, is_agreed).await
+            parts.cosigning.wait(above, limit, is_agreed).await
         }
     };
     let cosigned = cosigned.and_then(|note| Some((size_of(&note)?, note)));
-    let pen = core.log_pen(booted).await?;
+    let signer = parts.keys.signer(&booted.origin).await?;
     let end = match (to, &cosigned) {
         (0, Some((cosigned, _))) => *cosigned,
         (0, None) => size,
@@ -332,22 +347,25 @@ pub(super) async fn notes_from(
             consistency: Vec::new(),
         }),
         _ => {
-            let root = core.read(move |tables| tables.root_at(end)).await?;
+            let root = parts.reads.read(move |tables| tables.root_at(end)).await?;
             frames.push(CheckpointFrame {
-                note: pen.sign(end, root).ok_or_else(|| core.without_log_key())?,
+                note: signer
+                    .sign(end, root)
+                    .ok_or_else(|| parts.keys.without_log_key())?,
                 consistency: Vec::new(),
             });
         }
     }
     let mut newest = end;
     if let Some((later, note)) = cosigned.filter(|(later, _)| *later > end) {
-        let consistency = core
+        let consistency = parts
+            .reads
             .read(move |tables| tree::consistency_proof(&tables.tree_rows(), end, later))
             .await?;
         frames.push(CheckpointFrame { note, consistency });
         newest = later;
     }
-    Ok(Notes {
+    Ok(LastCheckpoints {
         end,
         head: newest,
         frames,

@@ -1,16 +1,17 @@
 //! Records: the log as it is, page by page, all of it or some kinds or one invoice's.
 //!
 //! Promises: in the order of the log, within the limits of one answer; says where the
-//! next page begins, so that a reader misses none. Openings go only to those who may see
-//! them. A list proves nothing: a bundle does ([`super::export`]).
+//! next page begins, so that a reader misses none. A list proves nothing: a bundle does ([`super::export`]).
 
-use super::{Answered, Core, Error, Principal};
-use crate::domain::draft::bad;
+use super::find;
+use super::tenants::Tenants;
+use crate::domain::call_error::CallError;
+use crate::domain::draft::{InvoiceKey, bad};
 use crate::domain::ids::Uid;
-use crate::ledger::state::{Key, Tables};
+use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;
+use crate::raft::reads::{Answered, Reads};
 use crate::store;
-use muniment_evidence::bundle::RecordFrame;
 use muniment_evidence::opening::Opening;
 use muniment_evidence::record::Record;
 use muniment_evidence::statement::Kind;
@@ -25,7 +26,7 @@ const LOOKED_AT_A_TIME: usize = 1000;
 const ANSWER_BYTES_MAX: usize = 2 << 20;
 
 /// A record as it is, with its openings.
-pub struct Listed {
+pub struct ListedRecord {
     pub index: u64,
     pub record: Vec<u8>,
     pub document: Option<Opening>,
@@ -34,44 +35,48 @@ pub struct Listed {
 
 /// Which records.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub struct RecordFilter {
     pub from: u64,
     /// Exclusive; 0: as the log is now.
     pub to: u64,
     /// None: every kind.
     pub kinds: Vec<Kind>,
-    pub invoice: Option<Key>,
+    pub invoice: Option<InvoiceKey>,
     pub without_openings: bool,
 }
 
 /// A page and where the next begins.
-pub struct Page {
-    pub records: Vec<Listed>,
+pub struct RecordPage {
+    pub records: Vec<ListedRecord>,
     pub next: u64,
     pub answered: Answered,
 }
 
+/// A page of records.
 pub async fn list(
-    core: &Core,
-    principal: &Principal,
-    filter: Filter,
+    reads: &Reads,
+    tenants: &Tenants,
+    filter: RecordFilter,
     count: usize,
-) -> Result<Page, Error> {
+) -> Result<RecordPage, CallError> {
     if count > RECORDS_MAX {
         return Err(bad("page_size", format!("is above {RECORDS_MAX}")).into());
     }
-    core.fresh(ReadLevel::Linearizable).await?;
-    let answered = core.answered(true);
+    reads.fresh(ReadLevel::Linearizable).await?;
+    let answered = reads.answered(true);
     let end = match filter.to {
         0 => answered.log_size,
         to => to.min(answered.log_size),
     };
     let uid = match &filter.invoice {
-        Some(key) => Some(core.find(key).await?),
+        Some(key) => {
+            let key = tenants.resolve_key("invoice", key.clone())?;
+            Some(find::find(reads, &key).await?)
+        }
         None => None,
     };
     let bare = filter.without_openings;
-    let (mut records, next) = core
+    let (mut records, next) = reads
         .read(move |tables| match uid {
             Some(uid) => of_invoice(tables, uid, &filter, end, count),
             None if filter.kinds.is_empty() => {
@@ -82,12 +87,12 @@ pub async fn list(
             None => of_kinds(tables, &filter, end, count),
         })
         .await?;
-    for listed in &mut records {
-        if bare || !may_see(principal, listed) {
+    if bare {
+        for listed in &mut records {
             (listed.document, listed.actor) = (None, None);
         }
     }
-    Ok(Page {
+    Ok(RecordPage {
         records,
         next,
         answered,
@@ -100,7 +105,7 @@ pub(super) fn page(
     from: u64,
     end: u64,
     count: usize,
-) -> Result<Vec<Listed>, store::Error> {
+) -> Result<Vec<ListedRecord>, store::Error> {
     let mut gathered = Gathered::new(count);
     for (index, record) in (from..).zip(tables.record_range(from, end, count)?) {
         if !gathered.take(tables, index, record)? {
@@ -110,25 +115,9 @@ pub(super) fn page(
     Ok(gathered.records)
 }
 
-/// Takes away what the caller may not see.
-pub(super) fn veil(principal: &Principal, frame: &mut RecordFrame) {
-    if !may_see_document(principal, frame.document.as_ref()) {
-        (frame.document, frame.actor) = (None, None);
-    }
-}
-
-fn may_see(principal: &Principal, listed: &Listed) -> bool {
-    may_see_document(principal, listed.document.as_ref())
-}
-
-/// Until callers authenticate, each may see all.
-fn may_see_document(_principal: &Principal, _document: Option<&Opening>) -> bool {
-    true
-}
-
 /// Records until the answer is full.
 struct Gathered {
-    records: Vec<Listed>,
+    records: Vec<ListedRecord>,
     bytes: usize,
     count: usize,
 }
@@ -147,7 +136,7 @@ impl Gathered {
         let (document, actor) = tables.openings(index)?;
         let length = |opening: &Option<Opening>| opening.as_ref().map_or(0, |o| o.bytes.len());
         self.bytes += record.len() + length(&document) + length(&actor);
-        self.records.push(Listed {
+        self.records.push(ListedRecord {
             index,
             record,
             document,
@@ -164,10 +153,10 @@ fn is_of(kinds: &[Kind], record: &[u8]) -> bool {
 
 fn of_kinds(
     tables: &Tables,
-    filter: &Filter,
+    filter: &RecordFilter,
     end: u64,
     count: usize,
-) -> Result<(Vec<Listed>, u64), store::Error> {
+) -> Result<(Vec<ListedRecord>, u64), store::Error> {
     let mut gathered = Gathered::new(count);
     let mut next = filter.from;
     let last = end.min(filter.from.saturating_add(LOOKED_AT_MAX));
@@ -191,10 +180,10 @@ fn of_kinds(
 fn of_invoice(
     tables: &Tables,
     uid: Uid,
-    filter: &Filter,
+    filter: &RecordFilter,
     end: u64,
     count: usize,
-) -> Result<(Vec<Listed>, u64), store::Error> {
+) -> Result<(Vec<ListedRecord>, u64), store::Error> {
     let mut gathered = Gathered::new(count);
     for index in tables.about(uid, filter.from, end, RECORDS_MAX)? {
         let record = tables

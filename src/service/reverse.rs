@@ -3,39 +3,42 @@
 //! Promises what issue promises; the sum of reversals never exceeds the original, which
 //! apply decides.
 
-use super::issue::{self, Header, Issued, Pieces};
-use super::{Core, Error, Principal};
-use crate::domain::draft::bad;
+use super::admission::UploadPermit;
+use super::issue::{self, IssueDraft, Issued, Pieces};
+use super::{Parts, Principal, find};
+use crate::domain::call_error::CallError;
+use crate::domain::draft::{InvoiceKey, bad};
 use crate::ledger::invoices::REVERSES;
-use crate::ledger::state::Key;
 use muniment_evidence::opening::{Money, Reference};
 use muniment_evidence::statement::Kind;
 
 /// Reverses `target` by `amount`, or by all that is left.
 pub async fn reverse(
-    core: &Core,
+    parts: &Parts,
     principal: &Principal,
-    mut header: Header,
-    target: Key,
+    mut draft: IssueDraft,
+    target: InvoiceKey,
     amount: Option<Money>,
     pieces: Pieces,
-) -> Result<Issued, Error> {
-    let mut given = header.metadata.references.iter();
+    permit: UploadPermit,
+) -> Result<Issued, CallError> {
+    let target = parts.tenants.resolve_key("target", target)?;
+    let mut given = draft.metadata.references.iter();
     if given.any(|r| r.relation == REVERSES) {
         let why = "the REVERSES reference is set by the server, from target and amount";
         return Err(bad("metadata.references", why).into());
     }
-    let uid = core.find(&target).await?;
-    let original = core.invoice(uid).await?;
+    let uid = find::find(&parts.reads, &target).await?;
+    let original = find::invoice(&parts.reads, uid).await?;
     // What takes off an invoice is to be as safe as the invoice itself.
-    let tenant = core.tenant(&header.metadata.identity.tenant)?;
-    let asked = header.level.unwrap_or(tenant.level());
-    header.level = Some(asked.join(original.level));
-    header.metadata.references.push(Reference {
+    let tenant = parts.tenants.level(&draft.metadata.identity.tenant)?;
+    let asked = draft.body.level.unwrap_or(tenant);
+    draft.body.level = Some(asked.join(original.level));
+    draft.metadata.references.push(Reference {
         relation: REVERSES.to_owned(),
         target: uid.to_string(),
         sha256: original.renditions.first().map(|r| r.sha256),
         amount,
     });
-    issue::enter(core, principal, header, pieces, Kind::Reverse).await
+    issue::enter(parts, principal, draft, pieces, permit, Kind::Reverse).await
 }

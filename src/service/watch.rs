@@ -3,18 +3,20 @@
 //! Promises: every change once, in the order of the log; a watcher that falls behind is
 //! not fed from memory but from the log, so it may take its time.
 
-use super::{Core, Error, Principal};
+use super::tenants::Tenants;
+use crate::domain::call_error::CallError;
 use crate::domain::ids::Uid;
 use crate::ledger::state::{Invoice, Tables};
+use crate::raft::reads::Reads;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment_evidence::opening::Document;
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::statement::Kind;
-use std::sync::Arc;
 
 /// Records looked at in one read.
 const RECORDS_AT_A_TIME: usize = 256;
 
+/// A change of an invoice.
 #[derive(Clone, Debug)]
 pub struct Change {
     pub index: u64,
@@ -23,21 +25,22 @@ pub struct Change {
     pub invoice: Invoice,
 }
 
+/// The tenant's changes from record `from` on.
 pub fn watch(
-    core: Arc<Core>,
-    _principal: &Principal,
+    reads: Reads,
+    tenants: &Tenants,
     tenant: &str,
     from: u64,
-) -> Result<BoxStream<'static, Result<Change, Error>>, Error> {
-    let tenant = core.tenant(tenant)?.name.clone();
-    let pages = stream::try_unfold((core, tenant, from), |(core, tenant, next)| async move {
+) -> Result<BoxStream<'static, Result<Change, CallError>>, CallError> {
+    let tenant = tenants.name(tenant)?;
+    let pages = stream::try_unfold((reads, tenant, from), |(reads, tenant, next)| async move {
         // Waits for the record `next`; the stream ends with its caller or the node.
-        let mut applied = core.group.watch_applied();
+        let mut applied = reads.context.group.watch_applied();
         if applied.wait_for(|now| now.size > next).await.is_err() {
             return Ok(None);
         }
         let wanted = tenant.clone();
-        let (changes, after) = core
+        let (changes, after) = reads
             .read(move |tables| {
                 let end = tables.head()?.size;
                 let records = tables.record_range(next, end, RECORDS_AT_A_TIME)?;
@@ -50,7 +53,7 @@ pub fn watch(
             })
             .await?;
         let page = stream::iter(changes.into_iter().map(Ok));
-        Ok::<_, Error>(Some((page, (core, tenant, after))))
+        Ok::<_, CallError>(Some((page, (reads, tenant, after))))
     });
     Ok(pages
         .flat_map(|page| match page {

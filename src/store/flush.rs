@@ -3,7 +3,7 @@
 //! Promises: a waiter is answered after a sync that began after its writes returned, and
 //! never before an older waiter. A failed sync is told to everyone waiting and stops the
 //! node. Remembers how long syncs took, and since when one has not returned. Leaves the
-//! writes to their owners, judging the times to `service/disk`.
+//! writes to their owners, judging the times to `status/disk_health`.
 
 use super::engine::Engine;
 use super::{Blocking, Error};

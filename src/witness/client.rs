@@ -40,7 +40,7 @@ pub trait Source: Send + Sync + 'static {
 
 /// How far one witness has come, as of this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct WitnessProgress {
     /// The size that it cosigned last.
     pub size: Option<u64>,
     /// When it did, milliseconds since 1970.
@@ -49,7 +49,7 @@ pub struct Standing {
     covered_at: Option<Duration>,
 }
 
-impl Standing {
+impl WitnessProgress {
     /// How long records have been waiting for the witness, at most. `None` off duty.
     pub fn lag(&self, now: Duration, size: u64) -> Option<Duration> {
         let covered_at = self.covered_at?;
@@ -61,24 +61,24 @@ impl Standing {
     }
 }
 
-/// A standing that its submitter writes and others read.
+/// What its submitter writes and others read.
 #[derive(Clone, Default)]
-pub struct Shared(Arc<Mutex<Standing>>);
+pub struct SharedProgress(Arc<Mutex<WitnessProgress>>);
 
-impl Shared {
-    pub fn now(&self) -> Standing {
+impl SharedProgress {
+    pub fn now(&self) -> WitnessProgress {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Standing> {
-        // Each write leaves a whole standing, so a panic elsewhere spoils nothing.
+    fn lock(&self) -> MutexGuard<'_, WitnessProgress> {
+        // Each write leaves a whole, so a panic elsewhere spoils nothing.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// How often, and from when on somebody is to be woken.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct WitnessSchedule {
     pub interval: Duration,
     pub lag_alarm: Duration,
 }
@@ -87,9 +87,9 @@ pub struct Pace {
 pub struct Submitter {
     key: VerifierKey,
     target: Target,
-    pace: Pace,
+    schedule: WitnessSchedule,
     clock: SharedClock,
-    standing: Shared,
+    progress: SharedProgress,
     breaker: Breaker,
     /// What the witness is thought to have cosigned; it corrects us if not.
     old: u64,
@@ -109,16 +109,16 @@ impl Submitter {
     pub fn new(
         key: VerifierKey,
         target: Target,
-        pace: Pace,
+        schedule: WitnessSchedule,
         clock: SharedClock,
-        standing: Shared,
+        progress: SharedProgress,
     ) -> Submitter {
         Submitter {
             key,
             target,
-            pace,
+            schedule,
             clock,
-            standing,
+            progress,
             breaker: Breaker::default(),
             old: 0,
             alarmed: false,
@@ -132,7 +132,7 @@ impl Submitter {
                 self.round(source.as_ref()).await;
                 let pause = self.breaker.pause(self.clock.monotonic());
                 let pause = if pause.is_zero() {
-                    self.pace.interval
+                    self.schedule.interval
                 } else {
                     pause
                 };
@@ -148,15 +148,15 @@ impl Submitter {
     async fn round<S: Source>(&mut self, source: &S) {
         if !source.on_duty() {
             // Whoever is on duty now brings the witness further.
-            *self.standing.lock() = Standing::default();
+            *self.progress.lock() = WitnessProgress::default();
             (self.breaker, self.alarmed) = (Breaker::default(), false);
             return;
         }
         let read_at = self.clock.monotonic();
-        self.standing.lock().covered_at.get_or_insert(read_at);
+        self.progress.lock().covered_at.get_or_insert(read_at);
         let submitted = match self.newest(source).await {
-            Ok((_, new)) if self.standing.now().size == Some(new.size) => {
-                self.standing.lock().covered_at = Some(read_at);
+            Ok((_, new)) if self.progress.now().size == Some(new.size) => {
+                self.progress.lock().covered_at = Some(read_at);
                 return;
             }
             Ok((signed, new)) => self
@@ -171,7 +171,7 @@ impl Submitter {
                 if std::mem::take(&mut self.alarmed) {
                     tracing::info!(witness = self.key.name, "caught up");
                 }
-                *self.standing.lock() = Standing {
+                *self.progress.lock() = WitnessProgress {
                     size: Some(cosigned.checkpoint.size),
                     success_at_ms: Some(self.clock.now_ms()),
                     covered_at: Some(read_at),
@@ -260,8 +260,8 @@ impl Submitter {
                 tracing::error!(witness = name, %why, "a witness holds another history");
             }
         }
-        let lag = self.standing.now().lag(now, size).unwrap_or_default();
-        if lag > self.pace.lag_alarm && !self.alarmed {
+        let lag = self.progress.now().lag(now, size).unwrap_or_default();
+        if lag > self.schedule.lag_alarm && !self.alarmed {
             self.alarmed = true;
             let lag_s = lag.as_secs();
             tracing::error!(witness = name, lag_s, "records wait for a witness");

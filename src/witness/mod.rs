@@ -5,7 +5,8 @@
 //! largest head that it cosigned and cosigns nothing that contradicts it.
 //!
 //! * [`config`], [`heads`], [`server`]: the witness, a process of its own
-//! * [`breaker`], [`post`], [`client`]: what a node does to be witnessed
+//! * [`breaker`], [`post`], [`client`], [`source`]: what a node does to be
+//!   witnessed
 //!
 //! What is asked and how it is decided is `muniment_evidence::witness`. Never on the path
 //! of a write: a witness that is away delays nothing but its own cosignatures.
@@ -18,3 +19,4 @@ pub mod post;
 #[cfg(test)]
 mod scenarios;
 pub mod server;
+pub mod source;

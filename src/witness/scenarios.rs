@@ -1,6 +1,6 @@
 //! A real witness on loopback, and a log that a submitter shows to it.
 
-use super::client::{Pace, Shared, Source, Submitter};
+use super::client::{SharedProgress, Source, Submitter, WitnessSchedule};
 use super::config::Config;
 use super::heads;
 use super::post::Target;
@@ -252,17 +252,17 @@ fn submitting(
     node: &Arc<Node>,
     address: SocketAddr,
     key: VerifierKey,
-) -> (Shared, Stop, JoinHandle<()>) {
-    let (standing, stop) = (Shared::default(), Stop::new());
+) -> (SharedProgress, Stop, JoinHandle<()>) {
+    let (progress, stop) = (SharedProgress::default(), Stop::new());
     let clock: SharedClock = Arc::new(SystemClock);
     let target = Target::new(&format!("http://{address}"), None).unwrap();
-    let pace = Pace {
+    let schedule = WitnessSchedule {
         interval: Duration::from_millis(20),
         lag_alarm: Duration::from_secs(300),
     };
-    let submitter = Submitter::new(key, target, pace, clock, standing.clone());
+    let submitter = Submitter::new(key, target, schedule, clock, progress.clone());
     let task = tokio::spawn(submitter.run(node.clone(), stop.clone()));
-    (standing, stop, task)
+    (progress, stop, task)
 }
 
 /// Others' logs submit too: the statuses and types are those of the protocol.
@@ -316,20 +316,20 @@ async fn an_outage_is_caught_up_by_one_proof() {
     let dir = tempfile::tempdir().unwrap();
     let (address, stop, served) = serving(open(dir.path()), "127.0.0.1:0").await;
     let node = Node::new(3, 1);
-    let (standing, asked, submitter) = submitting(&node, address, witness_key());
+    let (progress, asked, submitter) = submitting(&node, address, witness_key());
     node.until_cosigned(3).await;
     stop.request();
     served.await.unwrap();
     node.size.store(400, Ordering::Relaxed);
     until(|| node.failures.load(Ordering::Relaxed) > 0).await;
-    assert_eq!(standing.now().size, Some(3));
+    assert_eq!(progress.now().size, Some(3));
     let later = SystemClock.monotonic() + Duration::from_secs(9);
-    assert!(standing.now().lag(later, 400).unwrap() >= Duration::from_secs(9));
-    assert_eq!(standing.now().lag(later, 3), Some(Duration::ZERO));
+    assert!(progress.now().lag(later, 400).unwrap() >= Duration::from_secs(9));
+    assert_eq!(progress.now().lag(later, 3), Some(Duration::ZERO));
 
     let (_, stop, served) = serving(open(dir.path()), &address.to_string()).await;
     node.until_cosigned(400).await;
-    assert_eq!(standing.now().size, Some(400));
+    assert_eq!(progress.now().size, Some(400));
     let cosigned = node.cosigned.lock().unwrap().clone();
     let sizes: Vec<u64> = cosigned.iter().map(|c| c.checkpoint.size).collect();
     assert_eq!(sizes, [3, 400]);
@@ -359,9 +359,9 @@ async fn another_history_is_refused_and_counted() {
     let (honest, forked) = (Node::new(40, 1), Node::new(50, 2));
     let _first = submitting(&honest, address, witness_key());
     honest.until_cosigned(40).await;
-    let (standing, ..) = submitting(&forked, address, witness_key());
+    let (progress, ..) = submitting(&forked, address, witness_key());
     until(|| forked.failures.load(Ordering::Relaxed) > 0).await;
-    assert_eq!(standing.now().size, None);
+    assert_eq!(progress.now().size, None);
     assert!(forked.cosigned.lock().unwrap().is_empty());
 }
 
@@ -372,9 +372,9 @@ async fn a_line_of_another_key_is_not_believed() {
     let (address, ..) = serving(open(dir.path()), "127.0.0.1:0").await;
     let node = Node::new(40, 1);
     let other = VerifierKey::cosigner(NAME, SecretKey::from_seed(&[9; 32]).public());
-    let (standing, ..) = submitting(&node, address, other);
+    let (progress, ..) = submitting(&node, address, other);
     until(|| node.failures.load(Ordering::Relaxed) > 0).await;
-    assert_eq!(standing.now().size, None);
+    assert_eq!(progress.now().size, None);
     assert!(node.cosigned.lock().unwrap().is_empty());
 }
 
@@ -383,12 +383,12 @@ async fn a_follower_submits_nothing_and_shows_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (address, ..) = serving(open(dir.path()), "127.0.0.1:0").await;
     let node = Node::new(40, 1);
-    let (standing, ..) = submitting(&node, address, witness_key());
+    let (progress, ..) = submitting(&node, address, witness_key());
     node.until_cosigned(40).await;
     node.leads.store(false, Ordering::Relaxed);
     node.size.store(50, Ordering::Relaxed);
-    until(|| standing.now().size.is_none()).await;
-    assert_eq!(standing.now().lag(Duration::MAX, 50), None);
+    until(|| progress.now().size.is_none()).await;
+    assert_eq!(progress.now().lag(Duration::MAX, 50), None);
     // It leads again: the witness is where it left it.
     node.leads.store(true, Ordering::Relaxed);
     node.until_cosigned(50).await;

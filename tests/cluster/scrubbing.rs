@@ -4,7 +4,6 @@ use crate::harness::{Cluster, Node, SOON, Settings, body, download, issue, metri
 use muniment_evidence::opening::{DamageKind, Document, How, ScrubDocument, ScrubOutcome};
 use muniment_evidence::report::Verdict;
 use muniment_proto::v1;
-use muniment_proto::v1;
 use std::time::Duration;
 use tokio::time::Instant;
 

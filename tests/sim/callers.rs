@@ -8,10 +8,12 @@ use crate::dice::Dice;
 use crate::host::Town;
 use crate::oracle::{self, Phase};
 use futures::stream::{self, StreamExt as _};
-use muniment::ledger::state::Key;
-use muniment::service::download::{self, Piece};
-use muniment::service::issue::{self, Header};
-use muniment::service::{Core, Error, Principal, export};
+use muniment::domain::call_error::CallError;
+use muniment::domain::draft::InvoiceKey;
+use muniment::service::download::{self, DownloadEvidence, DownloadPiece, DownloadRequest};
+use muniment::service::export::ExportRequest;
+use muniment::service::issue::{self, BodyDraft, IssueDraft};
+use muniment::service::{Parts, Principal, export};
 use muniment_evidence::digest::{Digest, Hasher};
 use muniment_evidence::ledger::Ledger;
 use muniment_evidence::record::Record;
@@ -29,23 +31,23 @@ const NOTE_MAX: Duration = Duration::from_secs(3);
 /// Bytes that a caller hands in at a time.
 const PIECE_BYTES: usize = 2_000;
 
-pub fn start(core: &Arc<Core>, town: &Arc<Town>, seed: u64) {
+pub fn start(parts: &Arc<Parts>, town: &Arc<Town>, seed: u64) {
     for caller in 0..CALLERS_PER_NODE {
         let dice = Dice::new(seed << 3 | caller);
-        tokio::spawn(call(core.clone(), town.clone(), dice));
+        tokio::spawn(call(parts.clone(), town.clone(), dice));
     }
-    tokio::spawn(hand_over(core.clone(), town.clone()));
+    tokio::spawn(hand_over(parts.clone(), town.clone()));
 }
 
 fn someone() -> Principal {
     Principal::anonymous("simulated".into(), "caller".into())
 }
 
-async fn call(core: Arc<Core>, town: Arc<Town>, mut dice: Dice) {
+async fn call(parts: Arc<Parts>, town: Arc<Town>, mut dice: Dice) {
     loop {
         tokio::time::sleep(Duration::from_millis(1 + dice.roll(THINK_MS_MAX))).await;
         let phase = town.oracle.phase();
-        if core.booted().is_err() || !matches!(phase, Phase::Load | Phase::Finish) {
+        if parts.writes.booted().is_err() || !matches!(phase, Phase::Load | Phase::Finish) {
             continue;
         }
         if phase == Phase::Load && dice.roll(3) == 0 {
@@ -54,47 +56,51 @@ async fn call(core: Arc<Core>, town: Arc<Town>, mut dice: Dice) {
                     0 => Mode::Strict,
                     _ => Mode::Deferred,
                 };
-                download_one(&core, &town, number, evidence).await;
+                download_one(&parts, &town, number, evidence).await;
             }
         } else if let Some(number) = town.oracle.number_to_issue(&mut dice) {
-            issue_one(&core, &town, number, &mut dice).await;
+            issue_one(&parts, &town, number, &mut dice).await;
         }
     }
 }
 
-async fn issue_one(core: &Core, town: &Town, number: u64, dice: &mut Dice) {
+async fn issue_one(parts: &Parts, town: &Town, number: u64, dice: &mut Dice) {
     let body = oracle::body(number);
-    let header = Header {
+    let draft = IssueDraft {
         request_id: format!("request-{number}"),
         metadata: oracle::metadata(number),
-        role: String::new(),
-        media_type: String::new(),
-        length: body.len() as u64,
-        // Without it a repeat is found in apply alone.
-        sha256: (dice.roll(2) == 0).then(|| Digest::of(&[&body])),
-        level: None,
-        patience: Default::default(),
+        body: BodyDraft {
+            length: body.len() as u64,
+            // Without it a repeat is found in apply alone.
+            sha256: (dice.roll(2) == 0).then(|| Digest::of(&[&body])),
+            ..BodyDraft::default()
+        },
     };
     let pieces: Vec<_> = body
         .chunks(PIECE_BYTES)
         .map(|piece| Ok(body.slice_ref(piece)))
         .collect();
-    match issue::issue(core, &someone(), header, stream::iter(pieces).boxed()).await {
+    let pieces = stream::iter(pieces).boxed();
+    let issued = async {
+        let permit = parts.admission.try_upload()?;
+        issue::issue(parts, &someone(), draft, pieces, permit).await
+    };
+    match issued.await {
         Ok(issued) => {
             let index = issued.invoice.record_index;
             town.oracle.issued(number, index);
             if dice.roll(3) == 0 {
-                wait_for_note(core, town, index).await;
+                wait_for_note(parts, town, index).await;
             }
         }
-        Err(error) => failed(core, town, &format!("issue of {number}"), &error).await,
+        Err(error) => failed(parts, town, &format!("issue of {number}"), &error).await,
     }
 }
 
 /// Wants two of the three nodes to vouch for the record. No note in time is a passing
 /// fault.
-async fn wait_for_note(core: &Core, town: &Town, index: u64) {
-    let Ok(booted) = core.booted() else {
+async fn wait_for_note(parts: &Parts, town: &Town, index: u64) {
+    let Ok(booted) = parts.writes.booted() else {
         return;
     };
     let ledger = Ledger::open(&booted.genesis).unwrap();
@@ -103,9 +109,9 @@ async fn wait_for_note(core: &Core, town: &Town, index: u64) {
         vouched.is_ok_and(|vouched| vouched.cosigners.len() >= 2)
     };
     let deadline = Instant::now() + NOTE_MAX;
-    let Some(note) = core.cosigned.wait(index, deadline, by_two).await else {
+    let Some(note) = parts.cosigning.wait(index, deadline, by_two).await else {
         let why = format!("no note for record {index}");
-        return town.oracle.failed(core.node, why);
+        return town.oracle.failed(parts.reads.place.node, why);
     };
     match ledger.checkpoint(note.as_bytes()) {
         Ok(vouched) => {
@@ -116,29 +122,29 @@ async fn wait_for_note(core: &Core, town: &Town, index: u64) {
     }
 }
 
-async fn download_one(core: &Core, town: &Town, number: u64, evidence: Mode) {
+async fn download_one(parts: &Parts, town: &Town, number: u64, evidence: Mode) {
     let what = format!("download of {number}");
-    let wanted = download::Wanted {
-        key: Key::Identity(oracle::identity(number)),
+    let request = DownloadRequest {
+        key: InvoiceKey::Identity(oracle::identity(number)),
         role: String::new(),
         start: 0,
         end: 0,
         read: None,
         evidence,
-        patience: Default::default(),
+        wait: Default::default(),
     };
-    let started = download::download(core, &someone(), wanted).await;
+    let started = download::download(parts, &someone(), request).await;
     let (started, mut pieces) = match started {
         Ok(started) => started,
         // It was acknowledged, so `not found` is a breach on every node.
-        Err(error) => return failed(core, town, &what, &error).await,
+        Err(error) => return failed(parts, town, &what, &error).await,
     };
     let index = match &started.evidence {
-        download::Evidence::Receipt(receipt) => match Record::decode(&receipt.record) {
+        DownloadEvidence::Receipt(receipt) => match Record::decode(&receipt.record) {
             Ok(record) => Some(record.index),
             Err(error) => return town.oracle.breach(format!("{what}: {error}")),
         },
-        download::Evidence::Promise { promise, .. } => {
+        DownloadEvidence::Promise { promise, .. } => {
             town.oracle.promised(&promise.statement);
             None
         }
@@ -146,24 +152,25 @@ async fn download_one(core: &Core, town: &Town, number: u64, evidence: Mode) {
     let mut hasher = Hasher::new();
     while let Some(piece) = pieces.next().await {
         match piece {
-            Ok(Piece::Bytes(bytes)) => hasher.update(&bytes),
-            Ok(Piece::End { .. }) => {
+            Ok(DownloadPiece::Bytes(bytes)) => hasher.update(&bytes),
+            Ok(DownloadPiece::End { .. }) => {
                 return town.oracle.downloaded(number, index, hasher.finish());
             }
-            Err(error) => return failed(core, town, &what, &error).await,
+            Err(error) => return failed(parts, town, &what, &error).await,
         }
     }
     town.oracle.breach(format!("{what} ended without an end"));
 }
 
 /// A passing fault leaves the outcome unknown; nothing else may come.
-async fn failed(core: &Core, town: &Town, what: &str, error: &Error) {
+async fn failed(parts: &Parts, town: &Town, what: &str, error: &CallError) {
     match error {
-        Error::Unavailable { .. } | Error::Exhausted { .. } => {
-            town.oracle.failed(core.node, format!("{what}: {error:?}"));
+        CallError::Unavailable { .. } | CallError::Exhausted { .. } => {
+            town.oracle
+                .failed(parts.reads.place.node, format!("{what}: {error:?}"));
         }
         error => {
-            let node = core.node;
+            let node = parts.reads.place.node;
             town.oracle
                 .breach(format!("{what} at node {node}: {error:?}"));
         }
@@ -172,23 +179,26 @@ async fn failed(core: &Core, town: &Town, what: &str, error: &Error) {
 }
 
 /// The whole log as this node has it, once the world asks for it.
-async fn hand_over(core: Arc<Core>, town: Arc<Town>) {
+async fn hand_over(parts: Arc<Parts>, town: Arc<Town>) {
     while town.oracle.phase() != Phase::Export {
         tokio::time::sleep(PAUSE).await;
     }
     loop {
-        match whole_log(&core).await {
+        match whole_log(&parts).await {
             Ok(bundle) => {
-                town.oracle.seen().bundles.insert(core.node, bundle);
+                town.oracle
+                    .seen()
+                    .bundles
+                    .insert(parts.reads.place.node, bundle);
                 return;
             }
-            Err(error) => failed(&core, &town, "export", &error).await,
+            Err(error) => failed(&parts, &town, "export", &error).await,
         }
     }
 }
 
-async fn whole_log(core: &Arc<Core>) -> Result<Vec<u8>, Error> {
-    let mut pieces = export::export(core.clone(), &someone(), export::Wanted::default()).await?;
+async fn whole_log(parts: &Parts) -> Result<Vec<u8>, CallError> {
+    let mut pieces = export::export(parts, ExportRequest::default()).await?;
     let mut bundle = Vec::new();
     while let Some(piece) = pieces.next().await {
         bundle.extend_from_slice(&piece?);

@@ -1,64 +1,38 @@
-//! One simulated node: the composition of `src/node.rs` on memory and simulated TCP.
+//! One simulated node: seams and a configuration for [`muniment::assemble`].
 //!
-//! Promises the same order of a start (stores, Raft, peers, boot, callers). What survives
-//! a crash is a [`Machine`], which the world keeps; everything else is made anew at each
-//! start. Leaves listeners, telemetry and graceful stops to tests of the real node.
+//! Its disk is memory, its transport simulated TCP, its clock seeded; everything else is
+//! the node that ships. What survives a crash is a [`Machine`], which the world keeps.
+//! Leaves listeners and graceful stops to tests of the real node.
 
 use crate::callers;
 use crate::dice::Dice;
 use crate::net::{self, Net};
 use crate::oracle::Oracle;
+use muniment::assemble::{DiskSeams, Engines, Seams, assemble};
 use muniment::bodies::disk_budget::DiskBudget;
-use muniment::bodies::{Bodies, BodyContext, Holder, complete, orphans, repair};
-use muniment::clock::{SeededClock, SharedClock};
-use muniment::config::{Deferred, Limits, Tenant};
+use muniment::clock::SeededClock;
+use muniment::config::Config;
 use muniment::keyring::Keyring;
-use muniment::ledger::state::State;
-use muniment::objective::timing::Profile;
-use muniment::raft::group::{GroupSettings, RaftGroup};
-use muniment::raft::reader::ReadBarrier;
-use muniment::recorder::boot;
-use muniment::recorder::intake::Intake;
-use muniment::service::acquaintance::Acquaintance;
-use muniment::service::booting;
-use muniment::service::cosigning::{self, Cosigned};
-use muniment::service::hello::Hello;
-use muniment::service::keys::KeyBook;
-use muniment::service::members;
-use muniment::service::peers::PeerFloor;
-use muniment::service::standing::{self, Standings};
-use muniment::service::vigil::Vigil;
-use muniment::service::witnessing::Board;
-use muniment::service::{Booted, Core, Principal, admin, budgets, disk, scrubbing};
+use muniment::keyring::guard::SignGuard;
+use muniment::service::Parts;
+use muniment::service::found::{self, Founding, MemberSpec};
 use muniment::stop::{Stop, Why};
 use muniment::store::Blocking;
-use muniment::store::bodies::BodyStore;
 use muniment::store::engine::{Batch, Engine, View as _};
 use muniment::store::floor::FloorFile;
-use muniment::store::flush::Flusher;
 use muniment::store::log::LogStore;
 use muniment::store::memory::MemoryEngine;
-use muniment::store::notes::NoteStore;
 use muniment::store::outbox::OutboxDir;
-use muniment::transport::Transport;
-use muniment_evidence::digest::Digest;
+use muniment::telemetry::Metrics;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::Role;
 use muniment_evidence::trust::Trust;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
 
 pub const ORIGIN: &str = "simulated.example/0";
 pub const NODES: u64 = 3;
-/// So low that a node that was away for a while is sent a snapshot, not the log.
-const SNAPSHOT_AFTER_ENTRIES: u64 = 100;
-const LOG_ENTRIES_KEPT: u64 = 30;
-/// Short, so that callers cut off by a partition turn elsewhere within the run.
-const REQUEST_MAX_MS: u64 = 3_000;
-/// So short that uploads cross it, and that the log is still again before it is judged.
-const EPOCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Rows of bodies that are looked at: more than a run stores.
 const ROWS_MAX: usize = 100_000;
 /// Between attempts to found while the others start.
@@ -154,8 +128,8 @@ impl Town {
         Keyring::holding(held).unwrap()
     }
 
-    fn members(&self) -> Vec<admin::MemberSpec> {
-        let member = |node| admin::MemberSpec {
+    fn members(&self) -> Vec<MemberSpec> {
+        let member = |node| MemberSpec {
             node,
             region: "region".into(),
             zone: zone(node),
@@ -177,47 +151,96 @@ fn zone(node: u64) -> String {
     format!("zone-{node}")
 }
 
+/// The profile is that of a WAN: each simulated call dials, which is four messages. A node
+/// that was away for a while is sent a snapshot, not the log; callers cut off by a partition
+/// turn elsewhere within the run; uploads cross epochs.
+fn config(node: u64) -> Config {
+    let text = format!(
+        r#"
+        [node]
+        id = {node}
+        zone = "{}"
+        region = "region"
+        data_dir = "memory"
+        [listen]
+        client = "127.0.0.1:1"
+        peer = "127.0.0.1:1"
+        http = "127.0.0.1:1"
+        [keys]
+        dir = "memory"
+        [cluster]
+        origin = "{ORIGIN}"
+        profile = "wan"
+        snapshot_after_entries = 100
+        log_entries_kept = 30
+        upload_epoch_s = 1
+        [limits]
+        request_deadline_ms = 3000
+        "#,
+        zone(node)
+    );
+    Config::parse(&text).unwrap()
+}
+
 /// Runs a node until it is crashed, or a promise breaks, which fails the run.
 pub async fn run(machine: Arc<Machine>, town: Arc<Town>) -> turmoil::Result {
-    let boot = machine.boots.fetch_add(1, Ordering::SeqCst);
+    let (node, boot) = (machine.node, machine.boots.fetch_add(1, Ordering::SeqCst));
     // Each start draws other numbers: a node that draws the same ids again is broken.
-    let seed = town.seed << 16 | boot << 2 | machine.node;
-    let clock: SharedClock = Arc::new(SeededClock::new(seed));
+    let seed = town.seed << 16 | boot << 2 | node;
     let stop = Stop::new();
-    let (core, means, booted) = build(&machine, &town, clock, &stop).await?;
-    let peers = Arc::new(PeerFloor {
-        group: core.group.clone(),
-        intake: means.intake.clone(),
-        bodies: core.bodies.clone(),
-        cosigned: core.cosigned.clone(),
-        acquaintance: core.acquaintance.clone(),
-        standings: core.standings.clone(),
-    });
-    let listening = stop.clone();
+    let seams = Seams {
+        engines: Engines {
+            ledger: machine.ledger.clone(),
+            bodies: machine.bodies.clone(),
+        },
+        disk: DiskSeams {
+            incarnation: [node as u8; 16],
+            snapshots: None,
+            budget: DiskBudget::endless(),
+            probe: Arc::new(|| Ok(Duration::ZERO)),
+        },
+        watermark: machine.floor()?,
+        outboxes: machine.outboxes.clone(),
+        guard: SignGuard::in_memory(ORIGIN),
+        blocking: Blocking::Inline,
+        clock: Arc::new(SeededClock::new(seed)),
+        transport: Arc::new(Net { node }),
+        keyring: Arc::new(town.keys(node)),
+        witnesses: Vec::new(),
+        metrics: Arc::new(Metrics::new()),
+        stop: stop.clone(),
+    };
+    let assembled = assemble(seams, &config(node)).await?;
+    let (peers, listening) = (assembled.peers.clone(), stop.clone());
     tokio::spawn(async move {
         if let Err(why) = net::serve(peers).await {
             listening.broken(format!("the peer listener: {why}"));
         }
     });
-    tokio::spawn(booting::boot(core.clone(), means, None, booted));
-    tokio::spawn(members::tend::tend(core.clone()));
-    if machine.node == 1 && town.trust.lock().unwrap().is_none() {
-        tokio::spawn(found(core.clone(), town.clone()));
+    let running = assembled.start();
+    *machine.log.lock().unwrap() = Some(running.log.clone());
+    let parts = &running.parts;
+    if node == 1 && town.trust.lock().unwrap().is_none() {
+        tokio::spawn(found(parts.clone(), town.clone()));
     }
-    tokio::spawn(scrubbing::attest(core.clone()));
     // What rotted while the node was down is found although nobody reads it.
-    core.bodies.repairs.ask_scrub();
-    callers::start(&core, &town, seed);
+    parts.bodies.repairs.ask_scrub();
+    callers::start(parts, &town, seed);
     match stop.stopped().await {
-        Why::Broken(what) => Err(format!("node {}: {what}", machine.node).into()),
+        Why::Broken(what) => Err(format!("node {node}: {what}").into()),
         Why::Requested => Ok(()),
     }
 }
 
-async fn found(core: Arc<Core>, town: Arc<Town>) {
-    let operator = Principal::anonymous("simulated".into(), "world".into());
+async fn found(parts: Arc<Parts>, town: Arc<Town>) {
+    let founding = Founding {
+        origin: ORIGIN.to_owned(),
+        members: town.members(),
+        root_keys: Vec::new(),
+        threshold: 0,
+    };
     loop {
-        match admin::init(&core, &operator, ORIGIN, town.members(), Vec::new(), 0).await {
+        match found::found(&parts, founding.clone()).await {
             Ok(trust) => {
                 *town.trust.lock().unwrap() = Some(trust);
                 return;
@@ -226,175 +249,4 @@ async fn found(core: Arc<Core>, town: Arc<Town>) {
         }
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-type Built = (Arc<Core>, boot::BootContext, watch::Sender<Option<Booted>>);
-
-async fn build(
-    machine: &Machine,
-    town: &Town,
-    clock: SharedClock,
-    stop: &Stop,
-) -> Result<Built, muniment::store::Error> {
-    let (node, blocking) = (machine.node, Blocking::Inline);
-    let keys = Arc::new(town.keys(node));
-    let ledger: Arc<dyn Engine> = machine.ledger.clone();
-    let bodies: Arc<dyn Engine> = machine.bodies.clone();
-    let flusher = |name, engine: &Arc<dyn Engine>| {
-        let unobserved = Arc::new(|_| {});
-        Flusher::start(name, engine.clone(), blocking, stop.clone(), unobserved)
-    };
-    let bodies_flusher = flusher("bodies", &bodies);
-    let ledger_flusher = flusher("ledger", &ledger);
-    let log = LogStore::start(
-        ledger.clone(),
-        blocking,
-        ledger_flusher.clone(),
-        machine.floor()?,
-        stop.clone(),
-    );
-    *machine.log.lock().unwrap() = Some(log.clone());
-    let transport: Arc<dyn Transport> = Arc::new(Net { node });
-    let settings = GroupSettings {
-        node,
-        timing: Profile::Lan.timing(),
-        snapshot_after_entries: SNAPSHOT_AFTER_ENTRIES,
-        log_entries_kept: LOG_ENTRIES_KEPT,
-        snapshots: None,
-        has_disk_space: Arc::new(|| true),
-        incarnation: [node as u8; 16],
-    };
-    let group = RaftGroup::start(
-        settings,
-        ledger.clone(),
-        blocking,
-        log,
-        transport.clone(),
-        stop.clone(),
-    )
-    .await?;
-    let reader = ReadBarrier::start(group.clone(), transport.clone(), clock.clone());
-    let state = State::new(ledger.clone());
-    let means = boot::BootContext {
-        group: group.clone(),
-        reader: reader.clone(),
-        intake: Intake::new(group.clone(), state.clone(), blocking, clock.clone()),
-        state: state.clone(),
-        blocking,
-        transport: transport.clone(),
-    };
-    let bodies = Bodies::new(BodyContext {
-        holder: Holder {
-            node,
-            region: "region".into(),
-            zone: zone(node),
-            incarnation: [node as u8; 16],
-            signer: keys.clone(),
-        },
-        store: BodyStore::new(bodies, blocking, bodies_flusher),
-        group: group.clone(),
-        blocking,
-        transport: transport.clone(),
-        clock: clock.clone(),
-        epoch_interval: EPOCH_INTERVAL,
-        disk_budget: DiskBudget::endless(),
-        repair: Default::default(),
-    });
-    orphans::start(&bodies, state.clone(), ledger_flusher.clone(), stop.clone());
-    repair::start(&bodies, &state, stop);
-    let (booted, boots) = watch::channel(None);
-    let key_book = Arc::new(KeyBook::new(state.clone(), blocking, keys.clone()));
-    let complete = complete::start(bodies.clone(), state.clone(), stop.clone());
-    let standings = Standings::start(standing::Means {
-        group: group.clone(),
-        clock: clock.clone(),
-        stop: stop.clone(),
-        transport: transport.clone(),
-        own: standing::Own {
-            complete: complete.clone(),
-            fill: Box::new(|_| {}),
-        },
-    });
-    let silence_max = Duration::from_millis(Profile::Lan.timing().election_max_ms);
-    let vigil = Vigil::start(group.clone(), silence_max, stop.clone(), Arc::new(|_| {}));
-    let cosigned = Cosigned::start(cosigning::Means {
-        group: group.clone(),
-        state: state.clone(),
-        blocking,
-        clock: clock.clone(),
-        stop: stop.clone(),
-        transport: transport.clone(),
-        flusher: ledger_flusher.clone(),
-        notes: NoteStore::new(ledger, blocking),
-        complete,
-        booted: boots.clone(),
-        key_book: key_book.clone(),
-    });
-    let health = disk::Health::default();
-    let hello = Hello {
-        node,
-        incarnation: [node as u8; 16],
-        digest: Digest::of(&[ORIGIN.as_bytes()]),
-        // Each simulated call dials: four messages of up to LATENCY_MAX, beyond a LAN's.
-        profile: Profile::Wan,
-        software: "simulated".into(),
-    };
-    let acquaintance = Acquaintance::start(
-        hello,
-        group.clone(),
-        transport,
-        health.clone(),
-        stop.clone(),
-    );
-    let watching = disk::Means {
-        group: group.clone(),
-        acquaintance: acquaintance.clone(),
-        flusher: ledger_flusher,
-        health,
-        limit: Profile::Wan.fsync_max(),
-        blocking,
-        probe: None,
-    };
-    disk::watch(watching, stop.clone());
-    let limits = Limits {
-        request_deadline_ms: REQUEST_MAX_MS,
-        ..Limits::default()
-    };
-    let memory_bytes = limits.memory_bytes;
-    let core = Core {
-        node,
-        zone: zone(node),
-        region: "region".into(),
-        group,
-        reader,
-        state,
-        blocking,
-        bodies,
-        keys,
-        key_book,
-        clock,
-        uploads: Arc::new(Semaphore::new(limits.uploads_in_flight)),
-        downloads: Arc::new(Semaphore::new(limits.downloads_in_flight)),
-        limits,
-        profile: Profile::Lan,
-        tenants: vec![Tenant::named("default")],
-        booted: boots,
-        stop: stop.clone(),
-        draining: watch::channel(false).1,
-        founder: admin::Founder {
-            origin: ORIGIN.into(),
-            means: means.clone(),
-        },
-        cosigned,
-        witnesses: Board::default(),
-        standings,
-        vigil,
-        members: members::Desk::default(),
-        deferred: Deferred::default(),
-        outboxes: machine.outboxes.clone(),
-        memory: budgets::Memory::of(memory_bytes),
-        acquaintance,
-        joining: Default::default(),
-    };
-    Ok((Arc::new(core), means, booted))
 }

@@ -3,6 +3,7 @@
 //! Promises: one batch is under way at a time; on a gap, a lost route or a new leader it
 //! asks for a read index, looks up in the applied state how far the lane is, and goes on
 //! from there. What contradicts the ledger stops the node. Leaves the file to the store.
+//! Tests: `recorder/window_tests` (what answers say), `recorder/lane_tests`.
 
 use super::{Download, Shared};
 use crate::domain::command::{Answer, Submission};

@@ -9,6 +9,8 @@
 //! * here: appending, one writer per outbox
 //! * [`drain`]: to the leader, in order
 //! * [`inventory`]: which outboxes there are, for BOOT to tell
+//!
+//! Tests: `recorder/lane_tests`.
 
 mod drain;
 pub mod inventory;

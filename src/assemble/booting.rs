@@ -1,0 +1,220 @@
+//! Booting into the ledger: what a node does before it says or signs anything.
+//!
+//! Promises the order: 1 a founded ledger is applied here and fresh, 2 it is the one that
+//! this node is configured and keyed for, 3 the outboxes are inventoried, 4 the node's
+//! BOOT, which tells of them, is committed, 5 the sign guard allows, 6 the lanes open and
+//! clients are served. Whatever fails for good stops the node. Afterwards it attests what
+//! falls due, and moves upload epochs, until the node ends.
+
+use crate::bodies::{Bodies, epochs};
+use crate::checkpoint::guarding::Guarding;
+use crate::checkpoint::keys::KeysInForce;
+use crate::keyring::guard::SignGuard;
+use crate::ledger::outboxes::FEATURE_LEVEL;
+use crate::raft::context::Context;
+use crate::recorder::booted::Booted;
+use crate::recorder::download_ends::DownloadEnds;
+use crate::recorder::outbox::{OutboxBounds, OutboxLane, inventory};
+use crate::recorder::{StatementSigner, boot, due, lane};
+use crate::store::Error;
+use crate::store::outbox::{OutboxDir, OutboxLog};
+use muniment_evidence::digest::Digest;
+use muniment_evidence::genesis::Genesis;
+use muniment_evidence::key::{PublicKey, SecretKey, Signer as _};
+use muniment_evidence::keychange::Role;
+use muniment_evidence::opening::{BootDocument, BootOutbox, Document};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// BOOTs that are drawn up anew because what they told of outboxes was overtaken: each by
+/// one batch that was on its way when the process before ended.
+const OVERTAKEN_MAX: usize = 4;
+
+/// What booting needs of its node.
+pub(super) struct Booting {
+    pub context: Context,
+    pub means: boot::BootContext,
+    /// The ledger that this node is configured for.
+    pub origin: String,
+    pub software: String,
+    pub keys: Arc<KeysInForce>,
+    pub bodies: Bodies,
+    pub outboxes: OutboxDir,
+    pub guard: SignGuard,
+    /// Statements that may wait for the lane.
+    pub queue: usize,
+    pub bounds: OutboxBounds,
+    /// Where readers find what there is once this is over.
+    pub booted: watch::Sender<Option<Booted>>,
+}
+
+impl Booting {
+    /// Boots, then attests what is due until the node ends.
+    pub async fn run(self) {
+        let Booting {
+            context,
+            means,
+            bodies,
+            booted,
+            ..
+        } = &self;
+        let (context, bodies, booted) = (context.clone(), bodies.clone(), booted.clone());
+        let (group, reader, state) = (
+            means.group.clone(),
+            means.reader.clone(),
+            means.state.clone(),
+        );
+        let ready = match self.once().await {
+            Ok(ready) => ready,
+            Err(why) => {
+                context.stop.broken(why);
+                return;
+            }
+        };
+        tracing::info!(origin = ready.origin, "booted into the ledger");
+        let recorder = ready.recorder.clone();
+        booted.send_replace(Some(ready));
+        let (stop, blocking) = (context.stop.clone(), context.blocking);
+        let (stopping, recording) = (stop.clone(), recorder.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = epochs::tick(bodies, context, recording) => {}
+                _ = stopping.stopped() => {}
+            }
+        });
+        tokio::select! {
+            () = due::attest(recorder, group, reader, state, blocking) => {}
+            _ = stop.stopped() => {}
+        }
+        // Held until the end, so that readers of the signal never see it closed.
+        drop(booted);
+    }
+
+    async fn once(self) -> Result<Booted, String> {
+        let ledger = self
+            .means
+            .founded()
+            .await
+            .map_err(|error| error.to_string())?;
+        if ledger.origin != self.origin {
+            return Err(format!(
+                "the ledger is {}, but this node is configured for {}",
+                ledger.origin, self.origin
+            ));
+        }
+        let genesis = self.genesis().await?;
+        let signer = self.own_key().await?;
+        let statement_key = signer.public();
+        let signer = self.statement_signer(ledger.id, signer);
+        let (index, outboxes) = self.boot_telling(&signer, statement_key).await?;
+        let guarding = Guarding(self.context.clone());
+        let guarded = guarding.start(self.guard).await?;
+        let lane = lane::LaneContext {
+            signer,
+            group: self.means.group,
+            reader: self.means.reader,
+            intake: self.means.intake,
+            state: self.means.state,
+            blocking: self.means.blocking,
+            transport: self.means.transport,
+            stop: self.context.stop,
+        };
+        let recorder = lane::start(lane.clone(), index, self.queue);
+        let download_ends = DownloadEnds::start(recorder.clone());
+        let mut outboxes = outboxes.into_iter();
+        let mut start =
+            |log| OutboxLane::start(lane.clone(), download_ends.clone(), log, self.bounds);
+        let outbox = outboxes.next().map(&mut start);
+        // Without a handle they only drain.
+        outboxes.for_each(|log| drop(start(log)));
+        Ok(Booted {
+            download_ends,
+            recorder,
+            outbox,
+            genesis: Arc::new(genesis),
+            origin: ledger.origin,
+            guarded,
+        })
+    }
+
+    fn statement_signer(&self, ledger: Digest, signer: Arc<SecretKey>) -> StatementSigner {
+        StatementSigner {
+            node: self.context.group.node(),
+            ledger,
+            signer,
+            clock: self.context.clock.clone(),
+        }
+    }
+
+    /// The statement key to boot under; an error where a key is missing here.
+    async fn own_key(&self) -> Result<Arc<SecretKey>, String> {
+        let known = self.keys.now().await.map_err(|error| error.to_string())?;
+        let size = self.context.group.applied().size;
+        for key in known.history.log_keys_at(size) {
+            if self.keys.keyring().find(Role::Log, key).is_none() {
+                return Err(format!(
+                    "the log key {key:?}, which the ledger names, is not held here: log.key is \
+                     not the one, or log-<id>.key is missing beside it"
+                ));
+            }
+        }
+        self.keys.active_key(&known, size)
+    }
+
+    /// Inventories the outboxes and submits the BOOT that tells of them.
+    async fn boot_telling(
+        &self,
+        signer: &StatementSigner,
+        statement_key: PublicKey,
+    ) -> Result<(u64, Vec<OutboxLog>), String> {
+        let mut refused: Option<(Vec<BootOutbox>, String)> = None;
+        for _ in 0..OVERTAKEN_MAX {
+            let (outboxes, there) = self.inventory().await?;
+            if let Some((told, why)) = &refused
+                && *told == outboxes
+            {
+                return Err(why.clone());
+            }
+            let document = Document::Boot(BootDocument {
+                incarnation: self.bodies.holder.incarnation,
+                statement_key,
+                software: self.software.clone(),
+                outboxes: outboxes.clone(),
+            });
+            match self.means.boot(signer, document).await {
+                Ok(index) => return Ok((index, there)),
+                // Statements of the process before may have been recorded meanwhile.
+                Err(why) => refused = Some((outboxes, why.to_string())),
+            }
+        }
+        Err(refused.map_or_else(String::new, |(_, why)| why))
+    }
+
+    async fn inventory(&self) -> Result<(Vec<BootOutbox>, Vec<OutboxLog>), String> {
+        let (state, dir) = (self.context.state.clone(), self.outboxes.clone());
+        let (node, clock) = (self.context.group.node(), self.context.clock.clone());
+        let taken = self.context.blocking.run(move || {
+            state.stable(|tables| {
+                if tables.head()?.feature_level < FEATURE_LEVEL {
+                    return Ok((Vec::new(), Vec::new()));
+                }
+                let found = inventory::take_inventory(&dir, tables, node, clock.as_ref())?;
+                Ok((found.reported, found.open))
+            })
+        });
+        taken.await.map_err(|error| error.to_string())
+    }
+
+    async fn genesis(&self) -> Result<Genesis, String> {
+        let read = self.context.read(|tables| {
+            let missing = || Error::corrupt("GENESIS is missing");
+            let record = tables.record_bytes(0)?.ok_or_else(missing)?;
+            let (document, _) = tables.openings(0)?;
+            Ok(Genesis {
+                record,
+                opening: document.ok_or_else(missing)?.bytes,
+            })
+        });
+        read.await.map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,63 @@
+//! What peers may ask of this node: frames go to the layer that understands them.
+
+use crate::bodies::Bodies;
+use crate::checkpoint::Cosigning;
+use crate::raft::group::RaftGroup;
+use crate::recorder::intake::Intake;
+use crate::recorder::route;
+use crate::status::table::StatusTable;
+use crate::transport::{Failure, Frames, Method, Serve};
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt as _};
+
+/// See the module.
+pub(super) struct PeerDispatch {
+    pub group: RaftGroup,
+    pub intake: Intake,
+    pub bodies: Bodies,
+    pub cosigning: Cosigning,
+    pub status: StatusTable,
+}
+
+impl Serve for PeerDispatch {
+    fn call(
+        &self,
+        _from: u64,
+        method: Method,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, Failure>> {
+        let (group, cosigning) = (self.group.clone(), self.cosigning.clone());
+        let status = self.status.clone();
+        async move {
+            match method {
+                Method::Cosign | Method::Note | Method::DivergenceNotice | Method::WantNote => {
+                    cosigning.serve(method, body).await
+                }
+                Method::Status | Method::Durable => status.serve(method, body).await,
+                _ => group.serve_call(method, body).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn stream(
+        &self,
+        from: u64,
+        method: Method,
+        frames: Frames,
+    ) -> BoxFuture<'static, Result<Frames, Failure>> {
+        let (group, bodies, intake) =
+            (self.group.clone(), self.bodies.clone(), self.intake.clone());
+        async move {
+            match method {
+                Method::Append => Ok(group.serve_append(frames)),
+                Method::Snapshot => group.serve_snapshot(frames),
+                Method::Submit => Ok(route::serve(intake, from, frames)),
+                Method::PutBody => bodies.serve_put(frames).await,
+                Method::GetBody => bodies.serve_get(frames).await,
+                _ => Err(Failure::Refused("not a stream".into())),
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,92 @@
+//! Notes spread by the leader.
+//!
+//! Promises: a follower gets each note that a majority has cosigned, and again when it has
+//! more cosigners, with one message under way per peer, so that a peer that is slow or
+//! away gets the newest and no backlog. A node that missed notes works.
+
+use super::messages::encode_notes;
+use super::{Cosigning, ROUND_MAX};
+use crate::transport::{Class, Method};
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Pause after a peer did not take notes.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// A task that ends with its owner.
+struct Worker {
+    address: String,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Cosigning {
+    /// Spreads what this node posts while it leads, one worker for each other member.
+    pub(super) async fn spread(&self) {
+        let group = &self.0.context.group;
+        let mut workers: HashMap<u64, Worker> = HashMap::new();
+        let mut leadership = None;
+        loop {
+            leadership = Some(group.leadership_changed(leadership).await);
+            let members = group.status().members;
+            workers.retain(|node, worker| {
+                let member = members.get(node);
+                member.is_some_and(|peer| peer.address == worker.address)
+            });
+            for (node, peer) in members {
+                if node == group.node() {
+                    continue;
+                }
+                workers.entry(node).or_insert_with(|| Worker {
+                    address: peer.address.clone(),
+                    task: tokio::spawn(self.clone().spread_to(node, peer.address)),
+                });
+            }
+        }
+    }
+
+    async fn spread_to(self, node: u64, address: String) {
+        let context = &self.0.context;
+        let mut following = self.0.recent.follow();
+        // Size to the cosigners of the note that was sent.
+        let mut sent: BTreeMap<u64, usize> = BTreeMap::new();
+        loop {
+            let recent = following.borrow_and_update().clone();
+            let smallest = recent.first().map_or(0, |posted| posted.size);
+            sent.retain(|size, _| *size >= smallest);
+            let fresh = |size, by| sent.get(size).is_none_or(|sent| sent < by);
+            let news: Vec<_> = recent
+                .iter()
+                .filter(|posted| posted.is_agreed && fresh(&posted.size, &posted.cosigners))
+                .cloned()
+                .collect();
+            if !news.is_empty() && context.group.is_leader() {
+                let notes: Vec<Arc<str>> = news.iter().map(|n| n.note.clone()).collect();
+                let body = Bytes::from(encode_notes(&notes));
+                let (class, method) = (Class::Control, Method::Note);
+                let to = address.clone();
+                // Its own wait for what it has not applied, and the way there and back.
+                let limit = 2 * ROUND_MAX;
+                match context.transport.call(to, class, method, body, limit).await {
+                    Ok(_) => sent.extend(news.iter().map(|n| (n.size, n.cosigners))),
+                    Err(failure) => {
+                        tracing::debug!(node, %failure, "notes were not taken");
+                        tokio::time::sleep(RETRY_PAUSE).await;
+                        continue;
+                    }
+                }
+                continue;
+            }
+            if following.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}

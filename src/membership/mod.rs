@@ -1,0 +1,313 @@
+//! Members come and go while the ledger serves (I8).
+//!
+//! **The problem.** A change of the voters must neither lose what was acknowledged nor stop
+//! the ledger. Raft alone knows who votes; it does not know whether a new voter already
+//! holds the bodies of invoices, whether the members that are left can still meet the
+//! write levels that callers were promised, or who asked for the change. And the node that
+//! carries a change through may die in the middle of it.
+//!
+//! **The messages.** A change is a sequence of MODE records in the ledger itself: PREPARE
+//! names the target (who votes, who learns and counts for levels, who only learns), then
+//! DONE or ABORT ends it. Between them the leader uses Raft's own changes of membership,
+//! and asks members for their status (`status/`).
+//!
+//! **The order.** 1 The wish of an operator becomes a target ([`plan`]); one that cannot
+//! keep what was promised is refused here, with the reason. 2 PREPARE is recorded: from
+//! now on no other change begins. 3 Whoever comes in learns, and is waited for until it
+//! holds every record and body up to PREPARE, and until a majority of the target's voters
+//! does. 4 Raft's voters become the target's. 5 DONE is recorded, and Raft forgets whoever
+//! left. What fails before 4 is given up: learners that were added are dropped, ABORT is
+//! recorded, and the members are what they were. From 4 on there is only forward.
+//!
+//! **An example.** Nodes 1, 2 and 3 vote; node 4 has learned and is to replace node 3.
+//! PREPARE {voters 1, 2, 4} is record 900. Node 4 holds 880 records with their bodies; a
+//! second later 901. Raft changes to voters 1, 2, 4 through a joint configuration. DONE is
+//! record 905; node 3 is no member any more, and its id is never used again.
+//!
+//! **What can go wrong.** The leader dies or loses its office: the next leader finds the
+//! PREPARE in its state and goes on, or gives up ([`resume`]). A node that comes in stands
+//! still: after a while without progress the change is given up. The caller goes away: the
+//! change goes on. The node that leaves is the leader: it hands leadership over first.
+//! Another disk answers under a member's id: its answers do not count.
+//!
+//! * [`plan`]: what a wish comes to
+//! * [`change`]: carrying it through, or giving it up
+//! * [`resume`]: what an earlier leader has left
+//! * [`drain`]: a node before its maintenance
+
+pub mod change;
+pub mod drain;
+pub mod plan;
+pub mod resume;
+
+use crate::checkpoint::keys::KeysInForce;
+use crate::domain::call_error::CallError;
+use crate::domain::draft::{self, bad};
+use crate::ledger::state::Tables;
+use crate::objective::layout::{self, Promise};
+use crate::objective::read::ReadLevel;
+use crate::objective::write::Member;
+use crate::raft::group::RaftGroup;
+use crate::raft::reads::Reads;
+use crate::raft::types::Peer;
+use crate::recorder::writes::Writes;
+use crate::status::peer_monitor::{IncompatiblePeer, PeerMonitor};
+use crate::status::table::StatusTable;
+use futures::stream::{BoxStream, StreamExt as _};
+use plan::{CurrentMembers, Wish};
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+/// Lines of progress that wait for their reader; one that nobody reads is dropped.
+const STEPS_AHEAD: usize = 64;
+
+/// What changing the members needs of its node.
+pub struct MembershipParts {
+    pub reads: Reads,
+    pub writes: Writes,
+    pub keys: Arc<KeysInForce>,
+    pub status: StatusTable,
+    pub peers: PeerMonitor,
+    /// The levels that callers were promised, and who.
+    pub promised: Vec<Promise>,
+}
+
+/// See the module; one per node. Cheap to clone.
+#[derive(Clone)]
+pub struct MembershipChanges(Arc<Inner>);
+
+struct Inner {
+    parts: MembershipParts,
+    /// Held while a change is carried through here.
+    changing: Arc<tokio::sync::Mutex<()>>,
+    drained: watch::Sender<bool>,
+}
+
+/// A line of progress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub phase: &'static str,
+    pub detail: String,
+    pub done: bool,
+}
+
+/// Progress, then the end: a step that is done, or why it is not.
+pub type Steps = BoxStream<'static, Result<Step, CallError>>;
+
+/// Where lines of progress go.
+#[derive(Clone)]
+pub struct Progress(mpsc::Sender<Step>);
+
+impl Progress {
+    fn say(&self, phase: &'static str, detail: impl Into<String>) {
+        let detail = detail.into();
+        tracing::info!(phase, detail, "members");
+        // Nobody may be reading any more; the change goes on.
+        let _ = self.0.try_send(Step {
+            phase,
+            detail,
+            done: false,
+        });
+    }
+}
+
+/// Runs on by itself; what it says and how it ends come out of the stream.
+fn run<F>(work: impl FnOnce(Progress) -> F) -> Steps
+where
+    F: Future<Output = Result<String, CallError>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(STEPS_AHEAD);
+    let running = tokio::spawn(work(Progress(sender)));
+    let end = async move {
+        match running.await {
+            Ok(Ok(detail)) => Ok(Step {
+                phase: "done",
+                detail,
+                done: true,
+            }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(CallError::Unavailable {
+                why: "the node is stopping".to_owned(),
+                leader_address: None,
+            }),
+        }
+    };
+    tokio_stream::wrappers::ReceiverStream::new(receiver)
+        .map(Ok)
+        .chain(futures::stream::once(end))
+        .boxed()
+}
+
+impl MembershipChanges {
+    pub fn new(parts: MembershipParts) -> MembershipChanges {
+        MembershipChanges(Arc::new(Inner {
+            parts,
+            changing: Arc::default(),
+            drained: watch::channel(false).0,
+        }))
+    }
+
+    /// Whether this node was drained and takes no calls; until it is started again.
+    pub fn drained(&self) -> watch::Receiver<bool> {
+        self.0.drained.subscribe()
+    }
+
+    /// Adds a node that the ledger knows by its keys; `sync` makes it count for the levels
+    /// `all` and `regions`, once it holds everything. Without addresses a learner's role is
+    /// changed.
+    pub async fn add(
+        &self,
+        node: u64,
+        addresses: Option<(String, String)>,
+        sync: bool,
+    ) -> Result<Steps, CallError> {
+        if let Some((peer, client)) = &addresses {
+            draft::required("peer_address", peer)?;
+            draft::required("client_address", client)?;
+        }
+        self.begin(Wish::Add { node, sync }, addresses).await
+    }
+
+    /// Makes a learner a voter.
+    pub async fn promote(&self, node: u64) -> Result<Steps, CallError> {
+        self.begin(Wish::Promote(node), None).await
+    }
+
+    /// Takes a member out, for good.
+    pub async fn remove(&self, node: u64) -> Result<Steps, CallError> {
+        self.begin(Wish::Remove(node), None).await
+    }
+
+    /// Makes a learner a voter in the place of one that leaves for good.
+    pub async fn replace(&self, old: u64, new: u64) -> Result<Steps, CallError> {
+        self.begin(Wish::Replace { old, new }, None).await
+    }
+
+    async fn begin(
+        &self,
+        wish: Wish,
+        addresses: Option<(String, String)>,
+    ) -> Result<Steps, CallError> {
+        let booted = self.0.parts.writes.booted()?;
+        if !self.group().is_leader() {
+            return Err(self.unavailable("only the leader changes the members"));
+        }
+        let Ok(turn) = self.0.changing.clone().try_lock_owned() else {
+            return Err(under_way());
+        };
+        self.0.parts.reads.fresh(ReadLevel::Linearizable).await?;
+        let members = self.current().await?;
+        if members.mode.preparing.is_some() {
+            return Err(under_way());
+        }
+        let target = wish.target(&members)?;
+        let advice = self.check_layout(&members.with(&target));
+        let advice = advice.map_err(|why| CallError::NotNow {
+            reason: "LAYOUT",
+            detail: format!("{}: {why}", wish.describe()),
+        })?;
+        let newcomer = self.newcomer(&members, &wish, addresses).await?;
+        if wish.leaves() == Some(self.group().node()) {
+            self.group().hand_over().await;
+            return Err(match self.group().is_leader() {
+                true => self.unavailable("no voter could take leadership over yet"),
+                false => self.unavailable("leadership was handed over; ask the new leader"),
+            });
+        }
+        let changes = self.clone();
+        Ok(run(move |progress| async move {
+            let _turn = turn;
+            for line in advice {
+                progress.say("advice", line);
+            }
+            changes
+                .make(&booted, &wish, target, newcomer, &progress)
+                .await
+        }))
+    }
+
+    /// Whether these members can keep what callers were promised; what to mind where they
+    /// can.
+    pub fn check_layout(&self, members: &[Member]) -> Result<Vec<String>, String> {
+        layout::judge(members, &self.0.parts.promised)
+    }
+
+    /// Where a node to be added is reached, if it is not replicated to yet.
+    async fn newcomer(
+        &self,
+        members: &CurrentMembers,
+        wish: &Wish,
+        addresses: Option<(String, String)>,
+    ) -> Result<Option<(u64, Peer)>, CallError> {
+        let Wish::Add { node, .. } = *wish else {
+            return Ok(None);
+        };
+        if members.replicated.contains(&node) {
+            return Ok(None);
+        }
+        let known = self.0.parts.keys.now().await?;
+        let member = known.history.members.get(&node);
+        let cosigns = member.is_some_and(|m| {
+            m.cosignature
+                .iter()
+                .any(muniment_evidence::keys::KeyLife::is_active)
+        });
+        if !cosigns {
+            let why = format!("{node} has no cosignature key in the ledger: add one as well");
+            return Err(bad("node", why).into());
+        }
+        let Some((address, client_address)) = addresses else {
+            return Err(bad("peer_address", "is needed for a node that is no member yet").into());
+        };
+        match self.0.parts.peers.fits(&address).await {
+            Ok(()) => {}
+            Err(IncompatiblePeer::Away(failure)) => {
+                return Err(self.unavailable(format!("node {node} at {address}: {failure}")));
+            }
+            Err(incompatible) => {
+                let why = format!("{node} at {address}: {incompatible}");
+                return Err(bad("node", why).into());
+            }
+        }
+        let row = &members.known[&node];
+        let peer = Peer {
+            address,
+            client_address,
+            zone: row.zone.clone(),
+            region: row.region.clone(),
+        };
+        Ok(Some((node, peer)))
+    }
+
+    /// The members as of everything applied here.
+    async fn current(&self) -> Result<CurrentMembers, CallError> {
+        let replicated = self.group().status().members.into_keys().collect();
+        let read = self.0.parts.reads.read(|tables: &Tables| {
+            let voters = tables.voters()?;
+            Ok((voters, tables.mode()?, tables.nodes()?))
+        });
+        let (voters, mode, nodes) = read.await?;
+        let [voters] = <[Vec<u64>; 1]>::try_from(voters.0).map_err(|_| under_way())?;
+        Ok(CurrentMembers {
+            voters,
+            mode,
+            replicated,
+            known: nodes.into_iter().collect(),
+        })
+    }
+
+    fn group(&self) -> &RaftGroup {
+        &self.0.parts.reads.context.group
+    }
+
+    fn unavailable(&self, why: impl Into<String>) -> CallError {
+        self.group().unavailable(why)
+    }
+}
+
+fn under_way() -> CallError {
+    CallError::NotNow {
+        reason: "CHANGE_UNDER_WAY",
+        detail: "another change of the members is under way; see `evidence tail`".to_owned(),
+    }
+}

@@ -1,0 +1,295 @@
+//! What an operator's wish comes to: who votes and who learns afterwards. Pure.
+//!
+//! Promises: a target is made of nodes that the ledger knows and that never left; a new
+//! voter has learned and booted before; what cannot be is refused with what to do instead.
+//! Leaves to [`crate::objective::layout`] whether the target keeps what was promised.
+
+use crate::domain::call_error::CallError;
+use crate::domain::draft::bad;
+use crate::ledger::membership::{ModeRow, Target};
+use crate::ledger::rows::NodeRow;
+use crate::objective::write::{Member, Role};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A further node learns, or a learner counts for more or less.
+    Add { node: u64, sync: bool },
+    /// A learner votes.
+    Promote(u64),
+    /// A member leaves, for good.
+    Remove(u64),
+    /// A learner votes in the place of a voter, which leaves for good.
+    Replace { old: u64, new: u64 },
+}
+
+/// The members as they are.
+#[derive(Clone, Debug, Default)]
+pub struct CurrentMembers {
+    pub voters: Vec<u64>,
+    pub mode: ModeRow,
+    /// Nodes that Raft replicates to.
+    pub replicated: BTreeSet<u64>,
+    /// Nodes whose keys the ledger names.
+    pub known: BTreeMap<u64, NodeRow>,
+}
+
+impl Wish {
+    /// The node that has to give up leadership before, if it leads.
+    pub fn leaves(&self) -> Option<u64> {
+        match *self {
+            Wish::Remove(node) | Wish::Replace { old: node, .. } => Some(node),
+            Wish::Add { .. } | Wish::Promote(_) => None,
+        }
+    }
+
+    /// In words, for the record.
+    pub fn describe(&self) -> String {
+        match self {
+            Wish::Add { node, sync: true } => format!("add node {node} as a sync learner"),
+            Wish::Add { node, sync: false } => format!("add node {node} as an async learner"),
+            Wish::Promote(node) => format!("promote node {node}"),
+            Wish::Remove(node) => format!("remove node {node}"),
+            Wish::Replace { old, new } => format!("replace node {old} by node {new}"),
+        }
+    }
+
+    pub fn target(&self, now: &CurrentMembers) -> Result<Target, CallError> {
+        let mut target = Target {
+            voters: now.voters.clone(),
+            sync_learners: now.mode.sync_learners.clone(),
+            async_learners: now.mode.async_learners.clone(),
+        };
+        match *self {
+            Wish::Add { node, sync } => {
+                now.may_join(node)?;
+                if now.voters.contains(&node) {
+                    return Err(bad("node", format!("{node} is a voter")).into());
+                }
+                let same = match sync {
+                    true => &now.mode.sync_learners,
+                    false => &now.mode.async_learners,
+                };
+                if same.contains(&node) {
+                    return Err(bad("node", format!("{node} learns like that already")).into());
+                }
+                target.drop(node);
+                match sync {
+                    true => target.sync_learners.push(node),
+                    false => target.async_learners.push(node),
+                }
+            }
+            Wish::Promote(node) => {
+                now.may_vote("node", node)?;
+                target.drop(node);
+                target.voters.push(node);
+            }
+            Wish::Remove(node) => {
+                now.must_be_member("node", node)?;
+                target.drop(node);
+            }
+            Wish::Replace { old, new } => {
+                if !now.voters.contains(&old) {
+                    return Err(bad("old", format!("node {old} is no voter")).into());
+                }
+                now.may_vote("new", new)?;
+                target.drop(old);
+                target.drop(new);
+                target.voters.push(new);
+            }
+        }
+        target.voters.sort_unstable();
+        Ok(target)
+    }
+}
+
+impl CurrentMembers {
+    fn may_join(&self, node: u64) -> Result<(), CallError> {
+        if self.mode.gone.contains(&node) {
+            let why = format!("{node} has left the ledger: ids are not taken back, use another");
+            return Err(bad("node", why).into());
+        }
+        if !self.known.contains_key(&node) {
+            let why = format!(
+                "{node} has no keys in the ledger; on that node: muniment keys draft --add \
+                 statement:FILE:{node} --add cosignature:FILE:{node} --region R --zone Z"
+            );
+            return Err(bad("node", why).into());
+        }
+        Ok(())
+    }
+
+    fn is_member(&self, node: u64) -> bool {
+        let learners = self
+            .mode
+            .sync_learners
+            .iter()
+            .chain(&self.mode.async_learners);
+        self.voters.iter().chain(learners).any(|n| *n == node)
+    }
+
+    fn must_be_member(&self, field: &str, node: u64) -> Result<(), CallError> {
+        match self.is_member(node) {
+            true => Ok(()),
+            false => Err(bad(field, format!("node {node} is no member")).into()),
+        }
+    }
+
+    fn may_vote(&self, field: &str, node: u64) -> Result<(), CallError> {
+        if self.voters.contains(&node) {
+            return Err(bad(field, format!("node {node} is a voter already")).into());
+        }
+        let not_now = |reason, detail| Err(CallError::NotNow { reason, detail });
+        if !self.is_member(node) || !self.replicated.contains(&node) {
+            let why = format!("node {node} does not learn yet: add it first");
+            return not_now("NOT_LEARNING", why);
+        }
+        if self.known.get(&node).is_none_or(|row| row.boot.is_none()) {
+            let why = format!("node {node} has not booted yet: wait until it is ready");
+            return not_now("NOT_BOOTED", why);
+        }
+        Ok(())
+    }
+
+    /// The members after the change, as layouts see them.
+    pub fn with(&self, target: &Target) -> Vec<Member> {
+        let of = |nodes: &[u64], role| {
+            let known = nodes.iter().filter_map(|node| {
+                let row = self.known.get(node)?;
+                Some(Member {
+                    node: *node,
+                    zone: row.zone.clone(),
+                    region: row.region.clone(),
+                    role,
+                })
+            });
+            known.collect::<Vec<_>>()
+        };
+        let mut members = of(&target.voters, Role::Voter);
+        members.extend(of(&target.sync_learners, Role::SyncLearner));
+        members.extend(of(&target.async_learners, Role::AsyncLearner));
+        members
+    }
+}
+
+impl Target {
+    fn drop(&mut self, node: u64) {
+        for list in [
+            &mut self.voters,
+            &mut self.sync_learners,
+            &mut self.async_learners,
+        ] {
+            list.retain(|n| *n != node);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use muniment_evidence::key::PublicKey;
+
+    fn now() -> CurrentMembers {
+        let row = |node: u64, boot| NodeRow {
+            region: "r".into(),
+            zone: format!("z{node}"),
+            statement_key: PublicKey([0; 32]),
+            boot,
+            incarnation: [0; 16],
+        };
+        CurrentMembers {
+            voters: vec![1, 2, 3],
+            mode: ModeRow {
+                sync_learners: vec![4],
+                async_learners: vec![5],
+                gone: vec![9],
+                ..ModeRow::default()
+            },
+            replicated: (1..=5).collect(),
+            known: (1..=6)
+                .map(|n| (n, row(n, (n != 5).then_some(n))))
+                .collect(),
+        }
+    }
+
+    fn target(voters: &[u64], sync: &[u64], asyn: &[u64]) -> Target {
+        Target {
+            voters: voters.to_vec(),
+            sync_learners: sync.to_vec(),
+            async_learners: asyn.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_wish_comes_to_a_target() {
+        let now = now();
+        let comes_to = |wish: Wish, wanted: Target| assert_eq!(wish.target(&now), Ok(wanted));
+        let add = Wish::Add {
+            node: 6,
+            sync: false,
+        };
+        comes_to(add, target(&[1, 2, 3], &[4], &[5, 6]));
+        // An operator turns a sync learner async, and back.
+        let turn = Wish::Add {
+            node: 4,
+            sync: false,
+        };
+        comes_to(turn, target(&[1, 2, 3], &[], &[5, 4]));
+        comes_to(Wish::Promote(4), target(&[1, 2, 3, 4], &[], &[5]));
+        comes_to(Wish::Remove(2), target(&[1, 3], &[4], &[5]));
+        comes_to(Wish::Remove(5), target(&[1, 2, 3], &[4], &[]));
+        let replace = Wish::Replace { old: 3, new: 4 };
+        comes_to(replace, target(&[1, 2, 4], &[], &[5]));
+        assert_eq!(replace.leaves(), Some(3));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_what_to_do() {
+        let now = now();
+        let refused = |wish: Wish, with: &str| {
+            let why = wish.target(&now).unwrap_err().to_string();
+            assert!(why.contains(with), "{why}");
+        };
+        refused(
+            Wish::Add {
+                node: 7,
+                sync: true,
+            },
+            "keys draft",
+        );
+        refused(
+            Wish::Add {
+                node: 9,
+                sync: true,
+            },
+            "not taken back",
+        );
+        refused(
+            Wish::Add {
+                node: 1,
+                sync: true,
+            },
+            "voter",
+        );
+        refused(
+            Wish::Add {
+                node: 4,
+                sync: true,
+            },
+            "already",
+        );
+        refused(Wish::Promote(6), "add it first");
+        refused(Wish::Promote(5), "has not booted");
+        // These pass with time: not the caller's mistake.
+        let not_now = |wish: Wish, reason: &str| match wish.target(&now) {
+            Err(CallError::NotNow { reason: why, .. }) => assert_eq!(why, reason),
+            other => panic!("{other:?}"),
+        };
+        not_now(Wish::Promote(6), "NOT_LEARNING");
+        not_now(Wish::Promote(5), "NOT_BOOTED");
+        refused(Wish::Promote(1), "voter already");
+        refused(Wish::Remove(6), "no member");
+        refused(Wish::Replace { old: 4, new: 5 }, "no voter");
+    }
+}

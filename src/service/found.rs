@@ -1,0 +1,230 @@
+//! Founding: a ledger comes into being.
+//!
+//! Promises: a ledger is founded once, on an empty node, with members that can meet the
+//! levels that its tenants are promised, whose ways fit the timing profile.
+
+use super::{Parts, prove};
+use crate::domain::call_error::CallError;
+use crate::domain::draft::{self, bad};
+use crate::ledger::state::Tables;
+use crate::objective::write;
+use crate::raft::types::Peer;
+use crate::recorder::StatementSigner;
+use crate::status::peer_monitor::IncompatiblePeer;
+use muniment_evidence::digest::Digest;
+use muniment_evidence::key::PublicKey;
+use muniment_evidence::keychange::Role;
+use muniment_evidence::opening::{GenesisDocument, Member};
+use muniment_evidence::trust::Trust;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long founding may take: an election and a few commits.
+const FOUNDING_MAX: Duration = Duration::from_secs(30);
+/// Members of a founding; more are added later.
+const MEMBERS_MAX: usize = 64;
+
+/// A founding member.
+#[derive(Clone, Debug)]
+pub struct MemberSpec {
+    pub node: u64,
+    pub region: String,
+    pub zone: String,
+    pub peer_address: String,
+    pub client_address: String,
+    pub statement_key: PublicKey,
+    pub cosignature_key: PublicKey,
+}
+
+/// What is to be founded.
+#[derive(Clone, Debug)]
+pub struct Founding {
+    pub origin: String,
+    pub members: Vec<MemberSpec>,
+    pub root_keys: Vec<PublicKey>,
+    /// Root keys that must sign a change of keys.
+    pub threshold: u8,
+}
+
+/// Founds the ledger.
+pub async fn found(parts: &Parts, founding: Founding) -> Result<Trust, CallError> {
+    let group = &parts.reads.context.group;
+    check(parts, &founding)?;
+    check_roots(&founding.root_keys, founding.threshold)?;
+    check_layout(parts, &founding.members)?;
+    let head = parts.reads.read(Tables::head).await?;
+    if head.size > 0 {
+        return Err(CallError::NotNow {
+            reason: "ALREADY_FOUNDED",
+            detail: format!("a ledger is founded here already: {}", head.ledger),
+        });
+    }
+    if !group.is_initialized().await {
+        check_ways(parts, &founding.members).await?;
+    }
+    if !group.is_initialized().await {
+        let founded = group.initialize(peers(&founding.members)).await;
+        founded.map_err(|why| parts.reads.unavailable(why.to_string()))?;
+    }
+    let keyring = parts.keys.keyring();
+    let log_keys = keyring.public(Role::Log);
+    let log_key = log_keys
+        .first()
+        .ok_or_else(|| parts.keys.without_log_key())?;
+    let signer = StatementSigner {
+        node: group.node(),
+        ledger: Digest::ZERO,
+        signer: keyring.clone(),
+        clock: parts.reads.context.clock.clone(),
+    };
+    let genesis = genesis(founding, *log_key);
+    let recording = parts.founder.means.found(&signer, genesis);
+    match tokio::time::timeout(FOUNDING_MAX, recording).await {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => return Err(parts.reads.unavailable(why.to_string())),
+        Err(_) => {
+            return Err(parts.reads.unavailable(
+                "no majority of the members answered; start them and make the call again",
+            ));
+        }
+    }
+    let mut booted = parts.writes.booted.clone();
+    let ready = booted.wait_for(Option::is_some);
+    match tokio::time::timeout(FOUNDING_MAX, ready).await {
+        Ok(Ok(_)) => prove::trust(&parts.writes),
+        _ => Err(parts
+            .reads
+            .unavailable("founded, but this node has not booted in time")),
+    }
+}
+
+fn peers(members: &[MemberSpec]) -> BTreeMap<u64, Peer> {
+    let peers = members.iter().map(|member| {
+        let peer = Peer {
+            address: member.peer_address.clone(),
+            client_address: member.client_address.clone(),
+            zone: member.zone.clone(),
+            region: member.region.clone(),
+        };
+        (member.node, peer)
+    });
+    peers.collect()
+}
+
+fn genesis(founding: Founding, log_key: PublicKey) -> GenesisDocument {
+    let members = founding.members.into_iter().map(|member| Member {
+        node: member.node,
+        region: member.region,
+        zone: member.zone,
+        statement_key: member.statement_key,
+        cosignature_key: member.cosignature_key,
+    });
+    GenesisDocument {
+        origin: founding.origin,
+        log_key,
+        threshold: founding.threshold,
+        root_keys: founding.root_keys,
+        members: members.collect(),
+    }
+}
+
+fn check(parts: &Parts, founding: &Founding) -> Result<(), CallError> {
+    let Founding {
+        origin, members, ..
+    } = founding;
+    if *origin != parts.founder.origin {
+        let own = &parts.founder.origin;
+        let why = format!("is {origin:?}, but this node is configured for {own:?}");
+        return Err(bad("origin", why).into());
+    }
+    if members.is_empty() || members.len() > MEMBERS_MAX {
+        return Err(bad("members", format!("are 1 to {MEMBERS_MAX}")).into());
+    }
+    for (at, member) in members.iter().enumerate() {
+        let field = |name: &str| format!("members[{at}].{name}");
+        if member.node == 0 || members[..at].iter().any(|m| m.node == member.node) {
+            return Err(bad(&field("node"), "is a number from 1 on, each once").into());
+        }
+        draft::required(&field("zone"), &member.zone)?;
+        draft::required(&field("region"), &member.region)?;
+        draft::required(&field("peer_address"), &member.peer_address)?;
+        for (name, key) in [
+            ("statement_key", &member.statement_key),
+            ("cosignature_key", &member.cosignature_key),
+        ] {
+            if !key.is_valid() {
+                return Err(bad(&field(name), "is not an Ed25519 public key").into());
+            }
+        }
+    }
+    let (place, keyring) = (&parts.reads.place, parts.keys.keyring());
+    let holds = |role, key| keyring.find(role, key).is_some();
+    let own = members.iter().find(|m| m.node == place.node);
+    let fits = own.is_some_and(|m| {
+        m.zone == place.zone
+            && m.region == place.region
+            && holds(Role::Statement, &m.statement_key)
+            && holds(Role::Cosignature, &m.cosignature_key)
+    });
+    if !fits {
+        let node = place.node;
+        let why = format!("do not hold this node ({node}) with its zone, region and keys");
+        return Err(bad("members", why).into());
+    }
+    Ok(())
+}
+
+/// Measures the way to each member: a profile that does not fit is refused before anybody
+/// relies on it.
+async fn check_ways(parts: &Parts, members: &[MemberSpec]) -> Result<(), CallError> {
+    for member in members.iter().filter(|m| m.node != parts.reads.place.node) {
+        let (node, address) = (member.node, &member.peer_address);
+        match parts.cluster.peers.fits(address).await {
+            Ok(()) => {}
+            Err(IncompatiblePeer::Away(failure)) => {
+                return Err(parts.reads.unavailable(format!(
+                    "node {node} at {address}: {failure}; start all members and make the \
+                     call again"
+                )));
+            }
+            Err(IncompatiblePeer::Profile(why)) => {
+                return Err(bad("profile", format!("node {node} at {address}: {why}")).into());
+            }
+            Err(IncompatiblePeer::Configuration(why)) => {
+                return Err(bad("members", format!("node {node} at {address}: {why}")).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_layout(parts: &Parts, members: &[MemberSpec]) -> Result<(), CallError> {
+    let voters = members.iter().map(|member| write::Member {
+        node: member.node,
+        zone: member.zone.clone(),
+        region: member.region.clone(),
+        role: write::Role::Voter,
+    });
+    let voters: Vec<_> = voters.collect();
+    match parts.membership.check_layout(&voters) {
+        Ok(advice) => {
+            for line in advice {
+                tracing::warn!("{line}");
+            }
+            Ok(())
+        }
+        Err(why) => Err(bad("members", why).into()),
+    }
+}
+
+fn check_roots(root_keys: &[PublicKey], threshold: u8) -> Result<(), CallError> {
+    if let Some(key) = root_keys.iter().find(|key| !key.is_valid()) {
+        return Err(bad("root_keys", format!("{key:?} is not an Ed25519 public key")).into());
+    }
+    let (least, most) = (usize::from(!root_keys.is_empty()), root_keys.len());
+    if !(least..=most).contains(&usize::from(threshold)) {
+        let why = format!("is {least} to {most}, the number of root keys");
+        return Err(bad("root_threshold", why).into());
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! Whether replicas that applied the same have the same state (I12): pure counting.
+//!
+//! The leader compares each status with its own rolling state hash at the same index.
+//! Promises: nobody is believed alone. A node has diverged only when a majority of the voters
+//! agrees with the leader, and the leader is only when a majority differs from it. Leaves
+//! acting on it to the caller.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whether these nodes are more than half of the voters.
+pub fn is_majority(voters: &BTreeSet<u64>, nodes: impl IntoIterator<Item = u64>) -> bool {
+    let agreeing: BTreeSet<u64> = nodes.into_iter().filter(|n| voters.contains(n)).collect();
+    2 * agreeing.len() > voters.len()
+}
+
+/// What a comparison said last, by node.
+#[derive(Clone, Debug, Default)]
+pub struct Agreement(BTreeMap<u64, Compared>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Compared {
+    same: bool,
+    at: u64,
+}
+
+/// What follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateComparison {
+    Agrees,
+    /// The node has another state than a majority, at this index.
+    Diverged(u64),
+    /// The leader itself has.
+    LeaderDiverged(u64),
+}
+
+impl Agreement {
+    /// Takes a comparison of a node with the leader, and says what follows.
+    pub fn compare(
+        &mut self,
+        leader: u64,
+        voters: &BTreeSet<u64>,
+        node: u64,
+        at: u64,
+        same: bool,
+    ) -> StateComparison {
+        self.0.insert(node, Compared { same, at });
+        if same {
+            return StateComparison::Agrees;
+        }
+        let of = |same| {
+            let chosen = self.0.iter().filter(move |(_, c)| c.same == same);
+            chosen.map(|(node, _)| *node)
+        };
+        if is_majority(voters, of(true).chain([leader])) {
+            StateComparison::Diverged(at)
+        } else if is_majority(voters, of(false)) {
+            StateComparison::LeaderDiverged(at)
+        } else {
+            StateComparison::Agrees
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i12_a_divergent_node_is_named_only_by_a_majority() {
+        let voters = BTreeSet::from([1, 2, 3]);
+        let mut agreement = Agreement::default();
+        // Two that differ, and no third voice yet: nobody is believed alone.
+        assert_eq!(
+            agreement.compare(1, &voters, 2, 10, false),
+            StateComparison::Agrees
+        );
+        assert_eq!(
+            agreement.compare(1, &voters, 3, 10, true),
+            StateComparison::Agrees
+        );
+        assert_eq!(
+            agreement.compare(1, &voters, 2, 11, false),
+            StateComparison::Diverged(11)
+        );
+        // Both others differ: it is the leader.
+        let mut agreement = Agreement::default();
+        agreement.compare(1, &voters, 2, 10, false);
+        assert_eq!(
+            agreement.compare(1, &voters, 3, 12, false),
+            StateComparison::LeaderDiverged(12)
+        );
+        // A learner's voice does not count.
+        let mut agreement = Agreement::default();
+        agreement.compare(1, &voters, 9, 10, true);
+        assert_eq!(
+            agreement.compare(1, &voters, 2, 10, false),
+            StateComparison::Agrees
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! This node's own status, and asking others for theirs.
+//!
+//! Promises: what is said to be held is never more than what the log is said to have. A
+//! question is small, urgent traffic and never waits for bulk. Leaves what follows from
+//! the answers to [`super::table`] and [`super::peer_monitor`].
+
+use super::disk_health::DiskHealth;
+use super::messages::{NodeHealth, NodeIdentity, NodeProgress, NodeStatus};
+use super::messages::{StatusReply, StatusRequest};
+use crate::bodies::Bodies;
+use crate::raft::context::Context;
+use crate::recorder::booted::Booted;
+use crate::transport::{Class, Failure, Method};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// What a node knows of itself.
+pub struct OwnParts {
+    /// Slow to change: who it is and how it is configured.
+    pub identity: NodeIdentity,
+    /// Up to which record every body is held here.
+    pub complete: watch::Receiver<u64>,
+    pub booted: watch::Receiver<Option<Booted>>,
+    pub bodies: Bodies,
+    pub disk: DiskHealth,
+}
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct OwnStatus(Arc<(Context, OwnParts)>);
+
+impl OwnStatus {
+    pub fn new(context: Context, parts: OwnParts) -> OwnStatus {
+        OwnStatus(Arc::new((context, parts)))
+    }
+
+    pub fn context(&self) -> &Context {
+        &self.0.0
+    }
+
+    pub fn identity(&self) -> &NodeIdentity {
+        &self.0.1.identity
+    }
+
+    pub fn disk(&self) -> &DiskHealth {
+        &self.0.1.disk
+    }
+
+    /// As it is now.
+    pub fn now(&self) -> NodeStatus {
+        let (context, parts) = &*self.0;
+        // Before the log, so that the index is never beyond it.
+        let body_complete = *parts.complete.borrow();
+        let applied = context.group.applied();
+        let repairs = parts.bodies.repairs.health();
+        let (fsync_p99, disk_slow) = parts.disk.now();
+        NodeStatus {
+            identity: parts.identity.clone(),
+            progress: NodeProgress {
+                applied_index: applied.raft_index,
+                state_hash: applied.state_hash,
+                log_size: applied.size,
+                body_complete,
+            },
+            health: NodeHealth {
+                ready: parts.booted.borrow().is_some(),
+                fsync_p99,
+                disk_slow,
+                disk_free_bytes: parts.bodies.disk_budget.free(),
+                bodies_missing: repairs.missing,
+                repair_queue: repairs.queue,
+                orphan_bytes: parts.bodies.orphan_bytes(),
+            },
+        }
+    }
+
+    /// Tells a node this one's status and has its own; also says how long that took.
+    /// `of_all` asks for every status that the other, which leads, knows.
+    pub async fn exchange(
+        &self,
+        address: &str,
+        of_all: bool,
+        limit: Duration,
+    ) -> Result<(StatusReply, Duration), Failure> {
+        let own = self.now();
+        let body = Bytes::from(StatusRequest { own, of_all }.encode());
+        let (class, method) = (Class::Control, Method::Status);
+        let began = Instant::now();
+        let transport = &self.context().transport;
+        let call = transport.call(address.to_owned(), class, method, body, limit);
+        let answer = call.await?;
+        let took = began.elapsed();
+        Ok((StatusReply::decode(&answer)?, took))
+    }
+}
