@@ -4,16 +4,18 @@
 //! enough of them, and leave a signed, hash-chained record for each issuance and each
 //! download, which an auditor checks offline with the `muniment-evidence` crate.
 //!
-//! The house has floors; a floor uses only floors above it in this list:
+//! The house has layers; a layer uses only layers above it in this list:
 //!
-//! * [`stop`], [`clock`]: ending a node; the only reader of OS time and randomness
+//! * [`stop`], [`clock`], [`sync`]: ending a node; the only reader of OS time and
+//!   randomness; a value held by several tasks
 //! * [`domain`]: ids, drafts, the command and its answers; pure
 //! * [`objective`]: RPO and RTO as arithmetic; pure
-//! * [`config`], [`keyring`], [`telemetry`]
-//! * [`store`]: the only floor that names RocksDB
+//! * [`config`]: the file, every key; [`preflight`] beside it looks at the machine
+//! * [`keyring`], [`telemetry`]
+//! * [`store`]: the only layer that names RocksDB
 //! * [`ledger`]: the deterministic state machine; names neither RocksDB nor openraft
 //! * [`transport`]: one trait for all traffic between nodes
-//! * [`raft`]: the only floor that names openraft
+//! * [`raft`]: the only layer that names openraft
 //! * [`recorder`]: numbers, signs and submits statements
 //! * [`bodies`]: bytes on their way in and out
 //! * [`status`]: how every node is
@@ -25,7 +27,7 @@
 //! * [`assemble`]: the composition root, of the node and of the simulator
 //! * [`node`]: what ships: RocksDB, listeners and signals around it
 //!
-//! Without the feature `node` there are only those floors that the command line stands on;
+//! Without the feature `node` there are only those layers that the command line stands on;
 //! without `rocksdb` there is no [`node`], but all that a node is made of: the simulator
 //! brings an engine of its own. The client is a crate beside this one.
 
@@ -55,6 +57,8 @@ pub mod membership;
 #[cfg(feature = "rocksdb")]
 pub mod node;
 #[cfg(feature = "node")]
+pub mod preflight;
+#[cfg(feature = "node")]
 pub mod raft;
 #[cfg(feature = "node")]
 pub mod recorder;
@@ -68,6 +72,7 @@ pub mod status;
 pub mod stop;
 #[cfg(feature = "node")]
 pub mod store;
+pub mod sync;
 #[cfg(feature = "node")]
 pub mod telemetry;
 #[cfg(feature = "node")]

@@ -3,23 +3,26 @@
 //! Promises the order of a start (ports, directory, stores, Raft, peers, boot, clients)
 //! and of a graceful stop (not ready, leadership handed over, calls drained, Raft ended,
 //! logs synced). Nothing imports this file but the binary and the tests.
+//!
+//! Tests: `tests/cluster/restarts.rs`, `tests/cluster/failover.rs`.
 
 use crate::assemble::{DiskSeams, Engines, Running, Seams, assemble};
 use crate::bodies::disk_budget::DiskBudget;
 use crate::clock::SharedClock;
-use crate::config::{Config, Limits, Witness, check};
+use crate::config::{Config, Limits, Witness};
 use crate::http;
 use crate::keyring::Keyring;
 use crate::keyring::guard::SignGuard;
 use crate::objective::budget;
+use crate::preflight;
 use crate::rpc::{dial::Dialer, server};
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::engine::Engine;
-use crate::store::floor::FloorFile;
 use crate::store::marker::{self, Marker};
 use crate::store::outbox::OutboxDir;
 use crate::store::rocks::{Purpose, RocksEngine};
+use crate::store::watermark::WatermarkFile;
 use crate::telemetry::Metrics;
 use crate::transport::Serve;
 use crate::witness::post::Target;
@@ -185,7 +188,7 @@ async fn seams(
     let witnesses = witnesses(config).map_err(Error::start)?;
     let (dir, profile) = (config.node.data_dir.clone(), config.cluster.profile);
     let fits = Blocking::Pool
-        .run(move || Ok(check::disk_fits(&dir, profile)))
+        .run(move || Ok(preflight::disk_fits(&dir, profile)))
         .await;
     fits.map_err(Error::start)?.map_err(Error::start)?;
     let (node, origin) = (&config.node, &config.cluster.origin);
@@ -208,7 +211,7 @@ async fn seams(
         ledger: open("ledger", Purpose::Ledger)?,
         bodies: open("bodies", Purpose::Bodies)?,
     };
-    let watermark = FloorFile::open(&dir.join("floor")).map_err(Error::start)?;
+    let watermark = WatermarkFile::open(&dir.join("watermark")).map_err(Error::start)?;
     let message_bytes = config.limits.message_bytes;
     Ok(Seams {
         disk: DiskSeams {
@@ -217,7 +220,7 @@ async fn seams(
             budget: disk_budget(config, &engines),
             probe: {
                 let dir = dir.clone();
-                Arc::new(move || check::probe_fsync(&dir))
+                Arc::new(move || preflight::probe_fsync(&dir))
             },
         },
         engines,
@@ -242,7 +245,7 @@ fn disk_budget(config: &Config, engines: &Engines) -> DiskBudget {
     let ask = move || {
         // In this order: a flush that ends in between is counted twice, never not at all.
         let pending: u64 = engines.iter().map(|engine| engine.pending_bytes()).sum();
-        let free = check::free_bytes(&dir).unwrap_or(0);
+        let free = preflight::free_bytes(&dir).unwrap_or(0);
         free.saturating_sub(pending)
     };
     DiskBudget::new(config.limits.disk_reserve_bytes, Arc::new(ask))
@@ -264,7 +267,7 @@ fn witnesses(config: &Config) -> Result<Vec<WitnessTarget>, String> {
 /// are never left without a descriptor.
 fn fit_descriptors(limits: &mut Limits) -> Result<(), String> {
     let wanted = budget::descriptors_wanted(limits.connections);
-    let descriptors = check::raise_descriptors(wanted);
+    let descriptors = preflight::raise_descriptors(wanted);
     let most = budget::client_connections(descriptors);
     if most == 0 {
         return Err(format!(

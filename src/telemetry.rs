@@ -5,7 +5,7 @@
 
 use crate::config::node::{Log, LogFormat};
 use prometheus::{
-    Counter, Encoder as _, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    Counter, Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
@@ -14,203 +14,85 @@ const SECONDS: &[f64] = &[
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
 ];
 
-/// All metrics of a node.
-pub struct Metrics {
-    registry: Registry,
-    pub requests: IntCounterVec,
-    pub latency: HistogramVec,
-    pub fsync: HistogramVec,
-    pub raft_term: IntGauge,
-    pub raft_leader: IntGauge,
-    pub raft_is_leader: IntGauge,
-    pub raft_last_log_index: IntGauge,
-    pub raft_committed_index: IntGauge,
-    pub raft_applied_index: IntGauge,
-    pub raft_snapshot_index: IntGauge,
-    pub raft_peer_lag_entries: IntGaugeVec,
-    pub evidence_size: IntGauge,
-    pub body_complete_index: IntGauge,
-    pub orphan_bytes: IntGauge,
-    pub cosigned_size: IntGauge,
-    pub divergence: IntCounter,
-    pub strange_disks: IntCounter,
-    pub store_bytes: IntGaugeVec,
-    pub uploads_in_flight: IntGauge,
-    pub downloads_in_flight: IntGauge,
-    pub body_reads: IntGauge,
-    pub bodies_missing: IntGauge,
-    pub repair_queue: IntGauge,
-    pub bodies_repaired: IntCounter,
-    pub chunks_quarantined: IntCounter,
-    pub scrub_bytes: IntCounter,
-    pub scrub_passes: IntCounter,
-    pub scrub_position: Gauge,
-    pub scrub_last_pass_seconds: IntGauge,
-    pub open_fds: IntGauge,
-    pub max_fds: IntGauge,
-    pub disk_free_bytes: IntGauge,
-    pub disk_slow: IntGauge,
-    pub peer_round_trip: IntGaugeVec,
-    pub ready: IntGauge,
-    pub witness_size: IntGaugeVec,
-    pub witness_lag_seconds: IntGaugeVec,
-    pub witness_failures: IntCounterVec,
-    pub accepted_connections: IntCounter,
-    pub failover: Histogram,
-    pub leaderless: Counter,
-    pub zone_lag_records: IntGaugeVec,
-    pub zone_lag_bytes: IntGaugeVec,
-    pub zone_lag_ms: IntGaugeVec,
-    pub zone_loss_records: IntGaugeVec,
-    pub zone_loss_bytes: IntGaugeVec,
-    pub zone_loss_ms: IntGaugeVec,
-    pub outbox_pending: IntGauge,
-    pub outbox_oldest_seconds: IntGauge,
-    pub outbox_drained: IntCounter,
+/// Declares [`Metrics`] from its table.
+macro_rules! table {
+    ($($field:ident: $kind:ident = $make:ident($name:literal, $help:literal $(, $labels:expr)?);)*) => {
+        /// All metrics of a node.
+        pub struct Metrics {
+            registry: Registry,
+            $(#[doc = $help] pub $field: $kind,)*
+        }
+
+        impl Default for Metrics {
+            fn default() -> Metrics {
+                let registry = Registry::new();
+                let make = Maker(&registry);
+                $(let $field = make.$make($name, $help $(, $labels)?);)*
+                Metrics { registry, $($field,)* }
+            }
+        }
+    };
 }
 
-impl Default for Metrics {
-    fn default() -> Metrics {
-        Metrics::new()
-    }
+// Each metric in one row: its field and type, how it is made, its name behind `muniment_`,
+// what it tells, its labels. A time is in seconds and a counter ends in `_total`, as
+// Prometheus wants it.
+table! {
+    requests: IntCounterVec = counters("requests_total", "Calls by outcome.", &["method", "code"]);
+    latency: HistogramVec = histograms("request_seconds", "From the call's arrival to the end of its answer.", &["method"]);
+    fsync: HistogramVec = histograms("fsync_seconds", "Time of one log sync.", &["db"]);
+    raft_term: IntGauge = gauge("raft_term", "Present term.");
+    raft_leader: IntGauge = gauge("raft_leader", "Node id of the leader, 0 if unknown.");
+    raft_is_leader: IntGauge = gauge("raft_is_leader", "1 on the leader.");
+    raft_last_log_index: IntGauge = gauge("raft_last_log_index", "Newest entry here.");
+    raft_committed_index: IntGauge = gauge("raft_committed_index", "Newest committed entry.");
+    raft_applied_index: IntGauge = gauge("raft_applied_index", "Newest applied entry.");
+    raft_snapshot_index: IntGauge = gauge("raft_snapshot_index", "Newest entry in a snapshot.");
+    raft_peer_lag_entries: IntGaugeVec = gauges("raft_peer_lag_entries", "Entries a follower's durable log is behind; on the leader.", &["peer"]);
+    evidence_size: IntGauge = gauge("evidence_size", "Records in the evidence log.");
+    body_complete_index: IntGauge = gauge("body_complete_index", "Records below which every body is held here.");
+    orphan_bytes: IntGauge = gauge("orphan_bytes", "Bytes of bodies that no record names, or not yet.");
+    cosigned_size: IntGauge = gauge("cosigned_size", "Size of the newest cosigned note.");
+    divergence: IntCounter = counter("divergence_total", "Roots of other nodes that differed from this node's own.");
+    strange_disks: IntCounter = counter("strange_disks_total", "Answers of nodes that showed another disk than the ledger knows.");
+    store_bytes: IntGaugeVec = gauges("store_bytes", "Bytes on disk, roughly.", &["db"]);
+    uploads_in_flight: IntGauge = gauge("uploads_in_flight", "Uploads being taken.");
+    downloads_in_flight: IntGauge = gauge("downloads_in_flight", "Downloads being served.");
+    body_reads: IntGauge = gauge("body_chunk_reads", "Chunks read from a disk or a peer.");
+    bodies_missing: IntGauge = gauge("bodies_missing", "Bodies that records name and that are missing or damaged here.");
+    repair_queue: IntGauge = gauge("repair_queue", "Of these, waiting for their turn.");
+    bodies_repaired: IntCounter = counter("bodies_repaired_total", "Missing or damaged bodies made whole here from another holder.");
+    chunks_quarantined: IntCounter = counter("chunks_quarantined_total", "Damaged chunks and manifests set aside.");
+    scrub_bytes: IntCounter = counter("scrub_bytes_total", "Bytes that the scrub has read.");
+    scrub_passes: IntCounter = counter("scrub_passes_total", "Passes of the scrub, to the end.");
+    scrub_position: Gauge = fraction("scrub_position", "How far the pass of the scrub is, from 0 to 1.");
+    scrub_last_pass_seconds: IntGauge = gauge("scrub_last_pass_seconds", "How long the last pass of the scrub took; 0 before the first.");
+    open_fds: IntGauge = gauge("open_fds", "Open file descriptors.");
+    max_fds: IntGauge = gauge("max_fds", "Limit of file descriptors.");
+    disk_free_bytes: IntGauge = gauge("disk_free_bytes", "Free bytes of the data directory, less what the databases will take by themselves.");
+    disk_slow: IntGauge = gauge("disk_slow", "1 while fsyncs outlast a heartbeat.");
+    peer_round_trip: GaugeVec = fractions("peer_round_trip_seconds", "Median round trip to a member.", &["peer"]);
+    ready: IntGauge = gauge("ready", "1 when this node may serve.");
+    witness_size: IntGaugeVec = gauges("witness_size", "Size that an outside witness cosigned last; on the leader.", &["witness"]);
+    witness_lag_seconds: IntGaugeVec = gauges("witness_lag_seconds", "How long records wait for an outside witness; on the leader.", &["witness"]);
+    witness_failures: IntCounterVec = counters("witness_failures_total", "Submissions that an outside witness did not cosign.", &["witness"]);
+    accepted_connections: IntCounter = counter("accepted_connections_total", "Client connections accepted.");
+    failover: Histogram = histogram("failover_seconds", "From the last word of a leader to the next leader, as seen here.");
+    leaderless: Counter = seconds("leaderless_seconds_total", "Time without a leader, as seen here.");
+    zone_lag_records: IntGaugeVec = gauges("zone_lag_records", "Records that no node of the zone holds whole.", &["zone"]);
+    zone_lag_bytes: IntGaugeVec = gauges("zone_lag_bytes", "Their bodies' bytes.", &["zone"]);
+    zone_lag_seconds: GaugeVec = fractions("zone_lag_seconds", "Age of the oldest of them.", &["zone"]);
+    zone_loss_records: IntGaugeVec = gauges("zone_loss_records", "Records that would be lost with the zone now.", &["zone"]);
+    zone_loss_bytes: IntGaugeVec = gauges("zone_loss_bytes", "Their bodies' bytes.", &["zone"]);
+    zone_loss_seconds: GaugeVec = fractions("zone_loss_seconds", "Age of the oldest of them: the recovery point.", &["zone"]);
+    outbox_pending: IntGauge = gauge("outbox_pending", "Deferred downloads promised here and not recorded yet.");
+    outbox_oldest_seconds: IntGauge = gauge("outbox_oldest_seconds", "How long the oldest of them has waited.");
+    outbox_drained: IntCounter = counter("outbox_drained_total", "Deferred downloads recorded since the start.");
 }
 
 impl Metrics {
     pub fn new() -> Metrics {
-        let registry = Registry::new();
-        let make = Maker(&registry);
-        Metrics {
-            requests: make.counters("requests_total", "Calls by outcome.", &["method", "code"]),
-            latency: make.histograms(
-                "request_seconds",
-                "From the call's arrival to the end of its answer.",
-                &["method"],
-            ),
-            fsync: make.histograms("fsync_seconds", "Time of one log sync.", &["db"]),
-            raft_term: make.gauge("raft_term", "Present term."),
-            raft_leader: make.gauge("raft_leader", "Node id of the leader, 0 if unknown."),
-            raft_is_leader: make.gauge("raft_is_leader", "1 on the leader."),
-            raft_last_log_index: make.gauge("raft_last_log_index", "Newest entry here."),
-            raft_committed_index: make.gauge("raft_committed_index", "Newest committed entry."),
-            raft_applied_index: make.gauge("raft_applied_index", "Newest applied entry."),
-            raft_snapshot_index: make.gauge("raft_snapshot_index", "Newest entry in a snapshot."),
-            raft_peer_lag_entries: make.gauges(
-                "raft_peer_lag_entries",
-                "Entries a follower's durable log is behind; on the leader.",
-                &["peer"],
-            ),
-            evidence_size: make.gauge("evidence_size", "Records in the evidence log."),
-            body_complete_index: make.gauge(
-                "body_complete_index",
-                "Records below which every body is held here.",
-            ),
-            orphan_bytes: make.gauge(
-                "orphan_bytes",
-                "Bytes of bodies that no record names, or not yet.",
-            ),
-            cosigned_size: make.gauge("cosigned_size", "Size of the newest cosigned note."),
-            divergence: make.counter(
-                "divergence_total",
-                "Roots of other nodes that differed from this node's own.",
-            ),
-            strange_disks: make.counter(
-                "strange_disks_total",
-                "Answers of nodes that showed another disk than the ledger knows.",
-            ),
-            store_bytes: make.gauges("store_bytes", "Bytes on disk, roughly.", &["db"]),
-            uploads_in_flight: make.gauge("uploads_in_flight", "Uploads being taken."),
-            downloads_in_flight: make.gauge("downloads_in_flight", "Downloads being served."),
-            body_reads: make.gauge("body_chunk_reads", "Chunks read from a disk or a peer."),
-            bodies_missing: make.gauge(
-                "bodies_missing",
-                "Bodies that records name and that are missing or damaged here.",
-            ),
-            repair_queue: make.gauge("repair_queue", "Of these, waiting for their turn."),
-            bodies_repaired: make.counter(
-                "bodies_repaired_total",
-                "Missing or damaged bodies made whole here from another holder.",
-            ),
-            chunks_quarantined: make.counter(
-                "chunks_quarantined_total",
-                "Damaged chunks and manifests set aside.",
-            ),
-            scrub_bytes: make.counter("scrub_bytes_total", "Bytes that the scrub has read."),
-            scrub_passes: make.counter("scrub_passes_total", "Passes of the scrub, to the end."),
-            scrub_position: make.fraction(
-                "scrub_position",
-                "How far the pass of the scrub is, from 0 to 1.",
-            ),
-            scrub_last_pass_seconds: make.gauge(
-                "scrub_last_pass_seconds",
-                "How long the last pass of the scrub took; 0 before the first.",
-            ),
-            open_fds: make.gauge("open_fds", "Open file descriptors."),
-            max_fds: make.gauge("max_fds", "Limit of file descriptors."),
-            disk_free_bytes: make.gauge("disk_free_bytes", "Free bytes of the data directory, less what the databases will take by themselves."),
-            disk_slow: make.gauge("disk_slow", "1 while fsyncs outlast a heartbeat."),
-            peer_round_trip: make.gauges(
-                "peer_round_trip_microseconds",
-                "Median round trip to a member.",
-                &["peer"],
-            ),
-            ready: make.gauge("ready", "1 when this node may serve."),
-            witness_size: make.gauges(
-                "witness_size",
-                "Size that an outside witness cosigned last; on the leader.",
-                &["witness"],
-            ),
-            witness_lag_seconds: make.gauges(
-                "witness_lag_seconds",
-                "How long records wait for an outside witness; on the leader.",
-                &["witness"],
-            ),
-            witness_failures: make.counters(
-                "witness_failures_total",
-                "Submissions that an outside witness did not cosign.",
-                &["witness"],
-            ),
-            accepted_connections: make
-                .counter("accepted_connections_total", "Client connections accepted."),
-            failover: make.histogram(
-                "failover_seconds",
-                "From the last word of a leader to the next leader, as seen here.",
-            ),
-            leaderless: make.seconds(
-                "leaderless_seconds_total",
-                "Time without a leader, as seen here.",
-            ),
-            zone_lag_records: make.gauges(
-                "zone_lag_records",
-                "Records that no node of the zone holds whole.",
-                &["zone"],
-            ),
-            zone_lag_bytes: make.gauges("zone_lag_bytes", "Their bodies' bytes.", &["zone"]),
-            zone_lag_ms: make.gauges("zone_lag_ms", "Age of the oldest of them.", &["zone"]),
-            zone_loss_records: make.gauges(
-                "zone_loss_records",
-                "Records that would be lost with the zone now.",
-                &["zone"],
-            ),
-            zone_loss_bytes: make.gauges("zone_loss_bytes", "Their bodies' bytes.", &["zone"]),
-            zone_loss_ms: make.gauges(
-                "zone_loss_ms",
-                "Age of the oldest of them: the recovery point.",
-                &["zone"],
-            ),
-            outbox_pending: make.gauge(
-                "outbox_pending",
-                "Deferred downloads promised here and not recorded yet.",
-            ),
-            outbox_oldest_seconds: make.gauge(
-                "outbox_oldest_seconds",
-                "How long the oldest of them has waited.",
-            ),
-            outbox_drained: make.counter(
-                "outbox_drained_total",
-                "Deferred downloads recorded since the start.",
-            ),
-            registry,
-        }
+        Metrics::default()
     }
 
     /// The text that Prometheus reads.
@@ -248,6 +130,10 @@ impl Maker<'_> {
         self.add(Gauge::new(full(name), help).expect(UNIQUE))
     }
 
+    fn fractions(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.add(GaugeVec::new(Opts::new(full(name), help), labels).expect(UNIQUE))
+    }
+
     fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.add(IntCounter::new(full(name), help).expect(UNIQUE))
     }
@@ -279,10 +165,14 @@ fn full(name: &str) -> String {
     format!("muniment_{name}")
 }
 
+/// The filter of logs cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("log.filter: {0}")]
+pub struct FilterError(#[from] tracing_subscriber::filter::ParseError);
+
 /// Sends logs to standard error; only the first call of a process has an effect.
-pub fn start_logging(log: &Log) -> Result<(), String> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&log.filter)
-        .map_err(|error| format!("log.filter: {error}"))?;
+pub fn start_logging(log: &Log) -> Result<(), FilterError> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&log.filter)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -298,6 +188,26 @@ pub fn start_logging(log: &Log) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prometheus::proto::MetricType;
+
+    /// What `promtool check metrics` says of names and help, where it is not installed.
+    #[test]
+    fn names_and_help_are_as_prometheus_wants_them() {
+        let metrics = Metrics::new();
+        for zone in [&metrics.zone_lag_seconds, &metrics.zone_loss_seconds] {
+            zone.with_label_values(&["z"]).set(1.0);
+        }
+        metrics.requests.with_label_values(&["Get", "Ok"]).inc();
+        for family in metrics.registry.gather() {
+            let name = family.name();
+            let is_counter = family.get_field_type() == MetricType::COUNTER;
+            assert_eq!(name.ends_with("_total"), is_counter, "{name}");
+            let units = ["ms", "us", "s", "milliseconds", "microseconds", "kb", "mb"];
+            let mut words = name.split('_');
+            assert!(words.all(|word| !units.contains(&word)), "{name}");
+            assert!(family.help().ends_with('.'), "{name}: {}", family.help());
+        }
+    }
 
     #[test]
     fn metrics_render_under_their_names() {

@@ -19,11 +19,11 @@ use muniment::raft::proposals::ProposalTicket;
 use muniment::stop::Stop;
 use muniment::store::Blocking;
 use muniment::store::engine::Engine;
-use muniment::store::floor::FloorFile;
 use muniment::store::flush::Flusher;
 use muniment::store::log::LogStore;
 use muniment::store::marker::Marker;
 use muniment::store::rocks::{Purpose, RocksEngine};
+use muniment::store::watermark::WatermarkFile;
 use muniment::transport::{Class, Failure, Frames, Method, Transport};
 use muniment_evidence::key::Signer as _;
 use muniment_evidence::keychange::Role;
@@ -149,7 +149,7 @@ async fn lead(data: &Path, engine: Arc<dyn Engine>) -> Result<RaftGroup, Box<dyn
         stop.clone(),
         Arc::new(|_| {}),
     );
-    let floor = FloorFile::open(&data.join("floor"))?;
+    let floor = WatermarkFile::open(&data.join("watermark"))?;
     let log = LogStore::start(engine.clone(), Blocking::Pool, flusher, floor, stop.clone());
     let settings = GroupSettings {
         node: NODE,

@@ -127,7 +127,7 @@ impl Client {
     /// let mut changes = client.watch("default", 0);
     /// loop {
     ///     let change = changes.next().await?;
-    ///     println!("record {}: {:?}", change.index, change.kind());
+    ///     println!("record {}: {}", change.index, change.kind);
     /// }
     /// # }
     /// ```

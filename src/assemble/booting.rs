@@ -10,7 +10,6 @@ use crate::bodies::{Bodies, epochs};
 use crate::checkpoint::guarding::Guarding;
 use crate::checkpoint::keys::KeysInForce;
 use crate::keyring::guard::SignGuard;
-use crate::ledger::outboxes::FEATURE_LEVEL;
 use crate::raft::context::Context;
 use crate::recorder::booted::Booted;
 use crate::recorder::download_ends::DownloadEnds;
@@ -195,9 +194,6 @@ impl Booting {
         let (node, clock) = (self.context.group.node(), self.context.clock.clone());
         let taken = self.context.blocking.run(move || {
             state.stable(|tables| {
-                if tables.head()?.feature_level < FEATURE_LEVEL {
-                    return Ok((Vec::new(), Vec::new()));
-                }
                 let found = inventory::take_inventory(&dir, tables, node, clock.as_ref())?;
                 Ok((found.reported, found.open))
             })

@@ -12,6 +12,8 @@
 //!
 //! * [`booting`]: what a node does before it says or signs anything
 //! * [`peer_dispatch`]: what peers may ask
+//!
+//! Tests: `tests/sim/host.rs`, `tests/cluster/restarts.rs`.
 
 mod booting;
 mod peer_dispatch;
@@ -49,11 +51,11 @@ use crate::status::table::StatusTable;
 use crate::stop::Stop;
 use crate::store::bodies::BodyStore;
 use crate::store::engine::Engine;
-use crate::store::floor::FloorFile;
 use crate::store::flush::Flusher;
 use crate::store::log::LogStore;
 use crate::store::notes::NoteStore;
 use crate::store::outbox::OutboxDir;
+use crate::store::watermark::WatermarkFile;
 use crate::store::{Blocking, Error};
 use crate::telemetry::Metrics;
 use crate::transport::{Serve, Transport};
@@ -72,7 +74,7 @@ pub struct Seams {
     pub disk: DiskSeams,
     /// The vote and the last log entry that are known to be durable, kept beside the
     /// ledger database.
-    pub watermark: FloorFile,
+    pub watermark: WatermarkFile,
     pub outboxes: OutboxDir,
     /// What this node has signed.
     pub guard: SignGuard,

@@ -1,20 +1,17 @@
 //! Damage to bodies, put on record.
 //!
 //! Promises: each note that lies beside the bodies becomes a SCRUB record, in order, as
-//! soon as this node has booted into a ledger that knows the kind, also after a restart. A
+//! soon as this node has booted, also after a restart. A
 //! note goes only when its record is committed; if the node ends between the two, the
 //! same finding is recorded twice. Leaves finding to [`super::scrub`], repairing to
 //! [`super::repair`].
 
 use super::Bodies;
-use crate::ledger::apply::feature_level_of;
-use crate::ledger::state::Tables;
 use crate::raft::context::Context;
 use crate::recorder::writes::Writes;
 use crate::recorder::{self, Intent};
 use muniment_evidence::opening::Document;
 use muniment_evidence::record::Outcome;
-use muniment_evidence::statement::Kind;
 use std::time::Duration;
 
 /// Notes read at a time.
@@ -26,7 +23,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(200);
 pub fn start(bodies: Bodies, context: Context, writes: Writes) {
     tokio::spawn(async move {
         tokio::select! {
-            result = follow(&bodies, &context, &writes) => {
+            result = follow(&bodies, &writes) => {
                 if let Err(error) = result {
                     context.storage_failed(&error);
                 }
@@ -37,18 +34,13 @@ pub fn start(bodies: Bodies, context: Context, writes: Writes) {
 }
 
 /// Ends when the node does, or with a fault of storage.
-async fn follow(
-    bodies: &Bodies,
-    context: &Context,
-    writes: &Writes,
-) -> Result<(), crate::store::Error> {
+async fn follow(bodies: &Bodies, writes: &Writes) -> Result<(), crate::store::Error> {
     let mut boots = writes.booted.clone();
     let booted = match boots.wait_for(Option::is_some).await {
         Ok(booted) => booted.clone(),
         Err(_) => return Ok(()),
     };
     let Some(booted) = booted else { return Ok(()) };
-    knows_the_kind(context).await?;
     let store = &bodies.store;
     loop {
         // Before the look, so that what comes during it is not missed.
@@ -70,22 +62,6 @@ async fn follow(
             } else {
                 return Ok(());
             }
-        }
-    }
-}
-
-/// A ledger that was founded by an older version refuses the kind until it is raised.
-async fn knows_the_kind(context: &Context) -> Result<(), crate::store::Error> {
-    let mut applied = context.group.watch_applied();
-    loop {
-        applied.mark_unchanged();
-        let (state, read) = (context.state.clone(), context.blocking);
-        let head = read.run(move || state.stable(Tables::head)).await?;
-        if head.feature_level >= feature_level_of(Kind::Scrub) {
-            return Ok(());
-        }
-        if applied.changed().await.is_err() {
-            std::future::pending::<()>().await;
         }
     }
 }

@@ -22,8 +22,6 @@ const EPOCHS_AFTER: u32 = 2;
 /// Records that are looked at for one that has to do with uploads; with more than that
 /// since the last epoch, one is taken for granted.
 const RECORDS_MAX: u64 = 1000;
-/// The feature level from which on there are settings of the ledger.
-const FROM_LEVEL: u64 = 2;
 
 /// Asks for epochs for as long as the node runs; returns when its recorder has ended.
 pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
@@ -40,7 +38,7 @@ pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
             return;
         };
         seen = head.size;
-        if head.size == 0 || head.feature_level < FROM_LEVEL {
+        if head.size == 0 {
             continue;
         }
         if busy {

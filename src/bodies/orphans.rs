@@ -10,15 +10,14 @@
 use super::inbound::InboundBodies;
 use super::{Bodies, BodyError};
 use crate::ledger::policy;
-use crate::ledger::state::{State, Tables};
+use crate::ledger::state::State;
 use crate::raft::machine::Applied;
 use crate::stop::Stop;
 use crate::store;
 use crate::store::Blocking;
 use crate::store::bodies::{BodyId, BodyStore};
 use crate::store::flush::Flusher;
-use muniment_evidence::digest::Digest;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,11 +27,8 @@ use tokio::sync::watch;
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// ... when nothing is applied: an arrival may have ended meanwhile.
 const LEFT_PAUSE: Duration = Duration::from_secs(10);
-/// Stamps that are judged in one read.
+/// Stamps that are decided upon in one read.
 const PAGE: usize = 256;
-/// Invoices with the very same bytes that are looked at. With more of them a body is
-/// kept: that costs room, not an invoice.
-const SAME_BYTES_MAX: usize = 1000;
 
 /// Bytes that no record names: for metrics. Cheap to clone.
 #[derive(Clone, Default)]
@@ -96,14 +92,6 @@ pub(super) struct Collector {
     pub ledger: Flusher,
 }
 
-/// What is known of a body here.
-enum Content {
-    Is(Digest),
-    /// It never became whole, so no record names it.
-    Unsealed,
-    Unknown,
-}
-
 impl Collector {
     /// Ends only with an error.
     async fn follow(&self, mut applied: watch::Receiver<Applied>) -> Result<(), BodyError> {
@@ -143,7 +131,7 @@ impl Collector {
             };
             let Some((body, _)) = page.last() else { break };
             last = Some(*body);
-            let fates = self.judge(page).await?;
+            let fates = self.decide(page).await?;
             let with = |wanted| fates.iter().filter(move |(_, _, fate)| *fate == wanted);
             let named: Vec<_> = with(Fate::Named).map(|(body, _, _)| *body).collect();
             if !named.is_empty() {
@@ -189,7 +177,7 @@ impl Collector {
                 continue;
             };
             // 3 It is looked at again: bytes may have come under an older stamp.
-            match self.judge(vec![(body, stamp)]).await?[..] {
+            match self.decide(vec![(body, stamp)]).await?[..] {
                 [(_, _, Fate::Collect)] => {}
                 _ => {
                     kept.push(body);
@@ -204,88 +192,21 @@ impl Collector {
     }
 
     /// What becomes of each, by one applied state.
-    async fn judge(
+    async fn decide(
         &self,
         stamps: Vec<(BodyId, u64)>,
-    ) -> Result<Vec<(BodyId, u64, Fate)>, BodyError> {
-        let mut judged = self.look(stamps.clone(), HashMap::new()).await?;
-        let (mut digests, mut unknown) = (HashMap::new(), HashSet::new());
-        // Whoever may be collected is looked for in the records of older software too.
-        for (body, _, fate) in &judged {
-            if *fate != Fate::Collect {
-                continue;
-            }
-            match self.digest(*body).await? {
-                Content::Is(sha256) => drop(digests.insert(*body, sha256)),
-                Content::Unsealed => {}
-                Content::Unknown => drop(unknown.insert(*body)),
-            }
-        }
-        if !digests.is_empty() {
-            judged = self.look(stamps, digests).await?;
-        }
-        for (body, _, fate) in &mut judged {
-            if *fate == Fate::Collect && unknown.contains(body) {
-                // An older record might name it: it stays, which costs room only.
-                *fate = Fate::Wait;
-            }
-        }
-        Ok(judged)
-    }
-
-    async fn digest(&self, body: BodyId) -> Result<Content, BodyError> {
-        match self.store.manifest(body).await {
-            Ok(Some(manifest)) => return Ok(Content::Is(manifest.sha256)),
-            Err(store::Error::Unreadable(_)) => return Ok(Content::Unknown),
-            manifest => manifest?,
-        };
-        // A manifest that was set aside leaves its mark.
-        let damage = self.store.damage(body).await?;
-        Ok(match damage.map(|damage| damage.content) {
-            None => Content::Unsealed,
-            Some(Some((_, sha256))) => Content::Is(sha256),
-            Some(None) => Content::Unknown,
-        })
-    }
-
-    async fn look(
-        &self,
-        stamps: Vec<(BodyId, u64)>,
-        digests: HashMap<BodyId, Digest>,
     ) -> Result<Vec<(BodyId, u64, Fate)>, BodyError> {
         let state = self.state.clone();
-        let judged = self.blocking.run(move || {
+        let decided = self.blocking.run(move || {
             state.stable(|tables| {
                 let present = tables.head()?.upload_epoch;
-                let judged = stamps.iter().map(|(body, stamp)| {
-                    let named = tables.named(body)?.is_some()
-                        || match digests.get(body) {
-                            Some(sha256) => may_be_named_by(tables, body, sha256)?,
-                            None => false,
-                        };
+                let decided = stamps.iter().map(|(body, stamp)| {
+                    let named = tables.named(body)?.is_some();
                     Ok((*body, *stamp, fate(*stamp, named, present)))
                 });
-                judged.collect()
+                decided.collect()
             })
         });
-        Ok(judged.await?)
+        Ok(decided.await?)
     }
-}
-
-/// Whether an invoice with these bytes names this body. Records of feature level 1 are in
-/// no table by body id.
-fn may_be_named_by(tables: &Tables, body: &BodyId, sha256: &Digest) -> Result<bool, store::Error> {
-    let uids = tables.with_body(sha256, SAME_BYTES_MAX)?;
-    if uids.len() == SAME_BYTES_MAX {
-        return Ok(true);
-    }
-    let size = tables.head()?.size;
-    for uid in uids {
-        let invoice = tables.invoice(uid, size)?;
-        let mut renditions = invoice.into_iter().flat_map(|invoice| invoice.renditions);
-        if renditions.any(|rendition| rendition.body_id == *body) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -3,10 +3,10 @@
 
 use super::inbound::{InboundBodies, InboundGuard};
 use super::orphans::{Collector, Fate, fate};
-use crate::ledger::apply::head_key;
 use crate::ledger::policy;
 use crate::ledger::rows::{Head, NamedRow};
-use crate::ledger::state::{State, named_key};
+use crate::ledger::state::State;
+use crate::ledger::tables;
 use crate::ledger::txn::Txn;
 use crate::stop::Stop;
 use crate::store::Blocking;
@@ -120,12 +120,12 @@ impl Node {
                     sha256: Digest::ZERO,
                     index: head.size,
                 };
-                txn.put_row(named_key(&body), &row);
+                txn.put(tables::named(&body), &row);
             }
             Entry::Name(..) => {}
         }
         head.size += 1;
-        txn.put_row(head_key(), &head);
+        txn.put(tables::head(), &head);
         self.ledger.write(txn.into_batch()).unwrap();
     }
 

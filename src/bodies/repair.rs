@@ -144,7 +144,7 @@ impl Repairer {
         if job.content.is_none() || (marked && job.record.is_none()) {
             let (state, size) = (self.state.clone(), self.bodies.group.applied().size);
             let named = self.bodies.blocking;
-            let named = named.run(move || name_of(&state, body, content)).await?;
+            let named = named.run(move || name_of(&state, body)).await?;
             match named {
                 Some((record, what)) => {
                     self.bodies.repairs.named(body, record);

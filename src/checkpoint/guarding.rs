@@ -28,7 +28,7 @@ impl Guarding {
                 let asked = checked.may_sign(head.size, |size| tables.root_at(size).ok());
                 if asked.is_ok() {
                     let advanced = checked.advance(head.size, head.root);
-                    advanced.map_err(|error| Error::File(error.to_string().into()))?;
+                    advanced.map_err(|error| Error::beside(error))?;
                 }
                 Ok((checked, asked))
             });
@@ -58,7 +58,7 @@ impl Guarding {
                 moving
                     .advance(head.size, head.root)
                     .map(|()| moving)
-                    .map_err(|error| Error::File(error.to_string().into()))
+                    .map_err(|error| Error::beside(error))
             });
             match advanced.await {
                 Ok(back) => guard = back,

@@ -4,7 +4,7 @@
 //! kept notes to [`crate::store::notes`].
 
 use super::Cosigning;
-use crate::store::notes::Kept;
+use crate::store::notes::KeptNote;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Cosigning {
             let Some(newest) = newest.filter(|n| Some(&n.note) != kept.as_ref()) else {
                 continue;
             };
-            let keeping = Kept {
+            let keeping = KeptNote {
                 size: newest.size,
                 note: newest.note.to_string(),
             };

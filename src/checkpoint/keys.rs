@@ -5,6 +5,8 @@
 //! replica. Key files that were put beside the others are found when the history says
 //! that they are in force: no restart is needed for them. Leaves changing keys to
 //! `service/keys`.
+//!
+//! Tests: `tests/cluster/keys.rs`.
 
 use crate::domain::call_error::CallError;
 use crate::keyring::Keyring;
@@ -175,7 +177,7 @@ impl KeysInForce {
             .filter(|life| life.at_record(size) == KeyValidity::InForce && life.is_active());
         for life in in_force {
             if self.keyring.find(Role::Statement, &life.key).is_some() {
-                let key = self.keyring.speak_under(&life.key);
+                let key = self.keyring.sign_under(&life.key);
                 return key.map_err(|error| error.to_string());
             }
         }

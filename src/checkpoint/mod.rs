@@ -52,6 +52,8 @@
 //! * [`recent`]: the newest notes; [`spread`], [`keep`]: sent to the followers, kept on disk
 //! * [`waiting`]: who waits for a note, and telling the leader
 //! * [`messages`]: byte for byte
+//!
+//! Tests: `tests/cluster/cosignatures.rs`, `tests/cluster/divergence.rs`.
 
 mod accept;
 pub mod cosigners;

@@ -1,10 +1,10 @@
-//! What must be equal on every node of a cluster.
+//! What must be equal on every node of a cluster; nodes compare a digest of it.
 
+use crate::domain::draft::{BadField, required};
 use crate::objective::timing::Profile;
 use crate::objective::write::WriteLevel;
-use muniment_evidence::codec::Writer;
-use muniment_evidence::digest::Digest;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt::Display;
 use std::str::FromStr;
 
 /// Entries after which a snapshot is taken: some minutes of a busy ledger, so that a
@@ -17,17 +17,17 @@ const LOG_ENTRIES_KEPT: u64 = 50_000;
 /// and what a crash leaves lies around for less than an hour.
 const UPLOAD_EPOCH_S: u64 = 600;
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
     /// The ledger's name and recovery epoch, such as `ledger.example/0`; the name of its
     /// log key.
     pub origin: String,
     /// `lan`, `metro`, `wan` or `global`: how fast a failed leader is replaced.
-    #[serde(default, deserialize_with = "text")]
+    #[serde(default, deserialize_with = "text", serialize_with = "as_text")]
     pub profile: Profile,
     /// What a write waits for when neither call nor tenant asks for anything.
-    #[serde(default, deserialize_with = "text")]
+    #[serde(default, deserialize_with = "text", serialize_with = "as_text")]
     pub write_level: WriteLevel,
     #[serde(default = "snapshot_after_entries")]
     pub snapshot_after_entries: u64,
@@ -39,7 +39,7 @@ pub struct Cluster {
 }
 
 /// Whose invoices are kept.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tenant {
     pub name: String,
@@ -49,7 +49,11 @@ pub struct Tenant {
     #[serde(default = "default_issuer")]
     pub issuer: String,
     /// What a write waits for when it asks for nothing; the cluster's when left out.
-    #[serde(default, deserialize_with = "text_if_any")]
+    #[serde(
+        default,
+        deserialize_with = "text_if_any",
+        serialize_with = "as_text_if_any"
+    )]
     pub write_level: Option<WriteLevel>,
 }
 
@@ -74,7 +78,7 @@ impl Tenant {
             ("tenants.scheme", &self.scheme),
             ("tenants.issuer", &self.issuer),
         ] {
-            crate::domain::draft::required(key, value).map_err(|bad| bad.to_string())?;
+            required(key, value).map_err(|BadField { field, why }| format!("{field}: {why}"))?;
         }
         Ok(())
     }
@@ -98,43 +102,6 @@ impl Cluster {
         }
         Ok(())
     }
-}
-
-/// Sets the digest apart from every other hash.
-const DIGEST_TAG: &[u8] = b"muniment/cluster-config/v1\n";
-
-/// Over every field, each behind its length, so that no two configurations read alike;
-/// the order of tenants and witnesses in the file does not matter.
-pub(super) fn digest(config: &super::Config) -> Digest {
-    let (cluster, witnessing) = (&config.cluster, &config.witnessing);
-    let mut tenants: Vec<&Tenant> = config.tenants.iter().collect();
-    tenants.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut witnesses: Vec<_> = config.witness.iter().collect();
-    witnesses.sort_by(|a, b| a.key.name.cmp(&b.key.name));
-    let mut w = Writer::new();
-    w.text(&cluster.origin)
-        .text(&cluster.profile.to_string())
-        .text(&cluster.write_level.to_string())
-        .u64(cluster.snapshot_after_entries)
-        .u64(cluster.log_entries_kept)
-        .list(&tenants, |w, tenant| {
-            w.text(&tenant.name)
-                .text(&tenant.scheme)
-                .text(&tenant.issuer)
-                .text(&tenant.level().to_string());
-        })
-        .list(&witnesses, |w, witness| {
-            w.text(&witness.key.to_string()).text(&witness.url);
-        })
-        .u64(witnessing.interval_s)
-        .u64(witnessing.anchor_interval_s)
-        .u64(witnessing.lag_alarm_s)
-        .u8(u8::from(config.deferred.allowed))
-        .u64(config.deferred.max_pending)
-        .u64(config.deferred.max_age_ms)
-        .u64(config.deferred.max_staleness_ms)
-        .u64(cluster.upload_epoch_s);
-    Digest::of(&[DIGEST_TAG, &w.finish()])
 }
 
 fn snapshot_after_entries() -> u64 {
@@ -170,4 +137,16 @@ where
 fn text<'de, D: Deserializer<'de>, T: FromStr<Err = String>>(d: D) -> Result<T, D::Error> {
     let text = String::deserialize(d)?;
     text.parse().map_err(serde::de::Error::custom)
+}
+
+/// Writes a value as its text form.
+pub(super) fn as_text<S: Serializer>(value: &impl Display, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(value)
+}
+
+fn as_text_if_any<S: Serializer>(value: &Option<impl Display>, s: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => as_text(value, s),
+        None => s.serialize_none(),
+    }
 }

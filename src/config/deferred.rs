@@ -1,6 +1,6 @@
 //! Downloads whose record comes later: whether, and within which bounds.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Statements that may wait in one outbox at most: they are kept in memory too, at about
 /// a kilobyte each.
@@ -9,7 +9,7 @@ const PENDING_MAX: u64 = 100_000;
 const MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 /// Equal on every node.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Deferred {
     /// Whether a caller may ask for it. What was promised before is recorded all the same.

@@ -2,6 +2,7 @@
 //!
 //! tonic alone limits next to nothing; these are set on every listener and queue.
 
+use crate::objective::budget;
 use serde::Deserialize;
 
 /// All sizes in bytes, all times in milliseconds.
@@ -94,16 +95,16 @@ impl Limits {
         if self.chunk_bytes + (64 << 10) > self.message_bytes {
             return Err("limits.chunk_bytes: leaves no room in limits.message_bytes".into());
         }
-        let least = crate::objective::budget::memory_bytes_min();
+        let least = budget::memory_bytes_min();
         if self.memory_bytes < least {
             return Err(format!(
                 "limits.memory_bytes: is at least {least}, what one long download holds"
             ));
         }
-        if self.recorder_queue > crate::recorder::lane::UNRESOLVED_MAX {
+        if self.recorder_queue > budget::UNRESOLVED_MAX {
             return Err(format!(
                 "limits.recorder_queue: is at most {}, what the ledger remembers of a lane",
-                crate::recorder::lane::UNRESOLVED_MAX
+                budget::UNRESOLVED_MAX
             ));
         }
         Ok(())

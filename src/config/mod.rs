@@ -2,22 +2,21 @@
 //!
 //! Promises: every key is known (an unknown one is refused, with its line), every default
 //! is a named constant with its reason, relative paths are relative to the file. What must
-//! be equal has a digest, so that nodes can compare. Leaves the preflight of the machine
-//! to [`check`]. [`EXAMPLE`] is a whole file with every key at its default.
+//! be equal has a digest, so that nodes can compare. Leaves the machine to
+//! [`crate::preflight`]. [`EXAMPLE`] is a whole file with every key at its default.
 
-pub mod check;
 pub mod cluster;
 pub mod deferred;
 pub mod limits;
 pub mod node;
 mod place;
 mod repair;
+pub mod witness_server;
 pub mod witnesses;
 
 use crate::domain::draft::DEFAULT_TENANT;
 use muniment_evidence::digest::Digest;
 use serde::Deserialize;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use cluster::{Cluster, Tenant};
@@ -29,6 +28,9 @@ pub use witnesses::{Witness, Witnessing};
 
 /// Every key at its default, with its effect: what people copy.
 pub const EXAMPLE: &str = include_str!("example.toml");
+
+/// Sets the digest apart from every other hash.
+const DIGEST_TAG: &[u8] = b"muniment/cluster-config/v1\n";
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -70,22 +72,47 @@ pub struct Keys {
 }
 
 /// Why a configuration cannot be used.
-#[derive(Debug)]
-pub struct Error(pub String);
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Which file it is, and what is wrong with it.
+    #[error("{}: {error}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A key that is not known, or a value that cannot be read.
+    #[error("{explained}")]
+    Syntax {
+        explained: String,
+        #[source]
+        error: Box<toml::de::Error>,
+    },
+    /// A value that may not be.
+    #[error("{0}")]
+    Value(String),
+}
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl Error {
+    fn of_file(path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::File {
+            path: path.to_owned(),
+            error: error.into(),
+        }
+    }
+
+    fn of_syntax(text: &str, error: toml::de::Error) -> Error {
+        Error::Syntax {
+            explained: place::explain(text, &error),
+            error: Box::new(error),
+        }
     }
 }
 
-impl std::error::Error for Error {}
-
 impl Config {
     pub fn load(path: &Path) -> Result<Config, Error> {
-        let shown = path.display();
-        let text = std::fs::read_to_string(path).map_err(|e| Error(format!("{shown}: {e}")))?;
-        let mut config = Config::parse(&text).map_err(|e| Error(format!("{shown}: {e}")))?;
+        let text = std::fs::read_to_string(path).map_err(|error| Error::of_file(path, error))?;
+        let mut config = Config::parse(&text).map_err(|error| Error::of_file(path, error))?;
         let base = path.parent().unwrap_or(Path::new(""));
         config.node.data_dir = base.join(&config.node.data_dir);
         config.keys.dir = base.join(&config.keys.dir);
@@ -97,7 +124,7 @@ impl Config {
 
     pub fn parse(text: &str) -> Result<Config, Error> {
         let mut config: Config =
-            toml::from_str(text).map_err(|error| Error(place::explain(text, &error)))?;
+            toml::from_str(text).map_err(|error| Error::of_syntax(text, error))?;
         if !config.tenants.iter().any(|t| t.name == DEFAULT_TENANT) {
             config.tenants.insert(0, Tenant::named(DEFAULT_TENANT));
         }
@@ -106,40 +133,62 @@ impl Config {
         }
         config
             .check()
-            .map_err(|error| Error(place::with_line(text, &error.0)))?;
+            .map_err(|problem| Error::Value(place::with_line(text, &problem)))?;
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), Error> {
-        self.node.check().map_err(Error)?;
-        self.cluster.check().map_err(Error)?;
-        self.limits.check().map_err(Error)?;
-        self.repair.check().map_err(Error)?;
+    fn check(&self) -> Result<(), String> {
+        self.node.check()?;
+        self.cluster.check()?;
+        self.limits.check()?;
+        self.repair.check()?;
         for (at, tenant) in self.tenants.iter().enumerate() {
-            tenant.check().map_err(Error)?;
+            tenant.check()?;
             if self.tenants[..at].iter().any(|t| t.name == tenant.name) {
                 let name = &tenant.name;
-                return Err(Error(format!("tenants.name: {name:?} stands twice")));
+                return Err(format!("tenants.name: {name:?} stands twice"));
             }
         }
-        witnesses::check(&self.witness).map_err(Error)?;
-        self.deferred.check().map_err(Error)?;
-        self.witnessing.check().map_err(Error)
+        witnesses::check(&self.witness)?;
+        self.deferred.check()?;
+        self.witnessing.check()
     }
 
     pub fn tenant(&self, name: &str) -> Option<&Tenant> {
         self.tenants.iter().find(|tenant| tenant.name == name)
     }
 
-    /// Of everything that must be equal on every node, and of nothing else.
+    /// Of everything that must be equal on every node, and of nothing else. The order of
+    /// tenants and witnesses in the file says nothing.
     pub fn cluster_digest(&self) -> Digest {
-        cluster::digest(self)
+        // Every section is named, so that a new one has to be put on one side.
+        let Config {
+            node: _,
+            listen: _,
+            keys: _,
+            log: _,
+            limits: _,
+            repair: _,
+            cluster,
+            tenants,
+            witness,
+            witnessing,
+            deferred,
+        } = self;
+        let mut tenants: Vec<_> = tenants.iter().collect();
+        tenants.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut witnesses: Vec<_> = witness.iter().collect();
+        witnesses.sort_by(|a, b| a.key.name.cmp(&b.key.name));
+        let equal = serde_json::json!([cluster, tenants, witnesses, witnessing, deferred]);
+        Digest::of(&[DIGEST_TAG, equal.to_string().as_bytes()])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use muniment_evidence::key::{SecretKey, Signer as _};
+    use muniment_evidence::note::VerifierKey;
 
     const MINIMAL: &str = r#"
         [node]
@@ -194,10 +243,15 @@ mod tests {
             ("127.0.0.1:7601", "nowhere", "invalid socket address"),
         ] {
             let error = Config::parse(&MINIMAL.replace(from, to)).unwrap_err();
-            assert!(error.0.contains(named), "{named}: {error}");
+            assert!(error.to_string().contains(named), "{named}: {error}");
         }
         let twice = format!("{MINIMAL}\n[[tenants]]\nname = \"a\"\n[[tenants]]\nname = \"a\"");
-        assert!(Config::parse(&twice).unwrap_err().0.contains("twice"));
+        assert!(
+            Config::parse(&twice)
+                .unwrap_err()
+                .to_string()
+                .contains("twice")
+        );
     }
 
     /// The example must say the defaults, or people would copy something else.
@@ -213,36 +267,77 @@ mod tests {
         assert_eq!(format!("{example:?}"), format!("{minimal:?}"));
     }
 
-    /// Nodes compare the digest: it must see what matters and nothing else.
+    fn digest(table: &toml::Table) -> Digest {
+        let text = toml::to_string(table).unwrap();
+        let config = Config::parse(&text).unwrap_or_else(|error| panic!("{error} in {text}"));
+        config.cluster_digest()
+    }
+
+    /// Another value of the same kind that the key may have.
+    fn another(key: &str, value: &toml::Value) -> toml::Value {
+        match (key, value) {
+            ("profile", _) => "wan".into(),
+            ("write_level", _) => "quorum".into(),
+            ("format", _) => "json".into(),
+            ("client" | "peer" | "http", _) => "127.0.0.1:7999".into(),
+            (_, toml::Value::Integer(number)) => (number + 1).into(),
+            (_, toml::Value::Boolean(flag)) => (!flag).into(),
+            (_, toml::Value::String(text)) => format!("{text}-2").into(),
+            _ => panic!("{key} = {value}: no other value is known"),
+        }
+    }
+
+    /// Nodes compare the digest: every key that must be equal changes it, and no other.
     #[test]
-    fn the_digest_is_of_the_cluster_part_alone() {
-        let digest = |text: &str| Config::parse(text).unwrap().cluster_digest();
-        let one = digest(MINIMAL);
-        for same in [
-            MINIMAL.replace("id = 1", "id = 2"),
-            MINIMAL.replace("zone-a", "zone-b"),
-            format!("{MINIMAL}[[tenants]]\nname = \"default\"\n"),
-        ] {
-            assert_eq!(one, digest(&same), "{same}");
+    fn the_digest_is_of_every_key_that_must_be_equal_and_of_no_other() {
+        let witness =
+            "[[witness]]\nkey = \"W\"\nurl = \"http://w.example:7801\"\nca = \"ca.pem\"\n";
+        let key = VerifierKey::cosigner("w", SecretKey::from_seed(&[1; 32]).public());
+        let text = format!("{EXAMPLE}\n{}", witness.replace('W', &key.to_string()));
+        let whole: toml::Table = text.parse().unwrap();
+        let own = digest(&whole);
+        let mut looked_at = 0;
+        for (section, content) in &whole {
+            let first = match content {
+                toml::Value::Array(list) => list[0].as_table().unwrap(),
+                table => table.as_table().unwrap(),
+            };
+            for (key, value) in first {
+                let mut changed = whole.clone();
+                let keys = match changed.get_mut(section).unwrap() {
+                    toml::Value::Array(list) => list[0].as_table_mut().unwrap(),
+                    table => table.as_table_mut().unwrap(),
+                };
+                let other = match (&section[..], &key[..]) {
+                    ("witness", "key") => another_witness().into(),
+                    _ => another(key, value),
+                };
+                keys.insert(key.clone(), other);
+                let must_be_equal = matches!(
+                    &section[..],
+                    "cluster" | "tenants" | "deferred" | "witnessing" | "witness"
+                ) && (&section[..], &key[..]) != ("witness", "ca");
+                assert_eq!(digest(&changed) != own, must_be_equal, "{section}.{key}");
+                looked_at += 1;
+            }
         }
-        for change in [
-            "profile = \"wan\"",
-            "write_level = \"quorum\"",
-            "log_entries_kept = 60000",
-            "upload_epoch_s = 60",
-            "[[tenants]]\nname = \"default\"\nwrite_level = \"all\"",
-            "[[tenants]]\nname = \"acme\"",
-            "[deferred]\nallowed = false",
-            "[deferred]\nmax_age_ms = 7",
-        ] {
-            assert_ne!(one, digest(&format!("{MINIMAL}{change}\n")), "{change}");
-        }
-        let tenants =
-            |a, b| format!("{MINIMAL}[[tenants]]\nname = \"{a}\"\n[[tenants]]\nname = \"{b}\"");
-        assert_eq!(
-            digest(&tenants("a", "b")),
-            digest(&tenants("b", "a")),
-            "order says nothing"
-        );
+        assert!(looked_at > 45, "{looked_at} keys were found in the example");
+    }
+
+    fn another_witness() -> String {
+        VerifierKey::cosigner("w", SecretKey::from_seed(&[2; 32]).public()).to_string()
+    }
+
+    #[test]
+    fn the_order_in_the_file_says_nothing() {
+        let tenants = |a, b| {
+            let text = format!("{MINIMAL}[[tenants]]\nname = \"{a}\"\n[[tenants]]\nname = \"{b}\"");
+            Config::parse(&text).unwrap().cluster_digest()
+        };
+        assert_eq!(tenants("a", "b"), tenants("b", "a"));
+        assert_ne!(tenants("a", "b"), tenants("a", "c"));
+        let default = format!("{MINIMAL}[[tenants]]\nname = \"default\"\n");
+        let said = Config::parse(&default).unwrap().cluster_digest();
+        assert_eq!(said, Config::parse(MINIMAL).unwrap().cluster_digest());
     }
 }

@@ -14,7 +14,7 @@ pub struct Node {
     /// Holds zones.
     #[serde(default = "default_region")]
     pub region: String,
-    /// Databases, floor file, marker, sign guard.
+    /// Databases, watermark, marker, sign guard.
     pub data_dir: PathBuf,
 }
 

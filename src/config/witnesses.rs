@@ -1,27 +1,29 @@
 //! The outside witnesses of a ledger: who they are, where, and how often they are asked.
 
+use super::cluster::as_text;
 use muniment_evidence::note::{TYPE_COSIGNATURE, VerifierKey};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::path::PathBuf;
 
 /// Each is a task and a request per interval; nobody's policy asks for more.
 pub const WITNESSES_MAX: usize = 16;
 
 /// One witness. Equal on every node, but for `ca`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Witness {
     /// Its verifier key, as `muniment witness keygen` prints it.
-    #[serde(deserialize_with = "cosigner")]
+    #[serde(deserialize_with = "cosigner", serialize_with = "as_text")]
     pub key: VerifierKey,
     /// Its submission prefix, `http://` or `https://`.
     pub url: String,
     /// PEM file with the authorities to trust in place of the public ones.
+    #[serde(skip_serializing)]
     pub ca: Option<PathBuf>,
 }
 
 /// Equal on every node: whoever leads keeps the same pace.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Witnessing {
     /// Between submissions; a new size waits this long at most while all is well.
@@ -145,6 +147,11 @@ mod tests {
             "a path of one machine"
         );
         let bad = file("").replace("lag_alarm_s = 300", "lag_alarm_s = 10");
-        assert!(Config::parse(&bad).unwrap_err().0.contains("lag_alarm_s"));
+        assert!(
+            Config::parse(&bad)
+                .unwrap_err()
+                .to_string()
+                .contains("lag_alarm_s")
+        );
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use muniment_evidence::tree::Rows as _;
 use prometheus::{IntCounter, IntGauge};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// See the module.
 pub struct NodeSource {
@@ -148,7 +149,7 @@ impl NodeSource {
         for peer in &timing.peers {
             let labels = [peer.status.node().to_string()];
             let gauge = metrics.peer_round_trip.with_label_values(&labels);
-            set(&gauge, peer.round_trip_median.as_micros() as u64);
+            gauge.set(peer.round_trip_median.as_secs_f64());
         }
     }
 
@@ -160,12 +161,16 @@ impl NodeSource {
                     .with_label_values(&[&zone.loss.zone])
                     .set(value as i64);
             };
+            let set_ms = |gauges: &prometheus::GaugeVec, ms: u64| {
+                let gauge = gauges.with_label_values(&[&zone.loss.zone]);
+                gauge.set(Duration::from_millis(ms).as_secs_f64());
+            };
             set(&metrics.zone_lag_records, zone.behind.records);
             set(&metrics.zone_lag_bytes, zone.behind.bytes);
-            set(&metrics.zone_lag_ms, zone.behind.ms);
+            set_ms(&metrics.zone_lag_seconds, zone.behind.ms);
             set(&metrics.zone_loss_records, zone.lost.records);
             set(&metrics.zone_loss_bytes, zone.lost.bytes);
-            set(&metrics.zone_loss_ms, zone.lost.ms);
+            set_ms(&metrics.zone_loss_seconds, zone.lost.ms);
         }
     }
 

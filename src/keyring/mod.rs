@@ -12,14 +12,14 @@ pub mod guard;
 pub use guard::{GuardRefusal, SignGuard};
 
 use crate::clock::Clock;
+use crate::sync::Shared;
 use muniment_evidence::digest::{hex, unhex};
 use muniment_evidence::key::{PublicKey, SecretKey, Signature, Signer};
 use muniment_evidence::keychange::Role;
-use std::fmt;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 const STATEMENT: &str = "statement.key";
 const COSIGNATURE: &str = "cosignature.key";
@@ -28,25 +28,29 @@ const LOG: &str = "log.key";
 const WITNESS: &str = "witness.key";
 
 /// Why keys cannot be used.
-#[derive(Debug)]
-pub struct Error(String);
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A key file, and what is wrong with it.
+    #[error("{}: {error}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("there is no {0} key; make one with `muniment keygen`")]
+    Missing(Role),
+    #[error("the statement key {0:?} is not held")]
+    NotHeld(PublicKey),
 }
-
-impl std::error::Error for Error {}
 
 /// All keys that a node holds: of each role the one it was made with, and those added
 /// since. Which of them is in force is for the ledger's key history to say.
 pub struct Keyring {
     /// `None` in memory.
     dir: Option<PathBuf>,
-    held: RwLock<Vec<(Role, Arc<SecretKey>)>>,
-    /// Under which the node makes its statements and holdings.
-    voice: RwLock<Arc<SecretKey>>,
+    held: Shared<Vec<(Role, Arc<SecretKey>)>>,
+    /// The active key: under it the node makes its statements and holdings.
+    active: Shared<Arc<SecretKey>>,
 }
 
 /// What others may know of a node's own keys.
@@ -68,24 +72,22 @@ impl Keyring {
     pub fn holding(held: Vec<(Role, Arc<SecretKey>)>) -> Result<Keyring, Error> {
         let first = |role| {
             let found = held.iter().find(|(held, _)| *held == role);
-            found.map(|(_, key)| key.clone()).ok_or_else(|| {
-                Error(format!(
-                    "there is no {role} key; make one with `muniment keygen`"
-                ))
-            })
+            found
+                .map(|(_, key)| key.clone())
+                .ok_or(Error::Missing(role))
         };
         first(Role::Cosignature)?;
         first(Role::Log)?;
         Ok(Keyring {
-            voice: RwLock::new(first(Role::Statement)?),
+            active: Shared::new(first(Role::Statement)?),
             dir: None,
-            held: RwLock::new(held),
+            held: Shared::new(held),
         })
     }
 
     /// The private part of a key, if it is held.
     pub fn find(&self, role: Role, key: &PublicKey) -> Option<Arc<SecretKey>> {
-        let held = self.held.read().expect("nobody panics with it");
+        let held = self.held.lock();
         held.iter()
             .find(|(held, secret)| *held == role && secret.public() == *key)
             .map(|(_, secret)| secret.clone())
@@ -93,7 +95,7 @@ impl Keyring {
 
     /// The public parts of the keys held in a role, the first made first.
     pub fn public(&self, role: Role) -> Vec<PublicKey> {
-        let held = self.held.read().expect("nobody panics with it");
+        let held = self.held.lock();
         let of_role = held.iter().filter(|(held, _)| *held == role);
         of_role.map(|(_, secret)| secret.public()).collect()
     }
@@ -104,16 +106,16 @@ impl Keyring {
             return Ok(());
         };
         let held = read_all(dir)?;
-        *self.held.write().expect("nobody panics with it") = held;
+        *self.held.lock() = held;
         Ok(())
     }
 
-    /// From now on the node speaks under this key, one of those held.
-    pub fn speak_under(&self, key: &PublicKey) -> Result<Arc<SecretKey>, Error> {
+    /// From now on the node signs under this key, one of those held.
+    pub fn sign_under(&self, key: &PublicKey) -> Result<Arc<SecretKey>, Error> {
         let secret = self
             .find(Role::Statement, key)
-            .ok_or_else(|| Error(format!("the statement key {key:?} is not held")))?;
-        *self.voice.write().expect("nobody panics with it") = secret.clone();
+            .ok_or(Error::NotHeld(*key))?;
+        *self.active.lock() = secret.clone();
         Ok(secret)
     }
 }
@@ -121,12 +123,12 @@ impl Keyring {
 /// Signs as the node: statements and holdings.
 impl Signer for Keyring {
     fn public(&self) -> PublicKey {
-        self.voice.read().expect("nobody panics with it").public()
+        self.active.lock().public()
     }
 
     fn sign(&self, message: &[u8]) -> Signature {
-        let voice = self.voice.read().expect("nobody panics with it").clone();
-        voice.sign(message)
+        let active = self.active.lock().clone();
+        active.sign(message)
     }
 }
 
@@ -204,13 +206,19 @@ pub fn load_witness_key(dir: &Path) -> Result<SecretKey, Error> {
     load(&dir.join(WITNESS))
 }
 
-fn fail(path: &Path, why: impl fmt::Display) -> Error {
-    Error(format!("{}: {why}", path.display()))
+fn fail(path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::File {
+        path: path.to_owned(),
+        error: error.into(),
+    }
 }
 
 fn load(path: &Path) -> Result<SecretKey, Error> {
     let mode = std::fs::metadata(path)
-        .map_err(|error| fail(path, format!("{error}; make keys with `muniment keygen`")))?
+        .map_err(|error| match error.kind() {
+            ErrorKind::NotFound => fail(path, "is not there; make keys with `muniment keygen`"),
+            _ => fail(path, error),
+        })?
         .mode();
     if mode & 0o077 != 0 {
         let mode = mode & 0o777;

@@ -4,18 +4,13 @@
 //! outcome (I7); holdings are judged against the membership at this index (I3); the sum
 //! of reversals never exceeds the original. Never touches a body (I4).
 
-use super::apply::voters_key;
-use super::founding::node_key;
-use super::rows::{EventRow, Head, InvoiceRow, NamedRow, NodeRow, RequestRow, VotersRow};
-use super::state::{
-    alternative_id_key, event_key, identity_key, invoice_key, named_key, request_key,
-};
+use super::rows::{EventRow, Head, InvoiceRow, NamedRow, RenditionRow, RequestRow};
+use super::tables::{self, ListKey};
 use super::txn::Txn;
 use super::{membership, policy};
 use crate::domain::ids::Uid;
 use crate::objective::write::{Member, Role, WriteLevel, meets};
 use crate::store::Error;
-use crate::store::keys::{StateKey, Table};
 use muniment_evidence::codec::Writer;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{
@@ -28,9 +23,6 @@ use muniment_evidence::statement::{Kind, Statement};
 /// The relation by which a reversing invoice names its original.
 pub const REVERSES: &str = "REVERSES";
 
-/// From this feature level on, the bodies that records name are found by their ids.
-const NAMED_FROM_LEVEL: u64 = 2;
-
 pub fn issue(
     txn: &mut Txn<'_>,
     head: &Head,
@@ -41,7 +33,7 @@ pub fn issue(
     if let Some(outcome) = refuse_issue(txn, head, statement, issue)? {
         return Ok(outcome);
     }
-    enter(txn, head, issue, index, Kind::Issue);
+    enter(txn, issue, index, Kind::Issue);
     Ok(Outcome::Ok)
 }
 
@@ -61,7 +53,7 @@ pub fn reverse(
     let Ok(target) = reference.target.parse::<Uid>() else {
         return Ok(Outcome::Refused(Reason::Malformed));
     };
-    let Some(mut row) = txn.row::<InvoiceRow>(&invoice_key(target))? else {
+    let Some(mut row) = txn.row(&tables::invoice(target))? else {
         return Ok(Outcome::Refused(Reason::NotFound));
     };
     if row.tenant != issue.metadata.identity.tenant {
@@ -75,13 +67,13 @@ pub fn reverse(
         Some(amount) => row.reversed_minor_units += amount,
         None => row.reversed_whole = true,
     }
-    txn.put_row(invoice_key(target), &row);
+    txn.put(tables::invoice(target), &row);
     let event = EventRow::Reversed {
         by: Uid(issue.uid),
         minor_units,
     };
-    txn.put_row(event_key(target, index), &event);
-    enter(txn, head, issue, index, Kind::Reverse);
+    txn.put(tables::event(target, index), &event);
+    enter(txn, issue, index, Kind::Reverse);
     Ok(Outcome::Ok)
 }
 
@@ -139,34 +131,29 @@ pub fn add_rendition(
     if let Some(outcome) = seen(txn, &add.tenant, &add.request_id, statement.kind, &content)? {
         return Ok(outcome);
     }
-    match txn.row::<InvoiceRow>(&invoice_key(uid))? {
+    match txn.row(&tables::invoice(uid))? {
         Some(row) if row.tenant == add.tenant => {}
         _ => return Ok(Outcome::Refused(Reason::NotFound)),
     }
-    let role_key = StateKey::of(Table::Body)
-        .raw(&add.uid)
-        .text(&add.rendition.role)
-        .build();
-    let digest = rendition_digest(&add.rendition);
-    if let Some(taken) = txn.get(&role_key)? {
-        let (stored, first) = taken.split_at(32);
-        return Ok(match first.try_into() {
-            Ok(first) if stored == digest.0 => Outcome::DuplicateOf(u64::from_be_bytes(first)),
-            _ => Outcome::Refused(Reason::RenditionTaken),
+    if let Some(taken) = txn.row(&tables::rendition(uid, &add.rendition.role))? {
+        return Ok(if taken.digest == rendition_digest(&add.rendition) {
+            Outcome::DuplicateOf(taken.index)
+        } else {
+            Outcome::Refused(Reason::RenditionTaken)
         });
     }
     if !held(txn, head, statement, &add.rendition, &add.holdings)? {
         return Ok(Outcome::Refused(Reason::HoldingsInsufficient));
     }
-    enter_rendition(txn, head, uid, &add.rendition, index);
-    txn.put_row(event_key(uid, index), &EventRow::RenditionAdded);
+    enter_rendition(txn, uid, &add.rendition, index);
+    txn.put(tables::event(uid, index), &EventRow::RenditionAdded);
     let request = RequestRow {
         kind: statement.kind,
         content,
         index,
         uid,
     };
-    txn.put_row(request_key(&add.tenant, &add.request_id), &request);
+    txn.put(tables::request(&add.tenant, &add.request_id), &request);
     Ok(Outcome::Ok)
 }
 
@@ -176,7 +163,7 @@ pub fn void(txn: &mut Txn<'_>, void: &VoidDocument, index: u64) -> Result<Outcom
     if let Some(outcome) = seen(txn, &void.tenant, &void.request_id, Kind::Void, &content)? {
         return Ok(outcome);
     }
-    let Some(mut row) = txn.row::<InvoiceRow>(&invoice_key(uid))? else {
+    let Some(mut row) = txn.row(&tables::invoice(uid))? else {
         return Ok(Outcome::Refused(Reason::NotFound));
     };
     if row.tenant != void.tenant {
@@ -193,15 +180,15 @@ pub fn void(txn: &mut Txn<'_>, void: &VoidDocument, index: u64) -> Result<Outcom
         return Ok(Outcome::Refused(Reason::AlreadyReversed));
     }
     row.void = true;
-    txn.put_row(invoice_key(uid), &row);
-    txn.put_row(event_key(uid, index), &EventRow::Voided);
+    txn.put(tables::invoice(uid), &row);
+    txn.put(tables::event(uid, index), &EventRow::Voided);
     let request = RequestRow {
         kind: Kind::Void,
         content,
         index,
         uid,
     };
-    txn.put_row(request_key(&void.tenant, &void.request_id), &request);
+    txn.put(tables::request(&void.tenant, &void.request_id), &request);
     Ok(Outcome::Ok)
 }
 
@@ -211,15 +198,14 @@ pub fn download(
     index: u64,
 ) -> Result<Outcome, Error> {
     let uid = Uid(download.uid);
-    match txn.row::<InvoiceRow>(&invoice_key(uid))? {
+    match txn.row(&tables::invoice(uid))? {
         Some(row) if row.tenant == download.tenant => {}
         _ => return Ok(Outcome::Refused(Reason::NotFound)),
     }
-    if txn.get(&body_digest_key(&download.sha256, uid))?.is_none() {
+    if !txn.has(&tables::body_digest(&download.sha256, uid))? {
         return Ok(Outcome::Refused(Reason::NotFound));
     }
-    let key = StateKey::of(Table::Download).raw(&uid.0).u64(index);
-    txn.put(key.build(), Vec::new());
+    txn.put(tables::download(uid, index), &());
     Ok(Outcome::Ok)
 }
 
@@ -243,7 +229,7 @@ fn seen(
     kind: Kind,
     content: &Digest,
 ) -> Result<Option<Outcome>, Error> {
-    let row: Option<RequestRow> = txn.row(&request_key(tenant, request_id))?;
+    let row = txn.row(&tables::request(tenant, request_id))?;
     Ok(row.map(|row| {
         if row.kind == kind && row.content == *content {
             Outcome::DuplicateOf(row.index)
@@ -266,12 +252,9 @@ fn refuse_issue(
     if let Some(outcome) = seen(txn, tenant, &issue.request_id, statement.kind, &content)? {
         return Ok(Some(outcome));
     }
-    if let Some(uid) = txn.get(&identity_key(&metadata.identity))? {
-        let Ok(uid) = uid.try_into().map(Uid) else {
-            return Err(Error::corrupt("an identity row is not a uid"));
-        };
-        let row: InvoiceRow = txn
-            .row(&invoice_key(uid))?
+    if let Some(uid) = txn.row(&tables::identity(&metadata.identity))? {
+        let row = txn
+            .row(&tables::invoice(uid))?
             .ok_or_else(|| Error::corrupt("an identity names no invoice"))?;
         let same_kind = row.is_reversal == (statement.kind == Kind::Reverse);
         if row.content != content || !same_kind {
@@ -284,15 +267,15 @@ fn refuse_issue(
             index: row.index,
             uid,
         };
-        txn.put_row(request_key(tenant, &issue.request_id), &request);
+        txn.put(tables::request(tenant, &issue.request_id), &request);
         return Ok(Some(Outcome::DuplicateOf(row.index)));
     }
     for id in &metadata.alternative_ids {
-        if txn.get(&alternative_id_key(tenant, id))?.is_some() {
+        if txn.has(&tables::alternative_id(tenant, id))? {
             return Ok(Some(Outcome::Refused(Reason::AlternativeIdTaken)));
         }
     }
-    if issue.renditions.is_empty() || txn.get(&invoice_key(Uid(issue.uid)))?.is_some() {
+    if issue.renditions.is_empty() || txn.has(&tables::invoice(Uid(issue.uid)))? {
         return Ok(Some(Outcome::Refused(Reason::Malformed)));
     }
     for rendition in &issue.renditions {
@@ -325,14 +308,14 @@ fn held(
         if !of_this || !in_time {
             continue;
         }
-        let Some(node) = txn.row::<NodeRow>(&node_key(holding.node))? else {
+        let Some(node) = txn.row(&tables::node(holding.node))? else {
             continue;
         };
         if node.boot.is_some() && node.incarnation == holding.incarnation {
             holders.push(holding.node);
         }
     }
-    let mut voters: VotersRow = txn.row(&voters_key())?.unwrap_or_default();
+    let mut voters = txn.row(&tables::voters())?.unwrap_or_default();
     let roles = membership::roles(txn)?;
     let learners = roles.sync_learners;
     // What is issued after PREPARE must be held by the target too: only what came before
@@ -345,7 +328,7 @@ fn held(
         let voting = set.iter().map(|node| (node, Role::Voter));
         let learning = learners.iter().filter(|node| !set.contains(node));
         for (node, role) in voting.chain(learning.map(|node| (node, Role::SyncLearner))) {
-            if let Some(row) = txn.row::<NodeRow>(&node_key(*node))? {
+            if let Some(row) = txn.row(&tables::node(*node))? {
                 members.push(Member {
                     node: *node,
                     zone: row.zone,
@@ -362,7 +345,7 @@ fn held(
 }
 
 /// All rows of a newly issued invoice.
-fn enter(txn: &mut Txn<'_>, head: &Head, issue: &IssueDocument, index: u64, kind: Kind) {
+fn enter(txn: &mut Txn<'_>, issue: &IssueDocument, index: u64, kind: Kind) {
     let metadata = &issue.metadata;
     let (identity, tenant) = (&metadata.identity, &metadata.identity.tenant);
     let uid = Uid(issue.uid);
@@ -377,56 +360,47 @@ fn enter(txn: &mut Txn<'_>, head: &Head, issue: &IssueDocument, index: u64, kind
         reversed_whole: false,
         void: false,
     };
-    txn.put_row(invoice_key(uid), &row);
-    txn.put_row(event_key(uid, index), &EventRow::Issued);
-    txn.put(identity_key(identity), uid.0.to_vec());
+    txn.put(tables::invoice(uid), &row);
+    txn.put(tables::event(uid, index), &EventRow::Issued);
+    txn.put(tables::identity(identity), &uid);
     let request = RequestRow {
         kind,
         content,
         index,
         uid,
     };
-    txn.put_row(request_key(tenant, &issue.request_id), &request);
+    txn.put(tables::request(tenant, &issue.request_id), &request);
     for id in &metadata.alternative_ids {
-        txn.put(alternative_id_key(tenant, id), uid.0.to_vec());
+        txn.put(tables::alternative_id(tenant, id), &uid);
     }
     for rendition in &issue.renditions {
-        enter_rendition(txn, head, uid, rendition, index);
+        enter_rendition(txn, uid, rendition, index);
     }
-    let mut list = |key: StateKey| txn.put(key.u64(index).build(), uid.0.to_vec());
-    let table = |table| StateKey::of(table).text(tenant);
-    list(table(Table::ByTenant));
-    list(table(Table::ByIssuer).text(&identity.issuer));
-    list(table(Table::ByNumber).text(&identity.number));
+    let mut list = |list: ListKey| txn.put(list.at(index), &uid);
+    list(ListKey::by_tenant(tenant));
+    list(ListKey::by_issuer(tenant, &identity.issuer));
+    list(ListKey::by_number(tenant, &identity.number));
     if let Some(buyer) = &metadata.buyer {
-        list(table(Table::ByBuyer).text(&buyer.id));
+        list(ListKey::by_buyer(tenant, &buyer.id));
     }
     if let Some(month) = metadata.issue_date.get(..7) {
-        list(table(Table::ByMonth).text(month));
+        list(ListKey::by_month(tenant, month));
     }
 }
 
-fn enter_rendition(txn: &mut Txn<'_>, head: &Head, uid: Uid, rendition: &Rendition, index: u64) {
-    // Below that level there are replicas that do not write it.
-    if head.feature_level >= NAMED_FROM_LEVEL {
-        let named = NamedRow {
-            length: rendition.length,
-            sha256: rendition.sha256,
-            index,
-        };
-        txn.put_row(named_key(&rendition.body_id), &named);
-    }
-    txn.put(body_digest_key(&rendition.sha256, uid), Vec::new());
-    let role = StateKey::of(Table::Body).raw(&uid.0).text(&rendition.role);
-    let first = [&rendition_digest(rendition).0[..], &index.to_be_bytes()].concat();
-    txn.put(role.build(), first);
-}
-
-fn body_digest_key(sha256: &Digest, uid: Uid) -> Vec<u8> {
-    StateKey::of(Table::BodyDigest)
-        .raw(&sha256.0)
-        .raw(&uid.0)
-        .build()
+fn enter_rendition(txn: &mut Txn<'_>, uid: Uid, rendition: &Rendition, index: u64) {
+    let named = NamedRow {
+        length: rendition.length,
+        sha256: rendition.sha256,
+        index,
+    };
+    txn.put(tables::named(&rendition.body_id), &named);
+    txn.put(tables::body_digest(&rendition.sha256, uid), &());
+    let row = RenditionRow {
+        digest: rendition_digest(rendition),
+        index,
+    };
+    txn.put(tables::rendition(uid, &rendition.role), &row);
 }
 
 #[cfg(test)]

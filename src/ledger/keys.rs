@@ -5,30 +5,16 @@
 //! runs is not retired, and one that is revoked signs nothing any more. Signatures of
 //! endorsements were verified before the statement was proposed.
 
-use super::founding::{close_lanes, node_key};
-use super::rows::{NodeRow, Row as _, VotersRow};
+use super::lanes;
+use super::rows::NodeRow;
+use super::tables::{self, FoundKey};
 use super::txn::Txn;
 use crate::store::Error;
-use crate::store::keys::{StateKey, Table, trailing_u64};
 use muniment_evidence::keychange::{Action, KeyDocument, Role};
 use muniment_evidence::keys::{KeyHistory, KeyRefusal};
-use muniment_evidence::opening::{Document, Opening};
+use muniment_evidence::opening::Document;
 use muniment_evidence::receipt::KEYS_MAX;
 use muniment_evidence::record::{Outcome, Reason};
-
-fn change_key(index: u64) -> Vec<u8> {
-    StateKey::of(Table::KeyChange).u64(index).build()
-}
-
-/// Where the OK KEY records stand: start and end of their rows.
-pub fn change_range() -> (Vec<u8>, Vec<u8>) {
-    StateKey::of(Table::KeyChange).range()
-}
-
-/// The record index in a key of [`change_range`].
-pub fn change_index(key: &[u8]) -> Result<u64, Error> {
-    trailing_u64(key).ok_or_else(|| Error::corrupt("a key of a KEY record"))
-}
 
 /// The history that GENESIS and the KEY records at `changes` make.
 pub fn history(
@@ -45,21 +31,20 @@ pub fn history(
         };
         history = history
             .changed(*index, &change)
-            .map_err(|why| Error::corrupt(format!("KEY record {index}: {why}")))?;
+            .map_err(|refusal| Error::corrupt_in(format!("KEY record {index}"), refusal))?;
     }
     Ok(history)
 }
 
 pub(super) fn applied_history(txn: &Txn<'_>) -> Result<KeyHistory, Error> {
-    let rows = txn.scan(&change_range(), KEYS_MAX)?;
-    let changes: Result<Vec<u64>, Error> = rows.keys().map(|key| change_index(key)).collect();
+    let rows = txn.scan(&tables::key_changes(), KEYS_MAX)?;
+    let changes: Result<Vec<u64>, Error> = rows.keys().map(FoundKey::number).collect();
     history(&changes?, |index| {
-        let key = StateKey::of(Table::Document).u64(index).build();
         let opening = txn
-            .get(&key)?
+            .row(&tables::document(index))?
             .ok_or_else(|| Error::corrupt(format!("opening {index} is missing")))?;
-        Document::decode(&Opening::decode(&opening)?.bytes)
-            .map_err(|error| Error::corrupt(format!("opening {index}: {error}")))
+        Document::decode(&opening.bytes)
+            .map_err(|error| Error::corrupt_in(format!("opening {index}"), error))
     })
 }
 
@@ -79,14 +64,12 @@ pub(super) fn change(
         Err(KeyRefusal::Change(_)) => return refused(Reason::KeyChange),
         Err(KeyRefusal::Endorsement(_)) => return refused(Reason::KeyEndorsement),
     }
-    let voters = txn
-        .row::<VotersRow>(&super::apply::voters_key())?
-        .unwrap_or_default();
+    let voters = txn.row(&tables::voters())?.unwrap_or_default();
     for change in &document.changes {
         if change.role != Role::Statement || change.action == Action::Add {
             continue;
         }
-        let Some(row) = txn.row::<NodeRow>(&node_key(change.node))? else {
+        let Some(row) = txn.row(&tables::node(change.node))? else {
             continue;
         };
         let runs = row.boot.is_some() && row.statement_key == change.key;
@@ -95,12 +78,12 @@ pub(super) fn change(
             return refused(Reason::KeyInUse);
         }
     }
-    txn.put(change_key(index), Vec::new());
+    txn.put(tables::key_change(index), &());
     for change in &document.changes {
         if !change.role.is_nodes() {
             continue;
         }
-        let row = txn.row::<NodeRow>(&node_key(change.node))?;
+        let row = txn.row(&tables::node(change.node))?;
         match (change.action, change.role, row) {
             (Action::Add, Role::Statement, None) => {
                 let row = NodeRow {
@@ -110,12 +93,12 @@ pub(super) fn change(
                     boot: None,
                     incarnation: [0; 16],
                 };
-                txn.put_row(node_key(change.node), &row);
+                txn.put(tables::node(change.node), &row);
             }
             (Action::Retire | Action::Revoke { .. }, Role::Statement, Some(row))
                 if row.statement_key == change.key =>
             {
-                close_lanes(txn, change.node)?;
+                lanes::close(txn, change.node)?;
             }
             _ => {}
         }

@@ -2,20 +2,28 @@
 //!
 //! Promises: every consumed seq leaves exactly one record; the same statement again is
 //! answered with what became of it; other bytes under a taken seq are an equivocation; a
-//! gap consumes nothing. Leaves signing and resending to `recorder/`.
+//! gap consumes nothing. What is elsewhere called a client session with its table of
+//! duplicates (Raft's thesis, 6.3). Leaves signing and resending to `recorder/`.
+//!
+//! Tests: `src/ledger/tests/scenario_tests.rs`.
 
 use super::rows::{LaneRow, WindowRow};
+use super::tables;
 use super::txn::Txn;
 use crate::domain::command::Answer;
+use crate::objective::budget;
 use crate::store::Error;
-use crate::store::keys::{StateKey, Table};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::{Lane, Statement};
 
 /// Statements of a lane whose outcome is remembered. A recorder has far fewer unresolved
 /// (its queue is bounded by the same number), so it always gets its answer.
-pub const WINDOW: u64 = 4096;
+pub const WINDOW: u64 = budget::UNRESOLVED_MAX as u64;
+
+/// Lanes of one node that its BOOT looks at: its boot lane, the lane of the boot before,
+/// and the closed one before that; the lanes of outboxes stand behind them.
+const LANES_MAX: usize = 16;
 
 /// Whether a statement may be taken.
 pub enum Admission {
@@ -23,40 +31,16 @@ pub enum Admission {
     Not(Answer),
 }
 
-pub fn lane_key(node: u64, lane: Lane) -> Vec<u8> {
-    lane_part(Table::Lane, node, lane).build()
-}
-
-/// All lanes of a node.
-pub fn lanes_of(node: u64) -> (Vec<u8>, Vec<u8>) {
-    StateKey::of(Table::Lane).u64(node).range()
-}
-
-pub fn window_key(node: u64, lane: Lane, seq: u64) -> Vec<u8> {
-    lane_part(Table::LaneWindow, node, lane).u64(seq).build()
-}
-
-/// What is remembered of a lane.
-pub fn window_of(node: u64, lane: Lane) -> (Vec<u8>, Vec<u8>) {
-    lane_part(Table::LaneWindow, node, lane).range()
-}
-
-/// The lane in a key made by [`lane_key`].
-pub fn lane_of_key(key: &[u8]) -> Option<Lane> {
-    let (kind, id) = key.get(9..)?.split_first()?;
-    Lane::from_code(*kind, u64::from_be_bytes(id.try_into().ok()?))
-}
-
 pub fn admit(txn: &Txn<'_>, statement: &Statement, hash: &Digest) -> Result<Admission, Error> {
     let (node, lane, seq) = (statement.node, statement.lane, statement.seq);
-    let row: LaneRow = match txn.row(&lane_key(node, lane))? {
+    let row = match txn.row(&tables::lane(node, lane))? {
         Some(row) => row,
         // The boot lane needs no opening act: it begins with the node's first BOOT.
         None if lane == Lane::Boot => LaneRow::default(),
         None => return Ok(Admission::Not(Answer::LaneClosed)),
     };
     if seq < row.next_seq {
-        let answer = match txn.row::<WindowRow>(&window_key(node, lane, seq))? {
+        let answer = match txn.row(&tables::window(node, lane, seq))? {
             None => Answer::Forgotten,
             Some(seen) if seen.hash == *hash => Answer::Recorded {
                 index: seen.index,
@@ -90,26 +74,52 @@ pub fn take(
 ) -> Result<(), Error> {
     let (node, lane, seq) = (statement.node, statement.lane, statement.seq);
     // Read again: what the statement did may have closed its own lane.
-    let row = txn.row::<LaneRow>(&lane_key(node, lane))?;
+    let row = txn.row(&tables::lane(node, lane))?;
     let next = LaneRow {
         next_seq: seq + 1,
         last: hash,
         closed: row.is_some_and(|row| row.closed),
     };
-    txn.put_row(lane_key(node, lane), &next);
+    txn.put(tables::lane(node, lane), &next);
     let seen = WindowRow {
         hash,
         index,
         outcome,
     };
-    txn.put_row(window_key(node, lane, seq), &seen);
+    txn.put(tables::window(node, lane, seq), &seen);
     if let Some(old) = seq.checked_sub(WINDOW) {
-        txn.delete(window_key(node, lane, old));
+        txn.delete(tables::window(node, lane, old));
     }
     Ok(())
 }
 
-fn lane_part(table: Table, node: u64, lane: Lane) -> StateKey {
-    let (kind, id) = lane.code();
-    StateKey::of(table).u64(node).u8(kind).u64(id)
+/// Closes the node's strict lane, and forgets what was closed before.
+pub fn close(txn: &mut Txn<'_>, node: u64) -> Result<(), Error> {
+    for (key, row) in txn.scan(&tables::lanes(node), LANES_MAX)? {
+        let lane = key.lane()?;
+        if !matches!(lane, Lane::Strict(_)) {
+            continue;
+        }
+        if row.closed {
+            // It was closed two boots ago, and a lane that is not there is as closed.
+            forget_window(txn, node, lane)?;
+            txn.delete(tables::lane(node, lane));
+        } else {
+            let closed = LaneRow {
+                closed: true,
+                ..row
+            };
+            txn.put(tables::lane(node, lane), &closed);
+        }
+    }
+    Ok(())
+}
+
+/// Forgets what became of a lane's statements.
+pub fn forget_window(txn: &mut Txn<'_>, node: u64, lane: Lane) -> Result<(), Error> {
+    let remembered = txn.scan(&tables::windows(node, lane), WINDOW as usize)?;
+    for key in remembered.into_keys() {
+        txn.delete(tables::window(node, lane, key.number()?));
+    }
+    Ok(())
 }

@@ -6,91 +6,18 @@
 //! they were. Leaves carrying bodies and records to who comes in, and Raft's own change,
 //! to `service/`.
 
-use super::founding::node_key;
-use super::rows::{NodeRow, Row, VotersRow};
+use super::roles::{ModeRow, Preparing, Target, is_only};
+use super::rows::VotersRow;
+use super::tables;
 use super::txn::Txn;
 use crate::store::Error;
-use crate::store::keys::{StateKey, Table};
-use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::ModeDocument;
 use muniment_evidence::record::{Outcome, Reason};
 use std::collections::BTreeSet;
 
-/// Nodes of one list: each of them is replicated to, so they are few.
-const NODES_MAX: usize = 64;
-
-/// The members as changes leave them: one row.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct ModeRow {
-    /// The number of the next change.
-    pub next: u64,
-    pub sync_learners: Vec<u64>,
-    pub async_learners: Vec<u64>,
-    /// Nodes that have left; their ids are not taken back.
-    pub gone: Vec<u64>,
-    pub preparing: Option<Preparing>,
-}
-
-/// A change between PREPARE and DONE or ABORT.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Preparing {
-    pub number: u64,
-    /// Index of the PREPARE record.
-    pub index: u64,
-    /// The voters that it began from.
-    pub from: Vec<u64>,
-    pub target: Target,
-}
-
-/// Who is to be what.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Target {
-    pub voters: Vec<u64>,
-    pub sync_learners: Vec<u64>,
-    pub async_learners: Vec<u64>,
-}
-
-impl Target {
-    fn of(document: &ModeDocument) -> Target {
-        Target {
-            voters: document.voters.clone(),
-            sync_learners: document.sync_learners.clone(),
-            async_learners: document.async_learners.clone(),
-        }
-    }
-
-    /// Everybody named, in no order.
-    pub fn nodes(&self) -> impl Iterator<Item = u64> + '_ {
-        let learners = self.sync_learners.iter().chain(&self.async_learners);
-        self.voters.iter().chain(learners).copied()
-    }
-
-    /// Some voter, and nobody twice.
-    fn is_proper(&self) -> bool {
-        let (all, once): (Vec<u64>, BTreeSet<u64>) =
-            (self.nodes().collect(), self.nodes().collect());
-        !self.voters.is_empty() && all.len() == once.len() && all.len() <= NODES_MAX
-    }
-
-    /// Whether these are the voters in force, in one set.
-    pub fn is_in_force(&self, voters: &VotersRow) -> bool {
-        is_only(voters, &self.voters)
-    }
-}
-
-/// Whether the voters in force are one set, and this one.
-pub fn is_only(voters: &VotersRow, wanted: &[u64]) -> bool {
-    let set = |nodes: &[u64]| nodes.iter().copied().collect::<BTreeSet<u64>>();
-    matches!(&voters.0[..], [only] if set(only) == set(wanted))
-}
-
-pub fn mode_key() -> Vec<u8> {
-    StateKey::of(Table::Mode).build()
-}
-
 pub(super) fn roles(txn: &Txn<'_>) -> Result<ModeRow, Error> {
-    Ok(txn.row(&mode_key())?.unwrap_or_default())
+    Ok(txn.row(&tables::mode())?.unwrap_or_default())
 }
 
 pub(super) fn mode(
@@ -99,7 +26,7 @@ pub(super) fn mode(
     index: u64,
 ) -> Result<Outcome, Error> {
     let mut row = roles(txn)?;
-    let voters: VotersRow = txn.row(&super::apply::voters_key())?.unwrap_or_default();
+    let voters = txn.row(&tables::voters())?.unwrap_or_default();
     let refused = match document.phase {
         Phase::Prepare => prepare(txn, document, index, &voters, &mut row)?,
         Phase::Done | Phase::Abort => conclude(document, &voters, &mut row),
@@ -107,7 +34,7 @@ pub(super) fn mode(
     if let Some(reason) = refused {
         return Ok(Outcome::Refused(reason));
     }
-    txn.put_row(mode_key(), &row);
+    txn.put(tables::mode(), &row);
     Ok(Outcome::Ok)
 }
 
@@ -130,7 +57,7 @@ fn prepare(
         return Ok(Some(Reason::Malformed));
     }
     for node in target.nodes() {
-        let Some(known) = txn.row::<NodeRow>(&node_key(node))? else {
+        let Some(known) = txn.row(&tables::node(node))? else {
             return Ok(Some(Reason::NotFound));
         };
         let comes_in = target.voters.contains(&node) && !from.contains(&node);
@@ -172,50 +99,4 @@ fn conclude(document: &ModeDocument, voters: &VotersRow, row: &mut ModeRow) -> O
     row.sync_learners = preparing.target.sync_learners;
     row.async_learners = preparing.target.async_learners;
     None
-}
-
-fn write_nodes(w: &mut Writer, nodes: &[u64]) {
-    w.list(nodes, |w, node| {
-        w.u64(*node);
-    });
-}
-
-impl Row for ModeRow {
-    fn write(&self, w: &mut Writer) {
-        w.u8(1).u64(self.next);
-        write_nodes(w, &self.sync_learners);
-        write_nodes(w, &self.async_learners);
-        write_nodes(w, &self.gone);
-        w.option(self.preparing.as_ref(), |w, p| {
-            w.u64(p.number).u64(p.index);
-            write_nodes(w, &p.from);
-            write_nodes(w, &p.target.voters);
-            write_nodes(w, &p.target.sync_learners);
-            write_nodes(w, &p.target.async_learners);
-        });
-    }
-
-    fn read(r: &mut Reader<'_>) -> Result<ModeRow, DecodeError> {
-        if r.u8()? != 1 {
-            return Err(r.error("mode row version 1"));
-        }
-        Ok(ModeRow {
-            next: r.u64()?,
-            sync_learners: r.list(Reader::u64)?,
-            async_learners: r.list(Reader::u64)?,
-            gone: r.list(Reader::u64)?,
-            preparing: r.option(|r| {
-                Ok(Preparing {
-                    number: r.u64()?,
-                    index: r.u64()?,
-                    from: r.list(Reader::u64)?,
-                    target: Target {
-                        voters: r.list(Reader::u64)?,
-                        sync_learners: r.list(Reader::u64)?,
-                        async_learners: r.list(Reader::u64)?,
-                    },
-                })
-            })?,
-        })
-    }
 }

@@ -5,13 +5,15 @@
 //! tables, lanes, head and the rolling state hash, all in one batch. Names neither
 //! RocksDB nor openraft; `raft/` feeds it, `service/` reads it through [`state`].
 //!
-//! * [`rows`]: what the tables hold, byte for byte
+//! * [`tables`]: every key, and the row that it leads to
+//! * [`rows`], [`roles`]: what the tables hold, byte for byte
 //! * [`txn`]: one atomic step over the state
+//! * [`tip`]: head and tree, as they are kept between steps
 //! * [`apply`]: a command becomes records
 //! * [`lanes`]: exactly once, by lane and seq
 //! * [`invoices`], [`founding`], [`keys`], [`policy`], [`membership`]: what each kind does
 //! * [`outboxes`]: what a BOOT says of its node's outboxes
-//! * [`state`]: reading it
+//! * [`state`], [`tree_rows`]: reading it
 
 pub mod apply;
 pub mod founding;
@@ -21,11 +23,13 @@ pub mod lanes;
 pub mod membership;
 pub mod outboxes;
 pub mod policy;
+pub mod roles;
 pub mod rows;
 pub mod state;
+pub mod tables;
+pub mod tip;
+pub mod tree_rows;
 pub mod txn;
 
 #[cfg(test)]
-pub(crate) mod story;
-#[cfg(test)]
-mod story_outboxes;
+pub(crate) mod tests;

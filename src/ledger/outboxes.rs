@@ -5,30 +5,18 @@
 //! lost outbox has a closed lane for ever. Leaves the files to `store/` and the statements
 //! to [`super::lanes`].
 
-use super::lanes::{WINDOW, lane_key, window_of};
+use super::lanes;
 use super::rows::{LaneRow, OutboxRow};
+use super::tables::{self, FoundKey};
 use super::txn::Txn;
 use crate::store::Error;
-use crate::store::keys::{StateKey, Table, trailing_u64};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::BootOutbox;
 use muniment_evidence::statement::Lane;
 use std::collections::BTreeSet;
 
-/// From this feature level on a BOOT tells of outboxes.
-pub const FEATURE_LEVEL: u64 = 2;
-
 /// Outboxes that one BOOT may name: a node has one, and a lost one at times.
 pub const OUTBOXES_MAX: usize = 16;
-
-pub fn outbox_key(node: u64, id: u64) -> Vec<u8> {
-    StateKey::of(Table::Outbox).u64(node).u64(id).build()
-}
-
-/// All outboxes of a node that its last BOOT named as there.
-pub fn outboxes_of(node: u64) -> (Vec<u8>, Vec<u8>) {
-    StateKey::of(Table::Outbox).u64(node).range()
-}
 
 /// Whether a BOOT of this node may say this.
 pub(super) fn may_say(txn: &Txn<'_>, node: u64, named: &[BootOutbox]) -> Result<bool, Error> {
@@ -36,14 +24,15 @@ pub(super) fn may_say(txn: &Txn<'_>, node: u64, named: &[BootOutbox]) -> Result<
     if named.len() > OUTBOXES_MAX || ids.len() != named.len() {
         return Ok(false);
     }
-    let known = txn.scan(&outboxes_of(node), OUTBOXES_MAX)?;
-    let known: BTreeSet<u64> = known.keys().filter_map(|key| trailing_u64(key)).collect();
+    let known = txn.scan(&tables::outboxes(node), OUTBOXES_MAX)?;
+    let known: Result<BTreeSet<u64>, Error> = known.keys().map(FoundKey::number).collect();
+    let known = known?;
     if !known.is_subset(&ids) {
         // One was left out: it may hold what nobody would ever miss.
         return Ok(false);
     }
     for outbox in named {
-        let lane = txn.row::<LaneRow>(&lane_key(node, Lane::Outbox(outbox.id)))?;
+        let lane = txn.row(&tables::lane(node, Lane::Outbox(outbox.id)))?;
         let begins = outbox.next > 0 || outbox.last == Digest::ZERO;
         let goes_on = lane.is_none_or(|lane| {
             !lane.closed
@@ -66,25 +55,23 @@ pub(super) fn take(
 ) -> Result<(), Error> {
     for outbox in named {
         let lane = Lane::Outbox(outbox.id);
-        let row = txn.row::<LaneRow>(&lane_key(node, lane))?;
+        let row = txn.row(&tables::lane(node, lane))?;
         if !outbox.lost {
-            txn.put_row(outbox_key(node, outbox.id), &OutboxRow { boot: index });
+            txn.put(tables::outbox(node, outbox.id), &OutboxRow { boot: index });
             if row.is_none() {
-                txn.put_row(lane_key(node, lane), &LaneRow::default());
+                txn.put(tables::lane(node, lane), &LaneRow::default());
             }
             continue;
         }
-        txn.delete(outbox_key(node, outbox.id));
+        txn.delete(tables::outbox(node, outbox.id));
         // The closed row stays, so that the id can never begin anew; what it remembers of
         // its statements goes.
         let closed = LaneRow {
             closed: true,
             ..row.unwrap_or_default()
         };
-        txn.put_row(lane_key(node, lane), &closed);
-        for (key, _) in txn.scan(&window_of(node, lane), WINDOW as usize)? {
-            txn.delete(key);
-        }
+        txn.put(tables::lane(node, lane), &closed);
+        lanes::forget_window(txn, node, lane)?;
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! The rows of the replicated tables, byte for byte.
 //!
 //! Promises one encoding per row, led by a version where a row may grow. Leaves keys to
-//! [`crate::store::keys`] and meaning to the files beside.
+//! [`super::tables`] and meaning to the files beside.
+//!
+//! Tests: `src/ledger/tests/scenario_tests.rs`, `src/ledger/tests/membership_tests.rs`.
 
 use crate::domain::ids::Uid;
 use crate::store::Error;
@@ -9,7 +11,7 @@ use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::PublicKey;
 use muniment_evidence::opening::{Money, Opening};
-use muniment_evidence::record::Outcome;
+use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::statement::Kind;
 
 /// A row that can be stored.
@@ -27,7 +29,7 @@ pub trait Row: Sized {
     fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let mut r = Reader::new(bytes);
         let row = Self::read(&mut r).and_then(|row| r.end().map(|()| row));
-        row.map_err(|error| Error::corrupt(format!("{}: {error}", std::any::type_name::<Self>())))
+        row.map_err(|error| Error::corrupt_in(std::any::type_name::<Self>(), error))
     }
 }
 
@@ -40,7 +42,7 @@ pub struct Head {
     /// Records in the log.
     pub size: u64,
     pub last_leaf: Digest,
-    /// Root of the tree at `size`; compared with the recomputed edge at start.
+    /// Root of the tree at `size`; compared with the recomputed one at start.
     pub root: Digest,
     pub committed_at_ms: u64,
     pub feature_level: u64,
@@ -48,7 +50,7 @@ pub struct Head {
     pub key_serial: u64,
     /// Collection of orphaned bodies goes by this counter, never by a clock.
     pub upload_epoch: u64,
-    /// Bytes of all bodies that OK records name, since feature level 2.
+    /// Bytes of all bodies that OK records name.
     pub body_bytes: u64,
     /// H(previous ‖ canonical writes), over all applied commands.
     pub state_hash: Digest,
@@ -56,22 +58,16 @@ pub struct Head {
 
 impl Row for Head {
     fn write(&self, w: &mut Writer) {
-        // Written as its feature level knows it, so that replicas of two versions agree.
-        let version = if self.feature_level >= 2 { 2 } else { 1 };
-        w.u8(version).digest(&self.ledger).text(&self.origin);
+        w.u8(1).digest(&self.ledger).text(&self.origin);
         w.u64(self.size).digest(&self.last_leaf).digest(&self.root);
         w.u64(self.committed_at_ms).u64(self.feature_level);
-        w.u64(self.key_serial);
-        w.u64(self.upload_epoch).digest(&self.state_hash);
-        if version == 2 {
-            w.u64(self.body_bytes);
-        }
+        w.u64(self.key_serial).u64(self.upload_epoch);
+        w.u64(self.body_bytes).digest(&self.state_hash);
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Head, DecodeError> {
-        let version = r.u8()?;
-        if !(1..=2).contains(&version) {
-            return Err(r.error("head version 1 or 2"));
+        if r.u8()? != 1 {
+            return Err(r.error("head version 1"));
         }
         Ok(Head {
             ledger: r.digest()?,
@@ -83,8 +79,8 @@ impl Row for Head {
             feature_level: r.u64()?,
             key_serial: r.u64()?,
             upload_epoch: r.u64()?,
+            body_bytes: r.u64()?,
             state_hash: r.digest()?,
-            body_bytes: if version == 2 { r.u64()? } else { 0 },
         })
     }
 }
@@ -397,6 +393,77 @@ impl Row for VotersRow {
 
     fn read(r: &mut Reader<'_>) -> Result<VotersRow, DecodeError> {
         Ok(VotersRow(r.list(|r| r.list(Reader::u64))?))
+    }
+}
+
+/// The rendition of an invoice in one of its roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RenditionRow {
+    pub digest: Digest,
+    /// Index of the record that added it.
+    pub index: u64,
+}
+
+impl Row for RenditionRow {
+    fn write(&self, w: &mut Writer) {
+        w.digest(&self.digest).u64(self.index);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<RenditionRow, DecodeError> {
+        Ok(RenditionRow {
+            digest: r.digest()?,
+            index: r.u64()?,
+        })
+    }
+}
+
+/// A row whose key says all.
+impl Row for () {
+    fn write(&self, _: &mut Writer) {}
+
+    fn read(_: &mut Reader<'_>) -> Result<(), DecodeError> {
+        Ok(())
+    }
+}
+
+impl Row for u64 {
+    fn write(&self, w: &mut Writer) {
+        w.u64(*self);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<u64, DecodeError> {
+        r.u64()
+    }
+}
+
+impl Row for Uid {
+    fn write(&self, w: &mut Writer) {
+        w.raw(&self.0);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Uid, DecodeError> {
+        r.array().map(Uid)
+    }
+}
+
+impl Row for Digest {
+    fn write(&self, w: &mut Writer) {
+        w.digest(self);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Digest, DecodeError> {
+        r.digest()
+    }
+}
+
+/// The very bytes that are hashed.
+impl Row for Record {
+    fn write(&self, w: &mut Writer) {
+        w.raw(&self.encode());
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Record, DecodeError> {
+        Record::decode(r.raw(Record::LENGTH)?)
     }
 }
 

@@ -3,65 +3,34 @@
 //! Promises: an answer at size N folds records below N alone, so that lists and cursors
 //! bound to N never change (but for what is erased). Blocking: callers go through
 //! [`crate::store::Blocking`]. Leaves freshness to `raft/`'s reader.
+//!
+//! Tests: `src/ledger/tests/holding_tests.rs`, `tests/cluster/breadth.rs`.
 
-use super::apply::{StoredRows, head_key};
-use super::membership::ModeRow;
+use super::outboxes::OUTBOXES_MAX;
+use super::roles::ModeRow;
 use super::rows::{
-    DueRow, EventRow, Head, InvoiceRow, NamedRow, NodeRow, RequestRow, Row, VotersRow,
+    DueRow, EventRow, Head, InvoiceRow, LaneRow, NamedRow, NodeRow, RequestRow, Row, VotersRow,
+    WindowRow,
 };
+use super::tables::{self, FoundKey, ListKey, RowKey, RowRange};
+use super::tree_rows::StoredRows;
 use crate::domain::draft::InvoiceKey;
 use crate::domain::ids::Uid;
 use crate::objective::write::WriteLevel;
-use crate::store::engine::{Engine, Pair};
-use crate::store::keys::{Generation, StateKey, Table, trailing_u64};
+use crate::store::engine::Engine;
+use crate::store::keys::Generation;
 use crate::store::{Error, snapshot};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::keys::KeyHistory;
-use muniment_evidence::opening::{AlternativeId, Document, Identity, Metadata, Opening, Rendition};
+use muniment_evidence::opening::{Document, Metadata, Opening, Rendition};
 use muniment_evidence::receipt::KEYS_MAX;
 use muniment_evidence::record::Record;
+use muniment_evidence::statement::Lane;
 use muniment_evidence::tree;
 use std::sync::Arc;
 
 /// Events of one invoice that are folded: reversals of one invoice are few.
 const EVENTS_MAX: usize = 10_000;
-
-pub fn invoice_key(uid: Uid) -> Vec<u8> {
-    StateKey::of(Table::Invoice).raw(&uid.0).build()
-}
-
-pub fn event_key(uid: Uid, index: u64) -> Vec<u8> {
-    StateKey::of(Table::Event).raw(&uid.0).u64(index).build()
-}
-
-pub fn identity_key(identity: &Identity) -> Vec<u8> {
-    StateKey::of(Table::Identity)
-        .text(&identity.tenant)
-        .text(&identity.scheme)
-        .text(&identity.issuer)
-        .text(&identity.number)
-        .text(&identity.period)
-        .build()
-}
-
-pub fn request_key(tenant: &str, request_id: &str) -> Vec<u8> {
-    StateKey::of(Table::Request)
-        .text(tenant)
-        .text(request_id)
-        .build()
-}
-
-pub fn alternative_id_key(tenant: &str, id: &AlternativeId) -> Vec<u8> {
-    StateKey::of(Table::AlternativeId)
-        .text(tenant)
-        .text(&id.scheme)
-        .text(&id.value)
-        .build()
-}
-
-pub fn named_key(body: &[u8; 16]) -> Vec<u8> {
-    StateKey::of(Table::Named).raw(body).build()
-}
 
 /// Where an invoice stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,23 +96,13 @@ pub struct Tables {
 }
 
 impl Tables {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.engine.get(&self.generation.key(key))
+    fn row<R: Row>(&self, key: &RowKey<R>) -> Result<Option<R>, Error> {
+        key.read(self.engine.as_ref(), self.generation)
     }
 
-    fn row<R: Row>(&self, key: &[u8]) -> Result<Option<R>, Error> {
-        self.get(key)?.map(|bytes| R::decode(&bytes)).transpose()
-    }
-
-    /// Up to `limit` pairs of a range; keys without the generation.
-    fn scan(&self, (start, end): (Vec<u8>, Vec<u8>), limit: usize) -> Result<Vec<Pair>, Error> {
-        let skip = self.generation.prefix().len();
-        let (start, end) = (self.generation.key(&start), self.generation.key(&end));
-        let found = self.engine.scan(&start, &end, limit)?;
-        Ok(found
-            .into_iter()
-            .map(|(key, value)| (key[skip..].to_vec(), value))
-            .collect())
+    /// Up to `limit` rows of a range.
+    fn scan<R: Row>(&self, range: &RowRange<R>, limit: usize) -> Result<Vec<(FoundKey, R)>, Error> {
+        range.read(self.engine.as_ref(), self.generation, limit)
     }
 
     pub fn generation(&self) -> Generation {
@@ -151,29 +110,21 @@ impl Tables {
     }
 
     pub fn head(&self) -> Result<Head, Error> {
-        Ok(self.row(&head_key())?.unwrap_or_default())
+        Ok(self.row(&tables::head())?.unwrap_or_default())
     }
 
     pub fn node(&self, node: u64) -> Result<Option<NodeRow>, Error> {
-        self.row(&super::founding::node_key(node))
+        self.row(&tables::node(node))
     }
 
     pub fn nodes(&self) -> Result<Vec<(u64, NodeRow)>, Error> {
-        let rows = self.scan(StateKey::of(Table::Node).range(), EVENTS_MAX)?;
-        rows.into_iter()
-            .map(|(key, value)| {
-                let node = trailing_u64(&key).ok_or_else(|| Error::corrupt("a node key"))?;
-                Ok((node, NodeRow::decode(&value)?))
-            })
-            .collect()
+        numbered(self.scan(&tables::nodes(), EVENTS_MAX)?)
     }
 
     /// Indexes of the OK KEY records.
     pub fn key_changes(&self) -> Result<Vec<u64>, Error> {
-        let rows = self.scan(super::keys::change_range(), KEYS_MAX)?;
-        rows.iter()
-            .map(|(key, _)| super::keys::change_index(key))
-            .collect()
+        let rows = self.scan(&tables::key_changes(), KEYS_MAX)?;
+        rows.iter().map(|(key, ())| key.number()).collect()
     }
 
     /// The ledger's keys as of now; an error before the founding.
@@ -182,41 +133,28 @@ impl Tables {
     }
 
     pub fn voters(&self) -> Result<VotersRow, Error> {
-        Ok(self.row(&super::apply::voters_key())?.unwrap_or_default())
+        Ok(self.row(&tables::voters())?.unwrap_or_default())
     }
 
     /// The learners' roles, and the change of members in preparation.
     pub fn mode(&self) -> Result<ModeRow, Error> {
-        Ok(self
-            .row(&super::membership::mode_key())?
-            .unwrap_or_default())
+        Ok(self.row(&tables::mode())?.unwrap_or_default())
     }
 
-    pub fn lane(
-        &self,
-        node: u64,
-        lane: muniment_evidence::statement::Lane,
-    ) -> Result<Option<super::rows::LaneRow>, Error> {
-        self.row(&super::lanes::lane_key(node, lane))
+    pub fn lane(&self, node: u64, lane: Lane) -> Result<Option<LaneRow>, Error> {
+        self.row(&tables::lane(node, lane))
     }
 
-    pub fn lane_window(
-        &self,
-        node: u64,
-        lane: muniment_evidence::statement::Lane,
-        seq: u64,
-    ) -> Result<Option<super::rows::WindowRow>, Error> {
-        self.row(&super::lanes::window_key(node, lane, seq))
+    pub fn lane_window(&self, node: u64, lane: Lane, seq: u64) -> Result<Option<WindowRow>, Error> {
+        self.row(&tables::window(node, lane, seq))
     }
 
     /// The outboxes that the node's last BOOT named as there, with their lanes.
-    pub fn outboxes(&self, node: u64) -> Result<Vec<(u64, super::rows::LaneRow)>, Error> {
-        let range = super::outboxes::outboxes_of(node);
-        let rows = self.scan(range, super::outboxes::OUTBOXES_MAX)?;
+    pub fn outboxes(&self, node: u64) -> Result<Vec<(u64, LaneRow)>, Error> {
         let mut found = Vec::new();
-        for (key, _) in rows {
-            let id = trailing_u64(&key).ok_or_else(|| Error::corrupt("a key of an outbox"))?;
-            let lane = self.lane(node, muniment_evidence::statement::Lane::Outbox(id))?;
+        for (key, _) in self.scan(&tables::outboxes(node), OUTBOXES_MAX)? {
+            let id = key.number()?;
+            let lane = self.lane(node, Lane::Outbox(id))?;
             found.push((id, lane.unwrap_or_default()));
         }
         Ok(found)
@@ -224,50 +162,36 @@ impl Tables {
 
     /// What a leader has to attest, oldest first.
     pub fn due(&self, limit: usize) -> Result<Vec<(u64, DueRow)>, Error> {
-        let rows = self.scan(StateKey::of(Table::Due).range(), limit)?;
-        rows.into_iter()
-            .map(|(key, value)| {
-                let index = trailing_u64(&key).ok_or_else(|| Error::corrupt("a due key"))?;
-                Ok((index, DueRow::decode(&value)?))
-            })
-            .collect()
+        numbered(self.scan(&tables::dues(), limit)?)
     }
 
     pub fn request(&self, tenant: &str, request_id: &str) -> Result<Option<RequestRow>, Error> {
-        self.row(&request_key(tenant, request_id))
+        self.row(&tables::request(tenant, request_id))
     }
 
     pub fn invoice_row(&self, uid: Uid) -> Result<Option<InvoiceRow>, Error> {
-        self.row(&invoice_key(uid))
+        self.row(&tables::invoice(uid))
     }
 
     pub fn find(&self, key: &InvoiceKey) -> Result<Option<Uid>, Error> {
-        let row = match key {
-            InvoiceKey::Uid(uid) => {
-                return Ok(self.invoice_row(*uid)?.map(|_| *uid));
-            }
+        match key {
+            InvoiceKey::Uid(uid) => Ok(self.invoice_row(*uid)?.map(|_| *uid)),
             InvoiceKey::RequestId { tenant, request_id } => {
-                return Ok(self.request(tenant, request_id)?.map(|row| row.uid));
+                Ok(self.request(tenant, request_id)?.map(|row| row.uid))
             }
-            InvoiceKey::Identity(identity) => self.get(&identity_key(identity))?,
+            InvoiceKey::Identity(identity) => self.row(&tables::identity(identity)),
             InvoiceKey::AlternativeId { tenant, id } => {
-                self.get(&alternative_id_key(tenant, id))?
+                self.row(&tables::alternative_id(tenant, id))
             }
-        };
-        row.map(uid_of).transpose()
+        }
     }
 
     /// The invoice folded from its records below `size`; `None` if it was not yet issued.
     pub fn invoice(&self, uid: Uid, size: u64) -> Result<Option<Invoice>, Error> {
-        let range = StateKey::of(Table::Event).raw(&uid.0).range();
         let mut invoice: Option<Invoice> = None;
         let (mut whole, mut void) = (false, false);
-        for (key, value) in self.scan(range, EVENTS_MAX)? {
-            let index = trailing_u64(&key).ok_or_else(|| Error::corrupt("an event key"))?;
-            if index >= size {
-                break;
-            }
-            let event = EventRow::decode(&value)?;
+        for (key, event) in self.scan(&tables::events(uid, 0, size), EVENTS_MAX)? {
+            let index = key.number()?;
             match (&mut invoice, event) {
                 (None, EventRow::Issued) => invoice = Some(self.issued(uid, index)?),
                 (Some(invoice), EventRow::RenditionAdded) => {
@@ -321,30 +245,25 @@ impl Tables {
         }
     }
 
-    /// What a record says a body is, if one names it. Records of feature level 1 are not
-    /// found by this.
+    /// What a record says a body is, if one names it.
     pub fn named(&self, body: &[u8; 16]) -> Result<Option<NamedRow>, Error> {
-        self.row(&named_key(body))
+        self.row(&tables::named(body))
     }
 
     /// Uids with a rendition of these bytes.
     pub fn with_body(&self, sha256: &Digest, limit: usize) -> Result<Vec<Uid>, Error> {
-        let range = StateKey::of(Table::BodyDigest).raw(&sha256.0).range();
-        self.scan(range, limit)?
-            .into_iter()
-            .map(|(key, _)| uid_of(key[33..].to_vec()))
-            .collect()
+        let found = self.scan(&tables::body_digests(sha256), limit)?;
+        found.iter().map(|(key, ())| key.uid()).collect()
     }
 
     /// Indexes of the OK records about an invoice within `from..end`, in order.
     pub fn about(&self, uid: Uid, from: u64, end: u64, limit: usize) -> Result<Vec<u64>, Error> {
-        let mut indexes = Vec::new();
-        for table in [Table::Event, Table::Download] {
-            let at = |index| StateKey::of(table).raw(&uid.0).u64(index).build();
-            for (key, _) in self.scan((at(from), at(end)), limit)? {
-                indexes.push(trailing_u64(&key).ok_or_else(|| Error::corrupt("an event key"))?);
-            }
-        }
+        let events = self.scan(&tables::events(uid, from, end), limit)?;
+        let downloads = self.scan(&tables::downloads(uid, from, end), limit)?;
+        let keys = events.into_iter().map(|(key, _)| key);
+        let keys = keys.chain(downloads.into_iter().map(|(key, ())| key));
+        let indexes: Result<Vec<u64>, Error> = keys.map(|key| key.number()).collect();
+        let mut indexes = indexes?;
         indexes.sort_unstable();
         indexes.truncate(limit);
         Ok(indexes)
@@ -364,33 +283,26 @@ impl Tables {
         Ok(low)
     }
 
-    /// Uids of an index table from record `from` on: (record index, uid).
+    /// Invoices of a list from record `from` on: (record index, uid).
     pub fn listed(
         &self,
-        prefix: StateKey,
+        list: ListKey,
         from: u64,
         size: u64,
         limit: usize,
     ) -> Result<Vec<(u64, Uid)>, Error> {
-        let prefix = prefix.build();
-        let at = |index: u64| [&prefix[..], &index.to_be_bytes()].concat();
-        self.scan((at(from), at(size)), limit)?
-            .into_iter()
-            .map(|(key, uid)| {
-                let index = trailing_u64(&key).ok_or_else(|| Error::corrupt("a list key"))?;
-                Ok((index, uid_of(uid)?))
-            })
-            .collect()
+        numbered(self.scan(&list.range(from, size), limit)?)
     }
 
     pub fn record_bytes(&self, index: u64) -> Result<Option<Vec<u8>>, Error> {
-        self.get(&StateKey::of(Table::Record).u64(index).build())
+        let key = tables::record(index).within(self.generation);
+        self.engine.get(&key)
     }
 
-    /// Up to `limit` records from `from` on, below `end`.
+    /// Up to `limit` records from `from` on, below `end`, as they are stored.
     pub fn record_range(&self, from: u64, end: u64, limit: usize) -> Result<Vec<Vec<u8>>, Error> {
-        let at = |index| StateKey::of(Table::Record).u64(index).build();
-        let found = self.scan((at(from), at(end)), limit)?;
+        let range = tables::records(from, end);
+        let found = range.read_bytes(self.engine.as_ref(), self.generation, limit)?;
         Ok(found.into_iter().map(|(_, record)| record).collect())
     }
 
@@ -398,15 +310,14 @@ impl Tables {
         let bytes = self
             .record_bytes(index)?
             .ok_or_else(|| Error::corrupt(format!("record {index} is missing")))?;
-        Record::decode(&bytes).map_err(|error| Error::corrupt(format!("record {index}: {error}")))
+        Record::decode(&bytes).map_err(|error| Error::corrupt_in(format!("record {index}"), error))
     }
 
     /// Document and actor openings of a record.
     pub fn openings(&self, index: u64) -> Result<(Option<Opening>, Option<Opening>), Error> {
-        let at = |table| StateKey::of(table).u64(index).build();
         Ok((
-            self.row(&at(Table::Document))?,
-            self.row(&at(Table::Actor))?,
+            self.row(&tables::document(index))?,
+            self.row(&tables::actor(index))?,
         ))
     }
 
@@ -415,25 +326,19 @@ impl Tables {
         let opening =
             document.ok_or_else(|| Error::corrupt(format!("opening {index} is missing")))?;
         Document::decode(&opening.bytes)
-            .map_err(|error| Error::corrupt(format!("opening {index}: {error}")))
+            .map_err(|error| Error::corrupt_in(format!("opening {index}"), error))
     }
 
     /// The size of the tree at the end of the Raft entry that holds record `index`.
     pub fn entry_end(&self, index: u64) -> Result<Option<u64>, Error> {
-        let at = |size| StateKey::of(Table::EntryEnd).u64(size).build();
-        let found = self.scan((at(index + 1), at(u64::MAX)), 1)?;
-        Ok(found.first().and_then(|(key, _)| trailing_u64(key)))
+        let found = self.scan(&tables::entry_ends_after(index), 1)?;
+        found.first().map(|(key, _)| key.number()).transpose()
     }
 
     /// The Raft index of the entry that holds record `index`.
     pub fn raft_index_of(&self, index: u64) -> Result<Option<u64>, Error> {
-        let at = |size| StateKey::of(Table::EntryEnd).u64(size).build();
-        let found = self.scan((at(index + 1), at(u64::MAX)), 1)?;
-        let value = found.into_iter().next().map(|(_, value)| value);
-        value.map_or(Ok(None), |value| match value.try_into() {
-            Ok(bytes) => Ok(Some(u64::from_be_bytes(bytes))),
-            Err(_) => Err(Error::corrupt("the Raft index of an entry")),
-        })
+        let found = self.scan(&tables::entry_ends_after(index), 1)?;
+        Ok(found.into_iter().next().map(|(_, raft_index)| raft_index))
     }
 
     pub fn tree_rows(&self) -> StoredRows<'_> {
@@ -445,9 +350,8 @@ impl Tables {
     }
 }
 
-fn uid_of(bytes: Vec<u8>) -> Result<Uid, Error> {
-    match bytes.try_into() {
-        Ok(uid) => Ok(Uid(uid)),
-        Err(_) => Err(Error::corrupt("a uid is not sixteen bytes")),
-    }
+/// Rows with the numbers that their keys end with.
+fn numbered<R>(rows: Vec<(FoundKey, R)>) -> Result<Vec<(u64, R)>, Error> {
+    let numbered = rows.into_iter().map(|(key, row)| Ok((key.number()?, row)));
+    numbered.collect()
 }

@@ -5,11 +5,13 @@
 //! written to its callers.
 
 use super::rows::Row;
+use super::tables::{FoundKey, RowKey, RowRange};
 use crate::store::Error;
 use crate::store::engine::{Batch, View};
 use crate::store::keys::Generation;
 use muniment_evidence::digest::{Digest, Hasher};
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// See the module.
 pub struct Txn<'a> {
@@ -27,47 +29,46 @@ impl<'a> Txn<'a> {
         }
     }
 
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        match self.writes.get(key) {
+    pub fn has<R: Row>(&self, key: &RowKey<R>) -> Result<bool, Error> {
+        Ok(self.bytes(key)?.is_some())
+    }
+
+    pub fn row<R: Row>(&self, key: &RowKey<R>) -> Result<Option<R>, Error> {
+        let bytes = self.bytes(key)?;
+        bytes.map(|bytes| R::decode(&bytes)).transpose()
+    }
+
+    fn bytes<R: Row>(&self, key: &RowKey<R>) -> Result<Option<Vec<u8>>, Error> {
+        match self.writes.get(key.as_bytes()) {
             Some(written) => Ok(written.clone()),
-            None => self.view.get(&self.generation.key(key)),
+            None => self.view.get(&key.within(self.generation)),
         }
     }
 
-    pub fn row<R: Row>(&self, key: &[u8]) -> Result<Option<R>, Error> {
-        self.get(key)?.map(|bytes| R::decode(&bytes)).transpose()
+    pub fn put<R: Row>(&mut self, key: RowKey<R>, row: &R) {
+        self.writes.insert(key.into_bytes(), Some(row.encode()));
     }
 
-    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.writes.insert(key, Some(value));
+    pub fn delete<R: Row>(&mut self, key: RowKey<R>) {
+        self.writes.insert(key.into_bytes(), None);
     }
 
-    pub fn put_row(&mut self, key: Vec<u8>, row: &impl Row) {
-        self.put(key, row.encode());
-    }
-
-    pub fn delete(&mut self, key: Vec<u8>) {
-        self.writes.insert(key, None);
-    }
-
-    /// Stored pairs of a range with this step's writes over them. Meant for the few rows
-    /// of one node or boot, so it takes at most `limit` stored pairs.
-    pub fn scan(
+    /// Stored rows of a range with this step's writes over them. Meant for the few rows
+    /// of one node or boot, so it takes at most `limit` stored ones.
+    pub fn scan<R: Row>(
         &self,
-        range: &(Vec<u8>, Vec<u8>),
+        range: &RowRange<R>,
         limit: usize,
-    ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Error> {
-        let (start, end) = (self.generation.key(&range.0), self.generation.key(&range.1));
-        let skip = start.len() - range.0.len();
-        let stored = self.view.scan(&start, &end, limit)?;
-        let mut found: BTreeMap<_, _> = stored
-            .into_iter()
-            .map(|(key, value)| (key[skip..].to_vec(), value))
-            .collect();
-        for (key, value) in self.writes.range(range.0.clone()..range.1.clone()) {
+    ) -> Result<BTreeMap<FoundKey, R>, Error> {
+        let stored = range.read(self.view, self.generation, limit)?;
+        let mut found: BTreeMap<_, _> = stored.into_iter().collect();
+        let (start, end) = range.bounds();
+        let within = (Bound::Included(start), Bound::Excluded(end));
+        for (key, value) in self.writes.range::<[u8], _>(within) {
+            let key = FoundKey(key.clone());
             match value {
-                Some(value) => found.insert(key.clone(), value.clone()),
-                None => found.remove(key),
+                Some(value) => found.insert(key, R::decode(value)?),
+                None => found.remove(&key),
             };
         }
         Ok(found)

@@ -5,11 +5,13 @@
 //! What fails before 3 is given up: learners added for it are dropped, ABORT is recorded.
 //! Once Raft has begun to change there is only forward. Whoever loses leadership midway
 //! leaves everything to [`super::resume`] on the next leader.
+//!
+//! Tests: `tests/cluster/members.rs`.
 
 use super::plan::Wish;
 use super::{MembershipChanges, Progress};
 use crate::domain::call_error::CallError;
-use crate::ledger::membership::{ModeRow, Preparing, Target, is_only};
+use crate::ledger::roles::{ModeRow, Preparing, Target, is_only};
 use crate::ledger::rows::VotersRow;
 use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;

@@ -34,6 +34,8 @@
 //! * [`change`]: carrying it through, or giving it up
 //! * [`resume`]: what an earlier leader has left
 //! * [`drain`]: a node before its maintenance
+//!
+//! Tests: `tests/cluster/members.rs`, `tests/cluster/joining.rs`.
 
 pub mod change;
 pub mod drain;

@@ -6,7 +6,7 @@
 
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
-use crate::ledger::membership::{ModeRow, Target};
+use crate::ledger::roles::{ModeRow, Target};
 use crate::ledger::rows::NodeRow;
 use crate::objective::write::{Member, Role};
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,7 +2,7 @@
 //!
 //! Pure arithmetic. Clients get what is left after the databases, the peers and the HTTP
 //! port: a crowd of clients must never keep a restarting peer out. Leaves asking the
-//! system to `config/check`, taking and giving back to `service/budgets`.
+//! system to `preflight`, taking and giving back to `service/budgets`.
 
 /// Open table files per database, of which there are two.
 pub const DATABASE_FILES_MAX: usize = 512;
@@ -14,6 +14,10 @@ pub const DIALLED_CONNECTIONS_MAX: usize = 3 * 64;
 pub const HTTP_CONNECTIONS_MAX: usize = 256;
 /// Listeners, logs of the databases, floor, guard, snapshots being sent, the runtime.
 pub const OWN_FILES_MAX: usize = 128;
+
+/// Statements of one lane that are accepted but not yet resolved. Each of them must still
+/// be found in what the ledger remembers of the lane, so that window is as long.
+pub const UNRESOLVED_MAX: usize = 4096;
 
 /// Bytes that one download may hold here at most: a chunk of 1 MiB that is being cut, a
 /// piece of 256 KiB of it being encoded, 400 KiB in the connection's send buffer, and what

@@ -6,7 +6,7 @@
 //! elections to others and still votes. Leaves to its callers when that is so.
 
 use super::group::RaftGroup;
-use crate::store::floor::FloorLogId;
+use crate::store::watermark::LogPosition;
 use crate::transport::Failure;
 use openraft::async_runtime::WatchReceiver as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +32,11 @@ impl Campaign {
 impl RaftGroup {
     /// The engine has lost log that was durable: no vote and no candidacy until the
     /// leader has sent it again.
-    pub(super) fn wait_for_watermark(&self, recovered: Option<FloorLogId>, watermark: FloorLogId) {
+    pub(super) fn wait_for_watermark(
+        &self,
+        recovered: Option<LogPosition>,
+        watermark: LogPosition,
+    ) {
         tracing::warn!(
             ?recovered,
             ?watermark,

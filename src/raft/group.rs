@@ -106,13 +106,13 @@ impl RaftGroup {
         };
         let config = config
             .validate()
-            .map_err(|error| Error::Engine(format!("raft timing: {error}").into()))?;
-        let watermark = log.floor().last_log;
+            .map_err(|error| Error::engine_in("raft timing", error))?;
+        let watermark = log.watermark().last_log;
         let mut log = RaftLog::new(log);
         let recovered = log
             .get_log_state()
             .await
-            .map_err(|error| Error::corrupt(format!("raft log: {error}")))?
+            .map_err(|error| Error::corrupt_in("raft log", error))?
             .last_log_id
             .map(|id| watermark_id(&id));
         let (machine, applied) =
@@ -132,7 +132,7 @@ impl RaftGroup {
         };
         let raft = openraft::Raft::build(settings.node, Arc::new(config), factory, log, machine)
             .await
-            .map_err(|error| Error::Engine(format!("raft cannot start: {error}").into()))?;
+            .map_err(|error| Error::engine_in("raft cannot start", error))?;
         let group = RaftGroup {
             raft,
             engine,

@@ -14,10 +14,10 @@ use crate::ledger::state::State;
 use crate::objective::timing::Profile;
 use crate::stop::Stop;
 use crate::store::Blocking;
-use crate::store::floor::FloorFile;
 use crate::store::flush::Flusher;
 use crate::store::log::LogStore;
 use crate::store::memory::MemoryEngine;
+use crate::store::watermark::WatermarkFile;
 use crate::transport::{Class, Failure, Frames, Method, Serve, Transport};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
@@ -199,7 +199,7 @@ impl TestCluster {
         let silent = Arc::new(|_| {});
         let blocking = Blocking::Inline;
         let flusher = Flusher::start("test", engine.clone(), blocking, stop.clone(), silent);
-        let floor = FloorFile::in_memory();
+        let floor = WatermarkFile::in_memory();
         let log = LogStore::start(engine.clone(), blocking, flusher, floor, stop.clone());
         let group = RaftGroup::start(
             settings(node),
@@ -424,7 +424,7 @@ async fn a_node_below_its_watermark_neither_votes_nor_campaigns() {
     let leader = cluster.leader().await;
     let group = &cluster.node(cluster.another(leader)).group;
     assert!(group.may_vote().is_ok());
-    let far = crate::store::floor::FloorLogId {
+    let far = crate::store::watermark::LogPosition {
         term: 1,
         index: group.status().last_log_index + 5,
     };

@@ -149,7 +149,7 @@ pub(super) struct UnknownDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::story::Story;
+    use crate::ledger::tests::TestLedger;
 
     #[test]
     fn what_is_shown_and_told_reads_back() {
@@ -163,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn i2_a_disk_that_the_ledger_does_not_know_is_not_recognised() {
-        let (story, ..) = Story::booted();
+        let (story, ..) = TestLedger::booted();
         let state = State::new(story.engine.clone());
         let disks = KnownDisks::new([9; 16], state, Blocking::Inline);
         // Node 1 has booted from the disk of ones; node 2 never did.

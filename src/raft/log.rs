@@ -7,8 +7,8 @@
 use super::codec;
 use super::types::{Entry, LogId, TypeConfig, Vote};
 use crate::store::Error;
-use crate::store::floor::{FloorLogId, FloorVote};
-use crate::store::log::{LogStore, Stored};
+use crate::store::log::{LogStore, StoredEntry};
+use crate::store::watermark::{DurableVote, LogPosition};
 use futures::Stream;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use openraft::entry::RaftEntry as _;
@@ -43,7 +43,7 @@ impl RaftLog {
 }
 
 fn decode<T: codec::Wire>(bytes: &[u8]) -> io::Result<T> {
-    codec::decode(bytes).map_err(|error| Error::corrupt(format!("raft log: {error}")).into())
+    codec::decode(bytes).map_err(|error| Error::corrupt_in("raft log", error).into())
 }
 
 /// Start inclusive, end exclusive.
@@ -110,10 +110,14 @@ impl RaftLogReader<TypeConfig> for RaftLog {
             Some(bytes) => Some(decode::<Vote>(&bytes)?),
         };
         // The watermark file may know a newer vote than a database that lost its tail.
-        let floor = self.store.floor().vote.map(|vote| match vote.committed {
-            true => Vote::new_committed(vote.term, vote.node),
-            false => Vote::new(vote.term, vote.node),
-        });
+        let floor = self
+            .store
+            .watermark()
+            .vote
+            .map(|vote| match vote.committed {
+                true => Vote::new_committed(vote.term, vote.node),
+                false => Vote::new(vote.term, vote.node),
+            });
         Ok(match (stored, floor) {
             (Some(stored), Some(floor)) if floor > stored => Some(floor),
             (None, floor) => floor,
@@ -146,7 +150,7 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        let floor = FloorVote {
+        let floor = DurableVote {
             term: vote.leader_id().term(),
             node: *vote.leader_id().node_id(),
             committed: vote.is_committed(),
@@ -175,7 +179,7 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
     {
         let stored = entries
             .into_iter()
-            .map(|entry| Stored {
+            .map(|entry| StoredEntry {
                 id: watermark_id(&entry.log_id()),
                 bytes: codec::encode(&entry),
             })
@@ -198,8 +202,8 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
 }
 
 /// A log id as the watermark file keeps it.
-pub fn watermark_id(id: &LogId) -> FloorLogId {
-    FloorLogId {
+pub fn watermark_id(id: &LogId) -> LogPosition {
+    LogPosition {
         term: id.committed_leader_id().term,
         index: id.index(),
     }

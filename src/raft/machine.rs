@@ -9,12 +9,12 @@ use super::codec;
 use super::group::HasDiskSpace;
 use super::types::{Answers, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::domain::command::Command;
-use crate::ledger::apply::{self, Edge};
-use crate::ledger::membership::{ModeRow, mode_key};
-use crate::ledger::rows::Row as _;
+use crate::ledger::roles::ModeRow;
+use crate::ledger::tip::Tip;
 use crate::ledger::txn::Txn;
+use crate::ledger::{apply, tables};
 use crate::store::engine::Engine;
-use crate::store::keys::{Generation, StateKey, Table};
+use crate::store::keys::Generation;
 use crate::store::snapshot::{Received, Snapshot};
 use crate::store::{Blocking, Error, snapshot};
 use futures::{Stream, StreamExt as _};
@@ -58,7 +58,7 @@ pub enum SnapshotData {
 }
 
 struct State {
-    edge: Edge,
+    tip: Tip,
     applied: Option<LogId>,
     membership: StoredMembership,
     roles: Arc<ModeRow>,
@@ -116,7 +116,7 @@ struct SnapshotStore {
 }
 
 impl Machine {
-    /// Loads the state and checks the tree's edge; `snapshots` is emptied, since a
+    /// Loads the state and checks the tree's tip; `snapshots` is emptied, since a
     /// snapshot is cheap to take again.
     pub async fn open(
         engine: Arc<dyn Engine>,
@@ -187,12 +187,12 @@ impl State {
     fn progress(&self) -> Applied {
         Applied {
             raft_index: self.applied.as_ref().map_or(0, LogId::index),
-            size: self.edge.head.size,
-            ledger: self.edge.head.ledger,
-            upload_epoch: self.edge.head.upload_epoch,
-            key_serial: self.edge.head.key_serial,
-            state_hash: self.edge.head.state_hash,
-            body_bytes: self.edge.head.body_bytes,
+            size: self.tip.head.size,
+            ledger: self.tip.head.ledger,
+            upload_epoch: self.tip.head.upload_epoch,
+            key_serial: self.tip.head.key_serial,
+            state_hash: self.tip.head.state_hash,
+            body_bytes: self.tip.head.body_bytes,
         }
     }
 }
@@ -207,10 +207,6 @@ fn empty_dir(dir: &std::path::Path) -> Result<(), Error> {
         std::fs::remove_dir_all(dir).map_err(fail)?;
     }
     std::fs::create_dir_all(dir).map_err(fail)
-}
-
-fn applied_key() -> Vec<u8> {
-    StateKey::of(Table::Applied).build()
 }
 
 fn encode_applied(applied: Option<LogId>, membership: &StoredMembership) -> Vec<u8> {
@@ -233,13 +229,14 @@ fn decode_applied(bytes: &[u8]) -> Result<(Option<LogId>, StoredMembership), Dec
 
 fn load(engine: &dyn Engine) -> Result<State, Error> {
     let generation = snapshot::current(engine)?;
-    let (applied, membership) = match engine.get(&generation.key(&applied_key()))? {
+    let (applied, membership) = match engine.get(&generation.key(&tables::applied()))? {
         None => Default::default(),
-        Some(bytes) => decode_applied(&bytes)
-            .map_err(|error| Error::corrupt(format!("the applied row: {error}")))?,
+        Some(bytes) => {
+            decode_applied(&bytes).map_err(|error| Error::corrupt_in("the applied row", error))?
+        }
     };
     Ok(State {
-        edge: Edge::load(engine, generation)?,
+        tip: Tip::load(engine, generation)?,
         applied,
         membership,
         roles: load_roles(engine, generation)?,
@@ -247,8 +244,7 @@ fn load(engine: &dyn Engine) -> Result<State, Error> {
 }
 
 fn load_roles(engine: &dyn Engine, generation: Generation) -> Result<Arc<ModeRow>, Error> {
-    let row = engine.get(&generation.key(&mode_key()))?;
-    let row = row.map(|bytes| ModeRow::decode(&bytes)).transpose()?;
+    let row = tables::mode().read(engine, generation)?;
     Ok(Arc::new(row.unwrap_or_default()))
 }
 
@@ -265,21 +261,21 @@ fn apply_entry(
     );
     let generation = snapshot::current(engine)?;
     let mut txn = Txn::begin(engine, generation);
-    let mut edge = state.edge.clone();
+    let mut tip = state.tip.clone();
     let mut answers = Answers::default();
     let (mut membership, mut moded) = (None, false);
     match payload {
         EntryPayload::Blank => {
             let term = log_id.committed_leader_id().term;
-            apply::leader(&mut txn, &mut edge, term, log_id.index());
+            apply::leader(&mut txn, &mut tip, term, log_id.index());
         }
         EntryPayload::Normal(payload) => {
             let command = Command::decode(&payload.0).map_err(|error| {
-                Error::corrupt(format!("the command at {}: {error}", log_id.index()))
+                Error::corrupt_in(format!("the command at {}", log_id.index()), error)
             })?;
             let mut kinds = command.submissions.iter().map(|s| s.statement.kind);
             moded = kinds.any(|kind| kind == Kind::Mode);
-            answers.0 = apply::command(&mut txn, &mut edge, &command, log_id.index())?;
+            answers.0 = apply::command(&mut txn, &mut tip, &command, log_id.index())?;
         }
         EntryPayload::Membership(new) => {
             let voters = new
@@ -288,14 +284,14 @@ fn apply_entry(
                 .map(|set| set.iter().copied().collect())
                 .collect();
             let learners = new.learner_ids().collect();
-            apply::membership(&mut txn, &mut edge, log_id.index(), voters, learners);
+            apply::membership(&mut txn, &mut tip, log_id.index(), voters, learners);
             membership = Some(StoredMembership::new(Some(log_id), new.clone()));
         }
     }
     let membership = membership.unwrap_or_else(|| state.membership.clone());
     let mut batch = txn.into_batch();
     batch.put(
-        generation.key(&applied_key()),
+        generation.key(&tables::applied()),
         encode_applied(Some(log_id), &membership),
     );
     engine.write(batch)?;
@@ -303,10 +299,10 @@ fn apply_entry(
         state.roles = load_roles(engine, generation)?;
     }
     assert!(
-        edge.head.size >= state.edge.head.size,
+        tip.head.size >= state.tip.head.size,
         "records are never taken back"
     );
-    state.edge = edge;
+    state.tip = tip;
     state.applied = Some(log_id);
     state.membership = membership;
     Ok(answers)
@@ -345,7 +341,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
                         .map(|(log_id, payload)| {
                             let applied =
                                 apply_entry(engine.as_ref(), &mut state, *log_id, payload);
-                            hashes.note(log_id.index(), state.edge.head.state_hash);
+                            hashes.note(log_id.index(), state.tip.head.state_hash);
                             applied
                         })
                         .collect::<Result<Vec<_>, _>>()
@@ -436,11 +432,11 @@ impl SnapshotStore {
                 let dir = this.dir.as_ref().map(|dir| dir.join(number.to_string()));
                 let generation = snapshot::current(this.engine.as_ref())?;
                 let snapshot = Snapshot::take(this.engine.as_ref(), generation, dir)?;
-                let row = snapshot.get(&applied_key())?;
+                let row = snapshot.get(&tables::applied())?;
                 let (last_log_id, last_membership) = match row {
                     None => Default::default(),
                     Some(bytes) => decode_applied(&bytes)
-                        .map_err(|error| Error::corrupt(format!("a snapshot: {error}")))?,
+                        .map_err(|error| Error::corrupt_in("a snapshot", error))?,
                 };
                 let meta = SnapshotMeta {
                     last_log_id,

@@ -11,7 +11,7 @@ use super::identity::{self, Disk, KnownDisks};
 use super::machine::SnapshotData;
 use super::types::{Peer, TypeConfig, Vote};
 use crate::store::Blocking;
-use crate::store::snapshot::Piece;
+use crate::store::snapshot::SnapshotPiece;
 use crate::transport::{Class, Failure, Frames, Method, Transport};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
@@ -339,8 +339,8 @@ impl NetSnapshot<TypeConfig> for Link {
                     .await?;
                 pieces = back;
                 let (kind, content, last) = match next {
-                    Piece::Pairs(content) => (FRAME_PAIRS, content, false),
-                    Piece::End(digest) => (FRAME_END, digest.0.to_vec(), true),
+                    SnapshotPiece::Pairs(content) => (FRAME_PAIRS, content, false),
+                    SnapshotPiece::End(digest) => (FRAME_END, digest.0.to_vec(), true),
                 };
                 let frame = Bytes::from([&[kind], &content[..]].concat());
                 let sent = tokio::time::timeout(SNAPSHOT_STALL_MAX, sender.send(frame)).await;

@@ -6,7 +6,7 @@
 
 use super::group::RaftGroup;
 use super::machine::{Applied, StateHashes};
-use crate::ledger::membership::ModeRow;
+use crate::ledger::roles::ModeRow;
 use muniment_evidence::digest::Digest;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -5,7 +5,7 @@
 
 use super::group::RaftGroup;
 use super::types::{LogId, Peer};
-use crate::ledger::membership::ModeRow;
+use crate::ledger::roles::ModeRow;
 use crate::objective::write::{Member, Role};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use openraft::ServerState;

@@ -6,10 +6,10 @@ use super::types::TypeConfig;
 use crate::stop::Stop;
 use crate::store::Blocking;
 use crate::store::engine::Engine;
-use crate::store::floor::FloorFile;
 use crate::store::flush::Flusher;
 use crate::store::log::LogStore;
 use crate::store::memory::MemoryEngine;
+use crate::store::watermark::WatermarkFile;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::TypeConfigExt as _;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 async fn open(
     engine: Arc<dyn Engine>,
     blocking: Blocking,
-    floor: FloorFile,
+    floor: WatermarkFile,
     snapshots: Option<std::path::PathBuf>,
 ) -> (RaftLog, Machine) {
     let stop = Stop::new();
@@ -34,7 +34,7 @@ struct InMemory;
 impl StoreBuilder<TypeConfig, RaftLog, Machine, ()> for InMemory {
     async fn build(&self) -> Result<((), RaftLog, Machine), StorageError<TypeConfig>> {
         let engine = Arc::new(MemoryEngine::new());
-        let (log, machine) = open(engine, Blocking::Inline, FloorFile::in_memory(), None).await;
+        let (log, machine) = open(engine, Blocking::Inline, WatermarkFile::in_memory(), None).await;
         Ok(((), log, machine))
     }
 }
@@ -57,7 +57,7 @@ impl StoreBuilder<TypeConfig, RaftLog, Machine, tempfile::TempDir> for OnDisk {
         use crate::store::rocks::{Purpose, RocksEngine};
         let dir = tempfile::tempdir().unwrap();
         let engine = RocksEngine::open(&dir.path().join("ledger"), Purpose::Ledger).unwrap();
-        let floor = FloorFile::open(&dir.path().join("floor")).unwrap();
+        let floor = WatermarkFile::open(&dir.path().join("watermark")).unwrap();
         let snapshots = Some(dir.path().join("snapshots"));
         let (log, machine) = open(Arc::new(engine), Blocking::Pool, floor, snapshots).await;
         Ok((dir, log, machine))
@@ -100,13 +100,13 @@ mod durability {
     fn what_was_promised_survives_a_power_cut() {
         TypeConfig::run(async {
             let engine = Arc::new(MemoryEngine::new());
-            let floor = FloorFile::in_memory();
+            let floor = WatermarkFile::in_memory();
             let (mut log, _) = open(engine.clone(), Blocking::Inline, floor, None).await;
             append(&mut log, (0..5).map(entry).collect()).await;
             log.save_vote(&Vote::new(3, 2)).await.unwrap();
             log.append([entry(5)], IOFlushed::noop()).await.unwrap();
             engine.crash();
-            let floor = FloorFile::in_memory();
+            let floor = WatermarkFile::in_memory();
             let (mut log, _) = open(engine, Blocking::Inline, floor, None).await;
             assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new(3, 2)));
             let kept = log.try_get_log_entries(0..).await.unwrap();
@@ -116,21 +116,21 @@ mod durability {
         });
     }
 
-    /// The floor file remembers what the database has silently lost.
+    /// The watermark remembers what the database has silently lost.
     #[cfg(feature = "rocksdb")]
     #[test]
     fn the_floor_trails_the_log_and_keeps_the_vote() {
         TypeConfig::run(async {
             let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("floor");
+            let path = dir.path().join("watermark");
             let engine = Arc::new(MemoryEngine::new());
-            let floor = FloorFile::open(&path).unwrap();
+            let floor = WatermarkFile::open(&path).unwrap();
             let (mut log, _) = open(engine, Blocking::Pool, floor, None).await;
             log.save_vote(&Vote::new_committed(4, 1)).await.unwrap();
             append(&mut log, (0..9).map(entry).collect()).await;
             let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
             loop {
-                let floor = FloorFile::open(&path).unwrap().get();
+                let floor = WatermarkFile::open(&path).unwrap().get();
                 let vote = floor.vote.unwrap();
                 assert_eq!((vote.term, vote.node, vote.committed), (4, 1, true));
                 if floor.last_log.is_some_and(|last| last.index == 8) {
@@ -144,7 +144,7 @@ mod durability {
             }
             // An engine that lost everything: the vote is known all the same.
             let empty = Arc::new(MemoryEngine::new());
-            let floor = FloorFile::open(&path).unwrap();
+            let floor = WatermarkFile::open(&path).unwrap();
             let (mut log, _) = open(empty, Blocking::Pool, floor, None).await;
             let vote = log.read_vote().await.unwrap();
             assert_eq!(vote, Some(Vote::new_committed(4, 1)));

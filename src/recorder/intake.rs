@@ -230,13 +230,18 @@ fn holdings(submission: &Submission) -> Vec<Holding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::story::{Hand, Story, remark};
+    use crate::ledger::tests::{TestLedger, TestSigner, remark};
     use muniment_evidence::digest::Digest;
     use muniment_evidence::key::{SecretKey, Signature, Signer as _};
     use muniment_evidence::opening::{IssueDocument, Metadata};
 
-    fn evaluate(story: &Story, from: u64, own: u64, submission: &Submission) -> Result<(), String> {
-        let state = State::new(story.engine.clone());
+    fn evaluate(
+        ledger: &TestLedger,
+        from: u64,
+        own: u64,
+        submission: &Submission,
+    ) -> Result<(), String> {
+        let state = State::new(ledger.engine.clone());
         let mut keys = Keys {
             state: &state,
             rows: HashMap::new(),
@@ -247,36 +252,36 @@ mod tests {
 
     #[test]
     fn a_leader_proposes_no_statement_with_a_bad_signature() {
-        let (story, _, mut lane) = Story::booted();
-        let good = lane.write(&story, &remark(1));
-        assert_eq!(evaluate(&story, 1, 2, &good), Ok(()));
+        let (ledger, _, mut lane) = TestLedger::booted();
+        let good = lane.write(&ledger, &remark(1));
+        assert_eq!(evaluate(&ledger, 1, 2, &good), Ok(()));
         let mut forged = good.clone();
         forged.signature.0[5] ^= 1;
-        assert!(evaluate(&story, 1, 2, &forged).is_err());
+        assert!(evaluate(&ledger, 1, 2, &forged).is_err());
         let mut altered = good.clone();
         altered.statement.witnessed_at_ms += 1;
-        assert!(evaluate(&story, 1, 2, &altered).is_err());
+        assert!(evaluate(&ledger, 1, 2, &altered).is_err());
         // Signed well, but handed in by another node, or by a stranger.
-        assert!(evaluate(&story, 3, 2, &good).is_err());
-        let stranger = Hand::new(9, Lane::Strict(1)).write(&story, &remark(1));
-        assert!(evaluate(&story, 9, 2, &stranger).is_err());
+        assert!(evaluate(&ledger, 3, 2, &good).is_err());
+        let stranger = TestSigner::new(9, Lane::Strict(1)).write(&ledger, &remark(1));
+        assert!(evaluate(&ledger, 9, 2, &stranger).is_err());
     }
 
     /// It comes from a file, so that not even the node's own is taken unseen.
     #[test]
     fn a_leader_proposes_no_statement_of_an_outbox_with_a_bad_signature() {
-        let (story, ..) = Story::booted();
-        let good = Hand::new(1, Lane::Outbox(7)).write(&story, &remark(1));
-        assert_eq!(evaluate(&story, 1, 1, &good), Ok(()));
+        let (ledger, ..) = TestLedger::booted();
+        let good = TestSigner::new(1, Lane::Outbox(7)).write(&ledger, &remark(1));
+        assert_eq!(evaluate(&ledger, 1, 1, &good), Ok(()));
         let mut forged = good.clone();
         forged.signature.0[5] ^= 1;
-        assert!(evaluate(&story, 1, 1, &forged).is_err());
-        assert!(evaluate(&story, 1, 2, &forged).is_err());
+        assert!(evaluate(&ledger, 1, 1, &forged).is_err());
+        assert!(evaluate(&ledger, 1, 2, &forged).is_err());
     }
 
     #[test]
     fn a_leader_proposes_no_forged_holding_not_even_its_own() {
-        let (story, _, mut lane) = Story::booted();
+        let (ledger, _, mut lane) = TestLedger::booted();
         let mut holding = Holding {
             ledger: Digest([1; 32]),
             body_id: [2; 16],
@@ -297,14 +302,14 @@ mod tests {
                 holdings: vec![holding.clone()],
             })
         };
-        let forged = lane.write(&story, &issue(&holding));
-        assert!(evaluate(&story, 1, 1, &forged).is_err());
+        let forged = lane.write(&ledger, &issue(&holding));
+        assert!(evaluate(&ledger, 1, 1, &forged).is_err());
         let key = SecretKey::from_seed(&[3; 32]);
         holding.signature = key.sign(&holding.signed_bytes());
-        let good = lane.write(&story, &issue(&holding));
-        assert_eq!(evaluate(&story, 1, 1, &good), Ok(()));
+        let good = lane.write(&ledger, &issue(&holding));
+        assert_eq!(evaluate(&ledger, 1, 1, &good), Ok(()));
         holding.node = 2;
-        let anothers = lane.write(&story, &issue(&holding));
-        assert!(evaluate(&story, 1, 1, &anothers).is_err());
+        let anothers = lane.write(&ledger, &issue(&holding));
+        assert!(evaluate(&ledger, 1, 1, &anothers).is_err());
     }
 }

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 /// Statements accepted but not yet resolved. Equal to the window that the ledger
 /// remembers of a lane, so that every one of them can still be looked up.
-pub const UNRESOLVED_MAX: usize = crate::ledger::lanes::WINDOW as usize;
+pub use crate::objective::budget::UNRESOLVED_MAX;
 
 /// See the module. `W` is whoever waits for a statement.
 pub struct SendWindow<W> {

@@ -1,4 +1,6 @@
 //! From protobuf to the domain: every field checked or named in the refusal.
+//!
+//! Tests: `tests/cluster/limits.rs`, `tests/cluster/breadth.rs`.
 
 use crate::domain::draft::{BadField, InvoiceKey, bad};
 use crate::ledger::state::Status;

@@ -1,4 +1,6 @@
 //! Handlers of InvoiceService.
+//!
+//! Tests: `tests/cluster/breadth.rs`, `tests/cluster/streams.rs`.
 
 use super::status::{from_upload, status};
 use super::{incoming, outgoing};

@@ -1,4 +1,6 @@
 //! From the domain to protobuf: total, nothing can go wrong.
+//!
+//! Tests: `tests/cluster/breadth.rs`.
 
 use crate::domain::ids::BodyId;
 use crate::ledger::state::{Invoice, Status};

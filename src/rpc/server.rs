@@ -3,6 +3,8 @@
 //! Promises: at most `connections` at a time; a connection that says nothing during its
 //! handshake time is closed; streams, headers and messages are bounded; a stopping
 //! server takes no new calls and lets those in flight end.
+//!
+//! Tests: `tests/cluster/limits.rs`.
 
 use super::cluster::Cluster;
 use super::evidence::Evidence;

@@ -5,6 +5,8 @@
 //! statement is durable here ([`super::deferred`]). Each chunk is checked before it is
 //! sent. What was handed to the transport is noted for a DOWNLOAD_END, also when the
 //! caller goes away.
+//!
+//! Tests: `tests/cluster/streams.rs`, `tests/cluster/deferred.rs`.
 
 use super::admission::{DownloadPermit, MemoryPermit};
 use super::levels::{self, WaitBudget};

@@ -5,6 +5,8 @@
 //! request gives the same frames, so that a broken stream goes on at the frame where it
 //! broke. A selection holds, of the range, the records about one issuer's invoices and
 //! all system records.
+//!
+//! Tests: `tests/cluster/breadth.rs`, `tests/cluster/kills.rs`.
 
 use super::records::{self, ListedRecord};
 use super::{Parts, prove};

@@ -3,6 +3,8 @@
 //! Promises: one identity is issued once; the same call again returns the first outcome;
 //! nothing is kept of a call that is refused before its record. Uniqueness is decided in
 //! apply; the looks-up here only spare bytes and sequence numbers.
+//!
+//! Tests: `tests/cluster/uniqueness.rs`, `tests/cluster/limits.rs`.
 
 use super::admission::UploadPermit;
 use super::levels::{self, WaitBudget};

@@ -7,9 +7,9 @@ use super::tenants::Tenants;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, BadField, bad};
 use crate::ledger::state::{Invoice, Status};
+use crate::ledger::tables::ListKey;
 use crate::objective::read::ReadLevel;
 use crate::raft::reads::{APPLY_MAX, Answered, Proven, Reads};
-use crate::store::keys::{StateKey, Table};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use muniment_evidence::codec::{Reader, Writer};
@@ -179,18 +179,18 @@ impl InvoiceFilter {
 }
 
 /// The index that leaves least to look at.
-fn index(filter: &InvoiceFilter) -> StateKey {
-    let table = |table| StateKey::of(table).text(&filter.tenant);
+fn index(filter: &InvoiceFilter) -> ListKey {
+    let tenant = &filter.tenant;
     if !filter.number.is_empty() {
-        table(Table::ByNumber).text(&filter.number)
+        ListKey::by_number(tenant, &filter.number)
     } else if !filter.buyer.is_empty() {
-        table(Table::ByBuyer).text(&filter.buyer)
+        ListKey::by_buyer(tenant, &filter.buyer)
     } else if !filter.issuer.is_empty() {
-        table(Table::ByIssuer).text(&filter.issuer)
+        ListKey::by_issuer(tenant, &filter.issuer)
     } else if !filter.month.is_empty() {
-        table(Table::ByMonth).text(&filter.month)
+        ListKey::by_month(tenant, &filter.month)
     } else {
-        table(Table::ByTenant)
+        ListKey::by_tenant(tenant)
     }
 }
 

@@ -4,6 +4,8 @@
 //! that holds it, the same bytes from any replica and for ever. Nothing is signed before
 //! this node has booted (so, not before a read index taken after its start), nor before
 //! the record just read hashes to what the tree says.
+//!
+//! Tests: `tests/cluster/cosignatures.rs`, `tests/cluster/reads.rs`.
 
 use super::{Parts, find};
 use crate::checkpoint::keys::{CheckpointSigner, KeysInForce};

@@ -99,7 +99,7 @@ impl DiskWatch {
 
     /// The syncs since the last look; of a slow disk that has none, a probe.
     async fn look(&self, slow: bool) -> Window {
-        let pulse = self.flusher.pulse();
+        let pulse = self.flusher.sync_stats();
         let window = Window::of(pulse.took, pulse.stuck);
         if !slow || window != Window::default() {
             return window;
@@ -108,7 +108,7 @@ impl DiskWatch {
         let probed = self
             .context
             .blocking
-            .run(move || probe().map_err(|error| Error::File(error.to_string().into())))
+            .run(move || probe().map_err(|error| Error::beside(error)))
             .await;
         match probed {
             Ok(took) => Window::of(vec![took], None),

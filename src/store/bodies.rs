@@ -5,17 +5,20 @@
 //! used. A chunk that does not match is never returned. Beside the bodies lies the mark of
 //! how far they are complete: whoever loses the bodies loses the mark with them. Stamps
 //! are in [`super::stamps`]. Leaves fan-out, repair and collection to `bodies/`.
+//!
+//! Tests: `src/store/damage_tests.rs`, `tests/cluster/bodies.rs`.
 
 use super::damage::{self, Chunk};
 use super::engine::{Batch, Engine, prefix_end};
 use super::flush::Flusher;
-use super::{Blocking, Error, stamps};
+use super::{Blocking, Error, Source, stamps};
+use crate::sync::Shared;
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::Rendition;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 
 /// A body's name: UUIDv7 bytes.
 pub type BodyId = [u8; 16];
@@ -72,9 +75,9 @@ pub struct BodyStore {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) blocking: Blocking,
     pub(super) flusher: Flusher,
-    sealed: Arc<Mutex<Sealed>>,
+    sealed: Shared<Sealed>,
     /// Held while damage is noted or mended: one change at a time.
-    pub(super) mending: Arc<Mutex<()>>,
+    pub(super) mending: Shared<()>,
 }
 
 /// What a body is, whatever its name: length and digest.
@@ -111,13 +114,13 @@ impl BodyStore {
             engine,
             blocking,
             flusher,
-            sealed: Arc::default(),
-            mending: Arc::default(),
+            sealed: Shared::default(),
+            mending: Shared::default(),
         }
     }
 
     pub(super) fn sealed(&self) -> MutexGuard<'_, Sealed> {
-        self.sealed.lock().expect("nobody panics with it")
+        self.sealed.lock()
     }
 
     /// Writes one chunk, not yet durable.
@@ -229,7 +232,7 @@ impl BodyStore {
         let (engine, mending) = (self.engine.clone(), self.mending.clone());
         self.blocking
             .run(move || {
-                let _mending = mending.lock().expect("nobody panics with it");
+                let _mending = mending.lock();
                 let mut batch = Batch::new();
                 batch.delete(manifest_key(&body));
                 stamps::delete(&mut batch, &body);
@@ -250,13 +253,16 @@ pub(super) fn read_manifest(engine: &dyn Engine, body: &BodyId) -> Result<Option
     let Some(bytes) = engine.get(&manifest_key(body))? else {
         return Ok(None);
     };
-    let unreadable = |why: String| Error::unreadable(format!("manifest of a body: {why}"));
-    let manifest = Manifest::decode(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    let manifest = Manifest::decode(&bytes).map_err(unreadable)?;
     let lengths = manifest.chunks.iter().map(|(length, _)| u64::from(*length));
     if lengths.sum::<u64>() != manifest.length {
-        return Err(unreadable("its chunks are not as long as it is".into()));
+        return Err(unreadable("its chunks are not as long as it is"));
     }
     Ok(Some(manifest))
+}
+
+fn unreadable(error: impl Into<Box<Source>>) -> Error {
+    Error::unreadable_in("manifest of a body", error)
 }
 
 pub(super) fn chunk_key(body: &BodyId, number: u32) -> Vec<u8> {

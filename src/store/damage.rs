@@ -6,6 +6,8 @@
 //! chunks stay. The mark goes when good bytes are durable in its place, in one batch with
 //! the note of that. What was set aside is bounded: the oldest is written over. Leaves
 //! finding damage and fetching good bytes to `bodies/`.
+//!
+//! Tests: `src/store/damage_tests.rs`.
 
 use super::Error;
 use super::bodies::{BodyId, BodyStore, Content, Manifest};
@@ -272,7 +274,7 @@ impl BodyStore {
         let noted = self
             .blocking
             .run(move || {
-                let _mending = store.mending.lock().expect("nobody panics with it");
+                let _mending = store.mending.lock();
                 let engine = store.engine.as_ref();
                 let Some((finding, key, content)) = look_again(engine, &body, suspect, how)? else {
                     return Ok(None);
@@ -344,7 +346,7 @@ impl BodyStore {
         let left = self
             .blocking
             .run(move || {
-                let _mending = store.mending.lock().expect("nobody panics with it");
+                let _mending = store.mending.lock();
                 let engine = store.engine.as_ref();
                 let known = of(engine, &body)?;
                 let marked = known.is_some();

@@ -65,7 +65,7 @@ pub trait Engine: View {
     /// Makes every write that has returned durable. A failure is final: the caller stops
     /// the node and never tries again (after a failed fsync nobody knows what is on disk).
     fn sync(&self) -> Result<(), Error>;
-    /// A stable picture of now, kept below `dir`, which must not exist yet.
+    /// A view of now that stays as it is, kept below `dir`, which must not exist yet.
     fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, Error>;
     /// Bytes that the engine will take from the disk without a further write: what is
     /// durable in its log is written once more, to where it stays, beside the next log.

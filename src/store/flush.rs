@@ -8,8 +8,9 @@
 use super::engine::Engine;
 use super::{Blocking, Error};
 use crate::stop::Stop;
+use crate::sync::Shared;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -27,7 +28,7 @@ const TIMES_MAX: usize = 4096;
 #[derive(Clone)]
 pub struct Flusher {
     queue: mpsc::UnboundedSender<OnDurable>,
-    times: Arc<Mutex<Times>>,
+    times: Shared<Times>,
 }
 
 #[derive(Default)]
@@ -39,7 +40,7 @@ struct Times {
 
 /// How the syncs went since somebody looked last.
 #[derive(Clone, Debug, Default)]
-pub struct Pulse {
+pub struct SyncStats {
     /// Of those that returned.
     pub took: Vec<Duration>,
     /// Age of the one that has not.
@@ -55,10 +56,10 @@ impl Flusher {
         stop: Stop,
         on_sync: OnSync,
     ) -> Flusher {
-        // Unbounded by count, but each waiter stands for a write that its own floor has
+        // Unbounded by count, but each waiter stands for a write that its own layer has
         // bounded (appends by openraft's channels, bodies by the uploads in flight).
         let (sender, mut queue) = mpsc::unbounded_channel::<OnDurable>();
-        let times = Arc::<Mutex<Times>>::default();
+        let times = Shared::<Times>::default();
         let noted = times.clone();
         tokio::spawn(async move {
             while let Some(first) = queue.recv().await {
@@ -68,10 +69,10 @@ impl Flusher {
                 }
                 let engine = engine.clone();
                 let started = Instant::now();
-                lock(&noted).began = Some(started);
+                noted.lock().began = Some(started);
                 let result = blocking.run(move || engine.sync()).await;
                 let took = started.elapsed();
-                lock(&noted).ended(took);
+                noted.lock().ended(took);
                 on_sync(took);
                 if let Err(error) = &result {
                     stop.broken(format!("fsync of the {name} database failed: {error}"));
@@ -88,9 +89,9 @@ impl Flusher {
     }
 
     /// How the syncs went since this was asked last.
-    pub fn pulse(&self) -> Pulse {
-        let mut times = lock(&self.times);
-        Pulse {
+    pub fn sync_stats(&self) -> SyncStats {
+        let mut times = self.times.lock();
+        SyncStats {
             took: times.took.drain(..).collect(),
             stuck: times.began.map(|began| began.elapsed()),
         }
@@ -122,10 +123,6 @@ impl Times {
         }
         self.took.push_back(took);
     }
-}
-
-fn lock(times: &Mutex<Times>) -> std::sync::MutexGuard<'_, Times> {
-    times.lock().expect("nobody panics with it")
 }
 
 #[cfg(test)]
@@ -207,14 +204,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_pulse_has_each_sync_once() {
+    async fn the_stats_have_each_sync_once() {
         let engine = Arc::new(MemoryEngine::new());
         let unobserved = Arc::new(|_| {});
         let flusher = Flusher::start("x", engine, Blocking::Inline, Stop::new(), unobserved);
         flusher.durable().await.unwrap();
         flusher.durable().await.unwrap();
-        let pulse = flusher.pulse();
-        assert_eq!((pulse.took.len(), pulse.stuck), (2, None));
-        assert!(flusher.pulse().took.is_empty());
+        let stats = flusher.sync_stats();
+        assert_eq!((stats.took.len(), stats.stuck), (2, None));
+        assert!(flusher.sync_stats().took.is_empty());
     }
 }

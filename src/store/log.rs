@@ -2,22 +2,25 @@
 //!
 //! Promises: what `append` wrote is readable when it returns and durable when its
 //! callback runs, and callbacks never overtake each other; a vote is durable, in the
-//! database and in the floor file, before `save_vote` returns; the log is one run of
-//! indexes without holes. Leaves the meaning of the bytes to `raft/`.
+//! database and in the watermark, before `save_vote` returns. Two things it does not write,
+//! whoever asks: an entry that does not follow on the one before it, and a vote that goes
+//! back. Either would contradict what was acknowledged, so the process ends. Leaves the
+//! meaning of the bytes to `raft/`.
 
 use super::engine::{Batch, Engine};
-use super::floor::{Floor, FloorFile, FloorLogId, FloorVote, TRAIL};
 use super::flush::{Flusher, OnDurable};
+use super::watermark::{DurableVote, LogPosition, TRAIL, Watermark, WatermarkFile};
 use super::{Blocking, Error, keys};
-use std::sync::{Arc, Mutex, MutexGuard};
+use crate::sync::Shared;
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Pairs read from the engine at a time; a page is bounded by bytes as well.
 const PAGE_ENTRIES: usize = 64;
 
 /// One entry as stored.
-pub struct Stored {
-    pub id: FloorLogId,
+pub struct StoredEntry {
+    pub id: LogPosition,
     pub bytes: Vec<u8>,
 }
 
@@ -36,9 +39,11 @@ pub struct LogStore {
     engine: Arc<dyn Engine>,
     blocking: Blocking,
     flusher: Flusher,
-    floor: Arc<Mutex<FloorFile>>,
-    /// What the floor file should say soon.
-    synced: Arc<watch::Sender<Option<FloorLogId>>>,
+    watermark: Shared<WatermarkFile>,
+    /// What the watermark should say soon.
+    synced: Arc<watch::Sender<Option<LogPosition>>>,
+    /// The index that the next entry must have, once it is known.
+    next: Shared<Option<u64>>,
 }
 
 impl LogStore {
@@ -46,36 +51,37 @@ impl LogStore {
         engine: Arc<dyn Engine>,
         blocking: Blocking,
         flusher: Flusher,
-        floor: FloorFile,
+        watermark: WatermarkFile,
         stop: crate::stop::Stop,
     ) -> LogStore {
         let store = LogStore {
             engine,
             blocking,
             flusher,
-            synced: Arc::new(watch::channel(floor.get().last_log).0),
-            floor: Arc::new(Mutex::new(floor)),
+            synced: Arc::new(watch::channel(watermark.get().last_log).0),
+            watermark: Shared::new(watermark),
+            next: Shared::default(),
         };
         let mut synced = store.synced.subscribe();
-        let (floor, blocking) = (store.floor.clone(), store.blocking);
+        let (watermark, blocking) = (store.watermark.clone(), store.blocking);
         tokio::spawn(async move {
             while synced.changed().await.is_ok() {
-                // The trail: many syncs, one floor write.
+                // The trail: many syncs, one write of the file.
                 tokio::time::sleep(TRAIL).await;
                 let Some(last) = *synced.borrow_and_update() else {
                     continue;
                 };
-                let floor = floor.clone();
+                let watermark = watermark.clone();
                 let raised = blocking.run(move || {
-                    let mut file = lock(&floor);
+                    let mut file = watermark.lock();
                     let now = file.get();
-                    file.set(Floor {
+                    file.set(Watermark {
                         last_log: Some(last),
                         ..now
                     })
                 });
                 if let Err(error) = raised.await {
-                    stop.broken(format!("the floor file cannot be written: {error}"));
+                    stop.broken(format!("the watermark cannot be written: {error}"));
                     return;
                 }
             }
@@ -83,26 +89,17 @@ impl LogStore {
         store
     }
 
-    pub fn floor(&self) -> Floor {
-        lock(&self.floor).get()
+    pub fn watermark(&self) -> Watermark {
+        self.watermark.lock().get()
     }
 
     pub async fn extent(&self) -> Result<Extent, Error> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
-                let (start, end) = (keys::log_entry(0), keys::log_entry(u64::MAX));
-                let last = engine.scan_back(&start, &end, 1)?.pop();
                 Ok(Extent {
                     purged: engine.get(keys::PURGED)?,
-                    last: match last {
-                        None => None,
-                        Some((key, bytes)) => {
-                            let index = keys::log_index(&key)
-                                .ok_or_else(|| Error::corrupt("a log key has no index"))?;
-                            Some((index, bytes))
-                        }
-                    },
+                    last: last_entry(engine.as_ref())?,
                 })
             })
             .await
@@ -149,16 +146,30 @@ impl LogStore {
             .await
     }
 
-    /// Appends in order; `on_durable` runs after the entries were synced.
-    pub async fn append(&self, entries: Vec<Stored>, on_durable: OnDurable) -> Result<(), Error> {
+    /// Appends entries that follow on; `on_durable` runs after they were synced.
+    pub async fn append(
+        &self,
+        entries: Vec<StoredEntry>,
+        on_durable: OnDurable,
+    ) -> Result<(), Error> {
         let last = entries.last().map(|entry| entry.id);
-        let engine = self.engine.clone();
+        let (engine, next) = (self.engine.clone(), self.next.clone());
         let written = self
             .blocking
             .run(move || {
+                let mut next = next.lock();
+                if next.is_none() {
+                    *next = last_entry(engine.as_ref())?.map(|(index, _)| index + 1);
+                }
                 let mut batch = Batch::new();
-                for entry in entries {
-                    batch.put(keys::log_entry(entry.id.index), entry.bytes);
+                for StoredEntry { id, bytes } in entries {
+                    assert!(
+                        next.is_none_or(|next| next == id.index),
+                        "log entry {} does not follow on: the next is {next:?}",
+                        id.index
+                    );
+                    *next = Some(id.index + 1);
+                    batch.put(keys::log_entry(id.index), bytes);
                 }
                 engine.write(batch)
             })
@@ -178,19 +189,20 @@ impl LogStore {
     }
 
     /// Removes everything after `last` (everything, for `None`).
-    pub async fn truncate_after(&self, last: Option<FloorLogId>) -> Result<(), Error> {
-        let (engine, floor) = (self.engine.clone(), self.floor.clone());
+    pub async fn truncate_after(&self, last: Option<LogPosition>) -> Result<(), Error> {
+        let (engine, watermark) = (self.engine.clone(), self.watermark.clone());
+        let next = self.next.clone();
         self.synced.send_replace(last);
         self.blocking
             .run(move || {
                 {
-                    let mut file = lock(&floor);
+                    let mut file = watermark.lock();
                     let now = file.get();
                     let lowered = match (now.last_log, last) {
-                        (Some(floor), Some(last)) => Some(floor.min(last)),
+                        (Some(marked), Some(last)) => Some(marked.min(last)),
                         _ => None,
                     };
-                    file.set(Floor {
+                    file.set(Watermark {
                         last_log: lowered,
                         ..now
                     })?;
@@ -198,6 +210,7 @@ impl LogStore {
                 let mut batch = Batch::new();
                 let first = last.map_or(0, |id| id.index + 1);
                 batch.delete_range(keys::log_entry(first), keys::log_entry(u64::MAX));
+                *next.lock() = last.map(|id| id.index + 1);
                 engine.write(batch)
             })
             .await
@@ -205,9 +218,12 @@ impl LogStore {
 
     /// Removes everything up to and including `index`; `id` is the opaque log id.
     pub async fn purge(&self, index: u64, id: Vec<u8>) -> Result<(), Error> {
-        let engine = self.engine.clone();
+        let (engine, next) = (self.engine.clone(), self.next.clone());
         self.blocking
             .run(move || {
+                // A snapshot may stand for more than was here.
+                let mut next = next.lock();
+                *next = next.map(|next| next.max(index + 1));
                 let mut batch = Batch::new();
                 batch.put(keys::PURGED, id);
                 batch.delete_range(keys::log_entry(0), keys::log_entry(index + 1));
@@ -216,23 +232,28 @@ impl LogStore {
             .await
     }
 
-    /// Durable in the database, then in the floor file, before it returns.
-    pub async fn save_vote(&self, vote: FloorVote, bytes: Vec<u8>) -> Result<(), Error> {
-        let engine = self.engine.clone();
+    /// Durable in the database, then in the watermark, before it returns.
+    pub async fn save_vote(&self, vote: DurableVote, bytes: Vec<u8>) -> Result<(), Error> {
+        let (engine, watermark) = (self.engine.clone(), self.watermark.clone());
         self.blocking
             .run(move || {
+                let given = watermark.lock().get().vote;
+                assert!(
+                    given.is_none_or(|given| vote.may_follow(&given)),
+                    "a vote never goes back: {vote:?} after {given:?}"
+                );
                 let mut batch = Batch::new();
                 batch.put(keys::VOTE, bytes);
                 engine.write(batch)
             })
             .await?;
         self.flusher.durable().await?;
-        let floor = self.floor.clone();
+        let watermark = self.watermark.clone();
         self.blocking
             .run(move || {
-                let mut file = lock(&floor);
+                let mut file = watermark.lock();
                 let now = file.get();
-                file.set(Floor {
+                file.set(Watermark {
                     vote: Some(vote),
                     ..now
                 })
@@ -276,6 +297,88 @@ fn begin(engine: &dyn Engine, start: u64, found: &[u8]) -> Result<u64, Error> {
     Ok(start)
 }
 
-fn lock(floor: &Mutex<FloorFile>) -> MutexGuard<'_, FloorFile> {
-    floor.lock().expect("no holder of the floor file panics")
+/// The newest entry: index and bytes.
+fn last_entry(engine: &dyn Engine) -> Result<Option<(u64, Vec<u8>)>, Error> {
+    let (start, end) = (keys::log_entry(0), keys::log_entry(u64::MAX));
+    let Some((key, bytes)) = engine.scan_back(&start, &end, 1)?.pop() else {
+        return Ok(None);
+    };
+    let index = keys::log_index(&key).ok_or_else(|| Error::corrupt("a log key has no index"))?;
+    Ok(Some((index, bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::MemoryEngine;
+    use super::*;
+    use crate::stop::Stop;
+
+    fn start(engine: Arc<MemoryEngine>) -> LogStore {
+        let (unobserved, stop) = (Arc::new(|_| {}), Stop::new());
+        let blocking = Blocking::Inline;
+        let flusher = Flusher::start("l", engine.clone(), blocking, stop.clone(), unobserved);
+        LogStore::start(engine, blocking, flusher, WatermarkFile::in_memory(), stop)
+    }
+
+    fn entries(indexes: std::ops::Range<u64>) -> Vec<StoredEntry> {
+        let entry = |index| StoredEntry {
+            id: LogPosition { term: 1, index },
+            bytes: vec![index as u8],
+        };
+        indexes.map(entry).collect()
+    }
+
+    async fn append(log: &LogStore, indexes: std::ops::Range<u64>) {
+        log.append(entries(indexes), Box::new(|_| {}))
+            .await
+            .unwrap();
+    }
+
+    fn vote(term: u64, node: u64) -> DurableVote {
+        DurableVote {
+            term,
+            node,
+            committed: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn entries_follow_on_after_a_start_a_truncation_and_a_snapshot() {
+        let engine = Arc::new(MemoryEngine::new());
+        append(&start(engine.clone()), 0..3).await;
+        let log = start(engine);
+        append(&log, 3..5).await;
+        let kept = LogPosition { term: 1, index: 1 };
+        log.truncate_after(Some(kept)).await.unwrap();
+        append(&log, 2..4).await;
+        assert_eq!(log.read(0, 9, 100).await.unwrap(), [[0], [1], [2], [3]]);
+        // A snapshot of more than was here: what comes next follows on it.
+        log.purge(20, Vec::new()).await.unwrap();
+        append(&log, 21..22).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "log entry 4 does not follow on")]
+    async fn a_hole_is_not_written() {
+        let log = start(Arc::new(MemoryEngine::new()));
+        append(&log, 0..3).await;
+        append(&log, 4..5).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "log entry 2 does not follow on")]
+    async fn what_is_there_is_not_written_over() {
+        let engine = Arc::new(MemoryEngine::new());
+        append(&start(engine.clone()), 0..3).await;
+        append(&start(engine), 2..4).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "a vote never goes back")]
+    async fn a_second_vote_in_a_term_is_not_given() {
+        let log = start(Arc::new(MemoryEngine::new()));
+        log.save_vote(vote(4, 1), vec![1]).await.unwrap();
+        log.save_vote(vote(5, 2), vec![2]).await.unwrap();
+        log.save_vote(vote(5, 3), vec![3]).await.unwrap();
+    }
 }

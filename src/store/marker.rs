@@ -50,9 +50,9 @@ impl Marker {
     /// Refuses another ledger, node or format.
     pub fn check(&self, origin: &str, node: u64) -> Result<(), Error> {
         let differ = |what: &str| {
-            Err(Error::File(
-                format!("the data directory belongs to {what}").into(),
-            ))
+            Err(Error::beside(format!(
+                "the data directory belongs to {what}"
+            )))
         };
         if self.format != FORMAT {
             return differ(&format!(

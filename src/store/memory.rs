@@ -44,15 +44,18 @@ impl MemoryEngine {
 
 impl View for MemoryEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.lock().now.view_get(key)
+        Ok(self.lock().now.get(key).cloned())
     }
 
     fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
-        self.lock().now.view_scan(start, end, limit)
+        Ok(scan(&self.lock().now, start, end).take(limit).collect())
     }
 
     fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
-        self.lock().now.view_scan_back(start, end, limit)
+        Ok(scan(&self.lock().now, start, end)
+            .rev()
+            .take(limit)
+            .collect())
     }
 }
 
@@ -90,49 +93,24 @@ struct Frozen(Map);
 
 impl View for Frozen {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.0.view_get(key)
+        Ok(self.0.get(key).cloned())
     }
 
     fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
-        self.0.view_scan(start, end, limit)
+        Ok(scan(&self.0, start, end).take(limit).collect())
     }
 
     fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
-        self.0.view_scan_back(start, end, limit)
+        Ok(scan(&self.0, start, end).rev().take(limit).collect())
     }
 }
 
-/// The reads of a view, on a plain map.
-trait MapView {
-    fn view_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
-    fn view_scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error>;
-    fn view_scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error>;
-}
-
-impl MapView for Map {
-    fn view_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.get(key).cloned())
-    }
-
-    fn view_scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
-        if start >= end {
-            return Ok(Vec::new());
-        }
-        let range = (Bound::Included(start), Bound::Excluded(end));
-        Ok(owned(self.range::<[u8], _>(range).take(limit)))
-    }
-
-    fn view_scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
-        if start >= end {
-            return Ok(Vec::new());
-        }
-        let range = (Bound::Included(start), Bound::Excluded(end));
-        Ok(owned(self.range::<[u8], _>(range).rev().take(limit)))
-    }
-}
-
-fn owned<'a>(pairs: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>) -> Vec<Pair> {
-    pairs.map(|(k, v)| (k.clone(), v.clone())).collect()
+fn scan(map: &Map, start: &[u8], end: &[u8]) -> impl DoubleEndedIterator<Item = Pair> {
+    let range = (Bound::Included(start), Bound::Excluded(end));
+    // A map refuses a range that ends before it begins.
+    let found = (start < end).then(|| map.range::<[u8], _>(range));
+    let found = found.into_iter().flatten();
+    found.map(|(key, value)| (key.clone(), value.clone()))
 }
 
 fn apply(map: &mut Map, batch: &Batch) {

@@ -1,14 +1,14 @@
 //! Storage: two databases per node, and the files beside them.
 //!
-//! The only floor that names RocksDB (in `rocks`); everything above it stands on the
+//! The only layer that names RocksDB (in `rocks`); everything above it stands on the
 //! [`engine`] seam, so the simulator runs the same code on memory.
 //!
 //! | stored thing | where | trusted? | what if changed? | what if lost? |
 //! |---|---|---|---|---|
-//! | Raft log, vote | `ledger/` | yes | checksums of the engine; a broken entry stops the node | the floor file notices a lost tail: no vote until refilled |
+//! | Raft log, vote | `ledger/` | yes | checksums of the engine; a broken entry stops the node | the watermark notices a lost tail: no vote until refilled |
 //! | replicated state, records, openings | `ledger/` | after the root was recomputed at start | the tree root no longer matches: refuses to serve | rebuilt from a peer's snapshot under a new node id |
 //! | bodies | `bodies/` | never: each chunk is hashed before it is sent | set aside, fetched from another holder | served by proxy from another holder |
-//! | floor file | beside the databases | yes, checksummed | treated as lost | a lost tail would go unnoticed once |
+//! | watermark | beside the databases | yes, checksummed | treated as lost | a lost tail would go unnoticed once |
 //! | marker | beside the databases | yes | refuses to start | refuses to start on a non-empty directory |
 //! | cosigned notes | `ledger/`, the node's own keys | never: signatures are checked by who uses them | refused | made again |
 //! | damaged bodies, quarantined chunks, pending notes, scrub position | `bodies/` | damage: yes; the rest never | the body counts as damaged; good chunks are still checked | found again by a read or the scrub |
@@ -20,7 +20,6 @@
 pub mod bodies;
 pub mod damage;
 pub mod engine;
-pub mod floor;
 pub mod flush;
 pub mod keys;
 pub mod log;
@@ -32,57 +31,110 @@ pub mod outbox;
 pub mod rocks;
 pub mod snapshot;
 pub mod stamps;
+pub mod watermark;
 
 use std::fmt;
 use std::sync::Arc;
 
 /// Why storage could not do what it was asked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The engine failed; final, the node stops.
-    Engine(Arc<str>),
+    #[error("storage engine: {0}")]
+    Engine(#[source] Fault),
     /// A file beside the databases failed; final, the node stops.
-    File(Arc<str>),
+    #[error("storage file: {0}")]
+    File(#[source] Fault),
     /// What was read is not what was written; final, the node stops.
-    Corrupt(Arc<str>),
+    #[error("stored data is damaged: {0}")]
+    Corrupt(#[source] Fault),
     /// One value of the bodies database is damaged, the rest is not: that body is brought
     /// again from another holder, and the node goes on.
-    Unreadable(Arc<str>),
+    #[error("a stored body cannot be read: {0}")]
+    Unreadable(#[source] Fault),
     /// The store is shutting down.
+    #[error("storage is shutting down")]
     Stopped,
 }
 
-impl Error {
-    pub fn engine(error: impl fmt::Display) -> Error {
-        Error::Engine(error.to_string().into())
-    }
-
-    pub fn file(path: &std::path::Path, error: impl fmt::Display) -> Error {
-        Error::File(format!("{}: {error}", path.display()).into())
-    }
-
-    pub fn unreadable(what: impl fmt::Display) -> Error {
-        Error::Unreadable(what.to_string().into())
-    }
-
-    pub fn corrupt(what: impl fmt::Display) -> Error {
-        Error::Corrupt(what.to_string().into())
-    }
+/// Where it failed, if that needs to be said, and the error that came from below.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    place: Option<Arc<str>>,
+    error: Arc<Source>,
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Engine(error) => write!(f, "storage engine: {error}"),
-            Error::File(error) => write!(f, "storage file: {error}"),
-            Error::Unreadable(what) => write!(f, "a stored body cannot be read: {what}"),
-            Error::Corrupt(what) => write!(f, "stored data is damaged: {what}"),
-            Error::Stopped => f.write_str("storage is shutting down"),
+/// An error of another layer, or a text where there was none.
+pub type Source = dyn std::error::Error + Send + Sync;
+
+impl Fault {
+    fn new(error: impl Into<Box<Source>>) -> Fault {
+        Fault {
+            place: None,
+            error: Arc::from(error.into()),
+        }
+    }
+
+    fn at(place: impl fmt::Display, error: impl Into<Box<Source>>) -> Fault {
+        Fault {
+            place: Some(place.to_string().into()),
+            ..Fault::new(error)
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{place}: {}", self.error),
+            None => self.error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Fault {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.error.as_ref())
+    }
+}
+
+impl Error {
+    pub fn engine(error: impl Into<Box<Source>>) -> Error {
+        Error::Engine(Fault::new(error))
+    }
+
+    /// The same, while doing `what`.
+    pub fn engine_in(what: impl fmt::Display, error: impl Into<Box<Source>>) -> Error {
+        Error::Engine(Fault::at(what, error))
+    }
+
+    /// Of a file that the error names itself.
+    pub fn beside(error: impl Into<Box<Source>>) -> Error {
+        Error::File(Fault::new(error))
+    }
+
+    pub fn file(path: &std::path::Path, error: impl Into<Box<Source>>) -> Error {
+        Error::File(Fault::at(path.display(), error))
+    }
+
+    pub fn unreadable(what: impl Into<Box<Source>>) -> Error {
+        Error::Unreadable(Fault::new(what))
+    }
+
+    /// The same, of what `what` says.
+    pub fn unreadable_in(what: impl fmt::Display, error: impl Into<Box<Source>>) -> Error {
+        Error::Unreadable(Fault::at(what, error))
+    }
+
+    pub fn corrupt(what: impl Into<Box<Source>>) -> Error {
+        Error::Corrupt(Fault::new(what))
+    }
+
+    /// Damage that reading `what` came upon.
+    pub fn corrupt_in(what: impl fmt::Display, error: impl Into<Box<Source>>) -> Error {
+        Error::Corrupt(Fault::at(what, error))
+    }
+}
 
 impl From<Error> for std::io::Error {
     fn from(error: Error) -> Self {

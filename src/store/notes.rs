@@ -20,7 +20,7 @@ const REMOVED_AT_A_TIME: usize = 4;
 
 /// A kept note.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptNote {
     pub size: u64,
     pub note: String,
 }
@@ -39,7 +39,7 @@ impl NoteStore {
 
     /// Keeps a note, in place of an older one of the same size, and removes what is too
     /// old. `now_s` is this node's own clock, compared with itself alone.
-    pub async fn keep(&self, kept: Kept, now_s: u64) -> Result<(), Error> {
+    pub async fn keep(&self, kept: KeptNote, now_s: u64) -> Result<(), Error> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -58,7 +58,7 @@ impl NoteStore {
     }
 
     /// The first notes with a size above `index`, in order; one page.
-    pub async fn above(&self, index: u64) -> Result<Vec<Kept>, Error> {
+    pub async fn above(&self, index: u64) -> Result<Vec<KeptNote>, Error> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -70,7 +70,7 @@ impl NoteStore {
                 found
                     .map(|(key, value)| {
                         let size = keys::trailing_u64(&key);
-                        Ok(Kept {
+                        Ok(KeptNote {
                             size: size.ok_or_else(|| Error::corrupt("the key of a kept note"))?,
                             note: text(&value)?,
                         })
@@ -81,7 +81,7 @@ impl NoteStore {
     }
 
     /// The newest note that is kept.
-    pub async fn newest(&self) -> Result<Option<Kept>, Error> {
+    pub async fn newest(&self) -> Result<Option<KeptNote>, Error> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -90,7 +90,7 @@ impl NoteStore {
                     return Ok(None);
                 };
                 let size = keys::trailing_u64(&key);
-                Ok(Some(Kept {
+                Ok(Some(KeptNote {
                     size: size.ok_or_else(|| Error::corrupt("the key of a kept note"))?,
                     note: text(&value)?,
                 }))
@@ -116,8 +116,8 @@ mod tests {
     use super::super::memory::MemoryEngine;
     use super::*;
 
-    fn note(size: u64) -> Kept {
-        Kept {
+    fn note(size: u64) -> KeptNote {
+        KeptNote {
             size,
             note: format!("note of {size}"),
         }

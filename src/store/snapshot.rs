@@ -11,7 +11,7 @@
 use super::engine::{Batch, Engine, Pair, View};
 use super::keys::{self, GENERATION_PREFIX_BYTES, Generation};
 use super::{Blocking, Error};
-use muniment_evidence::codec::{Reader, Writer};
+use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::{Digest, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,17 +21,17 @@ pub const PIECE_BYTES: usize = 1 << 20;
 /// Pairs taken from the engine at a time.
 const PAGE_PAIRS: usize = 256;
 
-/// A stable picture of one generation; its directory is removed with the last clone.
+/// One generation as it was at one moment; its directory is removed with the last clone.
 #[derive(Clone)]
-pub struct Snapshot(Arc<Picture>);
+pub struct Snapshot(Arc<Checkpoint>);
 
-struct Picture {
+struct Checkpoint {
     view: Arc<dyn View>,
     generation: Generation,
     dir: Option<PathBuf>,
 }
 
-impl Drop for Picture {
+impl Drop for Checkpoint {
     fn drop(&mut self) {
         if let Some(dir) = &self.dir
             && let Err(error) = std::fs::remove_dir_all(dir)
@@ -43,14 +43,14 @@ impl Drop for Picture {
 }
 
 impl Snapshot {
-    /// Takes a picture now; `dir` must not exist and is `None` in memory.
+    /// Takes one of now; `dir` must not exist and is `None` in memory.
     pub fn take(
         engine: &dyn Engine,
         generation: Generation,
         dir: Option<PathBuf>,
     ) -> Result<Snapshot, Error> {
         let view = engine.checkpoint(dir.as_deref().unwrap_or(std::path::Path::new("")))?;
-        Ok(Snapshot(Arc::new(Picture {
+        Ok(Snapshot(Arc::new(Checkpoint {
             view,
             generation,
             dir,
@@ -61,21 +61,21 @@ impl Snapshot {
         self.0.view.get(&self.0.generation.key(state_key))
     }
 
-    /// Writes the picture as the next generation, as a receiver would.
+    /// Writes it as the next generation, as a receiver would.
     pub fn copy_into(&self, engine: Arc<dyn Engine>) -> Result<Received, Error> {
         let mut installer = Installer::begin(engine)?;
         let mut pieces = self.pieces();
         loop {
             match pieces.next()? {
-                Piece::Pairs(piece) => installer.write(&piece)?,
-                Piece::End(digest) => return installer.finish(digest),
+                SnapshotPiece::Pairs(piece) => installer.write(&piece)?,
+                SnapshotPiece::End(digest) => return installer.finish(digest),
             }
         }
     }
 
-    pub fn pieces(&self) -> Pieces {
+    pub fn pieces(&self) -> SnapshotPieces {
         let (next, end) = self.0.generation.range();
-        Pieces {
+        SnapshotPieces {
             snapshot: self.clone(),
             next,
             end,
@@ -85,20 +85,20 @@ impl Snapshot {
 }
 
 /// Reads a snapshot front to back.
-pub struct Pieces {
+pub struct SnapshotPieces {
     snapshot: Snapshot,
     next: Vec<u8>,
     end: Vec<u8>,
     hasher: Hasher,
 }
 
-impl Pieces {
+impl SnapshotPieces {
     /// The next piece, or the digest of all pieces.
     #[allow(
         clippy::should_implement_trait,
         reason = "it fails, and ends with a digest"
     )]
-    pub fn next(&mut self) -> Result<Piece, Error> {
+    pub fn next(&mut self) -> Result<SnapshotPiece, Error> {
         let mut w = Writer::new();
         let (mut bytes, mut pairs) = (0, 0u32);
         'fill: loop {
@@ -122,15 +122,15 @@ impl Pieces {
             }
         }
         if pairs == 0 {
-            return Ok(Piece::End(self.hasher.clone().finish()));
+            return Ok(SnapshotPiece::End(self.hasher.clone().finish()));
         }
         let content = w.finish();
         self.hasher.update(&content);
-        Ok(Piece::Pairs(content))
+        Ok(SnapshotPiece::Pairs(content))
     }
 }
 
-pub enum Piece {
+pub enum SnapshotPiece {
     Pairs(Vec<u8>),
     End(Digest),
 }
@@ -226,14 +226,14 @@ fn read_pairs(piece: &[u8]) -> Result<Vec<Pair>, Error> {
     let mut r = Reader::new(piece);
     let mut pairs = Vec::new();
     while !r.is_empty() {
-        let pair = (|| Ok((r.bytes()?.to_vec(), r.bytes()?.to_vec())))();
-        pairs.push(
-            pair.map_err(|error: muniment_evidence::codec::DecodeError| {
-                Error::corrupt(format!("a snapshot piece: {error}"))
-            })?,
-        );
+        let pair = read_pair(&mut r);
+        pairs.push(pair.map_err(|error| Error::corrupt_in("a snapshot piece", error))?);
     }
     Ok(pairs)
+}
+
+fn read_pair(r: &mut Reader<'_>) -> Result<Pair, DecodeError> {
+    Ok((r.bytes()?.to_vec(), r.bytes()?.to_vec()))
 }
 
 #[cfg(test)]
@@ -265,12 +265,12 @@ mod tests {
         let (mut pieces, mut count) = (snapshot.pieces(), 0);
         let received = loop {
             match pieces.next().unwrap() {
-                Piece::Pairs(piece) => {
+                SnapshotPiece::Pairs(piece) => {
                     assert!(piece.len() < 2 * PIECE_BYTES);
                     installer.write(&piece).unwrap();
                     count += 1;
                 }
-                Piece::End(digest) => break installer.finish(digest).unwrap(),
+                SnapshotPiece::End(digest) => break installer.finish(digest).unwrap(),
             }
         };
         assert!(count > 1);
@@ -292,7 +292,7 @@ mod tests {
         let source = filled();
         let snapshot = Snapshot::take(&source, Generation(0), None).unwrap();
         let mut installer = Installer::begin(Arc::new(MemoryEngine::new())).unwrap();
-        let Piece::Pairs(mut piece) = snapshot.pieces().next().unwrap() else {
+        let SnapshotPiece::Pairs(mut piece) = snapshot.pieces().next().unwrap() else {
             panic!("there is a first piece");
         };
         let good = Digest::of(&[&piece]);

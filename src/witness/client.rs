@@ -4,6 +4,8 @@
 //! nobody waits for a witness but its own task; a gap is caught up with one proof over all
 //! of it. Leaves where checkpoints and proofs come from, and what becomes of a
 //! cosignature, to a [`Source`].
+//!
+//! Tests: `src/witness/exchange_tests.rs`, `tests/cluster/witnesses.rs`.
 
 use super::breaker::Breaker;
 use super::post::Target;

@@ -4,7 +4,7 @@
 //! could show two histories. A witness elsewhere, run by somebody else, remembers the
 //! largest head that it cosigned and cosigns nothing that contradicts it.
 //!
-//! * [`config`], [`heads`], [`server`]: the witness, a process of its own
+//! * [`heads`], [`server`]: the witness, a process of its own
 //! * [`breaker`], [`post`], [`client`], [`source`]: what a node does to be
 //!   witnessed
 //!
@@ -13,10 +13,9 @@
 
 pub mod breaker;
 pub mod client;
-pub mod config;
+#[cfg(test)]
+mod exchange_tests;
 pub mod heads;
 pub mod post;
-#[cfg(test)]
-mod scenarios;
 pub mod server;
 pub mod source;

@@ -13,9 +13,9 @@
 //! | `GET /<hex SHA-256 of the origin>/checkpoint` | the last cosigned note |
 //! | `GET /healthz` | 200 while the process lives |
 
-use super::config::Config;
 use super::heads::{self, HeadFile, Kept};
 use crate::clock::SharedClock;
+use crate::config::witness_server::WitnessConfig;
 use crate::stop::Stop;
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -75,7 +75,7 @@ impl Witness {
     /// Takes the folder and loads what was cosigned. A damaged file refuses its origin
     /// alone: the others are still witnessed.
     pub fn open(
-        config: &Config,
+        config: &WitnessConfig,
         key: SecretKey,
         clock: SharedClock,
         stop: Stop,

@@ -3,10 +3,10 @@
 
 use crate::harness::{Cluster, Node, ORIGIN, SOON, body, http, issue, metric};
 use muniment::keyring::guard::{FILE_NAME, SignGuard};
-use muniment::ledger::apply::{StoredRows, head_key};
-use muniment::ledger::rows::{Head, Row as _};
+use muniment::ledger::rows::Row as _;
+use muniment::ledger::tables;
+use muniment::ledger::tree_rows::StoredRows;
 use muniment::store::engine::{Batch, Engine as _, View as _};
-use muniment::store::keys::{StateKey, Table};
 use muniment::store::rocks::{Purpose, RocksEngine};
 use muniment::store::snapshot;
 use muniment_evidence::tree::{Frontier, leaf_hash};
@@ -28,24 +28,23 @@ enum Rewritten {
 fn alter(node: &Node, how: Rewritten) {
     let engine = RocksEngine::open(&node.dir.join("data/ledger"), Purpose::Ledger).unwrap();
     let generation = snapshot::current(&engine).unwrap();
-    let record_key = generation.key(&StateKey::of(Table::Record).u64(ALTERED).build());
-    let row = StateKey::of(Table::Row).u8(0).u64(ALTERED).build();
+    let record_key = tables::record(ALTERED).within(generation);
+    let row = tables::tree_row(0, ALTERED).within(generation);
     let mut record = engine.get(&record_key).unwrap().unwrap();
     // The last byte of the signature: it can still be read.
     *record.last_mut().unwrap() ^= 1;
     let mut batch = Batch::new();
-    batch.put(generation.key(&row), leaf_hash(&record).0);
+    batch.put(row, leaf_hash(&record).0);
     if how == Rewritten::Consistently {
         batch.put(record_key, record);
     }
     engine.write(batch).unwrap();
     if how == Rewritten::Consistently {
-        let key = generation.key(&head_key());
-        let mut head = Head::decode(&engine.get(&key).unwrap().unwrap()).unwrap();
+        let mut head = tables::head().read(&engine, generation).unwrap().unwrap();
         let rows = StoredRows::new(&engine, generation);
         head.root = Frontier::load(&rows, head.size).unwrap().root();
         let mut batch = Batch::new();
-        batch.put(key, head.encode());
+        batch.put(tables::head().within(generation), head.encode());
         engine.write(batch).unwrap();
     }
     engine.sync().unwrap();

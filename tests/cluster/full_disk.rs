@@ -66,7 +66,7 @@ impl Drop for Disk {
 }
 
 fn free_mib(dir: &Path) -> u64 {
-    muniment::config::check::free_bytes(dir).unwrap() >> 20
+    muniment::preflight::free_bytes(dir).unwrap() >> 20
 }
 
 #[tokio::test(flavor = "multi_thread")]

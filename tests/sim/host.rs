@@ -19,10 +19,10 @@ use muniment::service::found::{self, Founding, MemberSpec};
 use muniment::stop::{Stop, Why};
 use muniment::store::Blocking;
 use muniment::store::engine::{Batch, Engine, View as _};
-use muniment::store::floor::FloorFile;
 use muniment::store::log::LogStore;
 use muniment::store::memory::MemoryEngine;
 use muniment::store::outbox::OutboxDir;
+use muniment::store::watermark::WatermarkFile;
 use muniment::telemetry::Metrics;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::Role;
@@ -93,10 +93,10 @@ impl Machine {
         self.bodies.scan(b"d", b"e", ROWS_MAX).unwrap().len()
     }
 
-    fn floor(&self) -> Result<FloorFile, muniment::store::Error> {
-        let mut file = FloorFile::in_memory();
+    fn floor(&self) -> Result<WatermarkFile, muniment::store::Error> {
+        let mut file = WatermarkFile::in_memory();
         if let Some(log) = self.log.lock().unwrap().take() {
-            file.set(log.floor())?;
+            file.set(log.watermark())?;
         }
         Ok(file)
     }

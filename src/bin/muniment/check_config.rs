@@ -1,7 +1,11 @@
 //! `muniment check-config`: the preflight, before a node is started.
 
-use muniment::config::{Config, check};
-use std::path::PathBuf;
+use muniment::config::Config;
+use muniment::keyring::Keyring;
+use muniment::preflight::{Finding, preflight};
+use muniment::store::marker::Marker;
+use muniment::witness::post::Target;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -19,7 +23,7 @@ pub async fn run(args: Args, json: bool) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let findings = check::preflight(&config);
+    let findings = preflight(&config, files(&config));
     let good = findings.iter().all(|finding| finding.good);
     let profile = config.cluster.profile;
     let timing = profile.timing();
@@ -54,4 +58,42 @@ pub async fn run(args: Args, json: bool) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// What lies on the machine already, and whom it names.
+fn files(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![
+        Finding::new("keys", keys(&config.keys.dir)),
+        Finding::new("data directory is this node's", belongs(config)),
+    ];
+    if !config.witness.is_empty() {
+        findings.push(Finding::new("witnesses", witnesses(config)));
+    }
+    findings
+}
+
+fn keys(dir: &Path) -> Result<String, String> {
+    Keyring::load(dir)
+        .map(|_| dir.display().to_string())
+        .map_err(|error| error.to_string())
+}
+
+fn belongs(config: &Config) -> Result<String, String> {
+    let dir = &config.node.data_dir;
+    match Marker::read(dir).map_err(|error| error.to_string())? {
+        None => Ok("empty, will be this node's".into()),
+        Some(marker) => marker
+            .check(&config.cluster.origin, config.node.id)
+            .map(|()| format!("node {} of {}", marker.node, marker.origin))
+            .map_err(|error| error.to_string()),
+    }
+}
+
+/// Whether each could be asked; nobody is asked here, since none must be up for a start.
+fn witnesses(config: &Config) -> Result<String, String> {
+    for witness in &config.witness {
+        Target::new(&witness.url, witness.ca.as_deref())?;
+    }
+    let names = config.witness.iter().map(|w| w.key.name.as_str());
+    Ok(names.collect::<Vec<_>>().join(", "))
 }

@@ -3,12 +3,12 @@
 use crate::serve::{EXIT_BROKEN, EXIT_START};
 use clap::Subcommand;
 use muniment::clock::SystemClock;
+use muniment::config::witness_server::{WitnessConfig, check_name};
 use muniment::http::listen;
 use muniment::keyring;
 use muniment::node::Error;
 use muniment::stop::{Stop, Why};
 use muniment::telemetry;
-use muniment::witness::config::{Config, check_name};
 use muniment::witness::server::{Witness, router};
 use muniment_evidence::note::VerifierKey;
 use std::path::PathBuf;
@@ -80,14 +80,14 @@ pub async fn run(args: Args, json: bool) -> ExitCode {
 }
 
 fn keygen(args: &Keygen) -> Result<String, String> {
-    check_name(&args.name).map_err(|why| format!("--name: {why}"))?;
+    check_name("--name", &args.name)?;
     let key = keyring::generate_witness_key(&args.dir, &SystemClock).map_err(|e| e.to_string())?;
     Ok(VerifierKey::cosigner(&args.name, key).to_string())
 }
 
 async fn serve(args: Serve) -> Result<(), Error> {
     let start = |why: &dyn std::fmt::Display| Error::Start(why.to_string());
-    let config = Config::load(&args.config).map_err(|e| start(&e))?;
+    let config = WitnessConfig::load(&args.config).map_err(|e| start(&e))?;
     telemetry::start_logging(&config.log).map_err(|e| start(&e))?;
     let key = keyring::load_witness_key(&config.keys.dir).map_err(|e| start(&e))?;
     let stop = Stop::new();

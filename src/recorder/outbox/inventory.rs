@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::ledger::rows::LaneRow;
 use crate::ledger::state::Tables;
 use crate::store::Error;
-use crate::store::outbox::{Found, OutboxDir, OutboxLog};
+use crate::store::outbox::{OutboxDir, OutboxFound, OutboxLog};
 use muniment_evidence::key::PublicKey;
 use muniment_evidence::opening::BootOutbox;
 use muniment_evidence::statement::Lane;
@@ -94,19 +94,19 @@ fn look(
     trusted: &[PublicKey],
 ) -> Result<Result<OutboxLog, String>, Error> {
     let why = match dir.open(id)? {
-        Found::Nothing => return Ok(Err("its file is gone".into())),
-        Found::Damaged(why) => why,
-        Found::Open(log) if log.hash_before(lane.next_seq) != Some(lane.last) => format!(
+        OutboxFound::Nothing => return Ok(Err("its file is gone".into())),
+        OutboxFound::Damaged(why) => why.to_string(),
+        OutboxFound::Open(log) if log.hash_before(lane.next_seq) != Some(lane.last) => format!(
             "its file has statements {} to {} and the ledger has others up to {}: the file is \
              not the newest one",
             log.first(),
             log.next(),
             lane.next_seq
         ),
-        Found::Open(log) if !is_trusted(&log, lane.next_seq, trusted) => {
+        OutboxFound::Open(log) if !is_trusted(&log, lane.next_seq, trusted) => {
             "it holds statements under a key that is no longer trusted".into()
         }
-        Found::Open(log) => return Ok(Ok(log)),
+        OutboxFound::Open(log) => return Ok(Ok(log)),
     };
     dir.set_aside(id)?;
     Ok(Err(why))

@@ -19,7 +19,7 @@ use super::download_ends::DownloadEnds;
 use super::lane::LaneContext;
 use super::{Intent, StatementSigner};
 use crate::domain::command::Submission;
-use crate::store::outbox::{APPEND_MAX, OutboxLog, Refused as NotAppended};
+use crate::store::outbox::{APPEND_MAX, AppendRefusal, OutboxLog};
 use muniment_evidence::opening::Delivered;
 use muniment_evidence::statement::Lane;
 use std::collections::{HashMap, VecDeque};
@@ -301,8 +301,8 @@ async fn append(shared: &Arc<Shared>, batch: Vec<Request>) -> Result<(), crate::
                 }
                 Ok(Ok(submissions))
             }
-            Err(NotAppended::NoRoom(why)) => Ok(Err(why)),
-            Err(NotAppended::Failed(error)) => Err(error),
+            Err(AppendRefusal::NoRoom(why)) => Ok(Err(why.to_string())),
+            Err(AppendRefusal::Failed(error)) => Err(error),
         }
     });
     match written.await? {

@@ -14,7 +14,7 @@ use muniment_evidence::statement::Lane;
 use std::collections::VecDeque;
 
 /// The longest payload of a frame: what one append may have, and more.
-const FRAME_BYTES_MAX: usize = 4 << 20;
+pub(super) const FRAME_BYTES_MAX: usize = 4 << 20;
 
 const MAGIC: &[u8; 8] = b"MUNOUTBX";
 const MARK: &[u8; 4] = b"MOBF";
@@ -52,8 +52,23 @@ pub(super) struct Parsed {
     pub intact: usize,
 }
 
-pub(super) fn parse(id: u64, bytes: &[u8]) -> Result<Parsed, String> {
-    let (first, before) = parse_header(id, bytes).ok_or("its first bytes are damaged")?;
+/// Why a file cannot be relied on.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    #[error("its first bytes are damaged")]
+    Header,
+    #[error("it is damaged from statement {0} on")]
+    Damaged(u64),
+    #[error("statement {found} stands where {expected} should")]
+    Misplaced { found: u64, expected: u64 },
+    #[error("statement {0} does not follow from the one before")]
+    Unconnected(u64),
+    #[error("a frame cannot be read: {0}")]
+    Batch(#[from] DecodeError),
+}
+
+pub(super) fn parse(id: u64, bytes: &[u8]) -> Result<Parsed, FrameError> {
+    let (first, before) = parse_header(id, bytes).ok_or(FrameError::Header)?;
     let mut parsed = Parsed {
         first,
         before,
@@ -68,22 +83,23 @@ pub(super) fn parse(id: u64, bytes: &[u8]) -> Result<Parsed, String> {
                 bytes[at..].starts_with(MARK) && frame_at(bytes, at).is_some_and(|f| f.0 > next)
             });
             if later {
-                return Err(format!("it is damaged from statement {next} on"));
+                return Err(FrameError::Damaged(next));
             }
             break;
         };
-        let batch = parse_batch(payload).map_err(|error| error.to_string())?;
+        let batch = parse_batch(payload)?;
         if begins != next {
-            return Err(format!("statement {begins} stands where {next} should"));
+            return Err(FrameError::Misplaced {
+                found: begins,
+                expected: next,
+            });
         }
         for submission in batch {
             let statement = &submission.statement;
             let place = (statement.lane, statement.seq, statement.prev);
             let seq = first + parsed.waiting.len() as u64;
             if place != (Lane::Outbox(id), seq, parsed.last) {
-                return Err(format!(
-                    "statement {seq} does not follow from the one before"
-                ));
+                return Err(FrameError::Unconnected(seq));
             }
             parsed.last = statement.hash();
             parsed.waiting.push_back(submission);

@@ -14,27 +14,30 @@
 
 mod frames;
 
-use self::frames::{HEADER_BYTES, frame, header, parse};
+pub use self::frames::FrameError;
+use self::frames::{FRAME_BYTES_MAX, HEADER_BYTES, frame, header, parse};
 use super::Error;
 use super::marker::write_durably;
 use crate::domain::command::Submission;
+use crate::sync::Shared;
 use muniment_evidence::digest::Digest;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
 
-/// The most statements of one append: each is below 4 KiB, so a frame stays below its own
-/// limit.
+/// The most statements of one append: a frame of them stays below its own limit.
 pub const APPEND_MAX: usize = 256;
+/// A statement with its openings, of a download: a few names and numbers.
+const SUBMISSION_BYTES_MAX: usize = 4 << 10;
+const _: () = assert!(APPEND_MAX * SUBMISSION_BYTES_MAX <= FRAME_BYTES_MAX);
 /// The longest file that is opened: the most that may wait, and as much again drained.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 /// A file is rewritten when it is longer than this and mostly drained: seldom, so that
 /// the fsyncs of trimming are few beside those of appending.
 const TRIM_BYTES: u64 = 1 << 20;
 
-type Files = Arc<Mutex<BTreeMap<u64, Vec<u8>>>>;
+type Files = Shared<BTreeMap<u64, Vec<u8>>>;
 
 /// Where the outboxes of a node lie. Cheap to clone.
 #[derive(Clone)]
@@ -63,19 +66,21 @@ pub struct OutboxLog {
 }
 
 /// What was found under an id.
-pub enum Found {
+pub enum OutboxFound {
     Open(OutboxLog),
     /// There is something, and it cannot be relied on: why.
-    Damaged(String),
+    Damaged(FrameError),
     Nothing,
 }
 
 /// Why nothing was appended.
-#[derive(Debug)]
-pub enum Refused {
-    /// The disk has no room; the file is as it was.
-    NoRoom(String),
+#[derive(Debug, thiserror::Error)]
+pub enum AppendRefusal {
+    /// The file is as it was.
+    #[error("the disk has no room: {0}")]
+    NoRoom(#[source] std::io::Error),
     /// Whether it is durable is unknown; final, the node stops.
+    #[error(transparent)]
     Failed(Error),
 }
 
@@ -91,7 +96,7 @@ impl OutboxDir {
     /// The ids for which there is a file, in order.
     pub fn list(&self) -> Result<Vec<u64>, Error> {
         let dir = match &self.0 {
-            Place::Memory(files) => return Ok(lock(files).keys().copied().collect()),
+            Place::Memory(files) => return Ok(files.lock().keys().copied().collect()),
             Place::Disk(dir) => dir,
         };
         let entries = match std::fs::read_dir(dir) {
@@ -134,17 +139,17 @@ impl OutboxDir {
     }
 
     /// Opens an outbox and cuts a torn tail off.
-    pub fn open(&self, id: u64) -> Result<Found, Error> {
+    pub fn open(&self, id: u64) -> Result<OutboxFound, Error> {
         let bytes = match &self.0 {
-            Place::Memory(files) => lock(files).get(&id).cloned(),
+            Place::Memory(files) => files.lock().get(&id).cloned(),
             Place::Disk(dir) => read(&path(dir, id))?,
         };
         let Some(bytes) = bytes else {
-            return Ok(Found::Nothing);
+            return Ok(OutboxFound::Nothing);
         };
         let parsed = match parse(id, &bytes) {
             Ok(parsed) => parsed,
-            Err(why) => return Ok(Found::Damaged(why)),
+            Err(why) => return Ok(OutboxFound::Damaged(why)),
         };
         let (intact, length) = (parsed.intact, bytes.len());
         let waiting_bytes = parsed.waiting.iter().map(bytes_of).sum();
@@ -168,14 +173,14 @@ impl OutboxDir {
             );
             log.cut()?;
         }
-        Ok(Found::Open(log))
+        Ok(OutboxFound::Open(log))
     }
 
     /// Puts a file out of the way that cannot be relied on, for people to look at.
     pub fn set_aside(&self, id: u64) -> Result<(), Error> {
         match &self.0 {
             Place::Memory(files) => {
-                lock(files).remove(&id);
+                files.lock().remove(&id);
                 Ok(())
             }
             Place::Disk(dir) => {
@@ -222,7 +227,7 @@ impl OutboxLog {
     }
 
     /// Writes statements that go on from the last and syncs them.
-    pub fn append(&mut self, batch: Vec<Submission>) -> Result<(), Refused> {
+    pub fn append(&mut self, batch: Vec<Submission>) -> Result<(), AppendRefusal> {
         let mut expected = (self.next, self.last);
         for submission in &batch {
             let statement = &submission.statement;
@@ -236,18 +241,18 @@ impl OutboxLog {
         match &mut self.file {
             None => {
                 if let Place::Memory(files) = &self.place {
-                    let mut files = lock(files);
+                    let mut files = files.lock();
                     files.entry(self.id).or_default().extend(&frame);
                 }
             }
             Some(file) => {
                 if let Err(error) = file.write_all(&frame) {
-                    self.cut().map_err(Refused::Failed)?;
-                    return Err(Refused::NoRoom(error.to_string()));
+                    self.cut().map_err(AppendRefusal::Failed)?;
+                    return Err(AppendRefusal::NoRoom(error));
                 }
                 if let Err(error) = file.sync_data() {
                     // What is durable now is unknown, and asking again does not tell.
-                    return Err(Refused::Failed(self.failed(error)));
+                    return Err(AppendRefusal::Failed(self.failed(error)));
                 }
             }
         }
@@ -288,7 +293,7 @@ impl OutboxLog {
         self.file_bytes = bytes.len() as u64;
         match &self.place {
             Place::Memory(files) => {
-                lock(files).insert(self.id, bytes);
+                files.lock().insert(self.id, bytes);
             }
             Place::Disk(dir) => write_durably(&path(dir, self.id), &bytes)?,
         }
@@ -312,7 +317,7 @@ impl OutboxLog {
                 .and_then(|()| file.sync_all())
                 .map_err(|error| self.failed(error)),
             (None, Place::Memory(files)) => {
-                if let Some(bytes) = lock(files).get_mut(&self.id) {
+                if let Some(bytes) = files.lock().get_mut(&self.id) {
                     bytes.truncate(self.file_bytes as usize);
                 }
                 Ok(())
@@ -327,10 +332,6 @@ impl OutboxLog {
             Place::Memory(_) => Error::file(Path::new("outbox"), error),
         }
     }
-}
-
-fn lock(files: &Files) -> MutexGuard<'_, BTreeMap<u64, Vec<u8>>> {
-    files.lock().expect("nobody panics with it")
 }
 
 fn path(dir: &Path, id: u64) -> PathBuf {
@@ -400,9 +401,9 @@ mod tests {
 
     fn open(dir: &OutboxDir) -> OutboxLog {
         match dir.open(ID).unwrap() {
-            Found::Open(log) => log,
-            Found::Damaged(why) => panic!("damaged: {why}"),
-            Found::Nothing => panic!("nothing there"),
+            OutboxFound::Open(log) => log,
+            OutboxFound::Damaged(why) => panic!("damaged: {why}"),
+            OutboxFound::Nothing => panic!("nothing there"),
         }
     }
 
@@ -418,7 +419,7 @@ mod tests {
         let (_held, places) = both();
         for dir in places {
             assert!(dir.list().unwrap().is_empty());
-            assert!(matches!(dir.open(ID).unwrap(), Found::Nothing));
+            assert!(matches!(dir.open(ID).unwrap(), OutboxFound::Nothing));
             let mut log = dir.create(ID).unwrap();
             log.append(more(&log, 3, 10)).unwrap();
             log.append(more(&log, 2, 10)).unwrap();
@@ -508,15 +509,18 @@ mod tests {
             bad[at] ^= 0x40;
             std::fs::write(&file, &bad).unwrap();
             let found = dir.open(ID).unwrap();
-            assert!(matches!(found, Found::Damaged(_)), "byte {at} of {end}");
+            assert!(
+                matches!(found, OutboxFound::Damaged(_)),
+                "byte {at} of {end}"
+            );
         }
         // A frame that is missing altogether is no torn write either.
         let gap = [&whole[..middle], &whole[end..]].concat();
         std::fs::write(&file, gap).unwrap();
-        assert!(matches!(dir.open(ID).unwrap(), Found::Damaged(_)));
+        assert!(matches!(dir.open(ID).unwrap(), OutboxFound::Damaged(_)));
         // Nor is another outbox's file under this name.
         dir.create(8).unwrap();
         std::fs::rename(path(file.parent().unwrap(), 8), &file).unwrap();
-        assert!(matches!(dir.open(ID).unwrap(), Found::Damaged(_)));
+        assert!(matches!(dir.open(ID).unwrap(), OutboxFound::Damaged(_)));
     }
 }

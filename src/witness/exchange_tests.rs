@@ -1,12 +1,11 @@
 //! A real witness on loopback, and a log that a submitter shows to it.
 
 use super::client::{SharedProgress, Source, Submitter, WitnessSchedule};
-use super::config::Config;
 use super::heads;
 use super::post::Target;
 use super::server::{Refused, Witness, router};
 use crate::clock::{Clock as _, SharedClock, SystemClock};
-use crate::http::listen;
+use crate::config::witness_server::WitnessConfig;
 use crate::stop::Stop;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{SecretKey, Signer as _};
@@ -60,14 +59,14 @@ impl Log {
     }
 }
 
-fn config(dir: &Path) -> Config {
+fn config(dir: &Path) -> WitnessConfig {
     let log = VerifierKey::log(ORIGIN, log_key().public());
     let text = format!(
         "name = \"{NAME}\"\nlisten = \"127.0.0.1:0\"\ndata_dir = {:?}\nlogs = [\"{log}\"]\n\
          [keys]\ndir = \"unused\"\n",
         dir.display().to_string()
     );
-    Config::parse(&text).unwrap()
+    WitnessConfig::parse(&text).unwrap()
 }
 
 fn open(dir: &Path) -> Witness {
@@ -238,13 +237,15 @@ async fn serving(witness: Witness, at: &str) -> (SocketAddr, Stop, JoinHandle<()
     let listener = TcpListener::bind(at).await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), Stop::new());
     let stopped = stop.clone();
-    let served = tokio::spawn(listen::serve(
-        listener,
-        router(Arc::new(witness)),
-        async move {
+    let served = tokio::spawn(async move {
+        let stopped = async move {
             stopped.stopped().await;
-        },
-    ));
+        };
+        axum::serve(listener, router(Arc::new(witness)))
+            .with_graceful_shutdown(stopped)
+            .await
+            .unwrap();
+    });
     (address, stop, served)
 }
 

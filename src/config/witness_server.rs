@@ -3,14 +3,14 @@
 //! Promises: an unknown key or a key of the wrong type is refused by name; relative paths
 //! are relative to the file. [`EXAMPLE`] is a whole file.
 
-use crate::config::{Error, Keys, Log};
+use super::{Error, Keys, Log, place};
 use muniment_evidence::note::{TYPE_ED25519, VerifierKey, is_key_name};
 use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// What people copy.
-pub const EXAMPLE: &str = include_str!("example.toml");
+pub const EXAMPLE: &str = include_str!("witness_example.toml");
 
 /// Each is a file, a lock and some memory; whoever witnesses more runs a second one.
 pub const LOGS_MAX: usize = 1024;
@@ -19,7 +19,7 @@ pub const NAME_BYTES_MAX: usize = 255;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct WitnessConfig {
     /// The witness's key name; with its key it says who cosigned.
     pub name: String,
     /// HTTP, for logs that submit and monitors that read.
@@ -35,40 +35,48 @@ pub struct Config {
     pub log: Log,
 }
 
-impl Config {
-    pub fn load(path: &Path) -> Result<Config, Error> {
-        let explained = |why: String| Error(format!("{}: {why}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|e| explained(e.to_string()))?;
-        let mut config = Config::parse(&text).map_err(|e| explained(e.0))?;
+impl WitnessConfig {
+    pub fn load(path: &Path) -> Result<WitnessConfig, Error> {
+        let text = std::fs::read_to_string(path).map_err(|error| Error::of_file(path, error))?;
+        let mut config =
+            WitnessConfig::parse(&text).map_err(|error| Error::of_file(path, error))?;
         let base = path.parent().unwrap_or(Path::new(""));
         config.data_dir = base.join(&config.data_dir);
         config.keys.dir = base.join(&config.keys.dir);
         Ok(config)
     }
 
-    pub fn parse(text: &str) -> Result<Config, Error> {
-        let config: Config = toml::from_str(text).map_err(|e| Error(e.to_string()))?;
-        check_name(&config.name).map_err(|why| Error(format!("name: {why}")))?;
-        if config.logs.is_empty() || config.logs.len() > LOGS_MAX {
-            return Err(Error(format!("logs: from 1 to {LOGS_MAX} verifier keys")));
+    pub fn parse(text: &str) -> Result<WitnessConfig, Error> {
+        let config: WitnessConfig =
+            toml::from_str(text).map_err(|error| Error::of_syntax(text, error))?;
+        config
+            .check()
+            .map_err(|problem| Error::Value(place::with_line(text, &problem)))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_name("name", &self.name)?;
+        if self.logs.is_empty() || self.logs.len() > LOGS_MAX {
+            return Err(format!("logs: from 1 to {LOGS_MAX} verifier keys"));
         }
-        for (at, log) in config.logs.iter().enumerate() {
-            check_name(&log.name).map_err(|why| Error(format!("logs: {why}")))?;
-            if config.logs[..at].contains(log) {
-                return Err(Error(format!("logs: {log} stands twice")));
+        for (at, log) in self.logs.iter().enumerate() {
+            check_name("logs", &log.name)?;
+            if self.logs[..at].contains(log) {
+                return Err(format!("logs: {log} stands twice"));
             }
         }
-        Ok(config)
+        Ok(())
     }
 }
 
 /// Whether a name may be a witness's or a log's.
-pub fn check_name(name: &str) -> Result<(), String> {
+pub fn check_name(field: &str, name: &str) -> Result<(), String> {
     if is_key_name(name) && name.len() <= NAME_BYTES_MAX {
         Ok(())
     } else {
         Err(format!(
-            "{name:?} is empty, has spaces or '+', or has more than {NAME_BYTES_MAX} bytes"
+            "{field}: {name:?} is empty, has spaces or '+', or has more than {NAME_BYTES_MAX} bytes"
         ))
     }
 }
@@ -93,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_example_is_a_whole_file() {
-        let config = Config::parse(EXAMPLE).unwrap();
+        let config = WitnessConfig::parse(EXAMPLE).unwrap();
         assert_eq!(config.name, "witness.example/w1");
         assert_eq!(config.logs.len(), 1);
     }
@@ -102,7 +110,7 @@ mod tests {
     fn a_wrong_key_or_value_is_named() {
         let public = SecretKey::from_seed(&[1; 32]).public();
         let cosigner = VerifierKey::cosigner("ledger.example/0", public).to_string();
-        let good = Config::parse(EXAMPLE).unwrap().logs[0].to_string();
+        let good = WitnessConfig::parse(EXAMPLE).unwrap().logs[0].to_string();
         for (from, to, named) in [
             ("w1", "w 1", "name"),
             ("listen", "listens", "listens"),
@@ -110,14 +118,19 @@ mod tests {
             (&good, &cosigner, "cosignature key"),
             ("logs = [", "logs = []\nothers = [", "others"),
         ] {
-            let error = Config::parse(&EXAMPLE.replacen(from, to, 1)).unwrap_err();
-            assert!(error.0.contains(named), "{named}: {error}");
+            let error = WitnessConfig::parse(&EXAMPLE.replacen(from, to, 1)).unwrap_err();
+            assert!(error.to_string().contains(named), "{named}: {error}");
         }
         let twice = EXAMPLE.replacen(
             &format!("\"{good}\""),
             &format!("\"{good}\", \"{good}\""),
             1,
         );
-        assert!(Config::parse(&twice).unwrap_err().0.contains("twice"));
+        assert!(
+            WitnessConfig::parse(&twice)
+                .unwrap_err()
+                .to_string()
+                .contains("twice")
+        );
     }
 }

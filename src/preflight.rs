@@ -1,18 +1,18 @@
 //! The preflight: what a node needs of its machine, looked at before it starts.
 //!
 //! Promises: each check says what it found and, when it fails, what to do. Changes
-//! nothing but a probe file that it removes. Leaves starting to `node`.
+//! nothing but a probe file that it removes. Leaves starting to `node`, and what lies on
+//! the machine already (keys, an older data directory) to those who read such files: they
+//! hand in their findings.
 
-use super::Config;
-use crate::keyring;
+use crate::config::Config;
 use crate::objective::budget;
 use crate::objective::disk::quantile;
-use crate::objective::timing::Profile;
-use crate::store::marker::Marker;
-use crate::witness::post::Target;
+use crate::objective::timing::{Contradiction, Profile};
+use std::fmt;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Descriptors that a node should have: databases, peers, clients, and room.
@@ -32,72 +32,103 @@ pub struct Finding {
     pub detail: String,
 }
 
-/// Looks at everything; the node may start if every finding is good.
-pub fn preflight(config: &Config) -> Vec<Finding> {
+impl Finding {
+    /// A check that told what it found, or what is wrong and what to do about it.
+    pub fn new(what: &'static str, result: Result<String, impl fmt::Display>) -> Finding {
+        Finding {
+            what,
+            good: result.is_ok(),
+            detail: result.unwrap_or_else(|why| why.to_string()),
+        }
+    }
+}
+
+/// Why a machine does not fit.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// Something of it could not be used: what, why, and what to do about it.
+    #[error("{place}: {error}{advice}")]
+    Unusable {
+        place: String,
+        #[source]
+        error: std::io::Error,
+        advice: &'static str,
+    },
+    #[error("{}: {why}", dir.display())]
+    SlowDisk { dir: PathBuf, why: Contradiction },
+    #[error("{0}")]
+    TooLittle(String),
+}
+
+impl Unfit {
+    fn at(dir: &Path, error: std::io::Error) -> Unfit {
+        Unfit::Unusable {
+            place: dir.display().to_string(),
+            error,
+            advice: "",
+        }
+    }
+}
+
+/// Looks at the machine, with `files` between: findings on what lies there already. The
+/// node may start if every finding is good.
+pub fn preflight(config: &Config, files: Vec<Finding>) -> Vec<Finding> {
     let dir = &config.node.data_dir;
     let mut findings = vec![
-        finding("data directory writable", writable(dir)),
-        finding("fsync", fsync(dir, config.cluster.profile)),
-        finding(
+        Finding::new("data directory writable", writable(dir)),
+        Finding::new("fsync", fsync(dir, config.cluster.profile)),
+        Finding::new(
             "free space",
             free_space(dir, config.limits.disk_reserve_bytes),
         ),
-        finding("file descriptors", descriptors(config.limits.connections)),
-        finding("keys", keys(&config.keys.dir)),
-        finding("data directory is this node's", belongs(config)),
+        Finding::new("file descriptors", descriptors(config.limits.connections)),
     ];
-    if !config.witness.is_empty() {
-        findings.push(finding("witnesses", witnesses(config)));
-    }
+    findings.extend(files);
     let listen = &config.listen;
     for (what, address) in [
         ("client port", listen.client),
         ("peer port", listen.peer),
         ("http port", listen.http),
     ] {
-        findings.push(finding(what, port(address)));
+        findings.push(Finding::new(what, port(address)));
     }
     findings
 }
 
-fn finding(what: &'static str, result: Result<String, String>) -> Finding {
-    let good = result.is_ok();
-    Finding {
-        what,
-        good,
-        detail: result.unwrap_or_else(|why| why),
+fn writable(dir: &Path) -> Result<String, Unfit> {
+    let shown = dir.display().to_string();
+    let made = std::fs::create_dir_all(dir).and_then(|()| {
+        let probe = dir.join(PROBE);
+        std::fs::write(&probe, b"probe")?;
+        std::fs::remove_file(&probe)
+    });
+    match made {
+        Ok(()) => Ok(shown),
+        Err(error) => Err(Unfit::Unusable {
+            place: shown,
+            error,
+            advice: "; give the node's user write permission",
+        }),
     }
 }
 
-fn writable(dir: &Path) -> Result<String, String> {
-    let shown = dir.display();
-    std::fs::create_dir_all(dir)
-        .and_then(|()| {
-            let probe = dir.join(PROBE);
-            std::fs::write(&probe, b"probe")?;
-            std::fs::remove_file(&probe)
-        })
-        .map(|()| shown.to_string())
-        .map_err(|e| format!("{shown}: {e}; give the node's user write permission"))
-}
-
 /// What an fsync usually takes below `dir`, or that the profile does not allow it.
-fn fsync(dir: &Path, profile: Profile) -> Result<String, String> {
-    let median = usual_fsync(dir, profile).map_err(|e| format!("{}: {e}", dir.display()))?;
+fn fsync(dir: &Path, profile: Profile) -> Result<String, Unfit> {
+    let median = usual_fsync(dir, profile).map_err(|error| Unfit::at(dir, error))?;
     match profile.contradicted_by(None, Some(median)) {
-        Some(contradiction) => Err(contradiction.to_string()),
+        Some(why) => Err(Unfit::SlowDisk {
+            dir: dir.to_owned(),
+            why,
+        }),
         None => Ok(format!("median {:.2} ms", median.as_secs_f64() * 1000.0)),
     }
 }
 
 /// Makes the directory if it is not there, and refuses a disk that is too slow for the
 /// profile: its node would be in everybody's way.
-pub fn disk_fits(dir: &Path, profile: Profile) -> Result<(), String> {
-    std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    match fsync(dir, profile) {
-        Ok(_) => Ok(()),
-        Err(why) => Err(format!("{}: {why}", dir.display())),
-    }
+pub fn disk_fits(dir: &Path, profile: Profile) -> Result<(), Unfit> {
+    std::fs::create_dir_all(dir).map_err(|error| Unfit::at(dir, error))?;
+    fsync(dir, profile).map(drop)
 }
 
 /// The best median of a few series; one that fits is enough.
@@ -138,31 +169,31 @@ pub fn free_bytes(dir: &Path) -> std::io::Result<u64> {
     Ok(stat.f_bavail * stat.f_frsize)
 }
 
-fn free_space(dir: &Path, reserve: u64) -> Result<String, String> {
+fn free_space(dir: &Path, reserve: u64) -> Result<String, Unfit> {
     let mib = |bytes: u64| bytes >> 20;
     match free_bytes(dir) {
-        Ok(free) if free < reserve => Err(format!(
+        Ok(free) if free < reserve => Err(Unfit::TooLittle(format!(
             "{} MiB free, below limits.disk_reserve_bytes ({} MiB); make room",
             mib(free),
             mib(reserve)
-        )),
+        ))),
         Ok(free) => Ok(format!("{} MiB free", mib(free))),
-        Err(error) => Err(format!("{}: {error}", dir.display())),
+        Err(error) => Err(Unfit::at(dir, error)),
     }
 }
 
 /// The limit that would be in force when a node with so many clients starts: it raises
 /// the soft one as far as the hard one allows.
-fn descriptors(connections: usize) -> Result<String, String> {
+fn descriptors(connections: usize) -> Result<String, Unfit> {
     let wanted = budget::descriptors_wanted(connections).max(FD_MIN);
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);
     if most < wanted {
-        return Err(format!(
+        return Err(Unfit::TooLittle(format!(
             "limit is {most}, below {wanted}: enough for {} client connections, not for \
              limits.connections ({connections}); raise it (ulimit -n, LimitNOFILE)",
             budget::client_connections(most).min(connections)
-        ));
+        )));
     }
     Ok(format!("limit is {most}, {wanted} are wanted"))
 }
@@ -189,34 +220,14 @@ pub fn raise_descriptors(wanted: u64) -> u64 {
     }
 }
 
-fn keys(dir: &Path) -> Result<String, String> {
-    keyring::Keyring::load(dir)
-        .map(|_| dir.display().to_string())
-        .map_err(|error| error.to_string())
-}
-
-fn belongs(config: &Config) -> Result<String, String> {
-    let dir = &config.node.data_dir;
-    match Marker::read(dir).map_err(|error| error.to_string())? {
-        None => Ok("empty, will be this node's".into()),
-        Some(marker) => marker
-            .check(&config.cluster.origin, config.node.id)
-            .map(|()| format!("node {} of {}", marker.node, marker.origin))
-            .map_err(|error| error.to_string()),
+fn port(address: SocketAddr) -> Result<String, Unfit> {
+    let place = address.to_string();
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(place),
+        Err(error) => Err(Unfit::Unusable {
+            place,
+            error,
+            advice: "; another process may be using it",
+        }),
     }
-}
-
-/// Whether each could be asked; nobody is asked here, since none must be up for a start.
-fn witnesses(config: &Config) -> Result<String, String> {
-    for witness in &config.witness {
-        Target::new(&witness.url, witness.ca.as_deref())?;
-    }
-    let names = config.witness.iter().map(|w| w.key.name.as_str());
-    Ok(names.collect::<Vec<_>>().join(", "))
-}
-
-fn port(address: SocketAddr) -> Result<String, String> {
-    TcpListener::bind(address)
-        .map(|_| address.to_string())
-        .map_err(|e| format!("{address}: {e}; another process may be using it"))
 }

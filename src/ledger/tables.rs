@@ -1,0 +1,482 @@
+//! Every key of the replicated tables, in one place, each with the row that it leads to.
+//!
+//! Promises: a row is read and written under a key that this file made for it, so that no
+//! row is taken for another's; numbers are big-endian and must stay so, since scans rely on
+//! the order; text inside a key is led by its u16 length, so that no text is the prefix of
+//! another. Leaves what the rows hold to [`super::rows`] and the keys that are a node's own
+//! to [`crate::store::keys`].
+
+use super::roles::ModeRow;
+use super::rows::{
+    DueRow, EventRow, Head, InvoiceRow, LaneRow, NamedRow, NodeRow, OutboxRow, RenditionRow,
+    RequestRow, Row, VotersRow, WindowRow,
+};
+use crate::domain::ids::Uid;
+use crate::store::Error;
+use crate::store::engine::{View, prefix_end};
+use crate::store::keys::{Generation, trailing_u64};
+use muniment_evidence::digest::Digest;
+use muniment_evidence::opening::{AlternativeId, Identity, Opening};
+use muniment_evidence::record::Record;
+use muniment_evidence::statement::Lane;
+use std::marker::PhantomData;
+
+/// The tables. The byte is part of the format: never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+enum Table {
+    /// One row: the ledger's head.
+    Head = 0x01,
+    /// One row: last applied log id and membership; not part of the state hash.
+    Applied = 0x02,
+    /// record index → record
+    Record = 0x03,
+    /// record index → document opening
+    Document = 0x04,
+    /// record index → actor opening
+    Actor = 0x05,
+    /// level, index → tree row
+    TreeRow = 0x06,
+    /// tree size → Raft index of the entry that ended there
+    EntryEnd = 0x07,
+    /// node, lane → lane state
+    Lane = 0x08,
+    /// node, lane, seq → what became of that statement
+    LaneWindow = 0x09,
+    /// uid → invoice summary
+    Invoice = 0x0a,
+    /// uid, record index → event
+    Event = 0x0b,
+    /// identity → uid
+    Identity = 0x0c,
+    /// tenant, request id → uid, digest
+    Request = 0x0d,
+    /// tenant, scheme, value → uid
+    AlternativeId = 0x0e,
+    /// body SHA-256, uid → nothing
+    BodyDigest = 0x0f,
+    /// tenant, record index → uid
+    ByTenant = 0x10,
+    /// tenant, issuer, record index → uid
+    ByIssuer = 0x11,
+    /// tenant, buyer, record index → uid
+    ByBuyer = 0x12,
+    /// tenant, month, record index → uid
+    ByMonth = 0x13,
+    /// tenant, number, record index → uid
+    ByNumber = 0x14,
+    /// log index → what a leader has to attest
+    Due = 0x15,
+    /// uid, record index of an OK download → nothing
+    Download = 0x16,
+    /// uid, role → the rendition in that role
+    Rendition = 0x17,
+    /// node → member
+    Node = 0x18,
+    /// One row: the voter sets, as of the last membership entry.
+    Voters = 0x19,
+    /// record index of an OK KEY → nothing
+    KeyChange = 0x1a,
+    /// body id → what a record says it is
+    Named = 0x1b,
+    /// node, outbox → an outbox that the node has, by its last BOOT
+    Outbox = 0x1c,
+    /// One row: the change of members in preparation, and the learners' roles.
+    Mode = 0x1d,
+}
+
+/// Where a row of kind `R` stands, whatever the generation.
+pub struct RowKey<R> {
+    bytes: Vec<u8>,
+    row: PhantomData<fn() -> R>,
+}
+
+impl<R: Row> RowKey<R> {
+    fn of(table: Table) -> RowKey<R> {
+        RowKey {
+            bytes: vec![table as u8],
+            row: PhantomData,
+        }
+    }
+
+    fn u8(mut self, value: u8) -> RowKey<R> {
+        self.bytes.push(value);
+        self
+    }
+
+    fn u64(mut self, value: u64) -> RowKey<R> {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    fn raw(mut self, bytes: &[u8]) -> RowKey<R> {
+        self.bytes.extend_from_slice(bytes);
+        self
+    }
+
+    /// Text of at most 65,535 bytes (every text field is limited far below).
+    fn text(self, text: &str) -> RowKey<R> {
+        let length = u16::try_from(text.len()).expect("text fields are limited below 64 KiB");
+        self.raw(&length.to_be_bytes()).raw(text.as_bytes())
+    }
+
+    fn lane(self, node: u64, lane: Lane) -> RowKey<R> {
+        let (kind, id) = lane.code();
+        self.u64(node).u8(kind).u64(id)
+    }
+
+    /// All keys that begin with what was built.
+    fn all(self) -> RowRange<R> {
+        RowRange {
+            end: prefix_end(&self.bytes),
+            start: self.bytes,
+            row: PhantomData,
+        }
+    }
+
+    /// The keys that begin with what was built and go on with a number of `from..end`.
+    fn numbered(self, from: u64, end: u64) -> RowRange<R> {
+        let at = |index: u64| [&self.bytes[..], &index.to_be_bytes()].concat();
+        RowRange {
+            start: at(from),
+            end: at(end),
+            row: PhantomData,
+        }
+    }
+
+    /// Without the generation.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// As it stands in the engine.
+    pub fn within(&self, generation: Generation) -> Vec<u8> {
+        generation.key(&self.bytes)
+    }
+
+    pub fn read(&self, view: &dyn View, generation: Generation) -> Result<Option<R>, Error> {
+        let bytes = view.get(&self.within(generation))?;
+        bytes.map(|bytes| R::decode(&bytes)).transpose()
+    }
+}
+
+/// Rows of one kind that stand beside each other.
+pub struct RowRange<R> {
+    start: Vec<u8>,
+    end: Vec<u8>,
+    row: PhantomData<fn() -> R>,
+}
+
+impl<R: Row> RowRange<R> {
+    /// First and end, without the generation.
+    pub fn bounds(&self) -> (&[u8], &[u8]) {
+        (&self.start, &self.end)
+    }
+
+    /// Up to `limit` pairs as they are stored, in the order of their keys.
+    pub fn read_bytes(
+        &self,
+        view: &dyn View,
+        generation: Generation,
+        limit: usize,
+    ) -> Result<Vec<(FoundKey, Vec<u8>)>, Error> {
+        let skip = generation.prefix().len();
+        let (start, end) = (generation.key(&self.start), generation.key(&self.end));
+        let found = view.scan(&start, &end, limit)?.into_iter();
+        Ok(found
+            .map(|(key, value)| (FoundKey(key[skip..].to_vec()), value))
+            .collect())
+    }
+
+    /// Up to `limit` rows, in the order of their keys.
+    pub fn read(
+        &self,
+        view: &dyn View,
+        generation: Generation,
+        limit: usize,
+    ) -> Result<Vec<(FoundKey, R)>, Error> {
+        let found = self.read_bytes(view, generation, limit)?.into_iter();
+        found
+            .map(|(key, value)| Ok((key, R::decode(&value)?)))
+            .collect()
+    }
+}
+
+/// A key that a scan came upon, without the generation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FoundKey(pub(super) Vec<u8>);
+
+impl FoundKey {
+    /// The number that the key ends with: a record's index, a node, a place in the log.
+    pub fn number(&self) -> Result<u64, Error> {
+        trailing_u64(&self.0).ok_or_else(|| Error::corrupt("a key does not end with a number"))
+    }
+
+    /// The uid that the key ends with.
+    pub fn uid(&self) -> Result<Uid, Error> {
+        let tail = self.0.last_chunk().copied();
+        tail.map(Uid)
+            .ok_or_else(|| Error::corrupt("a key does not end with a uid"))
+    }
+
+    /// The lane in a key of [`lane`].
+    pub fn lane(&self) -> Result<Lane, Error> {
+        let behind_node = self.0.get(1 + 8..);
+        let parts = behind_node.and_then(|rest| Some((rest.first()?, rest[1..].try_into().ok()?)));
+        parts
+            .and_then(|(kind, id)| Lane::from_code(*kind, u64::from_be_bytes(id)))
+            .ok_or_else(|| Error::corrupt("a key of a lane"))
+    }
+}
+
+pub fn head() -> RowKey<Head> {
+    RowKey::of(Table::Head)
+}
+
+/// Without the generation, the row in which consensus keeps how far it has applied; what
+/// it holds is known there alone.
+pub fn applied() -> Vec<u8> {
+    vec![Table::Applied as u8]
+}
+
+pub fn record(index: u64) -> RowKey<Record> {
+    RowKey::of(Table::Record).u64(index)
+}
+
+/// Records `from..end`.
+pub fn records(from: u64, end: u64) -> RowRange<Record> {
+    RowKey::of(Table::Record).numbered(from, end)
+}
+
+pub fn document(index: u64) -> RowKey<Opening> {
+    RowKey::of(Table::Document).u64(index)
+}
+
+pub fn actor(index: u64) -> RowKey<Opening> {
+    RowKey::of(Table::Actor).u64(index)
+}
+
+pub fn tree_row(level: u8, index: u64) -> RowKey<Digest> {
+    RowKey::of(Table::TreeRow).u8(level).u64(index)
+}
+
+/// Rows `from..end` of one level of the tree.
+pub fn tree_rows(level: u8, from: u64, end: u64) -> RowRange<Digest> {
+    RowKey::of(Table::TreeRow).u8(level).numbered(from, end)
+}
+
+/// Which Raft entry ended at this size of the tree.
+pub fn entry_end(size: u64) -> RowKey<u64> {
+    RowKey::of(Table::EntryEnd).u64(size)
+}
+
+/// Where entries end, beginning with the one that holds record `index`.
+pub fn entry_ends_after(index: u64) -> RowRange<u64> {
+    RowKey::of(Table::EntryEnd).numbered(index + 1, u64::MAX)
+}
+
+pub fn lane(node: u64, lane: Lane) -> RowKey<LaneRow> {
+    RowKey::of(Table::Lane).lane(node, lane)
+}
+
+/// All lanes of a node.
+pub fn lanes(node: u64) -> RowRange<LaneRow> {
+    RowKey::of(Table::Lane).u64(node).all()
+}
+
+/// What became of one statement of a lane.
+pub fn window(node: u64, lane: Lane, seq: u64) -> RowKey<WindowRow> {
+    RowKey::of(Table::LaneWindow).lane(node, lane).u64(seq)
+}
+
+/// All that is remembered of a lane.
+pub fn windows(node: u64, lane: Lane) -> RowRange<WindowRow> {
+    RowKey::of(Table::LaneWindow).lane(node, lane).all()
+}
+
+pub fn invoice(uid: Uid) -> RowKey<InvoiceRow> {
+    RowKey::of(Table::Invoice).raw(&uid.0)
+}
+
+pub fn event(uid: Uid, index: u64) -> RowKey<EventRow> {
+    RowKey::of(Table::Event).raw(&uid.0).u64(index)
+}
+
+/// Events of an invoice at records `from..end`.
+pub fn events(uid: Uid, from: u64, end: u64) -> RowRange<EventRow> {
+    RowKey::of(Table::Event).raw(&uid.0).numbered(from, end)
+}
+
+pub fn identity(identity: &Identity) -> RowKey<Uid> {
+    RowKey::of(Table::Identity)
+        .text(&identity.tenant)
+        .text(&identity.scheme)
+        .text(&identity.issuer)
+        .text(&identity.number)
+        .text(&identity.period)
+}
+
+pub fn request(tenant: &str, request_id: &str) -> RowKey<RequestRow> {
+    RowKey::of(Table::Request).text(tenant).text(request_id)
+}
+
+pub fn alternative_id(tenant: &str, id: &AlternativeId) -> RowKey<Uid> {
+    RowKey::of(Table::AlternativeId)
+        .text(tenant)
+        .text(&id.scheme)
+        .text(&id.value)
+}
+
+/// That an invoice has a rendition of these bytes.
+pub fn body_digest(sha256: &Digest, uid: Uid) -> RowKey<()> {
+    RowKey::of(Table::BodyDigest).raw(&sha256.0).raw(&uid.0)
+}
+
+/// The invoices with a rendition of these bytes.
+pub fn body_digests(sha256: &Digest) -> RowRange<()> {
+    RowKey::of(Table::BodyDigest).raw(&sha256.0).all()
+}
+
+/// A list of invoices in the order of their records; the key goes on with the index.
+pub struct ListKey(RowKey<Uid>);
+
+impl ListKey {
+    pub fn by_tenant(tenant: &str) -> ListKey {
+        ListKey(RowKey::of(Table::ByTenant).text(tenant))
+    }
+
+    pub fn by_issuer(tenant: &str, issuer: &str) -> ListKey {
+        ListKey(RowKey::of(Table::ByIssuer).text(tenant).text(issuer))
+    }
+
+    pub fn by_buyer(tenant: &str, buyer: &str) -> ListKey {
+        ListKey(RowKey::of(Table::ByBuyer).text(tenant).text(buyer))
+    }
+
+    pub fn by_month(tenant: &str, month: &str) -> ListKey {
+        ListKey(RowKey::of(Table::ByMonth).text(tenant).text(month))
+    }
+
+    pub fn by_number(tenant: &str, number: &str) -> ListKey {
+        ListKey(RowKey::of(Table::ByNumber).text(tenant).text(number))
+    }
+
+    /// The place of the invoice that record `index` issued.
+    pub fn at(self, index: u64) -> RowKey<Uid> {
+        self.0.u64(index)
+    }
+
+    /// The invoices issued at records `from..end`.
+    pub fn range(self, from: u64, end: u64) -> RowRange<Uid> {
+        self.0.numbered(from, end)
+    }
+}
+
+pub fn due(log_index: u64) -> RowKey<DueRow> {
+    RowKey::of(Table::Due).u64(log_index)
+}
+
+/// All that is due.
+pub fn dues() -> RowRange<DueRow> {
+    RowKey::of(Table::Due).all()
+}
+
+/// That an OK DOWNLOAD of an invoice stands at this record.
+pub fn download(uid: Uid, index: u64) -> RowKey<()> {
+    RowKey::of(Table::Download).raw(&uid.0).u64(index)
+}
+
+/// Downloads of an invoice at records `from..end`.
+pub fn downloads(uid: Uid, from: u64, end: u64) -> RowRange<()> {
+    RowKey::of(Table::Download).raw(&uid.0).numbered(from, end)
+}
+
+pub fn rendition(uid: Uid, role: &str) -> RowKey<RenditionRow> {
+    RowKey::of(Table::Rendition).raw(&uid.0).text(role)
+}
+
+pub fn node(node: u64) -> RowKey<NodeRow> {
+    RowKey::of(Table::Node).u64(node)
+}
+
+/// Every node that the ledger knows.
+pub fn nodes() -> RowRange<NodeRow> {
+    RowKey::of(Table::Node).all()
+}
+
+pub fn voters() -> RowKey<VotersRow> {
+    RowKey::of(Table::Voters)
+}
+
+/// That an OK KEY stands at this record.
+pub fn key_change(index: u64) -> RowKey<()> {
+    RowKey::of(Table::KeyChange).u64(index)
+}
+
+/// Where the OK KEY records stand.
+pub fn key_changes() -> RowRange<()> {
+    RowKey::of(Table::KeyChange).all()
+}
+
+pub fn named(body: &[u8; 16]) -> RowKey<NamedRow> {
+    RowKey::of(Table::Named).raw(body)
+}
+
+pub fn outbox(node: u64, id: u64) -> RowKey<OutboxRow> {
+    RowKey::of(Table::Outbox).u64(node).u64(id)
+}
+
+/// All outboxes of a node that its last BOOT named as there.
+pub fn outboxes(node: u64) -> RowRange<OutboxRow> {
+    RowKey::of(Table::Outbox).u64(node).all()
+}
+
+pub fn mode() -> RowKey<ModeRow> {
+    RowKey::of(Table::Mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_hold_their_own_keys_only() {
+        let range = ListKey::by_issuer("a", "b").range(0, u64::MAX);
+        let inside = ListKey::by_issuer("a", "b").at(u64::MAX - 1).into_bytes();
+        let outside = ListKey::by_issuer("a", "bc").at(0).into_bytes();
+        let (start, end) = range.bounds();
+        assert!(start <= &inside[..] && &inside[..] < end);
+        assert!(&outside[..] >= end || &outside[..] < start);
+        assert_eq!(FoundKey(inside).number().unwrap(), u64::MAX - 1);
+        let of_one = lanes(1);
+        let (start, end) = of_one.bounds();
+        let other = lane(2, Lane::Boot);
+        assert!(other.as_bytes() >= end && start < end);
+    }
+
+    #[test]
+    fn what_a_key_was_made_of_is_read_back() {
+        for it in [Lane::Boot, Lane::Strict(7), Lane::Outbox(9)] {
+            assert_eq!(FoundKey(lane(3, it).into_bytes()).lane().unwrap(), it);
+        }
+        let uid = Uid([5; 16]);
+        let key = FoundKey(body_digest(&Digest([1; 32]), uid).into_bytes());
+        assert_eq!(key.uid().unwrap(), uid);
+        assert!(FoundKey(vec![1]).number().is_err());
+        assert!(FoundKey(vec![8; 12]).lane().is_err());
+    }
+
+    /// A record that is written is found again where a scan of its table looks.
+    #[test]
+    fn a_numbered_key_lies_in_its_numbered_range() {
+        let keys = [record(4), record(5), record(6)].map(RowKey::into_bytes);
+        let of_records = records(5, 6);
+        let (start, end) = of_records.bounds();
+        let inside = keys.map(|key| start <= &key[..] && &key[..] < end);
+        assert_eq!(inside, [false, true, false]);
+    }
+}

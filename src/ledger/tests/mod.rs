@@ -1,0 +1,247 @@
+//! A ledger for tests: commands in, records out, on memory.
+//!
+//! Each file beside tries one part of what apply decides, by scenarios.
+
+use super::apply;
+use super::rows::Head;
+use super::state::{State, Tables};
+use super::tip::Tip;
+use super::txn::Txn;
+use crate::domain::command::{Answer, Command, Submission};
+use crate::store::engine::Engine as _;
+use crate::store::keys::Generation;
+use crate::store::memory::MemoryEngine;
+use muniment_evidence::digest::Digest;
+use muniment_evidence::key::{SecretKey, Signer as _};
+use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
+use muniment_evidence::opening::{
+    Actor, BootDocument, Delivered, Document, GenesisDocument, Member, Opening, commit_actor,
+    commit_document,
+};
+use muniment_evidence::record::{Outcome, Reason};
+use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
+use std::sync::Arc;
+
+mod holding_tests;
+mod membership_tests;
+mod outbox_tests;
+mod scenario_tests;
+
+pub(crate) struct TestLedger {
+    pub(crate) engine: Arc<MemoryEngine>,
+    tip: Tip,
+    raft_index: u64,
+}
+
+/// Signs as one node, in one lane.
+pub(crate) struct TestSigner {
+    node: u64,
+    key: SecretKey,
+    lane: Lane,
+    seq: u64,
+    prev: Digest,
+}
+
+impl TestSigner {
+    pub(crate) fn new(node: u64, lane: Lane) -> TestSigner {
+        TestSigner {
+            node,
+            key: SecretKey::from_seed(&[node as u8; 32]),
+            lane,
+            seq: 0,
+            prev: Digest::ZERO,
+        }
+    }
+
+    pub(crate) fn write(&mut self, ledger: &TestLedger, document: &Document) -> Submission {
+        self.write_in(ledger, document, Mode::None)
+    }
+
+    pub(crate) fn write_in(
+        &mut self,
+        ledger: &TestLedger,
+        document: &Document,
+        mode: Mode,
+    ) -> Submission {
+        let (document, actor) = (
+            Opening::public(document.encode()),
+            Opening::public(Actor::default().encode()),
+        );
+        let kind = document.bytes[1];
+        let statement = Statement {
+            kind: Kind::from_code(kind).unwrap(),
+            mode,
+            level: Level::None,
+            ledger: ledger.tip.head.ledger,
+            node: self.node,
+            lane: self.lane,
+            seq: self.seq,
+            prev: self.prev,
+            witnessed_at_ms: 1,
+            document: commit_document(&document.salt, &document.bytes),
+            actor: commit_actor(&actor.salt, &actor.bytes),
+        };
+        self.seq += 1;
+        self.prev = statement.hash();
+        Submission {
+            signature: self.key.sign(&statement.signed_bytes()),
+            statement,
+            document,
+            actor,
+        }
+    }
+}
+
+impl TestLedger {
+    fn begin() -> TestLedger {
+        TestLedger {
+            engine: Arc::new(MemoryEngine::new()),
+            tip: Tip::default(),
+            raft_index: 0,
+        }
+    }
+
+    /// A founded ledger of nodes 1 to 3; the boot signer of node 1 has signed GENESIS.
+    fn founded() -> (TestLedger, TestSigner) {
+        let mut ledger = TestLedger::begin();
+        let mut signer = TestSigner::new(1, Lane::Boot);
+        let genesis = signer.write(&ledger, &genesis());
+        assert_eq!(ledger.apply(0, vec![genesis]), [ok(0)]);
+        (ledger, signer)
+    }
+
+    /// ... and node 1 has booted: its strict lane.
+    pub(crate) fn booted() -> (TestLedger, TestSigner, TestSigner) {
+        let (mut ledger, mut boots) = TestLedger::founded();
+        let lane = ledger.boot(&mut boots);
+        (ledger, boots, lane)
+    }
+
+    fn boot(&mut self, boots: &mut TestSigner) -> TestSigner {
+        let boot = boots.write(self, &boot(boots.node));
+        let index = self.tip.head.size;
+        assert_eq!(self.apply(0, vec![boot]), [ok(index)]);
+        TestSigner::new(boots.node, Lane::Strict(index))
+    }
+
+    pub(crate) fn apply(
+        &mut self,
+        proposed_at_ms: u64,
+        submissions: Vec<Submission>,
+    ) -> Vec<Answer> {
+        self.raft_index += 1;
+        let command = Command {
+            proposed_at_ms,
+            submissions,
+        };
+        let mut txn = Txn::begin(self.engine.as_ref(), Generation(0));
+        let answers = apply::command(&mut txn, &mut self.tip, &command, self.raft_index).unwrap();
+        self.engine.write(txn.into_batch()).unwrap();
+        // What is kept in memory is what a restart would read.
+        let read = Tip::load(self.engine.as_ref(), Generation(0)).unwrap();
+        assert_eq!(read.head, self.tip.head);
+        assert_eq!(read.frontier, self.tip.frontier);
+        answers
+    }
+
+    pub(crate) fn head(&self) -> &Head {
+        &self.tip.head
+    }
+
+    /// What became of each, all being recorded.
+    pub(crate) fn outcomes(&mut self, submissions: Vec<Submission>) -> Vec<Outcome> {
+        let written = self.apply(0, submissions);
+        let outcome = |answer| match answer {
+            Answer::Recorded { outcome, .. } => outcome,
+            other => panic!("not recorded: {other:?}"),
+        };
+        written.into_iter().map(outcome).collect()
+    }
+
+    pub(crate) fn tables(&self) -> Tables {
+        State::new(self.engine.clone()).tables().unwrap()
+    }
+}
+
+fn genesis() -> Document {
+    Document::Genesis(GenesisDocument {
+        origin: "ledger/0".into(),
+        log_key: SecretKey::from_seed(&[9; 32]).public(),
+        members: (1..=3u64)
+            .map(|node| {
+                let key = SecretKey::from_seed(&[node as u8; 32]).public();
+                Member {
+                    node,
+                    region: "r".into(),
+                    zone: format!("z{node}"),
+                    statement_key: key,
+                    cosignature_key: key,
+                }
+            })
+            .collect(),
+        threshold: 0,
+        root_keys: Vec::new(),
+    })
+}
+
+pub(crate) fn boot(node: u64) -> Document {
+    Document::Boot(BootDocument {
+        incarnation: [node as u8; 16],
+        statement_key: SecretKey::from_seed(&[node as u8; 32]).public(),
+        software: "ledger".into(),
+        outboxes: Vec::new(),
+    })
+}
+
+/// Something harmless to say.
+pub(crate) fn remark(bytes: u64) -> Document {
+    Document::DownloadEnd(vec![Delivered {
+        download: 0,
+        bytes,
+        complete: false,
+    }])
+}
+
+pub(crate) fn ok(index: u64) -> Answer {
+    Answer::Recorded {
+        index,
+        outcome: Outcome::Ok,
+    }
+}
+
+pub(crate) fn refused(index: u64, reason: Reason) -> Answer {
+    Answer::Recorded {
+        index,
+        outcome: Outcome::Refused(reason),
+    }
+}
+
+/// A change of keys, endorsed by the log key and by the keys that are added.
+fn change_keys(ledger: &TestLedger, changes: Vec<KeyChange>, added: &[&SecretKey]) -> KeyDocument {
+    let mut document = KeyDocument {
+        serial: ledger.tip.head.key_serial,
+        changes,
+        threshold: 0,
+        endorsements: Vec::new(),
+    };
+    let log = SecretKey::from_seed(&[9; 32]);
+    for key in added.iter().copied().chain([&log]) {
+        document.endorse(&ledger.tip.head.ledger, key);
+    }
+    document
+}
+
+fn statement_key(action: Action, node: u64, key: &SecretKey) -> KeyChange {
+    let place = |text: String| match action {
+        Action::Add => text,
+        _ => String::new(),
+    };
+    KeyChange {
+        action,
+        role: Role::Statement,
+        node,
+        region: place("r".into()),
+        zone: place(format!("z{node}")),
+        key: key.public(),
+    }
+}
