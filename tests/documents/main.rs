@@ -175,7 +175,7 @@ fn every_key_of_the_examples_is_described_with_its_default() {
             broken.note(PAGE, line, &what);
         }
     }
-    for (section, key, _, _) in keys(&text("src/witness/example.toml")) {
+    for (section, key, _, _) in keys(&text("src/config/witness_example.toml")) {
         let whole = if section.is_empty() {
             key
         } else {

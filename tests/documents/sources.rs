@@ -111,28 +111,39 @@ pub fn flags(source: &str) -> Vec<String> {
     found
 }
 
-/// Names with kind and labels, of all metrics that are made.
+/// Names with kind and labels, of all metrics that are made: `kind("name", "help", &[labels])`.
 pub fn metrics(source: &str) -> BTreeMap<String, (String, String)> {
+    const MAKERS: [(&str, &str); 9] = [
+        ("gauge", "gauge"),
+        ("gauges", "gauge"),
+        ("fraction", "gauge"),
+        ("fractions", "gauge"),
+        ("counter", "counter"),
+        ("counters", "counter"),
+        ("seconds", "counter"),
+        ("histogram", "histogram"),
+        ("histograms", "histogram"),
+    ];
     let mut found = BTreeMap::new();
-    for rest in source.split("make").skip(1) {
-        let Some((maker, rest)) = rest.trim_start().split_once('(') else {
+    for (at, _) in source.match_indices('(') {
+        let maker = words(&source[..at]).last().unwrap_or_default();
+        let Some((_, kind)) = MAKERS.iter().find(|(name, _)| *name == maker) else {
             continue;
         };
-        let kind = match maker.trim_start_matches('.') {
-            "gauge" | "gauges" | "fraction" => "gauge",
-            "counter" | "counters" | "seconds" => "counter",
-            "histogram" | "histograms" => "histogram",
-            _ => continue,
+        let Some(rest) = source[at + 1..].trim_start().strip_prefix('"') else {
+            continue;
         };
-        let mut strings = rest.split('"').skip(1).step_by(2);
-        let Some(name) = strings.next() else { continue };
-        let plural = maker.ends_with('s') && !maker.ends_with("seconds");
-        let labels = match (plural, rest.split_once("&[")) {
-            (true, Some((_, list))) => list.split(']').next().unwrap_or_default(),
-            _ => "",
+        let mut strings = rest.split('"').step_by(2);
+        let name = strings.next().unwrap_or_default();
+        // After the second string, up to the end of the call.
+        let end = rest.splitn(4, '"').nth(3).unwrap_or_default();
+        let call = end.split(')').next().unwrap_or_default();
+        let labels = match call.split_once("&[") {
+            Some((_, list)) => list.split(']').next().unwrap_or_default(),
+            None => "",
         };
         let labels = labels.replace(['"', ' '], "");
-        found.insert(format!("muniment_{name}"), (kind.to_owned(), labels));
+        found.insert(format!("muniment_{name}"), ((*kind).to_owned(), labels));
     }
     found
 }
