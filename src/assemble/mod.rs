@@ -39,7 +39,7 @@ use crate::recorder::booted::Booted;
 use crate::recorder::intake::Intake;
 use crate::recorder::outbox::OutboxBounds;
 use crate::recorder::writes::Writes;
-use crate::service::admission::Admission;
+use crate::service::admission::CallAdmission;
 use crate::service::tenants::Tenants;
 use crate::service::{ClusterMonitor, Founder, Parts};
 use crate::status::disk_health::{DiskHealth, DiskWatch, Probe};
@@ -366,7 +366,7 @@ impl Ground<'_> {
             writes,
             bodies,
             tenants,
-            admission: Admission::new(config.limits.clone(), drain),
+            admission: CallAdmission::new(config.limits.clone(), drain),
             deferred: config.deferred.clone(),
             keys,
             cosigning,

@@ -4,7 +4,7 @@
 //! other voter holds every record and body that it held; it may be stopped without a
 //! caller noticing. It goes on voting and learning, and is undone by a restart.
 
-use super::{MembershipChanges, Progress, Steps, run};
+use super::{ChangeSteps, MembershipChanges, Progress, run};
 use crate::domain::call_error::CallError;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
 impl MembershipChanges {
     /// Empties this node of work.
-    pub async fn drain(&self, node: u64) -> Result<Steps, CallError> {
+    pub async fn drain(&self, node: u64) -> Result<ChangeSteps, CallError> {
         if node != self.group().node() {
             let Some(peer) = self.group().member(node) else {
                 return Err(CallError::not_found(format!("member {node}")));

@@ -87,25 +87,25 @@ struct Inner {
 
 /// A line of progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct ChangeStep {
     pub phase: &'static str,
     pub detail: String,
     pub done: bool,
 }
 
 /// Progress, then the end: a step that is done, or why it is not.
-pub type Steps = BoxStream<'static, Result<Step, CallError>>;
+pub type ChangeSteps = BoxStream<'static, Result<ChangeStep, CallError>>;
 
 /// Where lines of progress go.
 #[derive(Clone)]
-pub struct Progress(mpsc::Sender<Step>);
+pub struct Progress(mpsc::Sender<ChangeStep>);
 
 impl Progress {
     fn say(&self, phase: &'static str, detail: impl Into<String>) {
         let detail = detail.into();
         tracing::info!(phase, detail, "members");
         // Nobody may be reading any more; the change goes on.
-        let _ = self.0.try_send(Step {
+        let _ = self.0.try_send(ChangeStep {
             phase,
             detail,
             done: false,
@@ -114,7 +114,7 @@ impl Progress {
 }
 
 /// Runs on by itself; what it says and how it ends come out of the stream.
-fn run<F>(work: impl FnOnce(Progress) -> F) -> Steps
+fn run<F>(work: impl FnOnce(Progress) -> F) -> ChangeSteps
 where
     F: Future<Output = Result<String, CallError>> + Send + 'static,
 {
@@ -122,7 +122,7 @@ where
     let running = tokio::spawn(work(Progress(sender)));
     let end = async move {
         match running.await {
-            Ok(Ok(detail)) => Ok(Step {
+            Ok(Ok(detail)) => Ok(ChangeStep {
                 phase: "done",
                 detail,
                 done: true,
@@ -162,7 +162,7 @@ impl MembershipChanges {
         node: u64,
         addresses: Option<(String, String)>,
         sync: bool,
-    ) -> Result<Steps, CallError> {
+    ) -> Result<ChangeSteps, CallError> {
         if let Some((peer, client)) = &addresses {
             draft::required("peer_address", peer)?;
             draft::required("client_address", client)?;
@@ -171,17 +171,17 @@ impl MembershipChanges {
     }
 
     /// Makes a learner a voter.
-    pub async fn promote(&self, node: u64) -> Result<Steps, CallError> {
+    pub async fn promote(&self, node: u64) -> Result<ChangeSteps, CallError> {
         self.begin(Wish::Promote(node), None).await
     }
 
     /// Takes a member out, for good.
-    pub async fn remove(&self, node: u64) -> Result<Steps, CallError> {
+    pub async fn remove(&self, node: u64) -> Result<ChangeSteps, CallError> {
         self.begin(Wish::Remove(node), None).await
     }
 
     /// Makes a learner a voter in the place of one that leaves for good.
-    pub async fn replace(&self, old: u64, new: u64) -> Result<Steps, CallError> {
+    pub async fn replace(&self, old: u64, new: u64) -> Result<ChangeSteps, CallError> {
         self.begin(Wish::Replace { old, new }, None).await
     }
 
@@ -189,7 +189,7 @@ impl MembershipChanges {
         &self,
         wish: Wish,
         addresses: Option<(String, String)>,
-    ) -> Result<Steps, CallError> {
+    ) -> Result<ChangeSteps, CallError> {
         let booted = self.0.parts.writes.booted()?;
         if !self.group().is_leader() {
             return Err(self.unavailable("only the leader changes the members"));

@@ -10,7 +10,7 @@ use crate::objective::freshness::whole_ms;
 use crate::raft::reads::Reads;
 use crate::service::check::CheckedBytes;
 use crate::service::download::{DownloadEvidence, DownloadPiece, DownloadRequest};
-use crate::service::issue::Pieces;
+use crate::service::issue::UploadPieces;
 use crate::service::levels::WaitBudget;
 use crate::service::{
     Parts, Principal, add_rendition, check, download, issue, list, lookup, reverse, void, watch,
@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 /// See the module.
-pub struct Invoices(pub Arc<Parts>);
+pub struct InvoiceHandler(pub Arc<Parts>);
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -107,7 +107,7 @@ upload_message!(
 /// Splits an upload: its first message, and the chunks of the rest.
 async fn split<M: UploadMessage>(
     mut stream: Streaming<M>,
-) -> Result<(M::Header, Pieces), CallError> {
+) -> Result<(M::Header, UploadPieces), CallError> {
     let first = stream.message().await.map_err(|s| from_upload(&s))?;
     let header = first
         .and_then(M::header)
@@ -136,7 +136,7 @@ pub(super) fn issued(reads: &Reads, issued: issue::Issued) -> v1::IssueResponse 
 }
 
 #[tonic::async_trait]
-impl v1::invoice_service_server::InvoiceService for Invoices {
+impl v1::invoice_service_server::InvoiceService for InvoiceHandler {
     async fn issue(
         &self,
         request: Request<Streaming<v1::IssueRequest>>,

@@ -1,7 +1,7 @@
 //! AddRendition: a further form of an issued invoice, stored once per role.
 
 use super::admission::UploadPermit;
-use super::issue::{BodyDraft, Form, Pieces, store};
+use super::issue::{BodyDraft, Form, UploadPieces, store};
 use super::{Parts, Principal, find, levels, prove};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, InvoiceKey};
@@ -37,7 +37,7 @@ pub async fn add_rendition(
     parts: &Parts,
     principal: &Principal,
     draft: RenditionDraft,
-    pieces: Pieces,
+    pieces: UploadPieces,
     permit: UploadPermit,
 ) -> Result<AddedRendition, CallError> {
     let key = parts.tenants.resolve_key("key", draft.key)?;

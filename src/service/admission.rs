@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 const UNIT_BYTES: u64 = 1 << 10;
 
 /// See the module.
-pub struct Admission {
+pub struct CallAdmission {
     pub limits: Limits,
     /// Raised when the node stops taking work.
     pub draining: watch::Receiver<bool>,
@@ -36,9 +36,9 @@ pub struct DownloadPermit {
     _place: OwnedSemaphorePermit,
 }
 
-impl Admission {
-    pub fn new(limits: Limits, draining: watch::Receiver<bool>) -> Admission {
-        Admission {
+impl CallAdmission {
+    pub fn new(limits: Limits, draining: watch::Receiver<bool>) -> CallAdmission {
+        CallAdmission {
             uploads: Arc::new(Semaphore::new(limits.uploads_in_flight)),
             downloads: Arc::new(Semaphore::new(limits.downloads_in_flight)),
             memory: DownloadMemory::of(limits.memory_bytes),
@@ -132,7 +132,7 @@ mod tests {
             uploads_in_flight: 1,
             ..Limits::default()
         };
-        let admission = Admission::new(limits, watch::channel(false).1);
+        let admission = CallAdmission::new(limits, watch::channel(false).1);
         let first = admission.try_upload().unwrap();
         let turned_away = admission.try_upload();
         assert!(matches!(turned_away, Err(CallError::Exhausted { .. })));

@@ -58,7 +58,7 @@ pub struct IssueDraft {
 }
 
 /// Bytes of a body as they arrive; the transport's faults are told as an error.
-pub type Pieces = BoxStream<'static, Result<Bytes, CallError>>;
+pub type UploadPieces = BoxStream<'static, Result<Bytes, CallError>>;
 
 /// What became of the call.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ pub async fn issue(
     parts: &Parts,
     principal: &Principal,
     draft: IssueDraft,
-    pieces: Pieces,
+    pieces: UploadPieces,
     permit: UploadPermit,
 ) -> Result<Issued, CallError> {
     enter(parts, principal, draft, pieces, permit, Kind::Issue).await
@@ -89,7 +89,7 @@ pub(super) async fn enter(
     parts: &Parts,
     principal: &Principal,
     mut draft: IssueDraft,
-    pieces: Pieces,
+    pieces: UploadPieces,
     permit: UploadPermit,
     kind: Kind,
 ) -> Result<Issued, CallError> {
@@ -186,7 +186,7 @@ impl Form {
 /// Takes the bytes in and has them held by enough nodes.
 pub(super) async fn store(
     parts: &Parts,
-    mut pieces: Pieces,
+    mut pieces: UploadPieces,
     body: &BodyDraft,
     level: WriteLevel,
     permit: UploadPermit,

@@ -4,7 +4,7 @@
 //! apply decides.
 
 use super::admission::UploadPermit;
-use super::issue::{self, IssueDraft, Issued, Pieces};
+use super::issue::{self, IssueDraft, Issued, UploadPieces};
 use super::{Parts, Principal, find};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{InvoiceKey, bad};
@@ -19,7 +19,7 @@ pub async fn reverse(
     mut draft: IssueDraft,
     target: InvoiceKey,
     amount: Option<Money>,
-    pieces: Pieces,
+    pieces: UploadPieces,
     permit: UploadPermit,
 ) -> Result<Issued, CallError> {
     let target = parts.tenants.resolve_key("target", target)?;

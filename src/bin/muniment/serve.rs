@@ -31,15 +31,15 @@ pub async fn run(args: Args, _json: bool) -> ExitCode {
         Err(error) => {
             eprintln!("muniment: {error}");
             match error {
-                node::Error::Start(_) => ExitCode::from(EXIT_START),
-                node::Error::Broken(_) => ExitCode::from(EXIT_BROKEN),
+                node::NodeError::Start(_) => ExitCode::from(EXIT_START),
+                node::NodeError::Broken(_) => ExitCode::from(EXIT_BROKEN),
             }
         }
     }
 }
 
-async fn serve(args: Args) -> Result<(), node::Error> {
-    let start = |why: &dyn std::fmt::Display| node::Error::Start(why.to_string());
+async fn serve(args: Args) -> Result<(), node::NodeError> {
+    let start = |why: &dyn std::fmt::Display| node::NodeError::Start(why.to_string());
     let config = Config::load(&args.config).map_err(|e| start(&e))?;
     telemetry::start_logging(&config.log).map_err(|e| start(&e))?;
     let listeners = Listeners::bind(&config).await?;
