@@ -335,7 +335,8 @@ impl v1::invoice_service_server::InvoiceService for InvoiceHandler {
             let (header, pieces) = split(request.into_inner()).await?;
             let mut draft = incoming::add_rendition(header)?;
             draft.body.wait.deadline = deadline;
-            add_rendition::add_rendition(&self.0, &principal, draft, pieces, UploadTurn::AtOnce).await
+            add_rendition::add_rendition(&self.0, &principal, draft, pieces, UploadTurn::AtOnce)
+                .await
         };
         let added = called.await.map_err(status)?;
         Ok(Response::new(v1::AddRenditionResponse {

@@ -77,9 +77,7 @@ pub fn issue_many(parts: Arc<Parts>, principal: Principal, messages: Messages) -
     };
     let issue = move |draft, pieces| {
         let (parts, principal) = (parts.clone(), principal.clone());
-        async move {
-            issue::issue(&parts, &principal, draft, pieces, UploadTurn::Waited).await
-        }
+        async move { issue::issue(&parts, &principal, draft, pieces, UploadTurn::Waited).await }
     };
     tokio::spawn(ItemStream::new(issue, messages, limits).run(answers));
     tokio_stream::wrappers::ReceiverStream::new(outcomes).boxed()

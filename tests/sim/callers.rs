@@ -13,8 +13,8 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use muniment::domain::call_error::CallError;
 use muniment::domain::draft::InvoiceKey;
-use muniment::service::admission::UploadTurn;
 use muniment::objective::write::WriteLevel;
+use muniment::service::admission::UploadTurn;
 use muniment::service::download::{self, DownloadEvidence, DownloadPiece, DownloadRequest};
 use muniment::service::export::ExportRequest;
 use muniment::service::issue::{self, BodyDraft, IssueDraft, Issued};
@@ -183,7 +183,7 @@ fn now_us() -> u64 {
     turmoil::sim_elapsed().map_or(0, |elapsed| elapsed.as_micros() as u64)
 }
 
-fn pieces(body: &Bytes) -> issue::Pieces {
+fn pieces(body: &Bytes) -> issue::UploadPieces {
     let pieces: Vec<_> = body
         .chunks(PIECE_BYTES)
         .map(|piece| Ok(body.slice_ref(piece)))

@@ -10,7 +10,7 @@ use crate::rng::Rng;
 use crate::trace::{Trace, What, digest};
 use muniment::store::engine::{Batch, Engine, Op, Pair, View};
 use muniment::store::memory::MemoryEngine;
-use muniment::store::{Error, Pace};
+use muniment::store::{Pace, StoreError};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -137,24 +137,24 @@ impl Disk {
 }
 
 impl View for Disk {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.note_read();
         self.memory.get(key)
     }
 
-    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         self.note_read();
         self.memory.scan(start, end, limit)
     }
 
-    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         self.note_read();
         self.memory.scan_back(start, end, limit)
     }
 }
 
 impl Engine for Disk {
-    fn write(&self, batch: Batch) -> Result<(), Error> {
+    fn write(&self, batch: Batch) -> Result<(), StoreError> {
         self.mood.note(What::Write, self.which as u64, of(&batch));
         let visit = self.mood.visit();
         self.events.push(Event::Wrote {
@@ -166,19 +166,19 @@ impl Engine for Disk {
         self.memory.write(batch)
     }
 
-    fn sync(&self) -> Result<(), Error> {
+    fn sync(&self) -> Result<(), StoreError> {
         let (node, which) = (self.node, self.which);
         if self.mood.sync_fails.load(Ordering::SeqCst) {
             self.mood.note(What::SyncFailed, which as u64, 0);
             self.events.push(Event::SyncFailed { node });
-            return Err(Error::engine(std::io::Error::other("the disk fails")));
+            return Err(StoreError::engine(std::io::Error::other("the disk fails")));
         }
         self.mood.note(What::Sync, which as u64, 0);
         self.events.push(Event::Synced { node, which });
         self.memory.sync()
     }
 
-    fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, Error> {
+    fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, StoreError> {
         self.memory.checkpoint(dir)
     }
 

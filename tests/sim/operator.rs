@@ -9,7 +9,7 @@ use crate::cluster::{self, Cluster};
 use crate::oracle::Phase;
 use futures::stream::StreamExt as _;
 use muniment::domain::call_error::CallError;
-use muniment::membership::Steps;
+use muniment::membership::ChangeSteps;
 use muniment::service::{Parts, keys, status};
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
@@ -187,7 +187,7 @@ async fn fulfil(parts: &Arc<Parts>, cluster: &Cluster, wish: Wish) -> Result<(),
     }
 }
 
-async fn end(mut steps: Steps) -> Result<(), CallError> {
+async fn end(mut steps: ChangeSteps) -> Result<(), CallError> {
     while let Some(step) = steps.next().await {
         step?;
     }

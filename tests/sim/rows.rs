@@ -63,7 +63,8 @@ impl LedgerImage {
                     let (generation, table, _) = state_key(key)?;
                     let state = self.generations.entry(generation).or_default();
                     if table == HEAD {
-                        state.head = LedgerHead::decode(value).map_err(|error| error.to_string())?;
+                        state.head =
+                            LedgerHead::decode(value).map_err(|error| error.to_string())?;
                     } else if table == APPLIED {
                         (state.raft_index, state.members) = applied(value)?;
                     }

@@ -510,7 +510,8 @@ impl World<'_> {
             let state = State::new(machine.disks().ledger.clone());
             state.tables()?.head()
         };
-        let heads: Result<_, muniment::store::StoreError> = self.members().iter().map(head).collect();
+        let heads: Result<_, muniment::store::StoreError> =
+            self.members().iter().map(head).collect();
         heads.map_err(|error| error.to_string())
     }
 

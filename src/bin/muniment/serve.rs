@@ -31,8 +31,8 @@ pub async fn run(args: ServeArgs, _json: bool) -> ExitCode {
         Err(error) => {
             eprintln!("muniment: {error}");
             match error {
-                node::Error::Start(_) => ExitCode::from(EXIT_START),
-                node::Error::Broken(_) => ExitCode::from(EXIT_BROKEN),
+                node::NodeError::Start(_) => ExitCode::from(EXIT_START),
+                node::NodeError::Broken(_) => ExitCode::from(EXIT_BROKEN),
             }
         }
     }
