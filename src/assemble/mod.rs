@@ -13,7 +13,7 @@
 //! * [`booting`]: what a node does before it says or signs anything
 //! * [`peer_dispatch`]: what peers may ask
 //!
-//! Tests: `tests/sim/host.rs`, `tests/cluster/restarts.rs`.
+//! Tests: `tests/sim/node.rs`, `tests/cluster/restarts.rs`.
 
 mod booting;
 mod peer_dispatch;
@@ -206,7 +206,7 @@ pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, StoreE
         stop.clone(),
     );
     let group = RaftGroup::start(
-        group_settings(config, &disk),
+        group_settings(config, &disk, clock.clone()),
         engines.ledger.clone(),
         blocking,
         log.clone(),
@@ -273,7 +273,7 @@ fn software() -> String {
     format!("muniment {}", env!("CARGO_PKG_VERSION"))
 }
 
-fn group_settings(config: &Config, disk: &DiskSeams) -> GroupSettings {
+fn group_settings(config: &Config, disk: &DiskSeams, clock: SharedClock) -> GroupSettings {
     let reserve = config.limits.disk_reserve_bytes;
     let budget = disk.budget.clone();
     GroupSettings {
@@ -284,6 +284,7 @@ fn group_settings(config: &Config, disk: &DiskSeams) -> GroupSettings {
         snapshots: disk.snapshots.clone(),
         has_disk_space: Arc::new(move || budget.free() >= evidence_reserve(reserve)),
         incarnation: disk.incarnation,
+        clock,
     }
 }
 

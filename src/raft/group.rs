@@ -13,7 +13,9 @@ use super::machine::Machine;
 use super::network::PeerNetwork;
 use super::progress::Progress;
 use super::proposals::GroupRefusal;
+use super::runtime::drawing_from;
 use super::types::{Peer, TypeConfig};
+use crate::clock::SharedClock;
 use crate::ledger::state::State;
 use crate::objective::timing::Timing;
 use crate::stop::Stop;
@@ -50,6 +52,8 @@ pub struct GroupSettings {
     pub has_disk_space: HasDiskSpace,
     /// Of this node's disk; shown to peers with what it says.
     pub incarnation: Disk,
+    /// Election timeouts are drawn from it.
+    pub clock: SharedClock,
 }
 
 /// Asked before a snapshot is taken or received.
@@ -130,7 +134,10 @@ impl RaftGroup {
             blocking,
             disks: disks.clone(),
         };
-        let raft = openraft::Raft::build(settings.node, Arc::new(config), factory, log, machine)
+        let clock = settings.clock;
+        let building =
+            openraft::Raft::build(settings.node, Arc::new(config), factory, log, machine);
+        let raft = drawing_from(clock.clone(), building)
             .await
             .map_err(|error| StoreError::engine_in("raft cannot start", error))?;
         let group = RaftGroup {
@@ -152,7 +159,7 @@ impl RaftGroup {
         {
             group.wait_for_watermark(recovered, watermark);
         }
-        group.raft.run();
+        drawing_from(clock, async { group.raft.run() }).await;
         group.watch_for_fatal(stop);
         Ok(group)
     }

@@ -162,9 +162,10 @@ pub(crate) struct TestCluster {
     lines: Arc<Lines>,
 }
 
-fn settings(node: u64) -> GroupSettings {
+fn settings(node: u64, clock: SharedClock) -> GroupSettings {
     GroupSettings {
         node,
+        clock,
         timing: Profile::Lan.timing(),
         snapshot_after_entries: 50,
         log_entries_kept: 10,
@@ -196,13 +197,14 @@ impl TestCluster {
             lines: self.lines.clone(),
         });
         let (engine, stop) = (Arc::new(MemoryEngine::new()), Stop::new());
+        let clock: SharedClock = Arc::new(SeededClock::new(node));
         let silent = Arc::new(|_| {});
         let blocking = Blocking::Inline;
         let flusher = Flusher::start("test", engine.clone(), blocking, stop.clone(), silent);
         let floor = WatermarkFile::in_memory();
         let log = LogStore::start(engine.clone(), blocking, flusher, floor, stop.clone());
         let group = RaftGroup::start(
-            settings(node),
+            settings(node, clock.clone()),
             engine.clone(),
             blocking,
             log,
@@ -210,7 +212,6 @@ impl TestCluster {
             stop.clone(),
         );
         let group = group.await.unwrap();
-        let clock: SharedClock = Arc::new(SeededClock::new(node));
         let reader = ReadBarrier::start(group.clone(), transport.clone(), clock.clone());
         self.serve(node, Arc::new(ServeRaft(group.clone())));
         self.nodes.push(TestNode {

@@ -112,6 +112,7 @@ pub mod progress;
 pub mod proposals;
 pub mod reader;
 pub mod reads;
+pub mod runtime;
 pub mod server;
 pub mod status;
 pub mod types;

@@ -3,6 +3,7 @@
 //! Promises that these names stay inside `raft/`: other floors see commands, answers,
 //! peers and indexes.
 
+use super::runtime::Runtime;
 use crate::domain::command::Answer;
 use bytes::Bytes;
 use std::fmt;
@@ -46,6 +47,7 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = Peer,
         LeaderId = openraft::impls::leader_id_std::LeaderId<Self::Term, Self::NodeId>,
+        AsyncRuntime = Runtime,
 );
 
 pub type LogId = openraft::alias::LogIdOf<TypeConfig>;

@@ -243,7 +243,7 @@ mod tests {
             Ok(Sent::Recorded(recorded)) => format!("record {}", recorded.index),
             Ok(Sent::Overtaken) => "overtaken".into(),
             Ok(Sent::Unknown) => "unknown".into(),
-            Err(error) => String::from(error),
+            Err(error) => error.to_string(),
         };
         for (answer, boot, genesis) in [
             (Some(recorded), "record 7", "record 7"),

@@ -8,6 +8,7 @@ use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
 use crate::objective::freshness::whole_ms;
 use crate::raft::reads::Reads;
+use crate::service::admission::UploadTurn;
 use crate::service::check::CheckedBytes;
 use crate::service::download::{DownloadEvidence, DownloadPiece, DownloadRequest};
 use crate::service::issue::UploadPieces;
@@ -147,8 +148,7 @@ impl v1::invoice_service_server::InvoiceService for InvoiceHandler {
             let (header, pieces) = split(request.into_inner()).await?;
             let mut draft = incoming::issue(header)?;
             draft.body.wait.deadline = deadline;
-            let permit = self.0.admission.try_upload()?;
-            issue::issue(&self.0, &principal, draft, pieces, permit).await
+            issue::issue(&self.0, &principal, draft, pieces, UploadTurn::AtOnce).await
         };
         let done = called.await.map_err(status)?;
         Ok(Response::new(issued(&self.0.reads, done)))
@@ -301,8 +301,8 @@ impl v1::invoice_service_server::InvoiceService for InvoiceHandler {
                 .amount
                 .map(|amount| incoming::money("amount", amount))
                 .transpose()?;
-            let permit = self.0.admission.try_upload()?;
-            reverse::reverse(&self.0, &principal, draft, target, amount, pieces, permit).await
+            let turn = UploadTurn::AtOnce;
+            reverse::reverse(&self.0, &principal, draft, target, amount, pieces, turn).await
         };
         let done = called.await.map_err(status)?;
         Ok(Response::new(issued(&self.0.reads, done)))
@@ -335,8 +335,8 @@ impl v1::invoice_service_server::InvoiceService for InvoiceHandler {
             let (header, pieces) = split(request.into_inner()).await?;
             let mut draft = incoming::add_rendition(header)?;
             draft.body.wait.deadline = deadline;
-            let permit = self.0.admission.try_upload()?;
-            add_rendition::add_rendition(&self.0, &principal, draft, pieces, permit).await
+            add_rendition::add_rendition(&self.0, &principal, draft, pieces, UploadTurn::AtOnce)
+                .await
         };
         let added = called.await.map_err(status)?;
         Ok(Response::new(v1::AddRenditionResponse {

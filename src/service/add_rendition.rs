@@ -1,6 +1,6 @@
 //! AddRendition: a further form of an issued invoice, stored once per role.
 
-use super::admission::UploadPermit;
+use super::admission::UploadTurn;
 use super::issue::{BodyDraft, Form, UploadPieces, store};
 use super::{Parts, Principal, find, levels, prove};
 use crate::domain::call_error::CallError;
@@ -38,7 +38,7 @@ pub async fn add_rendition(
     principal: &Principal,
     draft: RenditionDraft,
     pieces: UploadPieces,
-    permit: UploadPermit,
+    turn: UploadTurn,
 ) -> Result<AddedRendition, CallError> {
     let key = parts.tenants.resolve_key("key", draft.key)?;
     let booted = parts.writes.booted()?;
@@ -52,7 +52,7 @@ pub async fn add_rendition(
     let level = level.map_or_else(|| parts.tenants.level(&tenant), Ok)?;
     levels::check(&parts.bodies, level)?;
     let wait = draft.body.wait;
-    let stored = store(parts, pieces, &draft.body, level, permit).await?;
+    let stored = store(parts, pieces, &draft.body, level, turn).await?;
     let nodes: Vec<u64> = stored.holdings.iter().map(|h| h.node).collect();
     let rendition = form.rendition(&stored);
     let intent = Intent {

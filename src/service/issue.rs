@@ -6,7 +6,7 @@
 //!
 //! Tests: `tests/cluster/uniqueness.rs`, `tests/cluster/limits.rs`.
 
-use super::admission::UploadPermit;
+use super::admission::UploadTurn;
 use super::levels::{self, WaitBudget};
 use super::singleflight::Flight;
 use super::{Parts, Principal, find, prove};
@@ -79,9 +79,9 @@ pub async fn issue(
     principal: &Principal,
     draft: IssueDraft,
     pieces: UploadPieces,
-    permit: UploadPermit,
+    turn: UploadTurn,
 ) -> Result<Issued, CallError> {
-    enter(parts, principal, draft, pieces, permit, Kind::Issue).await
+    enter(parts, principal, draft, pieces, turn, Kind::Issue).await
 }
 
 /// The way in of ISSUE and REVERSE.
@@ -90,7 +90,7 @@ pub(super) async fn enter(
     principal: &Principal,
     mut draft: IssueDraft,
     pieces: UploadPieces,
-    permit: UploadPermit,
+    turn: UploadTurn,
     kind: Kind,
 ) -> Result<Issued, CallError> {
     let booted = parts.writes.booted()?;
@@ -103,12 +103,12 @@ pub(super) async fn enter(
     // The same call under way here is waited for before the first byte is taken.
     let flight = join(parts, &draft, &form).await;
     if let Some(earlier) = repeat(&parts.reads, &draft, &form, kind).await? {
-        drop((flight, permit));
+        drop(flight);
         let wait = &draft.body.wait;
         return earlier.report(parts, &booted, wait, level, true).await;
     }
     let wait = draft.body.wait;
-    let stored = store(parts, pieces, &draft.body, level, permit).await?;
+    let stored = store(parts, pieces, &draft.body, level, turn).await?;
     let rendition = form.rendition(&stored);
     let nodes = stored.holdings.iter().map(|h| h.node).collect();
     let issue = IssueDocument {
@@ -189,8 +189,9 @@ pub(super) async fn store(
     mut pieces: UploadPieces,
     body: &BodyDraft,
     level: WriteLevel,
-    permit: UploadPermit,
+    turn: UploadTurn,
 ) -> Result<StoredBody, CallError> {
+    let permit = parts.admission.upload(turn).await?;
     let (length, limits) = (body.length, &parts.admission.limits);
     let unstored = |error: BodyError| parts.reads.unavailable(error.to_string());
     let Some(berth) = parts.bodies.disk_budget.reserve(length) else {

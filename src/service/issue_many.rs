@@ -7,6 +7,7 @@
 //! their outcomes are not taken. If the caller goes away, what is numbered goes on and all
 //! else ends; a node that stops ends what is in flight first. Leaves each item to `issue`.
 
+use super::admission::UploadTurn;
 use super::issue::{self, IssueDraft, Issued, UploadPieces};
 use super::{Parts, Principal};
 use crate::config::limits::{MESSAGE_BYTES, UPLOADS_IN_FLIGHT};
@@ -76,10 +77,7 @@ pub fn issue_many(parts: Arc<Parts>, principal: Principal, messages: Messages) -
     };
     let issue = move |draft, pieces| {
         let (parts, principal) = (parts.clone(), principal.clone());
-        async move {
-            let permit = parts.admission.upload().await?;
-            issue::issue(&parts, &principal, draft, pieces, permit).await
-        }
+        async move { issue::issue(&parts, &principal, draft, pieces, UploadTurn::Waited).await }
     };
     tokio::spawn(ItemStream::new(issue, messages, limits).run(answers));
     tokio_stream::wrappers::ReceiverStream::new(outcomes).boxed()

@@ -31,9 +31,28 @@ impl MemoryEngine {
 
     /// Loses every write after the last sync.
     pub fn crash(&self) {
+        self.crash_keeping(0);
+    }
+
+    /// Loses what was written after the last sync, but for the oldest `writes` of it: a power
+    /// cut leaves some prefix of the writes in their order.
+    pub fn crash_keeping(&self, writes: usize) {
         let mut state = self.lock();
-        state.unsynced.clear();
+        let unsynced = std::mem::take(&mut state.unsynced);
+        for batch in unsynced.iter().take(writes) {
+            apply(&mut state.durable, batch);
+        }
         state.now = state.durable.clone();
+    }
+
+    /// Writes that a power cut may lose.
+    pub fn unsynced(&self) -> usize {
+        self.lock().unsynced.len()
+    }
+
+    /// What a power cut leaves of a key, whatever it loses.
+    pub fn durable(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.lock().durable.get(key).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -149,8 +168,15 @@ mod tests {
         engine.sync().unwrap();
         put(b"b");
         assert!(engine.get(b"b").unwrap().is_some());
+        assert!(engine.durable(b"b").is_none());
         engine.crash();
         assert!(engine.get(b"a").unwrap().is_some());
         assert!(engine.get(b"b").unwrap().is_none());
+        put(b"c");
+        put(b"d");
+        assert_eq!(engine.unsynced(), 2);
+        engine.crash_keeping(1);
+        assert!(engine.get(b"c").unwrap().is_some());
+        assert!(engine.get(b"d").unwrap().is_none());
     }
 }

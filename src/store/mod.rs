@@ -102,12 +102,20 @@ impl From<StoreError> for std::io::Error {
 }
 
 /// The one seam through which blocking work leaves the async workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Blocking {
     /// On tokio's blocking threads.
     Pool,
-    /// In place: for the simulator, whose engine never blocks and whose runs must repeat.
+    /// In place: for tests on an engine that never blocks.
     Inline,
+    /// In place, after a pause: for the simulator, whose disks are slow by its own clock.
+    Paced(&'static dyn Pace),
+}
+
+/// How long each visit to the disk takes.
+pub trait Pace: Send + Sync + fmt::Debug {
+    /// Of the visit that begins now; zero for one that takes no time.
+    fn pause(&self) -> std::time::Duration;
 }
 
 impl Blocking {
@@ -115,13 +123,25 @@ impl Blocking {
         self,
         work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        match self {
-            Blocking::Inline => work(),
-            Blocking::Pool => match tokio::task::spawn_blocking(work).await {
-                Ok(result) => result,
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                Err(_) => Err(StoreError::Stopped),
-            },
+        let visit = match self {
+            Blocking::Inline => return work(),
+            Blocking::Pool => tokio::task::spawn_blocking(work),
+            Blocking::Paced(pace) => {
+                let pause = pace.pause();
+                if pause.is_zero() {
+                    return work();
+                }
+                // A task of its own: as on the pool, it goes on when its caller has left.
+                tokio::spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    work()
+                })
+            }
+        };
+        match visit.await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(StoreError::Stopped),
         }
     }
 }
