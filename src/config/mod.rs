@@ -284,6 +284,8 @@ mod tests {
             ("write_level", _) => "quorum".into(),
             ("format", _) => "json".into(),
             ("client" | "peer" | "http", _) => "127.0.0.1:7999".into(),
+            // It is at its most by default.
+            ("recorder_queue", _) => 1.into(),
             (_, toml::Value::Integer(number)) => (number + 1).into(),
             (_, toml::Value::Boolean(flag)) => (!flag).into(),
             (_, toml::Value::String(text)) => format!("{text}-2").into(),
