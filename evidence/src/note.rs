@@ -6,6 +6,7 @@
 //! choice of keys and quorums to the verifier.
 
 use crate::digest::{Digest, hex};
+use crate::ids::TreeSize;
 use crate::key::{PublicKey, Signature, Signer};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -141,7 +142,7 @@ pub fn is_key_name(name: &str) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Checkpoint {
     pub origin: String,
-    pub size: u64,
+    pub size: TreeSize,
     pub root: Digest,
 }
 
@@ -179,7 +180,7 @@ impl Checkpoint {
             .ok_or(NoteError("the root is not 32 bytes of base64"))?;
         Ok(Checkpoint {
             origin: origin.to_owned(),
-            size: number,
+            size: TreeSize::new(number),
             root: Digest(root),
         })
     }

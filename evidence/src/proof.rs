@@ -6,6 +6,7 @@
 //! Openings, keys and the ledger's own rules are the receipt's, not the proof's.
 
 use crate::digest::Digest;
+use crate::ids::RecordIndex;
 use crate::note::{Checkpoint, NOTE_BYTES_MAX, Note, NoteError};
 use crate::policy::{Policy, PolicyVerdict};
 use crate::tree;
@@ -45,7 +46,7 @@ const VERSION: &str = "c2sp.org/tlog-proof@v1";
 pub struct TlogProof {
     /// Signed by nobody: whatever it says is a hint.
     pub extra: Option<Vec<u8>>,
-    pub index: u64,
+    pub index: RecordIndex,
     /// From the leaf's sibling up to the root's child.
     pub path: Vec<Digest>,
     /// The signed note, byte for byte.
@@ -167,10 +168,10 @@ fn read_extra(text: &str) -> Result<Vec<u8>, ProofError> {
     }
 }
 
-fn read_index(text: &str) -> Result<u64, ProofError> {
+fn read_index(text: &str) -> Result<RecordIndex, ProofError> {
     match text.parse::<u64>() {
         // One writing for one number: neither a plus nor leading zeros.
-        Ok(index) if index.to_string() == text => Ok(index),
+        Ok(index) if index.to_string() == text => Ok(RecordIndex::new(index)),
         _ => Err(ProofError::Format("the index is not a decimal number")),
     }
 }
