@@ -125,12 +125,13 @@ pub fn is_key_name(name: &str) -> bool {
 ///
 /// ```
 /// use muniment_evidence::digest::Digest;
+/// use muniment_evidence::ids::TreeSize;
 /// use muniment_evidence::key::{SecretKey, Signer};
 /// use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
 ///
 /// let key = SecretKey::from_seed(&[7; 32]);
 /// let origin = "ledger.example/0".to_owned();
-/// let checkpoint = Checkpoint { origin, size: 3, root: Digest::ZERO };
+/// let checkpoint = Checkpoint { origin, size: TreeSize::new(3), root: Digest::ZERO };
 /// let signed = checkpoint.sign(&key);
 ///
 /// let note = Note::parse(signed.as_bytes())?;

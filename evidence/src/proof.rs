@@ -39,7 +39,7 @@ const VERSION: &str = "c2sp.org/tlog-proof@v1";
 /// // The ledger puts the record itself beside the proof.
 /// let record = proof.extra.as_deref().expect("a record");
 /// let proven = proof.verify(&tree::leaf_hash(record), &policy)?;
-/// assert_eq!((proof.index, proven.checkpoint.size), (4, 11));
+/// assert_eq!((proof.index.get(), proven.checkpoint.size.get()), (4, 11));
 /// # Ok::<(), muniment_evidence::proof::ProofError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

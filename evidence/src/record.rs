@@ -239,10 +239,10 @@ mod tests {
         for outcome in [
             Outcome::Ok,
             Outcome::Refused(Reason::IdentityTaken),
-            Outcome::DuplicateOf(9),
+            Outcome::DuplicateOf(RecordIndex::new(9)),
         ] {
             let record = Record {
-                index: 1,
+                index: RecordIndex::new(1),
                 prev: Digest([2; 32]),
                 committed_at_ms: 3,
                 outcome,
