@@ -198,7 +198,7 @@ async fn seams(
     let first = Marker {
         format: marker::FORMAT,
         origin: origin.clone(),
-        node: node.id,
+        node: NodeId::new(node.id),
         incarnation,
     };
     let marker = Marker::claim(dir, first).map_err(Error::start)?;
@@ -229,7 +229,7 @@ async fn seams(
         guard: SignGuard::load(dir, origin).map_err(Error::start)?,
         blocking: Blocking::Pool,
         clock,
-        transport: Arc::new(Dialer::new(node.id, origin.clone(), message_bytes)),
+        transport: Arc::new(Dialer::new(NodeId::new(node.id), origin.clone(), message_bytes)),
         keyring,
         witnesses,
         metrics,

@@ -5,6 +5,7 @@
 
 use crate::services::evidence_service;
 use crate::{Client, ClientError, verify};
+use muniment_evidence::ids::RecordIndex;
 use muniment_evidence::policy::Policy;
 use muniment_evidence::report::Report;
 use muniment_proto::v1;
@@ -61,7 +62,7 @@ impl Client {
             Some(v1::get_receipt_request::What::RecordIndex(asked)) => *asked,
             _ => reply.record_index,
         };
-        if index != Some(asked) {
+        if index != Some(RecordIndex::new(asked)) {
             let why = "the receipt is valid, but of another record";
             return Err(ClientError::unproven(why));
         }

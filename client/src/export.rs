@@ -94,7 +94,7 @@ fn read_manifest(bytes: &[u8]) -> Result<(u64, u64), String> {
     let mut parser = BundleParser::new();
     parser.push(bytes);
     match parser.next() {
-        Ok(Some(Frame::Manifest(manifest))) => Ok((manifest.end, manifest.head)),
+        Ok(Some(Frame::Manifest(manifest))) => Ok((manifest.end.get(), manifest.head.get())),
         Ok(_) => Err("the bundle does not begin with a manifest".to_owned()),
         Err(why) => Err(why.to_string()),
     }

@@ -80,7 +80,7 @@ pub(crate) fn claim(
     }
     Ok(ReceiptProof {
         receipt: bytes,
-        record_index: opened.record.index,
+        record_index: opened.record.index.get(),
         pinned: report.pinned,
     })
 }
@@ -123,9 +123,9 @@ pub(crate) fn promised(
     }
     Ok(PromiseProof {
         promise: bytes,
-        node: promised.node,
-        outbox: promised.outbox,
-        seq: promised.seq,
+        node: promised.node.get(),
+        outbox: promised.outbox.get(),
+        seq: promised.seq.get(),
         pinned: report.pinned,
     })
 }

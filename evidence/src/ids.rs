@@ -115,6 +115,11 @@ impl RecordIndex {
 impl TreeSize {
     pub const EMPTY: TreeSize = TreeSize(0);
 
+    /// How many records came since the tree had `older`; none when it was no smaller then.
+    pub const fn count_since(self, older: TreeSize) -> u64 {
+        self.0.saturating_sub(older.0)
+    }
+
     /// The index of the last record; `None` when there is none.
     pub fn last(self) -> Option<RecordIndex> {
         self.0.checked_sub(1).map(RecordIndex)
@@ -142,6 +147,33 @@ impl Sequence {
     /// How many statements there are from `from` up to this one, which does not count.
     pub const fn count_since(self, from: Sequence) -> u64 {
         self.0.saturating_sub(from.0)
+    }
+
+    /// The number that follows `count` statements of which this is the first.
+    pub const fn after(self, count: u64) -> Sequence {
+        Sequence(self.0.saturating_add(count))
+    }
+}
+
+impl UploadEpoch {
+    /// The epoch that follows.
+    pub const fn next(self) -> UploadEpoch {
+        UploadEpoch(self.0.saturating_add(1))
+    }
+}
+
+impl LogIndex {
+    /// Before the first entry.
+    pub const START: LogIndex = LogIndex(0);
+
+    /// The index of the entry after this one.
+    pub const fn next(self) -> LogIndex {
+        LogIndex(self.0.saturating_add(1))
+    }
+
+    /// How many entries lie between `older` and this one; none when it is no newer.
+    pub const fn count_since(self, older: LogIndex) -> u64 {
+        self.0.saturating_sub(older.0)
     }
 }
 

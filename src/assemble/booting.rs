@@ -118,7 +118,7 @@ impl Booting {
             transport: self.means.transport,
             stop: self.context.stop,
         };
-        let recorder = lane::start(lane.clone(), index, self.queue);
+        let recorder = lane::start(lane.clone(), RecordIndex::new(index), self.queue);
         let download_ends = DownloadEnds::start(recorder.clone());
         let mut outboxes = outboxes.into_iter();
         let mut start =
@@ -181,7 +181,7 @@ impl Booting {
                 outboxes: outboxes.clone(),
             });
             match self.means.boot(signer, document).await {
-                Ok(index) => return Ok((index, there)),
+                Ok(index) => return Ok((index.get(), there)),
                 // Statements of the process before may have been recorded meanwhile.
                 Err(why) => refused = Some((outboxes, why.to_string())),
             }
@@ -204,8 +204,8 @@ impl Booting {
     async fn genesis(&self) -> Result<Genesis, String> {
         let read = self.context.read(|tables| {
             let missing = || Error::corrupt("GENESIS is missing");
-            let record = tables.record_bytes(0)?.ok_or_else(missing)?;
-            let (document, _) = tables.openings(0)?;
+            let record = tables.record_bytes(RecordIndex::FIRST)?.ok_or_else(missing)?;
+            let (document, _) = tables.openings(RecordIndex::FIRST)?;
             Ok(Genesis {
                 record,
                 opening: document.ok_or_else(missing)?.bytes,

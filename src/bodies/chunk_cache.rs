@@ -5,6 +5,7 @@
 //! Promises: while a chunk is being read, whoever else wants it waits for that read; what
 //! is cached was checked against its digest; memory stays below [`CACHE_BYTES_MAX`].
 
+use crate::domain::ids::BodyId;
 use super::BodyError;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -16,7 +17,7 @@ use tokio::sync::OnceCell;
 pub const CACHE_BYTES_MAX: usize = 64 << 20;
 
 /// A chunk of a body.
-pub type ChunkKey = ([u8; 16], u32);
+pub type ChunkKey = (BodyId, u32);
 
 type Cell = Arc<OnceCell<Bytes>>;
 

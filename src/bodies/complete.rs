@@ -13,6 +13,7 @@
 //! ledger and one generation of the state: a snapshot brings records that were never
 //! looked at here, so after one the index begins again at zero.
 
+use crate::domain::ids::{RecordIndex, TreeSize};
 use super::{Bodies, BodyError, BodyPlane};
 use crate::ledger::state::{State, Tables};
 use crate::stop::Stop;
@@ -46,14 +47,14 @@ const VERSION: u8 = 1;
 struct Mark {
     ledger: Digest,
     generation: Generation,
-    size: u64,
+    size: TreeSize,
 }
 
 impl Mark {
     fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.u8(VERSION).digest(&self.ledger);
-        w.u32(self.generation.0).u64(self.size);
+        w.u32(self.generation.0).u64(self.size.get());
         w.finish()
     }
 
@@ -65,7 +66,7 @@ impl Mark {
         let mark = Mark {
             ledger: r.digest()?,
             generation: Generation(r.u32()?),
-            size: r.u64()?,
+            size: TreeSize::read(r)?,
         };
         r.end()?;
         Ok(mark)
@@ -73,7 +74,7 @@ impl Mark {
 }
 
 /// Follows what is applied for as long as the node runs.
-pub fn start(bodies: Bodies, state: State, stop: Stop) -> watch::Receiver<u64> {
+pub fn start(bodies: Bodies, state: State, stop: Stop) -> watch::Receiver<TreeSize> {
     let (index, watched) = watch::channel(0);
     tokio::spawn(async move {
         let follower = Follower {
@@ -95,13 +96,13 @@ pub fn start(bodies: Bodies, state: State, stop: Stop) -> watch::Receiver<u64> {
 struct Follower {
     bodies: Bodies,
     state: State,
-    index: watch::Sender<u64>,
+    index: watch::Sender<TreeSize>,
 }
 
 /// What some records name.
 struct Page {
     /// Below it all was looked through before.
-    from: u64,
+    from: RecordIndex,
     mark: Mark,
     renditions: Vec<Rendition>,
 }
@@ -125,12 +126,12 @@ impl Follower {
             let page = read.await?;
             let moved = mark != Some(page.mark);
             // Also where what comes next is waited for.
-            self.bodies.repairs.seen.send_replace(page.from);
+            self.bodies.repairs.seen.send_replace(page.from.get());
             if !page.renditions.is_empty() {
                 self.hold(&page.renditions).await?;
             }
             mark = Some(page.mark);
-            self.bodies.repairs.seen.send_replace(page.mark.size);
+            self.bodies.repairs.seen.send_replace(page.mark.size.get());
             if kept != mark && kept_at.elapsed() >= MARK_EVERY {
                 self.bodies.store.set_mark(page.mark.encode()).await?;
                 (kept, kept_at) = (mark, Instant::now());
@@ -150,8 +151,8 @@ impl Follower {
         loop {
             let size = (*seen.borrow_and_update()).min(*low.borrow_and_update());
             self.index.send_if_modified(|index| {
-                let moved = *index != size;
-                *index = size;
+                let moved = *index != TreeSize::new(size);
+                *index = TreeSize::new(size);
                 moved
             });
             // Their senders live in `repairs`.
@@ -211,7 +212,7 @@ fn page(tables: &Tables, from: Option<Mark>) -> Result<Page, store::Error> {
     let mut mark = Mark {
         ledger: head.ledger,
         generation: tables.generation(),
-        size: 0,
+        size: TreeSize::EMPTY,
     };
     if let Some(from) = from
         && (from.ledger, from.generation) == (mark.ledger, mark.generation)
@@ -220,14 +221,14 @@ fn page(tables: &Tables, from: Option<Mark>) -> Result<Page, store::Error> {
         mark.size = from.size.min(head.size);
     }
     let from = mark.size;
-    let count = (TILE_WIDTH - from % TILE_WIDTH).min(head.size - from);
-    let records = tables.record_range(from, from + count, count as usize)?;
+    let count = (TILE_WIDTH - from.get() % TILE_WIDTH).min(head.size.count_since(from));
+    let records = tables.record_range(from.next_index(), from.get() + count, count as usize)?;
     if records.len() as u64 != count {
-        return Err(damaged(from + records.len() as u64, "is missing"));
+        return Err(damaged(from.get() + records.len() as u64, "is missing"));
     }
     let leaves = match count {
         0 => Vec::new(),
-        _ => tables.tree_rows().rows(0, from, count)?,
+        _ => tables.tree_rows().rows(0, from.get(), count)?,
     };
     let mut renditions = Vec::new();
     for ((index, bytes), leaf) in (from..).zip(records).zip(leaves) {
@@ -252,7 +253,7 @@ fn page(tables: &Tables, from: Option<Mark>) -> Result<Page, store::Error> {
     }
     mark.size += count;
     Ok(Page {
-        from,
+        from.next_index(),
         mark,
         renditions,
     })

@@ -6,6 +6,7 @@
 //! same finding is recorded twice. Leaves finding to [`super::scrub`], repairing to
 //! [`super::repair`].
 
+use crate::domain::ids::NodeId;
 use super::Bodies;
 use crate::raft::context::Context;
 use crate::recorder::writes::Writes;
@@ -70,7 +71,7 @@ async fn follow(
 }
 
 /// False when the node is stopping.
-async fn record(node: u64, recorder: &recorder::lane::Recorder, document: Document) -> bool {
+async fn record(node: NodeId, recorder: &recorder::lane::Recorder, document: Document) -> bool {
     loop {
         let intent = Intent::system(document.clone());
         match recorder.record(intent).await {

@@ -5,6 +5,7 @@
 //! never what is collected: that follows from the order of the log (I5). Leaves the
 //! collecting to [`super::orphans`].
 
+use crate::domain::ids::TreeSize;
 use super::Bodies;
 use crate::domain::call_error::CallError;
 use crate::ledger::policy::UPLOAD_EPOCH;
@@ -34,11 +35,11 @@ pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
             continue;
         }
         // Without an answer storage has failed: the node is stopping.
-        let Ok((head, busy)) = busy(&bodies, &context, seen).await else {
+        let Ok((head, busy)) = busy(&bodies, &context, TreeSize::new(seen)).await else {
             return;
         };
         seen = head.size;
-        if head.size == 0 {
+        if head.size == TreeSize::EMPTY {
             continue;
         }
         if busy {
@@ -51,7 +52,7 @@ pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
         let document = Document::Policy(PolicyDocument {
             settings: vec![Setting {
                 name: UPLOAD_EPOCH.to_owned(),
-                value: head.upload_epoch.saturating_add(1),
+                value: head.upload_epoch.get().saturating_add(1),
             }],
         });
         match recorder.record(Intent::system(document)).await {
@@ -65,7 +66,7 @@ pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
 
 /// Whether something may have to be collected later: stamps here, or records since `seen`
 /// that come from uploads or from a node that may have died under one.
-async fn busy(bodies: &Bodies, context: &Context, seen: u64) -> Result<(Head, bool), CallError> {
+async fn busy(bodies: &Bodies, context: &Context, seen: TreeSize) -> Result<(Head, bool), CallError> {
     let (head, recorded) = context
         .read(move |tables| {
             let head = tables.head()?;
@@ -84,11 +85,11 @@ async fn busy(bodies: &Bodies, context: &Context, seen: u64) -> Result<(Head, bo
     Ok((head, !stamps.is_empty()))
 }
 
-fn uploaded(tables: &Tables, from: u64, size: u64) -> Result<bool, crate::store::Error> {
-    if size > from + RECORDS_MAX {
+fn uploaded(tables: &Tables, from: TreeSize, size: TreeSize) -> Result<bool, crate::store::Error> {
+    if size > from.get() + RECORDS_MAX {
         return Ok(true);
     }
-    for bytes in tables.record_range(from, size, RECORDS_MAX as usize)? {
+    for bytes in tables.record_range(from.next_index(), size.next_index(), RECORDS_MAX as usize)? {
         let record = Record::decode(&bytes)
             .map_err(|error| crate::store::Error::corrupt(format!("a record: {error}")))?;
         let kind = record.statement.kind;

@@ -6,6 +6,7 @@
 //! Which member relays changes from body to body, so that a retry finds another. Leaves
 //! deciding on holdings to whoever asked.
 
+use crate::domain::ids::{BodyId, NodeId};
 use super::Bodies;
 use super::frames::BodyHeader;
 use super::queue::{IngestPermit, PeerQueue};
@@ -26,26 +27,26 @@ const REPORTS_AHEAD: usize = 64;
 /// A peer that is sent the body, and those that it is to pass it on to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FanoutRoute {
-    pub node: u64,
+    pub node: NodeId,
     pub address: String,
-    pub relays: Vec<u64>,
+    pub relays: Vec<NodeId>,
 }
 
 /// Who is sent a body by whom: pure.
 pub fn routes(
-    own: u64,
+    own: NodeId,
     region: &str,
-    members: &BTreeMap<u64, Peer>,
-    body: &[u8; 16],
+    members: &BTreeMap<NodeId, Peer>,
+    body: &BodyId,
 ) -> Vec<FanoutRoute> {
-    let mut by_region: BTreeMap<&str, Vec<(u64, &Peer)>> = BTreeMap::new();
+    let mut by_region: BTreeMap<&str, Vec<(NodeId, &Peer)>> = BTreeMap::new();
     for (node, peer) in members.iter().filter(|(node, _)| **node != own) {
         let there = by_region.entry(&peer.region).or_default();
         there.push((*node, peer));
     }
     let mut routes = Vec::new();
     for (there, peers) in by_region {
-        let direct = |(node, peer): &(u64, &Peer), relays| FanoutRoute {
+        let direct = |(node, peer): &(NodeId, &Peer), relays| FanoutRoute {
             node: *node,
             address: peer.address.clone(),
             relays,
@@ -64,9 +65,9 @@ pub fn routes(
 }
 
 enum Report {
-    Holding(u64, Holding),
+    Holding(NodeId, Holding),
     /// No more comes from this peer.
-    Ended(u64, Option<Failure>),
+    Ended(NodeId, Option<Failure>),
 }
 
 /// See the module. Dropped before its end, it leaves nothing at the peers.
@@ -83,11 +84,11 @@ pub struct Fanout {
 pub enum FanoutAnswer {
     /// By way of a node: its own, or of one that it relays to.
     Holding {
-        via: u64,
+        via: NodeId,
         holding: Holding,
     },
     Failed {
-        via: u64,
+        via: NodeId,
         failure: Failure,
     },
 }
@@ -133,8 +134,8 @@ impl Bodies {
     }
 
     /// The routes of a relay: straight to each member that it is to pass the body on to.
-    pub(super) fn relay_routes(&self, relays: &[u64]) -> Vec<FanoutRoute> {
-        let known = |node: &u64| {
+    pub(super) fn relay_routes(&self, relays: &[NodeId]) -> Vec<FanoutRoute> {
+        let known = |node: &NodeId| {
             let peer = self.group.member(*node)?;
             (*node != self.holder.node).then_some(FanoutRoute {
                 node: *node,
@@ -148,8 +149,8 @@ impl Bodies {
 
 /// Tells of each holding that comes; how the answer ended.
 async fn listen(
-    via: u64,
-    of: &[u64],
+    via: NodeId,
+    of: &[NodeId],
     opening: futures::future::BoxFuture<'static, Result<Frames, Failure>>,
     report: &mpsc::Sender<Report>,
 ) -> Option<Failure> {
@@ -227,8 +228,8 @@ impl Drop for Fanout {
 mod tests {
     use super::*;
 
-    fn members(regions: &[(u64, &str)]) -> BTreeMap<u64, Peer> {
-        let member = |(node, region): &(u64, &str)| {
+    fn members(regions: &[(NodeId, &str)]) -> BTreeMap<NodeId, Peer> {
+        let member = |(node, region): &(NodeId, &str)| {
             let peer = Peer {
                 address: format!("node-{node}"),
                 client_address: String::new(),
@@ -250,7 +251,7 @@ mod tests {
             let routes = routes(1, "a", &members, &body);
             // Straight to the own region, once to each of the two others.
             assert_eq!(routes.len(), 3);
-            let mut reached: Vec<u64> = Vec::new();
+            let mut reached: Vec<NodeId> = Vec::new();
             for route in &routes {
                 reached.push(route.node);
                 reached.extend(&route.relays);

@@ -5,9 +5,10 @@
 //! are trusted only as far as its whole digest, which the reader checks at the end.
 //! Leaves bringing a good copy here to [`super::repair`].
 
+use crate::domain::ids::{BodyId, NodeId};
 use super::{Bodies, BodyError};
 use crate::raft::types::Peer;
-use crate::store::bodies::{BodyId, content};
+use crate::store::bodies::content;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment_evidence::digest::{Digest, Hasher};
@@ -18,9 +19,9 @@ use std::ops::Range;
 /// Where a body is read from.
 #[derive(Clone, Debug)]
 pub struct BodySource {
-    pub node: u64,
+    pub node: NodeId,
     address: Option<String>,
-    body: [u8; 16],
+    body: BodyId,
     /// Length and digest of each chunk.
     pub(super) chunks: Vec<(u32, Digest)>,
 }
@@ -28,7 +29,7 @@ pub struct BodySource {
 /// When a member is asked for a body: the leader last, since every write of the cluster
 /// waits for it; the nearest first; and of equals now one, now the other, so that a node
 /// that lacks much does not bring it all from one.
-fn turn(node: u64, near: bool, leader: Option<u64>, body: BodyId) -> impl Ord {
+fn turn(node: NodeId, near: bool, leader: Option<NodeId>, body: BodyId) -> impl Ord {
     let mut hasher = std::hash::DefaultHasher::new();
     (node, body).hash(&mut hasher);
     (leader == Some(node), !near, hasher.finish())
@@ -72,7 +73,7 @@ impl Bodies {
     }
 
     /// The other members in the order in which they are asked for a body.
-    pub(super) fn others(&self, body: BodyId) -> Vec<(u64, Peer)> {
+    pub(super) fn others(&self, body: BodyId) -> Vec<(NodeId, Peer)> {
         let status = self.group.status();
         let mut others: Vec<_> = status.members.into_iter().collect();
         others.retain(|(node, _)| *node != self.holder.node);
@@ -85,7 +86,7 @@ impl Bodies {
     /// The body at one other node, if that says it holds it.
     pub(super) async fn source_at(
         &self,
-        node: u64,
+        node: NodeId,
         peer: Peer,
         rendition: &Rendition,
     ) -> Result<BodySource, BodyError> {

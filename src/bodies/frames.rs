@@ -7,6 +7,7 @@
 //! nothing longer than its bound is taken. Leaves what frames mean to [`super::serve`],
 //! [`super::fanout`] and [`super::pull`].
 
+use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use super::writer::CHUNK_BYTES;
 use crate::transport::FRAME_BYTES_MAX;
 use bytes::Bytes;
@@ -27,18 +28,18 @@ const _: () = assert!(CHUNK_BYTES < FRAME_BYTES_MAX);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodyHeader {
     pub ledger: Digest,
-    pub body_id: [u8; 16],
-    pub epoch: u64,
+    pub body_id: BodyId,
+    pub epoch: UploadEpoch,
     /// Members of the receiver's region that it is to pass the body on to.
-    pub relays: Vec<u64>,
+    pub relays: Vec<NodeId>,
 }
 
 impl BodyHeader {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.u8(VERSION).digest(&self.ledger).raw(&self.body_id);
-        w.u64(self.epoch).list(&self.relays, |w, node| {
-            w.u64(*node);
+        w.u64(self.epoch.get()).list(&self.relays, |w, node| {
+            w.u64(node.get());
         });
         w.finish()
     }
@@ -51,7 +52,7 @@ impl BodyHeader {
         let header = BodyHeader {
             ledger: r.digest()?,
             body_id: r.array()?,
-            epoch: r.u64()?,
+            epoch: UploadEpoch::read(r)?,
             relays: r.list(Reader::u64)?,
         };
         if header.relays.len() > RELAYS_MAX {
@@ -101,13 +102,13 @@ pub fn encode_end(length: u64, sha256: Option<&Digest>) -> Vec<u8> {
 }
 
 /// A request for a body, from one chunk on.
-pub fn encode_request(body: [u8; 16], first_chunk: u32) -> Bytes {
+pub fn encode_request(body: BodyId, first_chunk: u32) -> Bytes {
     let mut w = Writer::new();
     w.u8(VERSION).raw(&body).u32(first_chunk);
     Bytes::from(w.finish())
 }
 
-pub(super) fn decode_request(bytes: &[u8]) -> Result<([u8; 16], u32), DecodeError> {
+pub(super) fn decode_request(bytes: &[u8]) -> Result<(BodyId, u32), DecodeError> {
     let mut r = Reader::new(bytes);
     if r.u8()? != VERSION {
         return Err(r.error("body request version 1"));

@@ -4,7 +4,7 @@
 //! delete what it wrote without taking another's bytes along. Bounded by the streams
 //! that the peer listener allows. Leaves the writing to `serve` and `repair`.
 
-use crate::store::bodies::BodyId;
+use crate::domain::ids::BodyId;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 

@@ -10,7 +10,7 @@ use crate::ledger::tables;
 use crate::ledger::txn::Txn;
 use crate::stop::Stop;
 use crate::store::Blocking;
-use crate::store::bodies::{BodyId, BodyStore, Manifest};
+use crate::store::bodies::{BodyStore, Manifest};
 use crate::store::damage::Chunk;
 use crate::store::engine::{Engine as _, View as _};
 use crate::store::flush::Flusher;

@@ -6,9 +6,10 @@
 //! only storage that fails otherwise stops the node. Leaves serving the reader meanwhile to
 //! [`super::fetch`].
 
+use crate::domain::ids::BodyId;
 use super::{Bodies, BodyError};
 use crate::store;
-use crate::store::bodies::{BodyId, Content, Manifest};
+use crate::store::bodies::{Content, Manifest};
 use crate::store::damage::{Chunk, Suspect};
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
@@ -64,7 +65,7 @@ impl Bodies {
             // Known already, or mended meanwhile.
             return Ok(());
         };
-        let name = uuid::Uuid::from_bytes(body);
+        let name = uuid::Uuid::from_bytes(body.get());
         tracing::error!(
             body = %name, chunk = ?finding.chunk, found = finding.found.name(), how = how.name(),
             "a body is damaged here, and is repaired from another holder"

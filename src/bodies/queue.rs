@@ -6,6 +6,7 @@
 //! body, and what waited for it is let go at once. Leaves what frames say to `serve`, and
 //! who gets them to `fanout`.
 
+use crate::domain::ids::NodeId;
 use super::writer::CHUNK_BYTES;
 use bytes::Bytes;
 use futures::stream::Stream;
@@ -46,7 +47,7 @@ const _: () = assert!(
 /// The budgets of a node's body plane.
 pub struct IngestBudget {
     ingest: Arc<Semaphore>,
-    peers: Mutex<HashMap<u64, Arc<Semaphore>>>,
+    peers: Mutex<HashMap<NodeId, Arc<Semaphore>>>,
 }
 
 /// A piece that is held in memory; its bytes are given back when the last holder is gone.
@@ -69,7 +70,7 @@ impl IngestBudget {
         permit.ok().map(Arc::new)
     }
 
-    fn of_peer(&self, node: u64) -> Arc<Semaphore> {
+    fn of_peer(&self, node: NodeId) -> Arc<Semaphore> {
         let mut peers = self.peers.lock().expect("nobody panics with it");
         let places = peers.entry(node);
         places
@@ -78,7 +79,7 @@ impl IngestBudget {
     }
 
     /// A queue to a peer, and what its connection takes from it.
-    pub fn queue(&self, node: u64) -> (PeerQueue, PeerStream) {
+    pub fn queue(&self, node: NodeId) -> (PeerQueue, PeerStream) {
         let queue = PeerQueue(Arc::new(Inner {
             room: Arc::new(Semaphore::new(AHEAD_BYTES)),
             peer: self.of_peer(node),

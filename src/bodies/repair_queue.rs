@@ -5,9 +5,10 @@
 //! which record names a damaged body, the low watermark of the body-complete index is 0. Leaves
 //! the fetching to [`super::repair`].
 
+use crate::domain::ids::{BodyId, RecordIndex};
 use super::rate_limiter::RateLimiter;
 use crate::config::Repair;
-use crate::store::bodies::{BodyId, Content};
+use crate::store::bodies::Content;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +27,7 @@ pub struct RepairJob {
     /// As a record says; `None` while only damage is known.
     pub content: Option<Content>,
     /// A record at or below the one that names it, once that is known.
-    pub record: Option<u64>,
+    pub record: Option<RecordIndex>,
     /// Held here before: the low watermark is below its record.
     damaged: bool,
     pub attempts: u64,
@@ -238,7 +239,7 @@ impl RepairQueue {
     }
 
     /// A record at or below the one that names the body is known now.
-    pub(super) fn named(&self, body: BodyId, record: u64) {
+    pub(super) fn named(&self, body: BodyId, record: RecordIndex) {
         let mut jobs = self.lock();
         if let Some(job) = jobs.all.get_mut(&body) {
             job.record = Some(record);
@@ -316,8 +317,8 @@ impl RepairQueue {
     fn set_low_watermark(&self, jobs: MutexGuard<'_, Jobs>) {
         let known = jobs.loaded && !jobs.overflown;
         let damaged = jobs.all.values().filter(|job| job.damaged);
-        let lowest = damaged.map(|job| job.record.unwrap_or(0)).min();
-        let now = if known { lowest.unwrap_or(u64::MAX) } else { 0 };
+        let lowest = damaged.map(|job| job.record.unwrap_or(RecordIndex::FIRST)).min();
+        let now = if known { lowest.unwrap_or(RecordIndex::new(u64::MAX)) } else { RecordIndex::FIRST };
         // Under the lock, so that an older low watermark never replaces a newer one.
         self.low_watermark.send_if_modified(|low_watermark| {
             let moved = *low_watermark != now;

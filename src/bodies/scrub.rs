@@ -168,7 +168,7 @@ impl Scrubber {
         let head = self.bodies.blocking;
         let head = head.run(move || state.stable(Tables::head)).await?;
         let mut seen = repairs.seen.subscribe();
-        let caught_up = seen.wait_for(|seen| *seen >= head.size);
+        let caught_up = seen.wait_for(|seen| *seen >= head.size.get());
         // If it does not catch up, a body is missing that no holder has.
         let _ = tokio::time::timeout(SEEN_MAX, caught_up).await;
         // What was scrubbed before a restart will be looked through again.
@@ -178,25 +178,25 @@ impl Scrubber {
         let end = *repairs.seen.borrow();
         while let Some(from) = at.next.filter(|from| *from < end) {
             let (state, read) = (self.state.clone(), self.bodies.blocking);
-            let read = read.run(move || state.stable(|tables| names(tables, from, end)));
+            let read = read.run(move || state.stable(|tables| names(tables, RecordIndex::new(from), RecordIndex::new(end))));
             let page = read.await?;
-            if page.next <= from {
+            if page.next <= RecordIndex::new(from) {
                 // A snapshot took the place of the state; the rest is for the next pass.
                 break;
             }
             for (_, rendition) in &page.named {
                 self.check(rendition).await?;
             }
-            at.next = Some(page.next);
+            at.next = Some(page.next.get());
             self.keep(at).await?;
-            let progress = page.next * MILLIONTHS / end.max(1);
+            let progress = page.next.get() * MILLIONTHS / end.max(1);
             repairs.counters.progress.store(progress, Ordering::Relaxed);
             tokio::time::sleep(PAGE_PAUSE).await;
             while self.is_ahead_of_the_log().await? {
                 tokio::time::sleep(NOTES_PAUSE).await;
             }
         }
-        Ok(end >= head.size)
+        Ok(end >= head.size.get())
     }
 
     /// Whether more is noted than is recorded in good time.

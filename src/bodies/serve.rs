@@ -7,6 +7,7 @@
 //! they come, and its members' holdings back. Leaves admission of uploads to the node that
 //! took them from the client.
 
+use crate::domain::ids::UploadEpoch;
 use super::Bodies;
 use super::fanout::{Fanout, FanoutAnswer};
 use super::frames::{BodyFrame, BodyHeader, decode_request, encode_digests};
@@ -92,7 +93,7 @@ impl Bodies {
     }
 
     /// No record may name a body of an epoch that has passed: it would be an orphan.
-    fn take_epoch(&self, epoch: u64) -> Result<(), Failure> {
+    fn take_epoch(&self, epoch: UploadEpoch) -> Result<(), Failure> {
         match policy::may_be_named(epoch, self.group.applied().upload_epoch.max(epoch)) {
             true => Ok(()),
             false => Err(refused("an upload of an epoch that has passed")),

@@ -5,6 +5,7 @@
 //! has cosigned stops this node, whoever brought it: the proof is in the signatures, not
 //! in the messenger. Leaves what follows from a note to those who follow the recent ones.
 
+use crate::domain::ids::NodeId;
 use super::rounds::diverged;
 use super::{Cosigning, ROUND_MAX};
 use crate::status::agreement::is_majority;
@@ -72,8 +73,8 @@ impl Cosigning {
             return Err(refused("this node has not applied as much in time"));
         }
         let own = self.root_at(checkpoint.size).await?;
-        let voters: BTreeSet<u64> = context.group.status().voters.into_iter().collect();
-        let nodes: Vec<u64> = vouched.cosigners.iter().map(|c| c.node).collect();
+        let voters: BTreeSet<NodeId> = context.group.status().voters.into_iter().collect();
+        let nodes: Vec<NodeId> = vouched.cosigners.iter().map(|c| c.node).collect();
         let is_agreed = is_majority(&voters, nodes.iter().copied());
         if own == checkpoint.root {
             return Ok(Weighed::Own { is_agreed });

@@ -9,6 +9,7 @@
 //! Tests: `tests/cluster/keys.rs`.
 
 use crate::domain::call_error::CallError;
+use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
 use crate::keyring::Keyring;
 use crate::ledger::state::Tables;
 use crate::raft::context::Context;
@@ -29,12 +30,12 @@ use tokio::time::Instant;
 pub struct KeySnapshot {
     pub history: KeyHistory,
     /// The OK KEY records and their openings.
-    records: Vec<(u64, Vec<u8>, Vec<u8>)>,
+    records: Vec<(RecordIndex, Vec<u8>, Vec<u8>)>,
 }
 
 impl KeySnapshot {
     fn read(tables: &Tables) -> Result<KeySnapshot, store::Error> {
-        let missing = |index: &u64| store::Error::corrupt(format!("KEY record {index} is missing"));
+        let missing = |index: &RecordIndex| store::Error::corrupt(format!("KEY record {index} is missing"));
         let records = tables.key_changes()?.into_iter().map(|index| {
             let record = tables.record_bytes(index)?.ok_or_else(|| missing(&index))?;
             let (document, _) = tables.openings(index)?;
@@ -49,7 +50,7 @@ impl KeySnapshot {
 
     /// All KEY records, without paths: for evidence that has no tree.
     pub fn unproven(&self) -> Vec<KeyRecord> {
-        let bare = |(_, record, opening): &(u64, Vec<u8>, Vec<u8>)| KeyRecord {
+        let bare = |(_, record, opening): &(RecordIndex, Vec<u8>, Vec<u8>)| KeyRecord {
             record: record.clone(),
             opening: opening.clone(),
             path: Vec::new(),
@@ -58,8 +59,8 @@ impl KeySnapshot {
     }
 
     /// The KEY records below `size`, proven in the tree of that size.
-    pub fn proven(&self, tables: &Tables, size: u64) -> Result<Vec<KeyRecord>, store::Error> {
-        let below = self.records.iter().filter(|(index, ..)| *index < size);
+    pub fn proven(&self, tables: &Tables, size: TreeSize) -> Result<Vec<KeyRecord>, store::Error> {
+        let below = self.records.iter().filter(|(index, ..)| *index < size.next_index());
         below
             .map(|(index, record, opening)| {
                 Ok(KeyRecord {
@@ -168,13 +169,13 @@ impl KeysInForce {
 
     /// The statement key under which this node is to boot: the newest in force that it
     /// holds.
-    pub fn active_key(&self, known: &KeySnapshot, size: u64) -> Result<Arc<SecretKey>, String> {
+    pub fn active_key(&self, known: &KeySnapshot, size: TreeSize) -> Result<Arc<SecretKey>, String> {
         let node = self.context.group.node();
         let lives = known.history.statement_keys(node);
         let in_force = lives
             .iter()
             .rev()
-            .filter(|life| life.at_record(size) == KeyValidity::InForce && life.is_active());
+            .filter(|life| life.at_record(size.next_index()) == KeyValidity::InForce && life.is_active());
         for life in in_force {
             if self.keyring.find(Role::Statement, &life.key).is_some() {
                 let key = self.keyring.sign_under(&life.key);
@@ -224,7 +225,7 @@ pub struct CheckpointSigner {
 impl CheckpointSigner {
     /// The note, with one line of each log key in force at its size, in the order in
     /// which they were added; `None` if one of them is not held here.
-    pub fn sign(&self, size: u64, root: Digest) -> Option<String> {
+    pub fn sign(&self, size: TreeSize, root: Digest) -> Option<String> {
         let checkpoint = Checkpoint {
             origin: self.origin.clone(),
             size,
@@ -245,7 +246,7 @@ impl CheckpointSigner {
     }
 
     /// This node's own cosignature keys in force at `size`, with their names.
-    pub fn cosigners(&self, node: u64, size: u64) -> Vec<(String, Arc<SecretKey>)> {
+    pub fn cosigners(&self, node: NodeId, size: TreeSize) -> Vec<(String, Arc<SecretKey>)> {
         let Some(member) = self.known.history.members.get(&node) else {
             return Vec::new();
         };

@@ -3,6 +3,7 @@
 //! Promises one encoding per message, led by a version. Leaves their meaning to the files
 //! beside.
 
+use crate::domain::ids::TreeSize;
 use crate::transport::{Failure, MESSAGE_VERSION, read_message};
 use muniment_evidence::codec::{Reader, Writer};
 use muniment_evidence::digest::Digest;
@@ -16,7 +17,7 @@ const LINES_MAX: usize = 8;
 /// Please cosign this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CosignRequest {
-    pub size: u64,
+    pub size: TreeSize,
     pub root: Digest,
 }
 
@@ -32,14 +33,14 @@ pub enum CosignReply {
 impl CosignRequest {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.u8(MESSAGE_VERSION).u64(self.size).digest(&self.root);
+        w.u8(MESSAGE_VERSION).u64(self.size.get()).digest(&self.root);
         w.finish()
     }
 
     pub fn decode(bytes: &[u8]) -> Result<CosignRequest, Failure> {
         read_message(bytes, |r| {
             Ok(CosignRequest {
-                size: r.u64()?,
+                size: TreeSize::read(r)?,
                 root: r.digest()?,
             })
         })
@@ -96,13 +97,13 @@ pub fn decode_notes(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
 }
 
 /// A size that is waited for.
-pub fn encode_want(size: u64) -> Vec<u8> {
+pub fn encode_want(size: TreeSize) -> Vec<u8> {
     let mut w = Writer::new();
-    w.u8(MESSAGE_VERSION).u64(size);
+    w.u8(MESSAGE_VERSION).u64(size.get());
     w.finish()
 }
 
-pub fn decode_want(bytes: &[u8]) -> Result<u64, Failure> {
+pub fn decode_want(bytes: &[u8]) -> Result<TreeSize, Failure> {
     read_message(bytes, |r| {
         let size = r.u64()?;
         Ok(size)

@@ -5,6 +5,7 @@
 //! even when the next round has begun already. Leaves checking notes to those who post
 //! them, and keeping them on disk to [`super::keep`].
 
+use crate::domain::ids::TreeSize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -15,7 +16,7 @@ pub const NOTES_RECENT_MAX: usize = 16;
 /// A cosigned note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecentCheckpoint {
-    pub size: u64,
+    pub size: TreeSize,
     pub note: Arc<str>,
     /// Members with a line.
     pub cosigners: usize,
@@ -64,7 +65,7 @@ impl RecentCheckpoints {
         self.0.borrow().clone()
     }
 
-    pub fn of_size(&self, size: u64) -> Option<Arc<RecentCheckpoint>> {
+    pub fn of_size(&self, size: TreeSize) -> Option<Arc<RecentCheckpoint>> {
         let recent = self.all();
         recent.iter().find(|posted| posted.size == size).cloned()
     }
@@ -85,7 +86,7 @@ impl RecentCheckpoints {
 mod tests {
     use super::*;
 
-    fn posted(size: u64, cosigners: usize) -> RecentCheckpoint {
+    fn posted(size: TreeSize, cosigners: usize) -> RecentCheckpoint {
         RecentCheckpoint {
             size,
             note: format!("{size} by {cosigners}").into(),
@@ -127,7 +128,7 @@ mod tests {
         for size in 1..=40 {
             recent.post(posted(size, 2));
         }
-        let sizes: Vec<u64> = recent.all().iter().map(|p| p.size).collect();
+        let sizes: Vec<TreeSize> = recent.all().iter().map(|p| p.size).collect();
         assert_eq!(sizes, (25..=40).collect::<Vec<_>>());
     }
 }

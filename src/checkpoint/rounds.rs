@@ -7,6 +7,7 @@
 //! majority has cosigned is sent that note as a divergence notice. Leaves the counting to
 //! [`super::tally`] and the effect of such a notice to [`super::accept`].
 
+use crate::domain::ids::{NodeId, TreeSize};
 use super::cosigners::{self, Cosigners, Lines};
 use super::messages::{self, CosignReply, CosignRequest};
 use super::recent::RecentCheckpoint;
@@ -37,10 +38,10 @@ const ASKS_MAX: usize = 64;
 
 /// Questions under way, by member.
 #[derive(Default)]
-pub struct Asks(Mutex<HashMap<u64, Arc<Semaphore>>>);
+pub struct Asks(Mutex<HashMap<NodeId, Arc<Semaphore>>>);
 
 impl Asks {
-    fn of(&self, node: u64) -> Arc<Semaphore> {
+    fn of(&self, node: NodeId) -> Arc<Semaphore> {
         let mut all = self.0.lock().expect("nobody panics with it");
         let places = all.entry(node);
         places
@@ -51,17 +52,17 @@ impl Asks {
 
 /// The round that was begun last.
 struct Last {
-    size: u64,
+    size: TreeSize,
     began: Instant,
     /// How often notes had been asked for when it began.
-    asked: u64,
+    asked: TreeSize,
     /// Set once every member has cosigned.
     complete: Arc<AtomicBool>,
 }
 
 impl Last {
     /// When the next round begins; `None` while there is no reason for one.
-    fn next(&self, head: u64, want: Want) -> Option<Instant> {
+    fn next(&self, head: TreeSize, want: Want) -> Option<Instant> {
         let nothing_to_gain = head == self.size && self.complete.load(Ordering::Acquire);
         if want.size > self.size && head >= want.size {
             Some(self.began + PAUSE_MIN)
@@ -82,8 +83,8 @@ struct Round {
     checkpoint: Checkpoint,
     /// The checkpoint under the log key.
     signed: String,
-    members: BTreeMap<u64, Peer>,
-    voters: BTreeSet<u64>,
+    members: BTreeMap<NodeId, Peer>,
+    voters: BTreeSet<NodeId>,
     complete: Arc<AtomicBool>,
 }
 
@@ -110,9 +111,9 @@ impl Cosigning {
         let mut applied = group.watch_applied();
         let mut wants = self.0.wants.subscribe();
         let mut last = Last {
-            size: 0,
+            size: TreeSize::EMPTY,
             began: Instant::now(),
-            asked: 0,
+            asked: TreeSize::EMPTY,
             complete: Arc::default(),
         };
         while group.is_leader() {
@@ -145,7 +146,7 @@ impl Cosigning {
 
     /// Begins a round; returns its size once a majority has cosigned or all have answered.
     /// The answers of the others are taken on the side.
-    async fn round(&self, booted: &Booted, complete: Arc<AtomicBool>) -> Option<u64> {
+    async fn round(&self, booted: &Booted, complete: Arc<AtomicBool>) -> Option<TreeSize> {
         let context = &self.0.context;
         let state = context.state.clone();
         let head = context
@@ -197,10 +198,10 @@ impl Cosigning {
 
     async fn ask(
         &self,
-        node: u64,
+        node: NodeId,
         peer: Peer,
         ask: CosignRequest,
-    ) -> (u64, Result<CosignReply, Failure>) {
+    ) -> (NodeId, Result<CosignReply, Failure>) {
         let context = &self.0.context;
         if node == context.group.node() {
             return (node, self.cosign(ask).await);
@@ -255,7 +256,7 @@ impl Round {
         self.complete.store(all, Ordering::Release);
     }
 
-    fn take(&self, tally: &mut Tally, node: u64, answer: Result<CosignReply, Failure>) {
+    fn take(&self, tally: &mut Tally, node: NodeId, answer: Result<CosignReply, Failure>) {
         let size = self.checkpoint.size;
         match answer {
             Ok(CosignReply::Lines(lines)) => {
@@ -282,7 +283,7 @@ impl Round {
     }
 
     /// Acts on roots that differ; `told` are the nodes that have been told.
-    fn act_on_divergence(&self, tally: &Tally, told: &mut BTreeSet<u64>) {
+    fn act_on_divergence(&self, tally: &Tally, told: &mut BTreeSet<NodeId>) {
         let (size, own) = (self.checkpoint.size, self.checkpoint.root);
         let context = &self.cosigned.0.context;
         if let Some((root, nodes)) = tally.leader_diverged() {
@@ -293,7 +294,7 @@ impl Round {
             if !told.insert(node) {
                 continue;
             }
-            let agreeing: Vec<u64> = tally.lines().keys().copied().collect();
+            let agreeing: Vec<NodeId> = tally.lines().keys().copied().collect();
             if node == context.group.node() {
                 // Its head says what the others say, and its stored rows do not.
                 context.stop.broken(diverged(size, root, &agreeing, own));
@@ -320,7 +321,7 @@ impl Round {
 }
 
 /// What a node says that stops because it differs.
-pub(super) fn diverged(size: u64, own: Digest, nodes: &[u64], root: Digest) -> String {
+pub(super) fn diverged(size: TreeSize, own: Digest, nodes: &[NodeId], root: Digest) -> String {
     format!(
         "this node's evidence log has diverged: at size {size} its root is {own}, and nodes \
          {nodes:?}, a majority, have root {root}; keep its disk for the inquiry, remove the \

@@ -4,6 +4,7 @@
 //! more cosigners, with one message under way per peer, so that a peer that is slow or
 //! away gets the newest and no backlog. A node that missed notes works.
 
+use crate::domain::ids::{NodeId, TreeSize};
 use super::messages::encode_notes;
 use super::{Cosigning, ROUND_MAX};
 use crate::transport::{Class, Method};
@@ -31,7 +32,7 @@ impl Cosigning {
     /// Spreads what this node posts while it leads, one worker for each other member.
     pub(super) async fn spread(&self) {
         let group = &self.0.context.group;
-        let mut workers: HashMap<u64, Worker> = HashMap::new();
+        let mut workers: HashMap<NodeId, Worker> = HashMap::new();
         let mut leadership = None;
         loop {
             leadership = Some(group.leadership_changed(leadership).await);
@@ -52,15 +53,15 @@ impl Cosigning {
         }
     }
 
-    async fn spread_to(self, node: u64, address: String) {
+    async fn spread_to(self, node: NodeId, address: String) {
         let context = &self.0.context;
         let mut following = self.0.recent.follow();
         // Size to the cosigners of the note that was sent.
-        let mut sent: BTreeMap<u64, usize> = BTreeMap::new();
+        let mut sent: BTreeMap<TreeSize, usize> = BTreeMap::new();
         loop {
             let recent = following.borrow_and_update().clone();
             let smallest = recent.first().map_or(0, |posted| posted.size);
-            sent.retain(|size, _| *size >= smallest);
+            sent.retain(|size, _| *size >= TreeSize::new(smallest));
             let fresh = |size, by| sent.get(size).is_none_or(|sent| sent < by);
             let news: Vec<_> = recent
                 .iter()

@@ -5,6 +5,7 @@
 //! only when a majority has cosigned the leader's. Leaves acting on it to
 //! [`super::rounds`].
 
+use crate::domain::ids::NodeId;
 use super::cosigners::Lines;
 use crate::status::agreement::is_majority;
 use muniment_evidence::digest::Digest;
@@ -14,14 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug)]
 pub struct Tally {
     root: Digest,
-    voters: BTreeSet<u64>,
+    voters: BTreeSet<NodeId>,
     lines: Lines,
-    others: BTreeMap<u64, Digest>,
+    others: BTreeMap<NodeId, Digest>,
 }
 
 impl Tally {
     /// `lines` are those known before the round.
-    pub fn new(root: Digest, voters: BTreeSet<u64>, lines: Lines) -> Tally {
+    pub fn new(root: Digest, voters: BTreeSet<NodeId>, lines: Lines) -> Tally {
         Tally {
             root,
             voters,
@@ -31,12 +32,12 @@ impl Tally {
     }
 
     /// The node has cosigned.
-    pub fn agrees(&mut self, node: u64, lines: Vec<String>) {
+    pub fn agrees(&mut self, node: NodeId, lines: Vec<String>) {
         self.lines.insert(node, lines);
     }
 
     /// The node has as many records under another root.
-    pub fn differs(&mut self, node: u64, root: Digest) {
+    pub fn differs(&mut self, node: NodeId, root: Digest) {
         if root != self.root {
             self.others.insert(node, root);
         }
@@ -52,16 +53,16 @@ impl Tally {
     }
 
     /// The one root, if any, that a majority has and the leader has not; and who has it.
-    pub fn leader_diverged(&self) -> Option<(Digest, Vec<u64>)> {
+    pub fn leader_diverged(&self) -> Option<(Digest, Vec<NodeId>)> {
         self.others.values().find_map(|root| {
             let with = self.others.iter().filter(|(_, other)| *other == root);
-            let nodes: Vec<u64> = with.map(|(node, _)| *node).collect();
+            let nodes: Vec<NodeId> = with.map(|(node, _)| *node).collect();
             is_majority(&self.voters, nodes.iter().copied()).then_some((*root, nodes))
         })
     }
 
     /// The nodes that differ from what a majority has cosigned.
-    pub fn diverged(&self) -> Vec<(u64, Digest)> {
+    pub fn diverged(&self) -> Vec<(NodeId, Digest)> {
         if !self.is_agreed() {
             return Vec::new();
         }

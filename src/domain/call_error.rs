@@ -3,6 +3,7 @@
 //! The caller's mistakes are outcomes and stay; passing faults say that they pass. A
 //! broken promise is not answered: it stops the node, and callers see it go away.
 
+use crate::domain::ids::{NodeId, RecordIndex};
 use super::draft::BadField;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::record::Reason;
@@ -30,11 +31,11 @@ pub enum CallError {
     },
     /// Committed, and not yet as durable as asked: the same call again waits for the rest.
     BelowLevel {
-        index: u64,
+        index: RecordIndex,
         /// As callers write it.
         level: String,
         /// Where it is durable by now.
-        nodes: Vec<u64>,
+        nodes: Vec<NodeId>,
         zones: Vec<String>,
     },
     /// Come back a little later.

@@ -2,6 +2,7 @@
 //!
 //! Promises that exactly the canonical spelling is understood.
 
+use crate::domain::ids::{RecordIndex, TreeSize};
 use muniment_evidence::tree::TILE_WIDTH;
 
 /// Which tile, and how many of its entries.
@@ -37,12 +38,12 @@ impl Tile {
     }
 
     /// Index of the first row or record.
-    pub fn first(&self) -> Option<u64> {
+    pub fn first(&self) -> Option<RecordIndex> {
         self.index.checked_mul(TILE_WIDTH)
     }
 
     /// Whether a tree of `size` has the tile at this width.
-    pub fn is_within(&self, size: u64) -> bool {
+    pub fn is_within(&self, size: TreeSize) -> bool {
         let span = 8 * u32::from(self.level.unwrap_or(0));
         let rows = size.checked_shr(span).unwrap_or(0);
         self.first()

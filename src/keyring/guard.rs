@@ -17,6 +17,7 @@
 //! The file is replaced whole: written beside, synced, renamed, folder synced. What is on
 //! disk is thus either the old guard or the new one.
 
+use crate::domain::ids::TreeSize;
 use super::{Error, fail};
 use muniment_evidence::codec::{Reader, Writer};
 use muniment_evidence::digest::Digest;
@@ -41,10 +42,10 @@ const FILE_BYTES_MAX: usize = 8 + 1 + 4 + 255 + 8 + 32 + 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuardRefusal {
     /// The node is behind what it signed before: it may sign once it has caught up.
-    Wait { own: u64, guarded: u64 },
+    Wait { own: TreeSize, guarded: TreeSize },
     /// The node's log is not the one that it signed: it must stop.
     Stop {
-        size: u64,
+        size: TreeSize,
         guarded: Digest,
         own: Option<Digest>,
     },
@@ -74,7 +75,7 @@ impl fmt::Display for GuardRefusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Guarded {
     origin: String,
-    size: u64,
+    size: TreeSize,
     root: Digest,
 }
 
@@ -132,16 +133,16 @@ impl SignGuard {
     }
 
     /// The highest size signed; 0 when nothing was.
-    pub fn size(&self) -> u64 {
-        self.now.as_ref().map_or(0, |guarded| guarded.size)
+    pub fn size(&self) -> TreeSize {
+        self.now.as_ref().map_or(TreeSize::EMPTY, |guarded| guarded.size)
     }
 
     /// Whether a node of this size may sign. `root_at` is its own root at a size that it
     /// has, `None` when it cannot tell.
     pub fn may_sign(
         &self,
-        size: u64,
-        root_at: impl Fn(u64) -> Option<Digest>,
+        size: TreeSize,
+        root_at: impl Fn(TreeSize) -> Option<Digest>,
     ) -> Result<(), GuardRefusal> {
         let Some(guarded) = &self.now else {
             return Ok(());
@@ -164,7 +165,7 @@ impl SignGuard {
 
     /// Makes the head durable as signed. Going back, or to another root at the same size,
     /// is a mistake of the caller that must not reach the disk.
-    pub fn advance(&mut self, size: u64, root: Digest) -> Result<(), Error> {
+    pub fn advance(&mut self, size: TreeSize, root: Digest) -> Result<(), Error> {
         let next = Guarded {
             origin: self.origin.clone(),
             size,
@@ -212,7 +213,7 @@ fn encode(guarded: &Guarded) -> Vec<u8> {
     w.raw(MAGIC)
         .u8(VERSION)
         .text(&guarded.origin)
-        .u64(guarded.size)
+        .u64(guarded.size.get())
         .digest(&guarded.root);
     let mut bytes = w.finish();
     let sum = Digest::of(&[&bytes]);
@@ -234,7 +235,7 @@ fn decode(bytes: &[u8]) -> Option<Guarded> {
     }
     let guarded = Guarded {
         origin: r.text().ok()?,
-        size: r.u64().ok()?,
+        size: TreeSize::new(r.u64().ok()?),
         root: r.digest().ok()?,
     };
     r.end().ok()?;
@@ -248,11 +249,11 @@ mod tests {
     const ORIGIN: &str = "ledger.example/0";
 
     /// The root that an honest log has at a size.
-    fn root(size: u64) -> Option<Digest> {
+    fn root(size: TreeSize) -> Option<Digest> {
         Some(Digest::of(&[b"root", &size.to_be_bytes()]))
     }
 
-    fn guard_at(dir: &Path, size: u64) -> SignGuard {
+    fn guard_at(dir: &Path, size: TreeSize) -> SignGuard {
         let mut guard = SignGuard::load(dir, ORIGIN).unwrap();
         guard.advance(size, root(size).unwrap()).unwrap();
         guard

@@ -4,6 +4,7 @@
 //! one of its own; a due item is attested once. Leaves Raft's membership to `raft/`, and
 //! what a BOOT says of outboxes to [`super::outboxes`].
 
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex};
 use super::rows::{DueRow, LaneRow, NodeRow};
 use super::txn::Txn;
 use super::{keys, lanes, outboxes, tables};
@@ -31,9 +32,9 @@ pub fn genesis(txn: &mut Txn<'_>, genesis: &GenesisDocument) -> Result<Outcome, 
 
 pub fn boot(
     txn: &mut Txn<'_>,
-    node: u64,
+    node: NodeId,
     boot: &BootDocument,
-    index: u64,
+    index: RecordIndex,
 ) -> Result<Outcome, Error> {
     let Some(mut row) = txn.row(&tables::node(node))? else {
         return Ok(Outcome::Refused(Reason::NotFound));
@@ -76,7 +77,7 @@ pub fn membership(txn: &mut Txn<'_>, membership: &MembershipDocument) -> Result<
     attest(txn, membership.log_index, &due)
 }
 
-fn attest(txn: &mut Txn<'_>, log_index: u64, stated: &DueRow) -> Result<Outcome, Error> {
+fn attest(txn: &mut Txn<'_>, log_index: LogIndex, stated: &DueRow) -> Result<Outcome, Error> {
     let key = tables::due(log_index);
     if txn.row(&key)?.as_ref() != Some(stated) {
         return Ok(Outcome::Refused(Reason::NotDue));

@@ -5,6 +5,7 @@
 //! runs is not retired, and one that is revoked signs nothing any more. Signatures of
 //! endorsements were verified before the statement was proposed.
 
+use crate::domain::ids::RecordIndex;
 use super::lanes;
 use super::rows::NodeRow;
 use super::tables::{self, FoundKey};
@@ -18,10 +19,10 @@ use muniment_evidence::record::{Outcome, Reason};
 
 /// The history that GENESIS and the KEY records at `changes` make.
 pub fn history(
-    changes: &[u64],
-    document: impl Fn(u64) -> Result<Document, Error>,
+    changes: &[RecordIndex],
+    document: impl Fn(RecordIndex) -> Result<Document, Error>,
 ) -> Result<KeyHistory, Error> {
-    let Document::Genesis(genesis) = document(0)? else {
+    let Document::Genesis(genesis) = document(RecordIndex::FIRST)? else {
         return Err(Error::corrupt("record 0 is no GENESIS"));
     };
     let mut history = KeyHistory::founded(&genesis);
@@ -38,7 +39,7 @@ pub fn history(
 
 pub(super) fn applied_history(txn: &Txn<'_>) -> Result<KeyHistory, Error> {
     let rows = txn.scan(&tables::key_changes(), KEYS_MAX)?;
-    let changes: Result<Vec<u64>, Error> = rows.keys().map(FoundKey::number).collect();
+    let changes: Result<Vec<RecordIndex>, Error> = rows.keys().map(FoundKey::number).collect();
     history(&changes?, |index| {
         let opening = txn
             .row(&tables::document(index))?
@@ -51,7 +52,7 @@ pub(super) fn applied_history(txn: &Txn<'_>) -> Result<KeyHistory, Error> {
 pub(super) fn change(
     txn: &mut Txn<'_>,
     document: &KeyDocument,
-    index: u64,
+    index: RecordIndex,
 ) -> Result<Outcome, Error> {
     let history = applied_history(txn)?;
     if history.serial >= KEYS_MAX as u64 {

@@ -7,6 +7,7 @@
 //!
 //! Tests: `src/ledger/tests/scenario_tests.rs`.
 
+use crate::domain::ids::{NodeId, RecordIndex};
 use super::rows::{LaneRow, WindowRow};
 use super::tables;
 use super::txn::Txn;
@@ -69,14 +70,14 @@ pub fn take(
     txn: &mut Txn<'_>,
     statement: &Statement,
     hash: Digest,
-    index: u64,
+    index: RecordIndex,
     outcome: Outcome,
 ) -> Result<(), Error> {
     let (node, lane, seq) = (statement.node, statement.lane, statement.seq);
     // Read again: what the statement did may have closed its own lane.
     let row = txn.row(&tables::lane(node, lane))?;
     let next = LaneRow {
-        next_seq: seq + 1,
+        next_seq: seq.next(),
         last: hash,
         closed: row.is_some_and(|row| row.closed),
     };
@@ -87,14 +88,14 @@ pub fn take(
         outcome,
     };
     txn.put(tables::window(node, lane, seq), &seen);
-    if let Some(old) = seq.checked_sub(WINDOW) {
+    if let Some(old) = seq.get().checked_sub(WINDOW) {
         txn.delete(tables::window(node, lane, old));
     }
     Ok(())
 }
 
 /// Closes the node's strict lane, and forgets what was closed before.
-pub fn close(txn: &mut Txn<'_>, node: u64) -> Result<(), Error> {
+pub fn close(txn: &mut Txn<'_>, node: NodeId) -> Result<(), Error> {
     for (key, row) in txn.scan(&tables::lanes(node), LANES_MAX)? {
         let lane = key.lane()?;
         if !matches!(lane, Lane::Strict(_)) {
@@ -116,10 +117,10 @@ pub fn close(txn: &mut Txn<'_>, node: u64) -> Result<(), Error> {
 }
 
 /// Forgets what became of a lane's statements.
-pub fn forget_window(txn: &mut Txn<'_>, node: u64, lane: Lane) -> Result<(), Error> {
+pub fn forget_window(txn: &mut Txn<'_>, node: NodeId, lane: Lane) -> Result<(), Error> {
     let remembered = txn.scan(&tables::windows(node, lane), WINDOW as usize)?;
     for key in remembered.into_keys() {
-        txn.delete(tables::window(node, lane, key.number()?));
+        txn.delete(tables::window(node, lane, Sequence::new(key.number()?)));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! all later ones; a name that this software does not know is refused, never ignored.
 //! Leaves when to ask to the leader (upload epochs) and to the operator (feature level).
 
+use crate::domain::ids::UploadEpoch;
 use super::rows::Head;
 use muniment_evidence::opening::{Document, PolicyDocument};
 use muniment_evidence::record::{Outcome, Reason};
@@ -29,13 +30,13 @@ pub const UPLOAD_EPOCH: &str = "upload_epoch";
 pub const RAISED_LEVEL: &str = "feature_level";
 
 /// Whether bodies of an upload epoch may be named while `present` is in force.
-pub fn may_be_named(epoch: u64, present: u64) -> bool {
-    epoch <= present && present - epoch <= 1
+pub fn may_be_named(epoch: UploadEpoch, present: UploadEpoch) -> bool {
+    epoch <= present && present.get() - epoch.get() <= 1
 }
 
 /// Whether no record may name bodies of an upload epoch any more, now or ever.
-pub fn is_past(epoch: u64, present: u64) -> bool {
-    epoch.saturating_add(2) <= present
+pub fn is_past(epoch: UploadEpoch, present: UploadEpoch) -> bool {
+    epoch.get().saturating_add(2) <= present
 }
 
 /// Whether every setting may take its value now.
@@ -45,7 +46,7 @@ pub fn decide(head: &Head, policy: &PolicyDocument) -> Outcome {
         let once = earlier.iter().all(|other| other.name != setting.name);
         let value = setting.value;
         once && match setting.name.as_str() {
-            UPLOAD_EPOCH => head.upload_epoch.checked_add(1) == Some(value),
+            UPLOAD_EPOCH => head.upload_epoch.get().checked_add(1) == Some(value),
             RAISED_LEVEL => value > head.feature_level && value <= FEATURE_LEVEL,
             _ => false,
         }
@@ -65,7 +66,7 @@ pub fn take(head: &mut Head, opening: &[u8]) {
     };
     for setting in policy.settings {
         match setting.name.as_str() {
-            UPLOAD_EPOCH => head.upload_epoch = setting.value,
+            UPLOAD_EPOCH => head.upload_epoch = UploadEpoch::new(setting.value),
             RAISED_LEVEL => head.feature_level = setting.value,
             _ => {}
         }

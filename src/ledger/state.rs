@@ -15,7 +15,7 @@ use super::rows::{
 use super::tables::{self, FoundKey, ListKey, RowKey, RowRange};
 use super::tree_rows::StoredRows;
 use crate::domain::draft::InvoiceKey;
-use crate::domain::ids::Uid;
+use crate::domain::ids::{BodyId, LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize, Uid};
 use crate::objective::write::WriteLevel;
 use crate::store::engine::Engine;
 use crate::store::keys::Generation;
@@ -51,7 +51,7 @@ pub struct Invoice {
     pub reversed_minor_units: i64,
     pub reversed_by: Vec<Uid>,
     /// Its ISSUE or REVERSE record.
-    pub record_index: u64,
+    pub record_index: RecordIndex,
     /// As asked when it was issued.
     pub level: WriteLevel,
     pub committed_at_ms: u64,
@@ -113,16 +113,16 @@ impl Tables {
         Ok(self.row(&tables::head())?.unwrap_or_default())
     }
 
-    pub fn node(&self, node: u64) -> Result<Option<NodeRow>, Error> {
+    pub fn node(&self, node: NodeId) -> Result<Option<NodeRow>, Error> {
         self.row(&tables::node(node))
     }
 
-    pub fn nodes(&self) -> Result<Vec<(u64, NodeRow)>, Error> {
+    pub fn nodes(&self) -> Result<Vec<(NodeId, NodeRow)>, Error> {
         numbered(self.scan(&tables::nodes(), EVENTS_MAX)?)
     }
 
     /// Indexes of the OK KEY records.
-    pub fn key_changes(&self) -> Result<Vec<u64>, Error> {
+    pub fn key_changes(&self) -> Result<Vec<RecordIndex>, Error> {
         let rows = self.scan(&tables::key_changes(), KEYS_MAX)?;
         rows.iter().map(|(key, ())| key.number()).collect()
     }
@@ -141,27 +141,27 @@ impl Tables {
         Ok(self.row(&tables::mode())?.unwrap_or_default())
     }
 
-    pub fn lane(&self, node: u64, lane: Lane) -> Result<Option<LaneRow>, Error> {
+    pub fn lane(&self, node: NodeId, lane: Lane) -> Result<Option<LaneRow>, Error> {
         self.row(&tables::lane(node, lane))
     }
 
-    pub fn lane_window(&self, node: u64, lane: Lane, seq: u64) -> Result<Option<WindowRow>, Error> {
+    pub fn lane_window(&self, node: NodeId, lane: Lane, seq: Sequence) -> Result<Option<WindowRow>, Error> {
         self.row(&tables::window(node, lane, seq))
     }
 
     /// The outboxes that the node's last BOOT named as there, with their lanes.
-    pub fn outboxes(&self, node: u64) -> Result<Vec<(u64, LaneRow)>, Error> {
+    pub fn outboxes(&self, node: NodeId) -> Result<Vec<(OutboxId, LaneRow)>, Error> {
         let mut found = Vec::new();
         for (key, _) in self.scan(&tables::outboxes(node), OUTBOXES_MAX)? {
             let id = key.number()?;
-            let lane = self.lane(node, Lane::Outbox(id))?;
+            let lane = self.lane(node, Lane::Outbox(OutboxId::new(id)))?;
             found.push((id, lane.unwrap_or_default()));
         }
         Ok(found)
     }
 
     /// What a leader has to attest, oldest first.
-    pub fn due(&self, limit: usize) -> Result<Vec<(u64, DueRow)>, Error> {
+    pub fn due(&self, limit: usize) -> Result<Vec<(LogIndex, DueRow)>, Error> {
         numbered(self.scan(&tables::dues(), limit)?)
     }
 
@@ -187,15 +187,15 @@ impl Tables {
     }
 
     /// The invoice folded from its records below `size`; `None` if it was not yet issued.
-    pub fn invoice(&self, uid: Uid, size: u64) -> Result<Option<Invoice>, Error> {
+    pub fn invoice(&self, uid: Uid, size: TreeSize) -> Result<Option<Invoice>, Error> {
         let mut invoice: Option<Invoice> = None;
         let (mut whole, mut void) = (false, false);
-        for (key, event) in self.scan(&tables::events(uid, 0, size), EVENTS_MAX)? {
+        for (key, event) in self.scan(&tables::events(uid, RecordIndex::FIRST, size.next_index()), EVENTS_MAX)? {
             let index = key.number()?;
             match (&mut invoice, event) {
-                (None, EventRow::Issued) => invoice = Some(self.issued(uid, index)?),
+                (None, EventRow::Issued) => invoice = Some(self.issued(uid, RecordIndex::new(index))?),
                 (Some(invoice), EventRow::RenditionAdded) => {
-                    if let Document::AddRendition(add) = self.document(index)? {
+                    if let Document::AddRendition(add) = self.document(RecordIndex::new(index))? {
                         invoice.renditions.push(add.rendition);
                     }
                 }
@@ -226,7 +226,7 @@ impl Tables {
         Ok(invoice)
     }
 
-    fn issued(&self, uid: Uid, index: u64) -> Result<Invoice, Error> {
+    fn issued(&self, uid: Uid, index: RecordIndex) -> Result<Invoice, Error> {
         let record = self.expect_record(index)?;
         match self.document(index)? {
             Document::Issue(issue) | Document::Reverse(issue) => Ok(Invoice {
@@ -246,7 +246,7 @@ impl Tables {
     }
 
     /// What a record says a body is, if one names it.
-    pub fn named(&self, body: &[u8; 16]) -> Result<Option<NamedRow>, Error> {
+    pub fn named(&self, body: &BodyId) -> Result<Option<NamedRow>, Error> {
         self.row(&tables::named(body))
     }
 
@@ -257,12 +257,12 @@ impl Tables {
     }
 
     /// Indexes of the OK records about an invoice within `from..end`, in order.
-    pub fn about(&self, uid: Uid, from: u64, end: u64, limit: usize) -> Result<Vec<u64>, Error> {
+    pub fn about(&self, uid: Uid, from: RecordIndex, end: RecordIndex, limit: usize) -> Result<Vec<RecordIndex>, Error> {
         let events = self.scan(&tables::events(uid, from, end), limit)?;
         let downloads = self.scan(&tables::downloads(uid, from, end), limit)?;
         let keys = events.into_iter().map(|(key, _)| key);
         let keys = keys.chain(downloads.into_iter().map(|(key, ())| key));
-        let indexes: Result<Vec<u64>, Error> = keys.map(|key| key.number()).collect();
+        let indexes: Result<Vec<RecordIndex>, Error> = keys.map(|key| key.number()).collect();
         let mut indexes = indexes?;
         indexes.sort_unstable();
         indexes.truncate(limit);
@@ -270,43 +270,43 @@ impl Tables {
     }
 
     /// The first record committed at or after `time_ms`, or the size.
-    pub fn first_since(&self, time_ms: u64) -> Result<u64, Error> {
+    pub fn first_since(&self, time_ms: u64) -> Result<RecordIndex, Error> {
         let (mut low, mut high) = (0, self.head()?.size);
         while low < high {
-            let middle = low + (high - low) / 2;
-            if self.expect_record(middle)?.committed_at_ms < time_ms {
+            let middle = low + (high.get() - low) / 2;
+            if self.expect_record(RecordIndex::new(middle))?.committed_at_ms < time_ms {
                 low = middle + 1;
             } else {
-                high = middle;
+                high = TreeSize::new(middle);
             }
         }
-        Ok(low)
+        Ok(RecordIndex::new(low))
     }
 
     /// Invoices of a list from record `from` on: (record index, uid).
     pub fn listed(
         &self,
         list: ListKey,
-        from: u64,
-        size: u64,
+        from: RecordIndex,
+        size: TreeSize,
         limit: usize,
-    ) -> Result<Vec<(u64, Uid)>, Error> {
-        numbered(self.scan(&list.range(from, size), limit)?)
+    ) -> Result<Vec<(RecordIndex, Uid)>, Error> {
+        numbered(self.scan(&list.range(from, size.next_index()), limit)?)
     }
 
-    pub fn record_bytes(&self, index: u64) -> Result<Option<Vec<u8>>, Error> {
+    pub fn record_bytes(&self, index: RecordIndex) -> Result<Option<Vec<u8>>, Error> {
         let key = tables::record(index).within(self.generation);
         self.engine.get(&key)
     }
 
     /// Up to `limit` records from `from` on, below `end`, as they are stored.
-    pub fn record_range(&self, from: u64, end: u64, limit: usize) -> Result<Vec<Vec<u8>>, Error> {
+    pub fn record_range(&self, from: RecordIndex, end: RecordIndex, limit: usize) -> Result<Vec<Vec<u8>>, Error> {
         let range = tables::records(from, end);
         let found = range.read_bytes(self.engine.as_ref(), self.generation, limit)?;
         Ok(found.into_iter().map(|(_, record)| record).collect())
     }
 
-    pub fn expect_record(&self, index: u64) -> Result<Record, Error> {
+    pub fn expect_record(&self, index: RecordIndex) -> Result<Record, Error> {
         let bytes = self
             .record_bytes(index)?
             .ok_or_else(|| Error::corrupt(format!("record {index} is missing")))?;
@@ -314,14 +314,14 @@ impl Tables {
     }
 
     /// Document and actor openings of a record.
-    pub fn openings(&self, index: u64) -> Result<(Option<Opening>, Option<Opening>), Error> {
+    pub fn openings(&self, index: RecordIndex) -> Result<(Option<Opening>, Option<Opening>), Error> {
         Ok((
             self.row(&tables::document(index))?,
             self.row(&tables::actor(index))?,
         ))
     }
 
-    pub fn document(&self, index: u64) -> Result<Document, Error> {
+    pub fn document(&self, index: RecordIndex) -> Result<Document, Error> {
         let (document, _) = self.openings(index)?;
         let opening =
             document.ok_or_else(|| Error::corrupt(format!("opening {index} is missing")))?;
@@ -330,13 +330,13 @@ impl Tables {
     }
 
     /// The size of the tree at the end of the Raft entry that holds record `index`.
-    pub fn entry_end(&self, index: u64) -> Result<Option<u64>, Error> {
+    pub fn entry_end(&self, index: RecordIndex) -> Result<Option<TreeSize>, Error> {
         let found = self.scan(&tables::entry_ends_after(index), 1)?;
         found.first().map(|(key, _)| key.number()).transpose()
     }
 
     /// The Raft index of the entry that holds record `index`.
-    pub fn raft_index_of(&self, index: u64) -> Result<Option<u64>, Error> {
+    pub fn raft_index_of(&self, index: RecordIndex) -> Result<Option<LogIndex>, Error> {
         let found = self.scan(&tables::entry_ends_after(index), 1)?;
         Ok(found.into_iter().next().map(|(_, raft_index)| raft_index))
     }
@@ -345,7 +345,7 @@ impl Tables {
         StoredRows::new(self.engine.as_ref(), self.generation)
     }
 
-    pub fn root_at(&self, size: u64) -> Result<Digest, Error> {
+    pub fn root_at(&self, size: TreeSize) -> Result<Digest, Error> {
         tree::root_at(&self.tree_rows(), size)
     }
 }

@@ -4,6 +4,7 @@
 //! other voter holds every record and body that it held; it may be stopped without a
 //! caller noticing. It goes on voting and learning, and is undone by a restart.
 
+use crate::domain::ids::{NodeId, TreeSize};
 use super::{MembershipChanges, Progress, Steps, run};
 use crate::domain::call_error::CallError;
 use std::time::Duration;
@@ -18,7 +19,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
 impl MembershipChanges {
     /// Empties this node of work.
-    pub async fn drain(&self, node: u64) -> Result<Steps, CallError> {
+    pub async fn drain(&self, node: NodeId) -> Result<Steps, CallError> {
         if node != self.group().node() {
             let Some(peer) = self.group().member(node) else {
                 return Err(CallError::not_found(format!("member {node}")));
@@ -64,11 +65,11 @@ impl MembershipChanges {
         })
     }
 
-    async fn wait_for_others(&self, size: u64, progress: &Progress) -> Result<(), CallError> {
+    async fn wait_for_others(&self, size: TreeSize, progress: &Progress) -> Result<(), CallError> {
         let (mut seen, mut moved, mut said) = (0, Instant::now(), String::new());
         loop {
             let voters = self.group().status().voters;
-            let others: Vec<u64> = voters
+            let others: Vec<NodeId> = voters
                 .into_iter()
                 .filter(|n| *n != self.group().node())
                 .collect();

@@ -6,6 +6,7 @@
 
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
+use crate::domain::ids::NodeId;
 use crate::ledger::roles::{ModeRow, Target};
 use crate::ledger::rows::NodeRow;
 use crate::objective::write::{Member, Role};
@@ -15,29 +16,29 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// A further node learns, or a learner counts for more or less.
-    Add { node: u64, sync: bool },
+    Add { node: NodeId, sync: bool },
     /// A learner votes.
-    Promote(u64),
+    Promote(NodeId),
     /// A member leaves, for good.
-    Remove(u64),
+    Remove(NodeId),
     /// A learner votes in the place of a voter, which leaves for good.
-    Replace { old: u64, new: u64 },
+    Replace { old: NodeId, new: NodeId },
 }
 
 /// The members as they are.
 #[derive(Clone, Debug, Default)]
 pub struct CurrentMembers {
-    pub voters: Vec<u64>,
+    pub voters: Vec<NodeId>,
     pub mode: ModeRow,
     /// Nodes that Raft replicates to.
-    pub replicated: BTreeSet<u64>,
+    pub replicated: BTreeSet<NodeId>,
     /// Nodes whose keys the ledger names.
-    pub known: BTreeMap<u64, NodeRow>,
+    pub known: BTreeMap<NodeId, NodeRow>,
 }
 
 impl Wish {
     /// The node that has to give up leadership before, if it leads.
-    pub fn leaves(&self) -> Option<u64> {
+    pub fn leaves(&self) -> Option<NodeId> {
         match *self {
             Wish::Remove(node) | Wish::Replace { old: node, .. } => Some(node),
             Wish::Add { .. } | Wish::Promote(_) => None,
@@ -105,7 +106,7 @@ impl Wish {
 }
 
 impl CurrentMembers {
-    fn may_join(&self, node: u64) -> Result<(), CallError> {
+    fn may_join(&self, node: NodeId) -> Result<(), CallError> {
         if self.mode.gone.contains(&node) {
             let why = format!("{node} has left the ledger: ids are not taken back, use another");
             return Err(bad("node", why).into());
@@ -120,7 +121,7 @@ impl CurrentMembers {
         Ok(())
     }
 
-    fn is_member(&self, node: u64) -> bool {
+    fn is_member(&self, node: NodeId) -> bool {
         let learners = self
             .mode
             .sync_learners
@@ -129,14 +130,14 @@ impl CurrentMembers {
         self.voters.iter().chain(learners).any(|n| *n == node)
     }
 
-    fn must_be_member(&self, field: &str, node: u64) -> Result<(), CallError> {
+    fn must_be_member(&self, field: &str, node: NodeId) -> Result<(), CallError> {
         match self.is_member(node) {
             true => Ok(()),
             false => Err(bad(field, format!("node {node} is no member")).into()),
         }
     }
 
-    fn may_vote(&self, field: &str, node: u64) -> Result<(), CallError> {
+    fn may_vote(&self, field: &str, node: NodeId) -> Result<(), CallError> {
         if self.voters.contains(&node) {
             return Err(bad(field, format!("node {node} is a voter already")).into());
         }
@@ -154,7 +155,7 @@ impl CurrentMembers {
 
     /// The members after the change, as layouts see them.
     pub fn with(&self, target: &Target) -> Vec<Member> {
-        let of = |nodes: &[u64], role| {
+        let of = |nodes: &[NodeId], role| {
             let known = nodes.iter().filter_map(|node| {
                 let row = self.known.get(node)?;
                 Some(Member {
@@ -174,7 +175,7 @@ impl CurrentMembers {
 }
 
 impl Target {
-    fn drop(&mut self, node: u64) {
+    fn drop(&mut self, node: NodeId) {
         for list in [
             &mut self.voters,
             &mut self.sync_learners,
@@ -191,7 +192,7 @@ mod tests {
     use muniment_evidence::key::PublicKey;
 
     fn now() -> CurrentMembers {
-        let row = |node: u64, boot| NodeRow {
+        let row = |node: NodeId, boot| NodeRow {
             region: "r".into(),
             zone: format!("z{node}"),
             statement_key: PublicKey([0; 32]),
@@ -213,7 +214,7 @@ mod tests {
         }
     }
 
-    fn target(voters: &[u64], sync: &[u64], asyn: &[u64]) -> Target {
+    fn target(voters: &[NodeId], sync: &[NodeId], asyn: &[NodeId]) -> Target {
         Target {
             voters: voters.to_vec(),
             sync_learners: sync.to_vec(),

@@ -6,6 +6,7 @@
 //! one node's own monotonic clock; clocks of two nodes are never compared. Pure; leaves
 //! asking to `raft/`.
 
+use crate::domain::ids::LogIndex;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -19,12 +20,12 @@ pub struct Freshness {
     /// When the newest question was sent whose answer is applied.
     proven: Option<Duration>,
     /// Sent at, read index; both grow.
-    pending: VecDeque<(Duration, u64)>,
+    pending: VecDeque<(Duration, LogIndex)>,
 }
 
 impl Freshness {
     /// A question sent at `sent` was answered with `read_index`.
-    pub fn note(&mut self, sent: Duration, read_index: u64) {
+    pub fn note(&mut self, sent: Duration, read_index: LogIndex) {
         if let Some((newest, index)) = self.pending.back_mut()
             && *index >= read_index
         {
@@ -38,7 +39,7 @@ impl Freshness {
 
     /// How stale the state may be that has applied `applied`, at local time `now`. `None`
     /// when nothing is proven.
-    pub fn bound(&mut self, applied: u64, now: Duration) -> Option<Duration> {
+    pub fn bound(&mut self, applied: LogIndex, now: Duration) -> Option<Duration> {
         while let Some((sent, index)) = self.pending.front().copied()
             && index <= applied
         {

@@ -5,6 +5,7 @@
 //! Promises upper bounds: what lies between two samples counts in full. No clocks of two
 //! nodes are compared. Leaves taking samples to `service/`.
 
+use crate::domain::ids::TreeSize;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ const SAMPLES_MAX: usize = 2048;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Records in the log.
-    pub size: u64,
+    pub size: TreeSize,
     /// Bytes of the bodies that they name.
     pub body_bytes: u64,
     pub at: Duration,
@@ -53,7 +54,7 @@ impl History {
     }
 
     /// The lag of somebody who holds everything below `complete`.
-    pub fn lag(&self, complete: u64, now: Duration) -> Lag {
+    pub fn lag(&self, complete: TreeSize, now: Duration) -> Lag {
         let Some(head) = self.0.back() else {
             return Lag::default();
         };
@@ -68,7 +69,7 @@ impl History {
             None => (0, oldest.at),
         };
         Lag {
-            records: head.size - complete,
+            records: head.size.count_since(complete),
             bytes: head.body_bytes.saturating_sub(bytes),
             ms: now.saturating_sub(since).as_millis() as u64,
         }
@@ -79,7 +80,7 @@ impl History {
 mod tests {
     use super::*;
 
-    fn sample(size: u64, ms: u64) -> Sample {
+    fn sample(size: TreeSize, ms: u64) -> Sample {
         Sample {
             size,
             body_bytes: size * 100,

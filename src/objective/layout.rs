@@ -4,6 +4,7 @@
 //! stop the ledger although two zones were promised, is refused with the reason. What is
 //! merely unwise is said and allowed.
 
+use crate::domain::ids::NodeId;
 use super::write::{Member, Role, WriteLevel, possible};
 use std::collections::BTreeMap;
 
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     fn voters(zones: &[&str]) -> Vec<Member> {
-        let member = |(zone, node): (&&str, u64)| Member {
+        let member = |(zone, node): (&&str, NodeId)| Member {
             node,
             zone: (*zone).to_owned(),
             region: zone[..1].to_owned(),

@@ -5,6 +5,7 @@
 //! Raft has committed is on a majority of voters; a zone's loss costs nothing while those
 //! that are left hold everything.
 
+use crate::domain::ids::{NodeId, TreeSize};
 use super::write::{Member, WriteLevel, meets};
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     pub member: Member,
-    pub complete: Option<u64>,
+    pub complete: Option<TreeSize>,
 }
 
 /// What would be left of the ledger without a zone.
@@ -20,7 +21,7 @@ pub struct Holder {
 pub struct Loss {
     pub zone: String,
     pub region: String,
-    pub nodes: Vec<u64>,
+    pub nodes: Vec<NodeId>,
     /// Up to where some node elsewhere holds everything.
     pub held_elsewhere: u64,
     /// Whether a majority of voters would be left: issuing and downloads would go on.
@@ -41,7 +42,7 @@ pub fn by_zone(holders: &[Holder], level: WriteLevel) -> Vec<Loss> {
         .map(|(region, zone)| {
             let inside = |h: &&Holder| h.member.zone == zone && h.member.region == region;
             let left: Vec<&Holder> = holders.iter().filter(|h| !inside(h)).collect();
-            let left_nodes: Vec<u64> = left.iter().map(|h| h.member.node).collect();
+            let left_nodes: Vec<NodeId> = left.iter().map(|h| h.member.node).collect();
             Loss {
                 zone: zone.to_owned(),
                 region: region.to_owned(),
@@ -50,7 +51,7 @@ pub fn by_zone(holders: &[Holder], level: WriteLevel) -> Vec<Loss> {
                     .filter(inside)
                     .map(|h| h.member.node)
                     .collect(),
-                held_elsewhere: left.iter().filter_map(|h| h.complete).max().unwrap_or(0),
+                held_elsewhere: left.iter().filter_map(|h| h.complete).max().unwrap_or(TreeSize::EMPTY),
                 quorum_left: meets(WriteLevel::Quorum, &all, &left_nodes),
                 level_left: meets(level, &all, &left_nodes),
             }
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
     use crate::objective::write::Role;
 
-    fn holder(node: u64, zone: &str, complete: u64) -> Holder {
+    fn holder(node: NodeId, zone: &str, complete: TreeSize) -> Holder {
         Holder {
             member: Member {
                 node,

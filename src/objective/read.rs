@@ -8,6 +8,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use crate::domain::ids::{LogIndex, RecordIndex, RecoveryEpoch, TreeSize};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
 use std::fmt;
@@ -15,7 +16,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Until there is forced recovery, every ledger is in its first epoch.
-pub const RECOVERY_EPOCH: u64 = 0;
+pub const RECOVERY_EPOCH: RecoveryEpoch = RecoveryEpoch::new(0);
 /// Version of an encoded token.
 const TOKEN_VERSION: u8 = 1;
 
@@ -36,7 +37,7 @@ pub enum ReadLevel {
     /// What this replica has, even when it is cut off; never escalates.
     Local,
     /// The records up to and including this one, and no others.
-    AsOf(u64),
+    AsOf(RecordIndex),
 }
 
 /// What somebody has seen of a ledger.
@@ -44,8 +45,8 @@ pub enum ReadLevel {
 pub struct Token {
     /// Leaf hash of GENESIS.
     pub ledger: Digest,
-    pub recovery_epoch: u64,
-    pub raft_index: u64,
+    pub recovery_epoch: RecoveryEpoch,
+    pub raft_index: LogIndex,
 }
 
 /// What a replica knows of itself when it decides.
@@ -53,11 +54,11 @@ pub struct Token {
 pub struct Known {
     /// Zero while it holds no ledger.
     pub ledger: Digest,
-    pub recovery_epoch: u64,
+    pub recovery_epoch: RecoveryEpoch,
     /// Raft index.
-    pub applied: u64,
+    pub applied: LogIndex,
     /// Records.
-    pub size: u64,
+    pub size: TreeSize,
     /// Since when it may miss something; `None` when nothing is proven.
     pub staleness: Option<Duration>,
 }
@@ -67,7 +68,7 @@ pub struct Known {
 pub enum Step {
     Serve,
     /// Until this Raft index is applied here.
-    Wait(u64),
+    Wait(LogIndex),
     /// Ask the leader for a read index.
     Probe,
     Refuse(Refusal),
@@ -101,14 +102,14 @@ impl ReadLevel {
             ReadLevel::Session(token) if !known.is_of(token) => Step::Refuse(Refusal::TokenLost),
             ReadLevel::Session(token) if token.raft_index <= known.applied => Step::Serve,
             ReadLevel::Session(token) => Step::Wait(token.raft_index),
-            ReadLevel::AsOf(index) if *index < known.size => Step::Serve,
+            ReadLevel::AsOf(index) if *index < known.size.next_index() => Step::Serve,
             ReadLevel::AsOf(_) => Step::Probe,
         }
     }
 
     /// With a read index taken since, or with none because nobody gave one in time. Never
     /// asks again, so that a read ends.
-    pub fn after_probe(&self, known: &Known, read_index: Option<u64>) -> Step {
+    pub fn after_probe(&self, known: &Known, read_index: Option<LogIndex>) -> Step {
         match (self.step(known), read_index) {
             (Step::Serve, _) => Step::Serve,
             (Step::Refuse(refusal), _) => Step::Refuse(refusal),
@@ -159,7 +160,7 @@ impl Token {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.u8(TOKEN_VERSION).digest(&self.ledger);
-        w.u64(self.recovery_epoch).u64(self.raft_index);
+        w.u64(self.recovery_epoch.get()).u64(self.raft_index.get());
         w.finish()
     }
 
@@ -170,8 +171,8 @@ impl Token {
         }
         let token = Token {
             ledger: Digest(r.array()?),
-            recovery_epoch: r.u64()?,
-            raft_index: r.u64()?,
+            recovery_epoch: RecoveryEpoch::read(r)?,
+            raft_index: LogIndex::read(r)?,
         };
         r.end()?;
         Ok(token)
@@ -244,7 +245,7 @@ mod tests {
 
     const LEDGER: Digest = Digest([7; 32]);
 
-    fn known(applied: u64, size: u64, staleness_ms: Option<u64>) -> Known {
+    fn known(applied: LogIndex, size: TreeSize, staleness_ms: Option<u64>) -> Known {
         Known {
             ledger: LEDGER,
             recovery_epoch: RECOVERY_EPOCH,
@@ -254,7 +255,7 @@ mod tests {
         }
     }
 
-    fn token(raft_index: u64) -> Token {
+    fn token(raft_index: LogIndex) -> Token {
         Token {
             ledger: LEDGER,
             recovery_epoch: RECOVERY_EPOCH,

@@ -3,6 +3,7 @@
 //! A level is a pure function of the members and of who holds the bytes; it is judged at
 //! the node that took the write, and again in apply against the membership at that index.
 
+use crate::domain::ids::NodeId;
 use muniment_evidence::statement::Level;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,7 +32,7 @@ impl Default for WriteLevel {
 /// A member as levels see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    pub node: u64,
+    pub node: NodeId,
     pub zone: String,
     pub region: String,
     pub role: Role,
@@ -51,7 +52,7 @@ pub enum Role {
 const SYNC: [Role; 2] = [Role::Voter, Role::SyncLearner];
 
 /// Whether holders among the members meet the level.
-pub fn meets(level: WriteLevel, members: &[Member], holders: &[u64]) -> bool {
+pub fn meets(level: WriteLevel, members: &[Member], holders: &[NodeId]) -> bool {
     let of = |roles: &'static [Role]| members.iter().filter(|m| roles.contains(&m.role));
     let holds = |m: &&Member| holders.contains(&m.node);
     let span = |roles, place: fn(&Member) -> &str| {
@@ -104,7 +105,7 @@ pub fn implied(level: WriteLevel, members: &[Member]) -> bool {
 
 /// Whether the members could ever meet the level, all of them being up.
 pub fn possible(level: WriteLevel, members: &[Member]) -> bool {
-    let all: Vec<u64> = members.iter().map(|m| m.node).collect();
+    let all: Vec<NodeId> = members.iter().map(|m| m.node).collect();
     meets(level, members, &all)
 }
 
@@ -231,7 +232,7 @@ mod tests {
             let all = members(zones);
             for level in levels {
                 let nodes = all.len() as u64;
-                let sets = (0u32..1 << nodes).map(|set| -> Vec<u64> {
+                let sets = (0u32..1 << nodes).map(|set| -> Vec<NodeId> {
                     (1..=nodes).filter(|n| set >> (n - 1) & 1 == 1).collect()
                 });
                 let mut majorities = sets.filter(|s| meets(WriteLevel::Quorum, &all, s));
@@ -255,7 +256,7 @@ mod tests {
         for a in levels {
             for b in levels {
                 for set in 0u32..32 {
-                    let holders: Vec<u64> = (1..=5).filter(|n| set >> (n - 1) & 1 == 1).collect();
+                    let holders: Vec<NodeId> = (1..=5).filter(|n| set >> (n - 1) & 1 == 1).collect();
                     if meets(a.join(b), &five, &holders) {
                         assert!(meets(a, &five, &holders) && meets(b, &five, &holders));
                     }
@@ -292,7 +293,7 @@ mod tests {
         ];
         for level in levels {
             for set in 0u32..32 {
-                let holders: Vec<u64> = (1..=5).filter(|n| set >> (n - 1) & 1 == 1).collect();
+                let holders: Vec<NodeId> = (1..=5).filter(|n| set >> (n - 1) & 1 == 1).collect();
                 for extra in 1..=5 {
                     let more = [&holders[..], &[extra]].concat();
                     assert!(!meets(level, &five, &holders) || meets(level, &five, &more));

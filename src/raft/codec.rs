@@ -3,6 +3,7 @@
 //! The library's serde layout may change between versions; these bytes do not. Promises
 //! one encoding per value and refuses anything else. Leaves the payload opaque.
 
+use crate::domain::ids::NodeId;
 use super::types::{
     Entry, EntryPayload, LogId, Membership, Payload, Peer, SnapshotMeta, StoredMembership,
     TypeConfig, Vote,
@@ -76,15 +77,15 @@ impl Wire for Vote {
     fn write(&self, w: &mut Writer) {
         let leader = self.leader_id();
         w.u64(leader.term())
-            .u64(*leader.node_id())
+            .u64((*leader.node_id()).get())
             .u8(u8::from(self.is_committed()));
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Vote, DecodeError> {
         let (term, node) = (r.u64()?, r.u64()?);
         match r.u8()? {
-            0 => Ok(Vote::new(term, node)),
-            1 => Ok(Vote::new_committed(term, node)),
+            0 => Ok(Vote::new(term, NodeId::new(node))),
+            1 => Ok(Vote::new_committed(term, NodeId::new(node))),
             _ => Err(r.error("0 or 1")),
         }
     }
@@ -93,14 +94,14 @@ impl Wire for Vote {
 impl Wire for Membership {
     fn write(&self, w: &mut Writer) {
         w.list(self.get_joint_config(), |w, set| {
-            let set: Vec<u64> = set.iter().copied().collect();
+            let set: Vec<NodeId> = set.iter().copied().collect();
             w.list(&set, |w, node| {
-                w.u64(*node);
+                w.u64(node.get());
             });
         });
         let nodes: Vec<_> = self.nodes().collect();
         w.list(&nodes, |w, (node, peer)| {
-            w.u64(**node)
+            w.u64((**node).get())
                 .text(&peer.address)
                 .text(&peer.client_address)
                 .text(&peer.zone)
@@ -109,9 +110,9 @@ impl Wire for Membership {
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Membership, DecodeError> {
-        let sets: Vec<BTreeSet<u64>> =
+        let sets: Vec<BTreeSet<NodeId>> =
             r.list(|r| Ok(r.list(Reader::u64)?.into_iter().collect()))?;
-        let nodes: BTreeMap<u64, Peer> = r
+        let nodes: BTreeMap<NodeId, Peer> = r
             .list(|r| {
                 let node = r.u64()?;
                 let peer = Peer {
@@ -198,7 +199,7 @@ impl Wire for VoteResponse<TypeConfig> {
 impl Wire for TransferLeaderRequest<TypeConfig> {
     fn write(&self, w: &mut Writer) {
         self.from_leader().write(w);
-        w.u64(*self.to_node_id());
+        w.u64((*self.to_node_id()).get());
         self.last_log_id().copied().write(w);
     }
 

@@ -6,6 +6,7 @@
 //! [`super::progress`], [`super::elections`], [`super::leadership`], [`super::status`],
 //! [`super::membership`]. Tests: `group_tests`.
 
+use crate::domain::ids::NodeId;
 use super::elections::Campaign;
 use super::identity::{Disk, KnownDisks};
 use super::log::{RaftLog, watermark_id};
@@ -39,7 +40,7 @@ const SNAPSHOT_TIMEOUT_MS: u64 = 600_000;
 
 /// What a group needs to start.
 pub struct GroupSettings {
-    pub node: u64,
+    pub node: NodeId,
     pub timing: Timing,
     /// Entries after which a snapshot is taken.
     pub snapshot_after_entries: u64,
@@ -68,7 +69,7 @@ pub struct RaftGroup {
     pub(super) changing: Arc<tokio::sync::Mutex<()>>,
     pub(super) disks: KnownDisks,
     pub(super) stop: Stop,
-    pub(super) node: u64,
+    pub(super) node: NodeId,
     pub(super) progress: Progress,
     pub(super) campaign: Arc<Campaign>,
     pub(super) has_disk_space: HasDiskSpace,
@@ -175,7 +176,7 @@ impl RaftGroup {
         });
     }
 
-    pub fn node(&self) -> u64 {
+    pub fn node(&self) -> NodeId {
         self.node
     }
 
@@ -185,7 +186,7 @@ impl RaftGroup {
     }
 
     /// Founds the group with these voters.
-    pub async fn initialize(&self, members: BTreeMap<u64, Peer>) -> Result<(), GroupRefusal> {
+    pub async fn initialize(&self, members: BTreeMap<NodeId, Peer>) -> Result<(), GroupRefusal> {
         let founded = self.raft.initialize(members).await;
         founded.map_err(GroupRefusal::unknown)
     }

@@ -7,6 +7,7 @@
 //! library as if the node had not been reached; such a node is told, and ends. A node that
 //! never booted has nothing to forget that the ledger relied on, and may be any disk.
 
+use crate::domain::ids::NodeId;
 use crate::ledger::state::State;
 use crate::store::Blocking;
 use bytes::Bytes;
@@ -65,7 +66,7 @@ struct Inner {
     state: State,
     blocking: Blocking,
     /// A node that has booted never shows another disk: what was read once stays true.
-    known: Mutex<HashMap<u64, Disk>>,
+    known: Mutex<HashMap<NodeId, Disk>>,
     strangers: Mutex<BTreeSet<Disk>>,
     refused: AtomicU64,
 }
@@ -92,8 +93,8 @@ impl KnownDisks {
     }
 
     /// The disk of the node's newest boot; `None` before its first.
-    pub async fn of(&self, node: u64) -> Result<Option<Disk>, crate::store::Error> {
-        let cached = |known: &Mutex<HashMap<u64, Disk>>| {
+    pub async fn of(&self, node: NodeId) -> Result<Option<Disk>, crate::store::Error> {
+        let cached = |known: &Mutex<HashMap<NodeId, Disk>>| {
             let known = known.lock().expect("nobody panics with it");
             known.get(&node).copied()
         };
@@ -112,7 +113,7 @@ impl KnownDisks {
     }
 
     /// Compares; `Err` carries the disk that the ledger knows instead, when it knows one.
-    pub(super) async fn recognise(&self, node: u64, shown: &Disk) -> Result<(), UnknownDisk> {
+    pub(super) async fn recognise(&self, node: NodeId, shown: &Disk) -> Result<(), UnknownDisk> {
         let known = self.of(node).await.map_err(|error| UnknownDisk {
             known: None,
             why: error.to_string(),

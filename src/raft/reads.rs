@@ -4,6 +4,7 @@
 //! proven before its state was read, so it can be only fresher; every wait ends. The
 //! decisions are those of [`crate::objective::read`].
 
+use crate::domain::ids::{LogIndex, NodeId, TreeSize};
 use super::context::Context;
 use super::reader::ReadBarrier;
 use crate::domain::call_error::CallError;
@@ -29,7 +30,7 @@ const LAG_USUAL: Duration = Duration::from_millis(100);
 /// Which node this is, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodePlace {
-    pub node: u64,
+    pub node: NodeId,
     pub zone: String,
     pub region: String,
 }
@@ -38,9 +39,9 @@ pub struct NodePlace {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
     pub place: NodePlace,
-    pub applied_index: u64,
+    pub applied_index: LogIndex,
     /// Records that the answer folds.
-    pub log_size: u64,
+    pub log_size: TreeSize,
     /// Whatever was acknowledged so long before the call, or earlier, is in the answer;
     /// absent where nothing is proven, and where the answer is not of now.
     pub staleness_ms_max: Option<u64>,
@@ -53,12 +54,12 @@ pub struct Answered {
 pub struct Proven {
     staleness: Option<Duration>,
     /// The size to fold, where the answer is not of now.
-    size: Option<u64>,
+    size: Option<TreeSize>,
 }
 
 impl Proven {
     /// Of a state of so many records, whatever came after.
-    pub fn at_size(size: u64) -> Proven {
+    pub fn at_size(size: TreeSize) -> Proven {
         Proven {
             staleness: None,
             size: Some(size),

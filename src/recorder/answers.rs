@@ -6,6 +6,7 @@
 //! route has not answered is never guessed; another statement under a number of this node
 //! stops it. Leaves asking to the lanes.
 
+use crate::domain::ids::Sequence;
 use super::Recorded;
 use super::route::RouteLost;
 use crate::domain::command::Answer;
@@ -17,7 +18,7 @@ use muniment_evidence::statement::Lane;
 #[derive(Debug)]
 pub struct Landed {
     /// Numbers and records, in order, from the first statement of the batch on.
-    pub recorded: Vec<(u64, Recorded)>,
+    pub recorded: Vec<(Sequence, Recorded)>,
     pub then: Then,
 }
 
@@ -25,7 +26,7 @@ pub struct Landed {
 #[derive(Debug)]
 pub struct LookedUp {
     /// Numbers and records, in order, up to the first contradiction.
-    pub recorded: Vec<(u64, Recorded)>,
+    pub recorded: Vec<(Sequence, Recorded)>,
     pub contradiction: Option<Contradiction>,
 }
 
@@ -45,20 +46,20 @@ pub enum Doubt {
     #[error("{0}")]
     Lost(#[source] RouteLost),
     #[error("the ledger expects seq {next}, not {seq}")]
-    Gap { seq: u64, next: u64 },
+    Gap { seq: Sequence, next: Sequence },
     #[error("the ledger has long had seq {seq}")]
-    Forgotten { seq: u64 },
+    Forgotten { seq: Sequence },
 }
 
 /// The ledger holds what this node has not said: it must stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contradiction {
-    pub seq: u64,
+    pub seq: Sequence,
     pub what: &'static str,
 }
 
 impl Contradiction {
-    fn of(seq: u64, answer: Answer) -> Contradiction {
+    fn of(seq: Sequence, answer: Answer) -> Contradiction {
         let what = match answer {
             Answer::Equivocation => "the ledger holds another statement under this number",
             Answer::LaneClosed => "a later boot of this node id has closed the lane",
@@ -82,7 +83,7 @@ impl Contradiction {
 /// Reads what came back for the `count` statements from `first_seq` on.
 pub fn landed(
     lane: Lane,
-    first_seq: u64,
+    first_seq: Sequence,
     count: usize,
     answered: Result<Vec<Answer>, RouteLost>,
 ) -> Landed {
@@ -121,7 +122,7 @@ pub fn landed(
 /// Compares what the applied state has of the strict lane with what is not resolved here.
 /// `seen` are the statements below `row.next_seq`, in order, each with what the ledger
 /// remembers.
-pub fn looked_up(row: &LaneRow, seen: &[(u64, Digest, Option<WindowRow>)]) -> LookedUp {
+pub fn looked_up(row: &LaneRow, seen: &[(Sequence, Digest, Option<WindowRow>)]) -> LookedUp {
     let mut recorded = Vec::new();
     for (seq, hash, window) in seen {
         let answer = match window {

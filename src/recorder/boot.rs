@@ -4,6 +4,7 @@
 //! the same signed bytes are sent until that is so. Leaves everything later to the lane.
 //! Tests with nodes and cuts: `lane_tests`.
 
+use crate::domain::ids::{NodeId, RecordIndex, Sequence};
 use super::answers::place;
 use super::intake::Intake;
 use super::route::LeaderRoute;
@@ -50,7 +51,7 @@ pub enum BootError {
         "the boot lane of node {node} moved while it booted: is another process running \
          under this node's identity?"
     )]
-    LaneMoved { node: u64 },
+    LaneMoved { node: NodeId },
     #[error("a ledger is founded here already")]
     FoundedAlready,
     #[error("GENESIS has outcome {0}")]
@@ -87,7 +88,7 @@ enum Sent {
 }
 
 /// Reads the answer to a statement of this kind; pure.
-fn read_answer(node: u64, kind: Kind, answer: Option<Answer>) -> Result<Sent, BootError> {
+fn read_answer(node: NodeId, kind: Kind, answer: Option<Answer>) -> Result<Sent, BootError> {
     match answer {
         None => Ok(Sent::Unknown),
         Some(Answer::Recorded { index, outcome }) => {
@@ -117,7 +118,7 @@ impl BootContext {
                 continue;
             }
             let head = self.read(|tables| tables.head()).await?;
-            if head.size > 0 {
+            if head.size > TreeSize::EMPTY {
                 return Ok(FoundedLedger {
                     id: head.ledger,
                     origin: head.origin,
@@ -134,7 +135,7 @@ impl BootContext {
         genesis: GenesisDocument,
     ) -> Result<(), BootError> {
         let intent = Intent::system(Document::Genesis(genesis));
-        let submission = signer.sign(&intent, Lane::Boot, 0, Digest::ZERO);
+        let submission = signer.sign(&intent, Lane::Boot, Sequence::FIRST, Digest::ZERO);
         let recorded = self.settle(signer.node, submission).await?;
         let recorded = recorded.ok_or(BootError::LaneMoved { node: signer.node })?;
         match recorded.outcome {
@@ -144,7 +145,7 @@ impl BootContext {
     }
 
     /// Submits BOOT; returns its record index, which names the strict lane.
-    pub async fn boot(&self, signer: &StatementSigner, boot: Document) -> Result<u64, BootError> {
+    pub async fn boot(&self, signer: &StatementSigner, boot: Document) -> Result<RecordIndex, BootError> {
         let node = signer.node;
         let intent = Intent::system(boot);
         let mut overtaken = 0;
@@ -174,7 +175,7 @@ impl BootContext {
     /// this node has its number.
     async fn settle(
         &self,
-        node: u64,
+        node: NodeId,
         submission: Submission,
     ) -> Result<Option<Recorded>, BootError> {
         let (seq, kind) = (submission.statement.seq, submission.statement.kind);
@@ -217,12 +218,12 @@ impl BootContext {
         }
     }
 
-    async fn lane(&self, node: u64) -> Result<LaneRow, BootError> {
+    async fn lane(&self, node: NodeId) -> Result<LaneRow, BootError> {
         let row = self.read(move |tables| tables.lane(node, Lane::Boot));
         Ok(row.await?.unwrap_or_default())
     }
 
-    async fn window(&self, node: u64, seq: u64) -> Result<Option<WindowRow>, BootError> {
+    async fn window(&self, node: NodeId, seq: Sequence) -> Result<Option<WindowRow>, BootError> {
         self.read(move |tables| tables.lane_window(node, Lane::Boot, seq))
             .await
     }

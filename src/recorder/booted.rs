@@ -1,5 +1,6 @@
 //! What a node has once its BOOT record is committed; before that it says nothing.
 
+use crate::domain::ids::TreeSize;
 use super::download_ends::DownloadEnds;
 use super::lane::Recorder;
 use super::outbox::OutboxLane;
@@ -16,5 +17,5 @@ pub struct Booted {
     pub genesis: Arc<Genesis>,
     pub origin: String,
     /// Where the sign guard stood when this boot was allowed to sign.
-    pub guarded: u64,
+    pub guarded: TreeSize,
 }

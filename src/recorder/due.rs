@@ -3,6 +3,7 @@
 //! Promises: a new leader starts with what is due; an item is attested once, since apply
 //! refuses a second. Leaves noting to apply.
 
+use crate::domain::ids::{LogIndex, NodeId};
 use super::Intent;
 use super::lane::Recorder;
 use crate::ledger::rows::DueRow;
@@ -53,7 +54,7 @@ pub async fn attest(
     }
 }
 
-fn document(node: u64, log_index: u64, row: DueRow) -> Document {
+fn document(node: NodeId, log_index: LogIndex, row: DueRow) -> Document {
     match row {
         DueRow::Leader { term } => Document::Leader(LeaderDocument {
             term,

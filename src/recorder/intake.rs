@@ -6,6 +6,7 @@
 
 use crate::clock::SharedClock;
 use crate::domain::command::{Command, Submission};
+use crate::domain::ids::NodeId;
 use crate::ledger::rows::NodeRow;
 use crate::ledger::state::{State, Tables};
 use crate::raft::group::RaftGroup;
@@ -52,7 +53,7 @@ impl Intake {
     /// Verifies submissions of `from` and gives them back.
     pub async fn verify(
         &self,
-        from: u64,
+        from: NodeId,
         submissions: Vec<Submission>,
     ) -> Result<Vec<Submission>, SubmissionRejected> {
         let (state, own) = (self.state.clone(), self.group.node());
@@ -95,13 +96,13 @@ impl Intake {
 
 struct Keys<'a> {
     state: &'a State,
-    rows: HashMap<u64, Option<NodeRow>>,
+    rows: HashMap<NodeId, Option<NodeRow>>,
     /// Read when a key is asked for that no newest boot names.
     history: Option<KeyHistory>,
 }
 
 impl Keys<'_> {
-    fn row(&mut self, node: u64) -> Result<Option<&NodeRow>, crate::store::Error> {
+    fn row(&mut self, node: NodeId) -> Result<Option<&NodeRow>, crate::store::Error> {
         if !self.rows.contains_key(&node) {
             let row = self.state.tables()?.node(node)?;
             self.rows.insert(node, row);
@@ -110,7 +111,7 @@ impl Keys<'_> {
     }
 
     /// The keys that the ledger ever named for the node's statements.
-    fn named(&mut self, node: u64) -> Result<&[KeyLife], crate::store::Error> {
+    fn named(&mut self, node: NodeId) -> Result<&[KeyLife], crate::store::Error> {
         if self.history.is_none() {
             self.history = Some(self.state.stable(Tables::key_history)?);
         }
@@ -134,8 +135,8 @@ fn key_of_boot(submission: &Submission) -> Option<PublicKey> {
 /// `Ok(Err(why))` is a bad submission; `Err` is a storage fault.
 fn check(
     keys: &mut Keys<'_>,
-    from: u64,
-    own: u64,
+    from: NodeId,
+    own: NodeId,
     submission: &Submission,
 ) -> Result<Result<(), String>, crate::store::Error> {
     let statement = &submission.statement;
@@ -237,8 +238,8 @@ mod tests {
 
     fn evaluate(
         ledger: &TestLedger,
-        from: u64,
-        own: u64,
+        from: NodeId,
+        own: NodeId,
         submission: &Submission,
     ) -> Result<(), String> {
         let state = State::new(ledger.engine.clone());

@@ -5,6 +5,7 @@
 //! about what was sent over it. Leaves finding out to [`super::lane`].
 //! Tests: `lane_tests`.
 
+use crate::domain::ids::NodeId;
 use super::intake::{Intake, SubmissionRejected};
 use crate::domain::command::{Answer, Submission};
 use crate::raft::group::RaftGroup;
@@ -73,7 +74,7 @@ impl LeaderRoute {
     ) -> Option<LeaderRoute> {
         let (leader, peer) = group.leader()?;
         if leader == group.node() {
-            return Some(LeaderRoute::Here(intake.clone(), leader));
+            return Some(LeaderRoute::Here(intake.clone(), leader.get()));
         }
         let (frames, receiver) = mpsc::channel(BATCHES_ON_STREAM_MAX);
         let waiting: Waiting = Arc::default();
@@ -92,7 +93,7 @@ impl LeaderRoute {
         match self {
             LeaderRoute::Here(intake, node) => {
                 let lost = RouteLost::Rejected;
-                let verified = intake.verify(*node, batch).await.map_err(lost)?;
+                let verified = intake.verify(NodeId::new(*node), batch).await.map_err(lost)?;
                 let ticket = intake.queue(verified).await.map_err(lost)?;
                 let done = async move {
                     let done = ticket.done().await;
@@ -152,7 +153,7 @@ fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, Waiters> {
 }
 
 /// The leader's end of a stream: batches of one node, answered as they are applied.
-pub fn serve(intake: Intake, from: u64, frames: Frames) -> Frames {
+pub fn serve(intake: Intake, from: NodeId, frames: Frames) -> Frames {
     let queued = frames
         // Verified side by side, queued in order.
         .map({

@@ -49,7 +49,7 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
             let mut request = request.into_inner();
             let terms = incoming::terms(&request)?;
             let wanted = match request.what.take() {
-                Some(What::RecordIndex(index)) => ReceiptOf::Record(index),
+                Some(What::RecordIndex(index)) => ReceiptOf::Record(RecordIndex::new(index)),
                 Some(What::Invoice(key)) => {
                     ReceiptOf::Invoice(incoming::key("invoice", Some(key))?)
                 }
@@ -84,8 +84,8 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
         let page = called.await.map_err(status)?;
         Ok(Response::new(v1::ListRecordsResponse {
             records: page.records.into_iter().map(outgoing::record).collect(),
-            log_size: page.answered.log_size,
-            next_index: page.next,
+            log_size: page.answered.log_size.get(),
+            next_index: page.next.get(),
             answered: Some(outgoing::answered(page.answered)),
         }))
     }
@@ -96,12 +96,12 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
     ) -> Answer<v1::GetConsistencyProofResponse> {
         let request = request.into_inner();
         let (old, new) = (request.old_size, request.new_size);
-        let called = prove::consistency(&self.0.reads, &self.0.writes, old, new).await;
+        let called = prove::consistency(&self.0.reads, &self.0.writes, TreeSize::new(old), TreeSize::new(new)).await;
         let (new_size, hashes, answered) = called.map_err(status)?;
         Ok(Response::new(v1::GetConsistencyProofResponse {
             hashes: hashes.iter().map(outgoing::digest).collect(),
             answered: Some(outgoing::answered(answered)),
-            new_size,
+            new_size.get(),
         }))
     }
 
@@ -132,14 +132,14 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
     ) -> Answer<Self::WatchCheckpointsStream> {
         let request = request.into_inner();
         let wanted = CheckpointsWanted {
-            above_size: request.above_size,
+            above_size: TreeSize::new(request.above_size),
             every: (request.every_ms > 0)
                 .then(|| Duration::from_millis(u64::from(request.every_ms))),
             cosigned: request.cosigned,
         };
         let notes = checkpoints::watch(self.0.clone(), wanted).map_err(status)?;
         let notes = notes.map(|note| match note {
-            Ok((size, note)) => Ok(v1::WatchCheckpointsResponse { note, size }),
+            Ok((size, note)) => Ok(v1::WatchCheckpointsResponse { note, size.get() }),
             Err(error) => Err(status(error)),
         });
         Ok(Response::new(notes.boxed()))

@@ -193,7 +193,7 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         Ok(Response::new(v1::ListResponse {
             invoices: page.invoices.into_iter().map(outgoing::invoice).collect(),
             cursor: page.cursor,
-            complete_until: page.complete_until,
+            complete_until: page.complete_until.get(),
             answered: Some(outgoing::answered(page.answered)),
         }))
     }
@@ -354,10 +354,10 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
         let request = request.into_inner();
         let Parts { reads, tenants, .. } = &*self.0;
         let (tenant, from) = (&request.tenant, request.from_index);
-        let changes = watch::watch(reads.clone(), tenants, tenant, from);
+        let changes = watch::watch(reads.clone(), tenants, tenant, RecordIndex::new(from));
         let changes = changes.map_err(status)?.map(|change| match change {
             Ok(change) => Ok(v1::WatchResponse {
-                index: change.index,
+                index: change.index.get(),
                 kind: change.kind.name().to_owned(),
                 invoice: Some(outgoing::invoice(change.invoice)),
             }),

@@ -49,7 +49,7 @@ impl PeerService for Peers {
     async fn call(&self, request: Request<PeerFrame>) -> Result<Response<PeerFrame>, Status> {
         let frame = request.into_inner();
         let method = self.method(&frame)?;
-        let body = self.serve.call(frame.from, method, frame.body).await;
+        let body = self.serve.call(NodeId::new(frame.from), method, frame.body).await;
         answer(body).map(Response::new)
     }
 
@@ -68,7 +68,7 @@ impl PeerService for Peers {
             Ok(frame) => Ok(frame.body),
             Err(status) => Err(Failure::Unreachable(status.to_string())),
         });
-        let served = self.serve.stream(first.from, method, frames.boxed()).await;
+        let served = self.serve.stream(NodeId::new(first.from), method, frames.boxed()).await;
         Ok(Response::new(served.map_err(status)?.map(answer).boxed()))
     }
 }

@@ -1,5 +1,6 @@
 //! AddRendition: a further form of an issued invoice, stored once per role.
 
+use crate::domain::ids::NodeId;
 use super::admission::UploadPermit;
 use super::issue::{BodyDraft, Form, Pieces, store};
 use super::{Parts, Principal, find, levels, prove};
@@ -28,7 +29,7 @@ pub struct AddedRendition {
     pub repeated: bool,
     pub receipt: Receipt,
     pub level: WriteLevel,
-    pub nodes: Vec<u64>,
+    pub nodes: Vec<NodeId>,
     pub zones: Vec<String>,
 }
 
@@ -53,7 +54,7 @@ pub async fn add_rendition(
     levels::check(&parts.bodies, level)?;
     let wait = draft.body.wait;
     let stored = store(parts, pieces, &draft.body, level, permit).await?;
-    let nodes: Vec<u64> = stored.holdings.iter().map(|h| h.node).collect();
+    let nodes: Vec<NodeId> = stored.holdings.iter().map(|h| h.node).collect();
     let rendition = form.rendition(&stored);
     let intent = Intent {
         document: Document::AddRendition(AddRenditionDocument {

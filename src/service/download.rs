@@ -14,7 +14,7 @@ use super::{Parts, Principal, deferred, find, lookup, prove};
 use crate::bodies::BodyError;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{InvoiceKey, bad};
-use crate::domain::ids::Uid;
+use crate::domain::ids::{RecordIndex, Uid};
 use crate::ledger::state::Invoice;
 use crate::objective::read::ReadLevel;
 use crate::recorder::Intent;
@@ -138,7 +138,7 @@ pub async fn download(
         evidence,
         rendition: rendition.clone(),
         range: range.clone(),
-        body_from: source.node,
+        body_from: source.node.get(),
     };
     let bytes = parts.bodies.read(source, rendition, range);
     let end = DownloadEnd {
@@ -202,7 +202,7 @@ async fn record(
     let (invoice, receipt) = parts
         .reads
         .read(move |tables| {
-            let invoice = tables.invoice(uid, index + 1)?;
+            let invoice = tables.invoice(uid, index.next())?;
             Ok((invoice, prover.receipt(tables, index)?))
         })
         .await?;
@@ -234,7 +234,7 @@ async fn record(
 /// What the bytes were delivered on.
 enum Delivery {
     Recorded {
-        index: u64,
+        index: RecordIndex,
         download_ends: DownloadEnds,
     },
     Promised(Box<PromisedDelivery>),

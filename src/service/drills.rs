@@ -4,6 +4,7 @@
 //! are the operator's; who asked stands beside them. Leaves breaking and measuring to the
 //! command line.
 
+use crate::domain::ids::RecordIndex;
 use super::Principal;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, bad};
@@ -22,7 +23,7 @@ pub async fn record(
     writes: &Writes,
     principal: &Principal,
     drill: DrillDocument,
-) -> Result<(u64, Answered), CallError> {
+) -> Result<(RecordIndex, Answered), CallError> {
     let booted = writes.booted()?;
     for (field, allowed, given) in [
         ("target", &["leader", "zone", "node"][..], &drill.target),

@@ -5,6 +5,7 @@
 //! does not stand for election while another voter could lead, and stands as before when
 //! none could. Leaves the judgement to `objective/disk`.
 
+use crate::domain::ids::NodeId;
 use super::messages::NodeHealth;
 use super::peer_monitor::PeerMonitor;
 use crate::objective::disk::{Judge, Window};
@@ -121,7 +122,7 @@ impl DiskWatch {
     }
 
     /// Voters that answered lately and whose disks are not slow.
-    fn better(&self) -> Vec<u64> {
+    fn better(&self) -> Vec<NodeId> {
         let voters = self.context.group.status().voters;
         let quick = |health: &NodeHealth| {
             !health.disk_slow && health.fsync_p99.is_none_or(|p99| p99 <= self.limit)

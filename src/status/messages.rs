@@ -4,6 +4,7 @@
 //! build does not know is refused by that number, never half understood. Leaves meaning
 //! to the files beside.
 
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
 use crate::objective::timing::Profile;
 use crate::objective::write::WriteLevel;
 use crate::raft::identity::Disk;
@@ -21,7 +22,7 @@ const STATUSES_MAX: usize = 256;
 /// Who a node is and how it is configured: as long as it runs, the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeIdentity {
-    pub node: u64,
+    pub node: NodeId,
     /// Of its data directory.
     pub incarnation: Disk,
     /// Of everything that must be configured alike on every node.
@@ -34,12 +35,12 @@ pub struct NodeIdentity {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeProgress {
     /// Raft index applied, and the rolling state hash after it.
-    pub applied_index: u64,
+    pub applied_index: LogIndex,
     pub state_hash: Digest,
     /// Records in its log.
-    pub log_size: u64,
+    pub log_size: TreeSize,
     /// Records below which it holds every record and body durably.
-    pub body_complete: u64,
+    pub body_complete: TreeSize,
 }
 
 /// How well a node is.
@@ -87,7 +88,7 @@ pub struct StatusReply {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllStatuses {
     /// Set when the asking node's state contradicts that of a majority: where.
-    pub diverged_at: Option<u64>,
+    pub diverged_at: Option<LogIndex>,
     /// Every status, and its age in ms.
     pub statuses: Vec<(NodeStatus, u64)>,
 }
@@ -95,11 +96,11 @@ pub struct AllStatuses {
 /// A question how durable an entry and what it names are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DurabilityRequest {
-    pub raft_index: u64,
+    pub raft_index: LogIndex,
     /// The record whose bodies must be held too; `None` where it names none.
-    pub record: Option<u64>,
+    pub record: Option<RecordIndex>,
     /// Nodes that signed for the bodies.
-    pub holders: Vec<u64>,
+    pub holders: Vec<NodeId>,
     pub level: WriteLevel,
     pub wait_ms: u64,
 }
@@ -108,11 +109,11 @@ pub struct DurabilityRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DurabilityReply {
     pub met: bool,
-    pub nodes: Vec<u64>,
+    pub nodes: Vec<NodeId>,
 }
 
 impl NodeStatus {
-    pub fn node(&self) -> u64 {
+    pub fn node(&self) -> NodeId {
         self.identity.node
     }
 
@@ -124,11 +125,11 @@ impl NodeStatus {
             profile,
             software,
         } = &self.identity;
-        w.u64(*node).raw(incarnation).digest(config_digest);
+        w.u64(node.get()).raw(incarnation).digest(config_digest);
         w.text(&profile.to_string()).text(software);
         let progress = &self.progress;
-        w.u64(progress.applied_index).digest(&progress.state_hash);
-        w.u64(progress.log_size).u64(progress.body_complete);
+        w.u64(progress.applied_index.get()).digest(&progress.state_hash);
+        w.u64(progress.log_size.get()).u64(progress.body_complete.get());
         let health = &self.health;
         w.u8(u8::from(health.ready));
         let micros = health.fsync_p99.map(|time| time.as_micros() as u64);
@@ -143,7 +144,7 @@ impl NodeStatus {
     fn read(r: &mut Reader<'_>) -> Result<NodeStatus, DecodeError> {
         Ok(NodeStatus {
             identity: NodeIdentity {
-                node: r.u64()?,
+                node: NodeId::read(r)?,
                 incarnation: r.array()?,
                 config_digest: r.digest()?,
                 profile: {
@@ -153,10 +154,10 @@ impl NodeStatus {
                 software: r.text()?,
             },
             progress: NodeProgress {
-                applied_index: r.u64()?,
+                applied_index: LogIndex::read(r)?,
                 state_hash: r.digest()?,
-                log_size: r.u64()?,
-                body_complete: r.u64()?,
+                log_size: TreeSize::read(r)?,
+                body_complete: TreeSize::read(r)?,
             },
             health: NodeHealth {
                 ready: r.flag()?,
@@ -197,7 +198,7 @@ impl StatusReply {
         self.own.write(&mut w);
         w.option(self.of_all.as_ref(), |w, all| {
             w.option(all.diverged_at.as_ref(), |w, at| {
-                w.u64(*at);
+                w.u64(at.get());
             });
             w.list(&all.statuses, |w, (status, age_ms)| {
                 status.write(w);
@@ -251,12 +252,12 @@ impl DurabilityRequest {
     pub fn encode(&self) -> Vec<u8> {
         let (class, k) = self.level.to_statement().code();
         let mut w = Writer::new();
-        w.u8(MESSAGE_VERSION).u64(self.raft_index);
+        w.u8(MESSAGE_VERSION).u64(self.raft_index.get());
         w.option(self.record.as_ref(), |w, record| {
-            w.u64(*record);
+            w.u64(record.get());
         });
         w.list(&self.holders, |w, node| {
-            w.u64(*node);
+            w.u64(node.get());
         });
         w.u8(class).u8(k).u64(self.wait_ms);
         w.finish()
@@ -265,7 +266,7 @@ impl DurabilityRequest {
     pub fn decode(bytes: &[u8]) -> Result<DurabilityRequest, Failure> {
         read_message(bytes, |r| {
             Ok(DurabilityRequest {
-                raft_index: r.u64()?,
+                raft_index: LogIndex::read(r)?,
                 record: r.option(Reader::u64)?,
                 holders: r.list(Reader::u64)?,
                 level: Level::from_code(r.u8()?, r.u8()?)
@@ -282,7 +283,7 @@ impl DurabilityReply {
         let mut w = Writer::new();
         w.u8(MESSAGE_VERSION).u8(u8::from(self.met));
         w.list(&self.nodes, |w, node| {
-            w.u64(*node);
+            w.u64(node.get());
         });
         w.finish()
     }

@@ -4,6 +4,7 @@
 //! question is small, urgent traffic and never waits for bulk. Leaves what follows from
 //! the answers to [`super::table`] and [`super::peer_monitor`].
 
+use crate::domain::ids::TreeSize;
 use super::disk_health::DiskHealth;
 use super::messages::{NodeHealth, NodeIdentity, NodeProgress, NodeStatus};
 use super::messages::{StatusReply, StatusRequest};
@@ -22,7 +23,7 @@ pub struct OwnParts {
     /// Slow to change: who it is and how it is configured.
     pub identity: NodeIdentity,
     /// Up to which record every body is held here.
-    pub complete: watch::Receiver<u64>,
+    pub complete: watch::Receiver<TreeSize>,
     pub booted: watch::Receiver<Option<Booted>>,
     pub bodies: Bodies,
     pub disk: DiskHealth,

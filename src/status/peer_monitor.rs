@@ -6,6 +6,7 @@
 //! trips are measured on the connection that heartbeats use. Leaves judging a profile to
 //! `objective/timing`, acting on a slow disk to [`super::disk_health`].
 
+use crate::domain::ids::NodeId;
 use super::messages::{NodeIdentity, NodeStatus};
 use super::own::OwnStatus;
 use crate::objective::disk::quantile;
@@ -60,7 +61,7 @@ pub struct TimingView {
     pub slow: bool,
     pub peers: Vec<PeerView>,
     /// Members whose round trips contradict the profile now, and why.
-    pub contradictions: Vec<(u64, Contradiction)>,
+    pub contradictions: Vec<(NodeId, Contradiction)>,
 }
 
 /// Cheap to clone.
@@ -69,7 +70,7 @@ pub struct PeerMonitor(Arc<Inner>);
 
 struct Inner {
     own: OwnStatus,
-    known: Mutex<BTreeMap<u64, KnownPeer>>,
+    known: Mutex<BTreeMap<NodeId, KnownPeer>>,
 }
 
 struct KnownPeer {
@@ -244,7 +245,7 @@ impl PeerMonitor {
         }
     }
 
-    async fn ask(&self, node: u64, address: &str) {
+    async fn ask(&self, node: NodeId, address: &str) {
         match self.0.own.exchange(address, false, ANSWER_MAX).await {
             Ok((reply, took)) if reply.own.node() == node => self.note(reply.own, took),
             Ok((reply, _)) => tracing::warn!(
@@ -284,7 +285,7 @@ impl PeerMonitor {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<u64, KnownPeer>> {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<NodeId, KnownPeer>> {
         lock(&self.0.known)
     }
 }
@@ -313,10 +314,10 @@ impl std::fmt::Display for IncompatiblePeer {
 
 /// The nodes that agree on another digest than `own`, if they are most of all heard,
 /// this node included.
-fn most_differ(own: &Digest, others: &[(u64, Digest)]) -> Option<Vec<u64>> {
+fn most_differ(own: &Digest, others: &[(NodeId, Digest)]) -> Option<Vec<NodeId>> {
     let all = others.len() + 1;
     others.iter().find_map(|(_, digest)| {
-        let alike: Vec<u64> = others
+        let alike: Vec<NodeId> = others
             .iter()
             .filter(|(_, other)| other == digest)
             .map(|(node, _)| *node)

@@ -8,6 +8,7 @@
 //!
 //! Tests: `src/store/damage_tests.rs`, `tests/cluster/bodies.rs`.
 
+use crate::domain::ids::{BodyId, UploadEpoch};
 use super::damage::{self, Chunk};
 use super::engine::{Batch, Engine, prefix_end};
 use super::flush::Flusher;
@@ -19,9 +20,6 @@ use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::Rendition;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, MutexGuard};
-
-/// A body's name: UUIDv7 bytes.
-pub type BodyId = [u8; 16];
 
 const VERSION: u8 = 1;
 
@@ -38,7 +36,7 @@ pub struct Manifest {
     pub length: u64,
     pub sha256: Digest,
     /// Replicated upload epoch in which it was stored.
-    pub epoch: u64,
+    pub epoch: UploadEpoch,
     /// Length and SHA-256 of each chunk, in order.
     pub chunks: Vec<(u32, Digest)>,
 }
@@ -47,7 +45,7 @@ impl Manifest {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.u8(VERSION).u64(self.length).digest(&self.sha256);
-        w.u64(self.epoch).list(&self.chunks, |w, (length, digest)| {
+        w.u64(self.epoch.get()).list(&self.chunks, |w, (length, digest)| {
             w.u32(*length).digest(digest);
         });
         w.finish()
@@ -61,7 +59,7 @@ impl Manifest {
         let manifest = Manifest {
             length: r.u64()?,
             sha256: r.digest()?,
-            epoch: r.u64()?,
+            epoch: UploadEpoch::read(r)?,
             chunks: r.list(|r| Ok((r.u32()?, r.digest()?)))?,
         };
         r.end()?;

@@ -9,8 +9,9 @@
 //!
 //! Tests: `src/store/damage_tests.rs`.
 
+use crate::domain::ids::BodyId;
 use super::Error;
-use super::bodies::{BodyId, BodyStore, Content, Manifest};
+use super::bodies::{BodyStore, Content, Manifest};
 use super::bodies::{chunk_key, manifest_key, read_manifest};
 use super::engine::{Batch, Engine, prefix_end};
 use bytes::Bytes;
@@ -367,7 +368,7 @@ impl BodyStore {
                     let damage = Damage { content, findings };
                     batch.put(damage_key(&body), damage.encode());
                 }
-                let outcome = ScrubOutcome::Repaired { from };
+                let outcome = ScrubOutcome::Repaired { from: NodeId::new(from) };
                 let notes = done.iter().map(|finding| note(&body, finding, outcome));
                 add_notes(engine, &mut batch, notes)?;
                 engine.write(batch)?;

@@ -5,6 +5,7 @@
 //! big-endian and must stay so: scans rely on the order. A snapshot carries the `S` keys
 //! alone, never a vote, a log or an identity.
 
+use crate::domain::ids::{LogIndex, TreeSize};
 use super::engine::prefix_end;
 
 /// Which copy of the replicated state is in force; a snapshot is installed as the next
@@ -50,21 +51,21 @@ pub const PURGED: &[u8] = b"NP";
 pub const GENERATION: &[u8] = b"NG";
 
 /// A cosigned note, by the size of its tree.
-pub fn kept_note(size: u64) -> Vec<u8> {
+pub fn kept_note(size: TreeSize) -> Vec<u8> {
     let mut key = b"NK".to_vec();
-    key.extend_from_slice(&size.to_be_bytes());
+    key.extend_from_slice(&size.get().to_be_bytes());
     key
 }
 
-pub fn log_entry(index: u64) -> Vec<u8> {
+pub fn log_entry(index: LogIndex) -> Vec<u8> {
     let mut key = vec![b'L'];
     key.extend_from_slice(&index.to_be_bytes());
     key
 }
 
 /// The index in a key made by [`log_entry`].
-pub fn log_index(key: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(key.strip_prefix(b"L")?.try_into().ok()?))
+pub fn log_index(key: &[u8]) -> Option<LogIndex> {
+    Some(LogIndex::new(u64::from_be_bytes(key.strip_prefix(b"L")?.try_into().ok()?)))
 }
 
 /// The last eight bytes of a key as a number: the record index in index tables.

@@ -7,6 +7,7 @@
 //! back. Either would contradict what was acknowledged, so the process ends. Leaves the
 //! meaning of the bytes to `raft/`.
 
+use crate::domain::ids::{LogIndex, NodeId, Term};
 use super::engine::{Batch, Engine};
 use super::flush::{Flusher, OnDurable};
 use super::watermark::{DurableVote, LogPosition, TRAIL, Watermark, WatermarkFile};
@@ -30,7 +31,7 @@ pub struct Extent {
     /// The opaque id of the newest purged entry.
     pub purged: Option<Vec<u8>>,
     /// The newest entry: index and bytes.
-    pub last: Option<(u64, Vec<u8>)>,
+    pub last: Option<(LogIndex, Vec<u8>)>,
 }
 
 /// Cheap to clone.
@@ -43,7 +44,7 @@ pub struct LogStore {
     /// What the watermark should say soon.
     synced: Arc<watch::Sender<Option<LogPosition>>>,
     /// The index that the next entry must have, once it is known.
-    next: Shared<Option<u64>>,
+    next: Shared<Option<LogIndex>>,
 }
 
 impl LogStore {
@@ -109,8 +110,8 @@ impl LogStore {
     /// Fewer than asked without reaching the limit means that the log ends there.
     pub async fn read(
         &self,
-        start: u64,
-        end: u64,
+        start: LogIndex,
+        end: LogIndex,
         bytes_max: usize,
     ) -> Result<Vec<Vec<u8>>, Error> {
         let engine = self.engine.clone();
@@ -119,7 +120,7 @@ impl LogStore {
                 let mut entries = Vec::new();
                 let (mut next, mut bytes) = (start, 0);
                 while next < end && bytes < bytes_max {
-                    let limit = PAGE_ENTRIES.min((end - next) as usize);
+                    let limit = PAGE_ENTRIES.min((end.count_since(next)) as usize);
                     let page = engine.scan(&keys::log_entry(next), &keys::log_entry(end), limit)?;
                     if page.is_empty() {
                         break;
@@ -159,7 +160,7 @@ impl LogStore {
             .run(move || {
                 let mut next = next.lock();
                 if next.is_none() {
-                    *next = last_entry(engine.as_ref())?.map(|(index, _)| index + 1);
+                    *next = last_entry(engine.as_ref())?.map(|(index, _)| index.next());
                 }
                 let mut batch = Batch::new();
                 for StoredEntry { id, bytes } in entries {
@@ -168,7 +169,7 @@ impl LogStore {
                         "log entry {} does not follow on: the next is {next:?}",
                         id.index
                     );
-                    *next = Some(id.index + 1);
+                    *next = Some(id.index.next());
                     batch.put(keys::log_entry(id.index), bytes);
                 }
                 engine.write(batch)
@@ -208,25 +209,25 @@ impl LogStore {
                     })?;
                 }
                 let mut batch = Batch::new();
-                let first = last.map_or(0, |id| id.index + 1);
-                batch.delete_range(keys::log_entry(first), keys::log_entry(u64::MAX));
-                *next.lock() = last.map(|id| id.index + 1);
+                let first = last.map_or(0, |id| id.index.next());
+                batch.delete_range(keys::log_entry(LogIndex::new(first)), keys::log_entry(LogIndex::new(u64::MAX)));
+                *next.lock() = last.map(|id| id.index.next());
                 engine.write(batch)
             })
             .await
     }
 
     /// Removes everything up to and including `index`; `id` is the opaque log id.
-    pub async fn purge(&self, index: u64, id: Vec<u8>) -> Result<(), Error> {
+    pub async fn purge(&self, index: LogIndex, id: Vec<u8>) -> Result<(), Error> {
         let (engine, next) = (self.engine.clone(), self.next.clone());
         self.blocking
             .run(move || {
                 // A snapshot may stand for more than was here.
                 let mut next = next.lock();
-                *next = next.map(|next| next.max(index + 1));
+                *next = next.map(|next| next.max(index.next()));
                 let mut batch = Batch::new();
                 batch.put(keys::PURGED, id);
-                batch.delete_range(keys::log_entry(0), keys::log_entry(index + 1));
+                batch.delete_range(keys::log_entry(LogIndex::START), keys::log_entry(index.next()));
                 engine.write(batch)
             })
             .await
@@ -289,8 +290,8 @@ impl LogStore {
 
 /// Where reading from `start` begins: at the first entry found, if all before it was
 /// purged; else at `start`, which then must be there.
-fn begin(engine: &dyn Engine, start: u64, found: &[u8]) -> Result<u64, Error> {
-    let (first, end) = (keys::log_entry(0), keys::log_entry(start));
+fn begin(engine: &dyn Engine, start: LogIndex, found: &[u8]) -> Result<LogIndex, Error> {
+    let (first, end) = (keys::log_entry(LogIndex::START), keys::log_entry(start));
     if engine.scan(&first, &end, 1)?.is_empty() {
         return Ok(keys::log_index(found).unwrap_or(start));
     }
@@ -298,8 +299,8 @@ fn begin(engine: &dyn Engine, start: u64, found: &[u8]) -> Result<u64, Error> {
 }
 
 /// The newest entry: index and bytes.
-fn last_entry(engine: &dyn Engine) -> Result<Option<(u64, Vec<u8>)>, Error> {
-    let (start, end) = (keys::log_entry(0), keys::log_entry(u64::MAX));
+fn last_entry(engine: &dyn Engine) -> Result<Option<(LogIndex, Vec<u8>)>, Error> {
+    let (start, end) = (keys::log_entry(LogIndex::START), keys::log_entry(LogIndex::new(u64::MAX)));
     let Some((key, bytes)) = engine.scan_back(&start, &end, 1)?.pop() else {
         return Ok(None);
     };
@@ -334,7 +335,7 @@ mod tests {
             .unwrap();
     }
 
-    fn vote(term: u64, node: u64) -> DurableVote {
+    fn vote(term: Term, node: NodeId) -> DurableVote {
         DurableVote {
             term,
             node,

@@ -4,6 +4,7 @@
 //! version, and that a wiped disk has another incarnation. Written once, when the
 //! directory is first used; lines of text, so that a person can read them.
 
+use crate::domain::ids::NodeId;
 use super::Error;
 use muniment_evidence::digest::{hex, unhex};
 use std::io::Write as _;
@@ -18,7 +19,7 @@ const NAME: &str = "MUNIMENT";
 pub struct Marker {
     pub format: u32,
     pub origin: String,
-    pub node: u64,
+    pub node: NodeId,
     /// Random; changes when the disk is wiped.
     pub incarnation: [u8; 16],
 }
@@ -48,7 +49,7 @@ impl Marker {
     }
 
     /// Refuses another ledger, node or format.
-    pub fn check(&self, origin: &str, node: u64) -> Result<(), Error> {
+    pub fn check(&self, origin: &str, node: NodeId) -> Result<(), Error> {
         let differ = |what: &str| {
             Err(Error::beside(format!(
                 "the data directory belongs to {what}"

@@ -5,6 +5,7 @@
 //! knows nothing of them, and a node that lost them works. Not synced: what a power cut
 //! takes is made again with the next round. Leaves judging notes to `service/`.
 
+use crate::domain::ids::{RecordIndex, TreeSize};
 use super::engine::{Batch, Engine};
 use super::{Blocking, Error, keys};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ const REMOVED_AT_A_TIME: usize = 4;
 /// A kept note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptNote {
-    pub size: u64,
+    pub size: TreeSize,
     pub note: String,
 }
 
@@ -44,7 +45,7 @@ impl NoteStore {
         self.blocking
             .run(move || {
                 let mut batch = Batch::new();
-                let (start, end) = (keys::kept_note(0), keys::kept_note(kept.size));
+                let (start, end) = (keys::kept_note(TreeSize::EMPTY), keys::kept_note(kept.size));
                 for (key, value) in engine.scan(&start, &end, REMOVED_AT_A_TIME)? {
                     if kept_at_s(&value)? + KEPT_S_MAX < now_s {
                         batch.delete(key);
@@ -58,20 +59,20 @@ impl NoteStore {
     }
 
     /// The first notes with a size above `index`, in order; one page.
-    pub async fn above(&self, index: u64) -> Result<Vec<KeptNote>, Error> {
+    pub async fn above(&self, index: RecordIndex) -> Result<Vec<KeptNote>, Error> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
                 let Some(first) = index.checked_add(1) else {
                     return Ok(Vec::new());
                 };
-                let (start, end) = (keys::kept_note(first), keys::kept_note(u64::MAX));
+                let (start, end) = (keys::kept_note(first), keys::kept_note(TreeSize::new(u64::MAX)));
                 let found = engine.scan(&start, &end, PAGE_NOTES)?.into_iter();
                 found
                     .map(|(key, value)| {
                         let size = keys::trailing_u64(&key);
                         Ok(KeptNote {
-                            size: size.ok_or_else(|| Error::corrupt("the key of a kept note"))?,
+                            size: TreeSize::new(size.ok_or_else(|| Error::corrupt("the key of a kept note"))?),
                             note: text(&value)?,
                         })
                     })
@@ -85,13 +86,13 @@ impl NoteStore {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
-                let (start, end) = (keys::kept_note(0), keys::kept_note(u64::MAX));
+                let (start, end) = (keys::kept_note(TreeSize::EMPTY), keys::kept_note(TreeSize::new(u64::MAX)));
                 let Some((key, value)) = engine.scan_back(&start, &end, 1)?.pop() else {
                     return Ok(None);
                 };
                 let size = keys::trailing_u64(&key);
                 Ok(Some(KeptNote {
-                    size: size.ok_or_else(|| Error::corrupt("the key of a kept note"))?,
+                    size: TreeSize::new(size.ok_or_else(|| Error::corrupt("the key of a kept note"))?),
                     note: text(&value)?,
                 }))
             })
@@ -116,7 +117,7 @@ mod tests {
     use super::super::memory::MemoryEngine;
     use super::*;
 
-    fn note(size: u64) -> KeptNote {
+    fn note(size: TreeSize) -> KeptNote {
         KeptNote {
             size,
             note: format!("note of {size}"),

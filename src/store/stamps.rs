@@ -5,8 +5,9 @@
 //! its stamp, with or without a manifest. Leaves what becomes of a body to
 //! [`crate::bodies::orphans`].
 
+use crate::domain::ids::{BodyId, UploadEpoch};
 use super::Error;
-use super::bodies::{BodyId, BodyStore, chunk_prefix, read_manifest};
+use super::bodies::{BodyStore, chunk_prefix, read_manifest};
 use super::engine::{Batch, prefix_end};
 use bytes::Bytes;
 
@@ -15,8 +16,8 @@ const CHUNKS_AT_ONCE: usize = 4;
 
 const PREFIX: u8 = b'e';
 
-pub(super) fn put(batch: &mut Batch, body: &BodyId, epoch: u64) {
-    batch.put(key(body), epoch.to_be_bytes());
+pub(super) fn put(batch: &mut Batch, body: &BodyId, epoch: UploadEpoch) {
+    batch.put(key(body), epoch.get().to_be_bytes());
 }
 
 pub(super) fn delete(batch: &mut Batch, body: &BodyId) {
@@ -38,7 +39,7 @@ impl BodyStore {
         &self,
         body: BodyId,
         bytes: Bytes,
-        epoch: u64,
+        epoch: UploadEpoch,
     ) -> Result<(), Error> {
         let engine = self.engine.clone();
         self.blocking
@@ -56,7 +57,7 @@ impl BodyStore {
         &self,
         last: Option<BodyId>,
         limit: usize,
-    ) -> Result<Vec<(BodyId, u64)>, Error> {
+    ) -> Result<Vec<(BodyId, UploadEpoch)>, Error> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {

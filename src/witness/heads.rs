@@ -10,6 +10,7 @@
 //!
 //! [`server`]: super::server
 
+use crate::domain::ids::TreeSize;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::{Checkpoint, NOTE_BYTES_MAX, Note, VerifierKey, Vouch};
 use muniment_evidence::witness::Head;
@@ -142,7 +143,7 @@ mod tests {
 
     const ORIGIN: &str = "ledger.example/0";
 
-    fn cosigned(size: u64, key: &SecretKey) -> String {
+    fn cosigned(size: TreeSize, key: &SecretKey) -> String {
         let checkpoint = Checkpoint {
             origin: ORIGIN.into(),
             size,

@@ -6,6 +6,7 @@
 //! recorded as an ANCHOR, unless the log has grown by ANCHORs alone, so that a quiet ledger
 //! stays quiet. Whatever fails here is tried again with the next note.
 
+use crate::domain::ids::TreeSize;
 use super::client::{SharedProgress, Source, Submitter, WitnessSchedule};
 use super::post::Target;
 use crate::checkpoint::keys::KeysInForce;
@@ -36,7 +37,7 @@ pub struct WitnessNotes {
     pub progress: BTreeMap<String, SharedProgress>,
     notes: Mutex<BTreeMap<String, Cosigned>>,
     /// When, and of what size, the newest ANCHOR of each witness was recorded here.
-    anchored: Mutex<BTreeMap<String, (Duration, u64)>>,
+    anchored: Mutex<BTreeMap<String, (Duration, TreeSize)>>,
 }
 
 impl WitnessNotes {
@@ -130,9 +131,9 @@ impl WitnessSource {
     }
 
     /// Whether the records from `from` to `to` hold anything but ANCHORs.
-    async fn has_news(&self, from: u64, to: u64) -> Result<bool, String> {
+    async fn has_news(&self, from: TreeSize, to: TreeSize) -> Result<bool, String> {
         let looking = self.reads.read(move |tables| {
-            let records = tables.record_range(from, to, LOOKED_AT_MAX)?;
+            let records = tables.record_range(from.next_index(), to.next_index(), LOOKED_AT_MAX)?;
             let anchor = |record: &Vec<u8>| record[Record::KIND_AT] == Kind::Anchor as u8;
             Ok(records.len() == LOOKED_AT_MAX || !records.iter().all(anchor))
         });
@@ -153,7 +154,7 @@ impl Source for WitnessSource {
         signed.await.map_err(|error| error.to_string())
     }
 
-    async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Digest>, String> {
+    async fn consistency(&self, old: TreeSize, new: TreeSize) -> Result<Vec<Digest>, String> {
         let proof = self
             .reads
             .read(move |tables| tree::consistency_proof(&tables.tree_rows(), old, new));

@@ -5,6 +5,7 @@
 //! from there. What contradicts the ledger stops the node. Leaves the file to the store.
 //! Tests: `recorder/window_tests` (what answers say), `recorder/lane_tests`.
 
+use crate::domain::ids::{OutboxId, Sequence};
 use super::{Download, Shared};
 use crate::domain::command::{Answer, Submission};
 use crate::ledger::lanes::WINDOW;
@@ -32,7 +33,7 @@ const ROUTE_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error("{}", .0.describe(&format!("outbox {}", .1)))]
-    Contradiction(Contradiction, u64),
+    Contradiction(Contradiction, OutboxId),
     #[error("the outbox failed: {0}")]
     Store(#[from] crate::store::Error),
 }
@@ -146,7 +147,7 @@ impl Worker {
             }
             let mut recorded = Vec::new();
             for seq in log.first()..row.next_seq {
-                let seen = match seq + WINDOW < row.next_seq {
+                let seen = match seq.get() + WINDOW < row.next_seq {
                     // Recorded so long ago that its place is forgotten.
                     true => None,
                     false => tables.lane_window(node, lane, seq)?,
@@ -162,11 +163,11 @@ impl Worker {
     }
 
     /// Drops these, which are the first ones; notes the ends of their downloads.
-    async fn settle(&self, recorded: Vec<(u64, Option<Recorded>)>) -> Result<(), Broken> {
+    async fn settle(&self, recorded: Vec<(Sequence, Option<Recorded>)>) -> Result<(), Broken> {
         let Some((last, _)) = recorded.last() else {
             return Ok(());
         };
-        let (shared, first, next) = (self.shared.clone(), recorded[0].0, last + 1);
+        let (shared, first, next) = (self.shared.clone(), recorded[0].0, last.next());
         let dropped = self.shared.context.blocking.run(move || {
             let mut log = shared.log();
             assert_eq!(first, log.first(), "the first ones are recorded first");
@@ -189,7 +190,7 @@ impl Worker {
     }
 
     /// The end of the download, if it has ended already.
-    fn known(&self, seq: u64, recorded: Option<Recorded>) -> Option<Delivered> {
+    fn known(&self, seq: Sequence, recorded: Option<Recorded>) -> Option<Delivered> {
         let mut counts = self.shared.counts();
         let download = counts.downloads.remove(&seq)?;
         let Recorded { index, outcome } = recorded?;

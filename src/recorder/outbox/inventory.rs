@@ -6,6 +6,7 @@
 //! made before its BOOT names it. Blocking. Leaves deciding on a BOOT to apply.
 
 use crate::clock::Clock;
+use crate::domain::ids::{NodeId, OutboxId, Sequence};
 use crate::ledger::rows::LaneRow;
 use crate::ledger::state::Tables;
 use crate::store::Error;
@@ -25,7 +26,7 @@ pub struct OutboxInventory {
 pub fn take_inventory(
     dir: &OutboxDir,
     tables: &Tables,
-    node: u64,
+    node: NodeId,
     clock: &dyn Clock,
 ) -> Result<OutboxInventory, Error> {
     let named = tables.outboxes(node)?;
@@ -75,7 +76,7 @@ pub fn take_inventory(
     if open.is_empty() {
         let mut id = [0; 8];
         clock.random(&mut id);
-        open.push(dir.create(u64::from_be_bytes(id))?);
+        open.push(dir.create(OutboxId::new(u64::from_be_bytes(id)))?);
     }
     reported.extend(open.iter().map(|log| BootOutbox {
         id: log.id(),
@@ -89,7 +90,7 @@ pub fn take_inventory(
 /// The outbox, or why it is lost; then its file is out of the way.
 fn look(
     dir: &OutboxDir,
-    id: u64,
+    id: OutboxId,
     lane: &LaneRow,
     trusted: &[PublicKey],
 ) -> Result<Result<OutboxLog, String>, Error> {
@@ -113,7 +114,7 @@ fn look(
 }
 
 /// Whether the ledger would believe what is still to be recorded.
-fn is_trusted(log: &OutboxLog, from: u64, trusted: &[PublicKey]) -> bool {
+fn is_trusted(log: &OutboxLog, from: Sequence, trusted: &[PublicKey]) -> bool {
     log.waiting()
         .iter()
         .filter(|submission| submission.statement.seq >= from)

@@ -15,6 +15,7 @@
 mod frames;
 
 pub use self::frames::FrameError;
+use crate::domain::ids::{OutboxId, Sequence};
 use self::frames::{FRAME_BYTES_MAX, HEADER_BYTES, frame, header, parse};
 use super::Error;
 use super::marker::write_durably;
@@ -52,14 +53,14 @@ enum Place {
 
 /// One outbox, held open.
 pub struct OutboxLog {
-    id: u64,
+    id: OutboxId,
     place: Place,
     /// `None` in memory.
     file: Option<File>,
     file_bytes: u64,
     /// Hash of the statement before the first that waits; zero at 0.
     before: Digest,
-    next: u64,
+    next: Sequence,
     last: Digest,
     waiting: VecDeque<Submission>,
     waiting_bytes: u64,
@@ -94,7 +95,7 @@ impl OutboxDir {
     }
 
     /// The ids for which there is a file, in order.
-    pub fn list(&self) -> Result<Vec<u64>, Error> {
+    pub fn list(&self) -> Result<Vec<OutboxId>, Error> {
         let dir = match &self.0 {
             Place::Memory(files) => return Ok(files.lock().keys().copied().collect()),
             Place::Disk(dir) => dir,
@@ -114,7 +115,7 @@ impl OutboxDir {
     }
 
     /// Makes an empty outbox, durably.
-    pub fn create(&self, id: u64) -> Result<OutboxLog, Error> {
+    pub fn create(&self, id: OutboxId) -> Result<OutboxLog, Error> {
         if let Place::Disk(dir) = &self.0 {
             std::fs::create_dir_all(dir).map_err(|error| Error::file(dir, error))?;
             let above = dir.parent().unwrap_or(Path::new("."));
@@ -129,7 +130,7 @@ impl OutboxDir {
             file: None,
             file_bytes: 0,
             before: Digest::ZERO,
-            next: 0,
+            next: Sequence::FIRST,
             last: Digest::ZERO,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -139,9 +140,9 @@ impl OutboxDir {
     }
 
     /// Opens an outbox and cuts a torn tail off.
-    pub fn open(&self, id: u64) -> Result<OutboxFound, Error> {
+    pub fn open(&self, id: OutboxId) -> Result<OutboxFound, Error> {
         let bytes = match &self.0 {
-            Place::Memory(files) => files.lock().get(&id).cloned(),
+            Place::Memory(files) => files.lock().get(&id.get()).cloned(),
             Place::Disk(dir) => read(&path(dir, id))?,
         };
         let Some(bytes) = bytes else {
@@ -159,7 +160,7 @@ impl OutboxDir {
             file: None,
             file_bytes: intact as u64,
             before: parsed.before,
-            next: parsed.first + parsed.waiting.len() as u64,
+            next: parsed.first.get() + parsed.waiting.len() as u64,
             last: parsed.last,
             waiting: parsed.waiting,
             waiting_bytes,
@@ -177,10 +178,10 @@ impl OutboxDir {
     }
 
     /// Puts a file out of the way that cannot be relied on, for people to look at.
-    pub fn set_aside(&self, id: u64) -> Result<(), Error> {
+    pub fn set_aside(&self, id: OutboxId) -> Result<(), Error> {
         match &self.0 {
             Place::Memory(files) => {
-                files.lock().remove(&id);
+                files.lock().remove(&id.get());
                 Ok(())
             }
             Place::Disk(dir) => {
@@ -194,12 +195,12 @@ impl OutboxDir {
 }
 
 impl OutboxLog {
-    pub fn id(&self) -> u64 {
+    pub fn id(&self) -> OutboxId {
         self.id
     }
 
     /// The seq that the next statement will have.
-    pub fn next(&self) -> u64 {
+    pub fn next(&self) -> Sequence {
         self.next
     }
 
@@ -209,8 +210,8 @@ impl OutboxLog {
     }
 
     /// The seq of the first statement that waits, or the next one where none does.
-    pub fn first(&self) -> u64 {
-        self.next - self.waiting.len() as u64
+    pub fn first(&self) -> Sequence {
+        self.next.get() - self.waiting.len() as u64
     }
 
     /// What was appended and not yet dropped, in order.
@@ -219,8 +220,8 @@ impl OutboxLog {
     }
 
     /// Hash of the statement before `seq`, where that is still known.
-    pub fn hash_before(&self, seq: u64) -> Option<Digest> {
-        match seq.checked_sub(self.first())? {
+    pub fn hash_before(&self, seq: Sequence) -> Option<Digest> {
+        match seq.get().checked_sub(self.first())? {
             0 => Some(self.before),
             n => Some(self.waiting.get(n as usize - 1)?.statement.hash()),
         }
@@ -235,14 +236,14 @@ impl OutboxLog {
                 (statement.seq, statement.prev) == expected,
                 "a statement is numbered under the lock of its outbox"
             );
-            expected = (statement.seq + 1, statement.hash());
+            expected = (statement.seq.next(), statement.hash());
         }
         let frame = frame(self.next, &batch);
         match &mut self.file {
             None => {
                 if let Place::Memory(files) = &self.place {
                     let mut files = files.lock();
-                    files.entry(self.id).or_default().extend(&frame);
+                    files.entry(self.id.get()).or_default().extend(&frame);
                 }
             }
             Some(file) => {
@@ -264,7 +265,7 @@ impl OutboxLog {
     }
 
     /// Drops everything below `next`, which the ledger has recorded.
-    pub fn drained(&mut self, next: u64) -> Result<(), Error> {
+    pub fn drained(&mut self, next: Sequence) -> Result<(), Error> {
         while self.first() < next {
             let Some(gone) = self.waiting.pop_front() else {
                 break;
@@ -293,7 +294,7 @@ impl OutboxLog {
         self.file_bytes = bytes.len() as u64;
         match &self.place {
             Place::Memory(files) => {
-                files.lock().insert(self.id, bytes);
+                files.lock().insert(self.id.get(), bytes);
             }
             Place::Disk(dir) => write_durably(&path(dir, self.id), &bytes)?,
         }
@@ -317,7 +318,7 @@ impl OutboxLog {
                 .and_then(|()| file.sync_all())
                 .map_err(|error| self.failed(error)),
             (None, Place::Memory(files)) => {
-                if let Some(bytes) = files.lock().get_mut(&self.id) {
+                if let Some(bytes) = files.lock().get_mut(&self.id.get()) {
                     bytes.truncate(self.file_bytes as usize);
                 }
                 Ok(())
@@ -334,11 +335,11 @@ impl OutboxLog {
     }
 }
 
-fn path(dir: &Path, id: u64) -> PathBuf {
+fn path(dir: &Path, id: OutboxId) -> PathBuf {
     dir.join(format!("{id:016x}.log"))
 }
 
-fn id_of(name: &str) -> Option<u64> {
+fn id_of(name: &str) -> Option<OutboxId> {
     let hex = name.strip_suffix(".log").filter(|hex| hex.len() == 16)?;
     u64::from_str_radix(hex, 16).ok()
 }
