@@ -10,6 +10,7 @@ use crate::assemble::{DiskSeams, Engines, Running, Seams, assemble};
 use crate::bodies::disk_budget::DiskBudget;
 use crate::clock::SharedClock;
 use crate::config::{Config, Limits, Witness};
+use crate::domain::ids::NodeId;
 use crate::http;
 use crate::keyring::Keyring;
 use crate::keyring::guard::SignGuard;

@@ -101,6 +101,11 @@ impl RecordIndex {
         TreeSize(self.0)
     }
 
+    /// The index that follows `count` records of which this is the first.
+    pub const fn after(self, count: u64) -> RecordIndex {
+        RecordIndex(self.0.saturating_add(count))
+    }
+
     /// This index and those after it, in order.
     pub fn onwards(self) -> impl Iterator<Item = RecordIndex> {
         (self.0..).map(RecordIndex)
@@ -114,6 +119,11 @@ impl RecordIndex {
 
 impl TreeSize {
     pub const EMPTY: TreeSize = TreeSize(0);
+
+    /// The size after `count` more records.
+    pub const fn grown_by(self, count: u64) -> TreeSize {
+        TreeSize(self.0.saturating_add(count))
+    }
 
     /// How many records came since the tree had `older`; none when it was no smaller then.
     pub const fn count_since(self, older: TreeSize) -> u64 {
@@ -152,6 +162,21 @@ impl Sequence {
     /// The number that follows `count` statements of which this is the first.
     pub const fn after(self, count: u64) -> Sequence {
         Sequence(self.0.saturating_add(count))
+    }
+
+    /// The number of the first of `count` statements that this one follows.
+    pub const fn before(self, count: u64) -> Sequence {
+        Sequence(self.0.saturating_sub(count))
+    }
+
+    /// This number and those after it, in order.
+    pub fn onwards(self) -> impl Iterator<Item = Sequence> {
+        (self.0..).map(Sequence)
+    }
+
+    /// This number and those after it, below `end`, in order.
+    pub fn up_to(self, end: Sequence) -> impl Iterator<Item = Sequence> {
+        (self.0..end.0).map(Sequence)
     }
 }
 

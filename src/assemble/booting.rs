@@ -9,6 +9,7 @@
 use crate::bodies::{Bodies, epochs};
 use crate::checkpoint::guarding::Guarding;
 use crate::checkpoint::keys::KeysInForce;
+use crate::domain::ids::RecordIndex;
 use crate::keyring::guard::SignGuard;
 use crate::raft::context::Context;
 use crate::recorder::booted::Booted;

@@ -24,7 +24,7 @@ use crate::checkpoint::keys::KeysInForce;
 use crate::checkpoint::{Cosigning, CosigningParts};
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::domain::ids::TreeSize;
+use crate::domain::ids::{NodeId, TreeSize};
 use crate::keyring::Keyring;
 use crate::keyring::guard::SignGuard;
 use crate::ledger::state::State;

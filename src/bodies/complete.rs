@@ -13,7 +13,7 @@
 //! ledger and one generation of the state: a snapshot brings records that were never
 //! looked at here, so after one the index begins again at zero.
 
-use crate::domain::ids::{RecordIndex, TreeSize};
+use crate::domain::ids::TreeSize;
 use super::{Bodies, BodyError, BodyPlane};
 use crate::ledger::state::{State, Tables};
 use crate::stop::Stop;
@@ -66,7 +66,7 @@ impl Mark {
         let mark = Mark {
             ledger: r.digest()?,
             generation: Generation(r.u32()?),
-            size: TreeSize::read(r)?,
+            size: TreeSize::read(&mut r)?,
         };
         r.end()?;
         Ok(mark)
@@ -75,7 +75,7 @@ impl Mark {
 
 /// Follows what is applied for as long as the node runs.
 pub fn start(bodies: Bodies, state: State, stop: Stop) -> watch::Receiver<TreeSize> {
-    let (index, watched) = watch::channel(0);
+    let (index, watched) = watch::channel(TreeSize::EMPTY);
     tokio::spawn(async move {
         let follower = Follower {
             bodies,
@@ -102,7 +102,7 @@ struct Follower {
 /// What some records name.
 struct Page {
     /// Below it all was looked through before.
-    from: RecordIndex,
+    from: TreeSize,
     mark: Mark,
     renditions: Vec<Rendition>,
 }
@@ -126,12 +126,12 @@ impl Follower {
             let page = read.await?;
             let moved = mark != Some(page.mark);
             // Also where what comes next is waited for.
-            self.bodies.repairs.seen.send_replace(page.from.get());
+            self.bodies.repairs.seen.send_replace(page.from);
             if !page.renditions.is_empty() {
                 self.hold(&page.renditions).await?;
             }
             mark = Some(page.mark);
-            self.bodies.repairs.seen.send_replace(page.mark.size.get());
+            self.bodies.repairs.seen.send_replace(page.mark.size);
             if kept != mark && kept_at.elapsed() >= MARK_EVERY {
                 self.bodies.store.set_mark(page.mark.encode()).await?;
                 (kept, kept_at) = (mark, Instant::now());
@@ -151,8 +151,8 @@ impl Follower {
         loop {
             let size = (*seen.borrow_and_update()).min(*low.borrow_and_update());
             self.index.send_if_modified(|index| {
-                let moved = *index != TreeSize::new(size);
-                *index = TreeSize::new(size);
+                let moved = *index != size;
+                *index = size;
                 moved
             });
             // Their senders live in `repairs`.
@@ -221,17 +221,18 @@ fn page(tables: &Tables, from: Option<Mark>) -> Result<Page, store::Error> {
         mark.size = from.size.min(head.size);
     }
     let from = mark.size;
+    let first = from.next_index();
     let count = (TILE_WIDTH - from.get() % TILE_WIDTH).min(head.size.count_since(from));
-    let records = tables.record_range(from.next_index(), from.get() + count, count as usize)?;
+    let records = tables.record_range(first, first.after(count), count as usize)?;
     if records.len() as u64 != count {
-        return Err(damaged(from.get() + records.len() as u64, "is missing"));
+        return Err(damaged(first.after(records.len() as u64), "is missing"));
     }
     let leaves = match count {
         0 => Vec::new(),
         _ => tables.tree_rows().rows(0, from.get(), count)?,
     };
     let mut renditions = Vec::new();
-    for ((index, bytes), leaf) in (from..).zip(records).zip(leaves) {
+    for ((index, bytes), leaf) in first.onwards().zip(records).zip(leaves) {
         if leaf_hash(&bytes) != leaf {
             return Err(damaged(index, "does not hash to its leaf"));
         }
@@ -251,9 +252,9 @@ fn page(tables: &Tables, from: Option<Mark>) -> Result<Page, store::Error> {
             _ => return Err(damaged(index, "opens to something else")),
         }
     }
-    mark.size += count;
+    mark.size = first.after(count).size_before();
     Ok(Page {
-        from.next_index(),
+        from,
         mark,
         renditions,
     })

@@ -78,7 +78,7 @@ async fn record(node: NodeId, recorder: &recorder::lane::Recorder, document: Doc
             Ok(recorded) => {
                 if recorded.outcome != Outcome::Ok {
                     let index = recorded.index;
-                    tracing::error!(node, index, "a SCRUB record has no effect");
+                    tracing::error!(node = node.get(), index = index.get(), "a SCRUB record has no effect");
                 }
                 return true;
             }

@@ -27,7 +27,7 @@ const RECORDS_MAX: u64 = 1000;
 /// Asks for epochs for as long as the node runs; returns when its recorder has ended.
 pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
     // A new leader does not know what the one before it still owed.
-    let (mut owed, mut seen) = (EPOCHS_AFTER, 0);
+    let (mut owed, mut seen) = (EPOCHS_AFTER, TreeSize::EMPTY);
     loop {
         tokio::time::sleep(bodies.epoch_interval).await;
         if !context.group.is_leader() {
@@ -35,7 +35,7 @@ pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
             continue;
         }
         // Without an answer storage has failed: the node is stopping.
-        let Ok((head, busy)) = busy(&bodies, &context, TreeSize::new(seen)).await else {
+        let Ok((head, busy)) = busy(&bodies, &context, seen).await else {
             return;
         };
         seen = head.size;
@@ -52,7 +52,7 @@ pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
         let document = Document::Policy(PolicyDocument {
             settings: vec![Setting {
                 name: UPLOAD_EPOCH.to_owned(),
-                value: head.upload_epoch.get().saturating_add(1),
+                value: head.upload_epoch.next().get(),
             }],
         });
         match recorder.record(Intent::system(document)).await {
@@ -86,7 +86,7 @@ async fn busy(bodies: &Bodies, context: &Context, seen: TreeSize) -> Result<(Hea
 }
 
 fn uploaded(tables: &Tables, from: TreeSize, size: TreeSize) -> Result<bool, crate::store::Error> {
-    if size > from.get() + RECORDS_MAX {
+    if size > TreeSize::new(from.get() + RECORDS_MAX) {
         return Ok(true);
     }
     for bytes in tables.record_range(from.next_index(), size.next_index(), RECORDS_MAX as usize)? {

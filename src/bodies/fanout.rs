@@ -56,7 +56,7 @@ pub fn routes(
             continue;
         }
         // The last byte of a UUIDv7 is random.
-        let chosen = usize::from(body[15]) % peers.len();
+        let chosen = usize::from(body.as_bytes()[15]) % peers.len();
         let others = peers.iter().map(|(node, _)| *node);
         let others = others.filter(|node| *node != peers[chosen].0);
         routes.push(direct(&peers[chosen], others.collect()));

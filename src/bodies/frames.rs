@@ -37,7 +37,7 @@ pub struct BodyHeader {
 impl BodyHeader {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.u8(VERSION).digest(&self.ledger).raw(&self.body_id);
+        w.u8(VERSION).digest(&self.ledger).raw(self.body_id.as_bytes());
         w.u64(self.epoch.get()).list(&self.relays, |w, node| {
             w.u64(node.get());
         });
@@ -51,9 +51,9 @@ impl BodyHeader {
         }
         let header = BodyHeader {
             ledger: r.digest()?,
-            body_id: r.array()?,
-            epoch: UploadEpoch::read(r)?,
-            relays: r.list(Reader::u64)?,
+            body_id: BodyId::new(r.array()?),
+            epoch: UploadEpoch::read(&mut r)?,
+            relays: r.list(NodeId::read)?,
         };
         if header.relays.len() > RELAYS_MAX {
             return Err(r.error("at most 64 members to pass a body on to"));
@@ -104,7 +104,7 @@ pub fn encode_end(length: u64, sha256: Option<&Digest>) -> Vec<u8> {
 /// A request for a body, from one chunk on.
 pub fn encode_request(body: BodyId, first_chunk: u32) -> Bytes {
     let mut w = Writer::new();
-    w.u8(VERSION).raw(&body).u32(first_chunk);
+    w.u8(VERSION).raw(body.as_bytes()).u32(first_chunk);
     Bytes::from(w.finish())
 }
 
@@ -113,7 +113,7 @@ pub(super) fn decode_request(bytes: &[u8]) -> Result<(BodyId, u32), DecodeError>
     if r.u8()? != VERSION {
         return Err(r.error("body request version 1"));
     }
-    let request = (r.array()?, r.u32()?);
+    let request = (BodyId::new(r.array()?), r.u32()?);
     r.end()?;
     Ok(request)
 }

@@ -23,13 +23,13 @@ pub struct Names {
 /// What the records from `from` to the end of their tile name, below `end`.
 pub fn names(tables: &Tables, from: RecordIndex, end: RecordIndex) -> Result<Names, Error> {
     let end = end.min((tables.head()?.size).next_index());
-    let next = end.min(from.get() + TILE_WIDTH - from.get() % TILE_WIDTH);
+    let next = end.min(RecordIndex::new(from.get() + TILE_WIDTH - from.get() % TILE_WIDTH));
     let mut named = Vec::new();
     let records = match from < next {
         true => tables.record_range(from, next, (next.get() - from.get()) as usize)?,
         false => Vec::new(),
     };
-    for (index, bytes) in (from..).zip(records) {
+    for (index, bytes) in from.onwards().zip(records) {
         let names = |kind: Kind| bytes.get(Record::KIND_AT) == Some(&(kind as u8));
         let may_name = [Kind::Issue, Kind::Reverse, Kind::AddRendition];
         if !may_name.into_iter().any(names) {

@@ -187,7 +187,7 @@ impl Collector {
             }
             // 4 Chunks, manifest and stamp go in one batch.
             self.store.delete(body).await?;
-            tracing::info!(stamp, "an orphaned body was collected");
+            tracing::info!(stamp = stamp.get(), "an orphaned body was collected");
         }
         Ok(kept)
     }

@@ -9,7 +9,7 @@
 //! [`super::quarantine`] and what is missing to [`super::complete`].
 //! Tests: `tests/cluster/scrubbing.rs`.
 
-use crate::domain::ids::{NodeId, RecordIndex};
+use crate::domain::ids::NodeId;
 use super::fetch::BodySource;
 use super::names::name_of;
 use super::repair_queue::RepairJob;
@@ -269,7 +269,7 @@ impl Repairer {
         wanted: &Rendition,
         manifest: Option<Manifest>,
         findings: Vec<Finding>,
-        from: RecordIndex,
+        from: NodeId,
     ) -> Result<(), BodyError> {
         let BodyPlane { store, repairs, .. } = &*self.bodies;
         let mended = store.mend(wanted.body_id, manifest, findings, from.get());

@@ -5,7 +5,7 @@
 //! which record names a damaged body, the low watermark of the body-complete index is 0. Leaves
 //! the fetching to [`super::repair`].
 
-use crate::domain::ids::{BodyId, RecordIndex};
+use crate::domain::ids::{BodyId, RecordIndex, TreeSize};
 use super::rate_limiter::RateLimiter;
 use crate::config::Repair;
 use crate::store::bodies::Content;
@@ -90,9 +90,9 @@ pub struct RepairQueue {
     wake: Notify,
     /// Counts what left the queue.
     done: watch::Sender<u64>,
-    low_watermark: watch::Sender<u64>,
+    low_watermark: watch::Sender<TreeSize>,
     /// How far records were looked through for bodies, whatever the low watermark.
-    pub seen: watch::Sender<u64>,
+    pub seen: watch::Sender<TreeSize>,
     /// The scrub was asked for this often.
     pub asked: watch::Sender<u64>,
     /// Notes for the evidence log have come.
@@ -115,8 +115,8 @@ impl RepairQueue {
             wake: Notify::new(),
             done: watch::Sender::new(0),
             // Nothing counts as whole before the marks on the disk are read.
-            low_watermark: watch::Sender::new(0),
-            seen: watch::Sender::new(0),
+            low_watermark: watch::Sender::new(TreeSize::EMPTY),
+            seen: watch::Sender::new(TreeSize::EMPTY),
             asked: watch::Sender::new(0),
             notes: Notify::new(),
             counters: RepairCounters::default(),
@@ -126,7 +126,7 @@ impl RepairQueue {
     }
 
     /// The body-complete index must not be above this.
-    pub fn low_watermark(&self) -> watch::Receiver<u64> {
+    pub fn low_watermark(&self) -> watch::Receiver<TreeSize> {
         self.low_watermark.subscribe()
     }
 
@@ -317,8 +317,11 @@ impl RepairQueue {
     fn set_low_watermark(&self, jobs: MutexGuard<'_, Jobs>) {
         let known = jobs.loaded && !jobs.overflown;
         let damaged = jobs.all.values().filter(|job| job.damaged);
-        let lowest = damaged.map(|job| job.record.unwrap_or(RecordIndex::FIRST)).min();
-        let now = if known { lowest.unwrap_or(RecordIndex::new(u64::MAX)) } else { RecordIndex::FIRST };
+        let lowest = damaged.map(|job| job.record.map_or(TreeSize::EMPTY, RecordIndex::size_before));
+        let now = match known {
+            true => lowest.min().unwrap_or(TreeSize::new(u64::MAX)),
+            false => TreeSize::EMPTY,
+        };
         // Under the lock, so that an older low watermark never replaces a newer one.
         self.low_watermark.send_if_modified(|low_watermark| {
             let moved = *low_watermark != now;

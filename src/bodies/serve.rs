@@ -178,7 +178,7 @@ fn passed_back(relayed: Fanout) -> Frames {
                 }
                 // Whoever uploads counts what comes: this one does not hold it.
                 FanoutAnswer::Failed { via, failure } => {
-                    tracing::debug!(node = via, %failure, "a body was not passed on");
+                    tracing::debug!(node = via.get(), %failure, "a body was not passed on");
                 }
             }
         }

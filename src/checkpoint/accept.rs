@@ -82,7 +82,7 @@ impl Cosigning {
         self.count_divergence();
         if !is_agreed {
             let (size, root) = (checkpoint.size, checkpoint.root);
-            tracing::error!(size, %own, %root, ?nodes, "a note has another root");
+            tracing::error!(size = size.get(), %own, %root, ?nodes, "a note has another root");
             return Ok(Weighed::Differs);
         }
         let what = diverged(checkpoint.size, own, &nodes, checkpoint.root);

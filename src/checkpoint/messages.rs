@@ -105,7 +105,7 @@ pub fn encode_want(size: TreeSize) -> Vec<u8> {
 
 pub fn decode_want(bytes: &[u8]) -> Result<TreeSize, Failure> {
     read_message(bytes, |r| {
-        let size = r.u64()?;
+        let size = TreeSize::read(r)?;
         Ok(size)
     })
 }

@@ -117,7 +117,7 @@ pub struct CosigningParts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Want {
     size: TreeSize,
-    asked: TreeSize,
+    asked: u64,
 }
 
 /// See the module. Cheap to clone.
@@ -221,13 +221,13 @@ impl Cosigning {
         if let Some(kept) = self.kept(index, &satisfied).await {
             return Some(kept);
         }
-        let _waiting = Waiter::enter(self, index.saturating_add(1));
+        let _waiting = Waiter::enter(self, index.size_through());
         // Size to cosigners of what was looked at: no note is looked at twice.
-        let mut seen: HashMap<u64, usize> = HashMap::new();
+        let mut seen: HashMap<TreeSize, usize> = HashMap::new();
         loop {
             let recent = following.borrow_and_update().clone();
             for posted in recent.iter().filter(|posted| posted.size > index.size_before()) {
-                let cosigners = seen.insert(posted.size.get(), posted.cosigners);
+                let cosigners = seen.insert(posted.size, posted.cosigners);
                 if cosigners != Some(posted.cosigners) && satisfied(&posted.note) {
                     return Some(posted.note.to_string());
                 }
@@ -249,7 +249,7 @@ impl Cosigning {
                     return None;
                 }
             };
-            from = (page.last()?.size).next_index();
+            from = page.last()?.size.next_index();
             looked_at += page.len();
             if let Some(kept) = page.into_iter().find(|kept| satisfied(&kept.note)) {
                 return Some(kept.note);
@@ -294,7 +294,7 @@ impl Cosigning {
         if let Some(posted) = self.0.recent.of_size(size) {
             return Some(posted.note.to_string());
         }
-        let page = self.0.parts.notes.above(size.get().checked_sub(1)?).await;
+        let page = self.0.parts.notes.above(RecordIndex::new(size.get().checked_sub(1)?)).await;
         match page {
             Ok(page) => page
                 .into_iter()
@@ -344,7 +344,7 @@ impl Cosigning {
             .group
             .applied()
             .size
-            .get().saturating_add(AHEAD_MAX);
+            .grown_by(AHEAD_MAX);
         self.0.wants.send_modify(|want| {
             want.size = want.size.max(size.min(most));
             want.asked += 1;

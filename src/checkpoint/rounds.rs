@@ -55,7 +55,7 @@ struct Last {
     size: TreeSize,
     began: Instant,
     /// How often notes had been asked for when it began.
-    asked: TreeSize,
+    asked: u64,
     /// Set once every member has cosigned.
     complete: Arc<AtomicBool>,
 }
@@ -113,7 +113,7 @@ impl Cosigning {
         let mut last = Last {
             size: TreeSize::EMPTY,
             began: Instant::now(),
-            asked: TreeSize::EMPTY,
+            asked: 0,
             complete: Arc::default(),
         };
         while group.is_leader() {
@@ -175,7 +175,7 @@ impl Cosigning {
         };
         let Some(signed) = cosigners.checkpoint(&checkpoint) else {
             tracing::error!(
-                size = checkpoint.size,
+                size = checkpoint.size.get(),
                 "a log key in force is not held here; no checkpoint is cosigned under this leader"
             );
             return Some(head.size);
@@ -261,7 +261,7 @@ impl Round {
         match answer {
             Ok(CosignReply::Lines(lines)) => {
                 if !self.cosigners.hold(node, &self.checkpoint, &lines) {
-                    tracing::error!(node, size, "a cosignature does not hold; left out");
+                    tracing::error!(node = node.get(), size = size.get(), "a cosignature does not hold; left out");
                     return;
                 }
                 tally.agrees(node, lines);
@@ -274,11 +274,11 @@ impl Round {
             }
             Ok(CosignReply::Other(root)) => {
                 let own = self.checkpoint.root;
-                tracing::error!(node, size, %root, %own, "a replica has another root");
+                tracing::error!(node = node.get(), size = size.get(), %root, %own, "a replica has another root");
                 self.cosigned.count_divergence();
                 tally.differs(node, root);
             }
-            Err(failure) => tracing::debug!(node, size, %failure, "not cosigned"),
+            Err(failure) => tracing::debug!(node = node.get(), size = size.get(), %failure, "not cosigned"),
         }
     }
 
@@ -313,7 +313,7 @@ impl Round {
             tokio::spawn(async move {
                 if let Err(failure) = telling.await {
                     // The next round finds it again.
-                    tracing::warn!(node, %failure, "a divergence notice was not delivered");
+                    tracing::warn!(node = node.get(), %failure, "a divergence notice was not delivered");
                 }
             });
         }

@@ -78,7 +78,7 @@ impl Cosigning {
         let own = self.root_at(ask.size).await?;
         if own != ask.root {
             tracing::error!(
-                size = ask.size, %own, asked = %ask.root,
+                size = ask.size.get(), %own, asked = %ask.root,
                 "asked to cosign another root than this node's own"
             );
             return Ok(CosignReply::Other(own));

@@ -60,8 +60,8 @@ impl Cosigning {
         let mut sent: BTreeMap<TreeSize, usize> = BTreeMap::new();
         loop {
             let recent = following.borrow_and_update().clone();
-            let smallest = recent.first().map_or(0, |posted| posted.size);
-            sent.retain(|size, _| *size >= TreeSize::new(smallest));
+            let smallest = recent.first().map_or(TreeSize::EMPTY, |posted| posted.size);
+            sent.retain(|size, _| *size >= smallest);
             let fresh = |size, by| sent.get(size).is_none_or(|sent| sent < by);
             let news: Vec<_> = recent
                 .iter()
@@ -78,7 +78,7 @@ impl Cosigning {
                 match context.transport.call(to, class, method, body, limit).await {
                     Ok(_) => sent.extend(news.iter().map(|n| (n.size, n.cosigners))),
                     Err(failure) => {
-                        tracing::debug!(node, %failure, "notes were not taken");
+                        tracing::debug!(node = node.get(), %failure, "notes were not taken");
                         tokio::time::sleep(RETRY_PAUSE).await;
                         continue;
                     }

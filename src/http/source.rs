@@ -1,6 +1,6 @@
 //! What HTTP shows of a node.
 
-use crate::domain::ids::TreeSize;
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
 use super::tiles::Tile;
 use crate::service::{Parts, prove, status};
 use crate::store::Error;
@@ -40,13 +40,13 @@ impl NodeSource {
             let mut bytes = Vec::new();
             match tile.level {
                 Some(level) => {
-                    for hash in tables.tree_rows().rows(level, first.get(), tile.width)? {
+                    for hash in tables.tree_rows().rows(level, first, tile.width)? {
                         bytes.extend_from_slice(&hash.0);
                     }
                 }
                 None => {
-                    let end = first.get() + tile.width;
-                    for record in tables.record_range(first, end, tile.width as usize)? {
+                    let (first, count) = (RecordIndex::new(first), tile.width as usize);
+                    for record in tables.record_range(first, first.after(tile.width), count)? {
                         let length = u16::try_from(record.len())
                             .map_err(|_| Error::corrupt("a record of 64 KiB"))?;
                         bytes.extend_from_slice(&length.to_be_bytes());
@@ -82,7 +82,7 @@ impl NodeSource {
         let group = &self.parts.reads.context.group;
         let status = group.status();
         set(&metrics.raft_term, status.term.get());
-        set(&metrics.raft_leader, status.leader.unwrap_or(NodeId::new(0)));
+        set(&metrics.raft_leader, status.leader.unwrap_or(NodeId::NONE).get());
         set(&metrics.raft_is_leader, u64::from(group.is_leader()));
         set(&metrics.raft_last_log_index, status.last_log_index.get());
         set(&metrics.raft_committed_index, status.committed_index.get());
@@ -90,7 +90,7 @@ impl NodeSource {
         set(&metrics.raft_snapshot_index, status.snapshot_index.get());
         metrics.raft_peer_lag_entries.reset();
         for (node, matched) in &status.matched {
-            let lag = status.last_log_index.saturating_sub(matched.unwrap_or(LogIndex::START));
+            let lag = status.last_log_index.count_since(matched.unwrap_or(LogIndex::START));
             let labels = [node.to_string()];
             let gauge = metrics.raft_peer_lag_entries.with_label_values(&labels);
             set(&gauge, lag);
@@ -197,7 +197,7 @@ impl NodeSource {
             // From the start on, so that a first failure is a change.
             metrics.witness_failures.with_label_values(&[name]);
             if let Some(lag) = progress.lag(now, size) {
-                let witnessed = progress.size.unwrap_or(TreeSize::EMPTY) as i64;
+                let witnessed = progress.size.unwrap_or(TreeSize::EMPTY).get() as i64;
                 metrics
                     .witness_size
                     .with_label_values(&[name])

@@ -2,7 +2,7 @@
 //!
 //! Promises that exactly the canonical spelling is understood.
 
-use crate::domain::ids::{RecordIndex, TreeSize};
+use crate::domain::ids::TreeSize;
 use muniment_evidence::tree::TILE_WIDTH;
 
 /// Which tile, and how many of its entries.
@@ -10,7 +10,7 @@ use muniment_evidence::tree::TILE_WIDTH;
 pub struct Tile {
     /// `None` for a bundle of entries.
     pub level: Option<u8>,
-    pub index: u64,
+    pub number: u64,
     /// 256 for a full tile.
     pub width: u64,
 }
@@ -32,20 +32,20 @@ impl Tile {
         };
         Some(Tile {
             level,
-            index: parse_index(index)?,
+            number: parse_index(index)?,
             width,
         })
     }
 
     /// Index of the first row or record.
-    pub fn first(&self) -> Option<RecordIndex> {
-        self.index.checked_mul(TILE_WIDTH)
+    pub fn first(&self) -> Option<u64> {
+        self.number.checked_mul(TILE_WIDTH)
     }
 
     /// Whether a tree of `size` has the tile at this width.
     pub fn is_within(&self, size: TreeSize) -> bool {
         let span = 8 * u32::from(self.level.unwrap_or(0));
-        let rows = size.checked_shr(span).unwrap_or(0);
+        let rows = size.get().checked_shr(span).unwrap_or(0);
         self.first()
             .and_then(|first| first.checked_add(self.width))
             .is_some_and(|end| end <= rows)

@@ -7,7 +7,7 @@
 //!
 //! Tests: `src/ledger/tests/scenario_tests.rs`.
 
-use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Term, TreeSize};
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Term, TreeSize, UploadEpoch};
 use super::lanes::{self, Admission};
 use super::rows::{DueRow, Head, VotersRow};
 use super::tip::Tip;
@@ -33,7 +33,7 @@ pub fn command(
         answers.push(submit(txn, tip, submission, command.proposed_at_ms)?);
     }
     if tip.head.size > size_before {
-        txn.put(tables::entry_end(tip.head.size), &raft_index.get());
+        txn.put(tables::entry_end(tip.head.size), &LogIndex::new(raft_index.get()));
     }
     finish(txn, tip, size_before);
     Ok(answers)
@@ -99,10 +99,10 @@ fn submit(
     if let Admission::Not(answer) = lanes::admit(txn, statement, &hash)? {
         return Ok(answer);
     }
-    let index = tip.head.size;
-    let (outcome, body_bytes) = decide(txn, &tip.head, submission, index.next_index())?;
+    let index = tip.head.size.next_index();
+    let (outcome, body_bytes) = decide(txn, &tip.head, submission, index)?;
     let record = Record {
-        index.next_index(),
+        index,
         prev: tip.head.last_leaf,
         committed_at_ms: tip.head.committed_at_ms.max(proposed_at_ms),
         outcome,
@@ -110,14 +110,14 @@ fn submit(
         signature: submission.signature,
     };
     let leaf = leaf_hash(&record.encode());
-    txn.put(tables::record(index.next_index()), &record);
-    txn.put(tables::document(index.next_index()), &submission.document);
-    txn.put(tables::actor(index.next_index()), &submission.actor);
+    txn.put(tables::record(index), &record);
+    txn.put(tables::document(index), &submission.document);
+    txn.put(tables::actor(index), &submission.actor);
     for row in tip.frontier.append(leaf) {
         txn.put(tables::tree_row(row.level, row.index), &row.hash);
     }
-    lanes::take(txn, statement, hash, index.next_index(), outcome)?;
-    tip.head.size += 1;
+    lanes::take(txn, statement, hash, index, outcome)?;
+    tip.head.size = index.size_through();
     tip.head.last_leaf = leaf;
     tip.head.committed_at_ms = record.committed_at_ms;
     if outcome == Outcome::Ok {
@@ -138,7 +138,7 @@ fn submit(
             tip.head.origin = genesis.origin;
         }
     }
-    Ok(Answer::Recorded { index.next_index(), outcome })
+    Ok(Answer::Recorded { index, outcome })
 }
 
 /// What the statement does, and its writes, with the bytes of the bodies that it names. A

@@ -39,7 +39,7 @@ pub fn history(
 
 pub(super) fn applied_history(txn: &Txn<'_>) -> Result<KeyHistory, Error> {
     let rows = txn.scan(&tables::key_changes(), KEYS_MAX)?;
-    let changes: Result<Vec<RecordIndex>, Error> = rows.keys().map(FoundKey::number).collect();
+    let changes: Result<Vec<RecordIndex>, Error> = rows.keys().map(FoundKey::record).collect();
     history(&changes?, |index| {
         let opening = txn
             .row(&tables::document(index))?

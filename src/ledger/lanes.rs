@@ -7,7 +7,7 @@
 //!
 //! Tests: `src/ledger/tests/scenario_tests.rs`.
 
-use crate::domain::ids::{NodeId, RecordIndex};
+use crate::domain::ids::{NodeId, RecordIndex, Sequence};
 use super::rows::{LaneRow, WindowRow};
 use super::tables;
 use super::txn::Txn;
@@ -89,7 +89,7 @@ pub fn take(
     };
     txn.put(tables::window(node, lane, seq), &seen);
     if let Some(old) = seq.get().checked_sub(WINDOW) {
-        txn.delete(tables::window(node, lane, old));
+        txn.delete(tables::window(node, lane, Sequence::new(old)));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! lost outbox has a closed lane for ever. Leaves the files to `store/` and the statements
 //! to [`super::lanes`].
 
-use crate::domain::ids::{NodeId, OutboxId, RecordIndex};
+use crate::domain::ids::{NodeId, OutboxId, RecordIndex, Sequence};
 use super::lanes;
 use super::rows::{LaneRow, OutboxRow};
 use super::tables::{self, FoundKey};
@@ -26,7 +26,7 @@ pub(super) fn may_say(txn: &Txn<'_>, node: NodeId, named: &[BootOutbox]) -> Resu
         return Ok(false);
     }
     let known = txn.scan(&tables::outboxes(node), OUTBOXES_MAX)?;
-    let known: Result<BTreeSet<OutboxId>, Error> = known.keys().map(FoundKey::number).collect();
+    let known: Result<BTreeSet<OutboxId>, Error> = known.keys().map(|key| key.number().map(OutboxId::new)).collect();
     let known = known?;
     if !known.is_subset(&ids) {
         // One was left out: it may hold what nobody would ever miss.

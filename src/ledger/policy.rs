@@ -36,7 +36,7 @@ pub fn may_be_named(epoch: UploadEpoch, present: UploadEpoch) -> bool {
 
 /// Whether no record may name bodies of an upload epoch any more, now or ever.
 pub fn is_past(epoch: UploadEpoch, present: UploadEpoch) -> bool {
-    epoch.get().saturating_add(2) <= present
+    epoch.get().saturating_add(2) <= present.get()
 }
 
 /// Whether every setting may take its value now.

@@ -104,18 +104,18 @@ impl Row for ModeRow {
         }
         Ok(ModeRow {
             next: r.u64()?,
-            sync_learners: r.list(Reader::u64)?,
-            async_learners: r.list(Reader::u64)?,
-            gone: r.list(Reader::u64)?,
+            sync_learners: r.list(NodeId::read)?,
+            async_learners: r.list(NodeId::read)?,
+            gone: r.list(NodeId::read)?,
             preparing: r.option(|r| {
                 Ok(Preparing {
                     number: r.u64()?,
                     index: RecordIndex::read(r)?,
-                    from: r.list(Reader::u64)?,
+                    from: r.list(NodeId::read)?,
                     target: Target {
-                        voters: r.list(Reader::u64)?,
-                        sync_learners: r.list(Reader::u64)?,
-                        async_learners: r.list(Reader::u64)?,
+                        voters: r.list(NodeId::read)?,
+                        sync_learners: r.list(NodeId::read)?,
+                        async_learners: r.list(NodeId::read)?,
                     },
                 })
             })?,

@@ -5,7 +5,7 @@
 //!
 //! Tests: `src/ledger/tests/scenario_tests.rs`, `src/ledger/tests/membership_tests.rs`.
 
-use crate::domain::ids::{NodeId, RecordIndex, Sequence, Term, TreeSize, Uid, UploadEpoch};
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Sequence, Term, TreeSize, Uid, UploadEpoch};
 use crate::store::Error;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
@@ -329,7 +329,7 @@ impl Row for NodeRow {
             region: r.text()?,
             zone: r.text()?,
             statement_key: PublicKey(r.array()?),
-            boot: r.option(Reader::u64)?,
+            boot: r.option(RecordIndex::read)?,
             incarnation: r.array()?,
         })
     }
@@ -370,8 +370,8 @@ impl Row for DueRow {
         Ok(match r.u8()? {
             0 => DueRow::Leader { term: Term::read(r)? },
             1 => DueRow::Membership {
-                voters: r.list(|r| r.list(Reader::u64))?,
-                learners: r.list(Reader::u64)?,
+                voters: r.list(|r| r.list(NodeId::read))?,
+                learners: r.list(NodeId::read)?,
             },
             _ => return Err(r.error("a due item")),
         })
@@ -392,7 +392,7 @@ impl Row for VotersRow {
     }
 
     fn read(r: &mut Reader<'_>) -> Result<VotersRow, DecodeError> {
-        Ok(VotersRow(r.list(|r| r.list(Reader::u64))?))
+        Ok(VotersRow(r.list(|r| r.list(NodeId::read))?))
     }
 }
 
@@ -426,13 +426,13 @@ impl Row for () {
     }
 }
 
-impl Row for u64 {
+impl Row for LogIndex {
     fn write(&self, w: &mut Writer) {
-        w.u64(*self);
+        w.u64(self.get());
     }
 
-    fn read(r: &mut Reader<'_>) -> Result<u64, DecodeError> {
-        r.u64()
+    fn read(r: &mut Reader<'_>) -> Result<LogIndex, DecodeError> {
+        LogIndex::read(r)
     }
 }
 

@@ -118,13 +118,13 @@ impl Tables {
     }
 
     pub fn nodes(&self) -> Result<Vec<(NodeId, NodeRow)>, Error> {
-        numbered(self.scan(&tables::nodes(), EVENTS_MAX)?)
+        numbered(self.scan(&tables::nodes(), EVENTS_MAX)?, NodeId::new)
     }
 
     /// Indexes of the OK KEY records.
     pub fn key_changes(&self) -> Result<Vec<RecordIndex>, Error> {
         let rows = self.scan(&tables::key_changes(), KEYS_MAX)?;
-        rows.iter().map(|(key, ())| key.number()).collect()
+        rows.iter().map(|(key, ())| key.record()).collect()
     }
 
     /// The ledger's keys as of now; an error before the founding.
@@ -153,8 +153,8 @@ impl Tables {
     pub fn outboxes(&self, node: NodeId) -> Result<Vec<(OutboxId, LaneRow)>, Error> {
         let mut found = Vec::new();
         for (key, _) in self.scan(&tables::outboxes(node), OUTBOXES_MAX)? {
-            let id = key.number()?;
-            let lane = self.lane(node, Lane::Outbox(OutboxId::new(id)))?;
+            let id = OutboxId::new(key.number()?);
+            let lane = self.lane(node, Lane::Outbox(id))?;
             found.push((id, lane.unwrap_or_default()));
         }
         Ok(found)
@@ -162,7 +162,7 @@ impl Tables {
 
     /// What a leader has to attest, oldest first.
     pub fn due(&self, limit: usize) -> Result<Vec<(LogIndex, DueRow)>, Error> {
-        numbered(self.scan(&tables::dues(), limit)?)
+        numbered(self.scan(&tables::dues(), limit)?, LogIndex::new)
     }
 
     pub fn request(&self, tenant: &str, request_id: &str) -> Result<Option<RequestRow>, Error> {
@@ -262,7 +262,7 @@ impl Tables {
         let downloads = self.scan(&tables::downloads(uid, from, end), limit)?;
         let keys = events.into_iter().map(|(key, _)| key);
         let keys = keys.chain(downloads.into_iter().map(|(key, ())| key));
-        let indexes: Result<Vec<RecordIndex>, Error> = keys.map(|key| key.number()).collect();
+        let indexes: Result<Vec<RecordIndex>, Error> = keys.map(|key| key.record()).collect();
         let mut indexes = indexes?;
         indexes.sort_unstable();
         indexes.truncate(limit);
@@ -271,13 +271,13 @@ impl Tables {
 
     /// The first record committed at or after `time_ms`, or the size.
     pub fn first_since(&self, time_ms: u64) -> Result<RecordIndex, Error> {
-        let (mut low, mut high) = (0, self.head()?.size);
+        let (mut low, mut high) = (0, self.head()?.size.get());
         while low < high {
-            let middle = low + (high.get() - low) / 2;
+            let middle = low + (high - low) / 2;
             if self.expect_record(RecordIndex::new(middle))?.committed_at_ms < time_ms {
                 low = middle + 1;
             } else {
-                high = TreeSize::new(middle);
+                high = middle;
             }
         }
         Ok(RecordIndex::new(low))
@@ -291,7 +291,10 @@ impl Tables {
         size: TreeSize,
         limit: usize,
     ) -> Result<Vec<(RecordIndex, Uid)>, Error> {
-        numbered(self.scan(&list.range(from, size.next_index()), limit)?)
+        numbered(
+            self.scan(&list.range(from, size.next_index()), limit)?,
+            RecordIndex::new,
+        )
     }
 
     pub fn record_bytes(&self, index: RecordIndex) -> Result<Option<Vec<u8>>, Error> {
@@ -332,7 +335,8 @@ impl Tables {
     /// The size of the tree at the end of the Raft entry that holds record `index`.
     pub fn entry_end(&self, index: RecordIndex) -> Result<Option<TreeSize>, Error> {
         let found = self.scan(&tables::entry_ends_after(index), 1)?;
-        found.first().map(|(key, _)| key.number()).transpose()
+        let size = |(key, _): &(FoundKey, LogIndex)| key.number().map(TreeSize::new);
+        found.first().map(size).transpose()
     }
 
     /// The Raft index of the entry that holds record `index`.
@@ -351,7 +355,9 @@ impl Tables {
 }
 
 /// Rows with the numbers that their keys end with.
-fn numbered<R>(rows: Vec<(FoundKey, R)>) -> Result<Vec<(u64, R)>, Error> {
-    let numbered = rows.into_iter().map(|(key, row)| Ok((key.number()?, row)));
-    numbered.collect()
+fn numbered<N, R>(rows: Vec<(FoundKey, R)>, of: fn(u64) -> N) -> Result<Vec<(N, R)>, Error> {
+    let numbered = rows.into_iter();
+    numbered
+        .map(|(key, row)| Ok((of(key.number()?), row)))
+        .collect()
 }

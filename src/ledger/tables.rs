@@ -216,6 +216,11 @@ impl FoundKey {
         trailing_u64(&self.0).ok_or_else(|| Error::corrupt("a key does not end with a number"))
     }
 
+    /// The record whose index the key ends with.
+    pub fn record(&self) -> Result<RecordIndex, Error> {
+        self.number().map(RecordIndex::new)
+    }
+
     /// The uid that the key ends with.
     pub fn uid(&self) -> Result<Uid, Error> {
         let tail = self.0.last_chunk().copied();
@@ -260,8 +265,8 @@ pub fn actor(index: RecordIndex) -> RowKey<Opening> {
     RowKey::of(Table::Actor).u64(index.get())
 }
 
-pub fn tree_row(level: u8, index: u64) -> RowKey<Digest> {
-    RowKey::of(Table::TreeRow).u8(level).u64(index)
+pub fn tree_row(level: u8, at: u64) -> RowKey<Digest> {
+    RowKey::of(Table::TreeRow).u8(level).u64(at)
 }
 
 /// Rows `from..end` of one level of the tree.
@@ -270,13 +275,13 @@ pub fn tree_rows(level: u8, from: u64, end: u64) -> RowRange<Digest> {
 }
 
 /// Which Raft entry ended at this size of the tree.
-pub fn entry_end(size: TreeSize) -> RowKey<u64> {
+pub fn entry_end(size: TreeSize) -> RowKey<LogIndex> {
     RowKey::of(Table::EntryEnd).u64(size.get())
 }
 
 /// Where entries end, beginning with the one that holds record `index`.
-pub fn entry_ends_after(index: RecordIndex) -> RowRange<u64> {
-    RowKey::of(Table::EntryEnd).numbered(index.next(), u64::MAX)
+pub fn entry_ends_after(index: RecordIndex) -> RowRange<LogIndex> {
+    RowKey::of(Table::EntryEnd).numbered(index.size_through().get(), u64::MAX)
 }
 
 pub fn lane(node: NodeId, lane: Lane) -> RowKey<LaneRow> {
@@ -423,7 +428,7 @@ pub fn key_changes() -> RowRange<()> {
 }
 
 pub fn named(body: &BodyId) -> RowKey<NamedRow> {
-    RowKey::of(Table::Named).raw(body)
+    RowKey::of(Table::Named).raw(body.as_bytes())
 }
 
 pub fn outbox(node: NodeId, id: OutboxId) -> RowKey<OutboxRow> {

@@ -223,7 +223,7 @@ impl MembershipChanges {
                     .iter()
                     .filter(|s| waited(s.node()))
                     .map(|s| match behind.is_empty() {
-                        true => s.progress.body_complete,
+                        true => s.progress.body_complete.get(),
                         false => s.progress.body_complete.get() + s.progress.applied_index.get(),
                     });
             let far: u64 = far.sum();

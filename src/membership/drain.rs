@@ -76,7 +76,7 @@ impl MembershipChanges {
             let statuses = others.iter().map(|node| self.0.parts.status.ask(*node));
             let statuses = futures::future::join_all(statuses).await;
             let lacking = others.iter().zip(&statuses).filter_map(|(node, status)| {
-                let held = status.as_ref().map_or(0, |s| s.progress.body_complete);
+                let held = status.as_ref().map_or(TreeSize::EMPTY, |s| s.progress.body_complete);
                 (held < size).then(|| format!("node {node} holds {held} of {size}"))
             });
             let lacking: Vec<String> = lacking.collect();
@@ -86,7 +86,7 @@ impl MembershipChanges {
             let sum: u64 = statuses
                 .iter()
                 .flatten()
-                .map(|s| s.progress.body_complete)
+                .map(|s| s.progress.body_complete.get())
                 .sum();
             if sum > seen {
                 (seen, moved) = (sum, Instant::now());

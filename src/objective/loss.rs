@@ -51,7 +51,7 @@ pub fn by_zone(holders: &[Holder], level: WriteLevel) -> Vec<Loss> {
                     .filter(inside)
                     .map(|h| h.member.node)
                     .collect(),
-                held_elsewhere: left.iter().filter_map(|h| h.complete).max().unwrap_or(TreeSize::EMPTY),
+                held_elsewhere: left.iter().filter_map(|h| h.complete).max().unwrap_or(TreeSize::EMPTY).get(),
                 quorum_left: meets(WriteLevel::Quorum, &all, &left_nodes),
                 level_left: meets(level, &all, &left_nodes),
             }

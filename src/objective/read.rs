@@ -171,8 +171,8 @@ impl Token {
         }
         let token = Token {
             ledger: Digest(r.array()?),
-            recovery_epoch: RecoveryEpoch::read(r)?,
-            raft_index: LogIndex::read(r)?,
+            recovery_epoch: RecoveryEpoch::new(r.u64()?),
+            raft_index: LogIndex::read(&mut r)?,
         };
         r.end()?;
         Ok(token)
@@ -227,7 +227,10 @@ impl FromStr for ReadLevel {
                 Some(_) => None,
             },
             Some(("session", token)) => Some(ReadLevel::Session(token.parse()?)),
-            Some(("as-of", index)) => index.parse().ok().map(ReadLevel::AsOf),
+            Some(("as-of", index)) => {
+                let index = index.parse().ok();
+                index.map(|index| ReadLevel::AsOf(RecordIndex::new(index)))
+            },
             _ => None,
         };
         level.ok_or_else(|| {

@@ -77,15 +77,15 @@ impl Wire for Vote {
     fn write(&self, w: &mut Writer) {
         let leader = self.leader_id();
         w.u64(leader.term())
-            .u64((*leader.node_id()).get())
+            .u64(leader.node_id().get())
             .u8(u8::from(self.is_committed()));
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Vote, DecodeError> {
-        let (term, node) = (r.u64()?, r.u64()?);
+        let (term, node) = (r.u64()?, NodeId::read(r)?);
         match r.u8()? {
-            0 => Ok(Vote::new(term, NodeId::new(node))),
-            1 => Ok(Vote::new_committed(term, NodeId::new(node))),
+            0 => Ok(Vote::new(term, node)),
+            1 => Ok(Vote::new_committed(term, node)),
             _ => Err(r.error("0 or 1")),
         }
     }
@@ -101,7 +101,7 @@ impl Wire for Membership {
         });
         let nodes: Vec<_> = self.nodes().collect();
         w.list(&nodes, |w, (node, peer)| {
-            w.u64((**node).get())
+            w.u64(node.get())
                 .text(&peer.address)
                 .text(&peer.client_address)
                 .text(&peer.zone)
@@ -111,10 +111,10 @@ impl Wire for Membership {
 
     fn read(r: &mut Reader<'_>) -> Result<Membership, DecodeError> {
         let sets: Vec<BTreeSet<NodeId>> =
-            r.list(|r| Ok(r.list(Reader::u64)?.into_iter().collect()))?;
+            r.list(|r| Ok(r.list(NodeId::read)?.into_iter().collect()))?;
         let nodes: BTreeMap<NodeId, Peer> = r
             .list(|r| {
-                let node = r.u64()?;
+                let node = NodeId::read(r)?;
                 let peer = Peer {
                     address: r.text()?,
                     client_address: r.text()?,
@@ -199,14 +199,14 @@ impl Wire for VoteResponse<TypeConfig> {
 impl Wire for TransferLeaderRequest<TypeConfig> {
     fn write(&self, w: &mut Writer) {
         self.from_leader().write(w);
-        w.u64((*self.to_node_id()).get());
+        w.u64(self.to_node_id().get());
         self.last_log_id().copied().write(w);
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(TransferLeaderRequest::new(
             Vote::read(r)?,
-            r.u64()?,
+            NodeId::read(r)?,
             Wire::read(r)?,
         ))
     }

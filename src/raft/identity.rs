@@ -124,7 +124,7 @@ impl KnownDisks {
                 let mut met = self.0.strangers.lock().expect("nobody panics with it");
                 if met.insert(*shown) {
                     tracing::error!(
-                        node,
+                        node = node.get(),
                         shown = hex(shown),
                         known = hex(&known),
                         "a node shows another disk than the ledger knows: nothing that it \

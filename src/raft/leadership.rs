@@ -69,7 +69,7 @@ impl RaftGroup {
                         .membership_config
                         .log_id()
                         .as_ref()
-                        .map(LogId::index),
+                        .map(|id| LogIndex::new(id.index())),
                 }
             };
             if Some(now) != seen {
@@ -92,7 +92,7 @@ impl RaftGroup {
             return Err(TransferError::NotVoter(to));
         }
         match status.matched.get(&to).copied().flatten() {
-            Some(matched) if matched.get() + APPEND_ENTRIES_MAX >= status.last_log_index => {}
+            Some(matched) if matched.get() + APPEND_ENTRIES_MAX >= status.last_log_index.get() => {}
             _ => return Err(TransferError::Behind(to)),
         }
         let asked = self.raft.trigger().transfer_leader(to).await;

@@ -4,6 +4,7 @@
 //! durable on callback, a vote is durable on return, one ordered writer for all. Leaves
 //! bytes, files and the watermark to `store/`.
 
+use crate::domain::ids::{LogIndex, Term};
 use super::codec;
 use super::types::{Entry, LogId, TypeConfig, Vote};
 use crate::store::Error;

@@ -5,7 +5,7 @@
 //! their writes are readable. Leaves what a command does to `ledger/`.
 //! Tests: `storage_tests`, `group_tests`.
 
-use crate::domain::ids::{LogIndex, TreeSize, UploadEpoch};
+use crate::domain::ids::{LogIndex, Term, TreeSize, UploadEpoch};
 use super::codec;
 use super::group::HasDiskSpace;
 use super::types::{Answers, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
@@ -87,7 +87,7 @@ impl StateHashes {
     /// The hash after the entry at this index, if it is remembered.
     pub fn at(&self, raft_index: LogIndex) -> Option<Digest> {
         let first = self.0.front()?.0;
-        let at = usize::try_from(raft_index.checked_sub(first)?).ok()?;
+        let at = usize::try_from(raft_index.get().checked_sub(first.get())?).ok()?;
         // Entries are applied one after the other, so the indexes have no holes.
         self.0.get(at).map(|(_, hash)| *hash)
     }
@@ -187,7 +187,7 @@ impl Machine {
 impl State {
     fn progress(&self) -> Applied {
         Applied {
-            raft_index: self.applied.as_ref().map_or(LogIndex::START, LogId::index),
+            raft_index: LogIndex::new(self.applied.as_ref().map_or(0, LogId::index)),
             size: self.tip.head.size,
             ledger: self.tip.head.ledger,
             upload_epoch: self.tip.head.upload_epoch,
@@ -397,8 +397,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
         self.snapshots.take().await?;
         let now = lock(&self.state).progress();
         tracing::info!(
-            index = now.raft_index,
-            size = now.size,
+            index = now.raft_index.get(),
+            size = now.size.get(),
             "snapshot installed"
         );
         Ok(())

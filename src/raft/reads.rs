@@ -129,7 +129,7 @@ impl Reads {
         match (step, level) {
             (Step::Refuse(refusal), _) => Err(self.not_fresh(refusal, "")),
             (Step::Wait(_) | Step::Probe, _) => Err(self.not_fresh(level.unreached(), "")),
-            (Step::Serve, ReadLevel::AsOf(index)) => Ok(Proven::at_size(index.saturating_add(1))),
+            (Step::Serve, ReadLevel::AsOf(index)) => Ok(Proven::at_size(index.size_through())),
             (Step::Serve, ReadLevel::Linearizable) => Ok(Proven {
                 staleness: Some(Duration::ZERO),
                 size: None,

@@ -71,7 +71,7 @@ impl RaftGroup {
     pub fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let index = |id: &Option<LogId>| id.as_ref().map_or(0, LogId::index);
+        let index = |id: &Option<LogId>| LogIndex::new(id.as_ref().map_or(0, LogId::index));
         let members = &metrics.membership_config;
         GroupStatus {
             role: match metrics.state {
@@ -84,16 +84,19 @@ impl RaftGroup {
             term: Term::new(metrics.current_term),
             leader: metrics.current_leader,
             last_log_index: LogIndex::new(metrics.last_log_index.unwrap_or(0)),
-            committed_index: LogIndex::new(index(&metrics.local_committed)),
-            applied_index: LogIndex::new(index(&metrics.last_applied)),
-            snapshot_index: LogIndex::new(index(&metrics.snapshot)),
+            committed_index: index(&metrics.local_committed),
+            applied_index: index(&metrics.last_applied),
+            snapshot_index: index(&metrics.snapshot),
             members: members.nodes().map(|(n, p)| (*n, p.clone())).collect(),
             voters: members.voter_ids().collect(),
             matched: metrics
                 .replication
                 .iter()
                 .flatten()
-                .map(|(node, matched)| (*node, matched.as_ref().map(LogId::index)))
+                .map(|(node, matched)| {
+                    let matched = matched.as_ref().map(|id| LogIndex::new(id.index()));
+                    (*node, matched)
+                })
                 .collect(),
         }
     }

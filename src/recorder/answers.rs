@@ -99,7 +99,7 @@ pub fn landed(
             return Landed { recorded, then };
         }
     };
-    for (seq, answer) in (first_seq..).zip(answers) {
+    for (seq, answer) in first_seq.onwards().zip(answers) {
         let then = match (answer, lane) {
             (Answer::Recorded { index, outcome }, _) => {
                 recorded.push((seq, Recorded { index, outcome }));

@@ -4,7 +4,7 @@
 //! the same signed bytes are sent until that is so. Leaves everything later to the lane.
 //! Tests with nodes and cuts: `lane_tests`.
 
-use crate::domain::ids::{NodeId, RecordIndex, Sequence};
+use crate::domain::ids::{NodeId, RecordIndex, Sequence, TreeSize};
 use super::answers::place;
 use super::intake::Intake;
 use super::route::LeaderRoute;

@@ -100,7 +100,7 @@ impl<W> SendWindow<W> {
             !self.is_full(),
             "the ledger remembers no more than a window"
         );
-        self.next_seq += 1;
+        self.next_seq = self.next_seq.next();
         self.last = statement.hash();
         self.unsent_bytes += submission.encoded_length();
         self.entries.push_back(Entry {
@@ -132,8 +132,8 @@ impl<W> SendWindow<W> {
 
     /// Notes that this batch was handed to the route.
     pub fn sent(&mut self, first_seq: Sequence, count: usize, bytes: usize) {
-        let base = self.next_seq.get() - self.entries.len() as u64;
-        assert_eq!(first_seq, base + self.sent as u64, "batches leave in order");
+        let unsent = (self.entries.len() - self.sent) as u64;
+        assert_eq!(first_seq, self.next_seq.before(unsent), "batches leave in order");
         self.sent += count;
         assert!(self.sent <= self.entries.len(), "what is sent was numbered");
         self.unsent_bytes = (self.unsent_bytes.checked_sub(bytes)).expect("bytes are counted once");
@@ -143,8 +143,8 @@ impl<W> SendWindow<W> {
     /// already was answered twice: nobody waits.
     pub fn resolve(&mut self, seq: Sequence) -> Option<W> {
         assert!(seq < self.next_seq, "only what was numbered is answered");
-        let base = self.next_seq.get() - self.entries.len() as u64;
-        let at = usize::try_from(seq.get().checked_sub(base)?).expect("a window is short");
+        let base = self.next_seq.before(self.entries.len() as u64);
+        let at = usize::try_from(seq.get().checked_sub(base.get())?).expect("a window is short");
         let entry = self.entries.get_mut(at)?;
         entry.resolved = true;
         let waiter = entry.waiter.take();

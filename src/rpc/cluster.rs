@@ -1,5 +1,6 @@
 //! Handlers of ClusterService.
 
+use crate::domain::ids::NodeId;
 use super::invoices::principal;
 use super::status::status;
 use super::{incoming, outgoing};
@@ -109,7 +110,7 @@ impl v1::cluster_service_server::ClusterService for Cluster {
         };
         let (record_index, answered) = called.await.map_err(status)?;
         Ok(Response::new(v1::ChangeKeysResponse {
-            record_index.get(),
+            record_index: record_index.get(),
             answered: Some(outgoing::answered(answered)),
         }))
     }
@@ -124,7 +125,7 @@ impl v1::cluster_service_server::ClusterService for Cluster {
             drills::record(&self.parts.reads, &self.parts.writes, &principal, drill).await;
         let (record_index, answered) = recorded.map_err(status)?;
         Ok(Response::new(v1::RecordDrillResponse {
-            record_index.get(),
+            record_index: record_index.get(),
             answered: Some(outgoing::answered(answered)),
         }))
     }

@@ -1,5 +1,6 @@
 //! Handlers of EvidenceService.
 
+use crate::domain::ids::{RecordIndex, TreeSize};
 use super::status::status;
 use super::{incoming, outgoing};
 use crate::service::checkpoints::{self, CheckpointsWanted};
@@ -101,7 +102,7 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
         Ok(Response::new(v1::GetConsistencyProofResponse {
             hashes: hashes.iter().map(outgoing::digest).collect(),
             answered: Some(outgoing::answered(answered)),
-            new_size.get(),
+            new_size: new_size.get(),
         }))
     }
 
@@ -139,7 +140,7 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
         };
         let notes = checkpoints::watch(self.0.clone(), wanted).map_err(status)?;
         let notes = notes.map(|note| match note {
-            Ok((size, note)) => Ok(v1::WatchCheckpointsResponse { note, size.get() }),
+            Ok((size, note)) => Ok(v1::WatchCheckpointsResponse { note, size: size.get() }),
             Err(error) => Err(status(error)),
         });
         Ok(Response::new(notes.boxed()))

@@ -3,6 +3,7 @@
 //! Tests: `tests/cluster/limits.rs`, `tests/cluster/breadth.rs`.
 
 use crate::domain::draft::{BadField, InvoiceKey, bad};
+use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
 use crate::ledger::state::Status;
 use crate::objective::read::{ReadLevel, Token};
 use crate::objective::write::WriteLevel;
@@ -318,7 +319,7 @@ pub fn export(request: v1::ExportRequest) -> ExportRequest {
     let by_issuer = !request.issuer.is_empty();
     ExportRequest {
         from: RecordIndex::new(request.from_index),
-        to: request.to_index,
+        to: RecordIndex::new(request.to_index),
         from_ms: request.from_ms,
         to_ms: request.to_ms,
         head: TreeSize::new(request.head),
@@ -343,7 +344,7 @@ pub fn drill(request: v1::RecordDrillRequest) -> DrillDocument {
     DrillDocument {
         target: request.target,
         mode: request.mode,
-        nodes: request.nodes,
+        nodes: request.nodes.into_iter().map(NodeId::new).collect(),
         write_level: request.write_level,
         acknowledged: request.acknowledged,
         missing: request.missing,

@@ -2,6 +2,7 @@
 //!
 //! Tests: `tests/cluster/breadth.rs`, `tests/cluster/streams.rs`.
 
+use crate::domain::ids::RecordIndex;
 use super::status::{from_upload, status};
 use super::{incoming, outgoing};
 use crate::domain::call_error::CallError;

@@ -2,7 +2,7 @@
 //!
 //! Tests: `tests/cluster/breadth.rs`.
 
-use crate::domain::ids::{BodyId, NodeId};
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
 use crate::ledger::state::{Invoice, Status};
 use crate::objective::lag::Lag;
 use crate::objective::write::WriteLevel;
@@ -107,7 +107,7 @@ pub fn rendition(rendition: Rendition) -> v1::Rendition {
         media_type: rendition.media_type,
         length: rendition.length,
         sha256: bytes_of(&rendition.sha256),
-        body_id: BodyId(rendition.body_id).to_string(),
+        body_id: rendition.body_id.to_string(),
     }
 }
 
@@ -164,7 +164,7 @@ pub fn answered(answered: Answered) -> v1::Answered {
 pub fn durability(level: WriteLevel, nodes: Vec<NodeId>, zones: Vec<String>) -> v1::Durability {
     v1::Durability {
         level: level.to_string(),
-        nodes,
+        nodes: nodes.into_iter().map(NodeId::get).collect(),
         zones,
     }
 }
@@ -173,13 +173,13 @@ pub fn keys(view: KeysView) -> v1::GetKeysResponse {
     let history = &view.known.history;
     let life = |role: Role, node: NodeId, place: (&str, &str), life: &KeyLife| v1::KeyLife {
         role: role.to_string(),
-        node.get(),
+        node: node.get(),
         region: place.0.to_owned(),
         zone: place.1.to_owned(),
         key: Bytes::copy_from_slice(&life.key.0),
-        added: life.added,
-        retired: life.retired,
-        trusted_until: life.trusted_until,
+        added: life.added.map(RecordIndex::get),
+        retired: life.retired.map(RecordIndex::get),
+        trusted_until: life.trusted_until.map(RecordIndex::get),
     };
     let mut lives = Vec::new();
     for (role, all) in [(Role::Log, &history.log), (Role::Root, &history.roots)] {
@@ -245,7 +245,7 @@ pub fn status(parts: &Parts, view: StatusView, uptime_ms: u64) -> v1::StatusResp
             lag_entries: group
                 .matched
                 .get(node)
-                .map(|matched| group.last_log_index.saturating_sub(matched.unwrap_or(LogIndex::START))),
+                .map(|matched| group.last_log_index.count_since(matched.unwrap_or(LogIndex::START))),
         })
         .collect();
     let founded = view.head.size > TreeSize::EMPTY;
@@ -261,7 +261,7 @@ pub fn status(parts: &Parts, view: StatusView, uptime_ms: u64) -> v1::StatusResp
             String::new()
         },
         role: group.role.to_owned(),
-        leader: group.leader.unwrap_or(NodeId::new(0)),
+        leader: (group.leader.unwrap_or(NodeId::new(0))).get(),
         term: group.term.get(),
         last_log_index: group.last_log_index.get(),
         committed_index: group.committed_index.get(),
@@ -312,7 +312,7 @@ fn loss(zone: ZoneView) -> v1::ZoneLoss {
     v1::ZoneLoss {
         zone: loss.zone,
         region: loss.region,
-        nodes: loss.nodes,
+        nodes: loss.nodes.into_iter().map(NodeId::get).collect(),
         records: lost.records,
         bytes: lost.bytes,
         ms: lost.ms,

@@ -2,6 +2,7 @@
 //!
 //! Promises that a node of another ledger is refused. Leaves frames to the floors.
 
+use crate::domain::ids::NodeId;
 use crate::transport::{Failure, Method, Serve};
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _};

@@ -202,7 +202,7 @@ async fn record(
     let (invoice, receipt) = parts
         .reads
         .read(move |tables| {
-            let invoice = tables.invoice(uid, index.next())?;
+            let invoice = tables.invoice(uid, index.next().size_before())?;
             Ok((invoice, prover.receipt(tables, index)?))
         })
         .await?;

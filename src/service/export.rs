@@ -46,7 +46,7 @@ pub struct Issuer {
 pub struct ExportRequest {
     pub from: RecordIndex,
     /// Exclusive; 0 means the log as it is now.
-    pub to: u64,
+    pub to: RecordIndex,
     /// Times of commitment in place of `from` and `to`.
     pub from_ms: Option<u64>,
     pub to_ms: Option<u64>,
@@ -77,17 +77,17 @@ pub async fn export(
                 .await?;
         }
     }
-    if wanted.to == 0 && wanted.to_ms.is_some() {
+    if wanted.to == RecordIndex::FIRST && wanted.to_ms.is_some() {
         return Err(bad("to_ms", "is before the first record").into());
     }
-    if wanted.to > size.get() {
+    if wanted.to > RecordIndex::new(size.get()) {
         let why = format!(
             "{}..{} is not within the log's 0..{size}",
             wanted.from, wanted.to
         );
         return Err(bad("range", why).into());
     }
-    let notes = prove::notes_from(parts, &booted, TreeSize::new(wanted.to), wanted.head, size).await?;
+    let notes = prove::notes_from(parts, &booted, TreeSize::new(wanted.to.get()), wanted.head, size).await?;
     // The end may be above `size`: the log has grown while a note was waited for.
     let (end, head) = (notes.end, notes.head);
     if wanted.from >= end.next_index() {

@@ -3,7 +3,7 @@
 //! Promises: a ledger is founded once, on an empty node, with members that can meet the
 //! levels that its tenants are promised, whose ways fit the timing profile.
 
-use crate::domain::ids::NodeId;
+use crate::domain::ids::{NodeId, TreeSize};
 use super::{Parts, prove};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, bad};

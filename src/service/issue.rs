@@ -16,7 +16,7 @@ use crate::bodies::upload::StoredBody;
 use crate::config::Limits;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, BadField, InvoiceKey, bad};
-use crate::domain::ids::{NodeId, RecordIndex, Uid};
+use crate::domain::ids::{BodyId, NodeId, RecordIndex, Uid};
 use crate::ledger::state::Invoice;
 use crate::objective::write::WriteLevel;
 use crate::raft::reads::Reads;
@@ -293,7 +293,7 @@ fn content(draft: &IssueDraft, form: &Form) -> Option<Digest> {
         media_type: form.media_type.clone(),
         length: draft.body.length,
         sha256: draft.body.sha256?,
-        body_id: [0; 16],
+        body_id: BodyId::default(),
     };
     Some(content_digest(&draft.metadata, &[rendition]))
 }

@@ -74,7 +74,7 @@ pub async fn list(
     };
     let (proven, from) = match &bound {
         Some(cursor) => (reached(reads, cursor, level).await?, cursor.next),
-        None => (reads.fresh(level).await?, 0),
+        None => (reads.fresh(level).await?, RecordIndex::FIRST),
     };
     let answered = reads.answered_by(proven);
     let size = answered.log_size;
@@ -129,7 +129,7 @@ async fn reached(reads: &Reads, cursor: &Cursor, level: ReadLevel) -> Result<Pro
             false => Err(reads.unavailable("this replica has not applied the cursor's index yet")),
         };
     }
-    match reads.fresh(ReadLevel::AsOf(last)).await {
+    match reads.fresh(ReadLevel::AsOf(RecordIndex::new(last))).await {
         Err(CallError::Invalid(_)) => {
             Err(bad("cursor", "is bound to more records than the log has").into())
         }
@@ -217,8 +217,8 @@ impl Cursor {
         let read = (|| {
             let version = r.u8()?;
             let cursor = Cursor {
-                size: TreeSize::read(r)?,
-                next: RecordIndex::read(r)?,
+                size: TreeSize::read(&mut r)?,
+                next: RecordIndex::read(&mut r)?,
             };
             Ok::<_, muniment_evidence::codec::DecodeError>((version, cursor, r.array::<8>()?))
         })();

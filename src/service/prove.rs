@@ -149,8 +149,8 @@ pub async fn get_receipt(
     };
     let note = match (&terms.policy, terms.fresh) {
         (Some(policy), fresh) => {
-            let above = if fresh { answered.log_size.get() - 1 } else { index };
-            Some(under_policy(parts, above, policy, &terms).await?)
+            let above = if fresh { answered.log_size.get() - 1 } else { index.get() };
+            Some(under_policy(parts, RecordIndex::new(above), policy, &terms).await?)
         }
         (None, true) => Some(parts.keys.sign_head(&booted.origin).await?),
         (None, false) => None,
@@ -322,18 +322,19 @@ pub(super) async fn notes_from(
             )
         })
     };
-    let cosigned = match (head, to) {
+    let cosigned = match (head.last(), to) {
         // To go on: the same manifest as before, so a note of the same size, if only under
         // the log key.
-        (TreeSize::new(1).., _) => match parts.cosigning.of_size(head).await {
+        (Some(_), _) => match parts.cosigning.of_size(head).await {
             Some(note) => Some(note),
             None => Some(signed_at(parts, booted, head, size).await?),
         },
-        (TreeSize::EMPTY, to) => {
-            let above = if to == TreeSize::EMPTY { size } else { to }.get().saturating_sub(1);
+        (None, to) => {
+            let covered = if to == TreeSize::EMPTY { size } else { to }.last();
+            let covered = covered.unwrap_or(RecordIndex::FIRST);
             let limit = Instant::now() + COSIGNED_WAIT;
             // Once a majority has cosigned.
-            parts.cosigning.wait(above, limit, is_agreed).await
+            parts.cosigning.wait(covered, limit, is_agreed).await
         }
     };
     let cosigned = cosigned.and_then(|note| Some((size_of(&note)?, note)));

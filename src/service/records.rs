@@ -66,7 +66,7 @@ pub async fn list(
     let answered = reads.answered(true);
     let end = match filter.to {
         RecordIndex::FIRST => answered.log_size,
-        to => to.min(answered.log_size.next_index()),
+        to => (to.min(answered.log_size.next_index())).size_before(),
     };
     let uid = match &filter.invoice {
         Some(key) => {
@@ -78,13 +78,13 @@ pub async fn list(
     let bare = filter.without_openings;
     let (mut records, next) = reads
         .read(move |tables| match uid {
-            Some(uid) => of_invoice(tables, uid, &filter, end, count),
+            Some(uid) => of_invoice(tables, uid, &filter, end.next_index(), count),
             None if filter.kinds.is_empty() => {
-                let records = page(tables, filter.from, end, count)?;
-                let next = records.last().map_or(end, |listed| listed.index.next());
-                Ok((records, next))
+                let records = page(tables, filter.from, end.next_index(), count)?;
+                let next = records.last().map_or(end, |listed| listed.index.next().size_before());
+                Ok((records, next.next_index()))
             }
-            None => of_kinds(tables, &filter, end, count),
+            None => of_kinds(tables, &filter, end.next_index(), count),
         })
         .await?;
     if bare {
@@ -107,7 +107,7 @@ pub(super) fn page(
     count: usize,
 ) -> Result<Vec<ListedRecord>, store::Error> {
     let mut gathered = Gathered::new(count);
-    for (index, record) in (from..).zip(tables.record_range(from, end, count)?) {
+    for (index, record) in from.onwards().zip(tables.record_range(from, end, count)?) {
         if !gathered.take(tables, index, record)? {
             break;
         }
@@ -159,7 +159,7 @@ fn of_kinds(
 ) -> Result<(Vec<ListedRecord>, RecordIndex), store::Error> {
     let mut gathered = Gathered::new(count);
     let mut next = filter.from;
-    let last = end.min(filter.from.saturating_add(LOOKED_AT_MAX));
+    let last = end.min(filter.from.after(LOOKED_AT_MAX));
     while next < last {
         let records = tables.record_range(next, last, LOOKED_AT_A_TIME)?;
         if records.is_empty() {
@@ -167,7 +167,7 @@ fn of_kinds(
         }
         for record in records {
             let index = next;
-            next += 1;
+            next = next.next();
             if is_of(&filter.kinds, &record) && !gathered.take(tables, index, record)? {
                 return Ok((gathered.records, next));
             }

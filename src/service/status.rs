@@ -2,7 +2,7 @@
 //!
 //! Promises: status is this node's own view and never waits for another.
 
-use crate::domain::ids::{LogIndex, NodeId};
+use crate::domain::ids::{LogIndex, NodeId, TreeSize};
 use super::Parts;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;

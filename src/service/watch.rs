@@ -44,7 +44,7 @@ pub fn watch(
             .read(move |tables| {
                 let end = tables.head()?.size;
                 let records = tables.record_range(next, end.next_index(), RECORDS_AT_A_TIME)?;
-                let after = next.get() + records.len() as u64;
+                let after = next.after(records.len() as u64);
                 let mut changes = Vec::new();
                 for bytes in records {
                     changes.extend(change(tables, &wanted, &bytes)?);
@@ -84,7 +84,7 @@ fn change(
         Document::AddRendition(d) => d.uid,
         _ => return Ok(None),
     };
-    let invoice = tables.invoice(Uid(uid), record.index.next())?;
+    let invoice = tables.invoice(Uid(uid), record.index.next().size_before())?;
     Ok(invoice
         .filter(|invoice| invoice.metadata.identity.tenant == tenant)
         .map(|invoice| Change {

@@ -214,7 +214,7 @@ impl StatusReply {
                 own: NodeStatus::read(r)?,
                 of_all: r.option(|r| {
                     Ok(AllStatuses {
-                        diverged_at: r.option(Reader::u64)?,
+                        diverged_at: r.option(LogIndex::read)?,
                         statuses: r.list(|r| Ok((NodeStatus::read(r)?, r.u64()?)))?,
                     })
                 })?,
@@ -267,8 +267,8 @@ impl DurabilityRequest {
         read_message(bytes, |r| {
             Ok(DurabilityRequest {
                 raft_index: LogIndex::read(r)?,
-                record: r.option(Reader::u64)?,
-                holders: r.list(Reader::u64)?,
+                record: r.option(RecordIndex::read)?,
+                holders: r.list(NodeId::read)?,
                 level: Level::from_code(r.u8()?, r.u8()?)
                     .and_then(WriteLevel::from_statement)
                     .ok_or_else(|| r.error("a write level"))?,
@@ -292,7 +292,7 @@ impl DurabilityReply {
         read_message(bytes, |r| {
             Ok(DurabilityReply {
                 met: r.flag()?,
-                nodes: r.list(Reader::u64)?,
+                nodes: r.list(NodeId::read)?,
             })
         })
     }

@@ -119,7 +119,7 @@ impl PeerMonitor {
             .collect();
         let others: Vec<_> = peers.iter().map(|p| (p.node, p.config_digest)).collect();
         let most = most_differ(&own.config_digest, &others)?;
-        let nodes: Vec<_> = most.iter().map(u64::to_string).collect();
+        let nodes: Vec<_> = most.iter().map(NodeId::to_string).collect();
         let of = format!(
             "the cluster configuration differs from that of nodes {}",
             nodes.join(", ")
@@ -249,12 +249,12 @@ impl PeerMonitor {
         match self.0.own.exchange(address, false, ANSWER_MAX).await {
             Ok((reply, took)) if reply.own.node() == node => self.note(reply.own, took),
             Ok((reply, _)) => tracing::warn!(
-                node,
-                found = reply.own.node(),
+                node = node.get(),
+                found = reply.own.node().get(),
                 address,
                 "another node answers at a member's address"
             ),
-            Err(failure) => tracing::debug!(node, %failure, "a member did not say its status"),
+            Err(failure) => tracing::debug!(node = node.get(), %failure, "a member did not say its status"),
         }
     }
 
@@ -278,7 +278,7 @@ impl PeerMonitor {
         if known.round_trips.len() == ROUND_TRIPS {
             let median = known.view().round_trip_median;
             if let Some(found) = profile.contradicted_by(Some(median), None) {
-                tracing::warn!(node, %found, "the profile does not fit the way to a member");
+                tracing::warn!(node = node.get(), %found, "the profile does not fit the way to a member");
                 known.round_trips.clear();
                 known.round_trips.push_back(median);
             }

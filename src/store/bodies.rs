@@ -59,7 +59,7 @@ impl Manifest {
         let manifest = Manifest {
             length: r.u64()?,
             sha256: r.digest()?,
-            epoch: UploadEpoch::read(r)?,
+            epoch: UploadEpoch::read(&mut r)?,
             chunks: r.list(|r| Ok((r.u32()?, r.digest()?)))?,
         };
         r.end()?;
@@ -264,16 +264,16 @@ fn unreadable(error: impl Into<Box<Source>>) -> Error {
 }
 
 pub(super) fn chunk_key(body: &BodyId, number: u32) -> Vec<u8> {
-    [b"c", &body[..], &number.to_be_bytes()].concat()
+    [&b"c"[..], body.as_bytes(), &number.to_be_bytes()].concat()
 }
 
 /// All chunks of a body.
 pub(super) fn chunk_prefix(body: &BodyId) -> Vec<u8> {
-    [b"c", &body[..]].concat()
+    [&b"c"[..], body.as_bytes()].concat()
 }
 
 pub(super) fn manifest_key(body: &BodyId) -> Vec<u8> {
-    [b"m", &body[..]].concat()
+    [&b"m"[..], body.as_bytes()].concat()
 }
 
 /// Whether the body is here as what it is said to be, and undamaged.

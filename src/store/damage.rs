@@ -9,7 +9,7 @@
 //!
 //! Tests: `src/store/damage_tests.rs`.
 
-use crate::domain::ids::BodyId;
+use crate::domain::ids::{BodyId, NodeId};
 use super::Error;
 use super::bodies::{BodyStore, Content, Manifest};
 use super::bodies::{chunk_key, manifest_key, read_manifest};
@@ -128,7 +128,7 @@ fn found(r: &mut Reader<'_>) -> Result<DamageKind, DecodeError> {
 }
 
 pub(super) fn damage_key(body: &BodyId) -> Vec<u8> {
-    [DAMAGE, &body[..]].concat()
+    [DAMAGE, body.as_bytes()].concat()
 }
 
 fn slot_key(slot: u64) -> Vec<u8> {
@@ -324,7 +324,7 @@ impl BodyStore {
                     Some(body) => [&damage_key(&body)[..], &[0]].concat(),
                 };
                 let rows = engine.scan(&start, &prefix_end(DAMAGE), limit)?;
-                let body = |key: &[u8]| key.get(1..).and_then(|id| id.try_into().ok());
+                let body = |key: &[u8]| key.get(1..).and_then(|id| id.try_into().ok().map(BodyId::new));
                 Ok(rows.iter().filter_map(|(key, _)| body(key)).collect())
             })
             .await
@@ -396,12 +396,12 @@ impl BodyStore {
     }
 
     /// A note is on record.
-    pub async fn noted(&self, seq: u64) -> Result<(), Error> {
+    pub async fn noted(&self, number: u64) -> Result<(), Error> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
                 let mut batch = Batch::new();
-                batch.delete(note_key(seq));
+                batch.delete(note_key(number));
                 engine.write(batch)
             })
             .await
@@ -438,7 +438,7 @@ impl BodyStore {
                     let mut r = Reader::new(bytes);
                     r.u8()?;
                     Ok(SetAside {
-                        body: r.array()?,
+                        body: BodyId::new(r.array()?),
                         chunk: r.option(Reader::u32)?,
                         found: found(&mut r)?,
                         bytes: r.bytes()?.to_vec(),
@@ -464,7 +464,7 @@ fn set_aside(
     let count = count.and_then(|bytes| bytes.try_into().ok());
     let count = count.map_or(0, u64::from_be_bytes);
     let mut w = Writer::new();
-    w.u8(VERSION).raw(body);
+    w.u8(VERSION).raw(body.as_bytes());
     w.option(finding.chunk.as_ref(), |w, chunk| {
         w.u32(*chunk);
     });

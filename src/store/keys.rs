@@ -59,7 +59,7 @@ pub fn kept_note(size: TreeSize) -> Vec<u8> {
 
 pub fn log_entry(index: LogIndex) -> Vec<u8> {
     let mut key = vec![b'L'];
-    key.extend_from_slice(&index.to_be_bytes());
+    key.extend_from_slice(&index.get().to_be_bytes());
     key
 }
 

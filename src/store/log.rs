@@ -135,7 +135,7 @@ impl LogStore {
                             )));
                         }
                         bytes += value.len();
-                        next += 1;
+                        next = next.next();
                         entries.push(value);
                         if bytes >= bytes_max {
                             break;
@@ -209,8 +209,8 @@ impl LogStore {
                     })?;
                 }
                 let mut batch = Batch::new();
-                let first = last.map_or(0, |id| id.index.next());
-                batch.delete_range(keys::log_entry(LogIndex::new(first)), keys::log_entry(LogIndex::new(u64::MAX)));
+                let first = last.map_or(LogIndex::START, |id| id.index.next());
+                batch.delete_range(keys::log_entry(first), keys::log_entry(LogIndex::new(u64::MAX)));
                 *next.lock() = last.map(|id| id.index.next());
                 engine.write(batch)
             })

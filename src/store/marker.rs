@@ -116,7 +116,7 @@ fn parse(text: &str) -> Option<Marker> {
     Some(Marker {
         format: field("format")?.parse().ok()?,
         origin: field("origin")?.to_owned(),
-        node: field("node")?.parse().ok()?,
+        node: NodeId::new(field("node")?.parse().ok()?),
         incarnation: unhex(field("incarnation")?)?.try_into().ok()?,
     })
 }

@@ -63,9 +63,7 @@ impl NoteStore {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
-                let Some(first) = index.checked_add(1) else {
-                    return Ok(Vec::new());
-                };
+                let first = index.size_through();
                 let (start, end) = (keys::kept_note(first), keys::kept_note(TreeSize::new(u64::MAX)));
                 let found = engine.scan(&start, &end, PAGE_NOTES)?.into_iter();
                 found

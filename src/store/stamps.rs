@@ -25,12 +25,12 @@ pub(super) fn delete(batch: &mut Batch, body: &BodyId) {
 }
 
 fn key(body: &BodyId) -> Vec<u8> {
-    [&[PREFIX], &body[..]].concat()
+    [&[PREFIX], &body.as_bytes()[..]].concat()
 }
 
 /// The smallest key after that of a body.
 fn after(body: &BodyId) -> Vec<u8> {
-    [&[PREFIX], &body[..], &[0]].concat()
+    [&[PREFIX], &body.as_bytes()[..], &[0]].concat()
 }
 
 impl BodyStore {
@@ -65,9 +65,9 @@ impl BodyStore {
                 let found = engine.scan(&start, &prefix_end(&[PREFIX]), limit)?;
                 let read = found.into_iter().map(|(key, value)| {
                     let damaged = |_| Error::corrupt("the stamp of a body");
-                    let body = key[1..].try_into().map_err(damaged)?;
+                    let body = key[1..].try_into().map(BodyId::new).map_err(damaged)?;
                     let epoch: [u8; 8] = value[..].try_into().map_err(damaged)?;
-                    Ok((body, u64::from_be_bytes(epoch)))
+                    Ok((body, UploadEpoch::new(u64::from_be_bytes(epoch))))
                 });
                 read.collect()
             })

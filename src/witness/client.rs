@@ -166,7 +166,7 @@ impl Submitter {
                 .submit(source, &signed, &new)
                 .await
                 .map_err(|why| (why, new.size)),
-            Err(why) => Err((Failure::Source(why), 0)),
+            Err(why) => Err((Failure::Source(why), TreeSize::EMPTY)),
         };
         match submitted {
             Ok(cosigned) => {

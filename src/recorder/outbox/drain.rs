@@ -146,8 +146,8 @@ impl Worker {
                 return Ok(Err(contradiction));
             }
             let mut recorded = Vec::new();
-            for seq in log.first()..row.next_seq {
-                let seen = match seq.get() + WINDOW < row.next_seq {
+            for seq in log.first().up_to(row.next_seq) {
+                let seen = match seq.after(WINDOW) < row.next_seq {
                     // Recorded so long ago that its place is forgotten.
                     true => None,
                     false => tables.lane_window(node, lane, seq)?,
@@ -195,7 +195,7 @@ impl Worker {
         let download = counts.downloads.remove(&seq)?;
         let Recorded { index, outcome } = recorded?;
         if outcome != Outcome::Ok {
-            tracing::error!(index, %outcome, "a promised download has no OK record");
+            tracing::error!(index = index.get(), %outcome, "a promised download has no OK record");
             return None;
         }
         match download {

@@ -43,7 +43,7 @@ pub fn take_inventory(
             Ok(log) => open.push(log),
             Err(why) => {
                 tracing::error!(
-                    outbox = id,
+                    outbox = id.get(),
                     why,
                     "an outbox is LOST: what it had promised and not recorded will never be, \
                      and the next BOOT says so"
@@ -64,12 +64,12 @@ pub fn take_inventory(
         }
         let lane = tables.lane(node, Lane::Outbox(id))?;
         if lane.is_some() {
-            tracing::error!(outbox = id, "this outbox was reported as lost: put aside");
+            tracing::error!(outbox = id.get(), "this outbox was reported as lost: put aside");
             dir.set_aside(id)?;
         } else {
             match look(dir, id, &LaneRow::default(), &trusted)? {
                 Ok(log) => open.push(log),
-                Err(why) => tracing::error!(outbox = id, why, "an unused outbox is put aside"),
+                Err(why) => tracing::error!(outbox = id.get(), why, "an unused outbox is put aside"),
             }
         }
     }

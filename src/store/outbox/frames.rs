@@ -59,7 +59,7 @@ pub enum FrameError {
     #[error("its first bytes are damaged")]
     Header,
     #[error("it is damaged from statement {0} on")]
-    Damaged(u64),
+    Damaged(Sequence),
     #[error("statement {found} stands where {expected} should")]
     Misplaced { found: Sequence, expected: Sequence },
     #[error("statement {0} does not follow from the one before")]
@@ -78,7 +78,7 @@ pub(super) fn parse(id: OutboxId, bytes: &[u8]) -> Result<Parsed, FrameError> {
         intact: HEADER_BYTES,
     };
     while parsed.intact < bytes.len() {
-        let next = first.get() + parsed.waiting.len() as u64;
+        let next = first.after(parsed.waiting.len() as u64);
         let Some((begins, payload)) = frame_at(bytes, parsed.intact) else {
             let later = (parsed.intact + 1..bytes.len()).any(|at| {
                 bytes[at..].starts_with(MARK) && frame_at(bytes, at).is_some_and(|f| f.0 > next)
@@ -91,14 +91,14 @@ pub(super) fn parse(id: OutboxId, bytes: &[u8]) -> Result<Parsed, FrameError> {
         let batch = parse_batch(payload)?;
         if begins != next {
             return Err(FrameError::Misplaced {
-                found: Sequence::new(begins),
+                found: begins,
                 expected: next,
             });
         }
         for submission in batch {
             let statement = &submission.statement;
             let place = (statement.lane, statement.seq, statement.prev);
-            let seq = first.get() + parsed.waiting.len() as u64;
+            let seq = first.after(parsed.waiting.len() as u64);
             if place != (Lane::Outbox(id), seq, parsed.last) {
                 return Err(FrameError::Unconnected(seq));
             }
@@ -116,19 +116,19 @@ fn parse_header(id: OutboxId, bytes: &[u8]) -> Option<(Sequence, Digest)> {
     let known = Digest::of(&[content]).0 == sum
         && r.raw(8).ok()? == MAGIC
         && r.u8().ok()? == VERSION
-        && r.u64().ok()? == id;
+        && r.u64().ok()? == id.get();
     known.then_some(())?;
-    Some((Sequence::new(r.u64().ok()?), r.digest().ok()?))
+    Some((Sequence::read(&mut r).ok()?, r.digest().ok()?))
 }
 
 /// The frame that begins at `at`, if it is whole: its first seq and its payload.
-fn frame_at(bytes: &[u8], at: usize) -> Option<(u64, &[u8])> {
+fn frame_at(bytes: &[u8], at: usize) -> Option<(Sequence, &[u8])> {
     let head = bytes.get(at..at.checked_add(FRAME_HEAD_BYTES)?)?;
     let mut r = Reader::new(head);
     if r.raw(4).ok()? != MARK {
         return None;
     }
-    let (first, length) = (r.u64().ok()?, r.u32().ok()? as usize);
+    let (first, length) = (Sequence::read(&mut r).ok()?, r.u32().ok()? as usize);
     let sum = r.digest().ok()?;
     if length > FRAME_BYTES_MAX {
         return None;

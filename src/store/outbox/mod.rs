@@ -38,7 +38,7 @@ const FILE_BYTES_MAX: u64 = 1 << 30;
 /// the fsyncs of trimming are few beside those of appending.
 const TRIM_BYTES: u64 = 1 << 20;
 
-type Files = Shared<BTreeMap<u64, Vec<u8>>>;
+type Files = Shared<BTreeMap<OutboxId, Vec<u8>>>;
 
 /// Where the outboxes of a node lie. Cheap to clone.
 #[derive(Clone)]
@@ -142,7 +142,7 @@ impl OutboxDir {
     /// Opens an outbox and cuts a torn tail off.
     pub fn open(&self, id: OutboxId) -> Result<OutboxFound, Error> {
         let bytes = match &self.0 {
-            Place::Memory(files) => files.lock().get(&id.get()).cloned(),
+            Place::Memory(files) => files.lock().get(&id).cloned(),
             Place::Disk(dir) => read(&path(dir, id))?,
         };
         let Some(bytes) = bytes else {
@@ -160,7 +160,7 @@ impl OutboxDir {
             file: None,
             file_bytes: intact as u64,
             before: parsed.before,
-            next: parsed.first.get() + parsed.waiting.len() as u64,
+            next: Sequence::new(parsed.first.get() + parsed.waiting.len() as u64),
             last: parsed.last,
             waiting: parsed.waiting,
             waiting_bytes,
@@ -168,7 +168,7 @@ impl OutboxDir {
         log.attach()?;
         if intact < length {
             tracing::warn!(
-                outbox = id,
+                outbox = id.get(),
                 cut = length - intact,
                 "a torn append is cut off"
             );
@@ -181,7 +181,7 @@ impl OutboxDir {
     pub fn set_aside(&self, id: OutboxId) -> Result<(), Error> {
         match &self.0 {
             Place::Memory(files) => {
-                files.lock().remove(&id.get());
+                files.lock().remove(&id);
                 Ok(())
             }
             Place::Disk(dir) => {
@@ -211,7 +211,7 @@ impl OutboxLog {
 
     /// The seq of the first statement that waits, or the next one where none does.
     pub fn first(&self) -> Sequence {
-        self.next.get() - self.waiting.len() as u64
+        self.next.before(self.waiting.len() as u64)
     }
 
     /// What was appended and not yet dropped, in order.
@@ -221,7 +221,7 @@ impl OutboxLog {
 
     /// Hash of the statement before `seq`, where that is still known.
     pub fn hash_before(&self, seq: Sequence) -> Option<Digest> {
-        match seq.get().checked_sub(self.first())? {
+        match seq.get().checked_sub(self.first().get())? {
             0 => Some(self.before),
             n => Some(self.waiting.get(n as usize - 1)?.statement.hash()),
         }
@@ -243,7 +243,7 @@ impl OutboxLog {
             None => {
                 if let Place::Memory(files) = &self.place {
                     let mut files = files.lock();
-                    files.entry(self.id.get()).or_default().extend(&frame);
+                    files.entry(OutboxId::new(self.id.get())).or_default().extend(&frame);
                 }
             }
             Some(file) => {
@@ -287,14 +287,14 @@ impl OutboxLog {
         let waiting: Vec<Submission> = self.waiting.iter().cloned().collect();
         for (chunk, seq) in waiting
             .chunks(APPEND_MAX)
-            .zip((first..).step_by(APPEND_MAX))
+            .zip(first.onwards().step_by(APPEND_MAX))
         {
             bytes.extend(frame(seq, chunk));
         }
         self.file_bytes = bytes.len() as u64;
         match &self.place {
             Place::Memory(files) => {
-                files.lock().insert(self.id.get(), bytes);
+                files.lock().insert(self.id, bytes);
             }
             Place::Disk(dir) => write_durably(&path(dir, self.id), &bytes)?,
         }
@@ -318,7 +318,7 @@ impl OutboxLog {
                 .and_then(|()| file.sync_all())
                 .map_err(|error| self.failed(error)),
             (None, Place::Memory(files)) => {
-                if let Some(bytes) = files.lock().get_mut(&self.id.get()) {
+                if let Some(bytes) = files.lock().get_mut(&self.id) {
                     bytes.truncate(self.file_bytes as usize);
                 }
                 Ok(())
@@ -336,12 +336,12 @@ impl OutboxLog {
 }
 
 fn path(dir: &Path, id: OutboxId) -> PathBuf {
-    dir.join(format!("{id:016x}.log"))
+    dir.join(format!("{:016x}.log", id.get()))
 }
 
 fn id_of(name: &str) -> Option<OutboxId> {
     let hex = name.strip_suffix(".log").filter(|hex| hex.len() == 16)?;
-    u64::from_str_radix(hex, 16).ok()
+    u64::from_str_radix(hex, 16).ok().map(OutboxId::new)
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
