@@ -75,7 +75,7 @@ async fn hold(store: BodyStore, id: [u8; 16], bytes: Bytes) -> Result<(), munime
     let manifest = Manifest {
         length: bytes.len() as u64,
         sha256: Digest::ZERO,
-        epoch: 0,
+        epoch: UploadEpoch::new(0),
         chunks: chunks
             .iter()
             .map(|chunk| (chunk.len() as u32, Digest::ZERO))
@@ -83,9 +83,9 @@ async fn hold(store: BodyStore, id: [u8; 16], bytes: Bytes) -> Result<(), munime
     };
     let last = chunks.pop();
     for (number, chunk) in (0..).zip(chunks) {
-        store.put_chunk(id, number, chunk).await?;
+        store.put_chunk(BodyId::new(id), number, chunk).await?;
     }
-    store.seal(id, manifest, last).await
+    store.seal(BodyId::new(id), manifest, last).await
 }
 
 /// One client: a body, then the next. Microseconds of those that count.

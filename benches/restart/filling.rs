@@ -129,7 +129,7 @@ async fn settle(in_flight: &mut VecDeque<(u64, ProposalTicket)>) -> Result<(), B
     let proposed = ticket.done().await.map_err(|refusal| refusal.to_string())?;
     for (answer, index) in proposed.answers.iter().zip(first..) {
         let expected = Answer::Recorded {
-            index,
+            index: RecordIndex::new(index),
             outcome: Outcome::Ok,
         };
         if *answer != expected {
@@ -152,7 +152,7 @@ async fn lead(data: &Path, engine: Arc<dyn Engine>) -> Result<RaftGroup, Box<dyn
     let floor = WatermarkFile::open(&data.join("watermark"))?;
     let log = LogStore::start(engine.clone(), Blocking::Pool, flusher, floor, stop.clone());
     let settings = GroupSettings {
-        node: NODE,
+        node: NodeId::new(NODE),
         timing: Profile::Lan.timing(),
         snapshot_after_entries: SNAPSHOT_AFTER_ENTRIES,
         log_entries_kept: LOG_ENTRIES_KEPT,
@@ -180,7 +180,7 @@ fn begin(
 ) -> Result<(Traffic, u64), Box<dyn Error>> {
     let tables = State::new(engine).tables()?;
     let head = tables.head()?;
-    let boots = tables.lane(NODE, Lane::Boot)?;
+    let boots = tables.lane(NodeId::new(NODE), Lane::Boot)?;
     let boots = boots.ok_or("the node has never booted")?;
     let marker = Marker::read(&data_of(dir))?.ok_or("the directory has no marker")?;
     let keys = Keyring::load(&keys_of(dir))?;
@@ -192,12 +192,12 @@ fn begin(
         zone: ZONE.to_owned(),
         incarnation: marker.incarnation,
         key: (*key).clone(),
-        boots: (boots.next_seq, boots.last),
+        boots: (boots.next_seq.get(), boots.last),
     };
     // A statement takes a millisecond of its clock, which is not to run ahead.
     let time_ms = SystemClock.now_ms().saturating_sub(records);
-    let traffic = Traffic::new(head.ledger, vec![site], head.size, time_ms);
-    Ok((traffic, head.size))
+    let traffic = Traffic::new(head.ledger, vec![site], head.size.get(), time_ms);
+    Ok((traffic, head.size.get()))
 }
 
 fn bytes_below(dir: &Path) -> std::io::Result<u64> {

@@ -8,6 +8,7 @@
 use crate::services::evidence_service;
 use crate::{Client, ClientError};
 use muniment_evidence::bundle::{BundleParser, FRAME_BYTES_MAX, Frame, MAGIC};
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_proto::v1;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tonic::Status;
@@ -173,9 +174,9 @@ mod tests {
         let manifest = Manifest {
             origin: "o/0".into(),
             ledger: Default::default(),
-            first: 0,
-            end: 7,
-            head: 9,
+            first: RecordIndex::FIRST,
+            end: TreeSize::new(7),
+            head: TreeSize::new(9),
             selection: String::new(),
             peaks: Vec::new(),
             genesis: Genesis {

@@ -82,6 +82,13 @@ impl NodeId {
     pub const NONE: NodeId = NodeId(0);
 }
 
+/// For who numbers nodes himself, as the consensus library's own tests do.
+impl From<u64> for NodeId {
+    fn from(number: u64) -> NodeId {
+        NodeId(number)
+    }
+}
+
 impl RecordIndex {
     pub const FIRST: RecordIndex = RecordIndex(0);
 

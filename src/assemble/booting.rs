@@ -119,7 +119,7 @@ impl Booting {
             transport: self.means.transport,
             stop: self.context.stop,
         };
-        let recorder = lane::start(lane.clone(), RecordIndex::new(index), self.queue);
+        let recorder = lane::start(lane.clone(), index, self.queue);
         let download_ends = DownloadEnds::start(recorder.clone());
         let mut outboxes = outboxes.into_iter();
         let mut start =
@@ -166,7 +166,7 @@ impl Booting {
         &self,
         signer: &StatementSigner,
         statement_key: PublicKey,
-    ) -> Result<(u64, Vec<OutboxLog>), String> {
+    ) -> Result<(RecordIndex, Vec<OutboxLog>), String> {
         let mut refused: Option<(Vec<BootOutbox>, String)> = None;
         for _ in 0..OVERTAKEN_MAX {
             let (outboxes, there) = self.inventory().await?;
@@ -182,7 +182,7 @@ impl Booting {
                 outboxes: outboxes.clone(),
             });
             match self.means.boot(signer, document).await {
-                Ok(index) => return Ok((index.get(), there)),
+                Ok(index) => return Ok((index, there)),
                 // Statements of the process before may have been recorded meanwhile.
                 Err(why) => refused = Some((outboxes, why.to_string())),
             }

@@ -269,7 +269,7 @@ mod tests {
         let mark = Mark {
             ledger: Digest([7; 32]),
             generation: Generation(3),
-            size: 1_000_000,
+            size: TreeSize::new(1_000_000),
         };
         let mut bytes = mark.encode();
         assert_eq!(Mark::decode(&bytes), Ok(mark));

@@ -86,7 +86,7 @@ async fn busy(bodies: &Bodies, context: &Context, seen: TreeSize) -> Result<(Hea
 }
 
 fn uploaded(tables: &Tables, from: TreeSize, size: TreeSize) -> Result<bool, crate::store::Error> {
-    if size > TreeSize::new(from.get() + RECORDS_MAX) {
+    if size.count_since(from) > RECORDS_MAX {
         return Ok(true);
     }
     for bytes in tables.record_range(from.next_index(), size.next_index(), RECORDS_MAX as usize)? {

@@ -228,15 +228,15 @@ impl Drop for Fanout {
 mod tests {
     use super::*;
 
-    fn members(regions: &[(NodeId, &str)]) -> BTreeMap<NodeId, Peer> {
-        let member = |(node, region): &(NodeId, &str)| {
+    fn members(regions: &[(u64, &str)]) -> BTreeMap<NodeId, Peer> {
+        let member = |(node, region): &(u64, &str)| {
             let peer = Peer {
                 address: format!("node-{node}"),
                 client_address: String::new(),
                 zone: format!("zone-{node}"),
                 region: (*region).to_owned(),
             };
-            (*node, peer)
+            (NodeId::new(*node), peer)
         };
         regions.iter().map(member).collect()
     }
@@ -248,7 +248,7 @@ mod tests {
         for random in 0..6 {
             let mut body = [0; 16];
             body[15] = random;
-            let routes = routes(1, "a", &members, &body);
+            let routes = routes(NodeId::new(1), "a", &members, &BodyId::new(body));
             // Straight to the own region, once to each of the two others.
             assert_eq!(routes.len(), 3);
             let mut reached: Vec<NodeId> = Vec::new();
@@ -260,7 +260,7 @@ mod tests {
                 }
             }
             reached.sort_unstable();
-            assert_eq!(reached, [2, 3, 4, 5, 6], "{routes:?}");
+            assert_eq!(reached, [2, 3, 4, 5, 6].map(NodeId::new), "{routes:?}");
             assert!(routes[0].relays.is_empty() && routes[2].relays.is_empty());
         }
         assert_eq!(relays.len(), 3, "another attempt finds another relay");

@@ -214,7 +214,7 @@ mod tests {
     fn the_leader_is_asked_last_and_the_nearest_first() {
         let order = |body: u8| {
             let mut nodes = [1, 2, 3, 4];
-            nodes.sort_by_cached_key(|node| turn(*node, *node < 3, Some(1), [body; 16]));
+            nodes.sort_by_cached_key(|node| turn(NodeId::new(*node), *node < 3, Some(NodeId::new(1)), BodyId::new([body; 16])));
             nodes
         };
         for body in 0..20 {
@@ -227,7 +227,7 @@ mod tests {
     fn of_equals_each_is_asked_first_for_some_bodies() {
         let first = |body: u8| {
             let nodes = [1, 2, 3].into_iter();
-            nodes.min_by_key(|node| turn(*node, false, None, [body; 16]))
+            nodes.min_by_key(|node| turn(NodeId::new(*node), false, None, BodyId::new([body; 16])))
         };
         for node in [1, 2, 3] {
             let times = (0..60).filter(|body| first(*body) == Some(node)).count();

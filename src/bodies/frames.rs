@@ -142,15 +142,15 @@ mod tests {
     fn a_header_reads_back_and_too_many_relays_are_refused() {
         let mut header = BodyHeader {
             ledger: Digest([1; 32]),
-            body_id: [2; 16],
-            epoch: 3,
+            body_id: BodyId::new([2; 16]),
+            epoch: UploadEpoch::new(3),
             relays: Vec::new(),
         };
         for relays in [vec![], vec![4, 5], vec![7; RELAYS_MAX]] {
-            header.relays = relays;
+            header.relays = relays.into_iter().map(NodeId::new).collect();
             assert_eq!(BodyHeader::decode(&header.encode()), Ok(header.clone()));
         }
-        header.relays.push(7);
+        header.relays.push(NodeId::new(7));
         assert!(BodyHeader::decode(&header.encode()).is_err());
         header.relays.clear();
         let mut other = header.encode();
@@ -177,8 +177,8 @@ mod tests {
 
     #[test]
     fn requests_and_digests_read_back() {
-        let request = encode_request([5; 16], 6);
-        assert_eq!(decode_request(&request), Ok(([5; 16], 6)));
+        let request = encode_request(BodyId::new([5; 16]), 6);
+        assert_eq!(decode_request(&request), Ok((BodyId::new([5; 16]), 6)));
         let chunks = vec![(1, Digest([1; 32])), (2, Digest([2; 32]))];
         assert_eq!(decode_digests(&encode_digests(&chunks)), Ok(chunks));
     }

@@ -22,8 +22,8 @@ pub struct Names {
 
 /// What the records from `from` to the end of their tile name, below `end`.
 pub fn names(tables: &Tables, from: RecordIndex, end: RecordIndex) -> Result<Names, Error> {
-    let end = end.min((tables.head()?.size).next_index());
-    let next = end.min(RecordIndex::new(from.get() + TILE_WIDTH - from.get() % TILE_WIDTH));
+    let end = end.min(tables.head()?.size.next_index());
+    let next = end.min(from.after(TILE_WIDTH - from.get() % TILE_WIDTH));
     let mut named = Vec::new();
     let records = match from < next {
         true => tables.record_range(from, next, (next.get() - from.get()) as usize)?,

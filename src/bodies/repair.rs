@@ -272,7 +272,7 @@ impl Repairer {
         from: NodeId,
     ) -> Result<(), BodyError> {
         let BodyPlane { store, repairs, .. } = &*self.bodies;
-        let mended = store.mend(wanted.body_id, manifest, findings, from.get());
+        let mended = store.mend(wanted.body_id, manifest, findings, from);
         if !mended.await? {
             // More was found meanwhile: it is not whole yet.
             repairs.damaged(wanted.body_id);

@@ -352,20 +352,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_is_in_the_queue_once_and_is_tried_again_after_its_pause() {
         let repairs = RepairQueue::default();
-        assert!(repairs.missing([1; 16], CONTENT));
-        assert!(repairs.missing([1; 16], CONTENT));
-        assert!(repairs.missing([2; 16], CONTENT));
+        assert!(repairs.missing(BodyId::new([1; 16]), CONTENT));
+        assert!(repairs.missing(BodyId::new([1; 16]), CONTENT));
+        assert!(repairs.missing(BodyId::new([2; 16]), CONTENT));
         assert_eq!(repairs.health().queue, 2);
-        assert_eq!(repairs.next().await.body, [1; 16]);
-        repairs.again([1; 16], Duration::from_secs(1));
-        assert_eq!(repairs.next().await.body, [2; 16]);
-        repairs.finished([2; 16]);
+        assert_eq!(repairs.next().await.body, BodyId::new([1; 16]));
+        repairs.again(BodyId::new([1; 16]), Duration::from_secs(1));
+        assert_eq!(repairs.next().await.body, BodyId::new([2; 16]));
+        repairs.finished(BodyId::new([2; 16]));
         let waited = Instant::now();
         let job = repairs.next().await;
-        assert_eq!((job.body, job.attempts), ([1; 16], 1));
+        assert_eq!((job.body, job.attempts), (BodyId::new([1; 16]), 1));
         assert_eq!(waited.elapsed(), Duration::from_secs(1));
         assert_eq!((repairs.health().missing, repairs.health().queue), (1, 0));
-        repairs.finished([1; 16]);
+        repairs.finished(BodyId::new([1; 16]));
         assert_eq!(repairs.health().missing, 0);
         assert_eq!(*repairs.done().borrow(), 2);
     }
@@ -375,41 +375,41 @@ mod tests {
     async fn damage_holds_the_low_watermark_below_its_record_and_missing_bodies_do_not() {
         let repairs = RepairQueue::default();
         let low_watermark = repairs.low_watermark();
-        assert_eq!(*low_watermark.borrow(), 0, "the marks are not read yet");
+        assert_eq!(*low_watermark.borrow(), TreeSize::EMPTY, "the marks are not read yet");
         repairs.loaded();
-        assert_eq!(*low_watermark.borrow(), u64::MAX);
-        repairs.missing([1; 16], CONTENT);
+        assert_eq!(*low_watermark.borrow(), TreeSize::new(u64::MAX));
+        repairs.missing(BodyId::new([1; 16]), CONTENT);
         assert_eq!(
             *low_watermark.borrow(),
-            u64::MAX,
+            TreeSize::new(u64::MAX),
             "whoever waits for it holds the index"
         );
-        repairs.damaged([2; 16]);
-        assert_eq!(*low_watermark.borrow(), 0, "no record is known");
-        repairs.named([2; 16], 7);
-        assert_eq!(*low_watermark.borrow(), 7);
-        repairs.damaged([1; 16]);
-        repairs.named([1; 16], 5);
-        assert_eq!(*low_watermark.borrow(), 5);
+        repairs.damaged(BodyId::new([2; 16]));
+        assert_eq!(*low_watermark.borrow(), TreeSize::EMPTY, "no record is known");
+        repairs.named(BodyId::new([2; 16]), RecordIndex::new(7));
+        assert_eq!(*low_watermark.borrow(), TreeSize::new(7));
+        repairs.damaged(BodyId::new([1; 16]));
+        repairs.named(BodyId::new([1; 16]), RecordIndex::new(5));
+        assert_eq!(*low_watermark.borrow(), TreeSize::new(5));
         for _ in 0..2 {
             let body = repairs.next().await.body;
             repairs.finished(body);
         }
-        assert_eq!(*low_watermark.borrow(), u64::MAX);
+        assert_eq!(*low_watermark.borrow(), TreeSize::new(u64::MAX));
     }
 
     #[tokio::test]
     async fn damage_found_during_a_repair_is_repaired_too() {
         let repairs = RepairQueue::default();
         repairs.loaded();
-        repairs.quarantined([1; 16]);
+        repairs.quarantined(BodyId::new([1; 16]));
         let running = repairs.next().await;
-        repairs.quarantined([1; 16]);
+        repairs.quarantined(BodyId::new([1; 16]));
         repairs.finished(running.body);
-        assert_eq!(*repairs.low_watermark().borrow(), 0);
-        assert_eq!(repairs.next().await.body, [1; 16]);
-        repairs.finished([1; 16]);
-        assert_eq!(*repairs.low_watermark().borrow(), u64::MAX);
+        assert_eq!(*repairs.low_watermark().borrow(), TreeSize::EMPTY);
+        assert_eq!(repairs.next().await.body, BodyId::new([1; 16]));
+        repairs.finished(BodyId::new([1; 16]));
+        assert_eq!(*repairs.low_watermark().borrow(), TreeSize::new(u64::MAX));
         assert_eq!(repairs.health().quarantined, 2);
     }
 
@@ -423,13 +423,13 @@ mod tests {
             body
         };
         for n in 0..QUEUE_MAX {
-            assert!(repairs.missing(body(n), CONTENT));
+            assert!(repairs.missing(BodyId::new(body(n)), CONTENT));
         }
-        assert!(!repairs.missing(body(QUEUE_MAX), CONTENT));
-        assert!(!repairs.damaged(body(QUEUE_MAX)));
+        assert!(!repairs.missing(BodyId::new(body(QUEUE_MAX)), CONTENT));
+        assert!(!repairs.damaged(BodyId::new(body(QUEUE_MAX))));
         assert_eq!(
             *repairs.low_watermark().borrow(),
-            0,
+            TreeSize::EMPTY,
             "one is marked on the disk alone"
         );
         assert!(!repairs.wants_loading());

@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn messages_read_back_and_others_are_refused() {
         let ask = CosignRequest {
-            size: 7,
+            size: TreeSize::new(7),
             root: Digest([3; 32]),
         };
         assert_eq!(CosignRequest::decode(&ask.encode()), Ok(ask));
@@ -129,7 +129,7 @@ mod tests {
         }
         let notes = decode_notes(&encode_notes(&["a", "b"])).unwrap();
         assert_eq!(notes, [b"a", b"b"]);
-        assert_eq!(decode_want(&encode_want(12)), Ok(12));
+        assert_eq!(decode_want(&encode_want(TreeSize::new(12))), Ok(TreeSize::new(12)));
         assert!(CosignReply::decode(&CosignReply::Lines(Vec::new()).encode()).is_err());
         let mut later = ask.encode();
         later[0] = 2;

@@ -241,7 +241,8 @@ impl Cosigning {
 
     async fn kept(&self, index: RecordIndex, satisfied: impl Fn(&str) -> bool) -> Option<String> {
         let (mut from, mut looked_at) = (index, 0);
-        while from < RecordIndex::new(self.0.kept_to.load(Ordering::Acquire)) && looked_at < KEPT_LOOKED_AT_MAX {
+        while TreeSize::new(self.0.kept_to.load(Ordering::Acquire)).contains(from)
+            && looked_at < KEPT_LOOKED_AT_MAX {
             let page = match self.0.parts.notes.above(from).await {
                 Ok(page) => page,
                 Err(error) => {
@@ -294,7 +295,7 @@ impl Cosigning {
         if let Some(posted) = self.0.recent.of_size(size) {
             return Some(posted.note.to_string());
         }
-        let page = self.0.parts.notes.above(RecordIndex::new(size.get().checked_sub(1)?)).await;
+        let page = self.0.parts.notes.above(size.last()?).await;
         match page {
             Ok(page) => page
                 .into_iter()

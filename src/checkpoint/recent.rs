@@ -86,9 +86,9 @@ impl RecentCheckpoints {
 mod tests {
     use super::*;
 
-    fn posted(size: TreeSize, cosigners: usize) -> RecentCheckpoint {
+    fn posted(size: u64, cosigners: usize) -> RecentCheckpoint {
         RecentCheckpoint {
-            size,
+            size: TreeSize::new(size),
             note: format!("{size} by {cosigners}").into(),
             cosigners,
             is_agreed: cosigners > 1,
@@ -103,7 +103,7 @@ mod tests {
         assert!(recent.post(posted(7, 1)));
         assert!(recent.post(posted(7, 3)));
         assert!(!recent.post(posted(7, 2)));
-        assert_eq!(recent.of_size(7).unwrap().cosigners, 3);
+        assert_eq!(recent.of_size(TreeSize::new(7)).unwrap().cosigners, 3);
     }
 
     #[test]
@@ -111,12 +111,12 @@ mod tests {
         let recent = RecentCheckpoints::default();
         recent.post(posted(7, 2));
         recent.post(posted(9, 1));
-        assert_eq!(recent.newest().unwrap().size, 7);
+        assert_eq!(recent.newest().unwrap().size, TreeSize::new(7));
         recent.post(posted(9, 2));
-        assert_eq!(recent.newest().unwrap().size, 9);
+        assert_eq!(recent.newest().unwrap().size, TreeSize::new(9));
         // The older size is answered later, as a slow member does.
         recent.post(posted(8, 3));
-        assert_eq!(recent.newest().unwrap().size, 9);
+        assert_eq!(recent.newest().unwrap().size, TreeSize::new(9));
     }
 
     #[test]
@@ -129,6 +129,6 @@ mod tests {
             recent.post(posted(size, 2));
         }
         let sizes: Vec<TreeSize> = recent.all().iter().map(|p| p.size).collect();
-        assert_eq!(sizes, (25..=40).collect::<Vec<_>>());
+        assert_eq!(TreeSize::new(sizes), TreeSize::new((25..=40).collect::<Vec<_>>()));
     }
 }

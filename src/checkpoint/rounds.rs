@@ -349,23 +349,23 @@ mod tests {
     async fn a_round_begins_when_it_is_wanted_and_else_once_a_second() {
         let began = Instant::now();
         let last = Last {
-            size: 10,
+            size: TreeSize::new(10),
             began,
             asked: 5,
             complete: Arc::default(),
         };
         let want = |size, asked| Want { size, asked };
         // Nobody waits: only growth is a reason.
-        assert_eq!(last.next(10, want(10, 5)), None);
-        assert_eq!(last.next(11, want(10, 5)), Some(began + EVERY));
+        assert_eq!(last.next(TreeSize::new(10), want(TreeSize::new(10), 5)), None);
+        assert_eq!(last.next(TreeSize::new(11), want(TreeSize::new(10), 5)), Some(began + EVERY));
         // Somebody waits for what the last round did not cover.
-        assert_eq!(last.next(12, want(12, 6)), Some(began + PAUSE_MIN));
+        assert_eq!(last.next(TreeSize::new(12), want(TreeSize::new(12), 6)), Some(began + PAUSE_MIN));
         // It is not applied here yet.
-        assert_eq!(last.next(11, want(12, 5)), Some(began + EVERY));
+        assert_eq!(last.next(TreeSize::new(11), want(TreeSize::new(12), 5)), Some(began + EVERY));
         // Somebody is not satisfied with what there is.
-        assert_eq!(last.next(10, want(10, 6)), Some(began + AGAIN_PAUSE));
+        assert_eq!(last.next(TreeSize::new(10), want(TreeSize::new(10), 6)), Some(began + AGAIN_PAUSE));
         // All have cosigned: the same again would satisfy nobody.
         last.complete.store(true, Ordering::Release);
-        assert_eq!(last.next(10, want(10, 6)), None);
+        assert_eq!(last.next(TreeSize::new(10), want(TreeSize::new(10), 6)), None);
     }
 }

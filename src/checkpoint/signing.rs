@@ -157,11 +157,11 @@ mod tests {
     fn sizes_never_go_back_and_have_one_root() {
         let (one, two) = (Digest([1; 32]), Digest([2; 32]));
         let mut signed = Signed::default();
-        assert_eq!(signed.advance(7, one), Ok(()));
-        assert_eq!(signed.advance(7, one), Ok(()));
-        assert_eq!(signed.advance(7, two), Err(Refusal::Contradicts(one)));
-        assert_eq!(signed.advance(6, two), Err(Refusal::Behind(7)));
-        assert_eq!(signed.advance(9, two), Ok(()));
-        assert_eq!(signed, Signed(Some((9, two))));
+        assert_eq!(signed.advance(TreeSize::new(7), one), Ok(()));
+        assert_eq!(signed.advance(TreeSize::new(7), one), Ok(()));
+        assert_eq!(signed.advance(TreeSize::new(7), two), Err(Refusal::Contradicts(one)));
+        assert_eq!(signed.advance(TreeSize::new(6), two), Err(Refusal::Behind(TreeSize::new(7))));
+        assert_eq!(signed.advance(TreeSize::new(9), two), Ok(()));
+        assert_eq!(signed, Signed(Some((TreeSize::new(9), two))));
     }
 }

@@ -4,7 +4,7 @@
 //! encoding; the same bytes are the Raft log's value and the frame between nodes. Leaves
 //! judgement to `ledger/`.
 
-use crate::domain::ids::{RecordIndex, Sequence};
+use crate::domain::ids::{NodeId, RecordIndex, Sequence};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::key::Signature;
 use muniment_evidence::opening::Opening;
@@ -153,9 +153,9 @@ mod tests {
                 mode: Mode::None,
                 level: Level::None,
                 ledger: Digest([1; 32]),
-                node: 1,
+                node: NodeId::new(1),
                 lane: Lane::Boot,
-                seq: 0,
+                seq: Sequence::FIRST,
                 prev: Digest::ZERO,
                 witnessed_at_ms: 1,
                 document: Digest([2; 32]),

@@ -86,10 +86,10 @@ mod tests {
 
     #[test]
     fn canonical_paths_are_understood_and_others_are_not() {
-        let tile = |level, index, width| {
+        let tile = |level, number, width| {
             Some(Tile {
                 level,
-                index,
+                number,
                 width,
             })
         };
@@ -122,7 +122,7 @@ mod tests {
     /// The example of the specification: 70,000 entries.
     #[test]
     fn a_tree_has_the_tiles_that_its_size_allows() {
-        let has = |path: &str| Tile::parse(path).unwrap().is_within(70_000);
+        let has = |path: &str| Tile::parse(path).unwrap().is_within(TreeSize::new(70_000));
         assert!(has("0/272") && has("0/273.p/112") && !has("0/273.p/113"));
         assert!(has("1/000") && has("1/001.p/17") && !has("1/001.p/18"));
         assert!(has("2/000.p/1") && !has("2/000.p/2") && !has("3/000.p/1"));

@@ -235,7 +235,7 @@ fn decode(bytes: &[u8]) -> Option<Guarded> {
     }
     let guarded = Guarded {
         origin: r.text().ok()?,
-        size: TreeSize::new(r.u64().ok()?),
+        size: TreeSize::read(&mut r).ok()?,
         root: r.digest().ok()?,
     };
     r.end().ok()?;
@@ -250,11 +250,12 @@ mod tests {
 
     /// The root that an honest log has at a size.
     fn root(size: TreeSize) -> Option<Digest> {
-        Some(Digest::of(&[b"root", &size.to_be_bytes()]))
+        Some(Digest::of(&[b"root", &size.get().to_be_bytes()]))
     }
 
-    fn guard_at(dir: &Path, size: TreeSize) -> SignGuard {
+    fn guard_at(dir: &Path, size: u64) -> SignGuard {
         let mut guard = SignGuard::load(dir, ORIGIN).unwrap();
+        let size = TreeSize::new(size);
         guard.advance(size, root(size).unwrap()).unwrap();
         guard
     }
@@ -263,12 +264,12 @@ mod tests {
     fn what_was_signed_outlives_the_process() {
         let dir = tempfile::tempdir().unwrap();
         let fresh = SignGuard::load(dir.path(), ORIGIN).unwrap();
-        assert_eq!(fresh.may_sign(0, root), Ok(()));
+        assert_eq!(fresh.may_sign(TreeSize::EMPTY, root), Ok(()));
         guard_at(dir.path(), 7);
         let guard = SignGuard::load(dir.path(), ORIGIN).unwrap();
-        assert_eq!(guard.size(), 7);
-        assert_eq!(guard.may_sign(7, root), Ok(()));
-        assert_eq!(guard.may_sign(9, root), Ok(()));
+        assert_eq!(guard.size(), TreeSize::new(7));
+        assert_eq!(guard.may_sign(TreeSize::new(7), root), Ok(()));
+        assert_eq!(guard.may_sign(TreeSize::new(9), root), Ok(()));
     }
 
     /// The database was wiped or restored while the guard was not: the case it is for.
@@ -277,15 +278,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let guard = guard_at(dir.path(), 7);
         assert_eq!(
-            guard.may_sign(0, root),
-            Err(GuardRefusal::Wait { own: 0, guarded: 7 })
+            guard.may_sign(TreeSize::EMPTY, root),
+            Err(GuardRefusal::Wait { own: TreeSize::EMPTY, guarded: TreeSize::new(7) })
         );
         let other = |_| Some(Digest([9; 32]));
         for size in [7, 8, 100] {
-            let refusal = guard.may_sign(size, other);
-            assert!(matches!(refusal, Err(GuardRefusal::Stop { size: 7, .. })));
+            let refusal = guard.may_sign(TreeSize::new(size), other);
+            assert!(matches!(refusal, Err(GuardRefusal::Stop { size: TreeSize::new(7), .. })));
         }
-        let refusal = guard.may_sign(8, |_| None);
+        let refusal = guard.may_sign(TreeSize::new(8), |_| None);
         assert!(matches!(refusal, Err(GuardRefusal::Stop { own: None, .. })));
     }
 
@@ -293,11 +294,11 @@ mod tests {
     fn the_guard_never_goes_back() {
         let dir = tempfile::tempdir().unwrap();
         let mut guard = guard_at(dir.path(), 7);
-        assert!(guard.advance(6, root(6).unwrap()).is_err());
-        assert!(guard.advance(7, Digest([9; 32])).is_err());
-        guard.advance(7, root(7).unwrap()).unwrap();
-        guard.advance(8, root(8).unwrap()).unwrap();
-        assert_eq!(SignGuard::load(dir.path(), ORIGIN).unwrap().size(), 8);
+        assert!(guard.advance(TreeSize::new(6), root(TreeSize::new(6)).unwrap()).is_err());
+        assert!(guard.advance(TreeSize::new(7), Digest([9; 32])).is_err());
+        guard.advance(TreeSize::new(7), root(TreeSize::new(7)).unwrap()).unwrap();
+        guard.advance(TreeSize::new(8), root(TreeSize::new(8)).unwrap()).unwrap();
+        assert_eq!(SignGuard::load(dir.path(), ORIGIN).unwrap().size(), TreeSize::new(8));
     }
 
     #[test]
@@ -329,8 +330,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut guard = guard_at(dir.path(), 7);
         fs::write(dir.path().join("signguard.new"), b"half").unwrap();
-        assert_eq!(SignGuard::load(dir.path(), ORIGIN).unwrap().size(), 7);
-        guard.advance(8, root(8).unwrap()).unwrap();
-        assert_eq!(SignGuard::load(dir.path(), ORIGIN).unwrap().size(), 8);
+        assert_eq!(SignGuard::load(dir.path(), ORIGIN).unwrap().size(), TreeSize::new(7));
+        guard.advance(TreeSize::new(8), root(TreeSize::new(8)).unwrap()).unwrap();
+        assert_eq!(SignGuard::load(dir.path(), ORIGIN).unwrap().size(), TreeSize::new(8));
     }
 }

@@ -33,7 +33,7 @@ pub fn command(
         answers.push(submit(txn, tip, submission, command.proposed_at_ms)?);
     }
     if tip.head.size > size_before {
-        txn.put(tables::entry_end(tip.head.size), &LogIndex::new(raft_index.get()));
+        txn.put(tables::entry_end(tip.head.size), &raft_index);
     }
     finish(txn, tip, size_before);
     Ok(answers)
@@ -133,7 +133,7 @@ fn submit(
     if founding {
         tip.head.ledger = leaf;
         tip.head.feature_level = policy::FEATURE_LEVEL;
-        tip.head.upload_epoch = UploadEpoch::new(1);
+        tip.head.upload_epoch = UploadEpoch::default().next();
         if let Ok(Document::Genesis(genesis)) = Document::decode(&submission.document.bytes) {
             tip.head.origin = genesis.origin;
         }

@@ -410,7 +410,7 @@ mod tests {
     fn row(total: Option<i64>, reversed: i64) -> InvoiceRow {
         InvoiceRow {
             tenant: "t".into(),
-            index: 1,
+            index: RecordIndex::new(1),
             is_reversal: false,
             content: Digest::ZERO,
             total: total.map(euro),

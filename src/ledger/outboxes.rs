@@ -8,7 +8,7 @@
 use crate::domain::ids::{NodeId, OutboxId, RecordIndex, Sequence};
 use super::lanes;
 use super::rows::{LaneRow, OutboxRow};
-use super::tables::{self, FoundKey};
+use super::tables;
 use super::txn::Txn;
 use crate::store::Error;
 use muniment_evidence::digest::Digest;

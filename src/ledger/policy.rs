@@ -31,12 +31,12 @@ pub const RAISED_LEVEL: &str = "feature_level";
 
 /// Whether bodies of an upload epoch may be named while `present` is in force.
 pub fn may_be_named(epoch: UploadEpoch, present: UploadEpoch) -> bool {
-    epoch <= present && present.get() - epoch.get() <= 1
+    epoch <= present && present <= epoch.next()
 }
 
 /// Whether no record may name bodies of an upload epoch any more, now or ever.
 pub fn is_past(epoch: UploadEpoch, present: UploadEpoch) -> bool {
-    epoch.get().saturating_add(2) <= present.get()
+    epoch.next().next() <= present
 }
 
 /// Whether every setting may take its value now.
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn an_epoch_moves_one_step_and_a_level_up_to_what_is_known() {
         let head = Head {
-            upload_epoch: 4,
+            upload_epoch: UploadEpoch::new(4),
             feature_level: 0,
             ..Head::default()
         };
@@ -113,7 +113,7 @@ mod tests {
             assert!(!decided(wrong), "{wrong:?}");
         }
         let last = Head {
-            upload_epoch: u64::MAX,
+            upload_epoch: UploadEpoch::new(u64::MAX),
             ..head
         };
         let beyond = decide(&last, &policy(&[(UPLOAD_EPOCH, 0)]));
@@ -124,25 +124,25 @@ mod tests {
     fn what_is_past_is_never_named_later() {
         for epoch in 0..6 {
             for seen in 0..6 {
-                let later = (seen..10).any(|present| may_be_named(epoch, present));
-                assert!(!(is_past(epoch, seen) && later), "{epoch} at {seen}");
+                let later = (seen..10).any(|present| may_be_named(UploadEpoch::new(epoch), UploadEpoch::new(present)));
+                assert!(!(is_past(UploadEpoch::new(epoch), UploadEpoch::new(seen)) && later), "{epoch} at {seen}");
             }
         }
-        assert!(may_be_named(3, 4) && !is_past(3, 4) && is_past(3, 5));
-        assert!(!may_be_named(4, 3), "of an epoch that has not come");
+        assert!(may_be_named(UploadEpoch::new(3), UploadEpoch::new(4)) && !is_past(UploadEpoch::new(3), UploadEpoch::new(4)) && is_past(UploadEpoch::new(3), UploadEpoch::new(5)));
+        assert!(!may_be_named(UploadEpoch::new(4), UploadEpoch::new(3)), "of an epoch that has not come");
     }
 
     #[test]
     fn a_policy_takes_effect_where_it_stands() {
         let (mut ledger, _, mut lane) = TestLedger::booted();
         let before = ledger.head().upload_epoch;
-        let written = [before + 1, before + 1, before + 2].map(|epoch| {
+        let written = [before.next(), before.next(), UploadEpoch::new(before.get() + 2)].map(|epoch| {
             let document = Document::Policy(policy(&[(UPLOAD_EPOCH, epoch)]));
             lane.write(&ledger, &document)
         });
         let outcomes = ledger.outcomes(written.to_vec());
         let refused = Outcome::Refused(Reason::Malformed);
         assert_eq!(outcomes, [Outcome::Ok, refused, Outcome::Ok]);
-        assert_eq!(ledger.head().upload_epoch, before + 2);
+        assert_eq!(ledger.head().upload_epoch, UploadEpoch::new(before.get() + 2));
     }
 }

@@ -191,11 +191,11 @@ impl Tables {
         let mut invoice: Option<Invoice> = None;
         let (mut whole, mut void) = (false, false);
         for (key, event) in self.scan(&tables::events(uid, RecordIndex::FIRST, size.next_index()), EVENTS_MAX)? {
-            let index = key.number()?;
+            let index = key.record()?;
             match (&mut invoice, event) {
-                (None, EventRow::Issued) => invoice = Some(self.issued(uid, RecordIndex::new(index))?),
+                (None, EventRow::Issued) => invoice = Some(self.issued(uid, index)?),
                 (Some(invoice), EventRow::RenditionAdded) => {
-                    if let Document::AddRendition(add) = self.document(RecordIndex::new(index))? {
+                    if let Document::AddRendition(add) = self.document(index)? {
                         invoice.renditions.push(add.rendition);
                     }
                 }

@@ -450,23 +450,23 @@ mod tests {
 
     #[test]
     fn ranges_hold_their_own_keys_only() {
-        let range = ListKey::by_issuer("a", "b").range(0, u64::MAX);
-        let inside = ListKey::by_issuer("a", "b").at(u64::MAX - 1).into_bytes();
-        let outside = ListKey::by_issuer("a", "bc").at(0).into_bytes();
+        let range = ListKey::by_issuer("a", "b").range(RecordIndex::FIRST, RecordIndex::new(u64::MAX));
+        let inside = ListKey::by_issuer("a", "b").at(RecordIndex::new(u64::MAX - 1)).into_bytes();
+        let outside = ListKey::by_issuer("a", "bc").at(RecordIndex::FIRST).into_bytes();
         let (start, end) = range.bounds();
         assert!(start <= &inside[..] && &inside[..] < end);
         assert!(&outside[..] >= end || &outside[..] < start);
         assert_eq!(FoundKey(inside).number().unwrap(), u64::MAX - 1);
-        let of_one = lanes(1);
+        let of_one = lanes(NodeId::new(1));
         let (start, end) = of_one.bounds();
-        let other = lane(2, Lane::Boot);
+        let other = lane(NodeId::new(2), Lane::Boot);
         assert!(other.as_bytes() >= end && start < end);
     }
 
     #[test]
     fn what_a_key_was_made_of_is_read_back() {
-        for it in [Lane::Boot, Lane::Strict(7), Lane::Outbox(9)] {
-            assert_eq!(FoundKey(lane(3, it).into_bytes()).lane().unwrap(), it);
+        for it in [Lane::Boot, Lane::Strict(RecordIndex::new(7)), Lane::Outbox(OutboxId::new(9))] {
+            assert_eq!(FoundKey(lane(NodeId::new(3), it).into_bytes()).lane().unwrap(), it);
         }
         let uid = Uid([5; 16]);
         let key = FoundKey(body_digest(&Digest([1; 32]), uid).into_bytes());
@@ -478,8 +478,8 @@ mod tests {
     /// A record that is written is found again where a scan of its table looks.
     #[test]
     fn a_numbered_key_lies_in_its_numbered_range() {
-        let keys = [record(4), record(5), record(6)].map(RowKey::into_bytes);
-        let of_records = records(5, 6);
+        let keys = [record(RecordIndex::new(4)), record(RecordIndex::new(5)), record(RecordIndex::new(6))].map(RowKey::into_bytes);
+        let of_records = records(RecordIndex::new(5), RecordIndex::new(6));
         let (start, end) = of_records.bounds();
         let inside = keys.map(|key| start <= &key[..] && &key[..] < end);
         assert_eq!(inside, [false, true, false]);

@@ -6,7 +6,7 @@
 
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
-use crate::domain::ids::NodeId;
+use crate::domain::ids::{NodeId, RecordIndex};
 use crate::ledger::roles::{ModeRow, Target};
 use crate::ledger::rows::NodeRow;
 use crate::objective::write::{Member, Role};
@@ -192,7 +192,7 @@ mod tests {
     use muniment_evidence::key::PublicKey;
 
     fn now() -> CurrentMembers {
-        let row = |node: NodeId, boot| NodeRow {
+        let row = |node: u64, boot| NodeRow {
             region: "r".into(),
             zone: format!("z{node}"),
             statement_key: PublicKey([0; 32]),
@@ -200,25 +200,29 @@ mod tests {
             incarnation: [0; 16],
         };
         CurrentMembers {
-            voters: vec![1, 2, 3],
+            voters: [1, 2, 3].map(NodeId::new).to_vec(),
             mode: ModeRow {
-                sync_learners: vec![4],
-                async_learners: vec![5],
-                gone: vec![9],
+                sync_learners: vec![NodeId::new(4)],
+                async_learners: vec![NodeId::new(5)],
+                gone: vec![NodeId::new(9)],
                 ..ModeRow::default()
             },
-            replicated: (1..=5).collect(),
+            replicated: (1..=5).map(NodeId::new).collect(),
             known: (1..=6)
-                .map(|n| (n, row(n, (n != 5).then_some(n))))
+                .map(|n| (NodeId::new(n), row(n, (n != 5).then_some(RecordIndex::new(n)))))
                 .collect(),
         }
     }
 
-    fn target(voters: &[NodeId], sync: &[NodeId], asyn: &[NodeId]) -> Target {
+    fn nodes(ids: &[u64]) -> Vec<NodeId> {
+        ids.iter().copied().map(NodeId::new).collect()
+    }
+
+    fn target(voters: &[u64], sync: &[u64], asyn: &[u64]) -> Target {
         Target {
-            voters: voters.to_vec(),
-            sync_learners: sync.to_vec(),
-            async_learners: asyn.to_vec(),
+            voters: nodes(voters),
+            sync_learners: nodes(sync),
+            async_learners: nodes(asyn),
         }
     }
 
@@ -227,22 +231,22 @@ mod tests {
         let now = now();
         let comes_to = |wish: Wish, wanted: Target| assert_eq!(wish.target(&now), Ok(wanted));
         let add = Wish::Add {
-            node: 6,
+            node: NodeId::new(6),
             sync: false,
         };
         comes_to(add, target(&[1, 2, 3], &[4], &[5, 6]));
         // An operator turns a sync learner async, and back.
         let turn = Wish::Add {
-            node: 4,
+            node: NodeId::new(4),
             sync: false,
         };
         comes_to(turn, target(&[1, 2, 3], &[], &[5, 4]));
-        comes_to(Wish::Promote(4), target(&[1, 2, 3, 4], &[], &[5]));
-        comes_to(Wish::Remove(2), target(&[1, 3], &[4], &[5]));
-        comes_to(Wish::Remove(5), target(&[1, 2, 3], &[4], &[]));
-        let replace = Wish::Replace { old: 3, new: 4 };
+        comes_to(Wish::Promote(NodeId::new(4)), target(&[1, 2, 3, 4], &[], &[5]));
+        comes_to(Wish::Remove(NodeId::new(2)), target(&[1, 3], &[4], &[5]));
+        comes_to(Wish::Remove(NodeId::new(5)), target(&[1, 2, 3], &[4], &[]));
+        let replace = Wish::Replace { old: NodeId::new(3), new: NodeId::new(4) };
         comes_to(replace, target(&[1, 2, 4], &[], &[5]));
-        assert_eq!(replace.leaves(), Some(3));
+        assert_eq!(replace.leaves(), Some(NodeId::new(3)));
     }
 
     #[test]
@@ -254,43 +258,43 @@ mod tests {
         };
         refused(
             Wish::Add {
-                node: 7,
+                node: NodeId::new(7),
                 sync: true,
             },
             "keys draft",
         );
         refused(
             Wish::Add {
-                node: 9,
+                node: NodeId::new(9),
                 sync: true,
             },
             "not taken back",
         );
         refused(
             Wish::Add {
-                node: 1,
+                node: NodeId::new(1),
                 sync: true,
             },
             "voter",
         );
         refused(
             Wish::Add {
-                node: 4,
+                node: NodeId::new(4),
                 sync: true,
             },
             "already",
         );
-        refused(Wish::Promote(6), "add it first");
-        refused(Wish::Promote(5), "has not booted");
+        refused(Wish::Promote(NodeId::new(6)), "add it first");
+        refused(Wish::Promote(NodeId::new(5)), "has not booted");
         // These pass with time: not the caller's mistake.
         let not_now = |wish: Wish, reason: &str| match wish.target(&now) {
             Err(CallError::NotNow { reason: why, .. }) => assert_eq!(why, reason),
             other => panic!("{other:?}"),
         };
-        not_now(Wish::Promote(6), "NOT_LEARNING");
-        not_now(Wish::Promote(5), "NOT_BOOTED");
-        refused(Wish::Promote(1), "voter already");
-        refused(Wish::Remove(6), "no member");
-        refused(Wish::Replace { old: 4, new: 5 }, "no voter");
+        not_now(Wish::Promote(NodeId::new(6)), "NOT_LEARNING");
+        not_now(Wish::Promote(NodeId::new(5)), "NOT_BOOTED");
+        refused(Wish::Promote(NodeId::new(1)), "voter already");
+        refused(Wish::Remove(NodeId::new(6)), "no member");
+        refused(Wish::Replace { old: NodeId::new(4), new: NodeId::new(5) }, "no voter");
     }
 }

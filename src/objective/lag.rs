@@ -80,9 +80,9 @@ impl History {
 mod tests {
     use super::*;
 
-    fn sample(size: TreeSize, ms: u64) -> Sample {
+    fn sample(size: u64, ms: u64) -> Sample {
         Sample {
-            size,
+            size: TreeSize::new(size),
             body_bytes: size * 100,
             at: Duration::from_millis(ms),
         }
@@ -91,25 +91,25 @@ mod tests {
     #[test]
     fn a_lag_is_bounded_from_above_and_none_is_none() {
         let mut history = History::default();
-        assert_eq!(history.lag(0, Duration::ZERO), Lag::default());
+        assert_eq!(history.lag(TreeSize::EMPTY, Duration::ZERO), Lag::default());
         for (size, ms) in [(10, 0), (10, 100), (10, 200), (15, 300), (20, 400)] {
             history.note(sample(size, ms));
         }
         let now = Duration::from_millis(500);
-        assert_eq!(history.lag(20, now), Lag::default());
-        assert_eq!(history.lag(25, now), Lag::default());
+        assert_eq!(history.lag(TreeSize::new(20), now), Lag::default());
+        assert_eq!(history.lag(TreeSize::new(25), now), Lag::default());
         // It covers the sample of 15 and not that of 20: missing since 300 at the worst.
         let lag = Lag {
             records: 3,
             bytes: 500,
             ms: 200,
         };
-        assert_eq!(history.lag(17, now), lag);
+        assert_eq!(history.lag(TreeSize::new(17), now), lag);
         // Older than the history: all that it knows of.
-        assert_eq!(history.lag(5, now).bytes, 2000);
-        assert_eq!(history.lag(5, now).ms, 500);
+        assert_eq!(history.lag(TreeSize::new(5), now).bytes, 2000);
+        assert_eq!(history.lag(TreeSize::new(5), now).ms, 500);
         // Quiet time does not age the lag of one who held everything then.
-        assert_eq!(history.lag(10, now).ms, 300);
+        assert_eq!(history.lag(TreeSize::new(10), now).ms, 300);
     }
 
     #[test]

@@ -81,10 +81,11 @@ fn describe(voters: &[&Member]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::NodeId;
 
     fn voters(zones: &[&str]) -> Vec<Member> {
-        let member = |(zone, node): (&&str, NodeId)| Member {
-            node,
+        let member = |(zone, node): (&&str, u64)| Member {
+            node: NodeId::new(node),
             zone: (*zone).to_owned(),
             region: zone[..1].to_owned(),
             role: Role::Voter,

@@ -23,7 +23,7 @@ pub struct Loss {
     pub region: String,
     pub nodes: Vec<NodeId>,
     /// Up to where some node elsewhere holds everything.
-    pub held_elsewhere: u64,
+    pub held_elsewhere: TreeSize,
     /// Whether a majority of voters would be left: issuing and downloads would go on.
     pub quorum_left: bool,
     /// Whether the level could be met by those left.
@@ -51,7 +51,7 @@ pub fn by_zone(holders: &[Holder], level: WriteLevel) -> Vec<Loss> {
                     .filter(inside)
                     .map(|h| h.member.node)
                     .collect(),
-                held_elsewhere: left.iter().filter_map(|h| h.complete).max().unwrap_or(TreeSize::EMPTY).get(),
+                held_elsewhere: left.iter().filter_map(|h| h.complete).max().unwrap_or(TreeSize::EMPTY),
                 quorum_left: meets(WriteLevel::Quorum, &all, &left_nodes),
                 level_left: meets(level, &all, &left_nodes),
             }
@@ -64,15 +64,15 @@ mod tests {
     use super::*;
     use crate::objective::write::Role;
 
-    fn holder(node: NodeId, zone: &str, complete: TreeSize) -> Holder {
+    fn holder(node: u64, zone: &str, complete: u64) -> Holder {
         Holder {
             member: Member {
-                node,
+                node: NodeId::new(node),
                 zone: zone.into(),
                 region: "r".into(),
                 role: Role::Voter,
             },
-            complete: Some(complete),
+            complete: Some(TreeSize::new(complete)),
         }
     }
 
@@ -81,8 +81,8 @@ mod tests {
         let holders = [holder(1, "a", 100), holder(2, "b", 90), holder(3, "c", 80)];
         let losses = by_zone(&holders, WriteLevel::Zones(2));
         assert_eq!(losses.len(), 3);
-        assert_eq!(losses[0].held_elsewhere, 90);
-        assert_eq!(losses[1].held_elsewhere, 100);
+        assert_eq!(losses[0].held_elsewhere, TreeSize::new(90));
+        assert_eq!(losses[1].held_elsewhere, TreeSize::new(100));
         assert!(losses.iter().all(|l| l.quorum_left && l.level_left));
         assert!(!by_zone(&holders, WriteLevel::Zones(3))[0].level_left);
     }
@@ -91,7 +91,7 @@ mod tests {
     fn a_zone_with_a_majority_takes_the_ledger_along() {
         let holders = [holder(1, "a", 9), holder(2, "a", 9), holder(3, "b", 9)];
         let losses = by_zone(&holders, WriteLevel::Quorum);
-        assert_eq!(losses[0].nodes, [1, 2]);
+        assert_eq!(losses[0].nodes, [1, 2].map(NodeId::new));
         assert!(!losses[0].quorum_left);
         assert!(losses[1].quorum_left);
         assert!(by_zone(&[], WriteLevel::Quorum).is_empty());

@@ -248,21 +248,21 @@ mod tests {
 
     const LEDGER: Digest = Digest([7; 32]);
 
-    fn known(applied: LogIndex, size: TreeSize, staleness_ms: Option<u64>) -> Known {
+    fn known(applied: u64, size: u64, staleness_ms: Option<u64>) -> Known {
         Known {
             ledger: LEDGER,
             recovery_epoch: RECOVERY_EPOCH,
-            applied,
-            size,
+            applied: LogIndex::new(applied),
+            size: TreeSize::new(size),
             staleness: staleness_ms.map(Duration::from_millis),
         }
     }
 
-    fn token(raft_index: LogIndex) -> Token {
+    fn token(raft_index: u64) -> Token {
         Token {
             ledger: LEDGER,
             recovery_epoch: RECOVERY_EPOCH,
-            raft_index,
+            raft_index: LogIndex::new(raft_index),
         }
     }
 
@@ -275,8 +275,8 @@ mod tests {
         let level = ReadLevel::Linearizable;
         assert_eq!(level.step(&known(9, 9, Some(0))), Step::Probe);
         let before = known(5, 5, None);
-        assert_eq!(level.after_probe(&before, Some(6)), Step::Wait(6));
-        assert_eq!(level.after_probe(&before, Some(5)), Step::Serve);
+        assert_eq!(level.after_probe(&before, Some(LogIndex::new(6))), Step::Wait(LogIndex::new(6)));
+        assert_eq!(level.after_probe(&before, Some(LogIndex::new(5))), Step::Serve);
         let refused = Step::Refuse(Refusal::Unreached);
         assert_eq!(level.after_probe(&known(5, 5, Some(0)), None), refused);
     }
@@ -289,10 +289,10 @@ mod tests {
             assert_eq!(level.step(&known(5, 5, Some(501))), Step::Probe);
             // No proof is no bound, however much was applied.
             assert_eq!(level.step(&known(u64::MAX, 5, None)), Step::Probe);
-            assert_eq!(level.after_probe(&known(5, 5, None), Some(5)), Step::Serve);
+            assert_eq!(level.after_probe(&known(5, 5, None), Some(LogIndex::new(5))), Step::Serve);
             assert_eq!(
-                level.after_probe(&known(5, 5, None), Some(8)),
-                Step::Wait(8)
+                level.after_probe(&known(5, 5, None), Some(LogIndex::new(8))),
+                Step::Wait(LogIndex::new(8))
             );
             // Somebody else's question may have proven it meanwhile.
             assert_eq!(level.after_probe(&known(5, 5, Some(3)), None), Step::Serve);
@@ -313,14 +313,14 @@ mod tests {
     fn a_token_is_waited_for_and_a_lost_one_is_told_at_once() {
         let level = ReadLevel::Session(token(8));
         assert_eq!(level.step(&known(8, 1, None)), Step::Serve);
-        assert_eq!(level.step(&known(7, 1, Some(0))), Step::Wait(8));
+        assert_eq!(level.step(&known(7, 1, Some(0))), Step::Wait(LogIndex::new(8)));
         assert_eq!(
-            level.after_probe(&known(7, 1, None), Some(9)),
-            Step::Wait(8)
+            level.after_probe(&known(7, 1, None), Some(LogIndex::new(9))),
+            Step::Wait(LogIndex::new(8))
         );
         // Higher than anything committed: no replica will ever apply it.
         let lost = Step::Refuse(Refusal::TokenLost);
-        assert_eq!(level.after_probe(&known(7, 1, None), Some(7)), lost);
+        assert_eq!(level.after_probe(&known(7, 1, None), Some(LogIndex::new(7))), lost);
         assert_eq!(
             level.after_probe(&known(7, 1, None), None),
             Step::Refuse(Refusal::Unreached)
@@ -331,7 +331,7 @@ mod tests {
                 ..token(1)
             },
             Token {
-                recovery_epoch: 1,
+                recovery_epoch: RecoveryEpoch::new(1),
                 ..token(1)
             },
         ] {
@@ -349,17 +349,17 @@ mod tests {
 
     #[test]
     fn a_read_as_of_a_record_needs_that_record_and_nothing_newer() {
-        let level = ReadLevel::AsOf(4);
+        let level = ReadLevel::AsOf(RecordIndex::new(4));
         assert_eq!(level.step(&known(9, 5, None)), Step::Serve);
         assert_eq!(level.step(&known(9, 4, Some(0))), Step::Probe);
         assert_eq!(
-            level.after_probe(&known(9, 4, None), Some(10)),
-            Step::Wait(10)
+            level.after_probe(&known(9, 4, None), Some(LogIndex::new(10))),
+            Step::Wait(LogIndex::new(10))
         );
         let beyond = Step::Refuse(Refusal::BeyondLog);
-        assert_eq!(level.after_probe(&known(10, 4, None), Some(10)), beyond);
+        assert_eq!(level.after_probe(&known(10, 4, None), Some(LogIndex::new(10))), beyond);
         assert_eq!(
-            level.after_probe(&known(10, 5, None), Some(10)),
+            level.after_probe(&known(10, 5, None), Some(LogIndex::new(10))),
             Step::Serve
         );
     }
@@ -396,7 +396,7 @@ mod tests {
             bounded(500, false),
             bounded(1, true),
             ReadLevel::Session(token(77)),
-            ReadLevel::AsOf(0),
+            ReadLevel::AsOf(RecordIndex::FIRST),
         ] {
             assert_eq!(level.to_string().parse(), Ok(level));
         }

@@ -186,7 +186,7 @@ mod tests {
             .iter()
             .zip(1..)
             .map(|(zone, node)| Member {
-                node,
+                node: NodeId::new(node),
                 zone: (*zone).to_owned(),
                 region: zone[..1].to_owned(),
                 role: Role::Voter,
@@ -197,17 +197,17 @@ mod tests {
     #[test]
     fn a_level_needs_a_majority_and_its_places() {
         let five = members(&["a1", "a1", "a2", "b1", "b1"]);
-        assert!(!meets(WriteLevel::Quorum, &five, &[1, 2]));
-        assert!(meets(WriteLevel::Quorum, &five, &[1, 2, 3]));
-        assert!(meets(WriteLevel::Zones(2), &five, &[1, 2, 3]));
-        assert!(!meets(WriteLevel::Zones(3), &five, &[1, 2, 3]));
-        assert!(!meets(WriteLevel::Regions(2), &five, &[1, 2, 3]));
-        assert!(meets(WriteLevel::Regions(2), &five, &[1, 2, 4]));
-        assert!(!meets(WriteLevel::All, &five, &[1, 2, 3, 4]));
-        assert!(meets(WriteLevel::All, &five, &[1, 2, 3, 4, 5]));
+        assert!(!meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(2)]));
+        assert!(meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(2), 3]));
+        assert!(meets(WriteLevel::Zones(2), &five, &[NodeId::new(1), NodeId::new(2), 3]));
+        assert!(!meets(WriteLevel::Zones(3), &five, &[NodeId::new(1), NodeId::new(2), 3]));
+        assert!(!meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), 3]));
+        assert!(meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), 4]));
+        assert!(!meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), 3, 4]));
+        assert!(meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), 3, 4, 5]));
         // Strangers and repetitions do not count.
-        assert!(!meets(WriteLevel::Quorum, &five, &[1, 1, 2, 9]));
-        assert!(!meets(WriteLevel::Quorum, &[], &[1]));
+        assert!(!meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(1), 2, 9]));
+        assert!(!meets(WriteLevel::Quorum, &[], &[NodeId::new(1)]));
     }
 
     /// Compared with trying out every majority.
@@ -233,7 +233,8 @@ mod tests {
             for level in levels {
                 let nodes = all.len() as u64;
                 let sets = (0u32..1 << nodes).map(|set| -> Vec<NodeId> {
-                    (1..=nodes).filter(|n| set >> (n - 1) & 1 == 1).collect()
+                    let held = (1..=nodes).filter(|n| set >> (n - 1) & 1 == 1);
+                    held.map(NodeId::new).collect()
                 });
                 let mut majorities = sets.filter(|s| meets(WriteLevel::Quorum, &all, s));
                 let never_missed = majorities.all(|set| meets(level, &all, &set));
@@ -256,7 +257,8 @@ mod tests {
         for a in levels {
             for b in levels {
                 for set in 0u32..32 {
-                    let holders: Vec<NodeId> = (1..=5).filter(|n| set >> (n - 1) & 1 == 1).collect();
+                    let holders = (1..=5).filter(|n| set >> (n - 1) & 1 == 1);
+                let holders: Vec<_> = holders.map(NodeId::new).collect();
                     if meets(a.join(b), &five, &holders) {
                         assert!(meets(a, &five, &holders) && meets(b, &five, &holders));
                     }
@@ -271,13 +273,13 @@ mod tests {
         five[3].role = Role::SyncLearner;
         five[4].role = Role::AsyncLearner;
         // The majority is the voters' own.
-        assert!(!meets(WriteLevel::Quorum, &five, &[1, 4, 5]));
-        assert!(meets(WriteLevel::Quorum, &five, &[1, 2]));
-        assert!(!meets(WriteLevel::Zones(3), &five, &[1, 2, 4, 5]));
-        assert!(meets(WriteLevel::Regions(2), &five, &[1, 2, 4]));
-        assert!(!meets(WriteLevel::Regions(2), &five, &[1, 2, 5]));
-        assert!(!meets(WriteLevel::All, &five, &[1, 2, 3]));
-        assert!(meets(WriteLevel::All, &five, &[1, 2, 3, 4]));
+        assert!(!meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(4), 5]));
+        assert!(meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(2)]));
+        assert!(!meets(WriteLevel::Zones(3), &five, &[NodeId::new(1), NodeId::new(2), 4, 5]));
+        assert!(meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), 4]));
+        assert!(!meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), 5]));
+        assert!(!meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), 3]));
+        assert!(meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), 3, 4]));
     }
 
     /// More holders never unmeet a level: what was acknowledged stays acknowledged.
@@ -293,9 +295,10 @@ mod tests {
         ];
         for level in levels {
             for set in 0u32..32 {
-                let holders: Vec<NodeId> = (1..=5).filter(|n| set >> (n - 1) & 1 == 1).collect();
+                let holders = (1..=5).filter(|n| set >> (n - 1) & 1 == 1);
+                let holders: Vec<_> = holders.map(NodeId::new).collect();
                 for extra in 1..=5 {
-                    let more = [&holders[..], &[extra]].concat();
+                    let more = [&holders[..], &[NodeId::new(extra)]].concat();
                     assert!(!meets(level, &five, &holders) || meets(level, &five, &more));
                 }
             }

@@ -287,11 +287,11 @@ mod tests {
     fn raft_terms_have_one_encoding() {
         let id = LogId::new_term_index(3, 9);
         there_and_back(id);
-        there_and_back(Vote::new(3, 1));
-        there_and_back(Vote::new_committed(3, 1));
+        there_and_back(Vote::new(3, NodeId::new(1)));
+        there_and_back(Vote::new_committed(3, NodeId::new(1)));
         let membership = Membership::new(
-            vec![BTreeSet::from([1, 2])],
-            BTreeMap::from([(1, Peer::default()), (2, Peer::default())]),
+            vec![BTreeSet::from([1, 2].map(NodeId::new))],
+            BTreeMap::from([1, 2].map(|node| (NodeId::new(node), Peer::default()))),
         )
         .unwrap();
         there_and_back(StoredMembership::new(Some(id), membership.clone()));

@@ -7,7 +7,7 @@
 use crate::domain::ids::{LogIndex, NodeId, Term};
 use super::group::{APPEND_ENTRIES_MAX, RaftGroup};
 use super::proposals::GroupRefusal;
-use super::types::{LogId, Peer};
+use super::types::Peer;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::vote::RaftLeaderId as _;
 use std::time::Duration;
@@ -92,7 +92,7 @@ impl RaftGroup {
             return Err(TransferError::NotVoter(to));
         }
         match status.matched.get(&to).copied().flatten() {
-            Some(matched) if matched.get() + APPEND_ENTRIES_MAX >= status.last_log_index.get() => {}
+            Some(matched) if status.last_log_index.count_since(matched) <= APPEND_ENTRIES_MAX => {}
             _ => return Err(TransferError::Behind(to)),
         }
         let asked = self.raft.trigger().transfer_leader(to).await;

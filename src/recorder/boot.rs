@@ -247,10 +247,10 @@ mod tests {
     #[test]
     fn each_answer_is_a_record_a_repetition_or_the_end() {
         let recorded = Answer::Recorded {
-            index: 7,
+            index: RecordIndex::new(7),
             outcome: Outcome::Ok,
         };
-        let read = |kind, answer| match read_answer(2, kind, answer) {
+        let read = |kind, answer| match read_answer(NodeId::new(2), kind, answer) {
             Ok(Sent::Recorded(recorded)) => format!("record {}", recorded.index),
             Ok(Sent::Overtaken) => "overtaken".into(),
             Ok(Sent::Unknown) => "unknown".into(),
@@ -274,7 +274,7 @@ mod tests {
             assert_eq!(read(Kind::Boot, answer), boot);
             assert_eq!(read(Kind::Genesis, answer), genesis);
         }
-        let moved = read(Kind::Boot, Some(Answer::Gap { next: 9 }));
+        let moved = read(Kind::Boot, Some(Answer::Gap { next: Sequence::new(9) }));
         assert!(moved.contains("is another process running"), "{moved}");
     }
 }

@@ -54,7 +54,7 @@ type Waiting = Arc<Mutex<Waiters>>;
 
 /// Where batches go; made anew for each leader.
 pub enum LeaderRoute {
-    Here(Intake, u64),
+    Here(Intake, NodeId),
     There(LeaderStream),
 }
 
@@ -74,7 +74,7 @@ impl LeaderRoute {
     ) -> Option<LeaderRoute> {
         let (leader, peer) = group.leader()?;
         if leader == group.node() {
-            return Some(LeaderRoute::Here(intake.clone(), leader.get()));
+            return Some(LeaderRoute::Here(intake.clone(), leader));
         }
         let (frames, receiver) = mpsc::channel(BATCHES_ON_STREAM_MAX);
         let waiting: Waiting = Arc::default();
@@ -93,7 +93,7 @@ impl LeaderRoute {
         match self {
             LeaderRoute::Here(intake, node) => {
                 let lost = RouteLost::Rejected;
-                let verified = intake.verify(NodeId::new(*node), batch).await.map_err(lost)?;
+                let verified = intake.verify(*node, batch).await.map_err(lost)?;
                 let ticket = intake.queue(verified).await.map_err(lost)?;
                 let done = async move {
                     let done = ticket.done().await;

@@ -64,7 +64,7 @@ impl v1::evidence_service_server::EvidenceService for Evidence {
         let (index, receipt, answered) = called.await.map_err(status)?;
         Ok(Response::new(v1::GetReceiptResponse {
             receipt: Some(outgoing::receipt(&receipt)),
-            record_index: index,
+            record_index: index.get(),
             answered: Some(outgoing::answered(answered)),
         }))
     }

@@ -319,7 +319,7 @@ pub fn export(request: v1::ExportRequest) -> ExportRequest {
     let by_issuer = !request.issuer.is_empty();
     ExportRequest {
         from: RecordIndex::new(request.from_index),
-        to: RecordIndex::new(request.to_index),
+        to: TreeSize::new(request.to_index),
         from_ms: request.from_ms,
         to_ms: request.to_ms,
         head: TreeSize::new(request.head),

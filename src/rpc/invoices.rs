@@ -240,7 +240,7 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
             start: started.range.start,
             end: started.range.end,
             receipt,
-            body_from: started.body_from,
+            body_from: started.body_from.get(),
             answered: Some(outgoing::answered(answered)),
             promise,
         });

@@ -183,7 +183,7 @@ pub fn keys(view: KeysView) -> v1::GetKeysResponse {
     };
     let mut lives = Vec::new();
     for (role, all) in [(Role::Log, &history.log), (Role::Root, &history.roots)] {
-        lives.extend(all.iter().map(|one| life(role, NodeId::new(0), ("", ""), one)));
+        lives.extend(all.iter().map(|one| life(role, NodeId::NONE, ("", ""), one)));
     }
     for (node, member) in &history.members {
         let place = (member.region.as_str(), member.zone.as_str());
@@ -261,7 +261,7 @@ pub fn status(parts: &Parts, view: StatusView, uptime_ms: u64) -> v1::StatusResp
             String::new()
         },
         role: group.role.to_owned(),
-        leader: (group.leader.unwrap_or(NodeId::new(0))).get(),
+        leader: group.leader.unwrap_or(NodeId::NONE).get(),
         term: group.term.get(),
         last_log_index: group.last_log_index.get(),
         committed_index: group.committed_index.get(),

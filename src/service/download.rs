@@ -14,7 +14,7 @@ use super::{Parts, Principal, deferred, find, lookup, prove};
 use crate::bodies::BodyError;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{InvoiceKey, bad};
-use crate::domain::ids::{RecordIndex, Uid};
+use crate::domain::ids::{NodeId, RecordIndex, Uid};
 use crate::ledger::state::Invoice;
 use crate::objective::read::ReadLevel;
 use crate::recorder::Intent;
@@ -73,7 +73,7 @@ pub struct StartedDownload {
     pub range: Range<u64>,
     pub evidence: DownloadEvidence,
     /// Node whose disk the bytes come from.
-    pub body_from: u64,
+    pub body_from: NodeId,
 }
 
 /// The bytes, then their digest.
@@ -138,7 +138,7 @@ pub async fn download(
         evidence,
         rendition: rendition.clone(),
         range: range.clone(),
-        body_from: source.node.get(),
+        body_from: source.node,
     };
     let bytes = parts.bodies.read(source, rendition, range);
     let end = DownloadEnd {

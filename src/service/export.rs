@@ -46,7 +46,7 @@ pub struct Issuer {
 pub struct ExportRequest {
     pub from: RecordIndex,
     /// Exclusive; 0 means the log as it is now.
-    pub to: RecordIndex,
+    pub to: TreeSize,
     /// Times of commitment in place of `from` and `to`.
     pub from_ms: Option<u64>,
     pub to_ms: Option<u64>,
@@ -66,28 +66,24 @@ pub async fn export(
     let booted = parts.writes.booted()?;
     parts.reads.fresh(ReadLevel::Linearizable).await?;
     let size = parts.reads.context.group.applied().size;
-    for (time_ms, index) in [
-        (wanted.from_ms, &mut wanted.from),
-        (wanted.to_ms, &mut wanted.to),
-    ] {
-        if let Some(time_ms) = time_ms {
-            *index = parts
-                .reads
-                .read(move |tables| tables.first_since(time_ms))
-                .await?;
-        }
+    let first_since = |time_ms| parts.reads.read(move |tables| tables.first_since(time_ms));
+    if let Some(time_ms) = wanted.from_ms {
+        wanted.from = first_since(time_ms).await?;
     }
-    if wanted.to == RecordIndex::FIRST && wanted.to_ms.is_some() {
+    if let Some(time_ms) = wanted.to_ms {
+        wanted.to = first_since(time_ms).await?.size_before();
+    }
+    if wanted.to == TreeSize::EMPTY && wanted.to_ms.is_some() {
         return Err(bad("to_ms", "is before the first record").into());
     }
-    if wanted.to > RecordIndex::new(size.get()) {
+    if wanted.to > size {
         let why = format!(
             "{}..{} is not within the log's 0..{size}",
             wanted.from, wanted.to
         );
         return Err(bad("range", why).into());
     }
-    let notes = prove::notes_from(parts, &booted, TreeSize::new(wanted.to.get()), wanted.head, size).await?;
+    let notes = prove::notes_from(parts, &booted, wanted.to, wanted.head, size).await?;
     // The end may be above `size`: the log has grown while a note was waited for.
     let (end, head) = (notes.end, notes.head);
     if wanted.from >= end.next_index() {

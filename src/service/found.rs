@@ -143,7 +143,7 @@ fn check(parts: &Parts, founding: &Founding) -> Result<(), CallError> {
     }
     for (at, member) in members.iter().enumerate() {
         let field = |name: &str| format!("members[{at}].{name}");
-        if member.node == NodeId::new(0) || members[..at].iter().any(|m| m.node == member.node) {
+        if member.node == NodeId::NONE || members[..at].iter().any(|m| m.node == member.node) {
             return Err(bad(&field("node"), "is a number from 1 on, each once").into());
         }
         draft::required(&field("zone"), &member.zone)?;

@@ -119,7 +119,7 @@ pub async fn list(
 /// Waits for the records that a cursor is bound to: they decide the page, whatever
 /// level the first one was asked at, so nothing is said of its staleness now.
 async fn reached(reads: &Reads, cursor: &Cursor, level: ReadLevel) -> Result<Proven, CallError> {
-    let Some(last) = cursor.size.get().checked_sub(1) else {
+    let Some(last) = cursor.size.last() else {
         return Ok(Proven::at_size(TreeSize::EMPTY));
     };
     if level == ReadLevel::Local {
@@ -129,7 +129,7 @@ async fn reached(reads: &Reads, cursor: &Cursor, level: ReadLevel) -> Result<Pro
             false => Err(reads.unavailable("this replica has not applied the cursor's index yet")),
         };
     }
-    match reads.fresh(ReadLevel::AsOf(RecordIndex::new(last))).await {
+    match reads.fresh(ReadLevel::AsOf(last)).await {
         Err(CallError::Invalid(_)) => {
             Err(bad("cursor", "is bound to more records than the log has").into())
         }
@@ -246,9 +246,9 @@ mod tests {
             month: "2026-11".into(),
             ..InvoiceFilter::default()
         };
-        let text = Cursor { size: 9, next: 3 }.render(&filter);
+        let text = Cursor { size: TreeSize::new(9), next: RecordIndex::new(3) }.render(&filter);
         let cursor = Cursor::parse(&text, &filter).unwrap();
-        assert_eq!((cursor.size, cursor.next), (9, 3));
+        assert_eq!((cursor.size.get(), cursor.next.get()), (9, 3));
         let other = InvoiceFilter {
             month: "2026-12".into(),
             ..filter.clone()

@@ -134,7 +134,7 @@ pub async fn get_receipt(
     parts: &Parts,
     wanted: ReceiptOf,
     terms: ReceiptTerms,
-) -> Result<(u64, Receipt, Answered), CallError> {
+) -> Result<(RecordIndex, Receipt, Answered), CallError> {
     let booted = parts.writes.booted()?;
     parts.reads.fresh(ReadLevel::Linearizable).await?;
     let answered = parts.reads.answered(true);
@@ -149,8 +149,9 @@ pub async fn get_receipt(
     };
     let note = match (&terms.policy, terms.fresh) {
         (Some(policy), fresh) => {
-            let above = if fresh { answered.log_size.get() - 1 } else { index.get() };
-            Some(under_policy(parts, RecordIndex::new(above), policy, &terms).await?)
+            let newest = answered.log_size.last().filter(|_| fresh);
+            let covered = newest.unwrap_or(index);
+            Some(under_policy(parts, covered, policy, &terms).await?)
         }
         (None, true) => Some(parts.keys.sign_head(&booted.origin).await?),
         (None, false) => None,
@@ -167,7 +168,7 @@ pub async fn get_receipt(
                 .await?
         }
     };
-    Ok((index.get(), receipt, answered))
+    Ok((index, receipt, answered))
 }
 
 /// A cosigned note above `index` that meets the policy.

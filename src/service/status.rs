@@ -91,7 +91,7 @@ pub fn zones(parts: &Parts) -> Vec<ZoneView> {
             let best = loss.nodes.iter().filter_map(complete).max().unwrap_or(TreeSize::EMPTY);
             ZoneView {
                 behind: table.lag(best),
-                lost: table.lag(TreeSize::new(loss.held_elsewhere)),
+                lost: table.lag(loss.held_elsewhere),
                 loss,
             }
         })

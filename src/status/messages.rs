@@ -305,17 +305,17 @@ mod tests {
     fn status() -> NodeStatus {
         NodeStatus {
             identity: NodeIdentity {
-                node: 3,
+                node: NodeId::new(3),
                 incarnation: [4; 16],
                 config_digest: Digest([5; 32]),
                 profile: Profile::Wan,
                 software: "muniment 0.1.0".into(),
             },
             progress: NodeProgress {
-                applied_index: 9,
+                applied_index: LogIndex::new(9),
                 state_hash: Digest([7; 32]),
-                log_size: 8,
-                body_complete: 6,
+                log_size: TreeSize::new(8),
+                body_complete: TreeSize::new(6),
             },
             health: NodeHealth {
                 ready: true,
@@ -339,7 +339,7 @@ mod tests {
             assert_eq!(StatusRequest::decode(&request.encode()), Ok(request));
         }
         let all = AllStatuses {
-            diverged_at: Some(4),
+            diverged_at: Some(LogIndex::new(4)),
             statuses: vec![(status(), 20)],
         };
         for of_all in [None, Some(AllStatuses::default()), Some(all)] {
@@ -407,9 +407,9 @@ mod tests {
     #[test]
     fn durability_reads_back_and_others_are_refused() {
         let request = DurabilityRequest {
-            raft_index: 1,
-            record: Some(2),
-            holders: vec![1, 3],
+            raft_index: LogIndex::new(1),
+            record: Some(RecordIndex::new(2)),
+            holders: [1, 3].map(NodeId::new).to_vec(),
             level: WriteLevel::Regions(2),
             wait_ms: 100,
         };
@@ -417,7 +417,7 @@ mod tests {
         assert_eq!(read, Ok(request.clone()));
         let reply = DurabilityReply {
             met: false,
-            nodes: vec![1],
+            nodes: vec![NodeId::new(1)],
         };
         assert_eq!(DurabilityReply::decode(&reply.encode()), Ok(reply));
         let mut later = request.encode();

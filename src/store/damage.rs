@@ -337,7 +337,7 @@ impl BodyStore {
         body: BodyId,
         manifest: Option<Manifest>,
         mended: Vec<Finding>,
-        from: u64,
+        from: NodeId,
     ) -> Result<bool, Error> {
         if !mended.is_empty() {
             // The good bytes first: the mark may not go before they are durable.
@@ -368,7 +368,7 @@ impl BodyStore {
                     let damage = Damage { content, findings };
                     batch.put(damage_key(&body), damage.encode());
                 }
-                let outcome = ScrubOutcome::Repaired { from: NodeId::new(from) };
+                let outcome = ScrubOutcome::Repaired { from };
                 let notes = done.iter().map(|finding| note(&body, finding, outcome));
                 add_notes(engine, &mut batch, notes)?;
                 engine.write(batch)?;

@@ -80,8 +80,8 @@ mod tests {
 
     #[test]
     fn ranges_hold_their_own_keys_only() {
-        assert_eq!(log_index(&log_entry(7)), Some(7));
-        assert_eq!(trailing_u64(&log_entry(7)), Some(7));
+        assert_eq!(log_index(&log_entry(LogIndex::new(7))), Some(LogIndex::new(7)));
+        assert_eq!(trailing_u64(&log_entry(LogIndex::new(7))), Some(7));
         let (start, end) = Generation(0xffff_ffff).range();
         assert!(Generation(0xffff_ffff).key(&[0xff; 3]) < end && start < end);
     }

@@ -312,6 +312,7 @@ fn last_entry(engine: &dyn Engine) -> Result<Option<(LogIndex, Vec<u8>)>, Error>
 mod tests {
     use super::super::memory::MemoryEngine;
     use super::*;
+    use crate::domain::ids::{NodeId, Term};
     use crate::stop::Stop;
 
     fn start(engine: Arc<MemoryEngine>) -> LogStore {
@@ -323,7 +324,10 @@ mod tests {
 
     fn entries(indexes: std::ops::Range<u64>) -> Vec<StoredEntry> {
         let entry = |index| StoredEntry {
-            id: LogPosition { term: 1, index },
+            id: LogPosition {
+                term: Term::new(1),
+                index: LogIndex::new(index),
+            },
             bytes: vec![index as u8],
         };
         indexes.map(entry).collect()
@@ -335,10 +339,10 @@ mod tests {
             .unwrap();
     }
 
-    fn vote(term: Term, node: NodeId) -> DurableVote {
+    fn vote(term: u64, node: u64) -> DurableVote {
         DurableVote {
-            term,
-            node,
+            term: Term::new(term),
+            node: NodeId::new(node),
             committed: false,
         }
     }
@@ -349,12 +353,12 @@ mod tests {
         append(&start(engine.clone()), 0..3).await;
         let log = start(engine);
         append(&log, 3..5).await;
-        let kept = LogPosition { term: 1, index: 1 };
+        let kept = LogPosition { term: Term::new(1), index: LogIndex::new(1) };
         log.truncate_after(Some(kept)).await.unwrap();
         append(&log, 2..4).await;
-        assert_eq!(log.read(0, 9, 100).await.unwrap(), [[0], [1], [2], [3]]);
+        assert_eq!(log.read(LogIndex::START, LogIndex::new(9), 100).await.unwrap(), [[0], [1], [2], [3]]);
         // A snapshot of more than was here: what comes next follows on it.
-        log.purge(20, Vec::new()).await.unwrap();
+        log.purge(LogIndex::new(20), Vec::new()).await.unwrap();
         append(&log, 21..22).await;
     }
 

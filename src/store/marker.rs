@@ -133,7 +133,7 @@ mod tests {
         let first = Marker {
             format: FORMAT,
             origin: "ledger.example/0".into(),
-            node: 1,
+            node: NodeId::new(1),
             incarnation: [7; 16],
         };
         assert_eq!(Marker::claim(&path, first.clone()).unwrap(), first);
@@ -145,7 +145,7 @@ mod tests {
         let refusals = [
             (
                 Marker {
-                    node: 2,
+                    node: NodeId::new(2),
                     ..first.clone()
                 },
                 "node 1, not node 2",

@@ -115,9 +115,9 @@ mod tests {
     use super::super::memory::MemoryEngine;
     use super::*;
 
-    fn note(size: TreeSize) -> KeptNote {
+    fn note(size: u64) -> KeptNote {
         KeptNote {
-            size,
+            size: TreeSize::new(size),
             note: format!("note of {size}"),
         }
     }
@@ -129,9 +129,9 @@ mod tests {
         for size in [3, 700, 12] {
             notes.keep(note(size), 1000).await.unwrap();
         }
-        assert_eq!(notes.above(2).await.unwrap()[0], note(3));
-        assert_eq!(notes.above(3).await.unwrap(), [note(12), note(700)]);
-        assert_eq!(notes.above(700).await.unwrap(), []);
+        assert_eq!(notes.above(RecordIndex::new(2)).await.unwrap()[0], note(3));
+        assert_eq!(notes.above(RecordIndex::new(3)).await.unwrap(), [note(12), note(700)]);
+        assert_eq!(notes.above(RecordIndex::new(700)).await.unwrap(), []);
         assert_eq!(notes.newest().await.unwrap(), Some(note(700)));
     }
 
@@ -143,8 +143,8 @@ mod tests {
         }
         notes.keep(note(11), 1006 + KEPT_S_MAX).await.unwrap();
         // Those of 1001 to 1004; the others go with the next.
-        assert_eq!(notes.above(0).await.unwrap()[0], note(5));
+        assert_eq!(notes.above(RecordIndex::FIRST).await.unwrap()[0], note(5));
         notes.keep(note(12), 1006 + KEPT_S_MAX).await.unwrap();
-        assert_eq!(notes.above(0).await.unwrap()[0], note(6));
+        assert_eq!(notes.above(RecordIndex::FIRST).await.unwrap()[0], note(6));
     }
 }

@@ -176,14 +176,14 @@ fn decode(bytes: &[u8; SLOT_LENGTH]) -> Option<(u64, Watermark)> {
     let counter = r.u64().ok()?;
     let has_vote = r.u8().ok()? == 1;
     let vote = DurableVote {
-        term: Term::new(r.u64().ok()?),
-        node: NodeId::new(r.u64().ok()?),
+        term: Term::read(&mut r).ok()?,
+        node: NodeId::read(&mut r).ok()?,
         committed: r.u8().ok()? == 1,
     };
     let has_log = r.u8().ok()? == 1;
     let last = LogPosition {
-        term: Term::new(r.u64().ok()?),
-        index: LogIndex::new(r.u64().ok()?),
+        term: Term::read(&mut r).ok()?,
+        index: LogIndex::read(&mut r).ok()?,
     };
     let watermark = Watermark {
         vote: has_vote.then_some(vote),
@@ -196,14 +196,14 @@ fn decode(bytes: &[u8; SLOT_LENGTH]) -> Option<(u64, Watermark)> {
 mod tests {
     use super::*;
 
-    fn watermark(index: LogIndex) -> Watermark {
+    fn watermark(index: u64) -> Watermark {
         Watermark {
             vote: Some(DurableVote {
-                term: 3,
-                node: 1,
+                term: Term::new(3),
+                node: NodeId::new(1),
                 committed: true,
             }),
-            last_log: Some(LogPosition { term: 3, index }),
+            last_log: Some(LogPosition { term: Term::new(3), index: LogIndex::new(index) }),
         }
     }
 
@@ -215,14 +215,14 @@ mod tests {
             committed,
         };
         for (before, after, may) in [
-            (vote(3, 1, false), vote(4, 2, false), true),
-            (vote(3, 1, true), vote(2, 1, true), false),
-            (vote(3, 1, false), vote(3, 2, false), false),
-            (vote(3, 1, false), vote(3, 1, true), true),
-            (vote(3, 1, false), vote(3, 2, true), true),
-            (vote(3, 1, true), vote(3, 1, false), false),
-            (vote(3, 1, true), vote(3, 2, true), false),
-            (vote(3, 1, true), vote(3, 1, true), true),
+            (vote(Term::new(3), NodeId::new(1), false), vote(Term::new(4), NodeId::new(2), false), true),
+            (vote(Term::new(3), NodeId::new(1), true), vote(Term::new(2), NodeId::new(1), true), false),
+            (vote(Term::new(3), NodeId::new(1), false), vote(Term::new(3), NodeId::new(2), false), false),
+            (vote(Term::new(3), NodeId::new(1), false), vote(Term::new(3), NodeId::new(1), true), true),
+            (vote(Term::new(3), NodeId::new(1), false), vote(Term::new(3), NodeId::new(2), true), true),
+            (vote(Term::new(3), NodeId::new(1), true), vote(Term::new(3), NodeId::new(1), false), false),
+            (vote(Term::new(3), NodeId::new(1), true), vote(Term::new(3), NodeId::new(2), true), false),
+            (vote(Term::new(3), NodeId::new(1), true), vote(Term::new(3), NodeId::new(1), true), true),
         ] {
             assert_eq!(after.may_follow(&before), may, "{after:?} after {before:?}");
         }

@@ -445,7 +445,7 @@ async fn every_replica_serves_the_log_and_its_health() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
-    let checkpoint = cosigned_by_all(&cluster, size).await;
+    let checkpoint = cosigned_by_all(&cluster, size.get()).await;
     let tile = format!("/tile/0/000.p/{size}");
     let entries = format!("/tile/entries/000.p/{size}");
     let (head, rows) = http(&cluster.nodes[0], &tile).await;
@@ -464,16 +464,16 @@ async fn every_replica_serves_the_log_and_its_health() {
             assert_eq!(record.outcome, Outcome::Ok);
             (rest, count) = (after, count + 1);
         }
-        assert_eq!(count as u64, size);
+        assert_eq!(TreeSize::new(count as u64), size);
         assert!(
-            http(node, &format!("/tile/0/000.p/{}", size + 1))
+            http(node, &format!("/tile/0/000.p/{}", size.get() + 1))
                 .await
                 .0
                 .contains("404")
         );
         assert!(http(node, "/healthz").await.0.contains("200"));
         assert!(http(node, "/readyz").await.0.contains("200"));
-        assert_eq!(metric(node, "muniment_evidence_size ").await, size as f64);
+        assert_eq!(metric(node, "muniment_evidence_size ").await, size.get() as f64);
         assert_eq!(metric(node, "muniment_ready ").await, 1.0);
     }
     let report = cluster.verify(&cluster.export(2).await);

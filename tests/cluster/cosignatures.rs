@@ -144,7 +144,7 @@ async fn a_node_whose_guard_is_of_another_history_stops() {
     let data = cluster.nodes[2].dir.join("data");
     std::fs::remove_file(data.join(FILE_NAME)).unwrap();
     let mut other = SignGuard::load(&data, ORIGIN).unwrap();
-    other.advance(3, Digest([7; 32])).unwrap();
+    other.advance(TreeSize::new(3), Digest([7; 32])).unwrap();
     cluster.nodes[2].start();
     assert_eq!(cluster.nodes[2].ended().await, Some(70));
     let log = cluster.nodes[2].log();

@@ -40,7 +40,7 @@ fn change(action: Action, role: Role, node: u64, zone: &str, key: PublicKey) -> 
     KeyChange {
         action,
         role,
-        node,
+        node: NodeId::new(node),
         region: if place {
             "region-1".to_owned()
         } else {
@@ -315,7 +315,7 @@ async fn a_revoked_key_speaks_no_more_and_a_missing_one_is_told() {
     let (id, zone) = (cluster.nodes[2].id, cluster.nodes[2].zone.clone());
     let size = cluster.settled().await[0].log_size;
     let revoke = Action::Revoke {
-        trusted_until: size,
+        trusted_until: RecordIndex::new(size),
     };
     let changes = vec![
         change(revoke, Role::Statement, id, "", stolen),

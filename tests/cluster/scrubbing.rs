@@ -115,7 +115,7 @@ async fn i10_a_damaged_chunk_is_served_from_another_holder_repaired_and_recorded
     let ScrubOutcome::Repaired { from } = found[1].outcome else {
         panic!("{found:?}");
     };
-    assert_ne!(from, node.id);
+    assert_ne!(from, NodeId::new(node.id));
     assert_eq!(
         metric(node, "muniment_chunks_quarantined_total ").await,
         1.0

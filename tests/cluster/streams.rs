@@ -165,7 +165,7 @@ async fn checkpoints_come_as_the_log_grows_and_each_goes_on_from_the_one_before(
             let next = next.unwrap().unwrap();
             let note = Note::parse(next.note.as_bytes()).unwrap();
             let head = Checkpoint::parse(&note.text).unwrap();
-            assert_eq!(head.size, next.size);
+            assert_eq!(head.size, TreeSize::new(next.size));
             if cosigned {
                 assert!(note.signatures.len() >= 2, "{}", next.note);
             }
@@ -174,8 +174,8 @@ async fn checkpoints_come_as_the_log_grows_and_each_goes_on_from_the_one_before(
         for pair in heads.windows(2) {
             assert!(pair[0].size < pair[1].size);
             let request = v1::GetConsistencyProofRequest {
-                old_size: pair[0].size,
-                new_size: pair[1].size,
+                old_size: pair[0].size.get(),
+                new_size: pair[1].size.get(),
             };
             let proof = node
                 .evidence()
@@ -249,8 +249,8 @@ async fn bundles_are_cosigned_sliced_selected_and_resumed() {
     let before_checkpoint = frames(&whole).len() as u64 - 1;
     for skip in [1, 5, before_checkpoint] {
         let rest = v1::ExportRequest {
-            to_index: manifest.end,
-            head: manifest.head,
+            to_index: manifest.end.get(),
+            head: manifest.head.get(),
             skip_frames: skip,
             ..Default::default()
         };

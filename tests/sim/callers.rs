@@ -88,9 +88,9 @@ async fn issue_one(parts: &Parts, town: &Town, number: u64, dice: &mut Dice) {
     match issued.await {
         Ok(issued) => {
             let index = issued.invoice.record_index;
-            town.oracle.issued(number, index);
+            town.oracle.issued(number, index.get());
             if dice.roll(3) == 0 {
-                wait_for_note(parts, town, index).await;
+                wait_for_note(parts, town, index.get()).await;
             }
         }
         Err(error) => failed(parts, town, &format!("issue of {number}"), &error).await,
@@ -109,14 +109,14 @@ async fn wait_for_note(parts: &Parts, town: &Town, index: u64) {
         vouched.is_ok_and(|vouched| vouched.cosigners.len() >= 2)
     };
     let deadline = Instant::now() + NOTE_MAX;
-    let Some(note) = parts.cosigning.wait(index, deadline, by_two).await else {
+    let Some(note) = parts.cosigning.wait(RecordIndex::new(index), deadline, by_two).await else {
         let why = format!("no note for record {index}");
-        return town.oracle.failed(parts.reads.place.node, why);
+        return town.oracle.failed(parts.reads.place.node.get(), why);
     };
     match ledger.checkpoint(note.as_bytes()) {
         Ok(vouched) => {
             let checkpoint = vouched.checkpoint;
-            town.oracle.noted(index, checkpoint.size, checkpoint.root);
+            town.oracle.noted(index, checkpoint.size.get(), checkpoint.root);
         }
         Err((_, why)) => town.oracle.breach(format!("a cosigned note {why}")),
     }
@@ -167,7 +167,7 @@ async fn failed(parts: &Parts, town: &Town, what: &str, error: &CallError) {
     match error {
         CallError::Unavailable { .. } | CallError::Exhausted { .. } => {
             town.oracle
-                .failed(parts.reads.place.node, format!("{what}: {error:?}"));
+                .failed(parts.reads.place.node.get(), format!("{what}: {error:?}"));
         }
         error => {
             let node = parts.reads.place.node;
@@ -189,7 +189,7 @@ async fn hand_over(parts: Arc<Parts>, town: Arc<Town>) {
                 town.oracle
                     .seen()
                     .bundles
-                    .insert(parts.reads.place.node, bundle);
+                    .insert(parts.reads.place.node.get(), bundle);
                 return;
             }
             Err(error) => failed(&parts, &town, "export", &error).await,

@@ -132,11 +132,11 @@ impl Town {
         let member = |node| MemberSpec {
             node,
             region: "region".into(),
-            zone: zone(node),
-            peer_address: format!("{}:{}", name(node), net::PORT),
-            client_address: name(node),
-            statement_key: self.key(node, 1).public(),
-            cosignature_key: self.key(node, 2).public(),
+            zone: zone(node.get()),
+            peer_address: format!("{}:{}", name(node.get()), net::PORT),
+            client_address: name(node.get()),
+            statement_key: self.key(node.get(), 1).public(),
+            cosignature_key: self.key(node.get(), 2).public(),
         };
         (1..=NODES).map(member).collect()
     }

@@ -247,14 +247,14 @@ async fn answer(peers: Arc<dyn Serve>, stream: TcpStream) {
     // A caller that is gone needs no answer, hence the results that nobody reads below.
     match kind {
         CALL => {
-            let _ = match peers.call(from, method, body).await {
+            let _ = match peers.call(NodeId::new(from), method, body).await {
                 Ok(answer) => write(&mut writer, DATA, &answer).await,
                 Err(failure) => write_failure(&mut writer, &failure).await,
             };
         }
         STREAM => {
             let reader = Reader::new(reader, true);
-            let opening = peers.stream(from, method, incoming(reader, None));
+            let opening = peers.stream(NodeId::new(from), method, incoming(reader, None));
             let _ = answer_stream(opening, &mut writer).await;
         }
         _ => {}

@@ -304,7 +304,7 @@ async fn heads(args: Compare, reach: &Reach) -> Result<Exit, Failure> {
                     let why = "a consistency proof has a hash that is not of 32 bytes";
                     Failure::new(Exit::Unproven, why)
                 })?;
-                heads.prove(pair[0], pair[1], hashes);
+                heads.prove(TreeSize::new(pair[0]), TreeSize::new(pair[1]), hashes);
             }
             // Forks are shown without it; what stays open is told with the answer.
             Err(error) => silent.push(format!("from {} to {}: {error}", pair[0], pair[1])),

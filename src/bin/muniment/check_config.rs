@@ -83,7 +83,7 @@ fn belongs(config: &Config) -> Result<String, String> {
     match Marker::read(dir).map_err(|error| error.to_string())? {
         None => Ok("empty, will be this node's".into()),
         Some(marker) => marker
-            .check(&config.cluster.origin, config.node.id)
+            .check(&config.cluster.origin, NodeId::new(config.node.id))
             .map(|()| format!("node {} of {}", marker.node, marker.origin))
             .map_err(|error| error.to_string()),
     }

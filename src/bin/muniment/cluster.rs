@@ -252,7 +252,7 @@ async fn status(reach: &Reach) -> Result<Exit, Failure> {
     } else {
         Exit::Unavailable
     };
-    let view = zones::best(survey.leader(), survey.answers.values());
+    let view = zones::best(NodeId::new(survey.leader()), survey.answers.values());
     if reach.json {
         output::say_json(&json!({
             "leader": survey.leader(),

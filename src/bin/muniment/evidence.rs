@@ -341,7 +341,7 @@ fn about(document: &Document) -> String {
             let set: Vec<_> = set.map(|s| format!("{} = {}", s.name, s.value)).collect();
             set.join(", ")
         }
-        Document::Scrub(d) => format!("body {}: {d}", uid(&d.body_id)),
+        Document::Scrub(d) => format!("body {}: {d}", uid(&d.body_id.get())),
         Document::Mode(d) if d.reason.is_empty() => format!("{} of change {}", d.phase, d.number),
         Document::Mode(d) => format!("{} of change {}: {}", d.phase, d.number, d.reason),
     }

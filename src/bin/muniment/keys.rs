@@ -174,7 +174,7 @@ impl Drawn {
         )];
         for change in &self.document.changes {
             let whose = match change.node {
-                0 => String::new(),
+                NodeId::new(0) => String::new(),
                 node => format!(" of node {node}"),
             };
             lines.push(format!(
@@ -325,7 +325,7 @@ fn addition(
     let change = KeyChange {
         action: Action::Add,
         role,
-        node,
+        node: NodeId::new(node),
         region,
         zone,
         key: key.public(),
@@ -348,7 +348,7 @@ fn ending(text: &str, action: Action, known: &GetKeysResponse) -> Result<KeyChan
         action,
         role: role_of(&life.role)
             .ok_or_else(|| Failure::invalid(format!("the role {} is unknown", life.role)))?,
-        node: life.node,
+        node: NodeId::new(life.node),
         region: String::new(),
         zone: String::new(),
         key: PublicKey(key),

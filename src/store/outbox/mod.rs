@@ -15,7 +15,7 @@
 mod frames;
 
 pub use self::frames::FrameError;
-use crate::domain::ids::{OutboxId, Sequence};
+use crate::domain::ids::{NodeId, OutboxId, Sequence};
 use self::frames::{FRAME_BYTES_MAX, HEADER_BYTES, frame, header, parse};
 use super::Error;
 use super::marker::write_durably;
@@ -160,7 +160,7 @@ impl OutboxDir {
             file: None,
             file_bytes: intact as u64,
             before: parsed.before,
-            next: Sequence::new(parsed.first.get() + parsed.waiting.len() as u64),
+            next: parsed.first.after(parsed.waiting.len() as u64),
             last: parsed.last,
             waiting: parsed.waiting,
             waiting_bytes,
@@ -243,7 +243,7 @@ impl OutboxLog {
             None => {
                 if let Place::Memory(files) = &self.place {
                     let mut files = files.lock();
-                    files.entry(OutboxId::new(self.id.get())).or_default().extend(&frame);
+                    files.entry(self.id).or_default().extend(&frame);
                 }
             }
             Some(file) => {
@@ -381,15 +381,15 @@ mod tests {
                     mode: Mode::Deferred,
                     level: Level::None,
                     ledger: Digest([1; 32]),
-                    node: 1,
-                    lane: Lane::Outbox(ID),
+                    node: NodeId::new(1),
+                    lane: Lane::Outbox(OutboxId::new(ID)),
                     seq,
                     prev,
-                    witnessed_at_ms: seq,
+                    witnessed_at_ms: seq.get(),
                     document: Digest([2; 32]),
                     actor: Digest([3; 32]),
                 };
-                (seq, prev) = (seq + 1, statement.hash());
+                (seq, prev) = (seq.next(), statement.hash());
                 Submission {
                     statement,
                     signature: Signature([4; 64]),
@@ -401,7 +401,7 @@ mod tests {
     }
 
     fn open(dir: &OutboxDir) -> OutboxLog {
-        match dir.open(ID).unwrap() {
+        match dir.open(OutboxId::new(ID)).unwrap() {
             OutboxFound::Open(log) => log,
             OutboxFound::Damaged(why) => panic!("damaged: {why}"),
             OutboxFound::Nothing => panic!("nothing there"),
@@ -420,22 +420,22 @@ mod tests {
         let (_held, places) = both();
         for dir in places {
             assert!(dir.list().unwrap().is_empty());
-            assert!(matches!(dir.open(ID).unwrap(), OutboxFound::Nothing));
-            let mut log = dir.create(ID).unwrap();
+            assert!(matches!(dir.open(OutboxId::new(ID)).unwrap(), OutboxFound::Nothing));
+            let mut log = dir.create(OutboxId::new(ID)).unwrap();
             log.append(more(&log, 3, 10)).unwrap();
             log.append(more(&log, 2, 10)).unwrap();
             let last = log.last();
             drop(log);
-            assert_eq!(dir.list().unwrap(), [ID]);
+            assert_eq!(dir.list().unwrap(), [ID].map(OutboxId::new));
             let mut log = open(&dir);
-            assert_eq!((log.first(), log.next(), log.last()), (0, 5, last));
-            log.drained(3).unwrap();
-            assert_eq!((log.first(), log.next(), log.waiting().len()), (3, 5, 2));
+            assert_eq!((log.first().get(), log.next().get(), log.last()), (0, 5, last));
+            log.drained(Sequence::new(3)).unwrap();
+            assert_eq!((log.first().get(), log.next().get(), log.waiting().len()), (3, 5, 2));
             let before = log.waiting()[0].statement.prev;
-            assert_eq!(log.hash_before(3), Some(before));
-            assert_eq!(log.hash_before(5), Some(last));
-            assert_eq!((log.hash_before(2), log.hash_before(6)), (None, None));
-            dir.set_aside(ID).unwrap();
+            assert_eq!(log.hash_before(Sequence::new(3)), Some(before));
+            assert_eq!(log.hash_before(Sequence::new(5)), Some(last));
+            assert_eq!((log.hash_before(Sequence::new(2)), log.hash_before(Sequence::new(6))), (None, None));
+            dir.set_aside(OutboxId::new(ID)).unwrap();
             assert!(dir.list().unwrap().is_empty());
         }
     }
@@ -444,22 +444,22 @@ mod tests {
     #[test]
     fn a_mostly_drained_file_is_rewritten_and_goes_on() {
         let (held, [dir, _]) = both();
-        let file = path(&held.path().join("data/outbox"), ID);
-        let mut log = dir.create(ID).unwrap();
+        let file = path(&held.path().join("data/outbox"), OutboxId::new(ID));
+        let mut log = dir.create(OutboxId::new(ID)).unwrap();
         for _ in 0..5 {
             log.append(more(&log, 100, 4_000)).unwrap();
         }
         let long = std::fs::metadata(&file).unwrap().len();
         assert!(long > TRIM_BYTES);
-        log.drained(100).unwrap();
+        log.drained(Sequence::new(100)).unwrap();
         assert_eq!(std::fs::metadata(&file).unwrap().len(), long, "not yet");
-        log.drained(499).unwrap();
+        log.drained(Sequence::new(499)).unwrap();
         assert!(std::fs::metadata(&file).unwrap().len() < long / 10);
         log.append(more(&log, 2, 10)).unwrap();
         let last = log.last();
         drop(log);
         let log = open(&dir);
-        assert_eq!((log.first(), log.next(), log.last()), (499, 502, last));
+        assert_eq!((log.first().get(), log.next().get(), log.last()), (499, 502, last));
     }
 
     /// A power cut may leave any part of the append that had not returned; everything that
@@ -467,8 +467,8 @@ mod tests {
     #[test]
     fn a_power_cut_costs_nothing_that_was_appended() {
         let (held, [dir, _]) = both();
-        let file = path(&held.path().join("data/outbox"), ID);
-        let mut log = dir.create(ID).unwrap();
+        let file = path(&held.path().join("data/outbox"), OutboxId::new(ID));
+        let mut log = dir.create(OutboxId::new(ID)).unwrap();
         log.append(more(&log, 2, 30)).unwrap();
         let synced = std::fs::read(&file).unwrap().len();
         log.append(more(&log, 3, 30)).unwrap();
@@ -486,9 +486,9 @@ mod tests {
                 }
                 std::fs::write(&file, &torn).unwrap();
                 let mut log = open(&dir);
-                assert_eq!(log.next(), 2, "cut at {length}");
+                assert_eq!(log.next(), Sequence::new(2), "cut at {length}");
                 log.append(more(&log, 1, 5)).unwrap();
-                assert_eq!(open(&dir).next(), 3, "goes on after {length}");
+                assert_eq!(open(&dir).next(), Sequence::new(3), "goes on after {length}");
             }
         }
     }
@@ -497,8 +497,8 @@ mod tests {
     #[test]
     fn damage_before_an_intact_frame_is_no_torn_tail() {
         let (held, [dir, _]) = both();
-        let file = path(&held.path().join("data/outbox"), ID);
-        let mut log = dir.create(ID).unwrap();
+        let file = path(&held.path().join("data/outbox"), OutboxId::new(ID));
+        let mut log = dir.create(OutboxId::new(ID)).unwrap();
         log.append(more(&log, 1, 20)).unwrap();
         let middle = std::fs::read(&file).unwrap().len();
         log.append(more(&log, 1, 20)).unwrap();
@@ -509,7 +509,7 @@ mod tests {
             let mut bad = whole.clone();
             bad[at] ^= 0x40;
             std::fs::write(&file, &bad).unwrap();
-            let found = dir.open(ID).unwrap();
+            let found = dir.open(OutboxId::new(ID)).unwrap();
             assert!(
                 matches!(found, OutboxFound::Damaged(_)),
                 "byte {at} of {end}"
@@ -518,10 +518,10 @@ mod tests {
         // A frame that is missing altogether is no torn write either.
         let gap = [&whole[..middle], &whole[end..]].concat();
         std::fs::write(&file, gap).unwrap();
-        assert!(matches!(dir.open(ID).unwrap(), OutboxFound::Damaged(_)));
+        assert!(matches!(dir.open(OutboxId::new(ID)).unwrap(), OutboxFound::Damaged(_)));
         // Nor is another outbox's file under this name.
-        dir.create(8).unwrap();
-        std::fs::rename(path(file.parent().unwrap(), 8), &file).unwrap();
-        assert!(matches!(dir.open(ID).unwrap(), OutboxFound::Damaged(_)));
+        dir.create(OutboxId::new(8)).unwrap();
+        std::fs::rename(path(file.parent().unwrap(), OutboxId::new(8)), &file).unwrap();
+        assert!(matches!(dir.open(OutboxId::new(ID)).unwrap(), OutboxFound::Damaged(_)));
     }
 }

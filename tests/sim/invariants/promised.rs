@@ -17,7 +17,7 @@ pub fn check(end: &End) -> Result<(), String> {
     let tables = end.log.tables().map_err(|error| error.to_string())?;
     let size = end.heads[0].size;
     let records = tables
-        .record_range(0, size, size as usize)
+        .record_range(RecordIndex::FIRST, size.next_index(), size.get() as usize)
         .map_err(|error| error.to_string())?;
     let mut released = HashMap::new();
     for bytes in records {

@@ -26,16 +26,16 @@ fn scrubs(end: &End) -> Result<(Places, Places), Error> {
     let tables = end.log.tables()?;
     let (mut found, mut repaired) = (Places::new(), Places::new());
     for index in 0..tables.head()?.size {
-        let record = tables.expect_record(index)?;
+        let record = tables.expect_record(RecordIndex::new(index))?;
         if record.statement.kind != Kind::Scrub || record.outcome != Outcome::Ok {
             continue;
         }
-        if let Document::Scrub(scrub) = tables.document(index)? {
+        if let Document::Scrub(scrub) = tables.document(RecordIndex::new(index))? {
             let places = match scrub.outcome {
                 ScrubOutcome::Quarantined => &mut found,
                 ScrubOutcome::Repaired { .. } => &mut repaired,
             };
-            places.insert((scrub.body_id, scrub.chunk));
+            places.insert((scrub.body_id.get(), scrub.chunk));
         }
     }
     Ok((found, repaired))
