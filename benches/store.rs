@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 use muniment::bodies::writer::CHUNK_BYTES;
+use muniment::domain::ids::{BodyId, UploadEpoch};
 use muniment::stop::Stop;
 use muniment::store::Blocking;
 use muniment::store::bodies::{BodyStore, Manifest};

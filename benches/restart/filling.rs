@@ -4,6 +4,7 @@
 //! what is printed was applied and synced. Leaves signatures unverified, which intake
 //! does in service.
 
+use muniment::domain::ids::{NodeId, RecordIndex};
 use super::serving::{NODE, ZONE, data_of, keys_of};
 use super::traffic::{Site, Traffic};
 use bytes::Bytes;

@@ -3,6 +3,7 @@
 //! Promises: every proof that is timed is verified too, outside of its time; each is made
 //! as the node makes it, from a view of its own. Indexes are spread by a fixed rule.
 
+use muniment::domain::ids::{RecordIndex, TreeSize};
 use super::serving::data_of;
 use muniment::ledger::state::State;
 use muniment::raft::machine::Machine;
@@ -35,10 +36,10 @@ pub async fn open(dir: &Path) -> Result<Value, Box<dyn Error>> {
     let size = applied.borrow().size;
     let state = State::new(engine);
     // A ledger filled with fewer has its whole size in the place of the largest.
-    let sizes = SIZES.iter().map(|wanted| size.min(TreeSize::new(*wanted)));
-    let proofs: Result<Vec<_>, _> = sizes.map(|size| proofs(&state, size.get())).collect();
+    let sizes = SIZES.iter().map(|wanted| size.get().min(*wanted));
+    let proofs: Result<Vec<_>, _> = sizes.map(|size| proofs(&state, size)).collect();
     Ok(json!({
-        "records": size,
+        "records": size.get(),
         "engine_ms": engine_ms,
         "machine_ms": machine_ms,
         "proofs": proofs?,

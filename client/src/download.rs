@@ -334,7 +334,7 @@ mod tests {
     ) -> Result<DeliveryEvidence, ClientError> {
         Ok(DeliveryEvidence::Receipt(ReceiptProof {
             receipt: Bytes::new(),
-            record_index: 1,
+            record_index: RecordIndex::new(1),
             pinned: true,
         }))
     }

@@ -52,11 +52,12 @@ pub fn empty_root() -> Digest {
     Digest::of(&[])
 }
 
-/// A complete row: the hash over leaves `index·256^level ..` of count `256^level`.
+/// A complete row: the hash over leaves `number·256^level ..` of count `256^level`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TreeRow {
     pub level: u8,
-    pub index: u64,
+    /// How many rows of the level lie before it.
+    pub number: u64,
     pub hash: Digest,
 }
 
@@ -109,22 +110,22 @@ impl Frontier {
 
     /// Adds one leaf; returns the rows that are now complete, lowest level first.
     pub fn append(&mut self, leaf: Digest) -> Vec<TreeRow> {
-        let index = self.size.get();
+        let number = self.size.get();
         let mut complete = vec![TreeRow {
             level: 0,
-            index,
+            number,
             hash: leaf,
         }];
         let mut hash = leaf;
         let mut height = 0;
-        while index >> height & 1 == 1 {
+        while number >> height & 1 == 1 {
             let left = self.peaks.pop().expect("a set bit of the size has a peak");
             hash = node_hash(&left, &hash);
             height += 1;
             if height % TILE_HEIGHT == 0 {
                 complete.push(TreeRow {
                     level: (height / TILE_HEIGHT) as u8,
-                    index: index >> height,
+                    number: number >> height,
                     hash,
                 });
             }
@@ -357,7 +358,7 @@ impl MemoryRows {
             if self.0.len() <= level {
                 self.0.resize_with(level + 1, Vec::new);
             }
-            assert_eq!(self.0[level].len() as u64, row.index, "rows come in order");
+            assert_eq!(self.0[level].len() as u64, row.number, "rows come in order");
             self.0[level].push(row.hash);
         }
     }

@@ -115,7 +115,7 @@ impl Grown {
             let complete = edge.append(leaf);
             for row in &complete {
                 let leaves = TILE_WIDTH.pow(row.level.into()) as usize;
-                let start = row.index as usize * leaves;
+                let start = row.number as usize * leaves;
                 assert_eq!(
                     start + leaves,
                     grown.leaves.len(),

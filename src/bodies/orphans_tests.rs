@@ -161,13 +161,13 @@ impl Node {
             return;
         };
         let store = self.collector.store.clone();
-        if !policy::may_be_named(coming.epoch, UploadEpoch::new(self.epoch().max(coming.epoch).get())) {
+        if !policy::may_be_named(coming.epoch, self.epoch().max(coming.epoch)) {
             store.delete(body).await.unwrap();
             return;
         }
         let manifest = Manifest {
             length: 8 * coming.chunks.len() as u64,
-            sha256: Digest::of(&[&body]),
+            sha256: Digest::of(&[body.as_bytes()]),
             epoch: coming.epoch,
             chunks: coming.chunks.clone(),
         };
@@ -210,7 +210,7 @@ impl Node {
         let all = self.bodies.scan(&[0], &[0xff], usize::MAX).unwrap();
         let mut found: Vec<BodyId> = all
             .iter()
-            .map(|(k, _)| k[1..17].try_into().unwrap())
+            .map(|(k, _)| BodyId::new(k[1..17].try_into().unwrap()))
             .collect();
         found.dedup();
         found

@@ -129,6 +129,6 @@ mod tests {
             recent.post(posted(size, 2));
         }
         let sizes: Vec<TreeSize> = recent.all().iter().map(|p| p.size).collect();
-        assert_eq!(TreeSize::new(sizes), TreeSize::new((25..=40).collect::<Vec<_>>()));
+        assert_eq!(sizes, (25..=40).map(TreeSize::new).collect::<Vec<_>>());
     }
 }

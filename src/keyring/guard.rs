@@ -284,7 +284,10 @@ mod tests {
         let other = |_| Some(Digest([9; 32]));
         for size in [7, 8, 100] {
             let refusal = guard.may_sign(TreeSize::new(size), other);
-            assert!(matches!(refusal, Err(GuardRefusal::Stop { size: TreeSize::new(7), .. })));
+            let Err(GuardRefusal::Stop { size, .. }) = refusal else {
+                panic!("{refusal:?}");
+            };
+            assert_eq!(size, TreeSize::new(7));
         }
         let refusal = guard.may_sign(TreeSize::new(8), |_| None);
         assert!(matches!(refusal, Err(GuardRefusal::Stop { own: None, .. })));

@@ -114,7 +114,7 @@ fn submit(
     txn.put(tables::document(index), &submission.document);
     txn.put(tables::actor(index), &submission.actor);
     for row in tip.frontier.append(leaf) {
-        txn.put(tables::tree_row(row.level, row.index), &row.hash);
+        txn.put(tables::tree_row(row.level, row.number), &row.hash);
     }
     lanes::take(txn, statement, hash, index, outcome)?;
     tip.head.size = index.size_through();

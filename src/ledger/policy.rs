@@ -137,7 +137,7 @@ mod tests {
         let (mut ledger, _, mut lane) = TestLedger::booted();
         let before = ledger.head().upload_epoch;
         let written = [before.next(), before.next(), UploadEpoch::new(before.get() + 2)].map(|epoch| {
-            let document = Document::Policy(policy(&[(UPLOAD_EPOCH, epoch)]));
+            let document = Document::Policy(policy(&[(UPLOAD_EPOCH, epoch.get())]));
             lane.write(&ledger, &document)
         });
         let outcomes = ledger.outcomes(written.to_vec());

@@ -198,15 +198,15 @@ mod tests {
     fn a_level_needs_a_majority_and_its_places() {
         let five = members(&["a1", "a1", "a2", "b1", "b1"]);
         assert!(!meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(2)]));
-        assert!(meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(2), 3]));
-        assert!(meets(WriteLevel::Zones(2), &five, &[NodeId::new(1), NodeId::new(2), 3]));
-        assert!(!meets(WriteLevel::Zones(3), &five, &[NodeId::new(1), NodeId::new(2), 3]));
-        assert!(!meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), 3]));
-        assert!(meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), 4]));
-        assert!(!meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), 3, 4]));
-        assert!(meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), 3, 4, 5]));
+        assert!(meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]));
+        assert!(meets(WriteLevel::Zones(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]));
+        assert!(!meets(WriteLevel::Zones(3), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]));
+        assert!(!meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]));
+        assert!(meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(4)]));
+        assert!(!meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3), 4]));
+        assert!(meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3), 4, 5]));
         // Strangers and repetitions do not count.
-        assert!(!meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(1), 2, 9]));
+        assert!(!meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(1), NodeId::new(2), 9]));
         assert!(!meets(WriteLevel::Quorum, &[], &[NodeId::new(1)]));
     }
 
@@ -273,13 +273,13 @@ mod tests {
         five[3].role = Role::SyncLearner;
         five[4].role = Role::AsyncLearner;
         // The majority is the voters' own.
-        assert!(!meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(4), 5]));
+        assert!(!meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(4), NodeId::new(5)]));
         assert!(meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(2)]));
-        assert!(!meets(WriteLevel::Zones(3), &five, &[NodeId::new(1), NodeId::new(2), 4, 5]));
-        assert!(meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), 4]));
-        assert!(!meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), 5]));
-        assert!(!meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), 3]));
-        assert!(meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), 3, 4]));
+        assert!(!meets(WriteLevel::Zones(3), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(4), 5]));
+        assert!(meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(4)]));
+        assert!(!meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(5)]));
+        assert!(!meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]));
+        assert!(meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3), 4]));
     }
 
     /// More holders never unmeet a level: what was acknowledged stays acknowledged.

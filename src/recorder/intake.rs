@@ -6,7 +6,7 @@
 
 use crate::clock::SharedClock;
 use crate::domain::command::{Command, Submission};
-use crate::domain::ids::{NodeId, OutboxId, RecordIndex, UploadEpoch};
+use crate::domain::ids::{BodyId, NodeId, OutboxId, RecordIndex, UploadEpoch};
 use crate::ledger::rows::NodeRow;
 use crate::ledger::state::{State, Tables};
 use crate::raft::group::RaftGroup;

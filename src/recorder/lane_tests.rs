@@ -431,7 +431,7 @@ async fn an_outbox_drains_in_order_when_the_leader_is_back() {
                 .seq
         })
         .collect();
-    assert_eq!(seqs, Sequence::new((0..500).collect::<Vec<_>>()));
+    assert_eq!(seqs, (0..500).map(Sequence::new).collect::<Vec<_>>());
     assert_eq!(
         outbox.append(remark(500)).await.err(),
         Some(OutboxRefusal::Full(500))

@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn i12_a_divergent_node_is_named_only_by_a_majority() {
-        let voters = BTreeSet::from([1, 2, 3]);
+        let voters = BTreeSet::from([1, 2, 3].map(NodeId::new));
         let mut agreement = Agreement::default();
         // Two that differ, and no third voice yet: nobody is believed alone.
         assert_eq!(

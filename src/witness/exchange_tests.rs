@@ -54,8 +54,10 @@ impl Log {
     }
 
     fn request(&self, old: u64, new: u64) -> Vec<u8> {
-        let proof = tree::consistency_proof(&self.0, TreeSize::new(old), TreeSize::new(new)).unwrap();
-        let request = AddCheckpoint::new(TreeSize::new(old), proof, &self.signed(new)).unwrap();
+        let signed = self.signed(new);
+        let (old, new) = (TreeSize::new(old), TreeSize::new(new));
+        let proof = tree::consistency_proof(&self.0, old, new).unwrap();
+        let request = AddCheckpoint::new(old, proof, &signed).unwrap();
         request.encode().into_bytes()
     }
 }

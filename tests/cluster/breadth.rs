@@ -5,6 +5,7 @@ use crate::harness::{
     issue, key, metric, upload,
 };
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::report::Verdict;
 use muniment_evidence::verify::Expected;
@@ -404,7 +405,7 @@ async fn a_thousand_downloads_of_one_cold_invoice_read_it_once() {
         .unwrap();
     let before = metric(node, "muniment_body_chunk_reads ").await;
     let wants = (0..1000).map(|_| download(node, "HOT"));
-    let records: HashSet<u64> = futures::future::join_all(wants)
+    let records: HashSet<RecordIndex> = futures::future::join_all(wants)
         .await
         .into_iter()
         .map(|got| {

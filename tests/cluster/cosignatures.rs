@@ -5,6 +5,7 @@ use crate::harness::{
 };
 use muniment::keyring::guard::{FILE_NAME, SignGuard};
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::TreeSize;
 use muniment_evidence::ledger::{Ledger, Vouched};
 use muniment_evidence::receipt::Receipt;
 use muniment_proto::v1;
@@ -25,7 +26,7 @@ async fn issue_some(cluster: &Cluster, name: &str, count: u64) -> Ledger {
 }
 
 fn nodes_of(vouched: &Vouched) -> Vec<u64> {
-    vouched.cosigners.iter().map(|c| c.node).collect()
+    vouched.cosigners.iter().map(|c| c.node.get()).collect()
 }
 
 /// The size of the log once nothing more comes.

@@ -9,6 +9,7 @@ use muniment::ledger::tree_rows::StoredRows;
 use muniment::store::engine::{Batch, Engine as _, View as _};
 use muniment::store::rocks::{Purpose, RocksEngine};
 use muniment::store::snapshot;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::tree::{Frontier, leaf_hash};
 use tokio::time::Instant;
 

@@ -6,6 +6,7 @@ use muniment::clock::SystemClock;
 use muniment::keyring;
 use muniment_client::v1;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{NodeId, RecordIndex};
 use muniment_evidence::key::{PublicKey, SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::note::{Note, VerifierKey, Vouch};

@@ -3,6 +3,7 @@
 use crate::harness::{Cluster, Node, body, download, issue};
 use muniment_evidence::bundle::{BundleParser, Frame};
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::RecordIndex;
 use muniment_evidence::opening::Document;
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::report::Verdict;

@@ -5,11 +5,13 @@
 
 use crate::harness::{Cluster, Node, SOON, body, issue, key};
 use bytes::Bytes;
+use muniment::domain::ids::RecoveryEpoch;
 use muniment::objective::read::Token;
 use muniment_client::{
     BodySource, Client, ClientError, ClientOptions, SessionToken, UploadRequest,
 };
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{LogIndex, TreeSize};
 use muniment_evidence::note::{Checkpoint, Note};
 use muniment_proto::v1;
 use muniment_proto::v1::read_level::{Bounded, Level, Linearizable, Local};
@@ -299,7 +301,7 @@ async fn a_token_that_the_ledger_does_not_have_is_data_loss() {
         ..token
     };
     let ahead = Token {
-        raft_index: token.raft_index.get() + 1_000_000,
+        raft_index: LogIndex::new(token.raft_index.get() + 1_000_000),
         ..token
     };
     let recovered = Token {

@@ -1,6 +1,7 @@
 //! Damage on a node's disk: served from elsewhere, repaired, recorded; found by the scrub.
 
 use crate::harness::{Cluster, Node, SOON, Settings, body, download, issue, metric};
+use muniment_evidence::ids::NodeId;
 use muniment_evidence::opening::{DamageKind, Document, How, ScrubDocument, ScrubOutcome};
 use muniment_evidence::report::Verdict;
 use muniment_proto::v1;

@@ -4,6 +4,7 @@ use crate::harness::{Cluster, Node, SOON, body, download, header, issue, key, up
 use muniment_client::v1;
 use muniment_evidence::bundle::{BundleParser, Frame, MAGIC};
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::note::{Checkpoint, Note};
 use muniment_evidence::record::Record;
 use muniment_evidence::report::Verdict;
@@ -221,7 +222,10 @@ async fn bundles_are_cosigned_sliced_selected_and_resumed() {
     let bytes = export(node, slice).await;
     let report = cluster.verify(&bytes);
     assert_eq!(report.verdict(), Verdict::Verified, "{report}");
-    assert_eq!((report.range, report.counts.total()), (Some((3, 7)), 4));
+    assert_eq!(
+        (report.range, report.counts.total()),
+        (Some((RecordIndex::new(3), TreeSize::new(7))), 4)
+    );
     assert!(report.cosigners.len() >= 2, "{report}");
     let Frame::Manifest(manifest) = &frames(&bytes)[0] else {
         panic!("a manifest comes first");

@@ -3,6 +3,7 @@
 use crate::harness::{Cluster, Node, ORIGIN, SOON, Settings, body, free_ports, http_at, issue};
 use muniment::keyring::Keyring;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::TreeSize;
 use muniment_evidence::keychange::Role;
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
 use std::path::PathBuf;

@@ -10,6 +10,7 @@ use crate::oracle::{self, Phase};
 use futures::stream::{self, StreamExt as _};
 use muniment::domain::call_error::CallError;
 use muniment::domain::draft::InvoiceKey;
+use muniment::domain::ids::RecordIndex;
 use muniment::service::download::{self, DownloadEvidence, DownloadPiece, DownloadRequest};
 use muniment::service::export::ExportRequest;
 use muniment::service::issue::{self, BodyDraft, IssueDraft};
@@ -154,6 +155,7 @@ async fn download_one(parts: &Parts, town: &Town, number: u64, evidence: Mode) {
         match piece {
             Ok(DownloadPiece::Bytes(bytes)) => hasher.update(&bytes),
             Ok(DownloadPiece::End { .. }) => {
+                let index = index.map(RecordIndex::get);
                 return town.oracle.downloaded(number, index, hasher.finish());
             }
             Err(error) => return failed(parts, town, &what, &error).await,

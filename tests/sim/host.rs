@@ -12,6 +12,7 @@ use muniment::assemble::{DiskSeams, Engines, Seams, assemble};
 use muniment::bodies::disk_budget::DiskBudget;
 use muniment::clock::SeededClock;
 use muniment::config::Config;
+use muniment::domain::ids::NodeId;
 use muniment::keyring::Keyring;
 use muniment::keyring::guard::SignGuard;
 use muniment::service::Parts;
@@ -130,13 +131,13 @@ impl Town {
 
     fn members(&self) -> Vec<MemberSpec> {
         let member = |node| MemberSpec {
-            node,
+            node: NodeId::new(node),
             region: "region".into(),
-            zone: zone(node.get()),
-            peer_address: format!("{}:{}", name(node.get()), net::PORT),
-            client_address: name(node.get()),
-            statement_key: self.key(node.get(), 1).public(),
-            cosignature_key: self.key(node.get(), 2).public(),
+            zone: zone(node),
+            peer_address: format!("{}:{}", name(node), net::PORT),
+            client_address: name(node),
+            statement_key: self.key(node, 1).public(),
+            cosignature_key: self.key(node, 2).public(),
         };
         (1..=NODES).map(member).collect()
     }

@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, StreamExt as _};
+use muniment::domain::ids::NodeId;
 use muniment::transport::{Class, FRAME_BYTES_MAX, Failure, Frames, Method, Serve, Transport};
 use std::io;
 use std::sync::Arc;

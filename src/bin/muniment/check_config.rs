@@ -5,6 +5,7 @@ use muniment::keyring::Keyring;
 use muniment::preflight::{Finding, preflight};
 use muniment::store::marker::Marker;
 use muniment::witness::post::Target;
+use muniment_evidence::ids::NodeId;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

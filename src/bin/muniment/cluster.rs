@@ -13,6 +13,7 @@ use clap::Subcommand;
 use muniment_client::Client;
 use muniment_client::v1::{InitRequest, MemberSpec, StatusResponse};
 use muniment_evidence::digest::unhex;
+use muniment_evidence::ids::NodeId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};

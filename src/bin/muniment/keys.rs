@@ -13,6 +13,7 @@ use clap::Subcommand;
 use muniment::keyring;
 use muniment_client::v1::{GetKeysResponse, KeyLife};
 use muniment_evidence::digest::{Digest, hex, unhex};
+use muniment_evidence::ids::{NodeId, RecordIndex};
 use muniment_evidence::key::{PublicKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::opening::Document;
@@ -142,7 +143,7 @@ impl Drawn {
             json!({
                 "action": action(change.action),
                 "role": change.role.to_string(),
-                "node": change.node,
+                "node": change.node.get(),
                 "key": hex(&change.key.0),
             })
         });
@@ -174,7 +175,7 @@ impl Drawn {
         )];
         for change in &self.document.changes {
             let whose = match change.node {
-                NodeId::new(0) => String::new(),
+                NodeId::NONE => String::new(),
                 node => format!(" of node {node}"),
             };
             lines.push(format!(
@@ -269,7 +270,7 @@ async fn draft(args: Draft, reach: &Reach) -> Result<Exit, Failure> {
     for text in &args.revoke {
         let parsed = text
             .rsplit_once(':')
-            .and_then(|(key, size)| Some((key, size.parse().ok()?)));
+            .and_then(|(key, size)| Some((key, RecordIndex::new(size.parse().ok()?))));
         let Some((key, trusted_until)) = parsed else {
             return Err(Failure::usage("--revoke is KEY:SIZE"));
         };

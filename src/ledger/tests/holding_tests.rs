@@ -60,7 +60,7 @@ fn i7_one_identity_is_issued_once() {
         let index = ledger.tip.head.size.next_index();
         let expected = match outcome {
             None => ok(index.get()),
-            Some(outcome) => Answer::Recorded { index: index.next_index(), outcome },
+            Some(outcome) => Answer::Recorded { index, outcome },
         };
         assert_eq!(ledger.apply(0, vec![said]), [expected]);
     };

@@ -5,6 +5,7 @@
 //! (that would have stopped it, which fails the run).
 
 use crate::world::End;
+use muniment::domain::ids::TreeSize;
 
 pub fn check(end: &End) -> Result<(), String> {
     let seen = end.town.oracle.seen();

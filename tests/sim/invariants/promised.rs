@@ -5,6 +5,7 @@
 //! that was promised.
 
 use crate::world::End;
+use muniment::domain::ids::RecordIndex;
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::statement::Lane;
 use std::collections::HashMap;

@@ -5,6 +5,7 @@
 //! its repair in the one log, and no reader was ever given a wrong byte (callers compare).
 
 use crate::world::End;
+use muniment::domain::ids::{BodyId, RecordIndex};
 use muniment::store::Error;
 use muniment_evidence::opening::{Document, ScrubOutcome};
 use muniment_evidence::record::Outcome;
@@ -20,22 +21,22 @@ pub fn check(end: &End) -> Result<usize, String> {
     }
 }
 
-type Places = BTreeSet<([u8; 16], Option<u32>)>;
+type Places = BTreeSet<(BodyId, Option<u32>)>;
 
 fn scrubs(end: &End) -> Result<(Places, Places), Error> {
     let tables = end.log.tables()?;
     let (mut found, mut repaired) = (Places::new(), Places::new());
-    for index in 0..tables.head()?.size {
-        let record = tables.expect_record(RecordIndex::new(index))?;
+    for index in (0..tables.head()?.size.get()).map(RecordIndex::new) {
+        let record = tables.expect_record(index)?;
         if record.statement.kind != Kind::Scrub || record.outcome != Outcome::Ok {
             continue;
         }
-        if let Document::Scrub(scrub) = tables.document(RecordIndex::new(index))? {
+        if let Document::Scrub(scrub) = tables.document(index)? {
             let places = match scrub.outcome {
                 ScrubOutcome::Quarantined => &mut found,
                 ScrubOutcome::Repaired { .. } => &mut repaired,
             };
-            places.insert((scrub.body_id.get(), scrub.chunk));
+            places.insert((scrub.body_id, scrub.chunk));
         }
     }
     Ok((found, repaired))
