@@ -9,17 +9,23 @@ BIN_DIR := $(CARGO_TARGET_DIR)/release
 INVOICES ?=
 # How many records bench-evidence and bench-restart sign.
 RECORDS ?= 1000000
+# How many seeds `make sim` runs; MUNIMENT_SIM_SEED=7 make sim runs one alone.
+SEEDS ?= 50
+# How many seeds are tried to find a planted bug; MUTANTS=--rotate tries one bug of the day.
+MUTANT_SEEDS ?= 40
+MUTANTS ?=
 # How long `make fuzz` searches with each target; 5 is enough to see that all is well.
 SECONDS ?= 60
 
-.PHONY: help demo test check fix sim fuzz cluster bench bench-evidence bench-restart chaos join build cli proto bootstrap
+.PHONY: help demo test check fix sim mutants fuzz cluster bench bench-evidence bench-restart chaos join build cli proto bootstrap
 
 help:
 	@echo 'make demo     three nodes in three zones: issue, kill the leader, verify offline'
 	@echo 'make test     formatting, lints, all tests, the simulator (changes no file)'
 	@echo 'make cluster  the same three nodes, left running until Ctrl-C'
 	@echo 'make cli      the command line alone, without a node: no RocksDB to compile'
-	@echo 'make sim      the simulator alone, without RocksDB'
+	@echo 'make sim      the simulator alone, without RocksDB (SEEDS=50)'
+	@echo 'make mutants  plant bugs and let the simulator find them'
 	@echo 'make fuzz     search for inputs that break a promise of evidence/ (SECONDS=60)'
 	@echo 'make bench    measure this machine'
 	@echo 'make bench-evidence  verify a million records (RECORDS=1000000)'
@@ -36,10 +42,10 @@ demo: build
 cluster: build
 	'$(BIN_DIR)/muniment' dev
 
-# Bootstrap has seen to the Python, so its absence is a fault here.
+# Bootstrap has seen to the Python, so its absence is a fault here. The simulator is one of
+# the tests; that it needs no RocksDB is seen to by `check`.
 test: check
-	MUNIMENT_PYTHON_READER=required $(CARGO) test --release --workspace
-	$(MAKE) --no-print-directory sim
+	MUNIMENT_PYTHON_READER=required MUNIMENT_SIM_SEEDS='$(SEEDS)' $(CARGO) test --release --workspace
 	FUZZ_TARGET_DIR='$(CARGO_TARGET_DIR)/fuzz' fuzz/run.sh 2
 
 check: bootstrap
@@ -47,6 +53,7 @@ check: bootstrap
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --release --no-default-features -- -D warnings
+	$(CARGO) clippy --release --no-default-features --features node --test sim -- -D warnings
 
 fix: bootstrap
 	$(CARGO) clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
@@ -56,7 +63,12 @@ fix: bootstrap
 # Without RocksDB, so that a change of the simulator is tried within seconds. It leaves the
 # command line without a node in the target directory; `make build` brings the whole back.
 sim:
-	$(CARGO) test --release --no-default-features --features node --test sim
+	MUNIMENT_SIM_SEEDS='$(SEEDS)' $(CARGO) test --release --no-default-features --features node \
+		--test sim -- --nocapture
+
+# Bugs planted on purpose, each in a copy of the tree: which invariant finds it, and when.
+mutants:
+	@SEEDS='$(MUTANT_SEEDS)' tests/sim/mutants/run.sh $(MUTANTS)
 
 proto:
 	MUNIMENT_PROTO=write $(CARGO) test --release -p muniment-proto --test generated

@@ -10,7 +10,7 @@ use muniment::bodies::writer::CHUNK_BYTES;
 use muniment::domain::ids::{BodyId, UploadEpoch};
 use muniment::stop::Stop;
 use muniment::store::Blocking;
-use muniment::store::bodies::{BodyStore, Manifest};
+use muniment::store::bodies::{BodyManifest, BodyStore};
 use muniment::store::flush::Flusher;
 use muniment::store::rocks::{Purpose, RocksEngine};
 use muniment_evidence::digest::Digest;
@@ -55,7 +55,7 @@ fn args() -> Option<Args> {
     })
 }
 
-fn open(dir: &Path, syncs: &Arc<AtomicU64>) -> Result<BodyStore, muniment::store::Error> {
+fn open(dir: &Path, syncs: &Arc<AtomicU64>) -> Result<BodyStore, muniment::store::StoreError> {
     let engine = Arc::new(RocksEngine::open(dir, Purpose::Bodies)?);
     let syncs = syncs.clone();
     let on_sync = Arc::new(move |_: Duration| {
@@ -67,13 +67,17 @@ fn open(dir: &Path, syncs: &Arc<AtomicU64>) -> Result<BodyStore, muniment::store
 }
 
 /// Writes one body into one database; returns when it is durable there.
-async fn hold(store: BodyStore, id: [u8; 16], bytes: Bytes) -> Result<(), muniment::store::Error> {
+async fn hold(
+    store: BodyStore,
+    id: [u8; 16],
+    bytes: Bytes,
+) -> Result<(), muniment::store::StoreError> {
     let mut chunks: Vec<Bytes> = Vec::new();
     let mut rest = bytes.clone();
     while !rest.is_empty() {
         chunks.push(rest.split_to(rest.len().min(CHUNK_BYTES)));
     }
-    let manifest = Manifest {
+    let manifest = BodyManifest {
         length: bytes.len() as u64,
         sha256: Digest::ZERO,
         epoch: UploadEpoch::new(0),
@@ -95,7 +99,7 @@ async fn worker(
     client: u64,
     size: usize,
     counted: (Instant, Instant),
-) -> Result<Vec<u64>, muniment::store::Error> {
+) -> Result<Vec<u64>, muniment::store::StoreError> {
     let (mut took, mut n) = (Vec::new(), 0u64);
     // Does not compress; equal bodies under different names are stored as any others.
     let mut state = client | 1;
@@ -136,7 +140,7 @@ fn spent() -> (u64, f64) {
     (written.and_then(|n| n.parse().ok()).unwrap_or(0), cpu_ms)
 }
 
-async fn measure(args: &Args) -> Result<String, muniment::store::Error> {
+async fn measure(args: &Args) -> Result<String, muniment::store::StoreError> {
     let syncs: Arc<AtomicU64> = Arc::default();
     let open = |n: usize| open(&args.dir.join(format!("store-{n}")), &syncs);
     let stores: Vec<BodyStore> = (0..DATABASES).map(open).collect::<Result<_, _>>()?;
@@ -151,7 +155,7 @@ async fn measure(args: &Args) -> Result<String, muniment::store::Error> {
     let ((bytes, cpu), synced) = (spent(), syncs.load(Ordering::Relaxed));
     let mut took = Vec::new();
     while let Some(done) = workers.join_next().await {
-        took.extend(done.map_err(muniment::store::Error::engine)??);
+        took.extend(done.map_err(muniment::store::StoreError::engine)??);
     }
     let seconds = begin.elapsed().as_secs_f64();
     let (bytes_after, cpu_after) = spent();

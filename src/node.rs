@@ -9,7 +9,7 @@
 use crate::assemble::{DiskSeams, Engines, Running, Seams, assemble};
 use crate::bodies::disk_budget::DiskBudget;
 use crate::clock::SharedClock;
-use crate::config::{Config, Limits, Witness};
+use crate::config::{Config, Limits, WitnessEntry};
 use crate::domain::ids::NodeId;
 use crate::http;
 use crate::keyring::Keyring;
@@ -26,7 +26,7 @@ use crate::store::rocks::{Purpose, RocksEngine};
 use crate::store::watermark::WatermarkFile;
 use crate::telemetry::Metrics;
 use crate::transport::Serve;
-use crate::witness::post::Target;
+use crate::witness::post::WitnessEndpoint;
 use crate::witness::source::WitnessTarget;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,27 +36,27 @@ use tokio::task::JoinHandle;
 
 /// Why a node could not run, or stopped by itself.
 #[derive(Debug)]
-pub enum Error {
+pub enum NodeError {
     /// Mend the configuration or the machine; nothing was changed.
     Start(String),
     /// A promise was broken while running.
     Broken(String),
 }
 
-impl std::fmt::Display for Error {
+impl std::fmt::Display for NodeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Error::Start(why) => write!(f, "the node cannot start: {why}"),
-            Error::Broken(why) => write!(f, "the node stopped: {why}"),
+            NodeError::Start(why) => write!(f, "the node cannot start: {why}"),
+            NodeError::Broken(why) => write!(f, "the node stopped: {why}"),
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for NodeError {}
 
-impl Error {
-    fn start(why: impl std::fmt::Display) -> Error {
-        Error::Start(why.to_string())
+impl NodeError {
+    fn start(why: impl std::fmt::Display) -> NodeError {
+        NodeError::Start(why.to_string())
     }
 }
 
@@ -68,10 +68,10 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    pub async fn bind(config: &Config) -> Result<Listeners, Error> {
+    pub async fn bind(config: &Config) -> Result<Listeners, NodeError> {
         let bind = |name: &'static str, address: std::net::SocketAddr| async move {
             let bound = TcpListener::bind(address).await;
-            bound.map_err(|e| Error::Start(format!("listen.{name} {address}: {e}")))
+            bound.map_err(|e| NodeError::Start(format!("listen.{name} {address}: {e}")))
         };
         Ok(Listeners {
             client: bind("client", config.listen.client).await?,
@@ -87,12 +87,12 @@ pub async fn run(
     listeners: Listeners,
     clock: SharedClock,
     stop: Stop,
-) -> Result<(), Error> {
-    fit_descriptors(&mut config.limits).map_err(Error::start)?;
+) -> Result<(), NodeError> {
+    fit_descriptors(&mut config.limits).map_err(NodeError::start)?;
     let metrics = Arc::new(Metrics::new());
     let seams = seams(&config, clock, metrics.clone(), stop.clone()).await?;
     let engines = seams.engines.clone();
-    let assembled = assemble(seams, &config).await.map_err(Error::start)?;
+    let assembled = assemble(seams, &config).await.map_err(NodeError::start)?;
     let (closing, close) = watch::channel(false);
     // Peers first: nobody can boot before a quorum talks.
     let peers = assembled.peers.clone();
@@ -119,7 +119,7 @@ pub async fn run(
     let why = stop.stopped().await;
     if let Why::Broken(what) = why {
         // Nothing that follows may be trusted: no hand-over, no drain.
-        return Err(Error::Broken(what.to_string()));
+        return Err(NodeError::Broken(what.to_string()));
     }
     tracing::info!("stopping: handing over and draining");
     running.drain().await;
@@ -134,7 +134,7 @@ pub async fn run(
     running.end_raft().await;
     peer_server.abort();
     let synced = running.sync().await;
-    synced.map_err(|error| Error::Broken(error.to_string()))?;
+    synced.map_err(|error| NodeError::Broken(error.to_string()))?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -184,14 +184,14 @@ async fn seams(
     clock: SharedClock,
     metrics: Arc<Metrics>,
     stop: Stop,
-) -> Result<Seams, Error> {
-    let keyring = Arc::new(Keyring::load(&config.keys.dir).map_err(Error::start)?);
-    let witnesses = witnesses(config).map_err(Error::start)?;
+) -> Result<Seams, NodeError> {
+    let keyring = Arc::new(Keyring::load(&config.keys.dir).map_err(NodeError::start)?);
+    let witnesses = witnesses(config).map_err(NodeError::start)?;
     let (dir, profile) = (config.node.data_dir.clone(), config.cluster.profile);
     let fits = Blocking::Pool
         .run(move || Ok(preflight::disk_fits(&dir, profile)))
         .await;
-    fits.map_err(Error::start)?.map_err(Error::start)?;
+    fits.map_err(NodeError::start)?.map_err(NodeError::start)?;
     let (node, origin) = (&config.node, &config.cluster.origin);
     let dir = &node.data_dir;
     let mut incarnation = [0; 16];
@@ -202,17 +202,17 @@ async fn seams(
         node: NodeId::new(node.id),
         incarnation,
     };
-    let marker = Marker::claim(dir, first).map_err(Error::start)?;
+    let marker = Marker::claim(dir, first).map_err(NodeError::start)?;
     let open = |name: &str, purpose| {
         let opened = RocksEngine::open(&dir.join(name), purpose);
         let opened = opened.map(|engine| Arc::new(engine) as Arc<dyn Engine>);
-        opened.map_err(Error::start)
+        opened.map_err(NodeError::start)
     };
     let engines = Engines {
         ledger: open("ledger", Purpose::Ledger)?,
         bodies: open("bodies", Purpose::Bodies)?,
     };
-    let watermark = WatermarkFile::open(&dir.join("watermark")).map_err(Error::start)?;
+    let watermark = WatermarkFile::open(&dir.join("watermark")).map_err(NodeError::start)?;
     let message_bytes = config.limits.message_bytes;
     Ok(Seams {
         disk: DiskSeams {
@@ -227,7 +227,7 @@ async fn seams(
         engines,
         watermark,
         outboxes: OutboxDir::on_disk(dir.join("outbox")),
-        guard: SignGuard::load(dir, origin).map_err(Error::start)?,
+        guard: SignGuard::load(dir, origin).map_err(NodeError::start)?,
         blocking: Blocking::Pool,
         clock,
         transport: Arc::new(Dialer::new(NodeId::new(node.id), origin.clone(), message_bytes)),
@@ -254,10 +254,10 @@ fn disk_budget(config: &Config, engines: &Engines) -> DiskBudget {
 
 /// Where the outside witnesses are.
 fn witnesses(config: &Config) -> Result<Vec<WitnessTarget>, String> {
-    let target = |witness: &Witness| {
+    let target = |witness: &WitnessEntry| {
         Ok(WitnessTarget {
             key: witness.key.clone(),
-            target: Target::new(&witness.url, witness.ca.as_deref())?,
+            target: WitnessEndpoint::new(&witness.url, witness.ca.as_deref())?,
         })
     };
     config.witness.iter().map(target).collect()

@@ -26,16 +26,16 @@ const PROBE: &str = ".probe";
 
 /// One line of the preflight.
 #[derive(Clone, Debug)]
-pub struct Finding {
+pub struct PreflightFinding {
     pub what: &'static str,
     pub good: bool,
     pub detail: String,
 }
 
-impl Finding {
+impl PreflightFinding {
     /// A check that told what it found, or what is wrong and what to do about it.
-    pub fn new(what: &'static str, result: Result<String, impl fmt::Display>) -> Finding {
-        Finding {
+    pub fn new(what: &'static str, result: Result<String, impl fmt::Display>) -> PreflightFinding {
+        PreflightFinding {
             what,
             good: result.is_ok(),
             detail: result.unwrap_or_else(|why| why.to_string()),
@@ -72,16 +72,16 @@ impl Unfit {
 
 /// Looks at the machine, with `files` between: findings on what lies there already. The
 /// node may start if every finding is good.
-pub fn preflight(config: &Config, files: Vec<Finding>) -> Vec<Finding> {
+pub fn preflight(config: &Config, files: Vec<PreflightFinding>) -> Vec<PreflightFinding> {
     let dir = &config.node.data_dir;
     let mut findings = vec![
-        Finding::new("data directory writable", writable(dir)),
-        Finding::new("fsync", fsync(dir, config.cluster.profile)),
-        Finding::new(
+        PreflightFinding::new("data directory writable", writable(dir)),
+        PreflightFinding::new("fsync", fsync(dir, config.cluster.profile)),
+        PreflightFinding::new(
             "free space",
             free_space(dir, config.limits.disk_reserve_bytes),
         ),
-        Finding::new("file descriptors", descriptors(config.limits.connections)),
+        PreflightFinding::new("file descriptors", descriptors(config.limits.connections)),
     ];
     findings.extend(files);
     let listen = &config.listen;
@@ -90,7 +90,7 @@ pub fn preflight(config: &Config, files: Vec<Finding>) -> Vec<Finding> {
         ("peer port", listen.peer),
         ("http port", listen.http),
     ] {
-        findings.push(Finding::new(what, port(address)));
+        findings.push(PreflightFinding::new(what, port(address)));
     }
     findings
 }

@@ -5,6 +5,8 @@
 //! sizes agree only where the records of a bundle, or a consistency proof, lead from one
 //! to the other; where nothing does, that is said, and is no agreement. Leaves obtaining
 //! notes and proofs to the programs.
+//!
+//! Tests: `audit/tests/questions.rs` (heads agree, fork or cannot be compared).
 
 use crate::answer::{AuditAnswer, Audited, Ending};
 use crate::json::Value;

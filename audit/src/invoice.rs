@@ -5,6 +5,8 @@
 //! DOWNLOAD from record 0 on was shown; else says what cannot be excluded, and why. Leaves
 //! the words to `words` beside it. Why all is replayed, and no counter is kept:
 //! docs/decisions/0005-who-downloaded-by-replay.md.
+//!
+//! Tests: `audit/tests/questions.rs`.
 
 mod words;
 

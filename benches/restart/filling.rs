@@ -154,6 +154,7 @@ async fn lead(data: &Path, engine: Arc<dyn Engine>) -> Result<RaftGroup, Box<dyn
     let log = LogStore::start(engine.clone(), Blocking::Pool, flusher, floor, stop.clone());
     let settings = GroupSettings {
         node: NodeId::new(NODE),
+        clock: Arc::new(SystemClock),
         timing: Profile::Lan.timing(),
         snapshot_after_entries: SNAPSHOT_AFTER_ENTRIES,
         log_entries_kept: LOG_ENTRIES_KEPT,

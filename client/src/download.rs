@@ -12,6 +12,7 @@ use crate::session::AnsweredReply as _;
 use crate::verify::{self, PromiseProof, ReceiptClaim, ReceiptProof};
 use crate::{Client, ClientError};
 use muniment_evidence::digest::{Digest, Hasher};
+use muniment_evidence::ids::RecordIndex;
 use muniment_proto::v1;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tonic::{Status, Streaming};

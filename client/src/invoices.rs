@@ -128,7 +128,7 @@ impl Client {
     /// let mut changes = client.watch("default", RecordIndex::FIRST);
     /// loop {
     ///     let change = changes.next().await?;
-    ///     println!("record {}: {:?}", change.index, change.kind());
+    ///     println!("record {}: {}", change.index, change.kind);
     /// }
     /// # }
     /// ```

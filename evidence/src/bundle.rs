@@ -4,6 +4,8 @@
 //! the parser takes bytes in any pieces, holds no more than one frame and what was
 //! pushed, and notices truncation, additions, and frames out of order. Leaves whether
 //! the contents are true to [`crate::verify`].
+//!
+//! Tests: `evidence/tests/bundle_stream.rs`, `evidence/tests/flips.rs`.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::{Hasher, tag};

@@ -2,6 +2,8 @@
 //!
 //! Promises one canonical encoding, as part of the openings of ISSUE and REVERSE, and one
 //! digest that decides sameness. Leaves limits on the values to the ledger.
+//!
+//! Tests: `evidence/tests/documents.rs`, `evidence/tests/formats.rs`.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::{Digest, tag};

@@ -4,6 +4,8 @@
 //! for the verifier, which believes none without them. No key is ever used twice; a
 //! retired key's signatures stay good; a revoked one's count below its `trusted_until`.
 //! Leaves to the auditor's pin whether the GENESIS is the right one.
+//!
+//! Tests: `evidence/tests/keys.rs`.
 
 use crate::digest::Digest;
 use crate::ids::{NodeId, RecordIndex, TreeSize};

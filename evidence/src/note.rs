@@ -4,6 +4,8 @@
 //! Promises: reading refuses non-canonical input (leading zeros, other base64, control
 //! characters); a note is trusted only by its signatures, never by its text. Leaves the
 //! choice of keys and quorums to the verifier.
+//!
+//! Tests: `evidence/tests/notes.rs`, `evidence/tests/vectors.rs`.
 
 use crate::digest::{Digest, hex};
 use crate::ids::TreeSize;

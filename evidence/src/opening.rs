@@ -4,6 +4,8 @@
 //! that the same bytes commit to the same meaning. The document says what was done, the
 //! actor says for whom; they are committed to apart, so that one can be erased alone.
 //! Leaves checking the content (limits, uniqueness) to the ledger.
+//!
+//! Tests: `evidence/tests/documents.rs`, `evidence/tests/formats.rs`.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::{Digest, tag};

@@ -3,6 +3,8 @@
 //! Promises: each check is pure and independent of every other record, so that records
 //! can be checked on all cores. An opening is handed on only when the record commits to
 //! it. Leaves what one record means for the next to [`crate::chain`].
+//!
+//! Tests: `evidence/tests/tamper.rs`, `evidence/tests/receipts.rs`.
 
 use crate::class::FindingClass;
 use crate::digest::Digest;

@@ -4,6 +4,8 @@
 //! way only. Everything that enters the log is a statement; whether it took effect is
 //! the record's outcome ([`crate::record`]). The details stand behind two commitments
 //! ([`crate::opening`]).
+//!
+//! Tests: `evidence/tests/formats.rs`, `evidence/tests/tamper.rs`.
 
 use crate::codec::{DecodeError, Reader};
 use crate::codes::coded;

@@ -28,6 +28,8 @@
 //! assert!(tree::verify_consistency(three, five, &proof, &older, &root));
 //! # Ok::<(), std::convert::Infallible>(())
 //! ```
+//!
+//! Tests: `evidence/tests/tree.rs`, `evidence/tests/properties.rs`, `evidence/tests/vectors.rs`.
 
 use crate::digest::Digest;
 use crate::ids::{RecordIndex, TreeSize};

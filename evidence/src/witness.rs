@@ -8,6 +8,8 @@
 //! Promises: a request is read strictly or refused; [`decide`] is a pure function of the
 //! request, the log's keys and what was cosigned last. Leaves keeping that memory whole,
 //! between the question and the answer and over a crash, to the witness's server.
+//!
+//! Tests: `evidence/tests/witness.rs`.
 
 use crate::digest::Digest;
 use crate::ids::TreeSize;

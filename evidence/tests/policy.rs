@@ -129,7 +129,7 @@ fn what_the_format_allows_is_read_and_prints_back() {
 }
 
 #[test]
-fn what_the_format_forbids_is_refused_by_line() {
+fn keys_and_names_that_the_format_forbids_are_refused_by_line() {
     let renamed = VerifierKey::cosigner("impostor", witness_key(1).key).to_string();
     let relogged = VerifierKey::log("other.example", log_key().key).to_string();
     let plain = VerifierKey::log("Wit1", witness_key(1).key).to_string();
@@ -138,7 +138,7 @@ fn what_the_format_forbids_is_refused_by_line() {
     let ecdsa = key_of_type(0x02, &[1, 2, 3]);
     let unknown = key_of_type(0x63, &[0; 32]);
     let ml_dsa = key_of_type(0x06, &[7; 1312]);
-    let cases = [
+    refused(&[
         ("quorum none\n\u{1}", 2, "octet 0x01"),
         ("quorum none\r\n", 1, "octet 0x0d"),
         ("# comment \u{7f}\nquorum none\n", 1, "octet 0x7f"),
@@ -192,6 +192,12 @@ fn what_the_format_forbids_is_refused_by_line() {
             2,
             "there already",
         ),
+    ]);
+}
+
+#[test]
+fn groups_that_the_format_forbids_are_refused_by_line() {
+    refused(&[
         (
             "witness w1 $1\ngroup w1 any w1\nquorum w1\n",
             2,
@@ -259,6 +265,12 @@ fn what_the_format_forbids_is_refused_by_line() {
             4,
             "more than once",
         ),
+    ]);
+}
+
+#[test]
+fn there_is_one_quorum_of_what_was_defined_before() {
+    refused(&[
         ("witness w1 $1\n", 0, "exactly one quorum"),
         ("", 0, "exactly one quorum"),
         (
@@ -271,10 +283,14 @@ fn what_the_format_forbids_is_refused_by_line() {
         ("quorum w1\nwitness w1 $1\n", 1, "not defined before"),
         ("quorum\n", 1, "a quorum line is"),
         ("quorum none none\n", 1, "a quorum line is"),
-    ];
+    ]);
+}
+
+/// Each text is refused at its line, in words that hold these.
+fn refused(cases: &[(&str, usize, &str)]) {
     for (text, line, why) in cases {
         let error = Policy::parse(&fill(text)).expect_err(text);
-        assert_eq!(error.line.unwrap_or(0), line, "{text:?}: {error}");
+        assert_eq!(error.line.unwrap_or(0), *line, "{text:?}: {error}");
         assert!(error.to_string().contains(why), "{text:?}: {error}");
     }
 }

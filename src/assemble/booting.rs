@@ -16,7 +16,7 @@ use crate::recorder::booted::Booted;
 use crate::recorder::download_ends::DownloadEnds;
 use crate::recorder::outbox::{OutboxBounds, OutboxLane, inventory};
 use crate::recorder::{StatementSigner, boot, due, lane};
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::outbox::{OutboxDir, OutboxLog};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::genesis::Genesis;
@@ -204,7 +204,7 @@ impl Booting {
 
     async fn genesis(&self) -> Result<Genesis, String> {
         let read = self.context.read(|tables| {
-            let missing = || Error::corrupt("GENESIS is missing");
+            let missing = || StoreError::corrupt("GENESIS is missing");
             let record = tables.record_bytes(RecordIndex::FIRST)?.ok_or_else(missing)?;
             let (document, _) = tables.openings(RecordIndex::FIRST)?;
             Ok(Genesis {

@@ -13,13 +13,13 @@
 //! * [`booting`]: what a node does before it says or signs anything
 //! * [`peer_dispatch`]: what peers may ask
 //!
-//! Tests: `tests/sim/host.rs`, `tests/cluster/restarts.rs`.
+//! Tests: `tests/sim/node.rs`, `tests/cluster/restarts.rs`.
 
 mod booting;
 mod peer_dispatch;
 
 use crate::bodies::disk_budget::DiskBudget;
-use crate::bodies::{Bodies, BodyContext, Holder, complete, damage_records, orphans, repair};
+use crate::bodies::{Bodies, BodyContext, LocalHolder, complete, damage_records, orphans, repair};
 use crate::checkpoint::keys::KeysInForce;
 use crate::checkpoint::{Cosigning, CosigningParts};
 use crate::clock::SharedClock;
@@ -40,7 +40,7 @@ use crate::recorder::booted::Booted;
 use crate::recorder::intake::Intake;
 use crate::recorder::outbox::OutboxBounds;
 use crate::recorder::writes::Writes;
-use crate::service::admission::Admission;
+use crate::service::admission::CallAdmission;
 use crate::service::tenants::Tenants;
 use crate::service::{ClusterMonitor, Founder, Parts};
 use crate::status::disk_health::{DiskHealth, DiskWatch, Probe};
@@ -57,7 +57,7 @@ use crate::store::log::LogStore;
 use crate::store::notes::NoteStore;
 use crate::store::outbox::OutboxDir;
 use crate::store::watermark::WatermarkFile;
-use crate::store::{Blocking, Error};
+use crate::store::{Blocking, StoreError};
 use crate::telemetry::Metrics;
 use crate::transport::{Serve, Transport};
 use crate::witness::client::WitnessSchedule;
@@ -167,7 +167,7 @@ impl Running {
     }
 
     /// Syncs the databases, when nothing writes to them any more.
-    pub async fn sync(self) -> Result<(), Error> {
+    pub async fn sync(self) -> Result<(), StoreError> {
         let blocking = self.parts.reads.context.blocking;
         for engine in [self.engines.ledger, self.engines.bodies] {
             blocking.run(move || engine.sync()).await?;
@@ -177,7 +177,7 @@ impl Running {
 }
 
 /// Builds a node.
-pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, Error> {
+pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, StoreError> {
     let Seams {
         engines,
         disk,
@@ -207,7 +207,7 @@ pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, Error>
         stop.clone(),
     );
     let group = RaftGroup::start(
-        group_settings(config, &disk),
+        group_settings(config, &disk, clock.clone()),
         engines.ledger.clone(),
         blocking,
         log.clone(),
@@ -274,7 +274,7 @@ fn software() -> String {
     format!("muniment {}", env!("CARGO_PKG_VERSION"))
 }
 
-fn group_settings(config: &Config, disk: &DiskSeams) -> GroupSettings {
+fn group_settings(config: &Config, disk: &DiskSeams, clock: SharedClock) -> GroupSettings {
     let reserve = config.limits.disk_reserve_bytes;
     let budget = disk.budget.clone();
     GroupSettings {
@@ -285,6 +285,7 @@ fn group_settings(config: &Config, disk: &DiskSeams) -> GroupSettings {
         snapshots: disk.snapshots.clone(),
         has_disk_space: Arc::new(move || budget.free() >= evidence_reserve(reserve)),
         incarnation: disk.incarnation,
+        clock,
     }
 }
 
@@ -367,7 +368,7 @@ impl Ground<'_> {
             writes,
             bodies,
             tenants,
-            admission: Admission::new(config.limits.clone(), drain),
+            admission: CallAdmission::new(config.limits.clone(), drain),
             deferred: config.deferred.clone(),
             keys,
             cosigning,
@@ -402,7 +403,7 @@ impl Ground<'_> {
         let (node, context) = (&self.config.node, &self.context);
         let (engine, flusher) = (self.engines.bodies.clone(), self.bodies_flusher.clone());
         let bodies = Bodies::new(BodyContext {
-            holder: Holder {
+            holder: LocalHolder {
                 node: NodeId::new(node.id),
                 region: node.region.clone(),
                 zone: node.zone.clone(),

@@ -113,7 +113,7 @@ impl Follower {
         let mut applied = self.bodies.group.watch_applied();
         // A mark that cannot be read saves nothing; that is all it is for.
         let stored = match self.bodies.store.mark().await {
-            Err(store::Error::Unreadable(_)) => None,
+            Err(store::StoreError::Unreadable(_)) => None,
             stored => stored?,
         };
         let mut mark = stored.and_then(|bytes| Mark::decode(&bytes).ok());
@@ -206,8 +206,8 @@ impl Follower {
 }
 
 /// The records from the mark to the end of their tile, each compared with its leaf.
-fn page(tables: &Tables, from: Option<Mark>) -> Result<Page, store::Error> {
-    let damaged = |index, what| store::Error::corrupt(format!("record {index} {what}"));
+fn page(tables: &Tables, from: Option<Mark>) -> Result<Page, store::StoreError> {
+    let damaged = |index, what| store::StoreError::corrupt(format!("record {index} {what}"));
     let head = tables.head()?;
     let mut mark = Mark {
         ledger: head.ledger,

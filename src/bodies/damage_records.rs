@@ -1,7 +1,7 @@
 //! Damage to bodies, put on record.
 //!
 //! Promises: each note that lies beside the bodies becomes a SCRUB record, in order, as
-//! soon as this node has booted into a ledger that knows the kind, also after a restart. A
+//! soon as this node has booted, also after a restart. A
 //! note goes only when its record is committed; if the node ends between the two, the
 //! same finding is recorded twice. Leaves finding to [`super::scrub`], repairing to
 //! [`super::repair`].
@@ -35,10 +35,7 @@ pub fn start(bodies: Bodies, context: Context, writes: Writes) {
 }
 
 /// Ends when the node does, or with a fault of storage.
-async fn follow(
-    bodies: &Bodies,
-    writes: &Writes,
-) -> Result<(), crate::store::Error> {
+async fn follow(bodies: &Bodies, writes: &Writes) -> Result<(), crate::store::StoreError> {
     let mut boots = writes.booted.clone();
     let booted = match boots.wait_for(Option::is_some).await {
         Ok(booted) => booted.clone(),
@@ -50,7 +47,7 @@ async fn follow(
         // Before the look, so that what comes during it is not missed.
         let more = bodies.repairs.notes.notified();
         let notes = match store.notes(PAGE).await {
-            Err(crate::store::Error::Unreadable(why)) => {
+            Err(crate::store::StoreError::Unreadable(why)) => {
                 tracing::error!(%why, "notes of damage cannot be read, and are not recorded");
                 Vec::new()
             }

@@ -9,7 +9,7 @@ use crate::domain::ids::TreeSize;
 use super::Bodies;
 use crate::domain::call_error::CallError;
 use crate::ledger::policy::UPLOAD_EPOCH;
-use crate::ledger::rows::Head;
+use crate::ledger::rows::LedgerHead;
 use crate::ledger::state::Tables;
 use crate::raft::context::Context;
 use crate::recorder::Intent;
@@ -66,7 +66,11 @@ pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
 
 /// Whether something may have to be collected later: stamps here, or records since `seen`
 /// that come from uploads or from a node that may have died under one.
-async fn busy(bodies: &Bodies, context: &Context, seen: TreeSize) -> Result<(Head, bool), CallError> {
+async fn busy(
+    bodies: &Bodies,
+    context: &Context,
+    seen: TreeSize,
+) -> Result<(LedgerHead, bool), CallError> {
     let (head, recorded) = context
         .read(move |tables| {
             let head = tables.head()?;
@@ -79,19 +83,19 @@ async fn busy(bodies: &Bodies, context: &Context, seen: TreeSize) -> Result<(Hea
     }
     let stamps = match bodies.store.stamps(None, 1).await {
         // Something is there.
-        Err(crate::store::Error::Unreadable(_)) => return Ok((head, true)),
+        Err(crate::store::StoreError::Unreadable(_)) => return Ok((head, true)),
         stamps => stamps.map_err(|error| context.storage_failed(&error))?,
     };
     Ok((head, !stamps.is_empty()))
 }
 
-fn uploaded(tables: &Tables, from: TreeSize, size: TreeSize) -> Result<bool, crate::store::Error> {
+fn uploaded(tables: &Tables, from: TreeSize, size: TreeSize) -> Result<bool, crate::store::StoreError> {
     if size.count_since(from) > RECORDS_MAX {
         return Ok(true);
     }
     for bytes in tables.record_range(from.next_index(), size.next_index(), RECORDS_MAX as usize)? {
         let record = Record::decode(&bytes)
-            .map_err(|error| crate::store::Error::corrupt(format!("a record: {error}")))?;
+            .map_err(|error| crate::store::StoreError::corrupt(format!("a record: {error}")))?;
         let kind = record.statement.kind;
         if matches!(
             kind,

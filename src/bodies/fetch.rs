@@ -18,7 +18,7 @@ use std::ops::Range;
 
 /// Where a body is read from.
 #[derive(Clone, Debug)]
-pub struct BodySource {
+pub struct BodyLocation {
     pub node: NodeId,
     address: Option<String>,
     body: BodyId,
@@ -37,13 +37,13 @@ fn turn(node: NodeId, near: bool, leader: Option<NodeId>, body: BodyId) -> impl 
 
 impl Bodies {
     /// Finds a holder: this node if it has the body whole, else another.
-    pub async fn source(&self, rendition: &Rendition) -> Result<BodySource, BodyError> {
+    pub async fn source(&self, rendition: &Rendition) -> Result<BodyLocation, BodyError> {
         let body = rendition.body_id;
         let named = Some(content(rendition));
         let Some(manifest) = self.own_manifest(body, named, How::Read).await? else {
             return self.proxy(rendition).await;
         };
-        let own = BodySource {
+        let own = BodyLocation {
             node: self.holder.node,
             address: None,
             body,
@@ -61,7 +61,7 @@ impl Bodies {
     }
 
     /// Finds another node that holds the body.
-    async fn proxy(&self, rendition: &Rendition) -> Result<BodySource, BodyError> {
+    async fn proxy(&self, rendition: &Rendition) -> Result<BodyLocation, BodyError> {
         let mut why = String::from("no other member is known");
         for (node, peer) in self.others(rendition.body_id) {
             match self.source_at(node, peer, rendition).await {
@@ -89,12 +89,12 @@ impl Bodies {
         node: NodeId,
         peer: Peer,
         rendition: &Rendition,
-    ) -> Result<BodySource, BodyError> {
+    ) -> Result<BodyLocation, BodyError> {
         let pull = self
             .pull(&peer.address, rendition.body_id, u32::MAX)
             .await?;
         pull.check(rendition)?;
-        Ok(BodySource {
+        Ok(BodyLocation {
             node,
             address: Some(peer.address),
             body: rendition.body_id,
@@ -105,7 +105,7 @@ impl Bodies {
     /// The bytes of `range`, chunk by chunk, each checked before it comes out.
     pub fn read(
         &self,
-        source: BodySource,
+        source: BodyLocation,
         rendition: Rendition,
         range: Range<u64>,
     ) -> BoxStream<'static, Result<Bytes, BodyError>> {
@@ -147,7 +147,7 @@ impl Bodies {
 
     async fn chunk(
         &self,
-        source: &BodySource,
+        source: &BodyLocation,
         number: u32,
         digest: Digest,
     ) -> Result<Bytes, BodyError> {
@@ -171,13 +171,13 @@ impl Bodies {
     /// in several places, no single holder may have all.
     async fn fetch_from_any(
         &self,
-        source: &BodySource,
+        source: &BodyLocation,
         number: u32,
         digest: Digest,
     ) -> Result<Bytes, BodyError> {
         let mut why = String::from("no other member is known");
         for (node, peer) in self.others(source.body) {
-            let elsewhere = BodySource {
+            let elsewhere = BodyLocation {
                 node,
                 address: Some(peer.address),
                 body: source.body,
@@ -194,7 +194,7 @@ impl Bodies {
     /// One chunk from another node, checked.
     pub(super) async fn fetch(
         &self,
-        source: &BodySource,
+        source: &BodyLocation,
         number: u32,
         digest: Digest,
     ) -> Result<Bytes, BodyError> {

@@ -92,7 +92,7 @@ use self::queue::IngestBudget;
 use self::repair_queue::RepairQueue;
 use crate::clock::SharedClock;
 use crate::config::Repair;
-use crate::objective::write::Member;
+use crate::objective::write::LevelMember;
 use crate::raft::group::RaftGroup;
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
@@ -109,7 +109,7 @@ pub struct Bodies(Arc<BodyPlane>);
 
 /// What the parts of the body plane share.
 pub struct BodyPlane {
-    pub holder: Holder,
+    pub holder: LocalHolder,
     pub store: BodyStore,
     pub transport: Arc<dyn Transport>,
     /// How often the leader moves the upload epoch while there is reason to.
@@ -126,7 +126,7 @@ pub struct BodyPlane {
 }
 
 /// Who signs for bodies that are held here.
-pub struct Holder {
+pub struct LocalHolder {
     pub node: NodeId,
     /// Members of other regions get bodies through a relay.
     pub region: String,
@@ -138,7 +138,7 @@ pub struct Holder {
 
 /// What a body plane is made with.
 pub struct BodyContext {
-    pub holder: Holder,
+    pub holder: LocalHolder,
     pub store: BodyStore,
     pub group: RaftGroup,
     pub blocking: Blocking,
@@ -177,7 +177,7 @@ impl Bodies {
     }
 
     /// All members, as levels see them.
-    pub fn members(&self) -> Vec<Member> {
+    pub fn members(&self) -> Vec<LevelMember> {
         self.group.level_members()
     }
 
@@ -221,5 +221,5 @@ pub enum BodyError {
     IdDrawnTwice,
     /// Storage is broken; the node is stopping.
     #[error("{0}")]
-    Broken(#[from] crate::store::Error),
+    Broken(#[from] crate::store::StoreError),
 }

@@ -5,7 +5,7 @@
 
 use crate::domain::ids::{BodyId, RecordIndex};
 use crate::ledger::state::{State, Tables};
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::bodies::Content;
 use muniment_evidence::opening::{Document, Rendition};
 use muniment_evidence::record::{Outcome, Record};
@@ -21,7 +21,7 @@ pub struct Names {
 }
 
 /// What the records from `from` to the end of their tile name, below `end`.
-pub fn names(tables: &Tables, from: RecordIndex, end: RecordIndex) -> Result<Names, Error> {
+pub fn names(tables: &Tables, from: RecordIndex, end: RecordIndex) -> Result<Names, StoreError> {
     let end = end.min(tables.head()?.size.next_index());
     let next = end.min(from.after(TILE_WIDTH - from.get() % TILE_WIDTH));
     let mut named = Vec::new();
@@ -36,7 +36,7 @@ pub fn names(tables: &Tables, from: RecordIndex, end: RecordIndex) -> Result<Nam
             continue;
         }
         let record = Record::decode(&bytes)
-            .map_err(|error| Error::corrupt_in(format!("record {index}"), error))?;
+            .map_err(|error| StoreError::corrupt_in(format!("record {index}"), error))?;
         if record.outcome != Outcome::Ok {
             continue;
         }
@@ -46,7 +46,7 @@ pub fn names(tables: &Tables, from: RecordIndex, end: RecordIndex) -> Result<Nam
             }
             Document::AddRendition(add) => named.push((index, add.rendition)),
             _ => {
-                return Err(Error::corrupt(format!(
+                return Err(StoreError::corrupt(format!(
                     "record {index} opens to another kind"
                 )));
             }
@@ -57,7 +57,7 @@ pub fn names(tables: &Tables, from: RecordIndex, end: RecordIndex) -> Result<Nam
 
 /// The record that names a body, and what the body is. `None`: nothing that is applied
 /// here names it.
-pub fn name_of(state: &State, body: BodyId) -> Result<Option<(RecordIndex, Content)>, Error> {
+pub fn name_of(state: &State, body: BodyId) -> Result<Option<(RecordIndex, Content)>, StoreError> {
     let row = state.stable(|tables| tables.named(&body))?;
     Ok(row.map(|row| (row.index, (row.length, row.sha256))))
 }

@@ -5,7 +5,7 @@
 //! and never while it arrives. (I6) the state that does not name it is durable before its
 //! bytes go. What a crash left of an upload is found by its stamp. Leaves moving the
 //! epoch to the leader, and what a stamp is to [`crate::store::stamps`].
-//! Tests: `orphans_tests`.
+//! Tests: `src/bodies/orphans_tests.rs`.
 
 use crate::domain::ids::{BodyId, UploadEpoch};
 use super::inbound::InboundBodies;
@@ -124,7 +124,7 @@ impl Collector {
         loop {
             let page = match self.store.stamps(last, PAGE).await {
                 // What cannot be read costs room, and nothing else.
-                Err(store::Error::Unreadable(why)) => {
+                Err(store::StoreError::Unreadable(why)) => {
                     tracing::error!(%why, "orphaned bodies cannot be looked for");
                     break;
                 }
@@ -149,7 +149,7 @@ impl Collector {
                     _ if self.inbound.has(body) => 0,
                     Some(length) => *length,
                     None => match self.store.extent(body).await {
-                        Err(store::Error::Unreadable(_)) => 0,
+                        Err(store::StoreError::Unreadable(_)) => 0,
                         extent => extent?,
                     },
                 };

@@ -4,14 +4,14 @@
 use super::inbound::{InboundBodies, InboundGuard};
 use super::orphans::{Collector, Fate, fate};
 use crate::ledger::policy;
-use crate::ledger::rows::{Head, NamedRow};
+use crate::ledger::rows::{LedgerHead, NamedRow};
 use crate::ledger::state::State;
 use crate::ledger::tables;
 use crate::domain::ids::{BodyId, UploadEpoch};
 use crate::ledger::txn::Txn;
 use crate::stop::Stop;
 use crate::store::Blocking;
-use crate::store::bodies::{BodyStore, Manifest};
+use crate::store::bodies::{BodyManifest, BodyStore};
 use crate::store::damage::Chunk;
 use crate::store::engine::{Engine as _, View as _};
 use crate::store::flush::Flusher;
@@ -98,7 +98,7 @@ impl Node {
         }
     }
 
-    fn head(&self) -> Head {
+    fn head(&self) -> LedgerHead {
         self.collector.state.tables().unwrap().head().unwrap()
     }
 
@@ -165,7 +165,7 @@ impl Node {
             store.delete(body).await.unwrap();
             return;
         }
-        let manifest = Manifest {
+        let manifest = BodyManifest {
             length: 8 * coming.chunks.len() as u64,
             sha256: Digest::of(&[body.as_bytes()]),
             epoch: coming.epoch,

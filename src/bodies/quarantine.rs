@@ -9,7 +9,7 @@
 use crate::domain::ids::BodyId;
 use super::{Bodies, BodyError};
 use crate::store;
-use crate::store::bodies::{Content, Manifest};
+use crate::store::bodies::{BodyManifest, Content};
 use crate::store::damage::{Chunk, Suspect};
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
@@ -41,13 +41,13 @@ impl Bodies {
         body: BodyId,
         named: Option<Content>,
         how: How,
-    ) -> Result<Option<Manifest>, BodyError> {
+    ) -> Result<Option<BodyManifest>, BodyError> {
         match self.store.manifest(body).await {
             Ok(None) => return Ok(None),
             Ok(Some(m)) if named.is_none_or(|named| named == (m.length, m.sha256)) => {
                 return Ok(Some(m));
             }
-            Ok(Some(_)) | Err(store::Error::Unreadable(_)) => {}
+            Ok(Some(_)) | Err(store::StoreError::Unreadable(_)) => {}
             Err(error) => return Err(error.into()),
         }
         self.quarantine(body, Suspect::Manifest(named), how).await?;

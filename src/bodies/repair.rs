@@ -10,7 +10,7 @@
 //! Tests: `tests/cluster/scrubbing.rs`.
 
 use crate::domain::ids::NodeId;
-use super::fetch::BodySource;
+use super::fetch::BodyLocation;
 use super::names::name_of;
 use super::repair_queue::RepairJob;
 use super::writer::CHUNK_BYTES;
@@ -19,8 +19,8 @@ use crate::ledger::state::State;
 use crate::raft::types::Peer;
 use crate::stop::Stop;
 use crate::store;
-use crate::store::bodies::Manifest;
-use crate::store::damage::{Chunk, Finding};
+use crate::store::bodies::BodyManifest;
+use crate::store::damage::{Chunk, DamageFinding};
 use muniment_evidence::digest::{Digest, Hasher};
 use muniment_evidence::opening::{How, Rendition};
 use std::sync::atomic::Ordering;
@@ -72,7 +72,7 @@ impl Repairer {
         loop {
             let page = match store.damaged(after, PAGE).await {
                 Ok(page) => page,
-                Err(store::Error::Unreadable(why)) => {
+                Err(store::StoreError::Unreadable(why)) => {
                     // Each of them is met again by a whole pass of the scrub, after which
                     // the low watermark is known.
                     let health = repairs.health();
@@ -233,8 +233,8 @@ impl Repairer {
         node: NodeId,
         peer: Peer,
         wanted: &Rendition,
-        manifest: Option<&Manifest>,
-        findings: &[Finding],
+        manifest: Option<&BodyManifest>,
+        findings: &[DamageFinding],
     ) -> Result<(), BodyError> {
         let source = self.bodies.source_at(node, peer, wanted).await?;
         let new = match manifest {
@@ -254,8 +254,8 @@ impl Repairer {
         self.mend(wanted, new, findings.to_vec(), node).await
     }
 
-    fn manifest(&self, wanted: &Rendition, chunks: Vec<(u32, Digest)>) -> Manifest {
-        Manifest {
+    fn manifest(&self, wanted: &Rendition, chunks: Vec<(u32, Digest)>) -> BodyManifest {
+        BodyManifest {
             length: wanted.length,
             sha256: wanted.sha256,
             epoch: self.bodies.group.applied().upload_epoch,
@@ -267,8 +267,8 @@ impl Repairer {
     async fn mend(
         &self,
         wanted: &Rendition,
-        manifest: Option<Manifest>,
-        findings: Vec<Finding>,
+        manifest: Option<BodyManifest>,
+        findings: Vec<DamageFinding>,
         from: NodeId,
     ) -> Result<(), BodyError> {
         let BodyPlane { store, repairs, .. } = &*self.bodies;
@@ -282,7 +282,7 @@ impl Repairer {
     }
 
     /// Every chunk, and all of them compared with the digest that the record names.
-    async fn all(&self, source: &BodySource, wanted: &Rendition) -> Result<(), BodyError> {
+    async fn all(&self, source: &BodyLocation, wanted: &Rendition) -> Result<(), BodyError> {
         let mut whole = Hasher::new();
         for number in 0..source.chunks.len() as u32 {
             let chunk = self.chunk(source, wanted, number).await?;
@@ -301,7 +301,7 @@ impl Repairer {
     /// A chunk that is good here, or is stored here after it was fetched.
     async fn chunk(
         &self,
-        source: &BodySource,
+        source: &BodyLocation,
         wanted: &Rendition,
         number: u32,
     ) -> Result<bytes::Bytes, BodyError> {
@@ -320,7 +320,7 @@ impl Repairer {
 }
 
 /// Whether a chunk is to be looked at: what is wrong with all of a body may be wrong with any.
-fn is_bad(findings: &[Finding], number: u32) -> bool {
-    let of = |f: &Finding| f.chunk.is_none_or(|chunk| chunk == number);
+fn is_bad(findings: &[DamageFinding], number: u32) -> bool {
+    let of = |f: &DamageFinding| f.chunk.is_none_or(|chunk| chunk == number);
     findings.iter().any(of)
 }

@@ -205,7 +205,7 @@ impl Scrubber {
         match self.bodies.store.notes(NOTES_MAX).await {
             Ok(notes) => Ok(notes.len() == NOTES_MAX),
             // Whoever records them says so.
-            Err(store::Error::Unreadable(_)) => Ok(false),
+            Err(store::StoreError::Unreadable(_)) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

@@ -13,7 +13,7 @@ use super::inbound::InboundGuard;
 use super::queue::{LOOK_EVERY, STALL_MAX};
 use super::writer::BodyWriter;
 use super::{Bodies, BodyError, SealedBody};
-use crate::objective::write::{Member, WriteLevel, meets};
+use crate::objective::write::{LevelMember, WriteLevel, meets};
 use crate::store::bodies::BodyStore;
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
@@ -143,7 +143,7 @@ async fn gather(
     peers: &mut Fanout,
     level: WriteLevel,
     until: Instant,
-    members: &[Member],
+    members: &[LevelMember],
     body: &SealedBody,
     own: Holding,
 ) -> Result<Vec<Holding>, BodyError> {

@@ -7,8 +7,8 @@
 use crate::domain::ids::{BodyId, UploadEpoch};
 use super::SealedBody;
 use super::disk_budget::DiskReservation;
-use crate::store::bodies::{BodyStore, Manifest};
-use crate::store::{Blocking, Error};
+use crate::store::bodies::{BodyManifest, BodyStore};
+use crate::store::{Blocking, StoreError};
 use bytes::{Bytes, BytesMut};
 use muniment_evidence::digest::{Digest, Hasher};
 
@@ -77,7 +77,7 @@ impl BodyWriter {
         self.reservation.extend(length as u64)
     }
 
-    pub async fn push(&mut self, piece: &Bytes) -> Result<(), Error> {
+    pub async fn push(&mut self, piece: &Bytes) -> Result<(), StoreError> {
         self.length += piece.len() as u64;
         let mut rest = &piece[..];
         while !rest.is_empty() {
@@ -92,7 +92,7 @@ impl BodyWriter {
         Ok(())
     }
 
-    async fn store_chunk(&mut self) -> Result<(), Error> {
+    async fn store_chunk(&mut self) -> Result<(), StoreError> {
         let chunk = self.buffer.split().freeze();
         let (hashed, mut whole) = (chunk.clone(), std::mem::take(&mut self.whole));
         let (digest, whole) = self
@@ -115,7 +115,7 @@ impl BodyWriter {
     }
 
     /// The digest of all bytes; no more may be pushed. Stores what is left in the buffer.
-    pub async fn digest(&mut self) -> Result<Digest, Error> {
+    pub async fn digest(&mut self) -> Result<Digest, StoreError> {
         if let Some(known) = self.sha256 {
             return Ok(known);
         }
@@ -124,7 +124,7 @@ impl BodyWriter {
         Ok(digest)
     }
 
-    async fn last_chunk(&mut self) -> Result<Digest, Error> {
+    async fn last_chunk(&mut self) -> Result<Digest, StoreError> {
         let chunk = self.buffer.split().freeze();
         if self.chunks.is_empty() {
             // A body of one chunk, the usual case, is hashed once and written with its
@@ -143,7 +143,7 @@ impl BodyWriter {
         Ok(std::mem::take(&mut self.whole).finish())
     }
 
-    async fn hash(&self, chunk: Bytes) -> Result<Digest, Error> {
+    async fn hash(&self, chunk: Bytes) -> Result<Digest, StoreError> {
         if chunk.len() <= INLINE_HASH_BYTES {
             return Ok(Digest::of(&[&chunk]));
         }
@@ -151,14 +151,14 @@ impl BodyWriter {
     }
 
     /// Writes the manifest and waits until all of it is durable.
-    pub async fn seal(mut self, epoch: UploadEpoch) -> Result<SealedBody, Error> {
+    pub async fn seal(mut self, epoch: UploadEpoch) -> Result<SealedBody, StoreError> {
         let sha256 = self.digest().await?;
         let sealed = SealedBody {
             id: self.id,
             sha256,
             length: self.length,
         };
-        let manifest = Manifest {
+        let manifest = BodyManifest {
             length: self.length,
             sha256,
             epoch,
@@ -169,7 +169,7 @@ impl BodyWriter {
     }
 
     /// Forgets what was written so far.
-    pub async fn abandon(self) -> Result<(), Error> {
+    pub async fn abandon(self) -> Result<(), StoreError> {
         self.store.delete(self.id).await
     }
 }

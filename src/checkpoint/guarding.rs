@@ -8,7 +8,7 @@
 use crate::domain::ids::TreeSize;
 use crate::keyring::guard::{GuardRefusal, SignGuard, TRAIL};
 use crate::raft::context::Context;
-use crate::store::Error;
+use crate::store::StoreError;
 use std::time::Duration;
 
 /// How long a node waits at a time to catch up with what it signed before.
@@ -29,7 +29,7 @@ impl Guarding {
                 let asked = checked.may_sign(head.size, |size| tables.root_at(size).ok());
                 if asked.is_ok() {
                     let advanced = checked.advance(head.size, head.root);
-                    advanced.map_err(|error| Error::beside(error))?;
+                    advanced.map_err(|error| StoreError::beside(error))?;
                 }
                 Ok((checked, asked))
             });
@@ -59,7 +59,7 @@ impl Guarding {
                 moving
                     .advance(head.size, head.root)
                     .map(|()| moving)
-                    .map_err(|error| Error::beside(error))
+                    .map_err(|error| StoreError::beside(error))
             });
             match advanced.await {
                 Ok(back) => guard = back,

@@ -34,8 +34,9 @@ pub struct KeySnapshot {
 }
 
 impl KeySnapshot {
-    fn read(tables: &Tables) -> Result<KeySnapshot, store::Error> {
-        let missing = |index: &RecordIndex| store::Error::corrupt(format!("KEY record {index} is missing"));
+    fn read(tables: &Tables) -> Result<KeySnapshot, store::StoreError> {
+        let missing =
+            |index: &RecordIndex| store::StoreError::corrupt(format!("KEY record {index} is missing"));
         let records = tables.key_changes()?.into_iter().map(|index| {
             let record = tables.record_bytes(index)?.ok_or_else(|| missing(&index))?;
             let (document, _) = tables.openings(index)?;
@@ -43,7 +44,7 @@ impl KeySnapshot {
             Ok((index, record, opening.bytes))
         });
         Ok(KeySnapshot {
-            records: records.collect::<Result<_, store::Error>>()?,
+            records: records.collect::<Result<_, store::StoreError>>()?,
             history: tables.key_history()?,
         })
     }
@@ -59,7 +60,7 @@ impl KeySnapshot {
     }
 
     /// The KEY records below `size`, proven in the tree of that size.
-    pub fn proven(&self, tables: &Tables, size: TreeSize) -> Result<Vec<KeyRecord>, store::Error> {
+    pub fn proven(&self, tables: &Tables, size: TreeSize) -> Result<Vec<KeyRecord>, store::StoreError> {
         let below = self.records.iter().filter(|(index, ..)| *index < size.next_index());
         below
             .map(|(index, record, opening)| {
@@ -106,7 +107,7 @@ impl KeysInForce {
         known.map_err(|error| self.context.storage_failed(&error))
     }
 
-    pub(super) async fn load(&self) -> Result<Arc<KeySnapshot>, store::Error> {
+    pub(super) async fn load(&self) -> Result<Arc<KeySnapshot>, store::StoreError> {
         let serial = self.context.group.applied().key_serial;
         let newest = self.newest.lock().expect("nobody panics with it").clone();
         if let Some(known) = newest.filter(|known| known.history.serial >= serial) {
@@ -131,7 +132,10 @@ impl KeysInForce {
         signer.map_err(|error| self.context.storage_failed(&error))
     }
 
-    pub(super) async fn load_signer(&self, origin: &str) -> Result<CheckpointSigner, store::Error> {
+    pub(super) async fn load_signer(
+        &self,
+        origin: &str,
+    ) -> Result<CheckpointSigner, store::StoreError> {
         let known = self.load().await?;
         if self.lacks(&known).is_some() && self.may_look() {
             let keyring = self.keyring.clone();

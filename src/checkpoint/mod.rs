@@ -71,7 +71,7 @@ mod waiting;
 use crate::domain::ids::{RecordIndex, TreeSize};
 use crate::raft::context::Context;
 use crate::recorder::booted::Booted;
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::flush::Flusher;
 use crate::store::notes::NoteStore;
 use crate::transport::{Failure, Method};
@@ -326,7 +326,7 @@ impl Cosigning {
     }
 
     /// The keys as of everything applied here.
-    async fn cosigners(&self, booted: &Booted) -> Result<Cosigners, Error> {
+    async fn cosigners(&self, booted: &Booted) -> Result<Cosigners, StoreError> {
         let signer = self
             .0
             .parts
@@ -357,8 +357,8 @@ impl Cosigning {
     }
 
     /// Storage that fails or lies is a broken promise: the node stops.
-    fn storage_failed(&self, error: &Error) -> Failure {
-        if !matches!(error, Error::Stopped) {
+    fn storage_failed(&self, error: &StoreError) -> Failure {
+        if !matches!(error, StoreError::Stopped) {
             let what = format!("storage failed while cosigning: {error}");
             self.0.context.stop.broken(what);
         }

@@ -9,7 +9,7 @@ use super::messages::encode_notes;
 use super::{Cosigning, ROUND_MAX};
 use crate::transport::{Class, Method};
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl Cosigning {
     /// Spreads what this node posts while it leads, one worker for each other member.
     pub(super) async fn spread(&self) {
         let group = &self.0.context.group;
-        let mut workers: HashMap<NodeId, Worker> = HashMap::new();
+        let mut workers: BTreeMap<NodeId, Worker> = BTreeMap::new();
         let mut leadership = None;
         loop {
             leadership = Some(group.leadership_changed(leadership).await);

@@ -5,6 +5,11 @@
 use crate::objective::budget;
 use serde::Deserialize;
 
+/// The default of [`Limits::message_bytes`].
+pub const MESSAGE_BYTES: usize = 4 << 20;
+/// The default of [`Limits::uploads_in_flight`].
+pub const UPLOADS_IN_FLIGHT: usize = 256;
+
 /// All sizes in bytes, all times in milliseconds.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
@@ -50,10 +55,10 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            message_bytes: 4 << 20,
+            message_bytes: MESSAGE_BYTES,
             chunk_bytes: 1 << 20,
             body_bytes: 64 << 20,
-            uploads_in_flight: 256,
+            uploads_in_flight: UPLOADS_IN_FLIGHT,
             downloads_in_flight: 2048,
             recorder_queue: 4096,
             streams_per_connection: 1024,

@@ -24,7 +24,7 @@ pub use deferred::Deferred;
 pub use limits::Limits;
 pub use node::{Listen, Log, Node};
 pub use repair::Repair;
-pub use witnesses::{Witness, Witnessing};
+pub use witnesses::{WitnessEntry, Witnessing};
 
 /// Every key at its default, with its effect: what people copy.
 pub const EXAMPLE: &str = include_str!("example.toml");
@@ -54,7 +54,7 @@ pub struct Config {
     pub tenants: Vec<Tenant>,
     /// Equal on every node, but for the paths.
     #[serde(default)]
-    pub witness: Vec<Witness>,
+    pub witness: Vec<WitnessEntry>,
     #[serde(default)]
     pub witnessing: Witnessing,
     /// Equal on every node.
@@ -73,7 +73,7 @@ pub struct Keys {
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ConfigError {
     /// Which file it is, and what is wrong with it.
     #[error("{}: {error}", path.display())]
     File {
@@ -93,16 +93,19 @@ pub enum Error {
     Value(String),
 }
 
-impl Error {
-    fn of_file(path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        Error::File {
+impl ConfigError {
+    fn of_file(
+        path: &Path,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> ConfigError {
+        ConfigError::File {
             path: path.to_owned(),
             error: error.into(),
         }
     }
 
-    fn of_syntax(text: &str, error: toml::de::Error) -> Error {
-        Error::Syntax {
+    fn of_syntax(text: &str, error: toml::de::Error) -> ConfigError {
+        ConfigError::Syntax {
             explained: place::explain(text, &error),
             error: Box::new(error),
         }
@@ -110,9 +113,10 @@ impl Error {
 }
 
 impl Config {
-    pub fn load(path: &Path) -> Result<Config, Error> {
-        let text = std::fs::read_to_string(path).map_err(|error| Error::of_file(path, error))?;
-        let mut config = Config::parse(&text).map_err(|error| Error::of_file(path, error))?;
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| ConfigError::of_file(path, error))?;
+        let mut config = Config::parse(&text).map_err(|error| ConfigError::of_file(path, error))?;
         let base = path.parent().unwrap_or(Path::new(""));
         config.node.data_dir = base.join(&config.node.data_dir);
         config.keys.dir = base.join(&config.keys.dir);
@@ -122,9 +126,9 @@ impl Config {
         Ok(config)
     }
 
-    pub fn parse(text: &str) -> Result<Config, Error> {
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
         let mut config: Config =
-            toml::from_str(text).map_err(|error| Error::of_syntax(text, error))?;
+            toml::from_str(text).map_err(|error| ConfigError::of_syntax(text, error))?;
         if !config.tenants.iter().any(|t| t.name == DEFAULT_TENANT) {
             config.tenants.insert(0, Tenant::named(DEFAULT_TENANT));
         }
@@ -133,7 +137,7 @@ impl Config {
         }
         config
             .check()
-            .map_err(|problem| Error::Value(place::with_line(text, &problem)))?;
+            .map_err(|problem| ConfigError::Value(place::with_line(text, &problem)))?;
         Ok(config)
     }
 

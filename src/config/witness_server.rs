@@ -3,7 +3,7 @@
 //! Promises: an unknown key or a key of the wrong type is refused by name; relative paths
 //! are relative to the file. [`EXAMPLE`] is a whole file.
 
-use super::{Error, Keys, Log, place};
+use super::{ConfigError, Keys, Log, place};
 use muniment_evidence::note::{TYPE_ED25519, VerifierKey, is_key_name};
 use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
@@ -36,22 +36,23 @@ pub struct WitnessConfig {
 }
 
 impl WitnessConfig {
-    pub fn load(path: &Path) -> Result<WitnessConfig, Error> {
-        let text = std::fs::read_to_string(path).map_err(|error| Error::of_file(path, error))?;
+    pub fn load(path: &Path) -> Result<WitnessConfig, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| ConfigError::of_file(path, error))?;
         let mut config =
-            WitnessConfig::parse(&text).map_err(|error| Error::of_file(path, error))?;
+            WitnessConfig::parse(&text).map_err(|error| ConfigError::of_file(path, error))?;
         let base = path.parent().unwrap_or(Path::new(""));
         config.data_dir = base.join(&config.data_dir);
         config.keys.dir = base.join(&config.keys.dir);
         Ok(config)
     }
 
-    pub fn parse(text: &str) -> Result<WitnessConfig, Error> {
+    pub fn parse(text: &str) -> Result<WitnessConfig, ConfigError> {
         let config: WitnessConfig =
-            toml::from_str(text).map_err(|error| Error::of_syntax(text, error))?;
+            toml::from_str(text).map_err(|error| ConfigError::of_syntax(text, error))?;
         config
             .check()
-            .map_err(|problem| Error::Value(place::with_line(text, &problem)))?;
+            .map_err(|problem| ConfigError::Value(place::with_line(text, &problem)))?;
         Ok(config)
     }
 

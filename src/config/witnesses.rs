@@ -11,7 +11,7 @@ pub const WITNESSES_MAX: usize = 16;
 /// One witness. Equal on every node, but for `ca`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Witness {
+pub struct WitnessEntry {
     /// Its verifier key, as `muniment witness keygen` prints it.
     #[serde(deserialize_with = "cosigner", serialize_with = "as_text")]
     pub key: VerifierKey,
@@ -62,7 +62,7 @@ impl Witnessing {
     }
 }
 
-pub(super) fn check(witnesses: &[Witness]) -> Result<(), String> {
+pub(super) fn check(witnesses: &[WitnessEntry]) -> Result<(), String> {
     if witnesses.len() > WITNESSES_MAX {
         return Err(format!("witness: at most {WITNESSES_MAX}"));
     }

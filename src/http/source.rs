@@ -3,7 +3,7 @@
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
 use super::tiles::Tile;
 use crate::service::{Parts, prove, status};
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::engine::Engine;
 use crate::telemetry::Metrics;
 use bytes::Bytes;
@@ -48,7 +48,7 @@ impl NodeSource {
                     let (first, count) = (RecordIndex::new(first), tile.width as usize);
                     for record in tables.record_range(first, first.after(tile.width), count)? {
                         let length = u16::try_from(record.len())
-                            .map_err(|_| Error::corrupt("a record of 64 KiB"))?;
+                            .map_err(|_| StoreError::corrupt("a record of 64 KiB"))?;
                         bytes.extend_from_slice(&length.to_be_bytes());
                         bytes.extend_from_slice(&record);
                     }

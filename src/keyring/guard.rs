@@ -18,7 +18,7 @@
 //! disk is thus either the old guard or the new one.
 
 use crate::domain::ids::TreeSize;
-use super::{Error, fail};
+use super::{KeyringError, fail};
 use muniment_evidence::codec::{Reader, Writer};
 use muniment_evidence::digest::Digest;
 use std::fmt;
@@ -92,7 +92,7 @@ pub struct SignGuard {
 impl SignGuard {
     /// Loads the guard of a data directory. A missing file is the guard of a node that has
     /// signed nothing; whether that can be true is for the marker of the directory to say.
-    pub fn load(dir: &Path, origin: &str) -> Result<SignGuard, Error> {
+    pub fn load(dir: &Path, origin: &str) -> Result<SignGuard, KeyringError> {
         let path = dir.join(FILE_NAME);
         let now = match fs::read(&path) {
             Ok(bytes) => Some(decode(&bytes).ok_or_else(|| {
@@ -165,7 +165,7 @@ impl SignGuard {
 
     /// Makes the head durable as signed. Going back, or to another root at the same size,
     /// is a mistake of the caller that must not reach the disk.
-    pub fn advance(&mut self, size: TreeSize, root: Digest) -> Result<(), Error> {
+    pub fn advance(&mut self, size: TreeSize, root: Digest) -> Result<(), KeyringError> {
         let next = Guarded {
             origin: self.origin.clone(),
             size,

@@ -29,7 +29,7 @@ const WITNESS: &str = "witness.key";
 
 /// Why keys cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum KeyringError {
     /// A key file, and what is wrong with it.
     #[error("{}: {error}", path.display())]
     File {
@@ -61,7 +61,7 @@ pub struct PublicKeys {
 }
 
 impl Keyring {
-    pub fn load(dir: &Path) -> Result<Keyring, Error> {
+    pub fn load(dir: &Path) -> Result<Keyring, KeyringError> {
         let held = read_all(dir)?;
         let mut ring = Keyring::holding(held)?;
         ring.dir = Some(dir.to_owned());
@@ -69,12 +69,12 @@ impl Keyring {
     }
 
     /// Keys in memory, one of each role at least.
-    pub fn holding(held: Vec<(Role, Arc<SecretKey>)>) -> Result<Keyring, Error> {
+    pub fn holding(held: Vec<(Role, Arc<SecretKey>)>) -> Result<Keyring, KeyringError> {
         let first = |role| {
             let found = held.iter().find(|(held, _)| *held == role);
             found
                 .map(|(_, key)| key.clone())
-                .ok_or(Error::Missing(role))
+                .ok_or(KeyringError::Missing(role))
         };
         first(Role::Cosignature)?;
         first(Role::Log)?;
@@ -101,7 +101,7 @@ impl Keyring {
     }
 
     /// Looks again for key files that were put there since. Blocking: a few small files.
-    pub fn reload(&self) -> Result<(), Error> {
+    pub fn reload(&self) -> Result<(), KeyringError> {
         let Some(dir) = &self.dir else {
             return Ok(());
         };
@@ -111,10 +111,10 @@ impl Keyring {
     }
 
     /// From now on the node signs under this key, one of those held.
-    pub fn sign_under(&self, key: &PublicKey) -> Result<Arc<SecretKey>, Error> {
+    pub fn sign_under(&self, key: &PublicKey) -> Result<Arc<SecretKey>, KeyringError> {
         let secret = self
             .find(Role::Statement, key)
-            .ok_or(Error::NotHeld(*key))?;
+            .ok_or(KeyringError::NotHeld(*key))?;
         *self.active.lock() = secret.clone();
         Ok(secret)
     }
@@ -133,7 +133,7 @@ impl Signer for Keyring {
 }
 
 /// `statement.key`, and beside it `statement-<anything>.key`; so for each role.
-fn read_all(dir: &Path) -> Result<Vec<(Role, Arc<SecretKey>)>, Error> {
+fn read_all(dir: &Path) -> Result<Vec<(Role, Arc<SecretKey>)>, KeyringError> {
     let mut held = Vec::new();
     for (role, first) in [
         (Role::Statement, STATEMENT),
@@ -163,7 +163,7 @@ pub fn generate_further(
     dir: &Path,
     role: Role,
     clock: &dyn Clock,
-) -> Result<(PathBuf, PublicKey), Error> {
+) -> Result<(PathBuf, PublicKey), KeyringError> {
     let mut seed = [0; 32];
     clock.random(&mut seed);
     let key = SecretKey::from_seed(&seed);
@@ -174,12 +174,12 @@ pub fn generate_further(
 }
 
 /// Reads one key file: to endorse a change with it.
-pub fn read_key(path: &Path) -> Result<SecretKey, Error> {
+pub fn read_key(path: &Path) -> Result<SecretKey, KeyringError> {
     load(path)
 }
 
 /// Makes a node's own keys; refuses to replace any.
-pub fn generate(dir: &Path, clock: &dyn Clock) -> Result<PublicKeys, Error> {
+pub fn generate(dir: &Path, clock: &dyn Clock) -> Result<PublicKeys, KeyringError> {
     Ok(PublicKeys {
         statement: make(&dir.join(STATEMENT), clock)?.public(),
         cosignature: make(&dir.join(COSIGNATURE), clock)?.public(),
@@ -187,33 +187,33 @@ pub fn generate(dir: &Path, clock: &dyn Clock) -> Result<PublicKeys, Error> {
 }
 
 /// Makes the ledger's log key; it is then copied to every voter.
-pub fn generate_log_key(dir: &Path, clock: &dyn Clock) -> Result<PublicKey, Error> {
+pub fn generate_log_key(dir: &Path, clock: &dyn Clock) -> Result<PublicKey, KeyringError> {
     Ok(make(&dir.join(LOG), clock)?.public())
 }
 
 /// Puts a copy of the log key of `from` into `to`.
-pub fn copy_log_key(from: &Path, to: &Path) -> Result<(), Error> {
+pub fn copy_log_key(from: &Path, to: &Path) -> Result<(), KeyringError> {
     let key = load(&from.join(LOG))?;
     store(&to.join(LOG), &key)
 }
 
 /// Makes the key of an outside witness; refuses to replace one.
-pub fn generate_witness_key(dir: &Path, clock: &dyn Clock) -> Result<PublicKey, Error> {
+pub fn generate_witness_key(dir: &Path, clock: &dyn Clock) -> Result<PublicKey, KeyringError> {
     Ok(make(&dir.join(WITNESS), clock)?.public())
 }
 
-pub fn load_witness_key(dir: &Path) -> Result<SecretKey, Error> {
+pub fn load_witness_key(dir: &Path) -> Result<SecretKey, KeyringError> {
     load(&dir.join(WITNESS))
 }
 
-fn fail(path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::File {
+fn fail(path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> KeyringError {
+    KeyringError::File {
         path: path.to_owned(),
         error: error.into(),
     }
 }
 
-fn load(path: &Path) -> Result<SecretKey, Error> {
+fn load(path: &Path) -> Result<SecretKey, KeyringError> {
     let mode = std::fs::metadata(path)
         .map_err(|error| match error.kind() {
             ErrorKind::NotFound => fail(path, "is not there; make keys with `muniment keygen`"),
@@ -235,7 +235,7 @@ fn load(path: &Path) -> Result<SecretKey, Error> {
     }
 }
 
-fn make(path: &Path, clock: &dyn Clock) -> Result<SecretKey, Error> {
+fn make(path: &Path, clock: &dyn Clock) -> Result<SecretKey, KeyringError> {
     let mut seed = [0; 32];
     clock.random(&mut seed);
     let key = SecretKey::from_seed(&seed);
@@ -243,7 +243,7 @@ fn make(path: &Path, clock: &dyn Clock) -> Result<SecretKey, Error> {
     Ok(key)
 }
 
-fn store(path: &Path, key: &SecretKey) -> Result<(), Error> {
+fn store(path: &Path, key: &SecretKey) -> Result<(), KeyringError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir).map_err(|error| fail(dir, error))?;
     let mut file = std::fs::OpenOptions::new()

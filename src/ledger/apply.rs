@@ -9,12 +9,12 @@
 
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Term, TreeSize, UploadEpoch};
 use super::lanes::{self, Admission};
-use super::rows::{DueRow, Head, VotersRow};
+use super::rows::{DueRow, LedgerHead, VotersRow};
 use super::tip::Tip;
 use super::txn::Txn;
 use super::{founding, invoices, keys, membership, policy, tables};
 use crate::domain::command::{Answer, Command, Submission};
-use crate::store::Error;
+use crate::store::StoreError;
 use muniment_evidence::opening::{Document, commit_actor, commit_document};
 use muniment_evidence::record::{Outcome, Reason, Record};
 use muniment_evidence::statement::{Kind, Lane, Mode};
@@ -26,7 +26,7 @@ pub fn command(
     tip: &mut Tip,
     command: &Command,
     raft_index: LogIndex,
-) -> Result<Vec<Answer>, Error> {
+) -> Result<Vec<Answer>, StoreError> {
     let size_before = tip.head.size;
     let mut answers = Vec::with_capacity(command.submissions.len());
     for submission in &command.submissions {
@@ -86,7 +86,7 @@ fn submit(
     tip: &mut Tip,
     submission: &Submission,
     proposed_at_ms: u64,
-) -> Result<Answer, Error> {
+) -> Result<Answer, StoreError> {
     let statement = &submission.statement;
     let founding = statement.kind == Kind::Genesis;
     if founding != (tip.head.size == TreeSize::EMPTY) || statement.ledger != tip.head.ledger {
@@ -145,10 +145,10 @@ fn submit(
 /// statement that its kind does not allow to be so is refused; only storage can fail.
 fn decide(
     txn: &mut Txn<'_>,
-    head: &Head,
+    head: &LedgerHead,
     submission: &Submission,
     index: RecordIndex,
-) -> Result<(Outcome, u64), Error> {
+) -> Result<(Outcome, u64), StoreError> {
     let statement = &submission.statement;
     let (document, actor) = (&submission.document, &submission.actor);
     let committed = commit_document(&document.salt, &document.bytes) == statement.document

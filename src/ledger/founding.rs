@@ -8,7 +8,7 @@ use crate::domain::ids::{LogIndex, NodeId, RecordIndex};
 use super::rows::{DueRow, LaneRow, NodeRow};
 use super::txn::Txn;
 use super::{keys, lanes, outboxes, tables};
-use crate::store::Error;
+use crate::store::StoreError;
 use muniment_evidence::keys::KeyValidity;
 use muniment_evidence::opening::{
     BootDocument, GenesisDocument, LeaderDocument, MembershipDocument,
@@ -16,7 +16,7 @@ use muniment_evidence::opening::{
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Lane;
 
-pub fn genesis(txn: &mut Txn<'_>, genesis: &GenesisDocument) -> Result<Outcome, Error> {
+pub fn genesis(txn: &mut Txn<'_>, genesis: &GenesisDocument) -> Result<Outcome, StoreError> {
     for member in &genesis.members {
         let row = NodeRow {
             region: member.region.clone(),
@@ -35,7 +35,7 @@ pub fn boot(
     node: NodeId,
     boot: &BootDocument,
     index: RecordIndex,
-) -> Result<Outcome, Error> {
+) -> Result<Outcome, StoreError> {
     let Some(mut row) = txn.row(&tables::node(node))? else {
         return Ok(Outcome::Refused(Reason::NotFound));
     };
@@ -64,12 +64,15 @@ pub fn boot(
     Ok(Outcome::Ok)
 }
 
-pub fn leader(txn: &mut Txn<'_>, leader: &LeaderDocument) -> Result<Outcome, Error> {
+pub fn leader(txn: &mut Txn<'_>, leader: &LeaderDocument) -> Result<Outcome, StoreError> {
     let due = DueRow::Leader { term: leader.term };
     attest(txn, leader.log_index, &due)
 }
 
-pub fn membership(txn: &mut Txn<'_>, membership: &MembershipDocument) -> Result<Outcome, Error> {
+pub fn membership(
+    txn: &mut Txn<'_>,
+    membership: &MembershipDocument,
+) -> Result<Outcome, StoreError> {
     let due = DueRow::Membership {
         voters: membership.voters.clone(),
         learners: membership.learners.clone(),
@@ -77,7 +80,7 @@ pub fn membership(txn: &mut Txn<'_>, membership: &MembershipDocument) -> Result<
     attest(txn, membership.log_index, &due)
 }
 
-fn attest(txn: &mut Txn<'_>, log_index: LogIndex, stated: &DueRow) -> Result<Outcome, Error> {
+fn attest(txn: &mut Txn<'_>, log_index: LogIndex, stated: &DueRow) -> Result<Outcome, StoreError> {
     let key = tables::due(log_index);
     if txn.row(&key)?.as_ref() != Some(stated) {
         return Ok(Outcome::Refused(Reason::NotDue));

@@ -4,13 +4,13 @@
 //! outcome (I7); holdings are judged against the membership at this index (I3); the sum
 //! of reversals never exceeds the original. Never touches a body (I4).
 
-use super::rows::{EventRow, Head, InvoiceRow, NamedRow, RenditionRow, RequestRow};
+use super::rows::{EventRow, InvoiceRow, LedgerHead, NamedRow, RenditionRow, RequestRow};
 use super::tables::{self, ListKey};
 use super::txn::Txn;
 use super::{membership, policy};
 use crate::domain::ids::{RecordIndex, Uid};
-use crate::objective::write::{Member, Role, WriteLevel, meets};
-use crate::store::Error;
+use crate::objective::write::{LevelMember, MemberRole, WriteLevel, meets};
+use crate::store::StoreError;
 use muniment_evidence::codec::Writer;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{
@@ -25,11 +25,11 @@ pub const REVERSES: &str = "REVERSES";
 
 pub fn issue(
     txn: &mut Txn<'_>,
-    head: &Head,
+    head: &LedgerHead,
     statement: &Statement,
     issue: &IssueDocument,
     index: RecordIndex,
-) -> Result<Outcome, Error> {
+) -> Result<Outcome, StoreError> {
     if let Some(outcome) = refuse_issue(txn, head, statement, issue)? {
         return Ok(outcome);
     }
@@ -39,11 +39,11 @@ pub fn issue(
 
 pub fn reverse(
     txn: &mut Txn<'_>,
-    head: &Head,
+    head: &LedgerHead,
     statement: &Statement,
     issue: &IssueDocument,
     index: RecordIndex,
-) -> Result<Outcome, Error> {
+) -> Result<Outcome, StoreError> {
     if let Some(outcome) = refuse_issue(txn, head, statement, issue)? {
         return Ok(outcome);
     }
@@ -121,11 +121,11 @@ pub fn reverses(metadata: &Metadata) -> Option<&Reference> {
 
 pub fn add_rendition(
     txn: &mut Txn<'_>,
-    head: &Head,
+    head: &LedgerHead,
     statement: &Statement,
     add: &AddRenditionDocument,
     index: RecordIndex,
-) -> Result<Outcome, Error> {
+) -> Result<Outcome, StoreError> {
     let uid = Uid(add.uid);
     let content = rendition_request_digest(uid, &add.rendition);
     if let Some(outcome) = seen(txn, &add.tenant, &add.request_id, statement.kind, &content)? {
@@ -157,7 +157,7 @@ pub fn add_rendition(
     Ok(Outcome::Ok)
 }
 
-pub fn void(txn: &mut Txn<'_>, void: &VoidDocument, index: RecordIndex) -> Result<Outcome, Error> {
+pub fn void(txn: &mut Txn<'_>, void: &VoidDocument, index: RecordIndex) -> Result<Outcome, StoreError> {
     let uid = Uid(void.uid);
     let content = void_request_digest(uid, &void.reason);
     if let Some(outcome) = seen(txn, &void.tenant, &void.request_id, Kind::Void, &content)? {
@@ -196,7 +196,7 @@ pub fn download(
     txn: &mut Txn<'_>,
     download: &DownloadDocument,
     index: RecordIndex,
-) -> Result<Outcome, Error> {
+) -> Result<Outcome, StoreError> {
     let uid = Uid(download.uid);
     match txn.row(&tables::invoice(uid))? {
         Some(row) if row.tenant == download.tenant => {}
@@ -228,7 +228,7 @@ fn seen(
     request_id: &str,
     kind: Kind,
     content: &Digest,
-) -> Result<Option<Outcome>, Error> {
+) -> Result<Option<Outcome>, StoreError> {
     let row = txn.row(&tables::request(tenant, request_id))?;
     Ok(row.map(|row| {
         if row.kind == kind && row.content == *content {
@@ -242,10 +242,10 @@ fn seen(
 /// Why an ISSUE or REVERSE takes no effect, if it does not.
 fn refuse_issue(
     txn: &mut Txn<'_>,
-    head: &Head,
+    head: &LedgerHead,
     statement: &Statement,
     issue: &IssueDocument,
-) -> Result<Option<Outcome>, Error> {
+) -> Result<Option<Outcome>, StoreError> {
     let metadata = &issue.metadata;
     let tenant = &metadata.identity.tenant;
     let content = content_digest(metadata, &issue.renditions);
@@ -255,7 +255,7 @@ fn refuse_issue(
     if let Some(uid) = txn.row(&tables::identity(&metadata.identity))? {
         let row = txn
             .row(&tables::invoice(uid))?
-            .ok_or_else(|| Error::corrupt("an identity names no invoice"))?;
+            .ok_or_else(|| StoreError::corrupt("an identity names no invoice"))?;
         let same_kind = row.is_reversal == (statement.kind == Kind::Reverse);
         if row.content != content || !same_kind {
             return Ok(Some(Outcome::Refused(Reason::IdentityTaken)));
@@ -290,11 +290,11 @@ fn refuse_issue(
 /// sets from the PREPARE of a change to its end. Signatures were verified before the proposal.
 fn held(
     txn: &Txn<'_>,
-    head: &Head,
+    head: &LedgerHead,
     statement: &Statement,
     rendition: &Rendition,
     holdings: &[Holding],
-) -> Result<bool, Error> {
+) -> Result<bool, StoreError> {
     let Some(level) = WriteLevel::from_statement(statement.level) else {
         return Ok(false);
     };
@@ -325,11 +325,11 @@ fn held(
         .extend(roles.preparing.map(|change| change.target.voters));
     for set in &voters.0 {
         let mut members = Vec::with_capacity(set.len());
-        let voting = set.iter().map(|node| (node, Role::Voter));
+        let voting = set.iter().map(|node| (node, MemberRole::Voter));
         let learning = learners.iter().filter(|node| !set.contains(node));
-        for (node, role) in voting.chain(learning.map(|node| (node, Role::SyncLearner))) {
+        for (node, role) in voting.chain(learning.map(|node| (node, MemberRole::SyncLearner))) {
             if let Some(row) = txn.row(&tables::node(*node))? {
-                members.push(Member {
+                members.push(LevelMember {
                     node: *node,
                     zone: row.zone,
                     region: row.region,

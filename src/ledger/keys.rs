@@ -10,7 +10,7 @@ use super::lanes;
 use super::rows::NodeRow;
 use super::tables::{self, FoundKey};
 use super::txn::Txn;
-use crate::store::Error;
+use crate::store::StoreError;
 use muniment_evidence::keychange::{Action, KeyDocument, Role};
 use muniment_evidence::keys::{KeyHistory, KeyRefusal};
 use muniment_evidence::opening::Document;
@@ -20,32 +20,32 @@ use muniment_evidence::record::{Outcome, Reason};
 /// The history that GENESIS and the KEY records at `changes` make.
 pub fn history(
     changes: &[RecordIndex],
-    document: impl Fn(RecordIndex) -> Result<Document, Error>,
-) -> Result<KeyHistory, Error> {
+    document: impl Fn(RecordIndex) -> Result<Document, StoreError>,
+) -> Result<KeyHistory, StoreError> {
     let Document::Genesis(genesis) = document(RecordIndex::FIRST)? else {
-        return Err(Error::corrupt("record 0 is no GENESIS"));
+        return Err(StoreError::corrupt("record 0 is no GENESIS"));
     };
     let mut history = KeyHistory::founded(&genesis);
     for index in changes {
         let Document::Key(change) = document(*index)? else {
-            return Err(Error::corrupt(format!("record {index} is no KEY")));
+            return Err(StoreError::corrupt(format!("record {index} is no KEY")));
         };
         history = history
             .changed(*index, &change)
-            .map_err(|refusal| Error::corrupt_in(format!("KEY record {index}"), refusal))?;
+            .map_err(|refusal| StoreError::corrupt_in(format!("KEY record {index}"), refusal))?;
     }
     Ok(history)
 }
 
-pub(super) fn applied_history(txn: &Txn<'_>) -> Result<KeyHistory, Error> {
+pub(super) fn applied_history(txn: &Txn<'_>) -> Result<KeyHistory, StoreError> {
     let rows = txn.scan(&tables::key_changes(), KEYS_MAX)?;
-    let changes: Result<Vec<RecordIndex>, Error> = rows.keys().map(FoundKey::record).collect();
+    let changes: Result<Vec<RecordIndex>, StoreError> = rows.keys().map(FoundKey::record).collect();
     history(&changes?, |index| {
         let opening = txn
             .row(&tables::document(index))?
-            .ok_or_else(|| Error::corrupt(format!("opening {index} is missing")))?;
+            .ok_or_else(|| StoreError::corrupt(format!("opening {index} is missing")))?;
         Document::decode(&opening.bytes)
-            .map_err(|error| Error::corrupt_in(format!("opening {index}"), error))
+            .map_err(|error| StoreError::corrupt_in(format!("opening {index}"), error))
     })
 }
 
@@ -53,7 +53,7 @@ pub(super) fn change(
     txn: &mut Txn<'_>,
     document: &KeyDocument,
     index: RecordIndex,
-) -> Result<Outcome, Error> {
+) -> Result<Outcome, StoreError> {
     let history = applied_history(txn)?;
     if history.serial >= KEYS_MAX as u64 {
         return Ok(Outcome::Refused(Reason::KeyChange));

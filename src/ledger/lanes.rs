@@ -13,7 +13,7 @@ use super::tables;
 use super::txn::Txn;
 use crate::domain::command::Answer;
 use crate::objective::budget;
-use crate::store::Error;
+use crate::store::StoreError;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::{Lane, Statement};
@@ -32,7 +32,7 @@ pub enum Admission {
     Not(Answer),
 }
 
-pub fn admit(txn: &Txn<'_>, statement: &Statement, hash: &Digest) -> Result<Admission, Error> {
+pub fn admit(txn: &Txn<'_>, statement: &Statement, hash: &Digest) -> Result<Admission, StoreError> {
     let (node, lane, seq) = (statement.node, statement.lane, statement.seq);
     let row = match txn.row(&tables::lane(node, lane))? {
         Some(row) => row,
@@ -72,7 +72,7 @@ pub fn take(
     hash: Digest,
     index: RecordIndex,
     outcome: Outcome,
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     let (node, lane, seq) = (statement.node, statement.lane, statement.seq);
     // Read again: what the statement did may have closed its own lane.
     let row = txn.row(&tables::lane(node, lane))?;
@@ -95,7 +95,7 @@ pub fn take(
 }
 
 /// Closes the node's strict lane, and forgets what was closed before.
-pub fn close(txn: &mut Txn<'_>, node: NodeId) -> Result<(), Error> {
+pub fn close(txn: &mut Txn<'_>, node: NodeId) -> Result<(), StoreError> {
     for (key, row) in txn.scan(&tables::lanes(node), LANES_MAX)? {
         let lane = key.lane()?;
         if !matches!(lane, Lane::Strict(_)) {
@@ -117,7 +117,7 @@ pub fn close(txn: &mut Txn<'_>, node: NodeId) -> Result<(), Error> {
 }
 
 /// Forgets what became of a lane's statements.
-pub fn forget_window(txn: &mut Txn<'_>, node: NodeId, lane: Lane) -> Result<(), Error> {
+pub fn forget_window(txn: &mut Txn<'_>, node: NodeId, lane: Lane) -> Result<(), StoreError> {
     let remembered = txn.scan(&tables::windows(node, lane), WINDOW as usize)?;
     for key in remembered.into_keys() {
         txn.delete(tables::window(node, lane, Sequence::new(key.number()?)));

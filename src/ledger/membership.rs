@@ -11,13 +11,13 @@ use super::roles::{ModeRow, Preparing, Target, is_only};
 use super::rows::VotersRow;
 use super::tables;
 use super::txn::Txn;
-use crate::store::Error;
+use crate::store::StoreError;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::ModeDocument;
 use muniment_evidence::record::{Outcome, Reason};
 use std::collections::BTreeSet;
 
-pub(super) fn roles(txn: &Txn<'_>) -> Result<ModeRow, Error> {
+pub(super) fn roles(txn: &Txn<'_>) -> Result<ModeRow, StoreError> {
     Ok(txn.row(&tables::mode())?.unwrap_or_default())
 }
 
@@ -25,7 +25,7 @@ pub(super) fn mode(
     txn: &mut Txn<'_>,
     document: &ModeDocument,
     index: RecordIndex,
-) -> Result<Outcome, Error> {
+) -> Result<Outcome, StoreError> {
     let mut row = roles(txn)?;
     let voters = txn.row(&tables::voters())?.unwrap_or_default();
     let refused = match document.phase {
@@ -46,7 +46,7 @@ fn prepare(
     index: RecordIndex,
     voters: &VotersRow,
     row: &mut ModeRow,
-) -> Result<Option<Reason>, Error> {
+) -> Result<Option<Reason>, StoreError> {
     let [from] = &voters.0[..] else {
         return Ok(Some(Reason::NotDue));
     };

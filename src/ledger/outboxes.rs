@@ -10,7 +10,7 @@ use super::lanes;
 use super::rows::{LaneRow, OutboxRow};
 use super::tables;
 use super::txn::Txn;
-use crate::store::Error;
+use crate::store::StoreError;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::BootOutbox;
 use muniment_evidence::statement::Lane;
@@ -20,13 +20,13 @@ use std::collections::BTreeSet;
 pub const OUTBOXES_MAX: usize = 16;
 
 /// Whether a BOOT of this node may say this.
-pub(super) fn may_say(txn: &Txn<'_>, node: NodeId, named: &[BootOutbox]) -> Result<bool, Error> {
+pub(super) fn may_say(txn: &Txn<'_>, node: NodeId, named: &[BootOutbox]) -> Result<bool, StoreError> {
     let ids: BTreeSet<OutboxId> = named.iter().map(|outbox| outbox.id).collect();
     if named.len() > OUTBOXES_MAX || ids.len() != named.len() {
         return Ok(false);
     }
     let known = txn.scan(&tables::outboxes(node), OUTBOXES_MAX)?;
-    let known: Result<BTreeSet<OutboxId>, Error> = known.keys().map(|key| key.number().map(OutboxId::new)).collect();
+    let known: Result<BTreeSet<OutboxId>, StoreError> = known.keys().map(|key| key.number().map(OutboxId::new)).collect();
     let known = known?;
     if !known.is_subset(&ids) {
         // One was left out: it may hold what nobody would ever miss.
@@ -53,7 +53,7 @@ pub(super) fn take(
     node: NodeId,
     named: &[BootOutbox],
     index: RecordIndex,
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     for outbox in named {
         let lane = Lane::Outbox(outbox.id);
         let row = txn.row(&tables::lane(node, lane))?;

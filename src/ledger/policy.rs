@@ -5,7 +5,7 @@
 //! Leaves when to ask to the leader (upload epochs) and to the operator (feature level).
 
 use crate::domain::ids::UploadEpoch;
-use super::rows::Head;
+use super::rows::LedgerHead;
 use muniment_evidence::opening::{Document, PolicyDocument};
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Kind;
@@ -40,7 +40,7 @@ pub fn is_past(epoch: UploadEpoch, present: UploadEpoch) -> bool {
 }
 
 /// Whether every setting may take its value now.
-pub fn decide(head: &Head, policy: &PolicyDocument) -> Outcome {
+pub fn decide(head: &LedgerHead, policy: &PolicyDocument) -> Outcome {
     let allowed = policy.settings.iter().enumerate().all(|(at, setting)| {
         let earlier = &policy.settings[..at];
         let once = earlier.iter().all(|other| other.name != setting.name);
@@ -59,7 +59,7 @@ pub fn decide(head: &Head, policy: &PolicyDocument) -> Outcome {
 }
 
 /// Gives the settings of an OK POLICY their values.
-pub fn take(head: &mut Head, opening: &[u8]) {
+pub fn take(head: &mut LedgerHead, opening: &[u8]) {
     let Ok(Document::Policy(policy)) = Document::decode(opening) else {
         // It was decided upon by these very bytes.
         return;
@@ -91,10 +91,10 @@ mod tests {
 
     #[test]
     fn an_epoch_moves_one_step_and_a_level_up_to_what_is_known() {
-        let head = Head {
+        let head = LedgerHead {
             upload_epoch: UploadEpoch::new(4),
             feature_level: 0,
-            ..Head::default()
+            ..LedgerHead::default()
         };
         let decided = |settings| decide(&head, &policy(settings)) == Outcome::Ok;
         assert!(decided(&[(UPLOAD_EPOCH, 5)]));
@@ -112,7 +112,7 @@ mod tests {
         ] {
             assert!(!decided(wrong), "{wrong:?}");
         }
-        let last = Head {
+        let last = LedgerHead {
             upload_epoch: UploadEpoch::new(u64::MAX),
             ..head
         };

@@ -6,7 +6,7 @@
 //! Tests: `src/ledger/tests/scenario_tests.rs`, `src/ledger/tests/membership_tests.rs`.
 
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Sequence, Term, TreeSize, Uid, UploadEpoch};
-use crate::store::Error;
+use crate::store::StoreError;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::PublicKey;
@@ -26,16 +26,16 @@ pub trait Row: Sized {
     }
 
     /// A row that cannot be read is damage, not an answer.
-    fn decode(bytes: &[u8]) -> Result<Self, Error> {
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         let mut r = Reader::new(bytes);
         let row = Self::read(&mut r).and_then(|row| r.end().map(|()| row));
-        row.map_err(|error| Error::corrupt_in(std::any::type_name::<Self>(), error))
+        row.map_err(|error| StoreError::corrupt_in(std::any::type_name::<Self>(), error))
     }
 }
 
 /// The ledger's head: one row.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Head {
+pub struct LedgerHead {
     /// GENESIS leaf hash; zero before the founding.
     pub ledger: Digest,
     pub origin: String,
@@ -56,7 +56,7 @@ pub struct Head {
     pub state_hash: Digest,
 }
 
-impl Row for Head {
+impl Row for LedgerHead {
     fn write(&self, w: &mut Writer) {
         w.u8(1).digest(&self.ledger).text(&self.origin);
         w.u64(self.size.get()).digest(&self.last_leaf).digest(&self.root);
@@ -65,11 +65,11 @@ impl Row for Head {
         w.u64(self.body_bytes).digest(&self.state_hash);
     }
 
-    fn read(r: &mut Reader<'_>) -> Result<Head, DecodeError> {
+    fn read(r: &mut Reader<'_>) -> Result<LedgerHead, DecodeError> {
         if r.u8()? != 1 {
             return Err(r.error("head version 1"));
         }
-        Ok(Head {
+        Ok(LedgerHead {
             ledger: r.digest()?,
             origin: r.text()?,
             size: TreeSize::read(r)?,

@@ -9,8 +9,8 @@
 use super::outboxes::OUTBOXES_MAX;
 use super::roles::ModeRow;
 use super::rows::{
-    DueRow, EventRow, Head, InvoiceRow, LaneRow, NamedRow, NodeRow, RequestRow, Row, VotersRow,
-    WindowRow,
+    DueRow, EventRow, InvoiceRow, LaneRow, LedgerHead, NamedRow, NodeRow, RequestRow, Row,
+    VotersRow, WindowRow,
 };
 use super::tables::{self, FoundKey, ListKey, RowKey, RowRange};
 use super::tree_rows::StoredRows;
@@ -19,7 +19,7 @@ use crate::domain::ids::{BodyId, LogIndex, NodeId, OutboxId, RecordIndex, Sequen
 use crate::objective::write::WriteLevel;
 use crate::store::engine::Engine;
 use crate::store::keys::Generation;
-use crate::store::{Error, snapshot};
+use crate::store::{StoreError, snapshot};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::keys::KeyHistory;
 use muniment_evidence::opening::{Document, Metadata, Opening, Rendition};
@@ -69,7 +69,7 @@ impl State {
     }
 
     /// The tables as they are now; holds for one read.
-    pub fn tables(&self) -> Result<Tables, Error> {
+    pub fn tables(&self) -> Result<Tables, StoreError> {
         Ok(Tables {
             generation: snapshot::current(self.engine.as_ref())?,
             engine: self.engine.clone(),
@@ -78,7 +78,10 @@ impl State {
 
     /// Reads, and reads again if a snapshot took the place of the tables meanwhile: what
     /// was read then is of no state at all.
-    pub fn stable<T>(&self, read: impl Fn(&Tables) -> Result<T, Error>) -> Result<T, Error> {
+    pub fn stable<T>(
+        &self,
+        read: impl Fn(&Tables) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         loop {
             let tables = self.tables()?;
             let found = read(&tables);
@@ -96,12 +99,16 @@ pub struct Tables {
 }
 
 impl Tables {
-    fn row<R: Row>(&self, key: &RowKey<R>) -> Result<Option<R>, Error> {
+    fn row<R: Row>(&self, key: &RowKey<R>) -> Result<Option<R>, StoreError> {
         key.read(self.engine.as_ref(), self.generation)
     }
 
     /// Up to `limit` rows of a range.
-    fn scan<R: Row>(&self, range: &RowRange<R>, limit: usize) -> Result<Vec<(FoundKey, R)>, Error> {
+    fn scan<R: Row>(
+        &self,
+        range: &RowRange<R>,
+        limit: usize,
+    ) -> Result<Vec<(FoundKey, R)>, StoreError> {
         range.read(self.engine.as_ref(), self.generation, limit)
     }
 
@@ -109,48 +116,53 @@ impl Tables {
         self.generation
     }
 
-    pub fn head(&self) -> Result<Head, Error> {
+    pub fn head(&self) -> Result<LedgerHead, StoreError> {
         Ok(self.row(&tables::head())?.unwrap_or_default())
     }
 
-    pub fn node(&self, node: NodeId) -> Result<Option<NodeRow>, Error> {
+    pub fn node(&self, node: NodeId) -> Result<Option<NodeRow>, StoreError> {
         self.row(&tables::node(node))
     }
 
-    pub fn nodes(&self) -> Result<Vec<(NodeId, NodeRow)>, Error> {
+    pub fn nodes(&self) -> Result<Vec<(NodeId, NodeRow)>, StoreError> {
         numbered(self.scan(&tables::nodes(), EVENTS_MAX)?, NodeId::new)
     }
 
     /// Indexes of the OK KEY records.
-    pub fn key_changes(&self) -> Result<Vec<RecordIndex>, Error> {
+    pub fn key_changes(&self) -> Result<Vec<RecordIndex>, StoreError> {
         let rows = self.scan(&tables::key_changes(), KEYS_MAX)?;
         rows.iter().map(|(key, ())| key.record()).collect()
     }
 
     /// The ledger's keys as of now; an error before the founding.
-    pub fn key_history(&self) -> Result<KeyHistory, Error> {
+    pub fn key_history(&self) -> Result<KeyHistory, StoreError> {
         super::keys::history(&self.key_changes()?, |index| self.document(index))
     }
 
-    pub fn voters(&self) -> Result<VotersRow, Error> {
+    pub fn voters(&self) -> Result<VotersRow, StoreError> {
         Ok(self.row(&tables::voters())?.unwrap_or_default())
     }
 
     /// The learners' roles, and the change of members in preparation.
-    pub fn mode(&self) -> Result<ModeRow, Error> {
+    pub fn mode(&self) -> Result<ModeRow, StoreError> {
         Ok(self.row(&tables::mode())?.unwrap_or_default())
     }
 
-    pub fn lane(&self, node: NodeId, lane: Lane) -> Result<Option<LaneRow>, Error> {
+    pub fn lane(&self, node: NodeId, lane: Lane) -> Result<Option<LaneRow>, StoreError> {
         self.row(&tables::lane(node, lane))
     }
 
-    pub fn lane_window(&self, node: NodeId, lane: Lane, seq: Sequence) -> Result<Option<WindowRow>, Error> {
+    pub fn lane_window(
+        &self,
+        node: NodeId,
+        lane: Lane,
+        seq: Sequence,
+    ) -> Result<Option<WindowRow>, StoreError> {
         self.row(&tables::window(node, lane, seq))
     }
 
     /// The outboxes that the node's last BOOT named as there, with their lanes.
-    pub fn outboxes(&self, node: NodeId) -> Result<Vec<(OutboxId, LaneRow)>, Error> {
+    pub fn outboxes(&self, node: NodeId) -> Result<Vec<(OutboxId, LaneRow)>, StoreError> {
         let mut found = Vec::new();
         for (key, _) in self.scan(&tables::outboxes(node), OUTBOXES_MAX)? {
             let id = OutboxId::new(key.number()?);
@@ -161,19 +173,23 @@ impl Tables {
     }
 
     /// What a leader has to attest, oldest first.
-    pub fn due(&self, limit: usize) -> Result<Vec<(LogIndex, DueRow)>, Error> {
+    pub fn due(&self, limit: usize) -> Result<Vec<(LogIndex, DueRow)>, StoreError> {
         numbered(self.scan(&tables::dues(), limit)?, LogIndex::new)
     }
 
-    pub fn request(&self, tenant: &str, request_id: &str) -> Result<Option<RequestRow>, Error> {
+    pub fn request(
+        &self,
+        tenant: &str,
+        request_id: &str,
+    ) -> Result<Option<RequestRow>, StoreError> {
         self.row(&tables::request(tenant, request_id))
     }
 
-    pub fn invoice_row(&self, uid: Uid) -> Result<Option<InvoiceRow>, Error> {
+    pub fn invoice_row(&self, uid: Uid) -> Result<Option<InvoiceRow>, StoreError> {
         self.row(&tables::invoice(uid))
     }
 
-    pub fn find(&self, key: &InvoiceKey) -> Result<Option<Uid>, Error> {
+    pub fn find(&self, key: &InvoiceKey) -> Result<Option<Uid>, StoreError> {
         match key {
             InvoiceKey::Uid(uid) => Ok(self.invoice_row(*uid)?.map(|_| *uid)),
             InvoiceKey::RequestId { tenant, request_id } => {
@@ -187,7 +203,7 @@ impl Tables {
     }
 
     /// The invoice folded from its records below `size`; `None` if it was not yet issued.
-    pub fn invoice(&self, uid: Uid, size: TreeSize) -> Result<Option<Invoice>, Error> {
+    pub fn invoice(&self, uid: Uid, size: TreeSize) -> Result<Option<Invoice>, StoreError> {
         let mut invoice: Option<Invoice> = None;
         let (mut whole, mut void) = (false, false);
         for (key, event) in self.scan(&tables::events(uid, RecordIndex::FIRST, size.next_index()), EVENTS_MAX)? {
@@ -207,7 +223,7 @@ impl Tables {
                     }
                 }
                 (Some(_), EventRow::Voided) => void = true,
-                _ => return Err(Error::corrupt(format!("the events of invoice {uid}"))),
+                _ => return Err(StoreError::corrupt(format!("the events of invoice {uid}"))),
             }
         }
         if let Some(invoice) = &mut invoice {
@@ -226,7 +242,7 @@ impl Tables {
         Ok(invoice)
     }
 
-    fn issued(&self, uid: Uid, index: RecordIndex) -> Result<Invoice, Error> {
+    fn issued(&self, uid: Uid, index: RecordIndex) -> Result<Invoice, StoreError> {
         let record = self.expect_record(index)?;
         match self.document(index)? {
             Document::Issue(issue) | Document::Reverse(issue) => Ok(Invoice {
@@ -241,28 +257,36 @@ impl Tables {
                 level: WriteLevel::from_statement(record.statement.level).unwrap_or_default(),
                 committed_at_ms: record.committed_at_ms,
             }),
-            _ => Err(Error::corrupt(format!("record {index} issues nothing"))),
+            _ => Err(StoreError::corrupt(format!(
+                "record {index} issues nothing"
+            ))),
         }
     }
 
     /// What a record says a body is, if one names it.
-    pub fn named(&self, body: &BodyId) -> Result<Option<NamedRow>, Error> {
+    pub fn named(&self, body: &BodyId) -> Result<Option<NamedRow>, StoreError> {
         self.row(&tables::named(body))
     }
 
     /// Uids with a rendition of these bytes.
-    pub fn with_body(&self, sha256: &Digest, limit: usize) -> Result<Vec<Uid>, Error> {
+    pub fn with_body(&self, sha256: &Digest, limit: usize) -> Result<Vec<Uid>, StoreError> {
         let found = self.scan(&tables::body_digests(sha256), limit)?;
         found.iter().map(|(key, ())| key.uid()).collect()
     }
 
     /// Indexes of the OK records about an invoice within `from..end`, in order.
-    pub fn about(&self, uid: Uid, from: RecordIndex, end: RecordIndex, limit: usize) -> Result<Vec<RecordIndex>, Error> {
+    pub fn about(
+        &self,
+        uid: Uid,
+        from: RecordIndex,
+        end: RecordIndex,
+        limit: usize,
+    ) -> Result<Vec<RecordIndex>, StoreError> {
         let events = self.scan(&tables::events(uid, from, end), limit)?;
         let downloads = self.scan(&tables::downloads(uid, from, end), limit)?;
         let keys = events.into_iter().map(|(key, _)| key);
         let keys = keys.chain(downloads.into_iter().map(|(key, ())| key));
-        let indexes: Result<Vec<RecordIndex>, Error> = keys.map(|key| key.record()).collect();
+        let indexes: Result<Vec<RecordIndex>, StoreError> = keys.map(|key| key.record()).collect();
         let mut indexes = indexes?;
         indexes.sort_unstable();
         indexes.truncate(limit);
@@ -270,7 +294,7 @@ impl Tables {
     }
 
     /// The first record committed at or after `time_ms`, or the size.
-    pub fn first_since(&self, time_ms: u64) -> Result<RecordIndex, Error> {
+    pub fn first_since(&self, time_ms: u64) -> Result<RecordIndex, StoreError> {
         let (mut low, mut high) = (0, self.head()?.size.get());
         while low < high {
             let middle = low + (high - low) / 2;
@@ -290,57 +314,63 @@ impl Tables {
         from: RecordIndex,
         size: TreeSize,
         limit: usize,
-    ) -> Result<Vec<(RecordIndex, Uid)>, Error> {
+    ) -> Result<Vec<(RecordIndex, Uid)>, StoreError> {
         numbered(
             self.scan(&list.range(from, size.next_index()), limit)?,
             RecordIndex::new,
         )
     }
 
-    pub fn record_bytes(&self, index: RecordIndex) -> Result<Option<Vec<u8>>, Error> {
+    pub fn record_bytes(&self, index: RecordIndex) -> Result<Option<Vec<u8>>, StoreError> {
         let key = tables::record(index).within(self.generation);
         self.engine.get(&key)
     }
 
     /// Up to `limit` records from `from` on, below `end`, as they are stored.
-    pub fn record_range(&self, from: RecordIndex, end: RecordIndex, limit: usize) -> Result<Vec<Vec<u8>>, Error> {
+    pub fn record_range(
+        &self,
+        from: RecordIndex,
+        end: RecordIndex,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
         let range = tables::records(from, end);
         let found = range.read_bytes(self.engine.as_ref(), self.generation, limit)?;
         Ok(found.into_iter().map(|(_, record)| record).collect())
     }
 
-    pub fn expect_record(&self, index: RecordIndex) -> Result<Record, Error> {
+    pub fn expect_record(&self, index: RecordIndex) -> Result<Record, StoreError> {
         let bytes = self
             .record_bytes(index)?
-            .ok_or_else(|| Error::corrupt(format!("record {index} is missing")))?;
-        Record::decode(&bytes).map_err(|error| Error::corrupt_in(format!("record {index}"), error))
+            .ok_or_else(|| StoreError::corrupt(format!("record {index} is missing")))?;
+        Record::decode(&bytes)
+            .map_err(|error| StoreError::corrupt_in(format!("record {index}"), error))
     }
 
     /// Document and actor openings of a record.
-    pub fn openings(&self, index: RecordIndex) -> Result<(Option<Opening>, Option<Opening>), Error> {
+    pub fn openings(&self, index: RecordIndex) -> Result<(Option<Opening>, Option<Opening>), StoreError> {
         Ok((
             self.row(&tables::document(index))?,
             self.row(&tables::actor(index))?,
         ))
     }
 
-    pub fn document(&self, index: RecordIndex) -> Result<Document, Error> {
+    pub fn document(&self, index: RecordIndex) -> Result<Document, StoreError> {
         let (document, _) = self.openings(index)?;
         let opening =
-            document.ok_or_else(|| Error::corrupt(format!("opening {index} is missing")))?;
+            document.ok_or_else(|| StoreError::corrupt(format!("opening {index} is missing")))?;
         Document::decode(&opening.bytes)
-            .map_err(|error| Error::corrupt_in(format!("opening {index}"), error))
+            .map_err(|error| StoreError::corrupt_in(format!("opening {index}"), error))
     }
 
     /// The size of the tree at the end of the Raft entry that holds record `index`.
-    pub fn entry_end(&self, index: RecordIndex) -> Result<Option<TreeSize>, Error> {
+    pub fn entry_end(&self, index: RecordIndex) -> Result<Option<TreeSize>, StoreError> {
         let found = self.scan(&tables::entry_ends_after(index), 1)?;
         let size = |(key, _): &(FoundKey, LogIndex)| key.number().map(TreeSize::new);
         found.first().map(size).transpose()
     }
 
     /// The Raft index of the entry that holds record `index`.
-    pub fn raft_index_of(&self, index: RecordIndex) -> Result<Option<LogIndex>, Error> {
+    pub fn raft_index_of(&self, index: RecordIndex) -> Result<Option<LogIndex>, StoreError> {
         let found = self.scan(&tables::entry_ends_after(index), 1)?;
         Ok(found.into_iter().next().map(|(_, raft_index)| raft_index))
     }
@@ -349,13 +379,13 @@ impl Tables {
         StoredRows::new(self.engine.as_ref(), self.generation)
     }
 
-    pub fn root_at(&self, size: TreeSize) -> Result<Digest, Error> {
+    pub fn root_at(&self, size: TreeSize) -> Result<Digest, StoreError> {
         tree::root_at(&self.tree_rows(), size)
     }
 }
 
 /// Rows with the numbers that their keys end with.
-fn numbered<N, R>(rows: Vec<(FoundKey, R)>, of: fn(u64) -> N) -> Result<Vec<(N, R)>, Error> {
+fn numbered<N, R>(rows: Vec<(FoundKey, R)>, of: fn(u64) -> N) -> Result<Vec<(N, R)>, StoreError> {
     let numbered = rows.into_iter();
     numbered
         .map(|(key, row)| Ok((of(key.number()?), row)))

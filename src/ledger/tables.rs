@@ -8,11 +8,11 @@
 
 use super::roles::ModeRow;
 use super::rows::{
-    DueRow, EventRow, Head, InvoiceRow, LaneRow, NamedRow, NodeRow, OutboxRow, RenditionRow,
+    DueRow, EventRow, InvoiceRow, LaneRow, LedgerHead, NamedRow, NodeRow, OutboxRow, RenditionRow,
     RequestRow, Row, VotersRow, WindowRow,
 };
 use crate::domain::ids::{BodyId, LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize, Uid};
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::engine::{View, prefix_end};
 use crate::store::keys::{Generation, trailing_u64};
 use muniment_evidence::digest::Digest;
@@ -158,7 +158,7 @@ impl<R: Row> RowKey<R> {
         generation.key(&self.bytes)
     }
 
-    pub fn read(&self, view: &dyn View, generation: Generation) -> Result<Option<R>, Error> {
+    pub fn read(&self, view: &dyn View, generation: Generation) -> Result<Option<R>, StoreError> {
         let bytes = view.get(&self.within(generation))?;
         bytes.map(|bytes| R::decode(&bytes)).transpose()
     }
@@ -183,7 +183,7 @@ impl<R: Row> RowRange<R> {
         view: &dyn View,
         generation: Generation,
         limit: usize,
-    ) -> Result<Vec<(FoundKey, Vec<u8>)>, Error> {
+    ) -> Result<Vec<(FoundKey, Vec<u8>)>, StoreError> {
         let skip = generation.prefix().len();
         let (start, end) = (generation.key(&self.start), generation.key(&self.end));
         let found = view.scan(&start, &end, limit)?.into_iter();
@@ -198,7 +198,7 @@ impl<R: Row> RowRange<R> {
         view: &dyn View,
         generation: Generation,
         limit: usize,
-    ) -> Result<Vec<(FoundKey, R)>, Error> {
+    ) -> Result<Vec<(FoundKey, R)>, StoreError> {
         let found = self.read_bytes(view, generation, limit)?.into_iter();
         found
             .map(|(key, value)| Ok((key, R::decode(&value)?)))
@@ -212,33 +212,33 @@ pub struct FoundKey(pub(super) Vec<u8>);
 
 impl FoundKey {
     /// The number that the key ends with: a record's index, a node, a place in the log.
-    pub fn number(&self) -> Result<u64, Error> {
-        trailing_u64(&self.0).ok_or_else(|| Error::corrupt("a key does not end with a number"))
+    pub fn number(&self) -> Result<u64, StoreError> {
+        trailing_u64(&self.0).ok_or_else(|| StoreError::corrupt("a key does not end with a number"))
     }
 
     /// The record whose index the key ends with.
-    pub fn record(&self) -> Result<RecordIndex, Error> {
+    pub fn record(&self) -> Result<RecordIndex, StoreError> {
         self.number().map(RecordIndex::new)
     }
 
     /// The uid that the key ends with.
-    pub fn uid(&self) -> Result<Uid, Error> {
+    pub fn uid(&self) -> Result<Uid, StoreError> {
         let tail = self.0.last_chunk().copied();
         tail.map(Uid)
-            .ok_or_else(|| Error::corrupt("a key does not end with a uid"))
+            .ok_or_else(|| StoreError::corrupt("a key does not end with a uid"))
     }
 
     /// The lane in a key of [`lane`].
-    pub fn lane(&self) -> Result<Lane, Error> {
+    pub fn lane(&self) -> Result<Lane, StoreError> {
         let behind_node = self.0.get(1 + 8..);
         let parts = behind_node.and_then(|rest| Some((rest.first()?, rest[1..].try_into().ok()?)));
         parts
             .and_then(|(kind, id)| Lane::from_code(*kind, u64::from_be_bytes(id)))
-            .ok_or_else(|| Error::corrupt("a key of a lane"))
+            .ok_or_else(|| StoreError::corrupt("a key of a lane"))
     }
 }
 
-pub fn head() -> RowKey<Head> {
+pub fn head() -> RowKey<LedgerHead> {
     RowKey::of(Table::Head)
 }
 

@@ -5,10 +5,10 @@
 //!
 //! Tests: `src/ledger/tests/scenario_tests.rs`, `tests/cluster/divergence.rs`.
 
-use super::rows::Head;
+use super::rows::LedgerHead;
 use super::tables;
 use super::tree_rows::StoredRows;
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::engine::View;
 use crate::store::keys::Generation;
 use muniment_evidence::tree::Frontier;
@@ -16,20 +16,20 @@ use muniment_evidence::tree::Frontier;
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Tip {
-    pub head: Head,
+    pub head: LedgerHead,
     pub frontier: Frontier,
 }
 
 impl Tip {
     /// Reads the head and recomputes the tree's right edge from its rows; a root other
     /// than the stored one is damage.
-    pub fn load(view: &dyn View, generation: Generation) -> Result<Tip, Error> {
+    pub fn load(view: &dyn View, generation: Generation) -> Result<Tip, StoreError> {
         let Some(head) = tables::head().read(view, generation)? else {
             return Ok(Tip::default());
         };
         let frontier = Frontier::load(&StoredRows::new(view, generation), head.size)?;
         if frontier.root() != head.root {
-            return Err(Error::corrupt(format!(
+            return Err(StoreError::corrupt(format!(
                 "the evidence tree of size {} has root {} but {} was stored",
                 head.size,
                 frontier.root(),

@@ -3,7 +3,7 @@
 //! Promises that a tile is read once: a proof asks for several parts of the same few.
 
 use super::tables;
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::engine::View;
 use crate::store::keys::Generation;
 use muniment_evidence::digest::Digest;
@@ -29,7 +29,7 @@ impl<'a> StoredRows<'a> {
     }
 
     /// The rows of a tile that are stored, however many.
-    fn tile(&self, level: u8, tile: u64) -> Result<Vec<Digest>, Error> {
+    fn tile(&self, level: u8, tile: u64) -> Result<Vec<Digest>, StoreError> {
         let first = tile * TILE_WIDTH;
         let rows = tables::tree_rows(level, first, first + TILE_WIDTH);
         let found = rows.read(self.view, self.generation, TILE_WIDTH as usize)?;
@@ -38,9 +38,9 @@ impl<'a> StoredRows<'a> {
 }
 
 impl Rows for StoredRows<'_> {
-    type Error = Error;
+    type Error = StoreError;
 
-    fn rows(&self, level: u8, first: u64, count: u64) -> Result<Vec<Digest>, Error> {
+    fn rows(&self, level: u8, first: u64, count: u64) -> Result<Vec<Digest>, StoreError> {
         let tile = (level, first / TILE_WIDTH);
         let mut tiles = self.tiles.borrow_mut();
         let rows = match tiles.entry(tile) {
@@ -52,7 +52,7 @@ impl Rows for StoredRows<'_> {
             .map(<[Digest]>::to_vec)
             .ok_or_else(|| {
                 let end = first + count;
-                Error::corrupt(format!(
+                StoreError::corrupt(format!(
                     "tree rows {first}..{end} of level {level} are missing"
                 ))
             })

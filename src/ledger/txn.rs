@@ -6,7 +6,7 @@
 
 use super::rows::Row;
 use super::tables::{FoundKey, RowKey, RowRange};
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::engine::{Batch, View};
 use crate::store::keys::Generation;
 use muniment_evidence::digest::{Digest, Hasher};
@@ -29,16 +29,16 @@ impl<'a> Txn<'a> {
         }
     }
 
-    pub fn has<R: Row>(&self, key: &RowKey<R>) -> Result<bool, Error> {
+    pub fn has<R: Row>(&self, key: &RowKey<R>) -> Result<bool, StoreError> {
         Ok(self.bytes(key)?.is_some())
     }
 
-    pub fn row<R: Row>(&self, key: &RowKey<R>) -> Result<Option<R>, Error> {
+    pub fn row<R: Row>(&self, key: &RowKey<R>) -> Result<Option<R>, StoreError> {
         let bytes = self.bytes(key)?;
         bytes.map(|bytes| R::decode(&bytes)).transpose()
     }
 
-    fn bytes<R: Row>(&self, key: &RowKey<R>) -> Result<Option<Vec<u8>>, Error> {
+    fn bytes<R: Row>(&self, key: &RowKey<R>) -> Result<Option<Vec<u8>>, StoreError> {
         match self.writes.get(key.as_bytes()) {
             Some(written) => Ok(written.clone()),
             None => self.view.get(&key.within(self.generation)),
@@ -59,7 +59,7 @@ impl<'a> Txn<'a> {
         &self,
         range: &RowRange<R>,
         limit: usize,
-    ) -> Result<BTreeMap<FoundKey, R>, Error> {
+    ) -> Result<BTreeMap<FoundKey, R>, StoreError> {
         let stored = range.read(self.view, self.generation, limit)?;
         let mut found: BTreeMap<_, _> = stored.into_iter().collect();
         let (start, end) = range.bounds();

@@ -5,7 +5,7 @@
 //! caller noticing. It goes on voting and learning, and is undone by a restart.
 
 use crate::domain::ids::{NodeId, TreeSize};
-use super::{MembershipChanges, Progress, Steps, run};
+use super::{ChangeSteps, MembershipChanges, Progress, run};
 use crate::domain::call_error::CallError;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
 impl MembershipChanges {
     /// Empties this node of work.
-    pub async fn drain(&self, node: NodeId) -> Result<Steps, CallError> {
+    pub async fn drain(&self, node: NodeId) -> Result<ChangeSteps, CallError> {
         if node != self.group().node() {
             let Some(peer) = self.group().member(node) else {
                 return Err(CallError::not_found(format!("member {node}")));

@@ -47,9 +47,9 @@ use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, bad};
 use crate::domain::ids::NodeId;
 use crate::ledger::state::Tables;
-use crate::objective::layout::{self, Promise};
+use crate::objective::layout::{self, LayoutGuarantee};
 use crate::objective::read::ReadLevel;
-use crate::objective::write::Member;
+use crate::objective::write::LevelMember;
 use crate::raft::group::RaftGroup;
 use crate::raft::reads::Reads;
 use crate::raft::types::Peer;
@@ -72,7 +72,7 @@ pub struct MembershipParts {
     pub status: StatusTable,
     pub peers: PeerMonitor,
     /// The levels that callers were promised, and who.
-    pub promised: Vec<Promise>,
+    pub promised: Vec<LayoutGuarantee>,
 }
 
 /// See the module; one per node. Cheap to clone.
@@ -88,25 +88,25 @@ struct Inner {
 
 /// A line of progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct ChangeStep {
     pub phase: &'static str,
     pub detail: String,
     pub done: bool,
 }
 
 /// Progress, then the end: a step that is done, or why it is not.
-pub type Steps = BoxStream<'static, Result<Step, CallError>>;
+pub type ChangeSteps = BoxStream<'static, Result<ChangeStep, CallError>>;
 
 /// Where lines of progress go.
 #[derive(Clone)]
-pub struct Progress(mpsc::Sender<Step>);
+pub struct Progress(mpsc::Sender<ChangeStep>);
 
 impl Progress {
     fn say(&self, phase: &'static str, detail: impl Into<String>) {
         let detail = detail.into();
         tracing::info!(phase, detail, "members");
         // Nobody may be reading any more; the change goes on.
-        let _ = self.0.try_send(Step {
+        let _ = self.0.try_send(ChangeStep {
             phase,
             detail,
             done: false,
@@ -115,7 +115,7 @@ impl Progress {
 }
 
 /// Runs on by itself; what it says and how it ends come out of the stream.
-fn run<F>(work: impl FnOnce(Progress) -> F) -> Steps
+fn run<F>(work: impl FnOnce(Progress) -> F) -> ChangeSteps
 where
     F: Future<Output = Result<String, CallError>> + Send + 'static,
 {
@@ -123,7 +123,7 @@ where
     let running = tokio::spawn(work(Progress(sender)));
     let end = async move {
         match running.await {
-            Ok(Ok(detail)) => Ok(Step {
+            Ok(Ok(detail)) => Ok(ChangeStep {
                 phase: "done",
                 detail,
                 done: true,
@@ -163,7 +163,7 @@ impl MembershipChanges {
         node: NodeId,
         addresses: Option<(String, String)>,
         sync: bool,
-    ) -> Result<Steps, CallError> {
+    ) -> Result<ChangeSteps, CallError> {
         if let Some((peer, client)) = &addresses {
             draft::required("peer_address", peer)?;
             draft::required("client_address", client)?;
@@ -172,17 +172,17 @@ impl MembershipChanges {
     }
 
     /// Makes a learner a voter.
-    pub async fn promote(&self, node: NodeId) -> Result<Steps, CallError> {
+    pub async fn promote(&self, node: NodeId) -> Result<ChangeSteps, CallError> {
         self.begin(Wish::Promote(node), None).await
     }
 
     /// Takes a member out, for good.
-    pub async fn remove(&self, node: NodeId) -> Result<Steps, CallError> {
+    pub async fn remove(&self, node: NodeId) -> Result<ChangeSteps, CallError> {
         self.begin(Wish::Remove(node), None).await
     }
 
     /// Makes a learner a voter in the place of one that leaves for good.
-    pub async fn replace(&self, old: NodeId, new: NodeId) -> Result<Steps, CallError> {
+    pub async fn replace(&self, old: NodeId, new: NodeId) -> Result<ChangeSteps, CallError> {
         self.begin(Wish::Replace { old, new }, None).await
     }
 
@@ -190,7 +190,7 @@ impl MembershipChanges {
         &self,
         wish: Wish,
         addresses: Option<(String, String)>,
-    ) -> Result<Steps, CallError> {
+    ) -> Result<ChangeSteps, CallError> {
         let booted = self.0.parts.writes.booted()?;
         if !self.group().is_leader() {
             return Err(self.unavailable("only the leader changes the members"));
@@ -231,7 +231,7 @@ impl MembershipChanges {
 
     /// Whether these members can keep what callers were promised; what to mind where they
     /// can.
-    pub fn check_layout(&self, members: &[Member]) -> Result<Vec<String>, String> {
+    pub fn check_layout(&self, members: &[LevelMember]) -> Result<Vec<String>, String> {
         layout::judge(members, &self.0.parts.promised)
     }
 

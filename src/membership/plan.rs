@@ -9,7 +9,7 @@ use crate::domain::draft::bad;
 use crate::domain::ids::{NodeId, RecordIndex};
 use crate::ledger::roles::{ModeRow, Target};
 use crate::ledger::rows::NodeRow;
-use crate::objective::write::{Member, Role};
+use crate::objective::write::{LevelMember, MemberRole};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is asked for.
@@ -154,11 +154,11 @@ impl CurrentMembers {
     }
 
     /// The members after the change, as layouts see them.
-    pub fn with(&self, target: &Target) -> Vec<Member> {
+    pub fn with(&self, target: &Target) -> Vec<LevelMember> {
         let of = |nodes: &[NodeId], role| {
             let known = nodes.iter().filter_map(|node| {
                 let row = self.known.get(node)?;
-                Some(Member {
+                Some(LevelMember {
                     node: *node,
                     zone: row.zone.clone(),
                     region: row.region.clone(),
@@ -167,9 +167,9 @@ impl CurrentMembers {
             });
             known.collect::<Vec<_>>()
         };
-        let mut members = of(&target.voters, Role::Voter);
-        members.extend(of(&target.sync_learners, Role::SyncLearner));
-        members.extend(of(&target.async_learners, Role::AsyncLearner));
+        let mut members = of(&target.voters, MemberRole::Voter);
+        members.extend(of(&target.sync_learners, MemberRole::SyncLearner));
+        members.extend(of(&target.async_learners, MemberRole::AsyncLearner));
         members
     }
 }

@@ -5,15 +5,18 @@
 //! merely unwise is said and allowed.
 
 use crate::domain::ids::NodeId;
-use super::write::{Member, Role, WriteLevel, possible};
+use super::write::{LevelMember, MemberRole, WriteLevel, possible};
 use std::collections::BTreeMap;
 
 /// A level, and in words who was promised it.
-pub type Promise = (String, WriteLevel);
+pub type LayoutGuarantee = (String, WriteLevel);
 
 /// Judges a target. `Ok` carries advice, one sentence each; `Err` why it is refused.
-pub fn judge(members: &[Member], promised: &[Promise]) -> Result<Vec<String>, String> {
-    let voters: Vec<&Member> = members.iter().filter(|m| m.role == Role::Voter).collect();
+pub fn judge(members: &[LevelMember], promised: &[LayoutGuarantee]) -> Result<Vec<String>, String> {
+    let voters: Vec<&LevelMember> = members
+        .iter()
+        .filter(|m| m.role == MemberRole::Voter)
+        .collect();
     if voters.is_empty() {
         return Err("nobody would vote".to_owned());
     }
@@ -30,7 +33,7 @@ pub fn judge(members: &[Member], promised: &[Promise]) -> Result<Vec<String>, St
     for voter in &voters {
         *by_zone.entry(&voter.zone).or_default() += 1;
     }
-    let spans = |(_, level): &&Promise| matches!(level, WriteLevel::Zones(2..));
+    let spans = |(_, level): &&LayoutGuarantee| matches!(level, WriteLevel::Zones(2..));
     let mut advice = Vec::new();
     for (zone, count) in &by_zone {
         let left = voters.len() - count;
@@ -61,8 +64,8 @@ pub fn judge(members: &[Member], promised: &[Promise]) -> Result<Vec<String>, St
     Ok(advice)
 }
 
-fn describe(voters: &[&Member]) -> String {
-    let count = |place: fn(&Member) -> &str| {
+fn describe(voters: &[&LevelMember]) -> String {
+    let count = |place: fn(&LevelMember) -> &str| {
         let places: std::collections::BTreeSet<&str> = voters.iter().map(|m| place(m)).collect();
         places.len()
     };
@@ -83,17 +86,17 @@ mod tests {
     use super::*;
     use crate::domain::ids::NodeId;
 
-    fn voters(zones: &[&str]) -> Vec<Member> {
-        let member = |(zone, node): (&&str, u64)| Member {
+    fn voters(zones: &[&str]) -> Vec<LevelMember> {
+        let member = |(zone, node): (&&str, u64)| LevelMember {
             node: NodeId::new(node),
             zone: (*zone).to_owned(),
             region: zone[..1].to_owned(),
-            role: Role::Voter,
+            role: MemberRole::Voter,
         };
         zones.iter().zip(1..).map(member).collect()
     }
 
-    fn promised(levels: &[WriteLevel]) -> Vec<Promise> {
+    fn promised(levels: &[WriteLevel]) -> Vec<LayoutGuarantee> {
         let promise = |level: &WriteLevel| ("tenant t".to_owned(), *level);
         levels.iter().map(promise).collect()
     }
@@ -119,9 +122,9 @@ mod tests {
     fn a_sync_learner_keeps_a_promise_about_regions() {
         let regions = promised(&[WriteLevel::Regions(2)]);
         let mut four = voters(&["a1", "a2", "a3", "b1"]);
-        four[3].role = Role::SyncLearner;
+        four[3].role = MemberRole::SyncLearner;
         assert_eq!(judge(&four, &regions), Ok(Vec::new()));
-        four[3].role = Role::AsyncLearner;
+        four[3].role = MemberRole::AsyncLearner;
         assert!(judge(&four, &regions).is_err());
     }
 

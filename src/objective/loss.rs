@@ -6,13 +6,13 @@
 //! that are left hold everything.
 
 use crate::domain::ids::{NodeId, TreeSize};
-use super::write::{Member, WriteLevel, meets};
+use super::write::{LevelMember, WriteLevel, meets};
 use std::collections::BTreeSet;
 
 /// A member and up to where it holds every record and body; `None` while unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    pub member: Member,
+    pub member: LevelMember,
     pub complete: Option<TreeSize>,
 }
 
@@ -36,7 +36,7 @@ pub fn by_zone(holders: &[Holder], level: WriteLevel) -> Vec<Loss> {
         .iter()
         .map(|h| (h.member.region.as_str(), h.member.zone.as_str()))
         .collect();
-    let all: Vec<Member> = holders.iter().map(|h| h.member.clone()).collect();
+    let all: Vec<LevelMember> = holders.iter().map(|h| h.member.clone()).collect();
     zones
         .into_iter()
         .map(|(region, zone)| {
@@ -62,15 +62,15 @@ pub fn by_zone(holders: &[Holder], level: WriteLevel) -> Vec<Loss> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objective::write::Role;
+    use crate::objective::write::MemberRole;
 
     fn holder(node: u64, zone: &str, complete: u64) -> Holder {
         Holder {
-            member: Member {
+            member: LevelMember {
                 node: NodeId::new(node),
                 zone: zone.into(),
                 region: "r".into(),
-                role: Role::Voter,
+                role: MemberRole::Voter,
             },
             complete: Some(TreeSize::new(complete)),
         }

@@ -31,16 +31,16 @@ impl Default for WriteLevel {
 
 /// A member as levels see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub struct LevelMember {
     pub node: NodeId,
     pub zone: String,
     pub region: String,
-    pub role: Role,
+    pub role: MemberRole,
 }
 
 /// What a member counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
+pub enum MemberRole {
     /// For every level.
     Voter,
     /// For `Regions` and `All`, beside a majority of voters.
@@ -49,22 +49,22 @@ pub enum Role {
     AsyncLearner,
 }
 
-const SYNC: [Role; 2] = [Role::Voter, Role::SyncLearner];
+const SYNC: [MemberRole; 2] = [MemberRole::Voter, MemberRole::SyncLearner];
 
 /// Whether holders among the members meet the level.
-pub fn meets(level: WriteLevel, members: &[Member], holders: &[NodeId]) -> bool {
-    let of = |roles: &'static [Role]| members.iter().filter(|m| roles.contains(&m.role));
-    let holds = |m: &&Member| holders.contains(&m.node);
-    let span = |roles, place: fn(&Member) -> &str| {
+pub fn meets(level: WriteLevel, members: &[LevelMember], holders: &[NodeId]) -> bool {
+    let of = |roles: &'static [MemberRole]| members.iter().filter(|m| roles.contains(&m.role));
+    let holds = |m: &&LevelMember| holders.contains(&m.node);
+    let span = |roles, place: fn(&LevelMember) -> &str| {
         let places: BTreeSet<&str> = of(roles).filter(holds).map(place).collect();
         places.len()
     };
-    let voters = of(&[Role::Voter]).count();
-    let majority = voters > 0 && of(&[Role::Voter]).filter(holds).count() > voters / 2;
+    let voters = of(&[MemberRole::Voter]).count();
+    let majority = voters > 0 && of(&[MemberRole::Voter]).filter(holds).count() > voters / 2;
     majority
         && match level {
             WriteLevel::Quorum => true,
-            WriteLevel::Zones(k) => span(&[Role::Voter], |m| &m.zone) >= usize::from(k),
+            WriteLevel::Zones(k) => span(&[MemberRole::Voter], |m| &m.zone) >= usize::from(k),
             WriteLevel::Regions(k) => span(&SYNC, |m| &m.region) >= usize::from(k),
             WriteLevel::All => of(&SYNC).all(|m| holders.contains(&m.node)),
         }
@@ -72,13 +72,16 @@ pub fn meets(level: WriteLevel, members: &[Member], holders: &[NodeId]) -> bool 
 
 /// Whether every majority of the voters meets the level: what Raft has committed then needs
 /// no further waiting.
-pub fn implied(level: WriteLevel, members: &[Member]) -> bool {
-    let voters: Vec<&Member> = members.iter().filter(|m| m.role == Role::Voter).collect();
+pub fn implied(level: WriteLevel, members: &[LevelMember]) -> bool {
+    let voters: Vec<&LevelMember> = members
+        .iter()
+        .filter(|m| m.role == MemberRole::Voter)
+        .collect();
     if voters.is_empty() {
         return false;
     }
     // The majority that spans least takes the fullest places first.
-    let least_span = |place: fn(&Member) -> &str| {
+    let least_span = |place: fn(&LevelMember) -> &str| {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for member in &voters {
             *counts.entry(place(member)).or_default() += 1;
@@ -104,7 +107,7 @@ pub fn implied(level: WriteLevel, members: &[Member]) -> bool {
 }
 
 /// Whether the members could ever meet the level, all of them being up.
-pub fn possible(level: WriteLevel, members: &[Member]) -> bool {
+pub fn possible(level: WriteLevel, members: &[LevelMember]) -> bool {
     let all: Vec<NodeId> = members.iter().map(|m| m.node).collect();
     meets(level, members, &all)
 }
@@ -181,15 +184,15 @@ impl FromStr for WriteLevel {
 mod tests {
     use super::*;
 
-    fn members(zones: &[&str]) -> Vec<Member> {
+    fn members(zones: &[&str]) -> Vec<LevelMember> {
         zones
             .iter()
             .zip(1..)
-            .map(|(zone, node)| Member {
+            .map(|(zone, node)| LevelMember {
                 node: NodeId::new(node),
                 zone: (*zone).to_owned(),
                 region: zone[..1].to_owned(),
-                role: Role::Voter,
+                role: MemberRole::Voter,
             })
             .collect()
     }
@@ -203,10 +206,10 @@ mod tests {
         assert!(!meets(WriteLevel::Zones(3), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]));
         assert!(!meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]));
         assert!(meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(4)]));
-        assert!(!meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3), 4]));
-        assert!(meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3), 4, 5]));
+        assert!(!meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3), NodeId::new(4)]));
+        assert!(meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3), NodeId::new(4), 5]));
         // Strangers and repetitions do not count.
-        assert!(!meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(1), NodeId::new(2), 9]));
+        assert!(!meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(1), NodeId::new(2), NodeId::new(9)]));
         assert!(!meets(WriteLevel::Quorum, &[], &[NodeId::new(1)]));
     }
 
@@ -270,16 +273,16 @@ mod tests {
     #[test]
     fn sync_learners_count_for_regions_and_all_and_async_ones_for_nothing() {
         let mut five = members(&["a1", "a2", "a3", "b1", "c1"]);
-        five[3].role = Role::SyncLearner;
-        five[4].role = Role::AsyncLearner;
+        five[3].role = MemberRole::SyncLearner;
+        five[4].role = MemberRole::AsyncLearner;
         // The majority is the voters' own.
         assert!(!meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(4), NodeId::new(5)]));
         assert!(meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(2)]));
-        assert!(!meets(WriteLevel::Zones(3), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(4), 5]));
+        assert!(!meets(WriteLevel::Zones(3), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(4), NodeId::new(5)]));
         assert!(meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(4)]));
         assert!(!meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(5)]));
         assert!(!meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]));
-        assert!(meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3), 4]));
+        assert!(meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3), NodeId::new(4)]));
     }
 
     /// More holders never unmeet a level: what was acknowledged stays acknowledged.

@@ -35,7 +35,7 @@ impl Context {
     /// Reads the tables off the async workers.
     pub async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Tables) -> Result<T, store::Error> + Send + 'static,
+        read: impl FnOnce(&Tables) -> Result<T, store::StoreError> + Send + 'static,
     ) -> Result<T, CallError> {
         let state = self.state.clone();
         let found = self.blocking.run(move || read(&state.tables()?)).await;
@@ -44,8 +44,8 @@ impl Context {
 
     /// Storage that fails or lies is a broken promise: the node stops, and its callers go
     /// elsewhere.
-    pub fn storage_failed(&self, error: &store::Error) -> CallError {
-        if !matches!(error, store::Error::Stopped) {
+    pub fn storage_failed(&self, error: &store::StoreError) -> CallError {
+        if !matches!(error, store::StoreError::Stopped) {
             self.stop
                 .broken(format!("storage failed under a request: {error}"));
         }

@@ -14,13 +14,15 @@ use super::machine::Machine;
 use super::network::PeerNetwork;
 use super::progress::Progress;
 use super::proposals::GroupRefusal;
+use super::runtime::drawing_from;
 use super::types::{Peer, TypeConfig};
+use crate::clock::SharedClock;
 use crate::ledger::state::State;
 use crate::objective::timing::Timing;
 use crate::stop::Stop;
 use crate::store::engine::Engine;
 use crate::store::log::LogStore;
-use crate::store::{Blocking, Error};
+use crate::store::{Blocking, StoreError};
 use crate::transport::Transport;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::storage::RaftLogStorage as _;
@@ -51,6 +53,8 @@ pub struct GroupSettings {
     pub has_disk_space: HasDiskSpace,
     /// Of this node's disk; shown to peers with what it says.
     pub incarnation: Disk,
+    /// Election timeouts are drawn from it.
+    pub clock: SharedClock,
 }
 
 /// Asked before a snapshot is taken or received.
@@ -85,7 +89,7 @@ impl RaftGroup {
         log: LogStore,
         transport: Arc<dyn Transport>,
         stop: Stop,
-    ) -> Result<RaftGroup, Error> {
+    ) -> Result<RaftGroup, StoreError> {
         let timing = &settings.timing;
         let config = Config {
             cluster_name: "muniment".to_owned(),
@@ -107,13 +111,13 @@ impl RaftGroup {
         };
         let config = config
             .validate()
-            .map_err(|error| Error::engine_in("raft timing", error))?;
+            .map_err(|error| StoreError::engine_in("raft timing", error))?;
         let watermark = log.watermark().last_log;
         let mut log = RaftLog::new(log);
         let recovered = log
             .get_log_state()
             .await
-            .map_err(|error| Error::corrupt_in("raft log", error))?
+            .map_err(|error| StoreError::corrupt_in("raft log", error))?
             .last_log_id
             .map(|id| watermark_id(&id));
         let (machine, applied) =
@@ -131,9 +135,12 @@ impl RaftGroup {
             blocking,
             disks: disks.clone(),
         };
-        let raft = openraft::Raft::build(settings.node, Arc::new(config), factory, log, machine)
+        let clock = settings.clock;
+        let building =
+            openraft::Raft::build(settings.node, Arc::new(config), factory, log, machine);
+        let raft = drawing_from(clock.clone(), building)
             .await
-            .map_err(|error| Error::engine_in("raft cannot start", error))?;
+            .map_err(|error| StoreError::engine_in("raft cannot start", error))?;
         let group = RaftGroup {
             raft,
             engine,
@@ -153,7 +160,7 @@ impl RaftGroup {
         {
             group.wait_for_watermark(recovered, watermark);
         }
-        group.raft.run();
+        drawing_from(clock, async { group.raft.run() }).await;
         group.watch_for_fatal(stop);
         Ok(group)
     }

@@ -163,9 +163,10 @@ pub(crate) struct TestCluster {
     lines: Arc<Lines>,
 }
 
-fn settings(node: u64) -> GroupSettings {
+fn settings(node: u64, clock: SharedClock) -> GroupSettings {
     GroupSettings {
         node: NodeId::new(node),
+        clock,
         timing: Profile::Lan.timing(),
         snapshot_after_entries: 50,
         log_entries_kept: 10,
@@ -197,13 +198,14 @@ impl TestCluster {
             lines: self.lines.clone(),
         });
         let (engine, stop) = (Arc::new(MemoryEngine::new()), Stop::new());
+        let clock: SharedClock = Arc::new(SeededClock::new(node));
         let silent = Arc::new(|_| {});
         let blocking = Blocking::Inline;
         let flusher = Flusher::start("test", engine.clone(), blocking, stop.clone(), silent);
         let floor = WatermarkFile::in_memory();
         let log = LogStore::start(engine.clone(), blocking, flusher, floor, stop.clone());
         let group = RaftGroup::start(
-            settings(node),
+            settings(node, clock.clone()),
             engine.clone(),
             blocking,
             log,
@@ -211,7 +213,6 @@ impl TestCluster {
             stop.clone(),
         );
         let group = group.await.unwrap();
-        let clock: SharedClock = Arc::new(SeededClock::new(node));
         let reader = ReadBarrier::start(group.clone(), transport.clone(), clock.clone());
         self.serve(node, Arc::new(ServeRaft(group.clone())));
         self.nodes.push(TestNode {
@@ -471,7 +472,7 @@ async fn members_come_and_go_one_change_at_a_time() {
     assert!(cluster.node(4).group.wait_applied(index, LONG).await);
     assert_eq!(group.status().voters, [1, 2, 3].map(NodeId::new));
     group.change_voters((1..=4).map(NodeId::new).collect()).await.unwrap();
-    assert_eq!(group.status().voters, [1, 2, 3, 4]);
+    assert_eq!(group.status().voters, [1, 2, 3, 4].map(NodeId::new));
     // Who stops voting is no member any longer.
     let gone = cluster.another(leader).min(3);
     let gone = if gone == leader { 4 } else { gone };

@@ -93,7 +93,7 @@ impl KnownDisks {
     }
 
     /// The disk of the node's newest boot; `None` before its first.
-    pub async fn of(&self, node: NodeId) -> Result<Option<Disk>, crate::store::Error> {
+    pub async fn of(&self, node: NodeId) -> Result<Option<Disk>, crate::store::StoreError> {
         let cached = |known: &Mutex<HashMap<NodeId, Disk>>| {
             let known = known.lock().expect("nobody panics with it");
             known.get(&node).copied()

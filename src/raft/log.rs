@@ -7,7 +7,7 @@
 use crate::domain::ids::{LogIndex, Term};
 use super::codec;
 use super::types::{Entry, LogId, TypeConfig, Vote};
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::log::{LogStore, StoredEntry};
 use crate::store::watermark::{DurableVote, LogPosition};
 use futures::Stream;
@@ -44,7 +44,7 @@ impl RaftLog {
 }
 
 fn decode<T: codec::Wire>(bytes: &[u8]) -> io::Result<T> {
-    codec::decode(bytes).map_err(|error| Error::corrupt_in("raft log", error).into())
+    codec::decode(bytes).map_err(|error| StoreError::corrupt_in("raft log", error).into())
 }
 
 /// Start inclusive, end exclusive.
@@ -185,7 +185,7 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
                 bytes: codec::encode(&entry),
             })
             .collect();
-        let on_durable = Box::new(move |result: Result<(), Error>| {
+        let on_durable = Box::new(move |result: Result<(), StoreError>| {
             callback.io_completed(result.map_err(io::Error::from));
         });
         Ok(self.store.append(stored, on_durable).await?)

@@ -3,7 +3,7 @@
 //! Promises: an entry's writes, its log id and the membership go into one batch, so that
 //! a crash leaves whole applies only and start-up may apply again; answers go out after
 //! their writes are readable. Leaves what a command does to `ledger/`.
-//! Tests: `storage_tests`, `group_tests`.
+//! Tests: `src/raft/storage_tests.rs`, `src/raft/group_tests.rs`.
 
 use crate::domain::ids::{LogIndex, Term, TreeSize, UploadEpoch};
 use super::codec;
@@ -17,7 +17,7 @@ use crate::ledger::{apply, tables};
 use crate::store::engine::Engine;
 use crate::store::keys::Generation;
 use crate::store::snapshot::{Received, Snapshot};
-use crate::store::{Blocking, Error, snapshot};
+use crate::store::{Blocking, StoreError, snapshot};
 use futures::{Stream, StreamExt as _};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
@@ -123,7 +123,7 @@ impl Machine {
         engine: Arc<dyn Engine>,
         blocking: Blocking,
         snapshots: Option<PathBuf>,
-    ) -> Result<(Machine, watch::Receiver<Applied>), Error> {
+    ) -> Result<(Machine, watch::Receiver<Applied>), StoreError> {
         let (opened, dir) = (engine.clone(), snapshots.clone());
         let state = blocking
             .run(move || {
@@ -202,8 +202,8 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().expect("an apply that panics ends the process")
 }
 
-fn empty_dir(dir: &std::path::Path) -> Result<(), Error> {
-    let fail = |error: io::Error| Error::file(dir, error);
+fn empty_dir(dir: &std::path::Path) -> Result<(), StoreError> {
+    let fail = |error: io::Error| StoreError::file(dir, error);
     if dir.exists() {
         std::fs::remove_dir_all(dir).map_err(fail)?;
     }
@@ -228,13 +228,12 @@ fn decode_applied(bytes: &[u8]) -> Result<(Option<LogId>, StoredMembership), Dec
     Ok(read)
 }
 
-fn load(engine: &dyn Engine) -> Result<State, Error> {
+fn load(engine: &dyn Engine) -> Result<State, StoreError> {
     let generation = snapshot::current(engine)?;
     let (applied, membership) = match engine.get(&generation.key(&tables::applied()))? {
         None => Default::default(),
-        Some(bytes) => {
-            decode_applied(&bytes).map_err(|error| Error::corrupt_in("the applied row", error))?
-        }
+        Some(bytes) => decode_applied(&bytes)
+            .map_err(|error| StoreError::corrupt_in("the applied row", error))?,
     };
     Ok(State {
         tip: Tip::load(engine, generation)?,
@@ -244,7 +243,7 @@ fn load(engine: &dyn Engine) -> Result<State, Error> {
     })
 }
 
-fn load_roles(engine: &dyn Engine, generation: Generation) -> Result<Arc<ModeRow>, Error> {
+fn load_roles(engine: &dyn Engine, generation: Generation) -> Result<Arc<ModeRow>, StoreError> {
     let row = tables::mode().read(engine, generation)?;
     Ok(Arc::new(row.unwrap_or_default()))
 }
@@ -255,7 +254,7 @@ fn apply_entry(
     state: &mut State,
     log_id: LogId,
     payload: &EntryPayload,
-) -> Result<Answers, Error> {
+) -> Result<Answers, StoreError> {
     assert!(
         state.applied.as_ref().is_none_or(|last| *last < log_id),
         "what is applied never goes back"
@@ -272,7 +271,7 @@ fn apply_entry(
         }
         EntryPayload::Normal(payload) => {
             let command = Command::decode(&payload.0).map_err(|error| {
-                Error::corrupt_in(format!("the command at {}", log_id.index()), error)
+                StoreError::corrupt_in(format!("the command at {}", log_id.index()), error)
             })?;
             let mut kinds = command.submissions.iter().map(|s| s.statement.kind);
             moded = kinds.any(|kind| kind == Kind::Mode);
@@ -423,7 +422,7 @@ impl SnapshotStore {
     }
 
     /// Takes a snapshot of now. An older one lives on until its last reader is done.
-    async fn take(&self) -> Result<(), Error> {
+    async fn take(&self) -> Result<(), StoreError> {
         let this = self.clone();
         self.blocking
             .run(move || {
@@ -437,7 +436,7 @@ impl SnapshotStore {
                 let (last_log_id, last_membership) = match row {
                     None => Default::default(),
                     Some(bytes) => decode_applied(&bytes)
-                        .map_err(|error| Error::corrupt_in("a snapshot", error))?,
+                        .map_err(|error| StoreError::corrupt_in("a snapshot", error))?,
                 };
                 let meta = SnapshotMeta {
                     last_log_id,
@@ -452,7 +451,7 @@ impl SnapshotStore {
 
 /// Hands out the snapshot that was taken when it was made.
 pub struct SnapshotBuild {
-    taken: Result<(), Error>,
+    taken: Result<(), StoreError>,
     snapshots: SnapshotStore,
 }
 

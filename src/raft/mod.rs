@@ -95,8 +95,8 @@
 //! * [`log`], [`machine`]: storage; [`network`], [`server`]: the two ends of a line;
 //!   [`codec`]: bytes; [`types`]: the library's type parameters
 //!
-//! Tests: `storage_tests` (openraft's own suite, and power cuts), `group_tests` (groups in
-//! one process, with lines that are cut).
+//! Tests: `src/raft/storage_tests.rs` (openraft's own suite, and power cuts),
+//! `src/raft/group_tests.rs` (groups in one process, with lines that are cut).
 
 pub mod codec;
 pub mod context;
@@ -112,6 +112,7 @@ pub mod progress;
 pub mod proposals;
 pub mod reader;
 pub mod reads;
+pub mod runtime;
 pub mod server;
 pub mod status;
 pub mod types;

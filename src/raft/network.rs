@@ -4,7 +4,7 @@
 //! are pipelined on one long-lived stream per follower, a stream whose follower owes an
 //! answer for too long is ended, and each class of traffic has a connection of its own.
 //! Leaves serving to [`super::server`].
-//! Tests: `group_tests`.
+//! Tests: `src/raft/group_tests.rs`.
 
 use crate::domain::ids::NodeId;
 use super::codec::{self, Wire};
@@ -346,7 +346,7 @@ impl NetSnapshot<TypeConfig> for Link {
                 let frame = Bytes::from([&[kind], &content[..]].concat());
                 let sent = tokio::time::timeout(SNAPSHOT_STALL_MAX, sender.send(frame)).await;
                 if last || !matches!(sent, Ok(Ok(()))) {
-                    return Ok::<(), crate::store::Error>(());
+                    return Ok::<(), crate::store::StoreError>(());
                 }
             }
         };

@@ -7,7 +7,7 @@ use crate::domain::ids::{LogIndex, NodeId, Term};
 use super::group::RaftGroup;
 use super::types::{LogId, Peer};
 use crate::ledger::roles::ModeRow;
-use crate::objective::write::{Member, Role};
+use crate::objective::write::{LevelMember, MemberRole};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
@@ -38,7 +38,7 @@ impl RaftGroup {
     }
 
     /// All members, as levels see them.
-    pub fn level_members(&self) -> Vec<Member> {
+    pub fn level_members(&self) -> Vec<LevelMember> {
         let status = self.status();
         let roles = self.roles();
         let target = roles.preparing.as_ref().map(|change| &change.target.voters);
@@ -49,14 +49,14 @@ impl RaftGroup {
         status
             .members
             .iter()
-            .map(|(node, peer)| Member {
+            .map(|(node, peer)| LevelMember {
                 node: *node,
                 zone: peer.zone.clone(),
                 region: peer.region.clone(),
                 role: match votes(node) {
-                    true => Role::Voter,
-                    false if roles.sync_learners.contains(node) => Role::SyncLearner,
-                    false => Role::AsyncLearner,
+                    true => MemberRole::Voter,
+                    false if roles.sync_learners.contains(node) => MemberRole::SyncLearner,
+                    false => MemberRole::AsyncLearner,
                 },
             })
             .collect()

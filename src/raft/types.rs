@@ -3,6 +3,7 @@
 //! Promises that these names stay inside `raft/`: other floors see commands, answers,
 //! peers and indexes.
 
+use super::runtime::Runtime;
 use crate::domain::command::Answer;
 use bytes::Bytes;
 use crate::domain::ids::NodeId;
@@ -47,6 +48,7 @@ openraft::declare_raft_types!(
         NodeId = NodeId,
         Node = Peer,
         LeaderId = openraft::impls::leader_id_std::LeaderId<Self::Term, Self::NodeId>,
+        AsyncRuntime = Runtime,
 );
 
 pub type LogId = openraft::alias::LogIdOf<TypeConfig>;

@@ -27,7 +27,7 @@ pub struct Landed {
 pub struct LookedUp {
     /// Numbers and records, in order, up to the first contradiction.
     pub recorded: Vec<(Sequence, Recorded)>,
-    pub contradiction: Option<Contradiction>,
+    pub contradiction: Option<LaneContradiction>,
 }
 
 /// What follows for the sender.
@@ -37,7 +37,7 @@ pub enum Then {
     /// What became of the others is unknown: look it up, then send the rest again.
     LookUp(Doubt),
     /// The node must stop.
-    Stop(Contradiction),
+    Stop(LaneContradiction),
 }
 
 /// Why it is not known what became of a statement.
@@ -53,13 +53,13 @@ pub enum Doubt {
 
 /// The ledger holds what this node has not said: it must stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Contradiction {
+pub struct LaneContradiction {
     pub seq: Sequence,
     pub what: &'static str,
 }
 
-impl Contradiction {
-    fn of(seq: Sequence, answer: Answer) -> Contradiction {
+impl LaneContradiction {
+    fn of(seq: Sequence, answer: Answer) -> LaneContradiction {
         let what = match answer {
             Answer::Equivocation => "the ledger holds another statement under this number",
             Answer::LaneClosed => "a later boot of this node id has closed the lane",
@@ -68,7 +68,7 @@ impl Contradiction {
                 "this ledger does not take it"
             }
         };
-        Contradiction { seq, what }
+        LaneContradiction { seq, what }
     }
 
     /// For the log and the operator.
@@ -109,7 +109,7 @@ pub fn landed(
             // An outbox outlives restarts: the ledger may have had it for long. It is
             // recorded, but which record is no longer known by number.
             (Answer::Forgotten, Lane::Outbox(_)) => Then::LookUp(Doubt::Forgotten { seq }),
-            (other, _) => Then::Stop(Contradiction::of(seq, other)),
+            (other, _) => Then::Stop(LaneContradiction::of(seq, other)),
         };
         return Landed { recorded, then };
     }
@@ -133,13 +133,13 @@ pub fn looked_up(row: &LaneRow, seen: &[(Sequence, Digest, Option<WindowRow>)]) 
             Some(_) => Answer::Equivocation,
             None => Answer::Forgotten,
         };
-        let contradiction = Some(Contradiction::of(*seq, answer));
+        let contradiction = Some(LaneContradiction::of(*seq, answer));
         return LookedUp {
             recorded,
             contradiction,
         };
     }
-    let closed = Contradiction::of(row.next_seq, Answer::LaneClosed);
+    let closed = LaneContradiction::of(row.next_seq, Answer::LaneClosed);
     LookedUp {
         recorded,
         contradiction: row.closed.then_some(closed),
@@ -149,8 +149,8 @@ pub fn looked_up(row: &LaneRow, seen: &[(Sequence, Digest, Option<WindowRow>)]) 
 /// Compares what the applied state has of an outbox with the file here. `hash_before` is
 /// the hash, as far as the file knows it, of the statement before `row.next_seq`: each
 /// names the one before, so that comparing the last compares all.
-pub fn outbox_agrees(row: &LaneRow, hash_before: Option<Digest>) -> Result<(), Contradiction> {
-    let contradiction = |what| Contradiction {
+pub fn outbox_agrees(row: &LaneRow, hash_before: Option<Digest>) -> Result<(), LaneContradiction> {
+    let contradiction = |what| LaneContradiction {
         seq: row.next_seq,
         what,
     };

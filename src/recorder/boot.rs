@@ -64,7 +64,7 @@ pub enum BootError {
     #[error("the ledger answers {0:?}")]
     Unexpected(Answer),
     #[error("the applied state cannot be read")]
-    Store(#[from] crate::store::Error),
+    Store(#[from] crate::store::StoreError),
 }
 
 impl From<BootError> for String {
@@ -230,7 +230,7 @@ impl BootContext {
 
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(crate::ledger::state::Tables) -> Result<T, crate::store::Error>
+        read: impl FnOnce(crate::ledger::state::Tables) -> Result<T, crate::store::StoreError>
         + Send
         + 'static,
     ) -> Result<T, BootError> {

@@ -28,7 +28,7 @@ pub enum SubmissionRejected {
     #[error("{0}")]
     Refused(#[from] GroupRefusal),
     #[error("the signatures cannot be verified: {0}")]
-    Store(#[from] crate::store::Error),
+    Store(#[from] crate::store::StoreError),
 }
 
 /// Cheap to clone.
@@ -102,7 +102,7 @@ struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    fn row(&mut self, node: NodeId) -> Result<Option<&NodeRow>, crate::store::Error> {
+    fn row(&mut self, node: NodeId) -> Result<Option<&NodeRow>, crate::store::StoreError> {
         if !self.rows.contains_key(&node) {
             let row = self.state.tables()?.node(node)?;
             self.rows.insert(node, row);
@@ -111,7 +111,7 @@ impl Keys<'_> {
     }
 
     /// The keys that the ledger ever named for the node's statements.
-    fn named(&mut self, node: NodeId) -> Result<&[KeyLife], crate::store::Error> {
+    fn named(&mut self, node: NodeId) -> Result<&[KeyLife], crate::store::StoreError> {
         if self.history.is_none() {
             self.history = Some(self.state.stable(Tables::key_history)?);
         }
@@ -138,7 +138,7 @@ fn check(
     from: NodeId,
     own: NodeId,
     submission: &Submission,
-) -> Result<Result<(), String>, crate::store::Error> {
+) -> Result<Result<(), String>, crate::store::StoreError> {
     let statement = &submission.statement;
     if statement.node != from {
         return Ok(Err(format!(

@@ -6,10 +6,11 @@
 //! rest again as the same bytes (go-back-N). A statement that is numbered is resolved or
 //! the node stops. What is numbered and sent is kept in [`super::window`], what the ledger
 //! says is read in [`super::answers`]; here is what waits and what is sent. Leaves the
-//! meaning of outcomes to the callers. Tests: `lane_tests`.
+//! meaning of outcomes to the callers.
+//! Tests: `src/recorder/lane_tests.rs`.
 
 use crate::domain::ids::{RecordIndex, Sequence};
-use super::answers::{Contradiction, Doubt, Landed, LookedUp, Then, landed, looked_up};
+use super::answers::{Doubt, Landed, LaneContradiction, LookedUp, Then, landed, looked_up};
 use super::intake::Intake;
 use super::route::{
     BATCHES_ON_STREAM_MAX, BATCHES_SERVED_MAX, BatchAnswer, LeaderRoute, RouteLost,
@@ -148,11 +149,11 @@ type Seen = Vec<(Sequence, Digest, Option<WindowRow>)>;
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error("{}", .0.describe(&format!("lane {}", .1)))]
-    Contradiction(Contradiction, Lane),
+    Contradiction(LaneContradiction, Lane),
     #[error("the ledger does not know lane {0}")]
     UnknownLane(Lane),
     #[error("the applied state cannot be read: {0}")]
-    Store(#[from] crate::store::Error),
+    Store(#[from] crate::store::StoreError),
 }
 
 impl Worker {
@@ -300,13 +301,13 @@ impl Worker {
                 seen.map(|(seq, hash)| Ok((seq, hash, tables.lane_window(node, lane, seq)?)));
             Ok(Some((
                 row,
-                seen.collect::<Result<Seen, crate::store::Error>>()?,
+                seen.collect::<Result<Seen, crate::store::StoreError>>()?,
             )))
         });
         Ok(read.await?)
     }
 
-    fn broken(&self, contradiction: &Contradiction) -> Broken {
+    fn broken(&self, contradiction: &LaneContradiction) -> Broken {
         Broken::Contradiction(*contradiction, self.lane)
     }
 }

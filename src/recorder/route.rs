@@ -3,7 +3,7 @@
 //! Promises: batches reach the leader in the order they were sent, over one stream per
 //! leader; a batch is answered or its route fails, and when a route fails nothing is said
 //! about what was sent over it. Leaves finding out to [`super::lane`].
-//! Tests: `lane_tests`.
+//! Tests: `src/recorder/lane_tests.rs`.
 
 use crate::domain::ids::NodeId;
 use super::intake::{Intake, SubmissionRejected};
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::StreamExt as _;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 
@@ -49,7 +49,7 @@ pub enum RouteLost {
 /// What became of one batch.
 pub type BatchAnswer = BoxFuture<'static, Result<Vec<Answer>, RouteLost>>;
 
-type Waiters = HashMap<u64, oneshot::Sender<Result<Vec<Answer>, RouteLost>>>;
+type Waiters = BTreeMap<u64, oneshot::Sender<Result<Vec<Answer>, RouteLost>>>;
 type Waiting = Arc<Mutex<Waiters>>;
 
 /// Where batches go; made anew for each leader.
@@ -143,7 +143,8 @@ async fn receive(opening: BoxFuture<'static, Result<Frames, Failure>>, waiting: 
             }
         },
     };
-    for (_, waiter) in lock(&waiting).drain() {
+    let left = std::mem::take(&mut *lock(&waiting));
+    for waiter in left.into_values() {
         let _ = waiter.send(Err(lost.clone()));
     }
 }

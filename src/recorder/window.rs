@@ -39,7 +39,7 @@ struct Entry<W> {
 
 /// Statements that are sent together: one Raft entry.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Batch {
+pub struct StatementBatch {
     pub first_seq: Sequence,
     pub submissions: Vec<Submission>,
     /// Encoded length of all of them.
@@ -112,7 +112,7 @@ impl<W> SendWindow<W> {
 
     /// What is to be sent next: at most `bytes_max`, but one statement at least. `None`
     /// when all is sent.
-    pub fn batch(&self, bytes_max: usize) -> Option<Batch> {
+    pub fn batch(&self, bytes_max: usize) -> Option<StatementBatch> {
         let (mut submissions, mut bytes) = (Vec::new(), 0);
         for entry in self.entries.iter().skip(self.sent) {
             let length = entry.submission.encoded_length();
@@ -123,7 +123,7 @@ impl<W> SendWindow<W> {
             submissions.push(entry.submission.clone());
         }
         let first_seq = submissions.first()?.statement.seq;
-        Some(Batch {
+        Some(StatementBatch {
             first_seq,
             submissions,
             bytes,

@@ -5,7 +5,7 @@ use super::invoices::principal;
 use super::status::status;
 use super::{incoming, outgoing};
 use crate::domain::call_error::CallError;
-use crate::membership::Steps;
+use crate::membership::ChangeSteps;
 use crate::service::found::{self, Founding};
 use crate::service::{self, Parts, drills, keys, scrub};
 use futures::stream::{BoxStream, StreamExt as _};
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 /// See the module.
-pub struct Cluster {
+pub struct ClusterHandler {
     pub parts: Arc<Parts>,
     /// The node's monotonic clock when it started.
     pub started: Duration,
@@ -24,7 +24,7 @@ pub struct Cluster {
 /// What a change of the members says, and how it ends.
 type Progress = BoxStream<'static, Result<v1::MemberProgress, Status>>;
 
-fn progress(begun: Result<Steps, CallError>) -> Answer<Progress> {
+fn progress(begun: Result<ChangeSteps, CallError>) -> Answer<Progress> {
     let steps = begun.map_err(status)?.map(|step| match step {
         Ok(step) => Ok(v1::MemberProgress {
             phase: step.phase.to_owned(),
@@ -39,7 +39,7 @@ fn progress(begun: Result<Steps, CallError>) -> Answer<Progress> {
 type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
-impl v1::cluster_service_server::ClusterService for Cluster {
+impl v1::cluster_service_server::ClusterService for ClusterHandler {
     async fn init(&self, request: Request<v1::InitRequest>) -> Answer<v1::InitResponse> {
         let request = request.into_inner();
         let called = async {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 /// See the module.
-pub struct Evidence(pub Arc<Parts>);
+pub struct EvidenceHandler(pub Arc<Parts>);
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -21,7 +21,7 @@ type Answer<T> = Result<Response<T>, Status>;
 const PAGE_DEFAULT: usize = 100;
 
 #[tonic::async_trait]
-impl v1::evidence_service_server::EvidenceService for Evidence {
+impl v1::evidence_service_server::EvidenceService for EvidenceHandler {
     async fn get_checkpoint(
         &self,
         request: Request<v1::GetCheckpointRequest>,

@@ -9,9 +9,10 @@ use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
 use crate::objective::freshness::whole_ms;
 use crate::raft::reads::Reads;
+use crate::service::admission::UploadTurn;
 use crate::service::check::CheckedBytes;
 use crate::service::download::{DownloadEvidence, DownloadPiece, DownloadRequest};
-use crate::service::issue::Pieces;
+use crate::service::issue::UploadPieces;
 use crate::service::levels::WaitBudget;
 use crate::service::{
     Parts, Principal, add_rendition, check, download, issue, list, lookup, reverse, void, watch,
@@ -25,7 +26,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 /// See the module.
-pub struct Invoices(pub Arc<Parts>);
+pub struct InvoiceHandler(pub Arc<Parts>);
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -108,7 +109,7 @@ upload_message!(
 /// Splits an upload: its first message, and the chunks of the rest.
 async fn split<M: UploadMessage>(
     mut stream: Streaming<M>,
-) -> Result<(M::Header, Pieces), CallError> {
+) -> Result<(M::Header, UploadPieces), CallError> {
     let first = stream.message().await.map_err(|s| from_upload(&s))?;
     let header = first
         .and_then(M::header)
@@ -137,7 +138,7 @@ pub(super) fn issued(reads: &Reads, issued: issue::Issued) -> v1::IssueResponse 
 }
 
 #[tonic::async_trait]
-impl v1::invoice_service_server::InvoiceService for Invoices {
+impl v1::invoice_service_server::InvoiceService for InvoiceHandler {
     async fn issue(
         &self,
         request: Request<Streaming<v1::IssueRequest>>,
@@ -148,8 +149,7 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
             let (header, pieces) = split(request.into_inner()).await?;
             let mut draft = incoming::issue(header)?;
             draft.body.wait.deadline = deadline;
-            let permit = self.0.admission.try_upload()?;
-            issue::issue(&self.0, &principal, draft, pieces, permit).await
+            issue::issue(&self.0, &principal, draft, pieces, UploadTurn::AtOnce).await
         };
         let done = called.await.map_err(status)?;
         Ok(Response::new(issued(&self.0.reads, done)))
@@ -302,8 +302,8 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
                 .amount
                 .map(|amount| incoming::money("amount", amount))
                 .transpose()?;
-            let permit = self.0.admission.try_upload()?;
-            reverse::reverse(&self.0, &principal, draft, target, amount, pieces, permit).await
+            let turn = UploadTurn::AtOnce;
+            reverse::reverse(&self.0, &principal, draft, target, amount, pieces, turn).await
         };
         let done = called.await.map_err(status)?;
         Ok(Response::new(issued(&self.0.reads, done)))
@@ -336,8 +336,8 @@ impl v1::invoice_service_server::InvoiceService for Invoices {
             let (header, pieces) = split(request.into_inner()).await?;
             let mut draft = incoming::add_rendition(header)?;
             draft.body.wait.deadline = deadline;
-            let permit = self.0.admission.try_upload()?;
-            add_rendition::add_rendition(&self.0, &principal, draft, pieces, permit).await
+            add_rendition::add_rendition(&self.0, &principal, draft, pieces, UploadTurn::AtOnce)
+                .await
         };
         let added = called.await.map_err(status)?;
         Ok(Response::new(v1::AddRenditionResponse {

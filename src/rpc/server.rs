@@ -6,9 +6,9 @@
 //!
 //! Tests: `tests/cluster/limits.rs`.
 
-use super::cluster::Cluster;
-use super::evidence::Evidence;
-use super::invoices::Invoices;
+use super::cluster::ClusterHandler;
+use super::evidence::EvidenceHandler;
+use super::invoices::InvoiceHandler;
 use super::observe::Observe;
 use super::peers::Peers;
 use crate::config::Limits;
@@ -72,12 +72,12 @@ pub async fn serve_clients(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .map_err(|error| error.to_string())?;
-    let cluster = Cluster {
+    let cluster = ClusterHandler {
         started: parts.reads.context.clock.monotonic(),
         parts: parts.clone(),
     };
-    let invoices = InvoiceServiceServer::new(Invoices(parts.clone()));
-    let evidence = EvidenceServiceServer::new(Evidence(parts.clone()));
+    let invoices = InvoiceServiceServer::new(InvoiceHandler(parts.clone()));
+    let evidence = EvidenceServiceServer::new(EvidenceHandler(parts.clone()));
     let cluster = ClusterServiceServer::new(cluster);
     let accepted = metrics.accepted_connections.clone();
     let connections = accept(listener, limits.connections, &limits, move || {
@@ -141,16 +141,18 @@ async fn report_health(parts: Arc<Parts>, health: tonic_health::server::HealthRe
     loop {
         let ready = crate::service::status::ready(&parts).is_ok();
         if ready {
-            health.set_serving::<InvoiceServiceServer<Invoices>>().await;
             health
-                .set_serving::<EvidenceServiceServer<Evidence>>()
+                .set_serving::<InvoiceServiceServer<InvoiceHandler>>()
+                .await;
+            health
+                .set_serving::<EvidenceServiceServer<EvidenceHandler>>()
                 .await;
         } else {
             health
-                .set_not_serving::<InvoiceServiceServer<Invoices>>()
+                .set_not_serving::<InvoiceServiceServer<InvoiceHandler>>()
                 .await;
             health
-                .set_not_serving::<EvidenceServiceServer<Evidence>>()
+                .set_not_serving::<EvidenceServiceServer<EvidenceHandler>>()
                 .await;
         }
         let status = if ready {

@@ -1,8 +1,8 @@
 //! AddRendition: a further form of an issued invoice, stored once per role.
 
 use crate::domain::ids::NodeId;
-use super::admission::UploadPermit;
-use super::issue::{BodyDraft, Form, Pieces, store};
+use super::admission::UploadTurn;
+use super::issue::{BodyDraft, Form, UploadPieces, store};
 use super::{Parts, Principal, find, levels, prove};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, InvoiceKey};
@@ -38,8 +38,8 @@ pub async fn add_rendition(
     parts: &Parts,
     principal: &Principal,
     draft: RenditionDraft,
-    pieces: Pieces,
-    permit: UploadPermit,
+    pieces: UploadPieces,
+    turn: UploadTurn,
 ) -> Result<AddedRendition, CallError> {
     let key = parts.tenants.resolve_key("key", draft.key)?;
     let booted = parts.writes.booted()?;
@@ -53,7 +53,7 @@ pub async fn add_rendition(
     let level = level.map_or_else(|| parts.tenants.level(&tenant), Ok)?;
     levels::check(&parts.bodies, level)?;
     let wait = draft.body.wait;
-    let stored = store(parts, pieces, &draft.body, level, permit).await?;
+    let stored = store(parts, pieces, &draft.body, level, turn).await?;
     let nodes: Vec<NodeId> = stored.holdings.iter().map(|h| h.node).collect();
     let rendition = form.rendition(&stored);
     let intent = Intent {

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 const UNIT_BYTES: u64 = 1 << 10;
 
 /// See the module.
-pub struct Admission {
+pub struct CallAdmission {
     pub limits: Limits,
     /// Raised when the node stops taking work.
     pub draining: watch::Receiver<bool>,
@@ -24,6 +24,16 @@ pub struct Admission {
     uploads: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
     memory: DownloadMemory,
+}
+
+/// How a call comes by its place among the uploads, once it is known that its bytes are
+/// wanted: a repetition that is answered from the ledger needs none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadTurn {
+    /// A place now, or RESOURCE_EXHAUSTED: the caller may turn to another node.
+    AtOnce,
+    /// The next place that becomes free: one of many items on a stream that is held back.
+    Waited,
 }
 
 /// A place among the uploads of this node.
@@ -36,9 +46,9 @@ pub struct DownloadPermit {
     _place: OwnedSemaphorePermit,
 }
 
-impl Admission {
-    pub fn new(limits: Limits, draining: watch::Receiver<bool>) -> Admission {
-        Admission {
+impl CallAdmission {
+    pub fn new(limits: Limits, draining: watch::Receiver<bool>) -> CallAdmission {
+        CallAdmission {
             uploads: Arc::new(Semaphore::new(limits.uploads_in_flight)),
             downloads: Arc::new(Semaphore::new(limits.downloads_in_flight)),
             memory: DownloadMemory::of(limits.memory_bytes),
@@ -48,19 +58,16 @@ impl Admission {
         }
     }
 
-    /// A place for an upload, if there is one now.
-    pub fn try_upload(&self) -> Result<UploadPermit, CallError> {
-        let permit = self.uploads.clone().try_acquire_owned();
-        let permit = permit.map(|place| UploadPermit { _place: place });
-        permit.map_err(|_| CallError::exhausted("as many uploads as allowed are in flight"))
-    }
-
-    /// A place for an upload, waited for in turn.
-    pub async fn upload(&self) -> Result<UploadPermit, CallError> {
-        let permit = self.uploads.clone().acquire_owned().await;
-        let permit = permit.map(|place| UploadPermit { _place: place });
-        // The semaphore is never closed.
-        permit.map_err(|_| CallError::exhausted("no uploads are taken any more"))
+    /// A place for an upload.
+    pub async fn upload(&self, turn: UploadTurn) -> Result<UploadPermit, CallError> {
+        let uploads = self.uploads.clone();
+        let place = match turn {
+            UploadTurn::AtOnce => uploads.try_acquire_owned().ok(),
+            // The semaphore is never closed.
+            UploadTurn::Waited => uploads.acquire_owned().await.ok(),
+        };
+        let permit = place.map(|place| UploadPermit { _place: place });
+        permit.ok_or_else(|| CallError::exhausted("as many uploads as allowed are in flight"))
     }
 
     /// A place for a download, if there is one now.
@@ -132,12 +139,14 @@ mod tests {
             uploads_in_flight: 1,
             ..Limits::default()
         };
-        let admission = Admission::new(limits, watch::channel(false).1);
-        let first = admission.try_upload().unwrap();
-        let turned_away = admission.try_upload();
+        let admission = CallAdmission::new(limits, watch::channel(false).1);
+        let first = admission.upload(UploadTurn::AtOnce).await.unwrap();
+        let turned_away = admission.upload(UploadTurn::AtOnce).await;
         assert!(matches!(turned_away, Err(CallError::Exhausted { .. })));
         assert_eq!(admission.uploads_in_flight(), 1);
-        let (second, ()) = tokio::join!(admission.upload(), async { drop(first) });
+        let (second, ()) = tokio::join!(admission.upload(UploadTurn::Waited), async {
+            drop(first);
+        });
         assert!(second.is_ok());
     }
 }

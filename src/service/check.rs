@@ -3,7 +3,7 @@
 //! Promises: the answer is about the bytes alone; it names every invoice with a rendition
 //! of exactly these bytes.
 
-use super::issue::Pieces;
+use super::issue::UploadPieces;
 use super::tenants::Tenants;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
@@ -28,7 +28,7 @@ pub enum CheckedBytes {
     Sha256(Digest),
     /// The bytes themselves, of which no more are taken than that.
     Pieces {
-        pieces: Pieces,
+        pieces: UploadPieces,
         bytes_max: u64,
     },
 }
@@ -60,7 +60,7 @@ pub async fn check(
     })
 }
 
-async fn digest_of(mut pieces: Pieces, bytes_max: u64) -> Result<Digest, CallError> {
+async fn digest_of(mut pieces: UploadPieces, bytes_max: u64) -> Result<Digest, CallError> {
     let (mut hasher, mut length) = (Hasher::new(), 0);
     while let Some(piece) = pieces.next().await {
         let piece = piece?;

@@ -146,8 +146,11 @@ type Step<T> = Result<T, Option<CallError>>;
 impl Exporter {
     async fn run(
         mut self,
-        manifest: impl FnOnce(&Tables, String) -> Result<Manifest, store::Error> + Send + 'static,
-        keys: impl FnOnce(&Tables) -> Result<Vec<muniment_evidence::receipt::KeyRecord>, store::Error>
+        manifest: impl FnOnce(&Tables, String) -> Result<Manifest, store::StoreError> + Send + 'static,
+        keys: impl FnOnce(
+            &Tables,
+        )
+            -> Result<Vec<muniment_evidence::receipt::KeyRecord>, store::StoreError>
         + Send
         + 'static,
         range: std::ops::Range<RecordIndex>,
@@ -257,7 +260,7 @@ impl SelectionFilter {
         tables: &Tables,
         page: Vec<ListedRecord>,
         end: RecordIndex,
-    ) -> Result<Filtered, store::Error> {
+    ) -> Result<Filtered, store::StoreError> {
         let mut filtered = Vec::with_capacity(page.len());
         for listed in page {
             let path = if self.issuer.is_none() {
@@ -278,9 +281,10 @@ impl SelectionFilter {
         Ok(filtered)
     }
 
-    fn takes(&mut self, tables: &Tables, listed: &ListedRecord) -> Result<bool, store::Error> {
-        let record = Record::decode(&listed.record)
-            .map_err(|error| store::Error::corrupt(format!("record {}: {error}", listed.index)))?;
+    fn takes(&mut self, tables: &Tables, listed: &ListedRecord) -> Result<bool, store::StoreError> {
+        let record = Record::decode(&listed.record).map_err(|error| {
+            store::StoreError::corrupt(format!("record {}: {error}", listed.index))
+        })?;
         if record.statement.kind.is_system() {
             return Ok(true);
         }
@@ -316,7 +320,7 @@ impl SelectionFilter {
             .is_some_and(|of| of.tenant == identity.tenant && of.issuer == identity.issuer)
     }
 
-    fn of_issuer(&mut self, tables: &Tables, uid: Uid) -> Result<bool, store::Error> {
+    fn of_issuer(&mut self, tables: &Tables, uid: Uid) -> Result<bool, store::StoreError> {
         if let Some(known) = self.known.get(&uid) {
             return Ok(*known);
         }

@@ -200,11 +200,11 @@ async fn check_ways(parts: &Parts, members: &[MemberSpec]) -> Result<(), CallErr
 }
 
 fn check_layout(parts: &Parts, members: &[MemberSpec]) -> Result<(), CallError> {
-    let voters = members.iter().map(|member| write::Member {
+    let voters = members.iter().map(|member| write::LevelMember {
         node: member.node,
         zone: member.zone.clone(),
         region: member.region.clone(),
-        role: write::Role::Voter,
+        role: write::MemberRole::Voter,
     });
     let voters: Vec<_> = voters.collect();
     match parts.membership.check_layout(&voters) {

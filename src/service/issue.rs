@@ -6,7 +6,7 @@
 //!
 //! Tests: `tests/cluster/uniqueness.rs`, `tests/cluster/limits.rs`.
 
-use super::admission::UploadPermit;
+use super::admission::UploadTurn;
 use super::levels::{self, WaitBudget};
 use super::singleflight::Flight;
 use super::{Parts, Principal, find, prove};
@@ -58,7 +58,7 @@ pub struct IssueDraft {
 }
 
 /// Bytes of a body as they arrive; the transport's faults are told as an error.
-pub type Pieces = BoxStream<'static, Result<Bytes, CallError>>;
+pub type UploadPieces = BoxStream<'static, Result<Bytes, CallError>>;
 
 /// What became of the call.
 #[derive(Clone, Debug)]
@@ -78,10 +78,10 @@ pub async fn issue(
     parts: &Parts,
     principal: &Principal,
     draft: IssueDraft,
-    pieces: Pieces,
-    permit: UploadPermit,
+    pieces: UploadPieces,
+    turn: UploadTurn,
 ) -> Result<Issued, CallError> {
-    enter(parts, principal, draft, pieces, permit, Kind::Issue).await
+    enter(parts, principal, draft, pieces, turn, Kind::Issue).await
 }
 
 /// The way in of ISSUE and REVERSE.
@@ -89,8 +89,8 @@ pub(super) async fn enter(
     parts: &Parts,
     principal: &Principal,
     mut draft: IssueDraft,
-    pieces: Pieces,
-    permit: UploadPermit,
+    pieces: UploadPieces,
+    turn: UploadTurn,
     kind: Kind,
 ) -> Result<Issued, CallError> {
     let booted = parts.writes.booted()?;
@@ -103,12 +103,12 @@ pub(super) async fn enter(
     // The same call under way here is waited for before the first byte is taken.
     let flight = join(parts, &draft, &form).await;
     if let Some(earlier) = repeat(&parts.reads, &draft, &form, kind).await? {
-        drop((flight, permit));
+        drop(flight);
         let wait = &draft.body.wait;
         return earlier.report(parts, &booted, wait, level, true).await;
     }
     let wait = draft.body.wait;
-    let stored = store(parts, pieces, &draft.body, level, permit).await?;
+    let stored = store(parts, pieces, &draft.body, level, turn).await?;
     let rendition = form.rendition(&stored);
     let nodes = stored.holdings.iter().map(|h| h.node).collect();
     let issue = IssueDocument {
@@ -186,11 +186,12 @@ impl Form {
 /// Takes the bytes in and has them held by enough nodes.
 pub(super) async fn store(
     parts: &Parts,
-    mut pieces: Pieces,
+    mut pieces: UploadPieces,
     body: &BodyDraft,
     level: WriteLevel,
-    permit: UploadPermit,
+    turn: UploadTurn,
 ) -> Result<StoredBody, CallError> {
+    let permit = parts.admission.upload(turn).await?;
     let (length, limits) = (body.length, &parts.admission.limits);
     let unstored = |error: BodyError| parts.reads.unavailable(error.to_string());
     let Some(berth) = parts.bodies.disk_budget.reserve(length) else {
@@ -256,7 +257,7 @@ impl Earlier {
             .reads
             .read(move |tables| {
                 let nothing =
-                    || crate::store::Error::corrupt(format!("record {index} issues nothing"));
+                    || crate::store::StoreError::corrupt(format!("record {index} issues nothing"));
                 let (uid, held) = match tables.document(index)? {
                     Document::Issue(d) | Document::Reverse(d) => {
                         let held: Vec<NodeId> = d.holdings.iter().map(|h| h.node).collect();

@@ -7,8 +7,10 @@
 //! their outcomes are not taken. If the caller goes away, what is numbered goes on and all
 //! else ends; a node that stops ends what is in flight first. Leaves each item to `issue`.
 
-use super::issue::{self, IssueDraft, Issued, Pieces};
+use super::admission::UploadTurn;
+use super::issue::{self, IssueDraft, Issued, UploadPieces};
 use super::{Parts, Principal};
+use crate::config::limits::{MESSAGE_BYTES, UPLOADS_IN_FLIGHT};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{BadField, bad};
 use bytes::Bytes;
@@ -20,12 +22,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 
 /// Items of one stream under way at once: enough to fill the group commits of the bodies
-/// and of the log over a round trip between regions, few enough that eight such streams
-/// fit into a node's default places for uploads. OutboxBounds memory too: each holds at most
-/// [`PIECES_AHEAD`] messages that its upload has not taken.
+/// and of the log over a round trip between regions, few enough that
+/// [`STREAMS_AT_ONCE`] such streams fit into a node's default places for uploads. Bounds
+/// memory too: each holds at most [`PIECES_AHEAD`] messages that its upload has not taken.
 pub const ITEMS_IN_FLIGHT: usize = 32;
+/// Streams that are not held up by each other's uploads.
+const STREAMS_AT_ONCE: usize = 8;
+const _: () = assert!(STREAMS_AT_ONCE * ITEMS_IN_FLIGHT <= UPLOADS_IN_FLIGHT);
 /// Pieces of an item that may wait for its upload: the next one arrives while one is stored.
 const PIECES_AHEAD: usize = 1;
+/// What one stream may hold that its uploads have not taken, at the default size of messages.
+const BYTES_AHEAD_MAX: usize = 128 << 20;
+const _: () = assert!(ITEMS_IN_FLIGHT * PIECES_AHEAD * MESSAGE_BYTES <= BYTES_AHEAD_MAX);
 /// Outcomes that may wait for a caller who does not take them; then nothing more is read.
 const OUTCOMES_AHEAD: usize = ITEMS_IN_FLIGHT;
 
@@ -69,10 +77,7 @@ pub fn issue_many(parts: Arc<Parts>, principal: Principal, messages: Messages) -
     };
     let issue = move |draft, pieces| {
         let (parts, principal) = (parts.clone(), principal.clone());
-        async move {
-            let permit = parts.admission.upload().await?;
-            issue::issue(&parts, &principal, draft, pieces, permit).await
-        }
+        async move { issue::issue(&parts, &principal, draft, pieces, UploadTurn::Waited).await }
     };
     tokio::spawn(ItemStream::new(issue, messages, limits).run(answers));
     tokio_stream::wrappers::ReceiverStream::new(outcomes).boxed()
@@ -96,7 +101,7 @@ struct ItemPieces {
 }
 
 impl ItemPieces {
-    fn new() -> (ItemPieces, Pieces) {
+    fn new() -> (ItemPieces, UploadPieces) {
         let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
         let cut = Arc::<OnceLock<CallError>>::default();
         let pieces = tokio_stream::wrappers::ReceiverStream::new(receiver).map(Ok);
@@ -174,7 +179,7 @@ async fn raised(draining: &mut watch::Receiver<bool>) {
 impl<T, I, F> ItemStream<T, I>
 where
     T: Send + 'static,
-    I: Fn(IssueDraft, Pieces) -> F,
+    I: Fn(IssueDraft, UploadPieces) -> F,
     F: Future<Output = Result<T, CallError>> + Send + 'static,
 {
     fn new(issue: I, messages: Messages, limits: StreamLimits) -> ItemStream<T, I> {
@@ -369,7 +374,7 @@ mod tests {
             messages = messages.chain(stream::pending()).boxed();
         }
         let (end, living) = (stream.end.clone(), stream.living.clone());
-        let issue = move |_: IssueDraft, mut pieces: Pieces| {
+        let issue = move |_: IssueDraft, mut pieces: UploadPieces| {
             let (end, living) = (end.clone(), living.clone());
             async move {
                 let mut bytes = Vec::new();
@@ -449,7 +454,7 @@ mod tests {
             draining,
             leaving: CallError::exhausted("leaving"),
         };
-        let issue = move |_: IssueDraft, pieces: Pieces| {
+        let issue = move |_: IssueDraft, pieces: UploadPieces| {
             let counted: Arc<AtomicUsize> = Arc::clone(&counted);
             async move {
                 let _kept = pieces;
@@ -512,7 +517,7 @@ mod tests {
             draining,
             leaving: CallError::exhausted("leaving"),
         };
-        let issue = |_: IssueDraft, mut pieces: Pieces| async move {
+        let issue = |_: IssueDraft, mut pieces: UploadPieces| async move {
             match pieces.next().await {
                 Some(Ok(first)) if first == "y" => Ok(first.to_vec()),
                 _ => Err(CallError::from(bad("length", "is less than that"))),

@@ -95,7 +95,7 @@ pub(super) async fn reach(
         .reads
         .read(move |tables| {
             let found = tables.raft_index_of(index)?;
-            found.ok_or_else(|| store::Error::corrupt(format!("record {index} has no entry")))
+            found.ok_or_else(|| store::StoreError::corrupt(format!("record {index} has no entry")))
         })
         .await?;
     let request = DurabilityRequest {

@@ -58,7 +58,7 @@ use crate::status::leader_monitor::LeaderMonitor;
 use crate::status::peer_monitor::PeerMonitor;
 use crate::status::table::StatusTable;
 use crate::witness::source::WitnessNotes;
-use admission::Admission;
+use admission::CallAdmission;
 use muniment_evidence::opening::Actor;
 use std::sync::Arc;
 use tenants::Tenants;
@@ -111,7 +111,7 @@ pub struct Parts {
     pub writes: Writes,
     pub bodies: Bodies,
     pub tenants: Tenants,
-    pub admission: Admission,
+    pub admission: CallAdmission,
     pub deferred: Deferred,
     pub keys: Arc<KeysInForce>,
     pub cosigning: Cosigning,

@@ -72,9 +72,9 @@ impl Prover {
         &self,
         tables: &Tables,
         index: RecordIndex,
-    ) -> Result<Option<Receipt>, crate::store::Error> {
+    ) -> Result<Option<Receipt>, crate::store::StoreError> {
         let size = tables.entry_end(index)?.ok_or_else(|| {
-            crate::store::Error::corrupt(format!("record {index} has no end of its entry"))
+            crate::store::StoreError::corrupt(format!("record {index} has no end of its entry"))
         })?;
         let Some(checkpoint) = self.signer.sign(size, tables.root_at(size)?) else {
             return Ok(None);
@@ -90,8 +90,9 @@ impl Prover {
         index: RecordIndex,
         size: TreeSize,
         checkpoint: String,
-    ) -> Result<Receipt, crate::store::Error> {
-        let damaged = |what: &str| crate::store::Error::corrupt(format!("record {index} {what}"));
+    ) -> Result<Receipt, crate::store::StoreError> {
+        let damaged =
+            |what: &str| crate::store::StoreError::corrupt(format!("record {index} {what}"));
         let record = tables.record_bytes(index)?;
         let record = record.ok_or_else(|| damaged("is missing"))?;
         let rows = tables.tree_rows();

@@ -105,7 +105,7 @@ pub(super) fn page(
     from: RecordIndex,
     end: RecordIndex,
     count: usize,
-) -> Result<Vec<ListedRecord>, store::Error> {
+) -> Result<Vec<ListedRecord>, store::StoreError> {
     let mut gathered = Gathered::new(count);
     for (index, record) in from.onwards().zip(tables.record_range(from, end, count)?) {
         if !gathered.take(tables, index, record)? {
@@ -132,7 +132,12 @@ impl Gathered {
     }
 
     /// Whether more may be taken.
-    fn take(&mut self, tables: &Tables, index: RecordIndex, record: Vec<u8>) -> Result<bool, store::Error> {
+    fn take(
+        &mut self,
+        tables: &Tables,
+        index: RecordIndex,
+        record: Vec<u8>,
+    ) -> Result<bool, store::StoreError> {
         let (document, actor) = tables.openings(index)?;
         let length = |opening: &Option<Opening>| opening.as_ref().map_or(0, |o| o.bytes.len());
         self.bytes += record.len() + length(&document) + length(&actor);
@@ -156,7 +161,7 @@ fn of_kinds(
     filter: &RecordFilter,
     end: RecordIndex,
     count: usize,
-) -> Result<(Vec<ListedRecord>, RecordIndex), store::Error> {
+) -> Result<(Vec<ListedRecord>, RecordIndex), store::StoreError> {
     let mut gathered = Gathered::new(count);
     let mut next = filter.from;
     let last = end.min(filter.from.after(LOOKED_AT_MAX));
@@ -183,12 +188,12 @@ fn of_invoice(
     filter: &RecordFilter,
     end: RecordIndex,
     count: usize,
-) -> Result<(Vec<ListedRecord>, RecordIndex), store::Error> {
+) -> Result<(Vec<ListedRecord>, RecordIndex), store::StoreError> {
     let mut gathered = Gathered::new(count);
     for index in tables.about(uid, filter.from, end, RECORDS_MAX)? {
         let record = tables
             .record_bytes(index)?
-            .ok_or_else(|| store::Error::corrupt(format!("record {index} is missing")))?;
+            .ok_or_else(|| store::StoreError::corrupt(format!("record {index} is missing")))?;
         if is_of(&filter.kinds, &record) && !gathered.take(tables, index, record)? {
             return Ok((gathered.records, index.next()));
         }

@@ -3,8 +3,8 @@
 //! Promises what issue promises; the sum of reversals never exceeds the original, which
 //! apply decides.
 
-use super::admission::UploadPermit;
-use super::issue::{self, IssueDraft, Issued, Pieces};
+use super::admission::UploadTurn;
+use super::issue::{self, IssueDraft, Issued, UploadPieces};
 use super::{Parts, Principal, find};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{InvoiceKey, bad};
@@ -19,8 +19,8 @@ pub async fn reverse(
     mut draft: IssueDraft,
     target: InvoiceKey,
     amount: Option<Money>,
-    pieces: Pieces,
-    permit: UploadPermit,
+    pieces: UploadPieces,
+    turn: UploadTurn,
 ) -> Result<Issued, CallError> {
     let target = parts.tenants.resolve_key("target", target)?;
     let mut given = draft.metadata.references.iter();
@@ -40,5 +40,5 @@ pub async fn reverse(
         sha256: original.renditions.first().map(|r| r.sha256),
         amount,
     });
-    issue::enter(parts, principal, draft, pieces, permit, Kind::Reverse).await
+    issue::enter(parts, principal, draft, pieces, turn, Kind::Reverse).await
 }

@@ -6,7 +6,7 @@ use crate::domain::ids::{LogIndex, NodeId, TreeSize};
 use super::Parts;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
-use crate::ledger::rows::Head;
+use crate::ledger::rows::LedgerHead;
 use crate::ledger::state::Tables;
 use crate::objective::disk::evidence_reserve;
 use crate::objective::lag::Lag;
@@ -24,7 +24,7 @@ pub struct StatusView {
     pub statuses: Vec<(NodeStatus, Duration, Lag)>,
     pub zones: Vec<ZoneView>,
     pub write_level: WriteLevel,
-    pub head: Head,
+    pub head: LedgerHead,
     pub applied_index: LogIndex,
     pub ready: Result<(), Vec<String>>,
 }

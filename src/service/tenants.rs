@@ -3,7 +3,7 @@
 use crate::config::Tenant;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{DEFAULT_TENANT, InvoiceKey, TenantDefault, TenantDefaults};
-use crate::objective::layout::Promise;
+use crate::objective::layout::LayoutGuarantee;
 use crate::objective::write::WriteLevel;
 use muniment_evidence::opening::Metadata;
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ impl Tenants {
     }
 
     /// The levels that callers were promised, and who.
-    pub fn promised(&self) -> Vec<Promise> {
+    pub fn promised(&self) -> Vec<LayoutGuarantee> {
         let levels = self.levels.iter();
         levels
             .map(|(name, level)| (format!("tenant {name}"), *level))

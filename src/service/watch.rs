@@ -67,9 +67,9 @@ fn change(
     tables: &Tables,
     tenant: &str,
     bytes: &[u8],
-) -> Result<Option<Change>, crate::store::Error> {
+) -> Result<Option<Change>, crate::store::StoreError> {
     let record = Record::decode(bytes)
-        .map_err(|error| crate::store::Error::corrupt(format!("a record: {error}")))?;
+        .map_err(|error| crate::store::StoreError::corrupt(format!("a record: {error}")))?;
     let kind = record.statement.kind;
     let changes = matches!(
         kind,

@@ -10,7 +10,7 @@ use super::messages::NodeHealth;
 use super::peer_monitor::PeerMonitor;
 use crate::objective::disk::{Judge, Window};
 use crate::raft::context::Context;
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::flush::Flusher;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -109,7 +109,7 @@ impl DiskWatch {
         let probed = self
             .context
             .blocking
-            .run(move || probe().map_err(|error| Error::beside(error)))
+            .run(move || probe().map_err(|error| StoreError::beside(error)))
             .await;
         match probed {
             Ok(took) => Window::of(vec![took], None),

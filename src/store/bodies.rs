@@ -12,7 +12,7 @@ use crate::domain::ids::{BodyId, UploadEpoch};
 use super::damage::{self, Chunk};
 use super::engine::{Batch, Engine, prefix_end};
 use super::flush::Flusher;
-use super::{Blocking, Error, Source, stamps};
+use super::{Blocking, FaultSource, StoreError, stamps};
 use crate::sync::Shared;
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
@@ -32,7 +32,7 @@ const MARK: &[u8] = b"w";
 
 /// What a stored body is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Manifest {
+pub struct BodyManifest {
     pub length: u64,
     pub sha256: Digest,
     /// Replicated upload epoch in which it was stored.
@@ -41,7 +41,7 @@ pub struct Manifest {
     pub chunks: Vec<(u32, Digest)>,
 }
 
-impl Manifest {
+impl BodyManifest {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.u8(VERSION).u64(self.length).digest(&self.sha256);
@@ -51,12 +51,12 @@ impl Manifest {
         w.finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
+    fn decode(bytes: &[u8]) -> Result<BodyManifest, DecodeError> {
         let mut r = Reader::new(bytes);
         if r.u8()? != VERSION {
             return Err(r.error("body manifest version 1"));
         }
-        let manifest = Manifest {
+        let manifest = BodyManifest {
             length: r.u64()?,
             sha256: r.digest()?,
             epoch: UploadEpoch::read(&mut r)?,
@@ -122,7 +122,12 @@ impl BodyStore {
     }
 
     /// Writes one chunk, not yet durable.
-    pub async fn put_chunk(&self, body: BodyId, number: u32, bytes: Bytes) -> Result<(), Error> {
+    pub async fn put_chunk(
+        &self,
+        body: BodyId,
+        number: u32,
+        bytes: Bytes,
+    ) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -138,9 +143,9 @@ impl BodyStore {
     pub async fn seal(
         &self,
         body: BodyId,
-        manifest: Manifest,
+        manifest: BodyManifest,
         last: Option<Bytes>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         let content = (manifest.length, manifest.sha256);
         self.blocking
@@ -161,7 +166,7 @@ impl BodyStore {
     }
 
     /// Which of these bodies are held here, durably and as what they are said to be.
-    pub async fn held(&self, bodies: &[(BodyId, Content)]) -> Result<Vec<bool>, Error> {
+    pub async fn held(&self, bodies: &[(BodyId, Content)]) -> Result<Vec<bool>, StoreError> {
         let known: Vec<bool> = {
             let sealed = self.sealed();
             let is = |(body, content)| sealed.content.get(body) == Some(content);
@@ -183,7 +188,7 @@ impl BodyStore {
                     }
                     whole(engine.as_ref(), body, content)
                 });
-                looked.collect::<Result<Vec<_>, Error>>()
+                looked.collect::<Result<Vec<_>, StoreError>>()
             })
             .await?;
         // A manifest can be read before it is durable.
@@ -192,13 +197,13 @@ impl BodyStore {
     }
 
     /// The mark of completeness, as its owner wrote it last.
-    pub async fn mark(&self) -> Result<Option<Vec<u8>>, Error> {
+    pub async fn mark(&self) -> Result<Option<Vec<u8>>, StoreError> {
         let engine = self.engine.clone();
         self.blocking.run(move || engine.get(MARK)).await
     }
 
     /// Moves the mark; not durable, it only saves work after a start.
-    pub async fn set_mark(&self, mark: Vec<u8>) -> Result<(), Error> {
+    pub async fn set_mark(&self, mark: Vec<u8>) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -209,7 +214,7 @@ impl BodyStore {
             .await
     }
 
-    pub async fn manifest(&self, body: BodyId) -> Result<Option<Manifest>, Error> {
+    pub async fn manifest(&self, body: BodyId) -> Result<Option<BodyManifest>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || read_manifest(engine.as_ref(), &body))
@@ -217,7 +222,12 @@ impl BodyStore {
     }
 
     /// One chunk that matches its digest, or what is wrong with it.
-    pub async fn chunk(&self, body: BodyId, number: u32, digest: Digest) -> Result<Chunk, Error> {
+    pub async fn chunk(
+        &self,
+        body: BodyId,
+        number: u32,
+        digest: Digest,
+    ) -> Result<Chunk, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || damage::look(engine.as_ref(), &body, number, &digest))
@@ -225,7 +235,7 @@ impl BodyStore {
     }
 
     /// Forgets a body that nothing refers to, or what an aborted upload left.
-    pub async fn delete(&self, body: BodyId) -> Result<(), Error> {
+    pub async fn delete(&self, body: BodyId) -> Result<(), StoreError> {
         self.sealed().content.remove(&body);
         let (engine, mending) = (self.engine.clone(), self.mending.clone());
         self.blocking
@@ -247,11 +257,14 @@ impl BodyStore {
     }
 }
 
-pub(super) fn read_manifest(engine: &dyn Engine, body: &BodyId) -> Result<Option<Manifest>, Error> {
+pub(super) fn read_manifest(
+    engine: &dyn Engine,
+    body: &BodyId,
+) -> Result<Option<BodyManifest>, StoreError> {
     let Some(bytes) = engine.get(&manifest_key(body))? else {
         return Ok(None);
     };
-    let manifest = Manifest::decode(&bytes).map_err(unreadable)?;
+    let manifest = BodyManifest::decode(&bytes).map_err(unreadable)?;
     let lengths = manifest.chunks.iter().map(|(length, _)| u64::from(*length));
     if lengths.sum::<u64>() != manifest.length {
         return Err(unreadable("its chunks are not as long as it is"));
@@ -259,8 +272,8 @@ pub(super) fn read_manifest(engine: &dyn Engine, body: &BodyId) -> Result<Option
     Ok(Some(manifest))
 }
 
-fn unreadable(error: impl Into<Box<Source>>) -> Error {
-    Error::unreadable_in("manifest of a body", error)
+fn unreadable(error: impl Into<Box<FaultSource>>) -> StoreError {
+    StoreError::unreadable_in("manifest of a body", error)
 }
 
 pub(super) fn chunk_key(body: &BodyId, number: u32) -> Vec<u8> {
@@ -277,10 +290,10 @@ pub(super) fn manifest_key(body: &BodyId) -> Vec<u8> {
 }
 
 /// Whether the body is here as what it is said to be, and undamaged.
-fn whole(engine: &dyn Engine, body: &BodyId, content: &Content) -> Result<bool, Error> {
+fn whole(engine: &dyn Engine, body: &BodyId, content: &Content) -> Result<bool, StoreError> {
     match read_manifest(engine, body) {
         Ok(Some(m)) if (m.length, m.sha256) == *content => Ok(damage::of(engine, body)?.is_none()),
-        Ok(_) | Err(Error::Unreadable(_)) => Ok(false),
+        Ok(_) | Err(StoreError::Unreadable(_)) => Ok(false),
         Err(error) => Err(error),
     }
 }

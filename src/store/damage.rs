@@ -9,9 +9,9 @@
 //!
 //! Tests: `src/store/damage_tests.rs`.
 
+use super::StoreError;
+use super::bodies::{BodyManifest, BodyStore, Content};
 use crate::domain::ids::{BodyId, NodeId};
-use super::Error;
-use super::bodies::{BodyStore, Content, Manifest};
 use super::bodies::{chunk_key, manifest_key, read_manifest};
 use super::engine::{Batch, Engine, prefix_end};
 use bytes::Bytes;
@@ -43,7 +43,7 @@ pub enum Chunk {
 
 /// One thing that is wrong with a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct DamageFinding {
     /// `None`: the manifest, or all of it.
     pub chunk: Option<u32>,
     pub found: DamageKind,
@@ -55,7 +55,7 @@ pub struct Finding {
 pub struct Damage {
     /// `None` while only its name is known.
     pub content: Option<Content>,
-    pub findings: Vec<Finding>,
+    pub findings: Vec<DamageFinding>,
 }
 
 /// A chunk or manifest that was set aside.
@@ -99,7 +99,7 @@ impl Damage {
         let damage = Damage {
             content: r.option(|r| Ok((r.u64()?, r.digest()?)))?,
             findings: r.list(|r| {
-                Ok(Finding {
+                Ok(DamageFinding {
                     chunk: r.option(Reader::u32)?,
                     found: found(r)?,
                     how: How::from_code(r.u8()?).ok_or_else(|| r.error("who came upon it"))?,
@@ -114,7 +114,7 @@ impl Damage {
     fn of_unreadable() -> Damage {
         Damage {
             content: None,
-            findings: vec![Finding {
+            findings: vec![DamageFinding {
                 chunk: None,
                 found: DamageKind::Unreadable,
                 how: How::Read,
@@ -140,19 +140,19 @@ fn note_key(seq: u64) -> Vec<u8> {
 }
 
 /// What is known to be wrong with a body here.
-pub(super) fn of(engine: &dyn Engine, body: &BodyId) -> Result<Option<Damage>, Error> {
+pub(super) fn of(engine: &dyn Engine, body: &BodyId) -> Result<Option<Damage>, StoreError> {
     match engine.get(&damage_key(body)) {
         Ok(None) => Ok(None),
         Ok(Some(bytes)) => Ok(Some(
             Damage::decode(&bytes).unwrap_or_else(|_| Damage::of_unreadable()),
         )),
-        Err(Error::Unreadable(_)) => Ok(Some(Damage::of_unreadable())),
+        Err(StoreError::Unreadable(_)) => Ok(Some(Damage::of_unreadable())),
         Err(error) => Err(error),
     }
 }
 
 /// As [`of`], but a row that cannot be read is none: it is written anew.
-fn stored(engine: &dyn Engine, body: &BodyId) -> Result<Option<Damage>, Error> {
+fn stored(engine: &dyn Engine, body: &BodyId) -> Result<Option<Damage>, StoreError> {
     let row = rest(engine, &damage_key(body))?;
     Ok(row.and_then(|bytes| Damage::decode(&bytes).ok()))
 }
@@ -163,39 +163,39 @@ pub(super) fn look(
     body: &BodyId,
     number: u32,
     digest: &Digest,
-) -> Result<Chunk, Error> {
+) -> Result<Chunk, StoreError> {
     match engine.get(&chunk_key(body, number)) {
         Ok(None) => Ok(Chunk::Bad(DamageKind::Missing)),
         Ok(Some(bytes)) if Digest::of(&[&bytes]) == *digest => Ok(Chunk::Good(bytes.into())),
         Ok(Some(_)) => Ok(Chunk::Bad(DamageKind::Mismatch)),
-        Err(Error::Unreadable(_)) => Ok(Chunk::Bad(DamageKind::Unreadable)),
+        Err(StoreError::Unreadable(_)) => Ok(Chunk::Bad(DamageKind::Unreadable)),
         Err(error) => Err(error),
     }
 }
 
 /// The bytes to set aside, if there are any to be had.
-fn rest(engine: &dyn Engine, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+fn rest(engine: &dyn Engine, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
     match engine.get(key) {
-        Err(Error::Unreadable(_)) => Ok(None),
+        Err(StoreError::Unreadable(_)) => Ok(None),
         got => got,
     }
 }
 
 /// Looks again: what is wrong, where it lies, and what the body is. `None`: nothing is.
-type Looked = Option<(Finding, Vec<u8>, Option<Content>)>;
+type Looked = Option<(DamageFinding, Vec<u8>, Option<Content>)>;
 
 fn look_again(
     engine: &dyn Engine,
     body: &BodyId,
     suspect: Suspect,
     how: How,
-) -> Result<Looked, Error> {
+) -> Result<Looked, StoreError> {
     let manifest = match read_manifest(engine, body) {
         Ok(manifest) => Ok(manifest),
-        Err(Error::Unreadable(_)) => Err(()),
+        Err(StoreError::Unreadable(_)) => Err(()),
         Err(error) => return Err(error),
     };
-    let content = |m: &Manifest| (m.length, m.sha256);
+    let content = |m: &BodyManifest| (m.length, m.sha256);
     let (chunk, found, key, content) = match (suspect, manifest) {
         // What was deleted meanwhile is not damaged.
         (Suspect::Chunk(..), Ok(None) | Err(())) => return Ok(None),
@@ -222,7 +222,7 @@ fn look_again(
             _ => return Ok(None),
         },
     };
-    Ok(Some((Finding { chunk, found, how }, key, content)))
+    Ok(Some((DamageFinding { chunk, found, how }, key, content)))
 }
 
 /// Adds a note for the evidence log to a batch, behind those that wait.
@@ -230,11 +230,11 @@ fn add_notes(
     engine: &dyn Engine,
     batch: &mut Batch,
     notes: impl Iterator<Item = ScrubDocument>,
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     let end = prefix_end(NOTES);
     let mut seq = match engine.scan_back(NOTES, &end, 1) {
         Ok(last) => last.first().map_or(0, |(key, _)| seq_of(key) + 1),
-        Err(Error::Unreadable(_)) => BEYOND_UNREADABLE,
+        Err(StoreError::Unreadable(_)) => BEYOND_UNREADABLE,
         Err(error) => return Err(error),
     };
     for note in notes {
@@ -252,7 +252,7 @@ fn seq_of(key: &[u8]) -> u64 {
     tail.map_or(0, u64::from_be_bytes)
 }
 
-fn note(body: &BodyId, finding: &Finding, outcome: ScrubOutcome) -> ScrubDocument {
+fn note(body: &BodyId, finding: &DamageFinding, outcome: ScrubOutcome) -> ScrubDocument {
     ScrubDocument {
         body_id: *body,
         chunk: finding.chunk,
@@ -270,7 +270,7 @@ impl BodyStore {
         body: BodyId,
         suspect: Suspect,
         how: How,
-    ) -> Result<Option<Finding>, Error> {
+    ) -> Result<Option<DamageFinding>, StoreError> {
         let store = self.clone();
         let noted = self
             .blocking
@@ -282,7 +282,7 @@ impl BodyStore {
                 };
                 let known = stored(engine, &body)?;
                 let findings = known.iter().flat_map(|known| &known.findings);
-                let mut findings: Vec<Finding> = findings.copied().collect();
+                let mut findings: Vec<DamageFinding> = findings.copied().collect();
                 if findings.iter().any(|known| known.chunk == finding.chunk) {
                     return Ok(None);
                 }
@@ -309,13 +309,17 @@ impl BodyStore {
     }
 
     /// What is known to be wrong with a body here.
-    pub async fn damage(&self, body: BodyId) -> Result<Option<Damage>, Error> {
+    pub async fn damage(&self, body: BodyId) -> Result<Option<Damage>, StoreError> {
         let engine = self.engine.clone();
         self.blocking.run(move || of(engine.as_ref(), &body)).await
     }
 
     /// Up to `limit` damaged bodies, in key order after one.
-    pub async fn damaged(&self, after: Option<BodyId>, limit: usize) -> Result<Vec<BodyId>, Error> {
+    pub async fn damaged(
+        &self,
+        after: Option<BodyId>,
+        limit: usize,
+    ) -> Result<Vec<BodyId>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -335,10 +339,10 @@ impl BodyStore {
     pub async fn mend(
         &self,
         body: BodyId,
-        manifest: Option<Manifest>,
-        mended: Vec<Finding>,
+        manifest: Option<BodyManifest>,
+        mended: Vec<DamageFinding>,
         from: NodeId,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, StoreError> {
         if !mended.is_empty() {
             // The good bytes first: the mark may not go before they are durable.
             self.flusher.durable().await?;
@@ -380,7 +384,7 @@ impl BodyStore {
     }
 
     /// The oldest notes that are not recorded yet: number and document.
-    pub async fn notes(&self, limit: usize) -> Result<Vec<(u64, Document)>, Error> {
+    pub async fn notes(&self, limit: usize) -> Result<Vec<(u64, Document)>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -388,7 +392,9 @@ impl BodyStore {
                 rows.iter()
                     .map(|(key, bytes)| match Document::decode(bytes) {
                         Ok(document) => Ok((seq_of(key), document)),
-                        Err(error) => Err(Error::corrupt(format!("a note of damage: {error}"))),
+                        Err(error) => {
+                            Err(StoreError::corrupt(format!("a note of damage: {error}")))
+                        }
                     })
                     .collect()
             })
@@ -396,7 +402,7 @@ impl BodyStore {
     }
 
     /// A note is on record.
-    pub async fn noted(&self, number: u64) -> Result<(), Error> {
+    pub async fn noted(&self, number: u64) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -408,7 +414,7 @@ impl BodyStore {
     }
 
     /// Where the scrub stands, as it wrote it last.
-    pub async fn scrub_position(&self) -> Result<Option<Vec<u8>>, Error> {
+    pub async fn scrub_position(&self) -> Result<Option<Vec<u8>>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || rest(engine.as_ref(), POSITION))
@@ -416,7 +422,7 @@ impl BodyStore {
     }
 
     /// Not durable: what is lost is looked at again.
-    pub async fn set_scrub_position(&self, position: Vec<u8>) -> Result<(), Error> {
+    pub async fn set_scrub_position(&self, position: Vec<u8>) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -428,7 +434,7 @@ impl BodyStore {
     }
 
     /// What was set aside last, in no order.
-    pub async fn set_aside(&self) -> Result<Vec<SetAside>, Error> {
+    pub async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -447,7 +453,7 @@ impl BodyStore {
                 rows.iter()
                     .map(|(_, bytes)| read(bytes))
                     .collect::<Result<_, DecodeError>>()
-                    .map_err(Error::corrupt)
+                    .map_err(StoreError::corrupt)
             })
             .await
     }
@@ -457,9 +463,9 @@ fn set_aside(
     engine: &dyn Engine,
     batch: &mut Batch,
     body: &BodyId,
-    finding: &Finding,
+    finding: &DamageFinding,
     bytes: &[u8],
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     let count = rest(engine, SET_ASIDE_COUNT)?;
     let count = count.and_then(|bytes| bytes.try_into().ok());
     let count = count.map_or(0, u64::from_be_bytes);

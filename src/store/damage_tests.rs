@@ -31,29 +31,29 @@ impl Rotten {
 }
 
 impl View for Rotten {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.unreadable.lock().unwrap().contains(key) {
-            true => Err(Error::unreadable("checksum")),
+            true => Err(StoreError::unreadable("checksum")),
             false => self.memory.get(key),
         }
     }
 
-    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         let unreadable = self.unreadable.lock().unwrap();
         if unreadable.iter().any(|k| &k[..] >= start && &k[..] < end) {
-            return Err(Error::unreadable("checksum"));
+            return Err(StoreError::unreadable("checksum"));
         }
         self.memory.scan(start, end, limit)
     }
 
-    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         self.scan(start, end, usize::MAX)?;
         self.memory.scan_back(start, end, limit)
     }
 }
 
 impl Engine for Rotten {
-    fn write(&self, batch: Batch) -> Result<(), Error> {
+    fn write(&self, batch: Batch) -> Result<(), StoreError> {
         for op in &batch.ops {
             if let Op::Put(key, _) | Op::Delete(key) = op {
                 self.unreadable.lock().unwrap().remove(key);
@@ -62,11 +62,11 @@ impl Engine for Rotten {
         self.memory.write(batch)
     }
 
-    fn sync(&self) -> Result<(), Error> {
+    fn sync(&self) -> Result<(), StoreError> {
         self.memory.sync()
     }
 
-    fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, Error> {
+    fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, StoreError> {
         self.memory.checkpoint(dir)
     }
 
@@ -90,7 +90,7 @@ fn opened(engine: &Arc<Rotten>) -> BodyStore {
 }
 
 /// A body of three chunks.
-async fn stored(store: &BodyStore) -> Manifest {
+async fn stored(store: &BodyStore) -> BodyManifest {
     let chunks = [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()];
     for (number, chunk) in (0..).zip(&chunks) {
         store
@@ -99,7 +99,7 @@ async fn stored(store: &BodyStore) -> Manifest {
             .unwrap();
     }
     let whole: Vec<u8> = chunks.concat();
-    let manifest = Manifest {
+    let manifest = BodyManifest {
         length: whole.len() as u64,
         sha256: Digest::of(&[&whole]),
         epoch: UploadEpoch::new(1),
@@ -112,15 +112,15 @@ async fn stored(store: &BodyStore) -> Manifest {
     manifest
 }
 
-fn content(manifest: &Manifest) -> Content {
+fn content(manifest: &BodyManifest) -> Content {
     (manifest.length, manifest.sha256)
 }
 
-fn suspect(manifest: &Manifest, number: u32) -> Suspect {
+fn suspect(manifest: &BodyManifest, number: u32) -> Suspect {
     Suspect::Chunk(number, manifest.chunks[number as usize].1)
 }
 
-async fn held(store: &BodyStore, manifest: &Manifest) -> bool {
+async fn held(store: &BodyStore, manifest: &BodyManifest) -> bool {
     store.held(&[(BODY, content(manifest))]).await.unwrap() == [true]
 }
 
@@ -228,7 +228,7 @@ async fn i10_a_bad_manifest_is_damage_of_its_body() {
             1 => engine.put(key, b"\x01short".to_vec()),
             2 => {
                 let length = manifest.length + 1;
-                let other = Manifest {
+                let other = BodyManifest {
                     length,
                     ..manifest.clone()
                 };

@@ -6,7 +6,7 @@
 //! holds a prefix of the writes in their order. Calls block: they run through
 //! [`super::Blocking`]. Leaves typed keys to [`super::keys`].
 
-use super::Error;
+use super::StoreError;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -53,20 +53,20 @@ impl Batch {
 /// Reads. `end` is exclusive; `limit` bounds the pairs returned, so that no scan holds
 /// more memory than its caller named.
 pub trait View: Send + Sync {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
-    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error>;
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError>;
     /// From the largest key below `end` downwards.
-    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error>;
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError>;
 }
 
 /// Reads and ordered writes.
 pub trait Engine: View {
-    fn write(&self, batch: Batch) -> Result<(), Error>;
+    fn write(&self, batch: Batch) -> Result<(), StoreError>;
     /// Makes every write that has returned durable. A failure is final: the caller stops
     /// the node and never tries again (after a failed fsync nobody knows what is on disk).
-    fn sync(&self) -> Result<(), Error>;
+    fn sync(&self) -> Result<(), StoreError>;
     /// A view of now that stays as it is, kept below `dir`, which must not exist yet.
-    fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, Error>;
+    fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, StoreError>;
     /// Bytes that the engine will take from the disk without a further write: what is
     /// durable in its log is written once more, to where it stays, beside the next log.
     fn pending_bytes(&self) -> u64 {

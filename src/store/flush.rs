@@ -6,7 +6,7 @@
 //! writes to their owners, judging the times to `status/disk_health`.
 
 use super::engine::Engine;
-use super::{Blocking, Error};
+use super::{Blocking, StoreError};
 use crate::stop::Stop;
 use crate::sync::Shared;
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// Called once, with whether the sync succeeded.
-pub type OnDurable = Box<dyn FnOnce(Result<(), Error>) + Send>;
+pub type OnDurable = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// Is told how long each sync took, for metrics.
 pub type OnSync = Arc<dyn Fn(Duration) + Send + Sync>;
@@ -100,18 +100,18 @@ impl Flusher {
     /// Calls back when all writes that have returned by now are durable.
     pub fn when_durable(&self, waiter: OnDurable) {
         if let Err(mpsc::error::SendError(waiter)) = self.queue.send(waiter) {
-            waiter(Err(Error::Stopped));
+            waiter(Err(StoreError::Stopped));
         }
     }
 
     /// Waits until all writes that have returned by now are durable.
-    pub async fn durable(&self) -> Result<(), Error> {
+    pub async fn durable(&self) -> Result<(), StoreError> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.when_durable(Box::new(move |result| {
             // The waiter may have gone: durability does not depend on it.
             let _ = sender.send(result);
         }));
-        receiver.await.unwrap_or(Err(Error::Stopped))
+        receiver.await.unwrap_or(Err(StoreError::Stopped))
     }
 }
 
@@ -142,32 +142,37 @@ mod tests {
     }
 
     impl View for Failing {
-        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
             self.engine.get(key)
         }
 
-        fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+        fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
             self.engine.scan(start, end, limit)
         }
 
-        fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+        fn scan_back(
+            &self,
+            start: &[u8],
+            end: &[u8],
+            limit: usize,
+        ) -> Result<Vec<Pair>, StoreError> {
             self.engine.scan_back(start, end, limit)
         }
     }
 
     impl Engine for Failing {
-        fn write(&self, batch: Batch) -> Result<(), Error> {
+        fn write(&self, batch: Batch) -> Result<(), StoreError> {
             self.engine.write(batch)
         }
 
-        fn sync(&self) -> Result<(), Error> {
+        fn sync(&self) -> Result<(), StoreError> {
             if self.fails.load(Ordering::SeqCst) {
-                return Err(Error::engine("no such luck"));
+                return Err(StoreError::engine("no such luck"));
             }
             self.engine.sync()
         }
 
-        fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, Error> {
+        fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, StoreError> {
             self.engine.checkpoint(dir)
         }
 

@@ -11,7 +11,7 @@ use crate::domain::ids::{LogIndex, NodeId, Term};
 use super::engine::{Batch, Engine};
 use super::flush::{Flusher, OnDurable};
 use super::watermark::{DurableVote, LogPosition, TRAIL, Watermark, WatermarkFile};
-use super::{Blocking, Error, keys};
+use super::{Blocking, StoreError, keys};
 use crate::sync::Shared;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -94,7 +94,7 @@ impl LogStore {
         self.watermark.lock().get()
     }
 
-    pub async fn extent(&self) -> Result<Extent, Error> {
+    pub async fn extent(&self) -> Result<Extent, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -113,7 +113,7 @@ impl LogStore {
         start: LogIndex,
         end: LogIndex,
         bytes_max: usize,
-    ) -> Result<Vec<Vec<u8>>, Error> {
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -130,7 +130,7 @@ impl LogStore {
                     }
                     for (key, value) in page {
                         if keys::log_index(&key) != Some(next) {
-                            return Err(Error::corrupt(format!(
+                            return Err(StoreError::corrupt(format!(
                                 "log entry {next} is missing before a later one"
                             )));
                         }
@@ -152,7 +152,7 @@ impl LogStore {
         &self,
         entries: Vec<StoredEntry>,
         on_durable: OnDurable,
-    ) -> Result<(), Error> {
+    ) -> Result<(), StoreError> {
         let last = entries.last().map(|entry| entry.id);
         let (engine, next) = (self.engine.clone(), self.next.clone());
         let written = self
@@ -190,7 +190,7 @@ impl LogStore {
     }
 
     /// Removes everything after `last` (everything, for `None`).
-    pub async fn truncate_after(&self, last: Option<LogPosition>) -> Result<(), Error> {
+    pub async fn truncate_after(&self, last: Option<LogPosition>) -> Result<(), StoreError> {
         let (engine, watermark) = (self.engine.clone(), self.watermark.clone());
         let next = self.next.clone();
         self.synced.send_replace(last);
@@ -218,7 +218,7 @@ impl LogStore {
     }
 
     /// Removes everything up to and including `index`; `id` is the opaque log id.
-    pub async fn purge(&self, index: LogIndex, id: Vec<u8>) -> Result<(), Error> {
+    pub async fn purge(&self, index: LogIndex, id: Vec<u8>) -> Result<(), StoreError> {
         let (engine, next) = (self.engine.clone(), self.next.clone());
         self.blocking
             .run(move || {
@@ -234,7 +234,7 @@ impl LogStore {
     }
 
     /// Durable in the database, then in the watermark, before it returns.
-    pub async fn save_vote(&self, vote: DurableVote, bytes: Vec<u8>) -> Result<(), Error> {
+    pub async fn save_vote(&self, vote: DurableVote, bytes: Vec<u8>) -> Result<(), StoreError> {
         let (engine, watermark) = (self.engine.clone(), self.watermark.clone());
         self.blocking
             .run(move || {
@@ -262,12 +262,12 @@ impl LogStore {
             .await
     }
 
-    pub async fn read_vote(&self) -> Result<Option<Vec<u8>>, Error> {
+    pub async fn read_vote(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.read_key(keys::VOTE).await
     }
 
     /// Not synced: it only saves work at start.
-    pub async fn save_committed(&self, id: Vec<u8>) -> Result<(), Error> {
+    pub async fn save_committed(&self, id: Vec<u8>) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -278,11 +278,11 @@ impl LogStore {
             .await
     }
 
-    pub async fn read_committed(&self) -> Result<Option<Vec<u8>>, Error> {
+    pub async fn read_committed(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.read_key(keys::COMMITTED).await
     }
 
-    async fn read_key(&self, key: &'static [u8]) -> Result<Option<Vec<u8>>, Error> {
+    async fn read_key(&self, key: &'static [u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let engine = self.engine.clone();
         self.blocking.run(move || engine.get(key)).await
     }
@@ -290,7 +290,7 @@ impl LogStore {
 
 /// Where reading from `start` begins: at the first entry found, if all before it was
 /// purged; else at `start`, which then must be there.
-fn begin(engine: &dyn Engine, start: LogIndex, found: &[u8]) -> Result<LogIndex, Error> {
+fn begin(engine: &dyn Engine, start: LogIndex, found: &[u8]) -> Result<LogIndex, StoreError> {
     let (first, end) = (keys::log_entry(LogIndex::START), keys::log_entry(start));
     if engine.scan(&first, &end, 1)?.is_empty() {
         return Ok(keys::log_index(found).unwrap_or(start));
@@ -299,12 +299,13 @@ fn begin(engine: &dyn Engine, start: LogIndex, found: &[u8]) -> Result<LogIndex,
 }
 
 /// The newest entry: index and bytes.
-fn last_entry(engine: &dyn Engine) -> Result<Option<(LogIndex, Vec<u8>)>, Error> {
+fn last_entry(engine: &dyn Engine) -> Result<Option<(LogIndex, Vec<u8>)>, StoreError> {
     let (start, end) = (keys::log_entry(LogIndex::START), keys::log_entry(LogIndex::new(u64::MAX)));
     let Some((key, bytes)) = engine.scan_back(&start, &end, 1)?.pop() else {
         return Ok(None);
     };
-    let index = keys::log_index(&key).ok_or_else(|| Error::corrupt("a log key has no index"))?;
+    let index =
+        keys::log_index(&key).ok_or_else(|| StoreError::corrupt("a log key has no index"))?;
     Ok(Some((index, bytes)))
 }
 

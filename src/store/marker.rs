@@ -5,7 +5,7 @@
 //! directory is first used; lines of text, so that a person can read them.
 
 use crate::domain::ids::NodeId;
-use super::Error;
+use super::StoreError;
 use muniment_evidence::digest::{hex, unhex};
 use std::io::Write as _;
 use std::path::Path;
@@ -26,32 +26,32 @@ pub struct Marker {
 
 impl Marker {
     /// The marker of `dir`; `None` when the directory is empty or not there.
-    pub fn read(dir: &Path) -> Result<Option<Marker>, Error> {
+    pub fn read(dir: &Path) -> Result<Option<Marker>, StoreError> {
         let path = dir.join(NAME);
         match std::fs::read_to_string(&path) {
             Ok(text) => parse(&text)
                 .map(Some)
-                .ok_or_else(|| Error::file(&path, "is not a marker of Muniment")),
+                .ok_or_else(|| StoreError::file(&path, "is not a marker of Muniment")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let used = std::fs::read_dir(dir)
                     .map(|mut entries| entries.next().is_some())
                     .unwrap_or(false);
                 if used {
-                    return Err(Error::file(
+                    return Err(StoreError::file(
                         dir,
                         "holds files but no marker: not a data directory of Muniment",
                     ));
                 }
                 Ok(None)
             }
-            Err(error) => Err(Error::file(&path, error)),
+            Err(error) => Err(StoreError::file(&path, error)),
         }
     }
 
     /// Refuses another ledger, node or format.
-    pub fn check(&self, origin: &str, node: NodeId) -> Result<(), Error> {
+    pub fn check(&self, origin: &str, node: NodeId) -> Result<(), StoreError> {
         let differ = |what: &str| {
-            Err(Error::beside(format!(
+            Err(StoreError::beside(format!(
                 "the data directory belongs to {what}"
             )))
         };
@@ -72,8 +72,8 @@ impl Marker {
 
     /// Reads and checks the marker, or writes the first one: 1 write aside, 2 fsync, 3
     /// rename, 4 fsync the directory.
-    pub fn claim(dir: &Path, first: Marker) -> Result<Marker, Error> {
-        std::fs::create_dir_all(dir).map_err(|error| Error::file(dir, error))?;
+    pub fn claim(dir: &Path, first: Marker) -> Result<Marker, StoreError> {
+        std::fs::create_dir_all(dir).map_err(|error| StoreError::file(dir, error))?;
         if let Some(marker) = Marker::read(dir)? {
             marker.check(&first.origin, first.node)?;
             return Ok(marker);
@@ -84,8 +84,8 @@ impl Marker {
 }
 
 /// Replaces a small file so that a crash leaves the old or the new one.
-pub fn write_durably(path: &Path, content: &[u8]) -> Result<(), Error> {
-    let fail = |error: std::io::Error| Error::file(path, error);
+pub fn write_durably(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let fail = |error: std::io::Error| StoreError::file(path, error);
     let aside = path.with_extension("new");
     let mut file = std::fs::File::create(&aside).map_err(fail)?;
     file.write_all(content).map_err(fail)?;

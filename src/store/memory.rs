@@ -3,7 +3,7 @@
 //! Promises the contract of [`super::engine`]; [`MemoryEngine::crash`] returns it to the
 //! state of the last sync, as a power cut would. Leaves nothing on disk.
 
-use super::Error;
+use super::StoreError;
 use super::engine::{Batch, Engine, Op, Pair, View};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -31,9 +31,28 @@ impl MemoryEngine {
 
     /// Loses every write after the last sync.
     pub fn crash(&self) {
+        self.crash_keeping(0);
+    }
+
+    /// Loses what was written after the last sync, but for the oldest `writes` of it: a power
+    /// cut leaves some prefix of the writes in their order.
+    pub fn crash_keeping(&self, writes: usize) {
         let mut state = self.lock();
-        state.unsynced.clear();
+        let unsynced = std::mem::take(&mut state.unsynced);
+        for batch in unsynced.iter().take(writes) {
+            apply(&mut state.durable, batch);
+        }
         state.now = state.durable.clone();
+    }
+
+    /// Writes that a power cut may lose.
+    pub fn unsynced(&self) -> usize {
+        self.lock().unsynced.len()
+    }
+
+    /// What a power cut leaves of a key, whatever it loses.
+    pub fn durable(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.lock().durable.get(key).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -43,15 +62,15 @@ impl MemoryEngine {
 }
 
 impl View for MemoryEngine {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.lock().now.get(key).cloned())
     }
 
-    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         Ok(scan(&self.lock().now, start, end).take(limit).collect())
     }
 
-    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         Ok(scan(&self.lock().now, start, end)
             .rev()
             .take(limit)
@@ -60,14 +79,14 @@ impl View for MemoryEngine {
 }
 
 impl Engine for MemoryEngine {
-    fn write(&self, batch: Batch) -> Result<(), Error> {
+    fn write(&self, batch: Batch) -> Result<(), StoreError> {
         let mut state = self.lock();
         apply(&mut state.now, &batch);
         state.unsynced.push(batch);
         Ok(())
     }
 
-    fn sync(&self) -> Result<(), Error> {
+    fn sync(&self) -> Result<(), StoreError> {
         let mut state = self.lock();
         for batch in std::mem::take(&mut state.unsynced) {
             apply(&mut state.durable, &batch);
@@ -75,7 +94,7 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
-    fn checkpoint(&self, _dir: &Path) -> Result<Arc<dyn View>, Error> {
+    fn checkpoint(&self, _dir: &Path) -> Result<Arc<dyn View>, StoreError> {
         Ok(Arc::new(Frozen(self.lock().now.clone())))
     }
 
@@ -92,15 +111,15 @@ impl Engine for MemoryEngine {
 struct Frozen(Map);
 
 impl View for Frozen {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.0.get(key).cloned())
     }
 
-    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         Ok(scan(&self.0, start, end).take(limit).collect())
     }
 
-    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         Ok(scan(&self.0, start, end).rev().take(limit).collect())
     }
 }
@@ -149,8 +168,15 @@ mod tests {
         engine.sync().unwrap();
         put(b"b");
         assert!(engine.get(b"b").unwrap().is_some());
+        assert!(engine.durable(b"b").is_none());
         engine.crash();
         assert!(engine.get(b"a").unwrap().is_some());
         assert!(engine.get(b"b").unwrap().is_none());
+        put(b"c");
+        put(b"d");
+        assert_eq!(engine.unsynced(), 2);
+        engine.crash_keeping(1);
+        assert!(engine.get(b"c").unwrap().is_some());
+        assert!(engine.get(b"d").unwrap().is_none());
     }
 }

@@ -38,20 +38,20 @@ use std::sync::Arc;
 
 /// Why storage could not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
+pub enum StoreError {
     /// The engine failed; final, the node stops.
     #[error("storage engine: {0}")]
-    Engine(#[source] Fault),
+    Engine(#[source] StorageFault),
     /// A file beside the databases failed; final, the node stops.
     #[error("storage file: {0}")]
-    File(#[source] Fault),
+    File(#[source] StorageFault),
     /// What was read is not what was written; final, the node stops.
     #[error("stored data is damaged: {0}")]
-    Corrupt(#[source] Fault),
+    Corrupt(#[source] StorageFault),
     /// One value of the bodies database is damaged, the rest is not: that body is brought
     /// again from another holder, and the node goes on.
     #[error("a stored body cannot be read: {0}")]
-    Unreadable(#[source] Fault),
+    Unreadable(#[source] StorageFault),
     /// The store is shutting down.
     #[error("storage is shutting down")]
     Stopped,
@@ -59,31 +59,31 @@ pub enum Error {
 
 /// Where it failed, if that needs to be said, and the error that came from below.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct StorageFault {
     place: Option<Arc<str>>,
-    error: Arc<Source>,
+    error: Arc<FaultSource>,
 }
 
 /// An error of another layer, or a text where there was none.
-pub type Source = dyn std::error::Error + Send + Sync;
+pub type FaultSource = dyn std::error::Error + Send + Sync;
 
-impl Fault {
-    fn new(error: impl Into<Box<Source>>) -> Fault {
-        Fault {
+impl StorageFault {
+    fn new(error: impl Into<Box<FaultSource>>) -> StorageFault {
+        StorageFault {
             place: None,
             error: Arc::from(error.into()),
         }
     }
 
-    fn at(place: impl fmt::Display, error: impl Into<Box<Source>>) -> Fault {
-        Fault {
+    fn at(place: impl fmt::Display, error: impl Into<Box<FaultSource>>) -> StorageFault {
+        StorageFault {
             place: Some(place.to_string().into()),
-            ..Fault::new(error)
+            ..StorageFault::new(error)
         }
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for StorageFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             Some(place) => write!(f, "{place}: {}", self.error),
@@ -92,77 +92,100 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {
+impl std::error::Error for StorageFault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(self.error.as_ref())
     }
 }
 
-impl Error {
-    pub fn engine(error: impl Into<Box<Source>>) -> Error {
-        Error::Engine(Fault::new(error))
+impl StoreError {
+    pub fn engine(error: impl Into<Box<FaultSource>>) -> StoreError {
+        StoreError::Engine(StorageFault::new(error))
     }
 
     /// The same, while doing `what`.
-    pub fn engine_in(what: impl fmt::Display, error: impl Into<Box<Source>>) -> Error {
-        Error::Engine(Fault::at(what, error))
+    pub fn engine_in(what: impl fmt::Display, error: impl Into<Box<FaultSource>>) -> StoreError {
+        StoreError::Engine(StorageFault::at(what, error))
     }
 
     /// Of a file that the error names itself.
-    pub fn beside(error: impl Into<Box<Source>>) -> Error {
-        Error::File(Fault::new(error))
+    pub fn beside(error: impl Into<Box<FaultSource>>) -> StoreError {
+        StoreError::File(StorageFault::new(error))
     }
 
-    pub fn file(path: &std::path::Path, error: impl Into<Box<Source>>) -> Error {
-        Error::File(Fault::at(path.display(), error))
+    pub fn file(path: &std::path::Path, error: impl Into<Box<FaultSource>>) -> StoreError {
+        StoreError::File(StorageFault::at(path.display(), error))
     }
 
-    pub fn unreadable(what: impl Into<Box<Source>>) -> Error {
-        Error::Unreadable(Fault::new(what))
+    pub fn unreadable(what: impl Into<Box<FaultSource>>) -> StoreError {
+        StoreError::Unreadable(StorageFault::new(what))
     }
 
     /// The same, of what `what` says.
-    pub fn unreadable_in(what: impl fmt::Display, error: impl Into<Box<Source>>) -> Error {
-        Error::Unreadable(Fault::at(what, error))
+    pub fn unreadable_in(
+        what: impl fmt::Display,
+        error: impl Into<Box<FaultSource>>,
+    ) -> StoreError {
+        StoreError::Unreadable(StorageFault::at(what, error))
     }
 
-    pub fn corrupt(what: impl Into<Box<Source>>) -> Error {
-        Error::Corrupt(Fault::new(what))
+    pub fn corrupt(what: impl Into<Box<FaultSource>>) -> StoreError {
+        StoreError::Corrupt(StorageFault::new(what))
     }
 
     /// Damage that reading `what` came upon.
-    pub fn corrupt_in(what: impl fmt::Display, error: impl Into<Box<Source>>) -> Error {
-        Error::Corrupt(Fault::at(what, error))
+    pub fn corrupt_in(what: impl fmt::Display, error: impl Into<Box<FaultSource>>) -> StoreError {
+        StoreError::Corrupt(StorageFault::at(what, error))
     }
 }
 
-impl From<Error> for std::io::Error {
-    fn from(error: Error) -> Self {
+impl From<StoreError> for std::io::Error {
+    fn from(error: StoreError) -> Self {
         std::io::Error::other(error)
     }
 }
 
 /// The one seam through which blocking work leaves the async workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Blocking {
     /// On tokio's blocking threads.
     Pool,
-    /// In place: for the simulator, whose engine never blocks and whose runs must repeat.
+    /// In place: for tests on an engine that never blocks.
     Inline,
+    /// In place, after a pause: for the simulator, whose disks are slow by its own clock.
+    Paced(&'static dyn Pace),
+}
+
+/// How long each visit to the disk takes.
+pub trait Pace: Send + Sync + fmt::Debug {
+    /// Of the visit that begins now; zero for one that takes no time.
+    fn pause(&self) -> std::time::Duration;
 }
 
 impl Blocking {
     pub async fn run<T: Send + 'static>(
         self,
-        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        match self {
-            Blocking::Inline => work(),
-            Blocking::Pool => match tokio::task::spawn_blocking(work).await {
-                Ok(result) => result,
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                Err(_) => Err(Error::Stopped),
-            },
+        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let visit = match self {
+            Blocking::Inline => return work(),
+            Blocking::Pool => tokio::task::spawn_blocking(work),
+            Blocking::Paced(pace) => {
+                let pause = pace.pause();
+                if pause.is_zero() {
+                    return work();
+                }
+                // A task of its own: as on the pool, it goes on when its caller has left.
+                tokio::spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    work()
+                })
+            }
+        };
+        match visit.await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(StoreError::Stopped),
         }
     }
 }

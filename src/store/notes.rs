@@ -7,7 +7,7 @@
 
 use crate::domain::ids::{RecordIndex, TreeSize};
 use super::engine::{Batch, Engine};
-use super::{Blocking, Error, keys};
+use super::{Blocking, StoreError, keys};
 use std::sync::Arc;
 
 /// How long a note is kept, in seconds: a week, at most 600,000 notes or about 500 MB. Any
@@ -40,7 +40,7 @@ impl NoteStore {
 
     /// Keeps a note, in place of an older one of the same size, and removes what is too
     /// old. `now_s` is this node's own clock, compared with itself alone.
-    pub async fn keep(&self, kept: KeptNote, now_s: u64) -> Result<(), Error> {
+    pub async fn keep(&self, kept: KeptNote, now_s: u64) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -59,7 +59,7 @@ impl NoteStore {
     }
 
     /// The first notes with a size above `index`, in order; one page.
-    pub async fn above(&self, index: RecordIndex) -> Result<Vec<KeptNote>, Error> {
+    pub async fn above(&self, index: RecordIndex) -> Result<Vec<KeptNote>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -70,7 +70,8 @@ impl NoteStore {
                     .map(|(key, value)| {
                         let size = keys::trailing_u64(&key);
                         Ok(KeptNote {
-                            size: TreeSize::new(size.ok_or_else(|| Error::corrupt("the key of a kept note"))?),
+                            size: TreeSize::new(size
+                                .ok_or_else(|| StoreError::corrupt("the key of a kept note"))?),
                             note: text(&value)?,
                         })
                     })
@@ -80,7 +81,7 @@ impl NoteStore {
     }
 
     /// The newest note that is kept.
-    pub async fn newest(&self) -> Result<Option<KeptNote>, Error> {
+    pub async fn newest(&self) -> Result<Option<KeptNote>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -90,7 +91,7 @@ impl NoteStore {
                 };
                 let size = keys::trailing_u64(&key);
                 Ok(Some(KeptNote {
-                    size: TreeSize::new(size.ok_or_else(|| Error::corrupt("the key of a kept note"))?),
+                    size: TreeSize::new(size.ok_or_else(|| StoreError::corrupt("the key of a kept note"))?),
                     note: text(&value)?,
                 }))
             })
@@ -98,16 +99,16 @@ impl NoteStore {
     }
 }
 
-fn kept_at_s(value: &[u8]) -> Result<u64, Error> {
+fn kept_at_s(value: &[u8]) -> Result<u64, StoreError> {
     let first = value.first_chunk::<8>();
-    let first = first.ok_or_else(|| Error::corrupt("a kept note without a time"))?;
+    let first = first.ok_or_else(|| StoreError::corrupt("a kept note without a time"))?;
     Ok(u64::from_be_bytes(*first))
 }
 
-fn text(value: &[u8]) -> Result<String, Error> {
+fn text(value: &[u8]) -> Result<String, StoreError> {
     kept_at_s(value)?;
     let note = String::from_utf8(value[8..].to_vec());
-    note.map_err(|_| Error::corrupt("a kept note is not text"))
+    note.map_err(|_| StoreError::corrupt("a kept note is not text"))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! unsynced and synced by `sync`, so that one fsync serves all that waits. Leaves the
 //! choice of what goes into which database to `ledger db` and `bodies db`.
 
-use super::Error;
+use super::StoreError;
 use super::engine::{Batch, Engine, Op, Pair, View};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
@@ -45,7 +45,7 @@ pub enum Purpose {
 pub struct RocksEngine(DB, Purpose);
 
 impl RocksEngine {
-    pub fn open(path: &Path, purpose: Purpose) -> Result<RocksEngine, Error> {
+    pub fn open(path: &Path, purpose: Purpose) -> Result<RocksEngine, StoreError> {
         let mut options = options(purpose);
         if purpose == Purpose::Bodies {
             // A write buffer of bodies goes to the disk past the page cache, where it would
@@ -53,7 +53,7 @@ impl RocksEngine {
             // frequent by it, and their p99 falls by half.
             options.set_use_direct_io_for_flush_and_compaction(takes_direct_io(path));
         }
-        let db = DB::open(&options, path).map_err(Error::engine)?;
+        let db = DB::open(&options, path).map_err(StoreError::engine)?;
         Ok(RocksEngine(db, purpose))
     }
 
@@ -64,10 +64,10 @@ impl RocksEngine {
 
     /// Why a read failed. A checksum that fails under a body is that body's damage, of
     /// which others hold copies; everything else, and any failure of the ledger, is final.
-    fn failed(&self, error: rocksdb::Error) -> Error {
+    fn failed(&self, error: rocksdb::Error) -> StoreError {
         match error.kind() {
-            ErrorKind::Corruption if self.1 == Purpose::Bodies => Error::unreadable(error),
-            _ => Error::engine(error),
+            ErrorKind::Corruption if self.1 == Purpose::Bodies => StoreError::unreadable(error),
+            _ => StoreError::engine(error),
         }
     }
 }
@@ -123,21 +123,21 @@ fn options(purpose: Purpose) -> Options {
 }
 
 impl View for RocksEngine {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.0.get(key).map_err(|error| self.failed(error))
     }
 
-    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         scan(&self.0, start, end, limit, Direction::Forward).map_err(|error| self.failed(error))
     }
 
-    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         scan(&self.0, start, end, limit, Direction::Reverse).map_err(|error| self.failed(error))
     }
 }
 
 impl Engine for RocksEngine {
-    fn write(&self, batch: Batch) -> Result<(), Error> {
+    fn write(&self, batch: Batch) -> Result<(), StoreError> {
         let mut writes = WriteBatch::default();
         for op in batch.ops {
             match op {
@@ -146,20 +146,20 @@ impl Engine for RocksEngine {
                 Op::DeleteRange(start, end) => writes.delete_range(start, end),
             }
         }
-        self.0.write(writes).map_err(Error::engine)
+        self.0.write(writes).map_err(StoreError::engine)
     }
 
-    fn sync(&self) -> Result<(), Error> {
-        self.0.flush_wal(true).map_err(Error::engine)
+    fn sync(&self) -> Result<(), StoreError> {
+        self.0.flush_wal(true).map_err(StoreError::engine)
     }
 
-    fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, Error> {
+    fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, StoreError> {
         Checkpoint::new(&self.0)
             .and_then(|checkpoint| checkpoint.create_checkpoint(dir))
-            .map_err(Error::engine)?;
+            .map_err(StoreError::engine)?;
         let mut options = Options::default();
         options.set_max_open_files(OPEN_FILES_MAX);
-        let db = DB::open_for_read_only(&options, dir, false).map_err(Error::engine)?;
+        let db = DB::open_for_read_only(&options, dir, false).map_err(StoreError::engine)?;
         Ok(Arc::new(Frozen(db)))
     }
 
@@ -191,16 +191,16 @@ impl Engine for RocksEngine {
 struct Frozen(DB);
 
 impl View for Frozen {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.0.get(key).map_err(Error::engine)
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(key).map_err(StoreError::engine)
     }
 
-    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
-        scan(&self.0, start, end, limit, Direction::Forward).map_err(Error::engine)
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+        scan(&self.0, start, end, limit, Direction::Forward).map_err(StoreError::engine)
     }
 
-    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
-        scan(&self.0, start, end, limit, Direction::Reverse).map_err(Error::engine)
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+        scan(&self.0, start, end, limit, Direction::Reverse).map_err(StoreError::engine)
     }
 }
 

@@ -10,7 +10,7 @@
 
 use super::engine::{Batch, Engine, Pair, View};
 use super::keys::{self, GENERATION_PREFIX_BYTES, Generation};
-use super::{Blocking, Error};
+use super::{Blocking, StoreError};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::{Digest, Hasher};
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ impl Snapshot {
         engine: &dyn Engine,
         generation: Generation,
         dir: Option<PathBuf>,
-    ) -> Result<Snapshot, Error> {
+    ) -> Result<Snapshot, StoreError> {
         let view = engine.checkpoint(dir.as_deref().unwrap_or(std::path::Path::new("")))?;
         Ok(Snapshot(Arc::new(Checkpoint {
             view,
@@ -57,12 +57,12 @@ impl Snapshot {
         })))
     }
 
-    pub fn get(&self, state_key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    pub fn get(&self, state_key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.0.view.get(&self.0.generation.key(state_key))
     }
 
     /// Writes it as the next generation, as a receiver would.
-    pub fn copy_into(&self, engine: Arc<dyn Engine>) -> Result<Received, Error> {
+    pub fn copy_into(&self, engine: Arc<dyn Engine>) -> Result<Received, StoreError> {
         let mut installer = Installer::begin(engine)?;
         let mut pieces = self.pieces();
         loop {
@@ -98,7 +98,7 @@ impl SnapshotPieces {
         clippy::should_implement_trait,
         reason = "it fails, and ends with a digest"
     )]
-    pub fn next(&mut self) -> Result<SnapshotPiece, Error> {
+    pub fn next(&mut self) -> Result<SnapshotPiece, StoreError> {
         let mut w = Writer::new();
         let (mut bytes, mut pairs) = (0, 0u32);
         'fill: loop {
@@ -144,7 +144,7 @@ pub struct Installer {
 
 impl Installer {
     /// Begins below the generation after the one in force; what lies there is removed.
-    pub fn begin(engine: Arc<dyn Engine>) -> Result<Installer, Error> {
+    pub fn begin(engine: Arc<dyn Engine>) -> Result<Installer, StoreError> {
         let generation = current(engine.as_ref())?.next();
         let (start, end) = generation.range();
         let mut batch = Batch::new();
@@ -157,7 +157,7 @@ impl Installer {
         })
     }
 
-    pub fn write(&mut self, piece: &[u8]) -> Result<(), Error> {
+    pub fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
         self.hasher.update(piece);
         let mut batch = Batch::new();
         for (key, value) in read_pairs(piece)? {
@@ -167,9 +167,9 @@ impl Installer {
     }
 
     /// Checks the digest; the snapshot is complete but not in force.
-    pub fn finish(self, digest: Digest) -> Result<Received, Error> {
+    pub fn finish(self, digest: Digest) -> Result<Received, StoreError> {
         if self.hasher.finish() != digest {
-            return Err(Error::corrupt("a received snapshot's digest differs"));
+            return Err(StoreError::corrupt("a received snapshot's digest differs"));
         }
         Ok(Received {
             generation: self.generation,
@@ -185,7 +185,7 @@ pub struct Received {
 
 impl Received {
     /// Flips to the received generation, durably, then removes the old one.
-    pub async fn flip(self, engine: Arc<dyn Engine>, blocking: Blocking) -> Result<(), Error> {
+    pub async fn flip(self, engine: Arc<dyn Engine>, blocking: Blocking) -> Result<(), StoreError> {
         blocking
             .run(move || {
                 let old = current(engine.as_ref())?;
@@ -203,18 +203,18 @@ impl Received {
 }
 
 /// The generation in force.
-pub fn current(engine: &dyn Engine) -> Result<Generation, Error> {
+pub fn current(engine: &dyn Engine) -> Result<Generation, StoreError> {
     match engine.get(keys::GENERATION)? {
         None => Ok(Generation(0)),
         Some(bytes) => match bytes.try_into() {
             Ok(bytes) => Ok(Generation(u32::from_be_bytes(bytes))),
-            Err(_) => Err(Error::corrupt("the generation is not four bytes")),
+            Err(_) => Err(StoreError::corrupt("the generation is not four bytes")),
         },
     }
 }
 
 /// Removes every generation but the one in force.
-pub fn sweep(engine: &dyn Engine) -> Result<(), Error> {
+pub fn sweep(engine: &dyn Engine) -> Result<(), StoreError> {
     let (start, end) = current(engine)?.range();
     let mut batch = Batch::new();
     batch.delete_range(b"S".to_vec(), start);
@@ -222,12 +222,12 @@ pub fn sweep(engine: &dyn Engine) -> Result<(), Error> {
     engine.write(batch)
 }
 
-fn read_pairs(piece: &[u8]) -> Result<Vec<Pair>, Error> {
+fn read_pairs(piece: &[u8]) -> Result<Vec<Pair>, StoreError> {
     let mut r = Reader::new(piece);
     let mut pairs = Vec::new();
     while !r.is_empty() {
         let pair = read_pair(&mut r);
-        pairs.push(pair.map_err(|error| Error::corrupt_in("a snapshot piece", error))?);
+        pairs.push(pair.map_err(|error| StoreError::corrupt_in("a snapshot piece", error))?);
     }
     Ok(pairs)
 }

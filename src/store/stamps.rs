@@ -6,7 +6,7 @@
 //! [`crate::bodies::orphans`].
 
 use crate::domain::ids::{BodyId, UploadEpoch};
-use super::Error;
+use super::StoreError;
 use super::bodies::{BodyStore, chunk_prefix, read_manifest};
 use super::engine::{Batch, prefix_end};
 use bytes::Bytes;
@@ -40,7 +40,7 @@ impl BodyStore {
         body: BodyId,
         bytes: Bytes,
         epoch: UploadEpoch,
-    ) -> Result<(), Error> {
+    ) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -57,14 +57,14 @@ impl BodyStore {
         &self,
         last: Option<BodyId>,
         limit: usize,
-    ) -> Result<Vec<(BodyId, UploadEpoch)>, Error> {
+    ) -> Result<Vec<(BodyId, UploadEpoch)>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
                 let start = last.map_or_else(|| vec![PREFIX], |body| after(&body));
                 let found = engine.scan(&start, &prefix_end(&[PREFIX]), limit)?;
                 let read = found.into_iter().map(|(key, value)| {
-                    let damaged = |_| Error::corrupt("the stamp of a body");
+                    let damaged = |_| StoreError::corrupt("the stamp of a body");
                     let body = key[1..].try_into().map(BodyId::new).map_err(damaged)?;
                     let epoch: [u8; 8] = value[..].try_into().map_err(damaged)?;
                     Ok((body, UploadEpoch::new(u64::from_be_bytes(epoch))))
@@ -75,7 +75,7 @@ impl BodyStore {
     }
 
     /// Removes stamps alone: records name these bodies.
-    pub async fn unstamp(&self, bodies: Vec<BodyId>) -> Result<(), Error> {
+    pub async fn unstamp(&self, bodies: Vec<BodyId>) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -89,7 +89,7 @@ impl BodyStore {
     }
 
     /// Bytes that are stored of a body, whole or not.
-    pub async fn extent(&self, body: BodyId) -> Result<u64, Error> {
+    pub async fn extent(&self, body: BodyId) -> Result<u64, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {

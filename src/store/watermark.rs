@@ -13,7 +13,7 @@
 //! write costs one step back and not the file.
 
 use crate::domain::ids::{LogIndex, NodeId, Term};
-use super::Error;
+use super::StoreError;
 use muniment_evidence::codec::{Reader, Writer};
 use muniment_evidence::digest::Digest;
 use std::cmp::Ordering;
@@ -77,8 +77,8 @@ pub struct WatermarkFile {
 impl WatermarkFile {
     /// Opens or makes the file; a file of two broken slots is refused, since a watermark
     /// that cannot be read must not be taken for none.
-    pub fn open(path: &Path) -> Result<WatermarkFile, Error> {
-        let fail = |error: std::io::Error| Error::file(path, error);
+    pub fn open(path: &Path) -> Result<WatermarkFile, StoreError> {
+        let fail = |error: std::io::Error| StoreError::file(path, error);
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -98,7 +98,7 @@ impl WatermarkFile {
             }
         }
         if newest.is_none() && length > 0 {
-            return Err(Error::file(
+            return Err(StoreError::file(
                 path,
                 "both slots are damaged; this node's durable past is unknown: \
                  remove it from the cluster and let it join under a new id",
@@ -128,7 +128,7 @@ impl WatermarkFile {
     }
 
     /// Writes and syncs, unless nothing changed.
-    pub fn set(&mut self, watermark: Watermark) -> Result<(), Error> {
+    pub fn set(&mut self, watermark: Watermark) -> Result<(), StoreError> {
         if watermark == self.now && self.counter > 0 {
             return Ok(());
         }
@@ -137,7 +137,7 @@ impl WatermarkFile {
             let at = self.counter % 2 * SLOT_BYTES;
             file.write_all_at(&encode(self.counter, &watermark), at)
                 .and_then(|()| file.sync_data())
-                .map_err(|error| Error::file(&self.path, error))?;
+                .map_err(|error| StoreError::file(&self.path, error))?;
         }
         self.now = watermark;
         Ok(())

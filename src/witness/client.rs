@@ -3,13 +3,13 @@
 //! Promises: a cosignature is believed only after it verified under the configured key;
 //! nobody waits for a witness but its own task; a gap is caught up with one proof over all
 //! of it. Leaves where checkpoints and proofs come from, and what becomes of a
-//! cosignature, to a [`Source`].
+//! cosignature, to a [`CheckpointSource`].
 //!
 //! Tests: `src/witness/exchange_tests.rs`, `tests/cluster/witnesses.rs`.
 
 use crate::domain::ids::TreeSize;
 use super::breaker::Breaker;
-use super::post::Target;
+use super::post::WitnessEndpoint;
 use crate::clock::SharedClock;
 use crate::stop::Stop;
 use muniment_evidence::digest::Digest;
@@ -24,7 +24,7 @@ use std::time::Duration;
 const REQUESTS_MAX: usize = 3;
 
 /// What a submitter needs of its node. Errors are passing: the next round asks again.
-pub trait Source: Send + Sync + 'static {
+pub trait CheckpointSource: Send + Sync + 'static {
     /// Whether this node is the one that submits.
     fn on_duty(&self) -> bool;
     /// The newest checkpoint, signed by the log.
@@ -89,7 +89,7 @@ pub struct WitnessSchedule {
 /// Submits to one witness.
 pub struct Submitter {
     key: VerifierKey,
-    target: Target,
+    target: WitnessEndpoint,
     schedule: WitnessSchedule,
     clock: SharedClock,
     progress: SharedProgress,
@@ -111,7 +111,7 @@ enum Failure {
 impl Submitter {
     pub fn new(
         key: VerifierKey,
-        target: Target,
+        target: WitnessEndpoint,
         schedule: WitnessSchedule,
         clock: SharedClock,
         progress: SharedProgress,
@@ -129,7 +129,7 @@ impl Submitter {
     }
 
     /// Submits until the node stops.
-    pub async fn run<S: Source>(mut self, source: Arc<S>, stop: Stop) {
+    pub async fn run<S: CheckpointSource>(mut self, source: Arc<S>, stop: Stop) {
         let rounds = async {
             loop {
                 self.round(source.as_ref()).await;
@@ -148,7 +148,7 @@ impl Submitter {
         }
     }
 
-    async fn round<S: Source>(&mut self, source: &S) {
+    async fn round<S: CheckpointSource>(&mut self, source: &S) {
         if !source.on_duty() {
             // Whoever is on duty now brings the witness further.
             *self.progress.lock() = WitnessProgress::default();
@@ -185,14 +185,17 @@ impl Submitter {
         }
     }
 
-    async fn newest<S: Source>(&self, source: &S) -> Result<(String, Checkpoint), String> {
+    async fn newest<S: CheckpointSource>(
+        &self,
+        source: &S,
+    ) -> Result<(String, Checkpoint), String> {
         let signed = source.checkpoint().await?;
         let note = Note::parse(signed.as_bytes()).map_err(|error| error.to_string())?;
         let new = Checkpoint::parse(&note.text).map_err(|error| error.to_string())?;
         Ok((signed, new))
     }
 
-    async fn submit<S: Source>(
+    async fn submit<S: CheckpointSource>(
         &mut self,
         source: &S,
         signed: &str,
@@ -246,7 +249,7 @@ impl Submitter {
     }
 
     /// `size` is this node's, 0 if it could not tell.
-    fn fail<S: Source>(&mut self, source: &S, failure: Failure, size: TreeSize) {
+    fn fail<S: CheckpointSource>(&mut self, source: &S, failure: Failure, size: TreeSize) {
         let (now, name) = (self.clock.monotonic(), self.key.name.as_str());
         let mut dice = [0];
         self.clock.random(&mut dice);

@@ -1,9 +1,9 @@
 //! A real witness on loopback, and a log that a submitter shows to it.
 
 use crate::domain::ids::TreeSize;
-use super::client::{SharedProgress, Source, Submitter, WitnessSchedule};
+use super::client::{CheckpointSource, SharedProgress, Submitter, WitnessSchedule};
 use super::heads;
-use super::post::Target;
+use super::post::WitnessEndpoint;
 use super::server::{Refused, Witness, router};
 use crate::clock::{Clock as _, SharedClock, SystemClock};
 use crate::config::witness_server::WitnessConfig;
@@ -199,7 +199,7 @@ impl Node {
     }
 }
 
-impl Source for Node {
+impl CheckpointSource for Node {
     fn on_duty(&self) -> bool {
         self.leads.load(Ordering::Relaxed)
     }
@@ -259,7 +259,7 @@ fn submitting(
 ) -> (SharedProgress, Stop, JoinHandle<()>) {
     let (progress, stop) = (SharedProgress::default(), Stop::new());
     let clock: SharedClock = Arc::new(SystemClock);
-    let target = Target::new(&format!("http://{address}"), None).unwrap();
+    let target = WitnessEndpoint::new(&format!("http://{address}"), None).unwrap();
     let schedule = WitnessSchedule {
         interval: Duration::from_millis(20),
         lag_alarm: Duration::from_secs(300),
@@ -274,7 +274,7 @@ fn submitting(
 async fn answers_have_the_statuses_of_the_protocol() {
     let (dir, log) = (tempfile::tempdir().unwrap(), Log::new(1));
     let (address, ..) = serving(open(dir.path()), "127.0.0.1:0").await;
-    let target = Target::new(&format!("http://{address}/"), None).unwrap();
+    let target = WitnessEndpoint::new(&format!("http://{address}/"), None).unwrap();
     let text = |old, new| String::from_utf8(log.request(old, new)).unwrap();
     let root = Digest::ZERO;
     let stranger = |origin: &str| {

@@ -27,7 +27,7 @@ pub const EXCHANGE_MAX: Duration = Duration::from_secs(10);
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Where a witness takes requests.
-pub struct Target {
+pub struct WitnessEndpoint {
     host: String,
     port: u16,
     /// `host` or `host:port`, as the URL has it.
@@ -39,15 +39,15 @@ pub struct Target {
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
+pub struct WitnessReply {
     pub status: u16,
     pub content_type: String,
     pub text: String,
 }
 
-impl Target {
+impl WitnessEndpoint {
     /// `ca` is a PEM file with the authorities to trust in place of the public ones.
-    pub fn new(url: &str, ca: Option<&Path>) -> Result<Target, String> {
+    pub fn new(url: &str, ca: Option<&Path>) -> Result<WitnessEndpoint, String> {
         let bad = |why: &str| format!("{url}: {why}");
         let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
         let host = uri.host().ok_or_else(|| bad("has no host"))?;
@@ -66,7 +66,7 @@ impl Target {
             }
             _ => return Err(bad("begins with neither http:// nor https://")),
         };
-        Ok(Target {
+        Ok(WitnessEndpoint {
             host: host.to_owned(),
             port: uri.port_u16().unwrap_or(port),
             authority: authority.to_string(),
@@ -76,13 +76,13 @@ impl Target {
     }
 
     /// Posts to `path` below the target's own.
-    pub async fn post(&self, path: &str, body: String) -> Result<Answer, String> {
+    pub async fn post(&self, path: &str, body: String) -> Result<WitnessReply, String> {
         tokio::time::timeout(EXCHANGE_MAX, self.exchange(path, body))
             .await
             .unwrap_or_else(|_| Err("no answer in time".into()))
     }
 
-    async fn exchange(&self, path: &str, body: String) -> Result<Answer, String> {
+    async fn exchange(&self, path: &str, body: String) -> Result<WitnessReply, String> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
         let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
         match &self.tls {
@@ -100,7 +100,7 @@ impl Target {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         path: &str,
         body: String,
-    ) -> Result<Answer, String> {
+    ) -> Result<WitnessReply, String> {
         let request = Request::post(format!("{}{path}", self.prefix))
             .header(HOST, &self.authority)
             .header(CONTENT_TYPE, "text/plain; charset=utf-8")
@@ -115,7 +115,7 @@ impl Target {
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|error| format!("the answer: {error}"))?;
             let content_type = head.headers.get(CONTENT_TYPE);
-            Ok(Answer {
+            Ok(WitnessReply {
                 status: head.status.as_u16(),
                 content_type: content_type
                     .and_then(|value| value.to_str().ok())
@@ -168,7 +168,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     /// Answers one request with these bytes, and then holds or closes the connection.
-    async fn answering(bytes: Vec<u8>, hold: bool) -> Target {
+    async fn answering(bytes: Vec<u8>, hold: bool) -> WitnessEndpoint {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/w/", listener.local_addr().unwrap());
         tokio::spawn(async move {
@@ -182,7 +182,7 @@ mod tests {
                 std::future::pending::<()>().await;
             }
         });
-        Target::new(&url, None).unwrap()
+        WitnessEndpoint::new(&url, None).unwrap()
     }
 
     #[tokio::test]
@@ -246,7 +246,7 @@ mod tests {
         });
         let ca = testdata.join("ca.pem");
         let ask = async |host: &str, ca: Option<&Path>| {
-            let target = Target::new(&format!("https://{host}:{port}"), ca).unwrap();
+            let target = WitnessEndpoint::new(&format!("https://{host}:{port}"), ca).unwrap();
             target.post("/add-checkpoint", "x".into()).await
         };
         let answer = ask("localhost", Some(&ca)).await.unwrap();
@@ -275,12 +275,12 @@ mod tests {
                 "/no/such/ca.pem",
             ),
         ] {
-            let error = Target::new(url, ca.map(Path::new)).err().unwrap();
+            let error = WitnessEndpoint::new(url, ca.map(Path::new)).err().unwrap();
             assert!(error.contains(said), "{said}: {error}");
         }
-        let target = Target::new("https://w.example", None).unwrap();
+        let target = WitnessEndpoint::new("https://w.example", None).unwrap();
         assert_eq!((target.port, target.prefix.as_str()), (443, ""));
-        let target = Target::new("http://[::1]:7801/a/", None).unwrap();
+        let target = WitnessEndpoint::new("http://[::1]:7801/a/", None).unwrap();
         assert_eq!((target.host.as_str(), target.port), ("::1", 7801));
         assert_eq!(target.prefix, "/a");
     }

@@ -7,8 +7,8 @@
 //! stays quiet. Whatever fails here is tried again with the next note.
 
 use crate::domain::ids::TreeSize;
-use super::client::{SharedProgress, Source, Submitter, WitnessSchedule};
-use super::post::Target;
+use super::client::{CheckpointSource, SharedProgress, Submitter, WitnessSchedule};
+use super::post::WitnessEndpoint;
 use crate::checkpoint::keys::KeysInForce;
 use crate::raft::reads::Reads;
 use crate::recorder::Intent;
@@ -28,7 +28,7 @@ use std::time::Duration;
 /// An outside witness: its key, and where it is.
 pub struct WitnessTarget {
     pub key: VerifierKey,
-    pub target: Target,
+    pub target: WitnessEndpoint,
 }
 
 /// One line per witness of this node.
@@ -141,7 +141,7 @@ impl WitnessSource {
     }
 }
 
-impl Source for WitnessSource {
+impl CheckpointSource for WitnessSource {
     fn on_duty(&self) -> bool {
         self.reads.context.group.is_leader() && self.writes.booted().is_ok()
     }

@@ -147,8 +147,13 @@ async fn a_promise_survives_its_node_and_a_deleted_outbox_is_told_as_lost() {
     );
     drained(&cluster.nodes[me]).await;
 
-    // Promised while cut off, and then the outbox is deleted.
-    leave_alone(&mut cluster, me);
+    a_deleted_outbox_is_lost(&mut cluster, me, &at_once, &bytes).await;
+}
+
+/// Promised while cut off, and then the outbox is deleted: that promise is lost, and said to
+/// be; the one before is not.
+async fn a_deleted_outbox_is_lost(cluster: &mut Cluster, me: usize, before: &[u8], bytes: &[u8]) {
+    leave_alone(cluster, me);
     let (header, _) = download(&cluster.nodes[me], "D-1").await.unwrap();
     let lost = promise_of(&header);
     cluster.nodes[me].kill();
@@ -167,20 +172,20 @@ async fn a_promise_survives_its_node_and_a_deleted_outbox_is_told_as_lost() {
         "{report}"
     );
     assert_eq!(report.findings_count, 1, "{report}");
-    let audited = judge(&cluster, &lost, &bundle);
+    let audited = judge(cluster, &lost, &bundle);
     assert_eq!(
         audited.exit_code(),
         FindingClass::Lost.exit_code(),
         "{audited}"
     );
     // What was kept before stays kept.
-    let audited = judge(&cluster, &at_once, &bundle);
+    let audited = judge(cluster, before, &bundle);
     assert_eq!(audited.exit_code(), 0, "{audited}");
     // And the node promises again, from an outbox of its own.
     let (header, sent) = download(&cluster.nodes[me], "D-1").await.unwrap();
     assert_eq!(sent, bytes);
     drained(&cluster.nodes[me]).await;
-    let audited = judge(&cluster, &promise_of(&header), &cluster.export(0).await);
+    let audited = judge(cluster, &promise_of(&header), &cluster.export(0).await);
     assert_eq!(audited.exit_code(), 0, "{audited}");
 }
 

@@ -207,47 +207,7 @@ async fn keys_of_a_live_ledger_are_rotated_without_one_failed_verification() {
     let old = VerifierKey::log(&trust.origin, old_log.public());
     assert_eq!(note.vouch(&old), Vouch::Absent);
 
-    // Node 3's own keys: the cosignature key at once, the statement key at its next start.
-    let (id, zone) = (cluster.nodes[2].id, cluster.nodes[2].zone.clone());
-    let ring = keyring::Keyring::load(&dirs[2]).unwrap();
-    let (statement, cosignature) = (
-        further(&dirs[2], Role::Statement),
-        further(&dirs[2], Role::Cosignature),
-    );
-    let adds = vec![
-        change(Action::Add, Role::Statement, id, &zone, statement.public()),
-        change(
-            Action::Add,
-            Role::Cosignature,
-            id,
-            &zone,
-            cosignature.public(),
-        ),
-    ];
-    let endorsers = [&statement, &cosignature, &new_log];
-    submit(&cluster.nodes[0], adds, &endorsers).await.unwrap();
-    let old_statement = ring.public(Role::Statement)[0];
-    let retire = |key| change(Action::Retire, Role::Statement, id, "", key);
-    // Not while the node runs under it.
-    let early_retire = submit(&cluster.nodes[0], vec![retire(old_statement)], &[&new_log]).await;
-    assert_eq!(early_retire.unwrap_err().code(), Code::FailedPrecondition);
-    traffic.goes_on().await;
-    cluster.nodes[2].terminate();
-    cluster.nodes[2].start();
-    cluster.wait_ready().await;
-    traffic.goes_on().await;
-    let old_cosignature = ring.public(Role::Cosignature)[0];
-    let retires = vec![
-        retire(old_statement),
-        change(Action::Retire, Role::Cosignature, id, "", old_cosignature),
-    ];
-    submit(&cluster.nodes[1], retires, &[&new_log])
-        .await
-        .unwrap();
-    traffic.goes_on().await;
-    issue(&cluster.nodes[2], "by-3", "by-3", b"a body")
-        .await
-        .unwrap();
+    rotate_a_nodes_keys(&mut cluster, &traffic, &new_log).await;
 
     let receipts = traffic.end().await;
     // All that was given out on the way holds at the end, and so does the whole log.
@@ -269,7 +229,57 @@ async fn keys_of_a_live_ledger_are_rotated_without_one_failed_verification() {
         }
     }
     assert_eq!(receipt(&cluster.nodes[1], of_record(4)).await, early);
-    // An old record under the keys of today, and cosigned with node 3's new key.
+    an_old_record_stands_under_new_keys(&cluster, &old_log).await;
+}
+
+/// Node 3's own keys: the cosignature key at once, the statement key at its next start.
+async fn rotate_a_nodes_keys(cluster: &mut Cluster, traffic: &Traffic, new_log: &SecretKey) {
+    let dir = cluster.nodes[2].dir.join("keys");
+    let (id, zone) = (cluster.nodes[2].id, cluster.nodes[2].zone.clone());
+    let ring = keyring::Keyring::load(&dir).unwrap();
+    let (statement, cosignature) = (
+        further(&dir, Role::Statement),
+        further(&dir, Role::Cosignature),
+    );
+    let adds = vec![
+        change(Action::Add, Role::Statement, id, &zone, statement.public()),
+        change(
+            Action::Add,
+            Role::Cosignature,
+            id,
+            &zone,
+            cosignature.public(),
+        ),
+    ];
+    let endorsers = [&statement, &cosignature, new_log];
+    submit(&cluster.nodes[0], adds, &endorsers).await.unwrap();
+    let old_statement = ring.public(Role::Statement)[0];
+    let retire = |key| change(Action::Retire, Role::Statement, id, "", key);
+    // Not while the node runs under it.
+    let early_retire = submit(&cluster.nodes[0], vec![retire(old_statement)], &[new_log]).await;
+    assert_eq!(early_retire.unwrap_err().code(), Code::FailedPrecondition);
+    traffic.goes_on().await;
+    cluster.nodes[2].terminate();
+    cluster.nodes[2].start();
+    cluster.wait_ready().await;
+    traffic.goes_on().await;
+    let old_cosignature = ring.public(Role::Cosignature)[0];
+    let retires = vec![
+        retire(old_statement),
+        change(Action::Retire, Role::Cosignature, id, "", old_cosignature),
+    ];
+    submit(&cluster.nodes[1], retires, &[new_log])
+        .await
+        .unwrap();
+    traffic.goes_on().await;
+    issue(&cluster.nodes[2], "by-3", "by-3", b"a body")
+        .await
+        .unwrap();
+}
+
+/// An old record under the keys of today, and cosigned with node 3's new key.
+async fn an_old_record_stands_under_new_keys(cluster: &Cluster, old_log: &SecretKey) {
+    let trust = &cluster.trust;
     let policy = v1::GetPolicyRequest { zones: 3 };
     let policy = cluster.nodes[0]
         .evidence()
@@ -285,7 +295,7 @@ async fn keys_of_a_live_ledger_are_rotated_without_one_failed_verification() {
     };
     let refreshed = receipt(&cluster.nodes[1], request).await;
     let policy = Policy::parse(&policy).unwrap();
-    let report = check(&refreshed, &trust, Some(&policy));
+    let report = check(&refreshed, trust, Some(&policy));
     assert_eq!((report.findings.len(), report.policy_met), (0, Some(true)));
     assert_eq!(report.key_records, 4);
 }

@@ -1,6 +1,6 @@
 //! Bad input, in one table; and what is refused leaves nothing behind.
 
-use crate::harness::{Cluster, Settings, body, download_range, header, issue, key, upload};
+use crate::harness::{Cluster, Node, Settings, body, download_range, header, issue, key, upload};
 use muniment_evidence::statement::Kind;
 use muniment_proto::v1;
 use tonic::{Code, Status};
@@ -13,6 +13,127 @@ fn field(status: &Status) -> String {
     first.map(|violation| violation.field).unwrap_or_default()
 }
 
+/// What is wrong, what makes a header so, and the code and the field of the refusal.
+type BadHeader = (&'static str, fn(&mut v1::UploadHeader), Code, &'static str);
+
+/// Headers that say of the invoice what cannot be.
+const BAD_METADATA: &[BadHeader] = &[
+    (
+        "no request id",
+        |h| h.request_id.clear(),
+        Code::InvalidArgument,
+        "request_id",
+    ),
+    (
+        "no metadata",
+        |h| h.metadata = None,
+        Code::InvalidArgument,
+        "metadata",
+    ),
+    (
+        "no identity",
+        |h| h.metadata.as_mut().unwrap().identity = None,
+        Code::InvalidArgument,
+        "metadata.identity",
+    ),
+    (
+        "no number",
+        |h| id(h).number.clear(),
+        Code::InvalidArgument,
+        "metadata.identity.number",
+    ),
+    (
+        "a number with a control character",
+        |h| id(h).number = "a\u{7}".into(),
+        Code::InvalidArgument,
+        "metadata.identity.number",
+    ),
+    (
+        "a number too long",
+        |h| id(h).number = "9".repeat(257),
+        Code::InvalidArgument,
+        "metadata.identity.number",
+    ),
+    (
+        "unknown tenant",
+        |h| id(h).tenant = "nobody".into(),
+        Code::NotFound,
+        "",
+    ),
+    (
+        "a date that does not exist",
+        |h| h.metadata.as_mut().unwrap().issue_date = "2026-02-30".into(),
+        Code::InvalidArgument,
+        "metadata.issue_date",
+    ),
+    (
+        "a currency that is none",
+        |h| {
+            h.metadata.as_mut().unwrap().total = Some(v1::Money {
+                minor_units: 1,
+                currency: "euro".into(),
+                exponent: 2,
+            });
+        },
+        Code::InvalidArgument,
+        "metadata.total.currency",
+    ),
+];
+
+/// Headers that do not fit the bytes that follow, or ask for a level there is none of.
+const BAD_CONTENT: &[BadHeader] = &[
+    (
+        "oversized body",
+        |h| h.length = 100_001,
+        Code::InvalidArgument,
+        "length",
+    ),
+    (
+        "longer than announced",
+        |h| h.length = 999,
+        Code::InvalidArgument,
+        "length",
+    ),
+    (
+        "truncated",
+        |h| h.length = 1001,
+        Code::InvalidArgument,
+        "length",
+    ),
+    (
+        "digest of other bytes",
+        |h| h.sha256 = vec![1; 32].into(),
+        Code::InvalidArgument,
+        "sha256",
+    ),
+    (
+        "digest of another length",
+        |h| h.sha256 = vec![1; 31].into(),
+        Code::InvalidArgument,
+        "sha256",
+    ),
+    (
+        "a level that cannot be met",
+        |h| {
+            h.level = Some(v1::WriteLevel {
+                level: Some(v1::write_level::Level::Zones(4)),
+            });
+        },
+        Code::InvalidArgument,
+        "level",
+    ),
+    (
+        "a level of no zones",
+        |h| {
+            h.level = Some(v1::WriteLevel {
+                level: Some(v1::write_level::Level::Zones(0)),
+            });
+        },
+        Code::InvalidArgument,
+        "level.zones",
+    ),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bad_upload_is_refused_with_its_field() {
     let settings = Settings {
@@ -22,120 +143,7 @@ async fn every_bad_upload_is_refused_with_its_field() {
     let cluster = Cluster::start_with(settings).await;
     let node = &cluster.nodes[0];
     let bytes = body(1, 1000);
-    type Change = fn(&mut v1::UploadHeader);
-    let table: &[(&str, Change, Code, &str)] = &[
-        (
-            "no request id",
-            |h| h.request_id.clear(),
-            Code::InvalidArgument,
-            "request_id",
-        ),
-        (
-            "no metadata",
-            |h| h.metadata = None,
-            Code::InvalidArgument,
-            "metadata",
-        ),
-        (
-            "no identity",
-            |h| h.metadata.as_mut().unwrap().identity = None,
-            Code::InvalidArgument,
-            "metadata.identity",
-        ),
-        (
-            "no number",
-            |h| id(h).number.clear(),
-            Code::InvalidArgument,
-            "metadata.identity.number",
-        ),
-        (
-            "a number with a control character",
-            |h| id(h).number = "a\u{7}".into(),
-            Code::InvalidArgument,
-            "metadata.identity.number",
-        ),
-        (
-            "a number too long",
-            |h| id(h).number = "9".repeat(257),
-            Code::InvalidArgument,
-            "metadata.identity.number",
-        ),
-        (
-            "unknown tenant",
-            |h| id(h).tenant = "nobody".into(),
-            Code::NotFound,
-            "",
-        ),
-        (
-            "a date that does not exist",
-            |h| h.metadata.as_mut().unwrap().issue_date = "2026-02-30".into(),
-            Code::InvalidArgument,
-            "metadata.issue_date",
-        ),
-        (
-            "a currency that is none",
-            |h| {
-                h.metadata.as_mut().unwrap().total = Some(v1::Money {
-                    minor_units: 1,
-                    currency: "euro".into(),
-                    exponent: 2,
-                });
-            },
-            Code::InvalidArgument,
-            "metadata.total.currency",
-        ),
-        (
-            "oversized body",
-            |h| h.length = 100_001,
-            Code::InvalidArgument,
-            "length",
-        ),
-        (
-            "longer than announced",
-            |h| h.length = 999,
-            Code::InvalidArgument,
-            "length",
-        ),
-        (
-            "truncated",
-            |h| h.length = 1001,
-            Code::InvalidArgument,
-            "length",
-        ),
-        (
-            "digest of other bytes",
-            |h| h.sha256 = vec![1; 32].into(),
-            Code::InvalidArgument,
-            "sha256",
-        ),
-        (
-            "digest of another length",
-            |h| h.sha256 = vec![1; 31].into(),
-            Code::InvalidArgument,
-            "sha256",
-        ),
-        (
-            "a level that cannot be met",
-            |h| {
-                h.level = Some(v1::WriteLevel {
-                    level: Some(v1::write_level::Level::Zones(4)),
-                });
-            },
-            Code::InvalidArgument,
-            "level",
-        ),
-        (
-            "a level of no zones",
-            |h| {
-                h.level = Some(v1::WriteLevel {
-                    level: Some(v1::write_level::Level::Zones(0)),
-                });
-            },
-            Code::InvalidArgument,
-            "level.zones",
-        ),
-    ];
-    for (what, change, code, named) in table {
+    for (what, change, code, named) in BAD_METADATA.iter().chain(BAD_CONTENT) {
         let mut header = header("BAD", "bad", &bytes);
         change(&mut header);
         let messages = upload(header, &bytes);
@@ -144,38 +152,7 @@ async fn every_bad_upload_is_refused_with_its_field() {
         assert_eq!(status.code(), *code, "{what}: {status:?}");
         assert_eq!(field(&status), *named, "{what}: {status:?}");
     }
-    // A chunk before the header; a second header; no message at all.
-    for messages in [
-        upload(header("BAD", "bad", &bytes), &bytes).split_off(1),
-        upload(header("BAD", "bad", &bytes), &bytes)
-            .into_iter()
-            .cycle()
-            .take(3)
-            .collect(),
-        Vec::new(),
-    ] {
-        let refused = node.invoices().issue(futures::stream::iter(messages)).await;
-        let status = refused.unwrap_err();
-        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
-    }
-    // One message over 4 MiB: what tonic answers, and never INTERNAL.
-    let mut huge = upload(header("BAD", "bad", &bytes), &bytes);
-    huge[1].part = Some(v1::issue_request::Part::Chunk(vec![0; 5 << 20].into()));
-    let status = node
-        .invoices()
-        .issue(futures::stream::iter(huge))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(status.code(), Code::OutOfRange | Code::InvalidArgument),
-        "{status:?}"
-    );
-    // A caller that stalls is let go.
-    let first = upload(header("BAD", "bad", &bytes), &bytes).remove(0);
-    let stalled =
-        futures::StreamExt::chain(futures::stream::iter([first]), futures::stream::pending());
-    let status = node.invoices().issue(stalled).await.unwrap_err();
-    assert_eq!(field(&status), "chunk", "{status:?}");
+    refuses_messages_out_of_order(node, &bytes).await;
     // Nothing of all that took effect or left a record.
     let report = cluster.verify(&cluster.export(0).await);
     let issues = report
@@ -189,6 +166,42 @@ async fn every_bad_upload_is_refused_with_its_field() {
     );
     let done = issue(node, "BAD", "bad", &bytes).await.unwrap();
     assert!(!done.repeated);
+}
+
+/// Messages that are each as they should be, and are not together.
+async fn refuses_messages_out_of_order(node: &Node, bytes: &[u8]) {
+    // A chunk before the header; a second header; no message at all.
+    for messages in [
+        upload(header("BAD", "bad", bytes), bytes).split_off(1),
+        upload(header("BAD", "bad", bytes), bytes)
+            .into_iter()
+            .cycle()
+            .take(3)
+            .collect(),
+        Vec::new(),
+    ] {
+        let refused = node.invoices().issue(futures::stream::iter(messages)).await;
+        let status = refused.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    }
+    // One message over 4 MiB: what tonic answers, and never INTERNAL.
+    let mut huge = upload(header("BAD", "bad", bytes), bytes);
+    huge[1].part = Some(v1::issue_request::Part::Chunk(vec![0; 5 << 20].into()));
+    let status = node
+        .invoices()
+        .issue(futures::stream::iter(huge))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(status.code(), Code::OutOfRange | Code::InvalidArgument),
+        "{status:?}"
+    );
+    // A caller that stalls is let go.
+    let first = upload(header("BAD", "bad", bytes), bytes).remove(0);
+    let stalled =
+        futures::StreamExt::chain(futures::stream::iter([first]), futures::stream::pending());
+    let status = node.invoices().issue(stalled).await.unwrap_err();
+    assert_eq!(field(&status), "chunk", "{status:?}");
 }
 
 fn id(header: &mut v1::UploadHeader) -> &mut v1::Identity {

@@ -46,7 +46,7 @@ impl Auditor<'_> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_auditor_gets_verified_answers_from_a_live_ledger() {
-    let mut cluster = Cluster::start().await;
+    let cluster = Cluster::start().await;
     let bytes = body(1, 5000);
     for number in ["Q-1", "Q-2"] {
         let node = &cluster.nodes[0];
@@ -126,12 +126,20 @@ async fn an_auditor_gets_verified_answers_from_a_live_ledger() {
     let wrong = auditor.file("wrong", wrong.to_string());
     assert_eq!(auditor.asks_of(&wrong, &["who", "Q-1"], 8)["proven"], false);
 
-    // Every node's head, and the one of before: other sizes, one history.
+    heads_are_of_one_history(cluster, dir, &bytes).await;
+}
+
+/// Every node's head, and the one of before: other sizes, one history.
+async fn heads_are_of_one_history(mut cluster: Cluster, dir: &Path, bytes: &[u8]) {
+    let auditor = Auditor {
+        cluster: &cluster,
+        dir,
+    };
     let kept = dir.join("kept.note");
     let kept = kept.to_str().unwrap();
     let value = auditor.asks(&["heads", "--save", kept], 0);
     assert_eq!(value["answer"]["heads"].as_array().unwrap().len(), 3);
-    issue(&cluster.nodes[0], "Q-4", "r-Q-4", &bytes)
+    issue(&cluster.nodes[0], "Q-4", "r-Q-4", bytes)
         .await
         .unwrap();
     let value = auditor.asks(&["heads", "--against", kept], 0);

@@ -1,10 +1,13 @@
 //! The traffic between simulated nodes: the transport of `src/transport.rs` on turmoil.
 //!
-//! Promises what that trait promises: a call ends by its deadline, a stream ends when
+//! Promises what that trait promises, and that every frame is in the trace: a call ends by its deadline, a stream ends when
 //! either side drops it, and, since turmoil never sends a lost segment again, a peer that
 //! is silent for [`SILENCE_MAX`] is taken for gone. One connection per call or stream, so
 //! nothing waits for anything else. Leaves the meaning of frames to the nodes.
 
+use crate::cluster::Cluster;
+use crate::facts::{Event, Events};
+use crate::trace::{Trace, What, digest};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -43,14 +46,20 @@ fn gone(why: impl ToString) -> Failure {
     Failure::Unreachable(why.to_string())
 }
 
-async fn write(to: &mut OwnedWriteHalf, kind: u8, content: &[u8]) -> Result<(), Failure> {
+async fn write(
+    said: &Said,
+    to: &mut OwnedWriteHalf,
+    kind: u8,
+    content: &[u8],
+) -> Result<(), Failure> {
+    said.note(What::Sent, kind, content);
     let length = (content.len() as u32 + 1).to_be_bytes();
     // In one piece: half a frame would be one more segment to lose.
     let frame = [&length[..], &[kind], content].concat();
     to.write_all(&frame).await.map_err(gone)
 }
 
-async fn read(from: &mut OwnedReadHalf) -> Result<(u8, Bytes), Failure> {
+async fn read(said: &Said, from: &mut OwnedReadHalf) -> Result<(u8, Bytes), Failure> {
     let length = from.read_u32().await.map_err(gone)? as usize;
     if length == 0 || length > FRAME_BYTES_MAX + HEAD_BYTES + 1 {
         return Err(Failure::Refused(format!("a frame of {length} bytes")));
@@ -58,14 +67,19 @@ async fn read(from: &mut OwnedReadHalf) -> Result<(u8, Bytes), Failure> {
     let mut frame = vec![0; length];
     from.read_exact(&mut frame).await.map_err(gone)?;
     let frame = Bytes::from(frame);
+    said.note(What::Received, frame[0], &frame[1..]);
     Ok((frame[0], frame.slice(1..)))
 }
 
-async fn write_failure(to: &mut OwnedWriteHalf, failure: &Failure) -> Result<(), Failure> {
+async fn write_failure(
+    said: &Said,
+    to: &mut OwnedWriteHalf,
+    failure: &Failure,
+) -> Result<(), Failure> {
     match failure {
-        Failure::Unreachable(why) => write(to, UNREACHABLE, why.as_bytes()).await,
-        Failure::Timeout => write(to, TIMEOUT, &[]).await,
-        Failure::Refused(why) => write(to, REFUSED, why.as_bytes()).await,
+        Failure::Unreachable(why) => write(said, to, UNREACHABLE, why.as_bytes()).await,
+        Failure::Timeout => write(said, to, TIMEOUT, &[]).await,
+        Failure::Refused(why) => write(said, to, REFUSED, why.as_bytes()).await,
     }
 }
 
@@ -79,12 +93,46 @@ fn read_failure(kind: u8, content: &[u8]) -> Failure {
     }
 }
 
-/// A node's way to its peers.
+/// A node's way to its peers. Cheap to clone.
+#[derive(Clone)]
 pub struct Net {
-    pub node: u64,
+    node: u64,
+    trace: Trace,
+    events: Events,
+}
+
+/// What is said on one connection, as the trace has it.
+#[derive(Clone)]
+struct Said {
+    net: Net,
+    method: u32,
+}
+
+impl Said {
+    fn note(&self, what: What, kind: u8, content: &[u8]) {
+        let about = u64::from(self.method) << 8 | u64::from(kind);
+        self.net
+            .trace
+            .note(what, self.net.node, about, digest(content));
+    }
 }
 
 impl Net {
+    pub fn new(node: u64, cluster: &Cluster) -> Net {
+        Net {
+            node,
+            trace: cluster.trace.clone(),
+            events: cluster.events.clone(),
+        }
+    }
+
+    fn said(&self, method: Method) -> Said {
+        Said {
+            net: self.clone(),
+            method: method as u32,
+        }
+    }
+
     fn head(&self, method: Method, body: &[u8]) -> Vec<u8> {
         let method = (method as u32).to_be_bytes();
         [&method[..], &self.node.to_be_bytes(), body].concat()
@@ -92,6 +140,7 @@ impl Net {
 }
 
 async fn dial(
+    said: &Said,
     address: String,
     kind: u8,
     head: &[u8],
@@ -99,7 +148,7 @@ async fn dial(
     let connected = timeout(CONNECT_MAX, TcpStream::connect(address)).await;
     let stream = connected.map_err(|_| gone("not accepted in time"))?;
     let (reader, mut writer) = stream.map_err(gone)?.into_split();
-    write(&mut writer, kind, head).await?;
+    write(said, &mut writer, kind, head).await?;
     Ok((reader, writer))
 }
 
@@ -112,11 +161,11 @@ impl Transport for Net {
         body: Bytes,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
-        let head = self.head(method, &body);
+        let (head, said) = (self.head(method, &body), self.said(method));
         let exchange = async move {
             // The writing half stays open: closing it would tell the peer to forget us.
-            let (mut reader, _writer) = dial(address, CALL, &head).await?;
-            match read(&mut reader).await? {
+            let (mut reader, _writer) = dial(&said, address, CALL, &head).await?;
+            match read(&said, &mut reader).await? {
                 (DATA, answer) => Ok(answer),
                 (kind, content) => Err(read_failure(kind, &content)),
             }
@@ -135,11 +184,11 @@ impl Transport for Net {
         method: Method,
         frames: BoxStream<'static, Bytes>,
     ) -> BoxFuture<'static, Result<Frames, Failure>> {
-        let head = self.head(method, &[]);
+        let (head, said) = (self.head(method, &[]), self.said(method));
         async move {
-            let (reader, writer) = dial(address, STREAM, &head).await?;
-            let sending = Sending(tokio::spawn(send(writer, frames)));
-            let reader = Reader::new(reader, false);
+            let (reader, writer) = dial(&said, address, STREAM, &head).await?;
+            let sending = Sending(tokio::spawn(send(said.clone(), writer, frames)));
+            let reader = Reader::new(said, reader, false);
             Ok(incoming(reader, Some(sending)))
         }
         .boxed()
@@ -155,14 +204,14 @@ impl Drop for Sending {
     }
 }
 
-async fn send(mut to: OwnedWriteHalf, mut frames: BoxStream<'static, Bytes>) {
+async fn send(said: Said, mut to: OwnedWriteHalf, mut frames: BoxStream<'static, Bytes>) {
     loop {
         let sent = match timeout(ALIVE_EVERY, frames.next()).await {
-            Err(_) => write(&mut to, ALIVE, &[]).await,
-            Ok(Some(frame)) => write(&mut to, DATA, &frame).await,
+            Err(_) => write(&said, &mut to, ALIVE, &[]).await,
+            Ok(Some(frame)) => write(&said, &mut to, DATA, &frame).await,
             Ok(None) => {
                 // A peer that is gone is noticed by the incoming half.
-                let _ = write(&mut to, END, &[]).await;
+                let _ = write(&said, &mut to, END, &[]).await;
                 // Open until the answers were read: the peer has stopped reading, and a
                 // closed half would reset the connection under them.
                 return std::future::pending().await;
@@ -178,13 +227,15 @@ async fn send(mut to: OwnedWriteHalf, mut frames: BoxStream<'static, Bytes>) {
 /// had enough: closed over what the caller still says, it would reset the connection under
 /// the answers. The caller ends it once it has them.
 struct Reader {
+    said: Said,
     half: Option<OwnedReadHalf>,
     drained: bool,
 }
 
 impl Reader {
-    fn new(half: OwnedReadHalf, drained: bool) -> Reader {
+    fn new(said: Said, half: OwnedReadHalf, drained: bool) -> Reader {
         Reader {
+            said,
             half: Some(half),
             drained,
         }
@@ -192,7 +243,7 @@ impl Reader {
 
     async fn read(&mut self) -> Result<(u8, Bytes), Failure> {
         let half = self.half.as_mut().ok_or_else(|| gone("closed"))?;
-        read(half).await
+        read(&self.said, half).await
     }
 }
 
@@ -203,8 +254,9 @@ impl Drop for Reader {
             self.drained,
             tokio::runtime::Handle::try_current(),
         ) {
+            let said = self.said.clone();
             runtime.spawn(async move {
-                while let Ok(Ok(_)) = timeout(SILENCE_MAX, read(&mut half)).await {}
+                while let Ok(Ok(_)) = timeout(SILENCE_MAX, read(&said, &mut half)).await {}
             });
         }
     }
@@ -229,59 +281,74 @@ fn incoming(from: Reader, sending: Option<Sending>) -> Frames {
 }
 
 /// Serves peers for as long as the host lives.
-pub async fn serve(peers: Arc<dyn Serve>) -> io::Result<()> {
+pub async fn serve(net: Net, peers: Arc<dyn Serve>) -> io::Result<()> {
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
     loop {
         let (stream, _) = listener.accept().await?;
-        tokio::spawn(answer(peers.clone(), stream));
+        tokio::spawn(answer(net.clone(), peers.clone(), stream));
     }
 }
 
-async fn answer(peers: Arc<dyn Serve>, stream: TcpStream) {
+async fn answer(net: Net, peers: Arc<dyn Serve>, stream: TcpStream) {
     let (mut reader, mut writer) = stream.into_split();
-    let Ok(Ok((kind, head))) = timeout(SILENCE_MAX, read(&mut reader)).await else {
+    let unknown = Said {
+        net: net.clone(),
+        method: 0,
+    };
+    let Ok(Ok((kind, head))) = timeout(SILENCE_MAX, read(&unknown, &mut reader)).await else {
         return;
     };
     let Some((method, from, body)) = read_head(&head) else {
         return;
     };
+    let said = net.said(method);
     // A caller that is gone needs no answer, hence the results that nobody reads below.
     match kind {
         CALL => {
             let _ = match peers.call(NodeId::new(from), method, body).await {
-                Ok(answer) => write(&mut writer, DATA, &answer).await,
-                Err(failure) => write_failure(&mut writer, &failure).await,
+                Ok(answer) => write(&said, &mut writer, DATA, &answer).await,
+                Err(failure) => write_failure(&said, &mut writer, &failure).await,
             };
         }
         STREAM => {
-            let reader = Reader::new(reader, true);
+            let reader = Reader::new(said.clone(), reader, true);
             let opening = peers.stream(NodeId::new(from), method, incoming(reader, None));
-            let _ = answer_stream(opening, &mut writer).await;
+            let _ = answer_stream(&said, opening, &mut writer).await;
         }
         _ => {}
     }
 }
 
 async fn answer_stream(
+    said: &Said,
     mut opening: BoxFuture<'static, Result<Frames, Failure>>,
     to: &mut OwnedWriteHalf,
 ) -> Result<(), Failure> {
     let opened = loop {
         match timeout(ALIVE_EVERY, &mut opening).await {
-            Err(_) => write(to, ALIVE, &[]).await?,
+            Err(_) => write(said, to, ALIVE, &[]).await?,
             Ok(opened) => break opened,
         }
     };
     let mut answers = match opened {
         Ok(answers) => answers,
-        Err(failure) => return write_failure(to, &failure).await,
+        Err(failure) => return write_failure(said, to, &failure).await,
     };
+    // Of a body its digests come first, then its chunks.
+    let mut chunks = false;
     loop {
         match timeout(ALIVE_EVERY, answers.next()).await {
-            Err(_) => write(to, ALIVE, &[]).await?,
-            Ok(Some(Ok(answer))) => write(to, DATA, &answer).await?,
-            Ok(Some(Err(failure))) => return write_failure(to, &failure).await,
-            Ok(None) => return write(to, END, &[]).await,
+            Err(_) => write(said, to, ALIVE, &[]).await?,
+            Ok(Some(Ok(answer))) => {
+                if chunks {
+                    let (node, digest) = (said.net.node, digest(&answer));
+                    said.net.events.push(Event::ChunkSent { node, digest });
+                }
+                chunks = said.method == Method::GetBody as u32;
+                write(said, to, DATA, &answer).await?;
+            }
+            Ok(Some(Err(failure))) => return write_failure(said, to, &failure).await,
+            Ok(None) => return write(said, to, END, &[]).await,
         }
     }
 }

@@ -4,7 +4,8 @@
 //! is noted in the step in which the caller learnt it. An answer that contradicts what a
 //! caller was told before is a breach at once. Leaves the end state to `invariants/`.
 
-use crate::dice::Dice;
+use crate::rng::Rng;
+use crate::trace::digest;
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{Identity, Metadata};
@@ -33,6 +34,10 @@ pub struct Seen {
     pub open: BTreeSet<u64>,
     /// Number to record index.
     pub acknowledged: BTreeMap<u64, u64>,
+    /// Number to the digest of the record in its receipt.
+    pub receipts: BTreeMap<u64, u64>,
+    /// Calls with other content that were refused as they must be.
+    pub refused: u64,
     /// Record indexes of downloads of which the caller has every byte.
     pub delivered: BTreeSet<u64>,
     /// Size to root of every cosigned note that a caller was given.
@@ -74,10 +79,10 @@ impl Oracle {
 
     /// A number to issue: a new one, or one that has no outcome yet, maybe because
     /// another caller is at it right now.
-    pub fn number_to_issue(&self, dice: &mut Dice) -> Option<u64> {
+    pub fn number_to_issue(&self, rng: &mut Rng) -> Option<u64> {
         let phase = self.phase();
         let mut seen = self.seen();
-        let again = !seen.open.is_empty() && dice.roll(2) == 0;
+        let again = !seen.open.is_empty() && rng.below(2) == 0;
         if phase == Phase::Load && !again {
             seen.asked += 1;
             let number = seen.asked;
@@ -85,23 +90,29 @@ impl Oracle {
             return Some(number);
         }
         let open: Vec<u64> = seen.open.iter().copied().collect();
-        let at = dice.roll(open.len().max(1) as u64) as usize;
+        let at = rng.below(open.len().max(1) as u64) as usize;
         open.get(at).copied()
     }
 
-    pub fn number_to_download(&self, dice: &mut Dice) -> Option<u64> {
+    /// One that was acknowledged, if any.
+    pub fn number_known(&self, rng: &mut Rng) -> Option<u64> {
         let seen = self.seen();
         let known: Vec<u64> = seen.acknowledged.keys().copied().collect();
-        let at = dice.roll(known.len().max(1) as u64) as usize;
+        let at = rng.below(known.len().max(1) as u64) as usize;
         known.get(at).copied()
     }
 
-    pub fn issued(&self, number: u64, index: u64) {
+    pub fn issued(&self, number: u64, index: u64, record: &[u8]) {
         let mut seen = self.seen();
         seen.open.remove(&number);
         let first = *seen.acknowledged.entry(number).or_insert(index);
         if first != index {
             let what = format!("{number} was acknowledged as record {first}, then as {index}");
+            seen.breaches.push(what);
+        }
+        let receipt = digest(record);
+        if *seen.receipts.entry(number).or_insert(receipt) != receipt {
+            let what = format!("i7: {number} has receipts for two records");
             seen.breaches.push(what);
         }
     }
@@ -177,7 +188,7 @@ pub fn metadata(number: u64) -> Metadata {
 
 /// The same number has the same bytes, whoever hands them in.
 pub fn body(number: u64) -> Bytes {
-    let mut dice = Dice::new(number);
-    let length = 200 + dice.roll(6_000);
-    (0..length).map(|_| dice.roll(256) as u8).collect()
+    let mut rng = Rng::new(number);
+    let length = 200 + rng.below(6_000);
+    (0..length).map(|_| rng.below(256) as u8).collect()
 }

@@ -2,6 +2,8 @@
 //!
 //! Promises: a download without an end is called just that, and "nobody else" is said only
 //! where nothing is in doubt.
+//!
+//! Tests: `audit/tests/questions.rs`.
 
 use super::{FoundInvoice, InvoiceEvent, InvoiceQuestion};
 use crate::answer::{AuditAnswer, Audited};

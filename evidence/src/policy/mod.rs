@@ -5,6 +5,8 @@
 //! built, and what it prints reads back as itself; one signature by a known key that does
 //! not verify spoils the whole note. Leaves inclusion to `proof`, and who holds which key
 //! to whoever wrote the policy. Text is UTF-8 here, which the format only recommends.
+//!
+//! Tests: `evidence/tests/policy.rs`.
 
 mod build;
 mod text;

@@ -4,6 +4,8 @@
 //! finding is reported, in the order of the bundle. Leaves the frames to
 //! [`crate::bundle`], one record to `record_checks`, the cores to `batch`, and one record after
 //! another to [`crate::chain`].
+//!
+//! Tests: `evidence/tests/tamper.rs`, `evidence/tests/parallel.rs`, `evidence/tests/bounded.rs`.
 
 use super::anchors::Anchors;
 use super::batch::{CheckedRecord, RecordCheckers, Rules, ShownRecord};

@@ -3,7 +3,7 @@
 //! Promises: the same command again is the same addition. Leaves which roles may be added
 //! to the ledger.
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
 use crate::{files, identity, issue, measure, output};
@@ -11,7 +11,7 @@ use muniment_client::v1::{Metadata, WriteLevel};
 use muniment_client::{BodySource, UploadRequest};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct AddRenditionArgs {
     /// Number of the invoice (left out with --uid)
     #[arg(value_name = "NUMBER")]
     target: String,
@@ -37,7 +37,7 @@ pub struct Args {
     request_id: Option<String>,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: AddRenditionArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     let (which, file) = Which::with_file(args.target, args.file, args.uid, args.series)?;
     let client = reach.client()?;
     let (invoice, _) = which.find(&client, None).await?;

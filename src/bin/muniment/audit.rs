@@ -5,9 +5,11 @@
 //! into the verifier that `muniment-verify` runs, under the pin of the command line; it
 //! ends with 8 where the evidence does not hold or does not suffice. Leaves judgement and
 //! words to the evidence crate.
+//!
+//! Tests: `tests/cluster/questions.rs`.
 
 use crate::cluster::bare;
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::lookup::{Which, key_of};
 use crate::output::{self, shown};
 use crate::reach::Reach;
@@ -47,7 +49,7 @@ const NODE_TIMEOUT: Duration = Duration::from_secs(3);
 const PIECE_BYTES: usize = 1024 * 1024;
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum AuditCommand {
     /// The receipt of an invoice, verified here, and what it says
     Prove(Prove),
     /// Everything on record about one invoice, and who downloaded it
@@ -146,17 +148,17 @@ pub struct Compare {
     against: Vec<PathBuf>,
 }
 
-pub async fn run(command: Command, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(command: AuditCommand, reach: &Reach) -> Result<Exit, CommandFailure> {
     match command {
-        Command::Prove(args) => prove(args, reach).await,
-        Command::Who(args) => who(args, reach).await,
-        Command::Reconcile(args) => reconcile(args, reach).await,
-        Command::Sample(args) => sample(args, reach).await,
-        Command::Heads(args) => heads(args, reach).await,
+        AuditCommand::Prove(args) => prove(args, reach).await,
+        AuditCommand::Who(args) => who(args, reach).await,
+        AuditCommand::Reconcile(args) => reconcile(args, reach).await,
+        AuditCommand::Sample(args) => sample(args, reach).await,
+        AuditCommand::Heads(args) => heads(args, reach).await,
     }
 }
 
-async fn prove(args: Prove, reach: &Reach) -> Result<Exit, Failure> {
+async fn prove(args: Prove, reach: &Reach) -> Result<Exit, CommandFailure> {
     // Before anything is asked for: a wrong name should not cost a call.
     let document = args.document.as_deref().map(hash).transpose()?;
     let client = reach.client()?;
@@ -200,10 +202,10 @@ async fn prove(args: Prove, reach: &Reach) -> Result<Exit, Failure> {
     })
 }
 
-async fn who(args: Who, reach: &Reach) -> Result<Exit, Failure> {
+async fn who(args: Who, reach: &Reach) -> Result<Exit, CommandFailure> {
     let which = match args.uid {
         Some(uid) => WhichInvoice::uid(&uid)
-            .ok_or_else(|| Failure::usage(format!("{uid:?} is not a uid")))?,
+            .ok_or_else(|| CommandFailure::usage(format!("{uid:?} is not a uid")))?,
         None => WhichInvoice::Number {
             number: args.number.unwrap_or_default(),
             tenant: Some(args.series.tenant()),
@@ -217,13 +219,13 @@ async fn who(args: Who, reach: &Reach) -> Result<Exit, Failure> {
     Ok(tell(&question.conclude(report), reach.json))
 }
 
-async fn reconcile(args: Reconcile, reach: &Reach) -> Result<Exit, Failure> {
+async fn reconcile(args: Reconcile, reach: &Reach) -> Result<Exit, CommandFailure> {
     let theirs = match &args.csv {
         None => None,
         Some(path) => {
             let bytes = read(path, csv::CSV_BYTES_MAX)?;
             let table = csv::parse(&bytes);
-            Some(table.map_err(|e| Failure::invalid(format!("{}: {e}", path.display())))?)
+            Some(table.map_err(|e| CommandFailure::invalid(format!("{}: {e}", path.display())))?)
         }
     };
     let (report, ours) = stream(&reach.client()?, &args.terms, Reckoning::new()).await?;
@@ -235,16 +237,16 @@ async fn reconcile(args: Reconcile, reach: &Reach) -> Result<Exit, Failure> {
     Ok(tell(&ours.conclude(theirs.as_ref(), report), reach.json))
 }
 
-async fn sample(args: Draw, reach: &Reach) -> Result<Exit, Failure> {
+async fn sample(args: Draw, reach: &Reach) -> Result<Exit, CommandFailure> {
     let kind = match &args.kind {
         None => None,
         Some(name) => {
             let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-            Some(kind.ok_or_else(|| Failure::usage(format!("there is no kind {name:?}")))?)
+            Some(kind.ok_or_else(|| CommandFailure::usage(format!("there is no kind {name:?}")))?)
         }
     };
     let sample = RecordSample::new(args.count, &args.seed, kind).ok_or_else(|| {
-        Failure::usage(format!(
+        CommandFailure::usage(format!(
             "--count is 1 to {COUNT_MAX}, --seed a text of at most {SEED_BYTES_MAX} bytes"
         ))
     })?;
@@ -252,7 +254,7 @@ async fn sample(args: Draw, reach: &Reach) -> Result<Exit, Failure> {
     Ok(tell(&sample.conclude(report), reach.json))
 }
 
-async fn heads(args: Compare, reach: &Reach) -> Result<Exit, Failure> {
+async fn heads(args: Compare, reach: &Reach) -> Result<Exit, CommandFailure> {
     let mut all = Vec::new();
     for path in &args.against {
         all.push(NamedNote {
@@ -283,14 +285,14 @@ async fn heads(args: Compare, reach: &Reach) -> Result<Exit, Failure> {
     }
     if all.len() == args.against.len() {
         let why = format!("no node answers\n{}", silent.join("\n"));
-        return Err(Failure::new(Exit::Unavailable, why));
+        return Err(CommandFailure::new(Exit::Unavailable, why));
     }
     if all.len() > HEADS_MAX {
         let why = format!(
             "{} checkpoints, at most {HEADS_MAX} are compared",
             all.len()
         );
-        return Err(Failure::usage(why));
+        return Err(CommandFailure::usage(why));
     }
     // The first record's receipt under the newest checkpoint carries every key.
     let (reply, _) = client.receipt(asked(What::RecordIndex(0), true)).await?;
@@ -303,7 +305,7 @@ async fn heads(args: Compare, reach: &Reach) -> Result<Exit, Failure> {
                 let hashes = reply.hashes.iter().map(|hash| digest(hash));
                 let hashes = hashes.collect::<Option<Vec<_>>>().ok_or_else(|| {
                     let why = "a consistency proof has a hash that is not of 32 bytes";
-                    Failure::new(Exit::Unproven, why)
+                    CommandFailure::new(Exit::Unproven, why)
                 })?;
                 heads.prove(pair[0], pair[1], hashes);
             }
@@ -371,13 +373,13 @@ async fn stream<O: Observer + Unpin>(
     client: &Client,
     terms: &Terms,
     observer: O,
-) -> Result<(Report, O), Failure> {
+) -> Result<(Report, O), CommandFailure> {
     let policy = match &terms.policy {
         None => None,
         Some(path) => {
             let bytes = read(path, POLICY_BYTES_MAX)?;
             let policy = Policy::parse(&String::from_utf8_lossy(&bytes));
-            Some(policy.map_err(|e| Failure::invalid(format!("{}: {e}", path.display())))?)
+            Some(policy.map_err(|e| CommandFailure::invalid(format!("{}: {e}", path.display())))?)
         }
     };
     let head = terms.head.as_deref().map(|path| read(path, NOTE_BYTES_MAX));
@@ -446,16 +448,16 @@ fn exit_of(audited: &Audited) -> Exit {
 }
 
 /// A file up to one byte over its limit, which its reader then refuses.
-fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, CommandFailure> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(bytes_max as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|e| Failure::local(path.display(), &e))?;
+        .map_err(|e| CommandFailure::local(path.display(), &e))?;
     Ok(bytes)
 }
 
-fn hash(path: &Path) -> Result<(Digest, u64), Failure> {
-    let cannot = |e| Failure::local(path.display(), &e);
+fn hash(path: &Path) -> Result<(Digest, u64), CommandFailure> {
+    let cannot = |e| CommandFailure::local(path.display(), &e);
     let mut file = std::fs::File::open(path).map_err(cannot)?;
     let (mut hasher, mut length) = (Hasher::new(), 0);
     let mut piece = vec![0; PIECE_BYTES];

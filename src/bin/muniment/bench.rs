@@ -5,7 +5,7 @@
 //! deadline. Receipts are verified as always, so the client's share is in the numbers.
 //! Leaves comparison with other systems to `benches/`.
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::identity::Series;
 use crate::reach::Reach;
 use crate::{measure, now, output};
@@ -28,7 +28,7 @@ const KNOWN_MAX: usize = 100_000;
 const SIZE_MIN: usize = 128;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct BenchArgs {
     /// Clients, each with its own connections and one call at a time
     #[arg(long, value_name = "N", default_value_t = 16,
           value_parser = clap::value_parser!(u16).range(1..=4096))]
@@ -81,7 +81,7 @@ impl Operation {
 
 /// What all clients share.
 struct Load {
-    args: Args,
+    args: BenchArgs,
     /// Tells the invoices of this run from those of every other.
     run: u64,
     known: RwLock<Vec<String>>,
@@ -97,14 +97,16 @@ struct Seen {
     errors: BTreeMap<(Operation, String), u64>,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: BenchArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     if args.size < SIZE_MIN {
-        return Err(Failure::usage(format!("--size is at least {SIZE_MIN}")));
+        return Err(CommandFailure::usage(format!(
+            "--size is at least {SIZE_MIN}"
+        )));
     }
     let policy = match &args.policy {
         None => String::new(),
         Some(path) => {
-            std::fs::read_to_string(path).map_err(|e| Failure::local(path.display(), &e))?
+            std::fs::read_to_string(path).map_err(|e| CommandFailure::local(path.display(), &e))?
         }
     };
     let options = reach.options()?;
@@ -157,7 +159,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
 
 impl Load {
     /// Issues what downloads and gets will first ask for.
-    async fn seed_known(&self, client: &Client) -> Result<usize, Failure> {
+    async fn seed_known(&self, client: &Client) -> Result<usize, CommandFailure> {
         if self.args.mix.download == 0 && self.args.mix.get == 0 {
             return Ok(0);
         }

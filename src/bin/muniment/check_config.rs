@@ -2,21 +2,21 @@
 
 use muniment::config::Config;
 use muniment::keyring::Keyring;
-use muniment::preflight::{Finding, preflight};
+use muniment::preflight::{PreflightFinding, preflight};
 use muniment::store::marker::Marker;
-use muniment::witness::post::Target;
+use muniment::witness::post::WitnessEndpoint;
 use muniment_evidence::ids::NodeId;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct CheckConfigArgs {
     /// The node's configuration file.
     #[arg(long)]
     pub config: PathBuf,
 }
 
-pub async fn run(args: Args, json: bool) -> ExitCode {
+pub async fn run(args: CheckConfigArgs, json: bool) -> ExitCode {
     let config = match Config::load(&args.config) {
         Ok(config) => config,
         Err(error) => {
@@ -62,13 +62,13 @@ pub async fn run(args: Args, json: bool) -> ExitCode {
 }
 
 /// What lies on the machine already, and whom it names.
-fn files(config: &Config) -> Vec<Finding> {
+fn files(config: &Config) -> Vec<PreflightFinding> {
     let mut findings = vec![
-        Finding::new("keys", keys(&config.keys.dir)),
-        Finding::new("data directory is this node's", belongs(config)),
+        PreflightFinding::new("keys", keys(&config.keys.dir)),
+        PreflightFinding::new("data directory is this node's", belongs(config)),
     ];
     if !config.witness.is_empty() {
-        findings.push(Finding::new("witnesses", witnesses(config)));
+        findings.push(PreflightFinding::new("witnesses", witnesses(config)));
     }
     findings
 }
@@ -93,7 +93,7 @@ fn belongs(config: &Config) -> Result<String, String> {
 /// Whether each could be asked; nobody is asked here, since none must be up for a start.
 fn witnesses(config: &Config) -> Result<String, String> {
     for witness in &config.witness {
-        Target::new(&witness.url, witness.ca.as_deref())?;
+        WitnessEndpoint::new(&witness.url, witness.ca.as_deref())?;
     }
     let names = config.witness.iter().map(|w| w.key.name.as_str());
     Ok(names.collect::<Vec<_>>().join(", "))

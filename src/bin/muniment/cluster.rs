@@ -3,7 +3,7 @@
 //! Promises: `status` asks every node it hears of, and ends with 0 only when a node that
 //! can serve now names a leader. Leaves changes of the members to `members`.
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::files;
 use crate::members;
 use crate::output;
@@ -25,7 +25,7 @@ use std::time::Duration;
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct ClusterArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -39,11 +39,11 @@ enum Command {
     /// Hand leadership to a node
     Transfer(Transfer),
     /// Stop the leader, a zone or a node of a cluster on this machine, and measure
-    Drill(drill::Args),
+    Drill(drill::DrillArgs),
     /// Have nodes read and check every body they hold, now
-    Scrub(scrub::Args),
+    Scrub(scrub::ScrubArgs),
     #[command(flatten)]
-    Members(members::Command),
+    Members(members::MembersCommand),
 }
 
 #[derive(clap::Args)]
@@ -71,7 +71,7 @@ struct Transfer {
     node: u64,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: ClusterArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     match args.command {
         Command::Init(args) => init(args, reach).await,
         Command::Status => status(reach).await,
@@ -102,14 +102,15 @@ struct MembersFile {
     members: Vec<MemberEntry>,
 }
 
-async fn init(args: Init, reach: &Reach) -> Result<Exit, Failure> {
+async fn init(args: Init, reach: &Reach) -> Result<Exit, CommandFailure> {
     let text = std::fs::read_to_string(&args.members)
-        .map_err(|e| Failure::local(args.members.display(), &e))?;
+        .map_err(|e| CommandFailure::local(args.members.display(), &e))?;
     let members = members(&args.members, &text)
-        .map_err(|why| Failure::invalid(format!("{}: {why}", args.members.display())))?;
+        .map_err(|why| CommandFailure::invalid(format!("{}: {why}", args.members.display())))?;
     let root_keys = args.root_keys.iter().map(|key| {
         let bytes = unhex(key).filter(|bytes| bytes.len() == 32);
-        let bytes = bytes.ok_or_else(|| Failure::usage(format!("--root-key {key}: 64 hex digits")));
+        let bytes =
+            bytes.ok_or_else(|| CommandFailure::usage(format!("--root-key {key}: 64 hex digits")));
         bytes.map(Into::into)
     });
     let root_keys = root_keys.collect::<Result<Vec<_>, _>>()?;
@@ -236,7 +237,7 @@ pub fn bare(address: &str) -> String {
     address.trim_end_matches('/').to_owned()
 }
 
-async fn status(reach: &Reach) -> Result<Exit, Failure> {
+async fn status(reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
     let survey = Survey::take(&client, STATUS_TIMEOUT.min(reach.deadline())).await;
     let Some(first) = survey.answers.values().next() else {
@@ -246,7 +247,7 @@ async fn status(reach: &Reach) -> Result<Exit, Failure> {
             .map(|(address, why)| format!("{address}: {why}"))
             .collect();
         let why = format!("no node answers\n{}", silent.join("\n"));
-        return Err(Failure::new(Exit::Unavailable, why));
+        return Err(CommandFailure::new(Exit::Unavailable, why));
     };
     let exit = if survey.serves() {
         Exit::Ok
@@ -368,7 +369,7 @@ fn node_value(answer: &StatusResponse) -> Value {
     })
 }
 
-async fn transfer(args: Transfer, reach: &Reach) -> Result<Exit, Failure> {
+async fn transfer(args: Transfer, reach: &Reach) -> Result<Exit, CommandFailure> {
     let leader = reach.client()?.transfer(args.node).await?;
     if reach.json {
         output::say_json(&json!({ "leader": leader }));

@@ -32,7 +32,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(50);
 const STOP_MAX: Duration = Duration::from_secs(15);
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct DevArgs {
     /// Where the nodes live; used again if it is there.
     #[arg(long, default_value = "./muniment-dev")]
     pub dir: PathBuf,
@@ -44,7 +44,7 @@ pub struct Args {
     pub base_port: u16,
 }
 
-pub async fn run(args: Args, json: bool) -> ExitCode {
+pub async fn run(args: DevArgs, json: bool) -> ExitCode {
     match dev(args, json).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -91,7 +91,7 @@ impl Node {
     }
 }
 
-async fn dev(args: Args, json: bool) -> Result<(), String> {
+async fn dev(args: DevArgs, json: bool) -> Result<(), String> {
     let dir = std::path::absolute(&args.dir).map_err(|e| e.to_string())?;
     std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let described = dir.join("cluster.json");
@@ -431,4 +431,60 @@ fn describe(dir: &Path, nodes: &[Node], pids: &[Option<u32>]) -> serde_json::Val
         "token": null,
         "trust": dir.join("trust"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_laid_out_once_and_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let nodes = lay_out(dir.path(), 3, 7400).unwrap();
+        let places: Vec<_> = nodes
+            .iter()
+            .map(|n| (n.id, n.zone.as_str(), n.port))
+            .collect();
+        assert_eq!(
+            places,
+            [
+                (1, "zone-a", 7401),
+                (2, "zone-b", 7402),
+                (3, "zone-c", 7403)
+            ]
+        );
+        let log_key = |node: &Node| std::fs::read(node.dir.join("keys/log.key")).unwrap();
+        for node in &nodes[1..] {
+            assert_eq!(
+                log_key(node),
+                log_key(&nodes[0]),
+                "one log key signs for all"
+            );
+        }
+        // A second start finds the same keys and the same configuration.
+        let before = log_key(&nodes[0]);
+        let again = lay_out(dir.path(), 3, 7400).unwrap();
+        assert_eq!(log_key(&again[0]), before);
+        let other_ports = lay_out(dir.path(), 3, 7500).err().unwrap();
+        assert!(
+            other_ports.contains("laid out for port 7501"),
+            "{other_ports}"
+        );
+    }
+
+    #[test]
+    fn ports_that_do_not_exist_are_refused_before_anything_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = lay_out(dir.path(), 3, u16::MAX - 201).err().unwrap();
+        assert!(refused.contains("--base-port"), "{refused}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn one_zone_alone_asks_for_a_level_that_one_zone_can_meet() {
+        let dir = tempfile::tempdir().unwrap();
+        let alone = lay_out(dir.path(), 1, 7400).unwrap();
+        let text = std::fs::read_to_string(&alone[0].config).unwrap();
+        assert!(text.contains("write_level = \"quorum\""), "{text}");
+    }
 }

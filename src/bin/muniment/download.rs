@@ -3,8 +3,8 @@
 //! Promises: a file appears under its name only after its bytes have been checked; on
 //! stdout the exit code says whether they were right. Leaves resuming to the client.
 
-use crate::exit::{Exit, Failure};
-use crate::files::{self, Target};
+use crate::exit::{CommandFailure, Exit};
+use crate::files::{self, OutputTarget};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
 use crate::{measure, output};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct DownloadArgs {
     #[command(flatten)]
     which: Which,
     /// Write to this file; - is stdout [default: stdout, unless it is a terminal]
@@ -38,12 +38,12 @@ pub struct Args {
     promise: Option<PathBuf>,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: DownloadArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
     let evidence = args.evidence.unwrap_or(EvidenceMode::Strict);
     let deferred = evidence == EvidenceMode::Deferred;
     if args.promise.is_some() && !deferred {
-        return Err(Failure::usage("--promise needs --evidence deferred"));
+        return Err(CommandFailure::usage("--promise needs --evidence deferred"));
     }
     // A node that is cut off finds the invoice in what it has.
     let local = ReadLevel {
@@ -51,7 +51,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     };
     let read = args.read.or(deferred.then_some(local));
     let (invoice, _) = args.which.find(&client, read.clone()).await?;
-    let mut target = Target::open(args.output.as_deref(), reach.json).await?;
+    let mut target = OutputTarget::open(args.output.as_deref(), reach.json).await?;
     let range = args.range.unwrap_or_default();
     let request = DownloadRequest {
         key: Some(key_of(&invoice)),

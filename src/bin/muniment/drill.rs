@@ -7,7 +7,7 @@
 //! on nodes whose processes `--cluster-json` names on this machine, so that nobody drills
 //! by mistake what is not his to stop.
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::identity::Series;
 use crate::reach::{self, NodeEntry, Reach};
 use crate::{files, measure, now, output};
@@ -39,7 +39,7 @@ const BOUND_MS: u32 = 5000;
 const BODY_BYTES: usize = 8_000;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct DrillArgs {
     /// What is stopped
     #[arg(long, value_name = "WHAT", value_parser = ["leader", "zone", "node"])]
     kill: String,
@@ -129,7 +129,7 @@ impl Probe {
 }
 
 struct Drill {
-    args: Args,
+    args: DrillArgs,
     level: v1::WriteLevel,
     run: u64,
     started: Instant,
@@ -143,19 +143,19 @@ struct Drill {
     failures: AtomicU64,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: DrillArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     let Some((file, nodes)) = reach.described()? else {
         let why = "a drill needs --cluster-json: it stops processes of this machine only";
-        return Err(Failure::usage(why));
+        return Err(CommandFailure::usage(why));
     };
     let client = reach.client()?;
     let victims = victims(&args, reach, &client, &nodes).await?;
     let ids: Vec<u64> = victims.iter().map(|node| node.id).collect();
     let staying: Vec<&NodeEntry> = nodes.iter().filter(|n| !ids.contains(&n.id)).collect();
     if staying.is_empty() {
-        return Err(Failure::usage("no node would be left to ask"));
+        return Err(CommandFailure::usage("no node would be left to ask"));
     }
-    let level = measure::write_level(&args.level).map_err(Failure::usage)?;
+    let level = measure::write_level(&args.level).map_err(CommandFailure::usage)?;
     let drill = Arc::new(Drill::new(args, level));
     let mut tasks = tokio::task::JoinSet::new();
     for writer in 0..WRITERS {
@@ -200,7 +200,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
 }
 
 /// A client of one node, which gives up soon.
-fn single(reach: &Reach, node: &NodeEntry) -> Result<Client, Failure> {
+fn single(reach: &Reach, node: &NodeEntry) -> Result<Client, CommandFailure> {
     let mut options = reach.options()?;
     options.endpoints = vec![node.grpc.clone()];
     options.deadline = ATTEMPT_MAX;
@@ -208,11 +208,11 @@ fn single(reach: &Reach, node: &NodeEntry) -> Result<Client, Failure> {
 }
 
 async fn victims(
-    args: &Args,
+    args: &DrillArgs,
     reach: &Reach,
     client: &Client,
     nodes: &[NodeEntry],
-) -> Result<Vec<NodeEntry>, Failure> {
+) -> Result<Vec<NodeEntry>, CommandFailure> {
     let chosen: Vec<NodeEntry> = match args.kill.as_str() {
         "leader" => {
             let mut leader = 0;
@@ -239,18 +239,18 @@ async fn victims(
             "leader" => "no node that the file names leads",
             kill => &format!("the file names no such {kill}"),
         };
-        return Err(Failure::usage(why));
+        return Err(CommandFailure::usage(why));
     }
     match chosen.iter().find(|node| node.pid.is_none()) {
         Some(node) => {
             let why = format!("the file names no process of node {}", node.id);
-            Err(Failure::usage(why))
+            Err(CommandFailure::usage(why))
         }
         None => Ok(chosen),
     }
 }
 
-fn signal(node: &NodeEntry, signal: Signal) -> Result<(), Failure> {
+fn signal(node: &NodeEntry, signal: Signal) -> Result<(), CommandFailure> {
     if let (Some(pid), Some(config)) = (node.pid, &node.config)
         && !reach::is_its_process(pid, config)
     {
@@ -258,16 +258,17 @@ fn signal(node: &NodeEntry, signal: Signal) -> Result<(), Failure> {
             "process {pid} is not node {}: the file is out of date",
             node.id
         );
-        return Err(Failure::usage(why));
+        return Err(CommandFailure::usage(why));
     }
     let pid = node.pid.and_then(|pid| Pid::from_raw(pid as i32));
-    let pid = pid.ok_or_else(|| Failure::usage(format!("node {} has no process", node.id)))?;
+    let pid =
+        pid.ok_or_else(|| CommandFailure::usage(format!("node {} has no process", node.id)))?;
     kill_process(pid, signal)
-        .map_err(|e| Failure::local(format!("node {} (pid {pid:?})", node.id), &e.into()))
+        .map_err(|e| CommandFailure::local(format!("node {} (pid {pid:?})", node.id), &e.into()))
 }
 
 /// A node that was killed is started as its own process, and the file names it.
-async fn bring_back(file: &Path, node: &NodeEntry, mode: &str) -> Result<(), Failure> {
+async fn bring_back(file: &Path, node: &NodeEntry, mode: &str) -> Result<(), CommandFailure> {
     if mode == "pause" {
         return signal(node, Signal::CONT);
     }
@@ -277,7 +278,7 @@ async fn bring_back(file: &Path, node: &NodeEntry, mode: &str) -> Result<(), Fai
         output::complain(&format!("node {} is to be started by you", node.id));
         return Ok(());
     };
-    let local = |what: &str, e: std::io::Error| Failure::local(what, &e);
+    let local = |what: &str, e: std::io::Error| CommandFailure::local(what, &e);
     let log = config.with_file_name("node.log");
     let output = std::fs::OpenOptions::new()
         .create(true)
@@ -296,10 +297,11 @@ async fn bring_back(file: &Path, node: &NodeEntry, mode: &str) -> Result<(), Fai
     rename_process(file, node.id, child.id()).await
 }
 
-async fn rename_process(file: &Path, id: u64, pid: u32) -> Result<(), Failure> {
-    let text = std::fs::read_to_string(file).map_err(|e| Failure::local(file.display(), &e))?;
+async fn rename_process(file: &Path, id: u64, pid: u32) -> Result<(), CommandFailure> {
+    let text =
+        std::fs::read_to_string(file).map_err(|e| CommandFailure::local(file.display(), &e))?;
     let mut value: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|e| Failure::invalid(format!("{}: {e}", file.display())))?;
+        .map_err(|e| CommandFailure::invalid(format!("{}: {e}", file.display())))?;
     if let Some(nodes) = value["nodes"].as_array_mut() {
         for node in nodes.iter_mut().filter(|node| node["id"] == id) {
             node["pid"] = pid.into();
@@ -309,7 +311,7 @@ async fn rename_process(file: &Path, id: u64, pid: u32) -> Result<(), Failure> {
 }
 
 impl Drill {
-    fn new(args: Args, write_level: v1::WriteLevel) -> Drill {
+    fn new(args: DrillArgs, write_level: v1::WriteLevel) -> Drill {
         Drill {
             args,
             level: write_level,
@@ -409,7 +411,7 @@ impl Drill {
         nodes: Vec<u64>,
         from: Duration,
         until: Duration,
-    ) -> Result<Exit, Failure> {
+    ) -> Result<Exit, CommandFailure> {
         let numbers = self.acknowledged.lock().expect("nobody panics").clone();
         let level = Some(ReadLevel {
             level: Some(read_level::Level::Linearizable(Default::default())),
@@ -483,7 +485,7 @@ impl Drill {
         }
         if missing > 0 {
             let why = format!("{missing} acknowledged invoices are missing");
-            return Err(Failure::new(Exit::Unproven, why));
+            return Err(CommandFailure::new(Exit::Unproven, why));
         }
         Ok(Exit::Ok)
     }

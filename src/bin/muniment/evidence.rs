@@ -4,8 +4,8 @@
 //! saved only after it verified. Leaves auditors' questions to `audit`, and the full
 //! judgement to the offline verifier.
 
-use crate::exit::{Exit, Failure};
-use crate::files::{self, Target};
+use crate::exit::{CommandFailure, Exit};
+use crate::files::{self, OutputTarget};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
 use crate::{audit, identity, measure, output};
@@ -26,7 +26,7 @@ use std::path::PathBuf;
 const PAGE_SIZE_MAX: u64 = 1000;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct EvidenceArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -46,7 +46,7 @@ enum Command {
     /// A bundle of all records, a period or an issuer's part, for auditors
     Export(Export),
     #[command(flatten)]
-    Audit(audit::Command),
+    Audit(audit::AuditCommand),
 }
 
 #[derive(clap::Args)]
@@ -176,7 +176,7 @@ fn month(text: &str) -> Result<(u64, u64), String> {
     Ok((midnight_ms(first)?, midnight_ms(next)?))
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: EvidenceArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     match args.command {
         Command::Head(args) => head(args, reach).await,
         Command::Tail(args) => tail(args, reach).await,
@@ -188,13 +188,14 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     }
 }
 
-async fn head(args: Head, reach: &Reach) -> Result<Exit, Failure> {
+async fn head(args: Head, reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
     let reply = client.checkpoint(args.read, args.cosigned).await?;
     let parsed = Note::parse(reply.note.as_bytes())
         .and_then(|note| Ok((Checkpoint::parse(&note.text)?, note.signatures)));
-    let (checkpoint, signatures) = parsed
-        .map_err(|e| Failure::new(Exit::Unproven, format!("the answer is no checkpoint: {e}")))?;
+    let (checkpoint, signatures) = parsed.map_err(|e| {
+        CommandFailure::new(Exit::Unproven, format!("the answer is no checkpoint: {e}"))
+    })?;
     if let Some(trust) = client.trust()
         && trust.origin != checkpoint.origin
     {
@@ -202,7 +203,7 @@ async fn head(args: Head, reach: &Reach) -> Result<Exit, Failure> {
             "the checkpoint is of {}, the pin names {}",
             checkpoint.origin, trust.origin
         );
-        return Err(Failure::new(Exit::Unproven, why));
+        return Err(CommandFailure::new(Exit::Unproven, why));
     }
     if let Some(path) = &args.output {
         files::write(path, reply.note.as_bytes()).await?;
@@ -223,7 +224,7 @@ async fn head(args: Head, reach: &Reach) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-async fn tail(args: Tail, reach: &Reach) -> Result<Exit, Failure> {
+async fn tail(args: Tail, reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
     let mut request = ListRecordsRequest {
         from_index: args.from.unwrap_or(0),
@@ -284,10 +285,10 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
-    fn read(raw: &LogRecord) -> Result<Row<'_>, Failure> {
+    fn read(raw: &LogRecord) -> Result<Row<'_>, CommandFailure> {
         let record = Record::decode(&raw.record).map_err(|e| {
             let why = format!("record {} cannot be read: {e}", raw.index);
-            Failure::new(Exit::Unproven, why)
+            CommandFailure::new(Exit::Unproven, why)
         })?;
         let about = match Document::decode(&raw.document) {
             Ok(document) => about(&document),
@@ -347,7 +348,7 @@ fn about(document: &Document) -> String {
     }
 }
 
-async fn receipt(args: Receipt, reach: &Reach) -> Result<Exit, Failure> {
+async fn receipt(args: Receipt, reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
     let what = match args.index {
         Some(index) => What::RecordIndex(index),
@@ -360,7 +361,7 @@ async fn receipt(args: Receipt, reach: &Reach) -> Result<Exit, Failure> {
     let policy = match &args.policy {
         None => String::new(),
         Some(path) => {
-            std::fs::read_to_string(path).map_err(|e| Failure::local(path.display(), &e))?
+            std::fs::read_to_string(path).map_err(|e| CommandFailure::local(path.display(), &e))?
         }
     };
     let request = GetReceiptRequest {
@@ -395,8 +396,9 @@ async fn receipt(args: Receipt, reach: &Reach) -> Result<Exit, Failure> {
 }
 
 /// The receipt as other people's tools read it; the record is its `extra`.
-fn tlog_proof(receipt: &[u8]) -> Result<Vec<u8>, Failure> {
-    let unreadable = |e| Failure::new(Exit::Unproven, format!("the receipt cannot be read: {e}"));
+fn tlog_proof(receipt: &[u8]) -> Result<Vec<u8>, CommandFailure> {
+    let unreadable =
+        |e| CommandFailure::new(Exit::Unproven, format!("the receipt cannot be read: {e}"));
     let receipt = muniment_evidence::receipt::Receipt::decode(receipt).map_err(unreadable)?;
     let record = Record::decode(&receipt.record).map_err(unreadable)?;
     let proof = TlogProof {
@@ -408,7 +410,7 @@ fn tlog_proof(receipt: &[u8]) -> Result<Vec<u8>, Failure> {
     Ok(proof.encode().into())
 }
 
-async fn policy(args: Policy, reach: &Reach) -> Result<Exit, Failure> {
+async fn policy(args: Policy, reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
     let text = client.policy(args.zones).await?;
     if let Some(path) = &args.output {
@@ -422,16 +424,16 @@ async fn policy(args: Policy, reach: &Reach) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-async fn trust(args: Trust, reach: &Reach) -> Result<Exit, Failure> {
+async fn trust(args: Trust, reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
     let text = client.trust_file().await?;
     let trust = muniment_evidence::trust::Trust::parse(&text).map_err(|e| {
         let why = format!("the answer is no trust file: {e}");
-        Failure::new(Exit::Unproven, why)
+        CommandFailure::new(Exit::Unproven, why)
     })?;
     if client.trust().is_some_and(|pin| *pin != trust) {
         let why = "the ledger names another origin or genesis than the pin";
-        return Err(Failure::new(Exit::Unproven, why));
+        return Err(CommandFailure::new(Exit::Unproven, why));
     }
     if let Some(path) = &args.output {
         files::write(path, text.as_bytes()).await?;
@@ -448,14 +450,14 @@ async fn trust(args: Trust, reach: &Reach) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-async fn export(args: Export, reach: &Reach) -> Result<Exit, Failure> {
+async fn export(args: Export, reach: &Reach) -> Result<Exit, CommandFailure> {
     let mut request = ExportRequest::default();
     match (args.month, args.from, args.to) {
         (Some((from, to)), ..) => {
             (request.from_ms, request.to_ms) = (Some(from), Some(to));
         }
         (None, Bound::Index(from), Some(Bound::Index(to))) if to <= from => {
-            return Err(Failure::usage("--to lies above --from"));
+            return Err(CommandFailure::usage("--to lies above --from"));
         }
         (None, from, to) => {
             match from {
@@ -473,7 +475,7 @@ async fn export(args: Export, reach: &Reach) -> Result<Exit, Failure> {
         (request.tenant, request.issuer) = (args.tenant, issuer);
     }
     let client = reach.client()?;
-    let mut target = Target::open(args.output.as_deref(), reach.json).await?;
+    let mut target = OutputTarget::open(args.output.as_deref(), reach.json).await?;
     let bytes = match client.export(request, target.sink()).await {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -493,4 +495,35 @@ async fn export(args: Export, reach: &Reach) -> Result<Exit, Failure> {
         ));
     }
     Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_is_an_index_or_a_day() {
+        assert!(matches!(bound("17"), Ok(Bound::Index(17))));
+        let midnight = bound("2026-11-27").map(|bound| match bound {
+            Bound::Time(unix_ms) => unix_ms,
+            Bound::Index(index) => panic!("{index} is no day"),
+        });
+        assert_eq!(midnight, Ok(1_795_737_600_000));
+        for wrong in ["", "-1", "2026-02-30", "27.11.2026", "2026-11"] {
+            assert!(bound(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_month_ends_where_the_next_begins() {
+        let day_ms = 24 * 60 * 60 * 1000;
+        for (text, days) in [("2026-02", 28), ("2028-02", 29), ("2026-12", 31)] {
+            let (first, next) = month(text).unwrap();
+            assert_eq!(next - first, days * day_ms, "{text}");
+        }
+        assert_eq!(month("2026-11").unwrap().1, month("2026-12").unwrap().0);
+        for wrong in ["2026", "2026-13", "2026-11-01"] {
+            assert!(month(wrong).is_err(), "{wrong}");
+        }
+    }
 }

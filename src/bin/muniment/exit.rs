@@ -61,36 +61,36 @@ impl From<Exit> for ExitCode {
 
 /// Why a command failed.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub struct CommandFailure {
     pub exit: Exit,
     message: String,
     /// Reason code, fields and the like; null when there is nothing more to say.
     details: Value,
 }
 
-impl Failure {
-    pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
-        Failure {
+impl CommandFailure {
+    pub fn new(exit: Exit, message: impl Into<String>) -> CommandFailure {
+        CommandFailure {
             exit,
             message: message.into(),
             details: Value::Null,
         }
     }
 
-    pub fn usage(message: impl Into<String>) -> Failure {
-        Failure::new(Exit::Usage, message)
+    pub fn usage(message: impl Into<String>) -> CommandFailure {
+        CommandFailure::new(Exit::Usage, message)
     }
 
-    pub fn invalid(message: impl Into<String>) -> Failure {
-        Failure::new(Exit::Invalid, message)
+    pub fn invalid(message: impl Into<String>) -> CommandFailure {
+        CommandFailure::new(Exit::Invalid, message)
     }
 
     /// A file of this machine that cannot be read or written.
-    pub fn local(what: impl std::fmt::Display, error: &std::io::Error) -> Failure {
-        Failure::new(Exit::Other, format!("{what}: {error}"))
+    pub fn local(what: impl std::fmt::Display, error: &std::io::Error) -> CommandFailure {
+        CommandFailure::new(Exit::Other, format!("{what}: {error}"))
     }
 
-    pub fn with(mut self, details: Value) -> Failure {
+    pub fn with(mut self, details: Value) -> CommandFailure {
         self.details = details;
         self
     }
@@ -109,8 +109,8 @@ impl Failure {
     }
 }
 
-impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Failure {
+impl From<ClientError> for CommandFailure {
+    fn from(error: ClientError) -> CommandFailure {
         let exit = match &error {
             ClientError::Usage(_) => Exit::Usage,
             ClientError::Invalid(_) => Exit::Invalid,
@@ -139,12 +139,12 @@ impl From<ClientError> for Failure {
         {
             details = json!({ "report": output::report_value(report) });
         }
-        Failure::new(exit, error.to_string()).with(details)
+        CommandFailure::new(exit, error.to_string()).with(details)
     }
 }
 
 /// Says on stderr what failed, and gives the code.
-pub fn conclude(result: Result<Exit, Failure>, json: bool) -> ExitCode {
+pub fn conclude(result: Result<Exit, CommandFailure>, json: bool) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(failure) => {

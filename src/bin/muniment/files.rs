@@ -3,7 +3,7 @@
 //! Promises: a file that a command writes appears under its name only whole and checked;
 //! what was there before stays until then. Leaves what goes in it to the command.
 
-use crate::exit::Failure;
+use crate::exit::CommandFailure;
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tokio::fs::File;
 
 /// Where bytes go: a file, or something that has no name to be given later.
-pub enum Target {
+pub enum OutputTarget {
     /// Stdout, a pipe or a device.
     Stream(File),
     File {
@@ -21,42 +21,45 @@ pub enum Target {
     },
 }
 
-impl Target {
+impl OutputTarget {
     /// `-` is stdout, and so is nothing, unless that is a terminal or taken by JSON.
-    pub async fn open(path: Option<&Path>, json: bool) -> Result<Target, Failure> {
+    pub async fn open(path: Option<&Path>, json: bool) -> Result<OutputTarget, CommandFailure> {
         match path {
-            Some(path) if path != Path::new("-") => Target::open_file(path).await,
-            _ if json => Err(Failure::usage(
+            Some(path) if path != Path::new("-") => OutputTarget::open_file(path).await,
+            _ if json => Err(CommandFailure::usage(
                 "with --json the bytes need a file: give -o FILE",
             )),
-            None if std::io::stdout().is_terminal() => Err(Failure::usage(
+            None if std::io::stdout().is_terminal() => Err(CommandFailure::usage(
                 "will not write bytes to a terminal: give -o FILE, or -o - to insist",
             )),
             _ => {
                 let stdout = std::io::stdout().as_fd().try_clone_to_owned();
-                let stdout = stdout.map_err(|e| Failure::local("stdout", &e))?;
+                let stdout = stdout.map_err(|e| CommandFailure::local("stdout", &e))?;
                 let file = std::fs::File::from(stdout);
-                Ok(Target::Stream(File::from_std(file)))
+                Ok(OutputTarget::Stream(File::from_std(file)))
             }
         }
     }
 
-    async fn open_file(path: &Path) -> Result<Target, Failure> {
+    async fn open_file(path: &Path) -> Result<OutputTarget, CommandFailure> {
         let Some(name) = path.file_name() else {
-            return Err(Failure::usage(format!("{} names no file", path.display())));
+            return Err(CommandFailure::usage(format!(
+                "{} names no file",
+                path.display()
+            )));
         };
-        let cannot = |e| Failure::local(format!("cannot write {}", path.display()), &e);
+        let cannot = |e| CommandFailure::local(format!("cannot write {}", path.display()), &e);
         // Renaming over /dev/null would replace the device.
         if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
             let file = File::options().write(true).open(path).await;
-            return Ok(Target::Stream(file.map_err(cannot)?));
+            return Ok(OutputTarget::Stream(file.map_err(cannot)?));
         }
         let mut hidden = OsString::from(".");
         hidden.push(name);
         hidden.push(format!(".part-{}", std::process::id()));
         let part = path.with_file_name(hidden);
         let file = File::create(&part).await.map_err(cannot)?;
-        Ok(Target::File {
+        Ok(OutputTarget::File {
             path: path.to_owned(),
             part,
             file,
@@ -65,13 +68,13 @@ impl Target {
 
     pub fn sink(&mut self) -> &mut File {
         match self {
-            Target::Stream(file) | Target::File { file, .. } => file,
+            OutputTarget::Stream(file) | OutputTarget::File { file, .. } => file,
         }
     }
 
     /// All bytes are there and right: the file gets its name.
-    pub async fn keep(self) -> Result<(), Failure> {
-        let Target::File { path, part, file } = self else {
+    pub async fn keep(self) -> Result<(), CommandFailure> {
+        let OutputTarget::File { path, part, file } = self else {
             return Ok(());
         };
         let kept = async {
@@ -84,14 +87,14 @@ impl Target {
                 let what = format!("cannot write {}", path.display());
                 // The first error is the one to tell.
                 let _ = tokio::fs::remove_file(&part).await;
-                Err(Failure::local(what, &error))
+                Err(CommandFailure::local(what, &error))
             }
         }
     }
 
     /// The bytes are not to be relied on: nothing is left of them.
     pub async fn discard(self) {
-        if let Target::File { part, .. } = self {
+        if let OutputTarget::File { part, .. } = self {
             // A leftover part is harmless, and the command fails anyway.
             let _ = tokio::fs::remove_file(&part).await;
         }
@@ -99,9 +102,9 @@ impl Target {
 }
 
 /// Writes a small file whole.
-pub async fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+pub async fn write(path: &Path, bytes: &[u8]) -> Result<(), CommandFailure> {
     use tokio::io::AsyncWriteExt as _;
-    let mut target = Target::open_file(path).await?;
+    let mut target = OutputTarget::open_file(path).await?;
     let written = async {
         target.sink().write_all(bytes).await?;
         target.sink().flush().await
@@ -110,7 +113,7 @@ pub async fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         Ok(()) => target.keep().await,
         Err(error) => {
             target.discard().await;
-            Err(Failure::local(
+            Err(CommandFailure::local(
                 format!("cannot write {}", path.display()),
                 &error,
             ))
@@ -131,8 +134,8 @@ pub fn media_type(path: &Path) -> &'static str {
 }
 
 /// All files at or below a path, in the order of their names; hidden ones are left out.
-pub fn below(path: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let unreadable = |e| Failure::local(format!("cannot read {}", path.display()), &e);
+pub fn below(path: &Path) -> Result<Vec<PathBuf>, CommandFailure> {
+    let unreadable = |e| CommandFailure::local(format!("cannot read {}", path.display()), &e);
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -165,8 +168,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
         write(&path, b"first").await.unwrap();
-        let target = Target::open(Some(&path), true).await.unwrap();
-        assert!(matches!(target, Target::File { .. }));
+        let target = OutputTarget::open(Some(&path), true).await.unwrap();
+        assert!(matches!(target, OutputTarget::File { .. }));
         target.discard().await;
         assert_eq!(std::fs::read(&path).unwrap(), b"first");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
@@ -175,9 +178,9 @@ mod tests {
     /// Renaming a finished part over a device would replace it.
     #[tokio::test]
     async fn a_device_is_written_to_and_stays() {
-        let target = Target::open(Some(Path::new("/dev/null")), true).await;
+        let target = OutputTarget::open(Some(Path::new("/dev/null")), true).await;
         let target = target.unwrap();
-        assert!(matches!(target, Target::Stream(_)));
+        assert!(matches!(target, OutputTarget::Stream(_)));
         target.keep().await.unwrap();
         assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
     }

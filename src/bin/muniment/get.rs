@@ -3,7 +3,7 @@
 //! Promises: says who answered and how stale the answer may be. Leaves finding it to
 //! `lookup`.
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::lookup::Which;
 use crate::reach::Reach;
 use crate::{measure, output};
@@ -11,7 +11,7 @@ use muniment_client::v1::ReadLevel;
 use serde_json::json;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct GetArgs {
     #[command(flatten)]
     which: Which,
     /// How fresh the answer must be: linearizable, local, bounded:MS, session:TOKEN, as-of:INDEX
@@ -19,7 +19,7 @@ pub struct Args {
     read: Option<ReadLevel>,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: GetArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
     let (invoice, answered) = args.which.find(&client, args.read).await?;
     if reach.json {

@@ -4,9 +4,9 @@
 //! outcome, even on a later day; nothing is sent before all of the plan is sound. One file
 //! that fails does not stop the others. Leaves uniqueness to the ledger.
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::identity::{self, Series};
-use crate::manifest::{self, Entry};
+use crate::manifest::{self, ManifestEntry};
 use crate::reach::Reach;
 use crate::{files, measure, money, now, output};
 use futures::StreamExt as _;
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 const CONCURRENCY: usize = 8;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct IssueArgs {
     /// Files, or directories of files (hidden files are left out)
     #[arg(required_unless_present = "manifest", value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
@@ -69,7 +69,7 @@ struct Item {
     date_is_default: bool,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: IssueArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     let several = args.manifest.is_some()
         || args.paths.len() != 1
         || args.paths.iter().any(|path| path.is_dir());
@@ -78,7 +78,9 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     if several {
         return issue_all(&client, items, reach.json).await;
     }
-    let item = items.first().ok_or_else(|| Failure::usage("no file"))?;
+    let item = items
+        .first()
+        .ok_or_else(|| CommandFailure::usage("no file"))?;
     let issued = issue(&client, item).await?;
     if reach.json {
         output::say_json(&issued_value(&issued));
@@ -88,7 +90,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-async fn issue_all(client: &Client, items: Vec<Item>, json: bool) -> Result<Exit, Failure> {
+async fn issue_all(client: &Client, items: Vec<Item>, json: bool) -> Result<Exit, CommandFailure> {
     let started = Instant::now();
     // Hidden by itself where stderr is no terminal.
     let bar = ProgressBar::new(items.len() as u64).with_style(
@@ -144,8 +146,8 @@ async fn issue_each(
     client: &Client,
     items: &[Item],
     bar: &ProgressBar,
-) -> Vec<Result<IssuedInvoice, Failure>> {
-    let mut results: Vec<Option<Result<IssuedInvoice, Failure>>> = Vec::new();
+) -> Vec<Result<IssuedInvoice, CommandFailure>> {
+    let mut results: Vec<Option<Result<IssuedInvoice, CommandFailure>>> = Vec::new();
     results.resize_with(items.len(), || None);
     let mut conflicts = Vec::new();
     let uploads = futures::stream::iter(items).then(|item| async {
@@ -162,9 +164,9 @@ async fn issue_each(
             return;
         }
         bar.inc(1);
-        results[at] = Some(result.map_err(Failure::from));
+        results[at] = Some(result.map_err(CommandFailure::from));
     });
-    let run = run.await.map_err(Failure::from);
+    let run = run.await.map_err(CommandFailure::from);
     let mut calls = futures::stream::iter(conflicts)
         .map(|at| async move { (at, issue(client, &items[at]).await) })
         .buffer_unordered(CONCURRENCY);
@@ -172,11 +174,11 @@ async fn issue_each(
         bar.inc(1);
         results[at] = Some(result);
     }
-    let untold = |result: Option<Result<IssuedInvoice, Failure>>| match (result, &run) {
+    let untold = |result: Option<Result<IssuedInvoice, CommandFailure>>| match (result, &run) {
         (Some(result), _) => result,
         // The run was given up before this file had an outcome.
         (None, Err(failure)) => Err(failure.clone()),
-        (None, Ok(())) => Err(Failure::new(
+        (None, Ok(())) => Err(CommandFailure::new(
             Exit::Other,
             "the run left it without an outcome",
         )),
@@ -193,7 +195,7 @@ fn name(upload: &mut UploadRequest, measure: &Measure) {
 }
 
 /// One file in a call of its own.
-async fn issue(client: &Client, item: &Item) -> Result<IssuedInvoice, Failure> {
+async fn issue(client: &Client, item: &Item) -> Result<IssuedInvoice, CommandFailure> {
     let source = BodySource::File(item.path.clone());
     let mut upload = item.upload.clone();
     let measure = source.measure().await?;
@@ -228,14 +230,14 @@ async fn date_of_same(
 }
 
 /// Every file with its metadata, checked as far as it can be without the ledger.
-fn plan(args: &Args) -> Result<Vec<Item>, Failure> {
+fn plan(args: &IssueArgs) -> Result<Vec<Item>, CommandFailure> {
     let mut entries = BTreeMap::new();
     let mut paths = Vec::new();
     if let Some(path) = &args.manifest {
         let text = std::fs::read_to_string(path)
-            .map_err(|e| Failure::local(format!("cannot read {}", path.display()), &e))?;
+            .map_err(|e| CommandFailure::local(format!("cannot read {}", path.display()), &e))?;
         let parsed = manifest::parse(&text)
-            .map_err(|why| Failure::invalid(format!("{}: {why}", path.display())))?;
+            .map_err(|why| CommandFailure::invalid(format!("{}: {why}", path.display())))?;
         let root = path.parent().unwrap_or(Path::new(""));
         for entry in parsed {
             let file = root.join(&entry.file);
@@ -249,11 +251,11 @@ fn plan(args: &Args) -> Result<Vec<Item>, Failure> {
         paths.extend(files::below(path)?);
     }
     if paths.is_empty() {
-        return Err(Failure::usage("there is no file to issue"));
+        return Err(CommandFailure::usage("there is no file to issue"));
     }
     if paths.len() > 1 && (args.number.is_some() || args.request_id.is_some()) {
         let why = "--number and --request-id are for one file; give several a --manifest";
-        return Err(Failure::usage(why));
+        return Err(CommandFailure::usage(why));
     }
     let today = now::today();
     let mut taken: BTreeSet<[String; 5]> = BTreeSet::new();
@@ -275,7 +277,7 @@ fn plan(args: &Args) -> Result<Vec<Item>, Failure> {
                 "{}: another file has the number {number:?} too; give numbers by --manifest",
                 item.path.display()
             );
-            return Err(Failure::invalid(why));
+            return Err(CommandFailure::invalid(why));
         }
         items.push(item);
     }
@@ -283,7 +285,10 @@ fn plan(args: &Args) -> Result<Vec<Item>, Failure> {
 }
 
 /// By the path from the manifest's directory, else by the file name alone.
-fn entry_of<'a>(entries: &'a BTreeMap<PathBuf, Entry>, path: &Path) -> Option<&'a Entry> {
+fn entry_of<'a>(
+    entries: &'a BTreeMap<PathBuf, ManifestEntry>,
+    path: &Path,
+) -> Option<&'a ManifestEntry> {
     entries.get(path).or_else(|| {
         let name = path.file_name()?;
         entries
@@ -292,8 +297,13 @@ fn entry_of<'a>(entries: &'a BTreeMap<PathBuf, Entry>, path: &Path) -> Option<&'
     })
 }
 
-fn item(args: &Args, entry: Entry, path: PathBuf, today: &str) -> Result<Item, Failure> {
-    let at = |why: String| Failure::invalid(format!("{}: {why}", path.display()));
+fn item(
+    args: &IssueArgs,
+    entry: ManifestEntry,
+    path: PathBuf,
+    today: &str,
+) -> Result<Item, CommandFailure> {
+    let at = |why: String| CommandFailure::invalid(format!("{}: {why}", path.display()));
     let name = path.file_name().and_then(|name| name.to_str());
     let number = entry
         .number
@@ -399,10 +409,10 @@ mod tests {
     #[derive(clap::Parser)]
     struct Command {
         #[command(flatten)]
-        args: Args,
+        args: IssueArgs,
     }
 
-    fn args(words: &[&str]) -> Args {
+    fn args(words: &[&str]) -> IssueArgs {
         Command::parse_from([&["issue"], words].concat()).args
     }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct KeygenArgs {
     /// Where the key files go; existing ones are never replaced.
     #[arg(long)]
     pub out: PathBuf,
@@ -29,7 +29,7 @@ fn role(text: &str) -> Result<Role, String> {
         .ok_or_else(|| "is log, statement, cosignature or root".to_owned())
 }
 
-pub async fn run(args: Args, json: bool) -> ExitCode {
+pub async fn run(args: KeygenArgs, json: bool) -> ExitCode {
     match make(&args) {
         Ok(value) => {
             if json {
@@ -48,7 +48,7 @@ pub async fn run(args: Args, json: bool) -> ExitCode {
     }
 }
 
-fn make(args: &Args) -> Result<serde_json::Value, keyring::Error> {
+fn make(args: &KeygenArgs) -> Result<serde_json::Value, keyring::KeyringError> {
     if let Some(role) = args.add {
         let (path, key) = keyring::generate_further(&args.out, role, &SystemClock)?;
         return Ok(serde_json::json!({

@@ -4,8 +4,10 @@
 //! endorsed counts once and nowhere else; endorsing and showing need no network, so that
 //! root keys can stay offline. Leaves the rules to the ledger, which refuses what they
 //! do not allow.
+//!
+//! Tests: `tests/cluster/members.rs` (a newcomer's keys: drafted, endorsed, submitted).
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::files;
 use crate::output;
 use crate::reach::Reach;
@@ -22,7 +24,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct KeysArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -82,7 +84,7 @@ struct Show {
     file: PathBuf,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: KeysArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     match args.command {
         Command::List => list(reach).await,
         Command::Draft(args) => draft(args, reach).await,
@@ -108,9 +110,10 @@ struct Drawn {
 }
 
 impl Drawn {
-    fn read(path: &Path) -> Result<Drawn, Failure> {
-        let text = std::fs::read_to_string(path).map_err(|e| Failure::local(path.display(), &e))?;
-        let invalid = |why: String| Failure::invalid(format!("{}: {why}", path.display()));
+    fn read(path: &Path) -> Result<Drawn, CommandFailure> {
+        let text =
+            std::fs::read_to_string(path).map_err(|e| CommandFailure::local(path.display(), &e))?;
+        let invalid = |why: String| CommandFailure::invalid(format!("{}: {why}", path.display()));
         let file: DraftFile = serde_json::from_str(&text).map_err(|e| invalid(e.to_string()))?;
         let bytes = unhex(&file.change).ok_or_else(|| invalid("change is not hex".into()))?;
         let Ok(Document::Key(document)) = Document::decode(&bytes) else {
@@ -124,7 +127,7 @@ impl Drawn {
         })
     }
 
-    async fn write(&self, path: &Path) -> Result<(), Failure> {
+    async fn write(&self, path: &Path) -> Result<(), CommandFailure> {
         let file = DraftFile {
             origin: self.origin.clone(),
             ledger: self.ledger.to_hex(),
@@ -203,7 +206,7 @@ fn action(action: Action) -> String {
     }
 }
 
-async fn list(reach: &Reach) -> Result<Exit, Failure> {
+async fn list(reach: &Reach) -> Result<Exit, CommandFailure> {
     let keys = reach.client()?.keys().await?;
     if reach.json {
         let rows = keys.keys.iter().map(|life| {
@@ -249,7 +252,7 @@ fn row(life: &KeyLife) -> Vec<String> {
     vec![life.role.clone(), node, hex(&life.key), added, standing]
 }
 
-async fn draft(args: Draft, reach: &Reach) -> Result<Exit, Failure> {
+async fn draft(args: Draft, reach: &Reach) -> Result<Exit, CommandFailure> {
     let known = reach.client()?.keys().await?;
     let threshold = u8::try_from(known.threshold).unwrap_or(u8::MAX);
     let mut document = KeyDocument {
@@ -272,7 +275,7 @@ async fn draft(args: Draft, reach: &Reach) -> Result<Exit, Failure> {
             .rsplit_once(':')
             .and_then(|(key, size)| Some((key, RecordIndex::new(size.parse().ok()?))));
         let Some((key, trusted_until)) = parsed else {
-            return Err(Failure::usage("--revoke is KEY:SIZE"));
+            return Err(CommandFailure::usage("--revoke is KEY:SIZE"));
         };
         let action = Action::Revoke { trusted_until };
         document.changes.push(ending(key, action, &known)?);
@@ -297,8 +300,8 @@ fn addition(
     text: &str,
     known: &GetKeysResponse,
     args: &Draft,
-) -> Result<(KeyChange, Secret), Failure> {
-    let usage = |why: &str| Failure::usage(format!("--add {text}: {why}"));
+) -> Result<(KeyChange, Secret), CommandFailure> {
+    let usage = |why: &str| CommandFailure::usage(format!("--add {text}: {why}"));
     let mut parts = text.split(':');
     let (Some(role), Some(file), node, None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -313,7 +316,7 @@ fn addition(
         (false, Some(_)) => return Err(usage("this key is no node's own")),
     };
     let path = Path::new(file);
-    let key = keyring::read_key(path).map_err(|e| Failure::invalid(e.to_string()))?;
+    let key = keyring::read_key(path).map_err(|e| CommandFailure::invalid(e.to_string()))?;
     let (region, zone) = if role.is_nodes() {
         let place = known.keys.iter().find(|life| life.node == node);
         let place = place.map(|life| (life.region.clone(), life.zone.clone()));
@@ -335,20 +338,25 @@ fn addition(
 }
 
 /// Retires or revokes a key that the ledger knows: its role and node are looked up.
-fn ending(text: &str, action: Action, known: &GetKeysResponse) -> Result<KeyChange, Failure> {
-    let wanted = unhex(text).ok_or_else(|| Failure::usage(format!("{text} is no key in hex")))?;
+fn ending(
+    text: &str,
+    action: Action,
+    known: &GetKeysResponse,
+) -> Result<KeyChange, CommandFailure> {
+    let wanted =
+        unhex(text).ok_or_else(|| CommandFailure::usage(format!("{text} is no key in hex")))?;
     let life = known
         .keys
         .iter()
         .find(|life| life.key == wanted)
-        .ok_or_else(|| Failure::invalid(format!("the ledger knows no key {text}")))?;
+        .ok_or_else(|| CommandFailure::invalid(format!("the ledger knows no key {text}")))?;
     let key: [u8; 32] = wanted
         .try_into()
-        .map_err(|_| Failure::usage(format!("{text} is no key of 32 bytes")))?;
+        .map_err(|_| CommandFailure::usage(format!("{text} is no key of 32 bytes")))?;
     Ok(KeyChange {
         action,
         role: role_of(&life.role)
-            .ok_or_else(|| Failure::invalid(format!("the role {} is unknown", life.role)))?,
+            .ok_or_else(|| CommandFailure::invalid(format!("the role {} is unknown", life.role)))?,
         node: NodeId::new(life.node),
         region: String::new(),
         zone: String::new(),
@@ -360,10 +368,10 @@ fn role_of(text: &str) -> Option<Role> {
     Role::ALL.into_iter().find(|role| role.to_string() == text)
 }
 
-async fn endorse(args: Endorse, reach: &Reach) -> Result<Exit, Failure> {
+async fn endorse(args: Endorse, reach: &Reach) -> Result<Exit, CommandFailure> {
     let mut drawn = Drawn::read(&args.file)?;
     for path in &args.with {
-        let key = keyring::read_key(path).map_err(|e| Failure::invalid(e.to_string()))?;
+        let key = keyring::read_key(path).map_err(|e| CommandFailure::invalid(e.to_string()))?;
         let public = key.public();
         let endorsements = &drawn.document.endorsements;
         if endorsements.iter().any(|e| e.key == public) {
@@ -371,7 +379,7 @@ async fn endorse(args: Endorse, reach: &Reach) -> Result<Exit, Failure> {
                 "{}: this key has endorsed the draft already",
                 path.display()
             );
-            return Err(Failure::invalid(why));
+            return Err(CommandFailure::invalid(why));
         }
         drawn.document.endorse(&drawn.ledger, &key);
     }
@@ -380,12 +388,12 @@ async fn endorse(args: Endorse, reach: &Reach) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn show(args: &Show, reach: &Reach) -> Result<Exit, Failure> {
+fn show(args: &Show, reach: &Reach) -> Result<Exit, CommandFailure> {
     Drawn::read(&args.file)?.say(reach);
     Ok(Exit::Ok)
 }
 
-async fn submit(args: &Show, reach: &Reach) -> Result<Exit, Failure> {
+async fn submit(args: &Show, reach: &Reach) -> Result<Exit, CommandFailure> {
     let drawn = Drawn::read(&args.file)?;
     let client = reach.client()?;
     let index = client.change_keys(drawn.bytes()).await?;

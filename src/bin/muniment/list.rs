@@ -3,7 +3,7 @@
 //! Promises: the pages of one list belong to one index, however many there are. Leaves
 //! filtering to the ledger.
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::identity::TENANT_DEFAULT;
 use crate::reach::Reach;
 use crate::{measure, output};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 const PAGE_SIZE_MAX: u32 = 1000;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct ListArgs {
     /// Tenant
     #[arg(long, value_name = "T", default_value = TENANT_DEFAULT)]
     tenant: String,
@@ -67,7 +67,7 @@ impl Status {
     }
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: ListArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
     let mut request = ListRequest {
         tenant: args.tenant,

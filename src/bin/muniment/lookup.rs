@@ -4,7 +4,7 @@
 //! and issuer; if nothing is there and no series was named, under every series of the
 //! tenant; several matches are listed, never guessed. Leaves the answer to the command.
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::identity::Series;
 use crate::output;
 use muniment_client::v1::invoice_key::{Key, RequestIdKey};
@@ -39,12 +39,14 @@ impl Which {
         second: Option<String>,
         uid: Option<String>,
         series: Series,
-    ) -> Result<(Which, PathBuf), Failure> {
+    ) -> Result<(Which, PathBuf), CommandFailure> {
         let (number, file) = match (&uid, second) {
             (Some(_), None) => (None, first),
             (None, Some(file)) => (Some(first), file),
-            (Some(_), Some(_)) => return Err(Failure::usage("with --uid give only the FILE")),
-            (None, None) => return Err(Failure::usage("give the NUMBER and the FILE")),
+            (Some(_), Some(_)) => {
+                return Err(CommandFailure::usage("with --uid give only the FILE"));
+            }
+            (None, None) => return Err(CommandFailure::usage("give the NUMBER and the FILE")),
         };
         Ok((Which::new(number, uid, series), PathBuf::from(file)))
     }
@@ -78,7 +80,7 @@ impl Which {
         &self,
         client: &Client,
         read: Option<ReadLevel>,
-    ) -> Result<(Invoice, Answered), Failure> {
+    ) -> Result<(Invoice, Answered), CommandFailure> {
         let not_found = match client.get(self.key(), read.clone()).await {
             Err(error @ ClientError::NotFound(_)) => error,
             result => return Ok(result?),
@@ -95,7 +97,7 @@ async fn find_in_any_series(
     tenant: &str,
     number: &str,
     read: Option<ReadLevel>,
-) -> Result<(Invoice, Answered), Failure> {
+) -> Result<(Invoice, Answered), CommandFailure> {
     let request = ListRequest {
         tenant: tenant.to_owned(),
         number: number.to_owned(),
@@ -105,7 +107,7 @@ async fn find_in_any_series(
     };
     let mut page = client.list(request).await?;
     match page.invoices.len() {
-        0 => Err(Failure::new(
+        0 => Err(CommandFailure::new(
             Exit::NotFound,
             format!("no invoice {number:?} in tenant {tenant:?}"),
         )),
@@ -121,7 +123,7 @@ async fn find_in_any_series(
                 output::invoice_table(&page.invoices)
             );
             let details = json!({ "matches": matches.collect::<Vec<Value>>() });
-            Err(Failure::new(Exit::Ambiguous, message).with(details))
+            Err(CommandFailure::new(Exit::Ambiguous, message).with(details))
         }
     }
 }

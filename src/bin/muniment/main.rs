@@ -49,7 +49,7 @@ mod witness;
 use without_node::{self as check_config, self as dev, self as serve, self as witness};
 
 use clap::{Parser, Subcommand};
-use exit::{Exit, Failure};
+use exit::{CommandFailure, Exit};
 use reach::Reach;
 use std::process::ExitCode;
 
@@ -63,18 +63,18 @@ struct Cli {
     command: Command,
 }
 
-/// One line per command: its name, and the module with its `Args` and `run`.
+/// One line per command: its name, and its arguments in the module with its `run`.
 macro_rules! commands {
     (
-        calls { $($(#[$call_doc:meta])* $call:ident: $call_module:ident,)* }
-        local { $($(#[$local_doc:meta])* $local:ident: $local_module:ident,)* }
+        calls { $($(#[$call_doc:meta])* $call:ident: $call_module:ident::$call_args:ident,)* }
+        local { $($(#[$local_doc:meta])* $local:ident: $local_module:ident::$local_args:ident,)* }
     ) => {
         #[derive(Subcommand)]
         // Parsed once per process: the size of the largest variant does not matter.
         #[allow(clippy::large_enum_variant)]
         enum Command {
-            $($(#[$call_doc])* $call($call_module::Args),)*
-            $($(#[$local_doc])* $local($local_module::Args),)*
+            $($(#[$call_doc])* $call($call_module::$call_args),)*
+            $($(#[$local_doc])* $local($local_module::$local_args),)*
         }
 
         async fn run(command: Command, reach: Reach) -> ExitCode {
@@ -91,44 +91,44 @@ commands! {
     // Call a ledger: `async fn run(Args, &Reach) -> Result<Exit, Failure>`.
     calls {
         /// Issue invoices from files
-        Issue: issue,
+        Issue: issue::IssueArgs,
         /// Show one invoice
-        Get: get,
+        Get: get::GetArgs,
         /// List invoices
-        List: list,
+        List: list::ListArgs,
         /// Fetch an invoice's bytes; the download itself is put on record
-        Download: download,
+        Download: download::DownloadArgs,
         /// Is this document issued here, and what is its status now?
-        Check: check,
+        Check: check::CheckArgs,
         /// Issue an invoice that reverses another, in part or in full
-        Reverse: reverse,
+        Reverse: reverse::ReverseArgs,
         /// Declare an unreversed invoice void
-        Void: void,
+        Void: void::VoidArgs,
         /// Add a further form of an issued invoice
-        AddRendition: add_rendition,
+        AddRendition: add_rendition::AddRenditionArgs,
         /// Follow changes as they are committed
-        Watch: watch,
+        Watch: watch::WatchArgs,
         /// Heads, records, receipts and bundles, and auditors' questions
-        Evidence: evidence,
+        Evidence: evidence::EvidenceArgs,
         /// The ledger's keys, and changing them
-        Keys: keys,
+        Keys: keys::KeysArgs,
         /// Found, inspect and steer the cluster
-        Cluster: cluster,
+        Cluster: cluster::ClusterArgs,
         /// Measure the ledger in a closed loop; prints JSON
-        Bench: bench,
+        Bench: bench::BenchArgs,
     }
     // Run here: `async fn run(Args, json: bool) -> ExitCode`.
     local {
         /// Run one node
-        Serve: serve,
+        Serve: serve::ServeArgs,
         /// Make a node's keys
-        Keygen: keygen,
+        Keygen: keygen::KeygenArgs,
         /// Check a node's configuration and machine before it starts
-        CheckConfig: check_config,
+        CheckConfig: check_config::CheckConfigArgs,
         /// Run an outside witness, or make its key
-        Witness: witness,
+        Witness: witness::WitnessArgs,
         /// Run a cluster on this machine
-        Dev: dev,
+        Dev: dev::DevArgs,
     }
 }
 
@@ -140,7 +140,8 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let failure = Failure::new(Exit::Other, format!("cannot start threads: {error}"));
+            let failure =
+                CommandFailure::new(Exit::Other, format!("cannot start threads: {error}"));
             return exit::conclude(Err(failure), cli.reach.json);
         }
     };
@@ -154,7 +155,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && json {
         let text = error.to_string();
         let why = text.trim().trim_start_matches("error: ").to_owned();
-        return exit::conclude(Err(Failure::new(Exit::Usage, why)), true);
+        return exit::conclude(Err(CommandFailure::new(Exit::Usage, why)), true);
     }
     // A closed pipe must not change the exit code.
     let _ = error.print();

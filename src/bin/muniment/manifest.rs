@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// What a manifest says about one file.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Entry {
+pub struct ManifestEntry {
     pub file: String,
     pub tenant: Option<String>,
     pub scheme: Option<String>,
@@ -34,7 +34,7 @@ const LABEL_PREFIX: &str = "label.";
 
 /// Reads a manifest; what begins with a bracket is JSON (a list of objects), all else CSV
 /// with a heading line.
-pub fn parse(text: &str) -> Result<Vec<Entry>, String> {
+pub fn parse(text: &str) -> Result<Vec<ManifestEntry>, String> {
     let text = text.trim_start_matches('\u{feff}');
     let entries = if text.trim_start().starts_with('[') {
         serde_json::from_str(text).map_err(|e| e.to_string())?
@@ -53,7 +53,7 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, String> {
     Ok(entries)
 }
 
-fn parse_csv(text: &str) -> Result<Vec<Entry>, String> {
+fn parse_csv(text: &str) -> Result<Vec<ManifestEntry>, String> {
     let mut rows = rows(text)?.into_iter();
     let Some((_, headings)) = rows.next() else {
         return Err("the manifest is empty".to_owned());
@@ -66,7 +66,7 @@ fn parse_csv(text: &str) -> Result<Vec<Entry>, String> {
                 "line {line}: {has} fields, the heading has {wants}"
             ));
         }
-        let mut entry = Entry::default();
+        let mut entry = ManifestEntry::default();
         for (heading, cell) in headings.iter().zip(cells) {
             if !cell.is_empty() {
                 set(&mut entry, heading, cell)?;
@@ -82,7 +82,7 @@ fn parse_csv(text: &str) -> Result<Vec<Entry>, String> {
     .collect()
 }
 
-fn set(entry: &mut Entry, heading: &str, cell: String) -> Result<(), String> {
+fn set(entry: &mut ManifestEntry, heading: &str, cell: String) -> Result<(), String> {
     if heading == "file" {
         entry.file = cell;
     } else if let Some(key) = heading.strip_prefix(LABEL_PREFIX) {
@@ -99,7 +99,7 @@ fn unknown(heading: &str) -> String {
     format!("there is no column {heading:?}")
 }
 
-fn slot<'a>(entry: &'a mut Entry, heading: &str) -> Option<&'a mut Option<String>> {
+fn slot<'a>(entry: &'a mut ManifestEntry, heading: &str) -> Option<&'a mut Option<String>> {
     Some(match heading {
         "tenant" => &mut entry.tenant,
         "scheme" => &mut entry.scheme,

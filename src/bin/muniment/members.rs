@@ -3,7 +3,7 @@
 //! Promises: each line of progress is shown as it comes; the command ends with 0 only when
 //! the change is done. Leaves the rules and the waiting to the leader.
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::output;
 use crate::reach::Reach;
 use clap::Subcommand;
@@ -12,17 +12,17 @@ use muniment_client::v1::AddMemberRequest;
 use serde_json::json;
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum MembersCommand {
     /// Add a node that the ledger knows by its keys, as a learner; or change a learner's role
     Add(Add),
     /// Let a learner vote, once it holds every record and body
-    Promote(Node),
+    Promote(MemberNode),
     /// Remove a voter or learner, for good
-    Remove(Node),
+    Remove(MemberNode),
     /// Let a learner vote in the place of a voter, which leaves for good
     Replace(Replace),
     /// Empty a node of work before its maintenance
-    Drain(Node),
+    Drain(MemberNode),
 }
 
 #[derive(clap::Args)]
@@ -41,7 +41,7 @@ pub struct Add {
 }
 
 #[derive(clap::Args)]
-pub struct Node {
+pub struct MemberNode {
     /// The node
     node: u64,
 }
@@ -54,27 +54,27 @@ pub struct Replace {
     new: u64,
 }
 
-impl Command {
+impl MembersCommand {
     fn change(self) -> MemberChange {
         match self {
-            Command::Add(add) => MemberChange::Add(AddMemberRequest {
+            MembersCommand::Add(add) => MemberChange::Add(AddMemberRequest {
                 node: add.node,
                 peer_address: add.peer_address.unwrap_or_default(),
                 client_address: add.client_address.unwrap_or_default(),
                 sync: add.sync,
             }),
-            Command::Promote(of) => MemberChange::Promote(of.node),
-            Command::Remove(of) => MemberChange::Remove(of.node),
-            Command::Replace(of) => MemberChange::Replace {
+            MembersCommand::Promote(of) => MemberChange::Promote(of.node),
+            MembersCommand::Remove(of) => MemberChange::Remove(of.node),
+            MembersCommand::Replace(of) => MemberChange::Replace {
                 old: of.old,
                 new: of.new,
             },
-            Command::Drain(of) => MemberChange::Drain(of.node),
+            MembersCommand::Drain(of) => MemberChange::Drain(of.node),
         }
     }
 }
 
-pub async fn run(command: Command, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(command: MembersCommand, reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
     let mut steps = client.change_members(&command.change()).await?;
     let mut said = Vec::new();

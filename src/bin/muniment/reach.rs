@@ -3,7 +3,7 @@
 //! Promises: a flag outranks `--cluster-json`, which outranks the environment, which
 //! outranks the default. Leaves connecting to the client.
 
-use crate::exit::Failure;
+use crate::exit::CommandFailure;
 use crate::now;
 use muniment_client::{Client, ClientOptions};
 use muniment_evidence::trust::Trust;
@@ -100,7 +100,7 @@ pub fn is_its_process(pid: u32, config: &Path) -> bool {
 }
 
 impl Reach {
-    pub fn client(&self) -> Result<Client, Failure> {
+    pub fn client(&self) -> Result<Client, CommandFailure> {
         Ok(Client::new(self.options()?)?)
     }
 
@@ -109,14 +109,14 @@ impl Reach {
     }
 
     /// The file that describes a cluster on this machine, and its nodes.
-    pub fn described(&self) -> Result<Option<(&Path, Vec<NodeEntry>)>, Failure> {
+    pub fn described(&self) -> Result<Option<(&Path, Vec<NodeEntry>)>, CommandFailure> {
         let Some(path) = &self.cluster_json else {
             return Ok(None);
         };
         Ok(Some((path, read_cluster(path)?.nodes)))
     }
 
-    pub fn options(&self) -> Result<ClientOptions, Failure> {
+    pub fn options(&self) -> Result<ClientOptions, CommandFailure> {
         let file = match &self.cluster_json {
             None => ClusterFile::default(),
             Some(path) => read_cluster(path)?,
@@ -149,12 +149,15 @@ impl Reach {
     }
 }
 
-fn read_cluster(path: &Path) -> Result<ClusterFile, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|e| Failure::local(path.display(), &e))?;
-    serde_json::from_str(&text).map_err(|e| Failure::invalid(format!("{}: {e}", path.display())))
+fn read_cluster(path: &Path) -> Result<ClusterFile, CommandFailure> {
+    let text =
+        std::fs::read_to_string(path).map_err(|e| CommandFailure::local(path.display(), &e))?;
+    serde_json::from_str(&text)
+        .map_err(|e| CommandFailure::invalid(format!("{}: {e}", path.display())))
 }
 
-fn read_trust(path: &Path) -> Result<Trust, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|e| Failure::local(path.display(), &e))?;
-    Trust::parse(&text).map_err(|e| Failure::invalid(format!("{}: {e}", path.display())))
+fn read_trust(path: &Path) -> Result<Trust, CommandFailure> {
+    let text =
+        std::fs::read_to_string(path).map_err(|e| CommandFailure::local(path.display(), &e))?;
+    Trust::parse(&text).map_err(|e| CommandFailure::invalid(format!("{}: {e}", path.display())))
 }

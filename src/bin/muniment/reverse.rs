@@ -3,7 +3,7 @@
 //! Promises: the new invoice is of the target's tenant, scheme and issuer; the same command
 //! again is the same reversal. Leaves the reference and the arithmetic to the ledger.
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::issue::{issued_text, issued_value};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
@@ -11,7 +11,7 @@ use crate::{files, identity, measure, money, now, output};
 use muniment_client::{BodySource, UploadRequest, v1};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct ReverseArgs {
     /// Number of the invoice to be reversed (left out with --uid)
     #[arg(value_name = "NUMBER")]
     target: String,
@@ -40,7 +40,7 @@ pub struct Args {
     request_id: Option<String>,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: ReverseArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     let (which, file) = Which::with_file(args.target, args.file, args.uid, args.series)?;
     let client = reach.client()?;
     let (target, _) = which.find(&client, None).await?;
@@ -88,18 +88,18 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
 }
 
 /// In the currency of the target; positive, since it says how much is taken back.
-fn amount(text: Option<&str>, target: &v1::Invoice) -> Result<Option<v1::Money>, Failure> {
+fn amount(text: Option<&str>, target: &v1::Invoice) -> Result<Option<v1::Money>, CommandFailure> {
     let Some(text) = text else {
         return Ok(None);
     };
     let metadata = target.metadata.as_ref();
     let Some(total) = metadata.and_then(|metadata| metadata.total.as_ref()) else {
         let why = "the target has no total, so it can be reversed only in full";
-        return Err(Failure::invalid(why));
+        return Err(CommandFailure::invalid(why));
     };
-    let amount = money::parse(text, &total.currency).map_err(Failure::invalid)?;
+    let amount = money::parse(text, &total.currency).map_err(CommandFailure::invalid)?;
     if amount.minor_units <= 0 {
-        return Err(Failure::invalid(
+        return Err(CommandFailure::invalid(
             "--amount says how much is taken back: above 0",
         ));
     }

@@ -5,14 +5,14 @@
 //! status` and the metrics show them.
 
 use crate::cluster::{STATUS_TIMEOUT, Survey};
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::output;
 use crate::reach::Reach;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct ScrubArgs {
     /// Node that is to scrub
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     node: Option<u64>,
@@ -21,7 +21,7 @@ pub struct Args {
     all: bool,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: ScrubArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
     let limit = STATUS_TIMEOUT.min(reach.deadline());
     let survey = Survey::take(&client, limit).await;
@@ -30,7 +30,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
         .map(|peer| (peer.node, peer.client_address.clone()))
         .collect();
     if known.is_empty() {
-        return Err(Failure::new(Exit::Unavailable, "no node answers"));
+        return Err(CommandFailure::new(Exit::Unavailable, "no node answers"));
     }
     let meant: BTreeMap<u64, String> = match args.node {
         None => known,
@@ -38,7 +38,7 @@ pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
             Some(address) => [(node, address.clone())].into(),
             None => {
                 let why = format!("there is no node {node}");
-                return Err(Failure::new(Exit::NotFound, why));
+                return Err(CommandFailure::new(Exit::NotFound, why));
             }
         },
     };

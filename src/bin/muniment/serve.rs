@@ -16,7 +16,7 @@ pub const EXIT_BROKEN: u8 = 70;
 pub const EXIT_START: u8 = 78;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct ServeArgs {
     /// The node's configuration file.
     #[arg(long)]
     pub config: PathBuf,
@@ -25,21 +25,21 @@ pub struct Args {
     pub exit_on_stdin_close: bool,
 }
 
-pub async fn run(args: Args, _json: bool) -> ExitCode {
+pub async fn run(args: ServeArgs, _json: bool) -> ExitCode {
     match serve(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("muniment: {error}");
             match error {
-                node::Error::Start(_) => ExitCode::from(EXIT_START),
-                node::Error::Broken(_) => ExitCode::from(EXIT_BROKEN),
+                node::NodeError::Start(_) => ExitCode::from(EXIT_START),
+                node::NodeError::Broken(_) => ExitCode::from(EXIT_BROKEN),
             }
         }
     }
 }
 
-async fn serve(args: Args) -> Result<(), node::Error> {
-    let start = |why: &dyn std::fmt::Display| node::Error::Start(why.to_string());
+async fn serve(args: ServeArgs) -> Result<(), node::NodeError> {
+    let start = |why: &dyn std::fmt::Display| node::NodeError::Start(why.to_string());
     let config = Config::load(&args.config).map_err(|e| start(&e))?;
     telemetry::start_logging(&config.log).map_err(|e| start(&e))?;
     let listeners = Listeners::bind(&config).await?;

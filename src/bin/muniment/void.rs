@@ -3,7 +3,7 @@
 //! Promises: the same command again is the same declaration. Leaves what may be void to
 //! the ledger.
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
 use crate::{identity, output};
@@ -12,7 +12,7 @@ use muniment_evidence::digest::Digest;
 use serde_json::json;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct VoidArgs {
     #[command(flatten)]
     which: Which,
     /// Why: stays in the evidence
@@ -23,7 +23,7 @@ pub struct Args {
     request_id: Option<String>,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: VoidArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
     let (invoice, _) = args.which.find(&client, None).await?;
     let request_id = args.request_id.unwrap_or_else(|| {

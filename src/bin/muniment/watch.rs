@@ -3,7 +3,7 @@
 //! Promises: one line per change, in the order of the log; with `--json` one document per
 //! line. Leaves reconnecting to the client.
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::identity::TENANT_DEFAULT;
 use crate::output;
 use crate::reach::Reach;
@@ -11,7 +11,7 @@ use muniment_evidence::ids::RecordIndex;
 use serde_json::json;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct WatchArgs {
     /// Tenant
     #[arg(long, value_name = "T", default_value = TENANT_DEFAULT)]
     tenant: String,
@@ -23,7 +23,7 @@ pub struct Args {
     count: Option<u64>,
 }
 
-pub async fn run(args: Args, reach: &Reach) -> Result<Exit, Failure> {
+pub async fn run(args: WatchArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
     let from = match args.from {
         Some(from) => from,

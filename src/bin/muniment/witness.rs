@@ -6,7 +6,7 @@ use muniment::clock::SystemClock;
 use muniment::config::witness_server::{WitnessConfig, check_name};
 use muniment::http::listen;
 use muniment::keyring;
-use muniment::node::Error;
+use muniment::node::NodeError;
 use muniment::stop::{Stop, Why};
 use muniment::telemetry;
 use muniment::witness::server::{Witness, router};
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub struct WitnessArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -48,14 +48,16 @@ struct Keygen {
     name: String,
 }
 
-pub async fn run(args: Args, json: bool) -> ExitCode {
+pub async fn run(args: WitnessArgs, json: bool) -> ExitCode {
     match args.command {
         Command::Serve(args) => match serve(args).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 let (code, why) = match error {
-                    Error::Start(why) => (EXIT_START, format!("the witness cannot start: {why}")),
-                    Error::Broken(why) => (EXIT_BROKEN, format!("the witness stopped: {why}")),
+                    NodeError::Start(why) => {
+                        (EXIT_START, format!("the witness cannot start: {why}"))
+                    }
+                    NodeError::Broken(why) => (EXIT_BROKEN, format!("the witness stopped: {why}")),
                 };
                 eprintln!("muniment: {why}");
                 ExitCode::from(code)
@@ -85,8 +87,8 @@ fn keygen(args: &Keygen) -> Result<String, String> {
     Ok(VerifierKey::cosigner(&args.name, key).to_string())
 }
 
-async fn serve(args: Serve) -> Result<(), Error> {
-    let start = |why: &dyn std::fmt::Display| Error::Start(why.to_string());
+async fn serve(args: Serve) -> Result<(), NodeError> {
+    let start = |why: &dyn std::fmt::Display| NodeError::Start(why.to_string());
     let config = WitnessConfig::load(&args.config).map_err(|e| start(&e))?;
     telemetry::start_logging(&config.log).map_err(|e| start(&e))?;
     let key = keyring::load_witness_key(&config.keys.dir).map_err(|e| start(&e))?;
@@ -111,7 +113,7 @@ async fn serve(args: Serve) -> Result<(), Error> {
     };
     listen::serve(listener, router(Arc::new(witness)), stopped).await;
     match stop.why() {
-        Some(Why::Broken(why)) => Err(Error::Broken(why.to_string())),
+        Some(Why::Broken(why)) => Err(NodeError::Broken(why.to_string())),
         _ => Ok(()),
     }
 }

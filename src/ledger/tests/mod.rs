@@ -4,7 +4,7 @@
 
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Sequence};
 use super::apply;
-use super::rows::Head;
+use super::rows::LedgerHead;
 use super::state::{State, Tables};
 use super::tip::Tip;
 use super::txn::Txn;
@@ -145,11 +145,7 @@ impl TestLedger {
         answers
     }
 
-    pub(crate) fn tip(&self) -> &Tip {
-        &self.tip
-    }
-
-    pub(crate) fn head(&self) -> &Head {
+    pub(crate) fn head(&self) -> &LedgerHead {
         &self.tip.head
     }
 

@@ -3,13 +3,15 @@
 //! Promises: one batch is under way at a time; on a gap, a lost route or a new leader it
 //! asks for a read index, looks up in the applied state how far the lane is, and goes on
 //! from there. What contradicts the ledger stops the node. Leaves the file to the store.
-//! Tests: `recorder/window_tests` (what answers say), `recorder/lane_tests`.
+//! Tests: `src/recorder/window_tests.rs` (what answers say), `src/recorder/lane_tests.rs`.
 
 use crate::domain::ids::{OutboxId, Sequence};
 use super::{Download, Shared};
 use crate::domain::command::{Answer, Submission};
 use crate::ledger::lanes::WINDOW;
-use crate::recorder::answers::{Contradiction, Doubt, Landed, Then, landed, outbox_agrees, place};
+use crate::recorder::answers::{
+    Doubt, Landed, LaneContradiction, Then, landed, outbox_agrees, place,
+};
 use crate::recorder::lane::ENTRY_BYTES;
 use crate::recorder::route::{LeaderRoute, RouteLost};
 use crate::recorder::{Recorded, StopOnPanic};
@@ -33,9 +35,9 @@ const ROUTE_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error("{}", .0.describe(&format!("outbox {}", .1)))]
-    Contradiction(Contradiction, OutboxId),
+    Contradiction(LaneContradiction, OutboxId),
     #[error("the outbox failed: {0}")]
-    Store(#[from] crate::store::Error),
+    Store(#[from] crate::store::StoreError),
 }
 
 /// Drains for as long as the node runs.
@@ -211,7 +213,7 @@ impl Worker {
         }
     }
 
-    fn broken(&self, contradiction: &Contradiction) -> Broken {
+    fn broken(&self, contradiction: &LaneContradiction) -> Broken {
         let id = self.shared.counts().id;
         Broken::Contradiction(*contradiction, id)
     }

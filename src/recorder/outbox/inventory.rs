@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::domain::ids::{NodeId, OutboxId, Sequence};
 use crate::ledger::rows::LaneRow;
 use crate::ledger::state::Tables;
-use crate::store::Error;
+use crate::store::StoreError;
 use crate::store::outbox::{OutboxDir, OutboxFound, OutboxLog};
 use muniment_evidence::key::PublicKey;
 use muniment_evidence::opening::BootOutbox;
@@ -28,7 +28,7 @@ pub fn take_inventory(
     tables: &Tables,
     node: NodeId,
     clock: &dyn Clock,
-) -> Result<OutboxInventory, Error> {
+) -> Result<OutboxInventory, StoreError> {
     let named = tables.outboxes(node)?;
     let history = tables.key_history()?;
     let trusted: Vec<PublicKey> = history
@@ -93,7 +93,7 @@ fn look(
     id: OutboxId,
     lane: &LaneRow,
     trusted: &[PublicKey],
-) -> Result<Result<OutboxLog, String>, Error> {
+) -> Result<Result<OutboxLog, String>, StoreError> {
     let why = match dir.open(id)? {
         OutboxFound::Nothing => return Ok(Err("its file is gone".into())),
         OutboxFound::Damaged(why) => why.to_string(),

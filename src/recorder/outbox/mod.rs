@@ -10,7 +10,7 @@
 //! * [`drain`]: to the leader, in order
 //! * [`inventory`]: which outboxes there are, for BOOT to tell
 //!
-//! Tests: `recorder/lane_tests`.
+//! Tests: `src/recorder/lane_tests.rs`.
 
 mod drain;
 pub mod inventory;
@@ -256,7 +256,7 @@ async fn write(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
                 batch.push(next);
             }
             if let Err(error) = append(&shared, batch).await {
-                if !matches!(error, crate::store::Error::Stopped) {
+                if !matches!(error, crate::store::StoreError::Stopped) {
                     stop.broken(format!("the outbox failed: {error}"));
                 }
                 return;
@@ -269,7 +269,7 @@ async fn write(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
     }
 }
 
-async fn append(shared: &Arc<Shared>, batch: Vec<Request>) -> Result<(), crate::store::Error> {
+async fn append(shared: &Arc<Shared>, batch: Vec<Request>) -> Result<(), crate::store::StoreError> {
     // Its caller left before it was numbered: nothing has happened.
     let mut batch: Vec<_> = batch.into_iter().filter(|r| !r.reply.is_closed()).collect();
     let (room, why) = match shared.room() {

@@ -17,7 +17,7 @@ mod frames;
 pub use self::frames::FrameError;
 use crate::domain::ids::{NodeId, OutboxId, Sequence};
 use self::frames::{FRAME_BYTES_MAX, HEADER_BYTES, frame, header, parse};
-use super::Error;
+use super::StoreError;
 use super::marker::write_durably;
 use crate::domain::command::Submission;
 use crate::sync::Shared;
@@ -82,7 +82,7 @@ pub enum AppendRefusal {
     NoRoom(#[source] std::io::Error),
     /// Whether it is durable is unknown; final, the node stops.
     #[error(transparent)]
-    Failed(Error),
+    Failed(StoreError),
 }
 
 impl OutboxDir {
@@ -95,7 +95,7 @@ impl OutboxDir {
     }
 
     /// The ids for which there is a file, in order.
-    pub fn list(&self) -> Result<Vec<OutboxId>, Error> {
+    pub fn list(&self) -> Result<Vec<OutboxId>, StoreError> {
         let dir = match &self.0 {
             Place::Memory(files) => return Ok(files.lock().keys().copied().collect()),
             Place::Disk(dir) => dir,
@@ -103,11 +103,13 @@ impl OutboxDir {
         let entries = match std::fs::read_dir(dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::file(dir, error)),
+            Err(error) => return Err(StoreError::file(dir, error)),
         };
         let mut ids = Vec::new();
         for entry in entries {
-            let name = entry.map_err(|error| Error::file(dir, error))?.file_name();
+            let name = entry
+                .map_err(|error| StoreError::file(dir, error))?
+                .file_name();
             ids.extend(name.to_str().and_then(id_of));
         }
         ids.sort_unstable();
@@ -115,14 +117,14 @@ impl OutboxDir {
     }
 
     /// Makes an empty outbox, durably.
-    pub fn create(&self, id: OutboxId) -> Result<OutboxLog, Error> {
+    pub fn create(&self, id: OutboxId) -> Result<OutboxLog, StoreError> {
         if let Place::Disk(dir) = &self.0 {
-            std::fs::create_dir_all(dir).map_err(|error| Error::file(dir, error))?;
+            std::fs::create_dir_all(dir).map_err(|error| StoreError::file(dir, error))?;
             let above = dir.parent().unwrap_or(Path::new("."));
             // The directory must outlive a power cut as its file does.
             File::open(above)
                 .and_then(|above| above.sync_all())
-                .map_err(|error| Error::file(above, error))?;
+                .map_err(|error| StoreError::file(above, error))?;
         }
         let mut log = OutboxLog {
             id,
@@ -140,7 +142,7 @@ impl OutboxDir {
     }
 
     /// Opens an outbox and cuts a torn tail off.
-    pub fn open(&self, id: OutboxId) -> Result<OutboxFound, Error> {
+    pub fn open(&self, id: OutboxId) -> Result<OutboxFound, StoreError> {
         let bytes = match &self.0 {
             Place::Memory(files) => files.lock().get(&id).cloned(),
             Place::Disk(dir) => read(&path(dir, id))?,
@@ -178,7 +180,7 @@ impl OutboxDir {
     }
 
     /// Puts a file out of the way that cannot be relied on, for people to look at.
-    pub fn set_aside(&self, id: OutboxId) -> Result<(), Error> {
+    pub fn set_aside(&self, id: OutboxId) -> Result<(), StoreError> {
         match &self.0 {
             Place::Memory(files) => {
                 files.lock().remove(&id);
@@ -188,7 +190,7 @@ impl OutboxDir {
                 let from = path(dir, id);
                 std::fs::rename(&from, from.with_extension("aside"))
                     .and_then(|()| File::open(dir)?.sync_all())
-                    .map_err(|error| Error::file(&from, error))
+                    .map_err(|error| StoreError::file(&from, error))
             }
         }
     }
@@ -265,7 +267,7 @@ impl OutboxLog {
     }
 
     /// Drops everything below `next`, which the ledger has recorded.
-    pub fn drained(&mut self, next: Sequence) -> Result<(), Error> {
+    pub fn drained(&mut self, next: Sequence) -> Result<(), StoreError> {
         while self.first() < next {
             let Some(gone) = self.waiting.pop_front() else {
                 break;
@@ -281,7 +283,7 @@ impl OutboxLog {
     }
 
     /// Makes the file anew from what waits.
-    fn rewrite(&mut self) -> Result<(), Error> {
+    fn rewrite(&mut self) -> Result<(), StoreError> {
         let first = self.first();
         let mut bytes = header(self.id, first, &self.before);
         let waiting: Vec<Submission> = self.waiting.iter().cloned().collect();
@@ -302,7 +304,7 @@ impl OutboxLog {
     }
 
     /// Opens the file for appending.
-    fn attach(&mut self) -> Result<(), Error> {
+    fn attach(&mut self) -> Result<(), StoreError> {
         if let Place::Disk(dir) = &self.place {
             let opened = OpenOptions::new().append(true).open(path(dir, self.id));
             self.file = Some(opened.map_err(|error| self.failed(error))?);
@@ -311,7 +313,7 @@ impl OutboxLog {
     }
 
     /// Takes off what is not known to be whole.
-    fn cut(&self) -> Result<(), Error> {
+    fn cut(&self) -> Result<(), StoreError> {
         match (&self.file, &self.place) {
             (Some(file), _) => file
                 .set_len(self.file_bytes)
@@ -327,10 +329,10 @@ impl OutboxLog {
         }
     }
 
-    fn failed(&self, error: std::io::Error) -> Error {
+    fn failed(&self, error: std::io::Error) -> StoreError {
         match &self.place {
-            Place::Disk(dir) => Error::file(&path(dir, self.id), error),
-            Place::Memory(_) => Error::file(Path::new("outbox"), error),
+            Place::Disk(dir) => StoreError::file(&path(dir, self.id), error),
+            Place::Memory(_) => StoreError::file(Path::new("outbox"), error),
         }
     }
 }
@@ -344,16 +346,16 @@ fn id_of(name: &str) -> Option<OutboxId> {
     u64::from_str_radix(hex, 16).ok().map(OutboxId::new)
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     let length = match std::fs::metadata(path) {
         Ok(metadata) => metadata.len(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::file(path, error)),
+        Err(error) => return Err(StoreError::file(path, error)),
     };
     if length > FILE_BYTES_MAX {
-        return Err(Error::file(path, "is longer than an outbox can be"));
+        return Err(StoreError::file(path, "is longer than an outbox can be"));
     }
-    let bytes = std::fs::read(path).map_err(|error| Error::file(path, error))?;
+    let bytes = std::fs::read(path).map_err(|error| StoreError::file(path, error))?;
     Ok(Some(bytes))
 }
 

@@ -26,7 +26,7 @@ struct Held {
 }
 
 pub fn check(end: &End) -> Result<(), String> {
-    let seen = end.town.oracle.seen();
+    let seen = end.cluster.oracle.seen();
     let bundle = same_everywhere(end, &seen)?;
     verifies(end, bundle)?;
     let held = read(bundle)?;
@@ -93,7 +93,7 @@ fn uncosigned(bundle: &[u8]) -> Result<Vec<Frame>, String> {
 
 fn verifies(end: &End, bundle: &[u8]) -> Result<(), String> {
     let mut verifier = BundleVerifier::new(VerifyOptions {
-        trust: end.town.trust.lock().unwrap().clone(),
+        trust: end.cluster.trust.lock().unwrap().clone(),
         ..VerifyOptions::default()
     });
     verifier.push(bundle);

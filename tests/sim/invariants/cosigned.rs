@@ -8,7 +8,7 @@ use crate::world::End;
 use muniment::domain::ids::TreeSize;
 
 pub fn check(end: &End) -> Result<(), String> {
-    let seen = end.town.oracle.seen();
+    let seen = end.cluster.oracle.seen();
     if seen.notes.is_empty() {
         return Err("no caller was given a cosigned note in the whole run".into());
     }

@@ -6,7 +6,7 @@
 
 use crate::world::End;
 use muniment::domain::ids::{BodyId, RecordIndex};
-use muniment::store::Error;
+use muniment::store::StoreError;
 use muniment_evidence::opening::{Document, ScrubOutcome};
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::Kind;
@@ -23,7 +23,7 @@ pub fn check(end: &End) -> Result<usize, String> {
 
 type Places = BTreeSet<(BodyId, Option<u32>)>;
 
-fn scrubs(end: &End) -> Result<(Places, Places), Error> {
+fn scrubs(end: &End) -> Result<(Places, Places), StoreError> {
     let tables = end.log.tables()?;
     let (mut found, mut repaired) = (Places::new(), Places::new());
     for index in (0..tables.head()?.size.get()).map(RecordIndex::new) {

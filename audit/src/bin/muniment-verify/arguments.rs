@@ -2,6 +2,8 @@
 //!
 //! Promises: a flag that a command does not take, or a value that cannot be meant, is
 //! refused before any file is read. Leaves reading the files to the commands.
+//!
+//! Tests: `audit/tests/program.rs`, `audit/tests/questions.rs` (mistakes of the caller).
 
 use muniment_audit::sample;
 use muniment_evidence::statement::Kind;

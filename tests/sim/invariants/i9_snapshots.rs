@@ -1,0 +1,83 @@
+//! I9: a snapshot is replicated keys, never another node's vote, log or identity; install
+//! writes a new generation and flips it in one synced batch.
+//!
+//! Checked: a batch that writes below a generation that is not in force writes nothing
+//! else; the batch that flips writes nothing else; the generation before goes only when the
+//! flip is durable; the index that is in force never goes back by an install. That the
+//! installed state is the others' state is I12.
+
+use super::Invariant;
+use crate::facts::{Event, Fact};
+use crate::mirror::Mirror;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+#[derive(Default)]
+pub struct Snapshots {
+    judged: u64,
+    /// Node to the index that it has applied.
+    applied: BTreeMap<u64, u64>,
+}
+
+impl Invariant for Snapshots {
+    fn name(&self) -> &'static str {
+        "i9"
+    }
+
+    fn take(&mut self, _mirror: &Mirror, fact: &Fact, _now: Duration) -> Result<(), String> {
+        match fact {
+            Fact::PieceWritten {
+                node,
+                generation,
+                others,
+            } if *others > 0 => Err(format!(
+                "node {node} writes {others} other keys beside generation {generation}"
+            )),
+            Fact::Flipped {
+                node,
+                from,
+                to,
+                others,
+            } => {
+                if *others > 0 || *to != from.wrapping_add(1) {
+                    return Err(format!(
+                        "node {node} flips from {from} to {to} with {others} other keys"
+                    ));
+                }
+                self.judged += 1;
+                Ok(())
+            }
+            Fact::GenerationDeleted {
+                node,
+                generation,
+                durable,
+            } if generation == durable => Err(format!(
+                "node {node} deletes generation {generation}, which is in force"
+            )),
+            Fact::Applied {
+                node,
+                raft_index,
+                installed,
+                ..
+            } => {
+                let before = self.applied.insert(*node, *raft_index).unwrap_or(0);
+                if *installed && *raft_index < before {
+                    return Err(format!(
+                        "node {node} installs entry {raft_index} after {before}"
+                    ));
+                }
+                Ok(())
+            }
+            // After a power cut entries are applied again.
+            Fact::Raw(Event::Down { node, .. } | Event::Wiped { node }) => {
+                self.applied.remove(node);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn judged(&self) -> u64 {
+        self.judged
+    }
+}

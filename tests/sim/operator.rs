@@ -1,0 +1,226 @@
+//! The operator: adds, promotes, replaces and removes nodes, and moves leadership.
+//!
+//! Promises to use the verbs that an operator has, on whichever node leads, and to ask
+//! again until the members are what he wants or the run ends: a leader that dies midway, a
+//! refusal that passes and an answer that is lost are part of his day. What is a step too
+//! far already is seen from the members in force. Leaves judging to the invariants.
+
+use crate::cluster::{self, Cluster};
+use crate::oracle::Phase;
+use futures::stream::StreamExt as _;
+use muniment::domain::call_error::CallError;
+use muniment::membership::ChangeSteps;
+use muniment::service::{Parts, keys, status};
+use muniment_evidence::key::{SecretKey, Signer as _};
+use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Between two looks whether there is something to do.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+/// One thing that the operator wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// The ledger knows the node's keys.
+    Keys(u64),
+    Learn {
+        node: u64,
+        sync: bool,
+    },
+    Promote(u64),
+    Replace {
+        old: u64,
+        new: u64,
+    },
+    Remove(u64),
+}
+
+/// What is wanted, in order, and how far it has come.
+#[derive(Default)]
+pub struct Orders(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    wishes: Vec<Wish>,
+    done: usize,
+    /// The node that is at it.
+    busy: Option<u64>,
+    transfer: Option<u64>,
+    transferred: u64,
+    last_refusal: Option<String>,
+}
+
+impl Orders {
+    pub fn want(&self, wishes: Vec<Wish>) {
+        self.0.lock().unwrap().wishes.extend(wishes);
+    }
+
+    /// Leadership is to go to this node, if it can.
+    pub fn transfer(&self, to: u64) {
+        self.0.lock().unwrap().transfer = Some(to);
+    }
+
+    /// Wishes that came true, of how many.
+    pub fn progress(&self) -> (usize, usize) {
+        let inner = self.0.lock().unwrap();
+        (inner.done, inner.wishes.len())
+    }
+
+    pub fn transferred(&self) -> u64 {
+        self.0.lock().unwrap().transferred
+    }
+
+    /// Nodes that have left by a wish that came true.
+    pub fn left(&self) -> Vec<u64> {
+        let inner = self.0.lock().unwrap();
+        let done = inner.wishes[..inner.done].iter();
+        done.filter_map(|wish| match wish {
+            Wish::Remove(node) | Wish::Replace { old: node, .. } => Some(*node),
+            _ => None,
+        })
+        .collect()
+    }
+
+    pub fn last_refusal(&self) -> Option<String> {
+        self.0.lock().unwrap().last_refusal.clone()
+    }
+
+    /// A node is gone: what it was at is taken up by another.
+    pub fn forget(&self, node: u64) {
+        let mut inner = self.0.lock().unwrap();
+        if inner.busy == Some(node) {
+            inner.busy = None;
+        }
+    }
+
+    fn begin(&self, node: u64) -> Option<Wish> {
+        let mut inner = self.0.lock().unwrap();
+        if inner.busy.is_some() {
+            return None;
+        }
+        let wish = inner.wishes.get(inner.done).copied()?;
+        inner.busy = Some(node);
+        Some(wish)
+    }
+
+    fn end(&self, ended: Result<(), String>) {
+        let mut inner = self.0.lock().unwrap();
+        inner.busy = None;
+        match ended {
+            Ok(()) => inner.done += 1,
+            Err(why) => inner.last_refusal = Some(why),
+        }
+    }
+}
+
+pub fn start(parts: &Arc<Parts>, cluster: &Arc<Cluster>) {
+    tokio::spawn(transfer(parts.clone(), cluster.clone()));
+    tokio::spawn(work(parts.clone(), cluster.clone()));
+}
+
+async fn transfer(parts: Arc<Parts>, cluster: Arc<Cluster>) {
+    loop {
+        tokio::time::sleep(LOOK_PAUSE).await;
+        if !parts.reads.context.group.is_leader() {
+            continue;
+        }
+        let wanted = cluster.orders.0.lock().unwrap().transfer.take();
+        let Some(to) = wanted.filter(|to| *to != parts.reads.place.node) else {
+            continue;
+        };
+        if status::transfer(&parts.reads.context.group, NodeId::new(to))
+            .await
+            .is_ok()
+        {
+            cluster.orders.0.lock().unwrap().transferred += 1;
+        }
+    }
+}
+
+async fn work(parts: Arc<Parts>, cluster: Arc<Cluster>) {
+    loop {
+        tokio::time::sleep(LOOK_PAUSE).await;
+        let working = matches!(cluster.oracle.phase(), Phase::Load | Phase::Finish);
+        if !working || parts.writes.booted().is_err() || !parts.reads.context.group.is_leader() {
+            continue;
+        }
+        let Some(wish) = cluster.orders.begin(parts.reads.place.node.get()) else {
+            continue;
+        };
+        let ended = fulfil(&parts, &cluster, wish).await;
+        cluster
+            .orders
+            .end(ended.map_err(|error| format!("{wish:?}: {error}")));
+    }
+}
+
+async fn fulfil(parts: &Arc<Parts>, cluster: &Cluster, wish: Wish) -> Result<(), CallError> {
+    let roles = parts.reads.context.group.roles();
+    let voters = parts.reads.context.group.status().voters;
+    let settled = roles.preparing.is_none();
+    let learns = |node: &u64, sync: bool| match sync {
+        true => roles.sync_learners.contains(&NodeId::new(*node)),
+        false => roles.async_learners.contains(&NodeId::new(*node)),
+    };
+    match wish {
+        Wish::Keys(node) => add_keys(parts, cluster, node).await,
+        Wish::Learn { node, sync }
+            if settled && (learns(&node, sync) || voters.contains(&NodeId::new(node))) =>
+        {
+            Ok(())
+        }
+        Wish::Learn { node, sync } => {
+            let addresses = (cluster::address(node), cluster::name(node));
+            end(parts.membership.add(NodeId::new(node), Some(addresses), sync).await?).await
+        }
+        Wish::Promote(node) if settled && voters.contains(&NodeId::new(node)) => Ok(()),
+        Wish::Promote(node) => end(parts.membership.promote(NodeId::new(node)).await?).await,
+        Wish::Replace { old, new }
+            if settled && voters.contains(&NodeId::new(new)) && !voters.contains(&NodeId::new(old)) =>
+        {
+            Ok(())
+        }
+        Wish::Replace { old, new } => end(parts.membership.replace(NodeId::new(old), NodeId::new(new)).await?).await,
+        Wish::Remove(node) if settled && roles.gone.contains(&NodeId::new(node)) => Ok(()),
+        Wish::Remove(node) => end(parts.membership.remove(NodeId::new(node)).await?).await,
+    }
+}
+
+async fn end(mut steps: ChangeSteps) -> Result<(), CallError> {
+    while let Some(step) = steps.next().await {
+        step?;
+    }
+    Ok(())
+}
+
+async fn add_keys(parts: &Parts, cluster: &Cluster, node: u64) -> Result<(), CallError> {
+    let view = keys::list(parts).await?;
+    if view.known.history.members.contains_key(&NodeId::new(node)) {
+        return Ok(());
+    }
+    let keys = [
+        (Role::Statement, cluster.statement_key(node)),
+        (Role::Cosignature, cluster.cosignature_key(node)),
+    ];
+    let change = |(role, key): &(Role, SecretKey)| KeyChange {
+        action: Action::Add,
+        role: *role,
+        node: NodeId::new(node),
+        region: cluster::region(node),
+        zone: cluster::zone(node),
+        key: key.public(),
+    };
+    let mut document = KeyDocument {
+        serial: view.known.history.serial,
+        changes: keys.iter().map(change).collect(),
+        threshold: 0,
+        endorsements: Vec::new(),
+    };
+    // Who comes in agrees, and where there are no root keys the ledger's own decides.
+    for (_, key) in &keys {
+        document.endorse(&view.ledger, key);
+    }
+    document.endorse(&view.ledger, &cluster.log_key());
+    keys::change(parts, document).await.map(|_| ())
+}
