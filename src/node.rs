@@ -10,6 +10,7 @@ use crate::assemble::{DiskSeams, Engines, Running, Seams, assemble};
 use crate::bodies::disk_budget::DiskBudget;
 use crate::clock::SharedClock;
 use crate::config::{Config, Limits, WitnessEntry};
+use crate::domain::cause::{AnyError, Cause};
 use crate::domain::ids::NodeId;
 use crate::http;
 use crate::keyring::Keyring;
@@ -38,9 +39,9 @@ use tokio::task::JoinHandle;
 #[derive(Debug)]
 pub enum NodeError {
     /// Mend the configuration or the machine; nothing was changed.
-    Start(String),
+    Start(Cause),
     /// A promise was broken while running.
-    Broken(String),
+    Broken(Cause),
 }
 
 impl std::fmt::Display for NodeError {
@@ -52,11 +53,17 @@ impl std::fmt::Display for NodeError {
     }
 }
 
-impl std::error::Error for NodeError {}
+impl std::error::Error for NodeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            NodeError::Start(why) | NodeError::Broken(why) => Some(why),
+        }
+    }
+}
 
 impl NodeError {
-    fn start(why: impl std::fmt::Display) -> NodeError {
-        NodeError::Start(why.to_string())
+    pub fn start(why: impl Into<Box<AnyError>>) -> NodeError {
+        NodeError::Start(Cause::new(why))
     }
 }
 
@@ -71,7 +78,8 @@ impl Listeners {
     pub async fn bind(config: &Config) -> Result<Listeners, NodeError> {
         let bind = |name: &'static str, address: std::net::SocketAddr| async move {
             let bound = TcpListener::bind(address).await;
-            bound.map_err(|e| NodeError::Start(format!("listen.{name} {address}: {e}")))
+            let place = format!("listen.{name} {address}");
+            bound.map_err(|error| NodeError::Start(Cause::at(place, error)))
         };
         Ok(Listeners {
             client: bind("client", config.listen.client).await?,
@@ -119,7 +127,7 @@ pub async fn run(
     let why = stop.stopped().await;
     if let Why::Broken(what) = why {
         // Nothing that follows may be trusted: no hand-over, no drain.
-        return Err(NodeError::Broken(what.to_string()));
+        return Err(NodeError::Broken(Cause::new(&*what)));
     }
     tracing::info!("stopping: handing over and draining");
     running.drain().await;
@@ -134,7 +142,7 @@ pub async fn run(
     running.end_raft().await;
     peer_server.abort();
     let synced = running.sync().await;
-    synced.map_err(|error| NodeError::Broken(error.to_string()))?;
+    synced.map_err(|error| NodeError::Broken(Cause::new(error)))?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -253,7 +261,7 @@ fn disk_budget(config: &Config, engines: &Engines) -> DiskBudget {
 }
 
 /// Where the outside witnesses are.
-fn witnesses(config: &Config) -> Result<Vec<WitnessTarget>, String> {
+fn witnesses(config: &Config) -> Result<Vec<WitnessTarget>, Cause> {
     let target = |witness: &WitnessEntry| {
         Ok(WitnessTarget {
             key: witness.key.clone(),

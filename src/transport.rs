@@ -6,6 +6,7 @@
 //! meaning of frames to the floors that send them. Frames are at most
 //! [`FRAME_BYTES_MAX`].
 
+use crate::domain::cause::Cause;
 use bytes::Bytes;
 use crate::domain::ids::NodeId;
 use futures::future::BoxFuture;
@@ -88,10 +89,10 @@ pub enum Class {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// Not reached, or cut off midway: what was sent may have been done.
-    Unreachable(String),
+    Unreachable(Cause),
     Timeout,
     /// It answered that it will not.
-    Refused(String),
+    Refused(Cause),
 }
 
 impl fmt::Display for Failure {
@@ -104,7 +105,14 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Failure::Unreachable(why) | Failure::Refused(why) => Some(why),
+            Failure::Timeout => None,
+        }
+    }
+}
 
 /// Leads every message that nodes say to each other about cosignatures and durability.
 pub const MESSAGE_VERSION: u8 = 1;
@@ -123,7 +131,7 @@ pub fn read_message<T>(
         r.end()?;
         Ok(found)
     })();
-    found.map_err(|error| Failure::Refused(error.to_string()))
+    found.map_err(|error| Failure::Refused(Cause::new(error)))
 }
 
 /// Frames of one direction of a stream; an error ends it.

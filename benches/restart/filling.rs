@@ -57,7 +57,7 @@ impl Transport for Alone {
         _body: Bytes,
         _deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
-        async { Err(Failure::Unreachable("there is one node".to_owned())) }.boxed()
+        async { Err(Failure::Unreachable("there is one node".into())) }.boxed()
     }
 
     fn stream(
@@ -67,7 +67,7 @@ impl Transport for Alone {
         _method: Method,
         _frames: BoxStream<'static, Bytes>,
     ) -> BoxFuture<'static, Result<Frames, Failure>> {
-        async { Err(Failure::Unreachable("there is one node".to_owned())) }.boxed()
+        async { Err(Failure::Unreachable("there is one node".into())) }.boxed()
     }
 }
 

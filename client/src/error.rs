@@ -3,6 +3,7 @@
 //! Promises: each kind has one next step, said beside it; the server's reason code, field
 //! and message are kept. Leaves exit codes and wording to the command line.
 
+use muniment_evidence::policy::PolicyError;
 use muniment_evidence::report::Report;
 use std::collections::HashMap;
 use std::fmt;
@@ -27,6 +28,8 @@ use tonic_types::StatusExt as _;
 pub enum ClientError {
     /// Correct the options or arguments: nothing was sent.
     Usage(String),
+    /// Correct the policy: nothing was sent.
+    Policy(PolicyError),
     /// Correct the field that the refusal names: nothing was changed.
     Invalid(Box<ServerRefusal>),
     /// Look for something else: there is no such thing.
@@ -140,7 +143,7 @@ impl ClientError {
     /// The gRPC code's name, or the kind's own where no server was involved.
     pub fn code(&self) -> &'static str {
         match self {
-            ClientError::Usage(_) => "USAGE",
+            ClientError::Usage(_) | ClientError::Policy(_) => "USAGE",
             ClientError::Unproven(_) => "UNPROVEN",
             ClientError::Local { .. } => "LOCAL",
             ClientError::Invalid(refusal)
@@ -157,7 +160,10 @@ impl ClientError {
     /// What the server said, where one did.
     pub fn refusal(&self) -> Option<&ServerRefusal> {
         match self {
-            ClientError::Usage(_) | ClientError::Unproven(_) | ClientError::Local { .. } => None,
+            ClientError::Usage(_)
+            | ClientError::Policy(_)
+            | ClientError::Unproven(_)
+            | ClientError::Local { .. } => None,
             ClientError::Invalid(refusal)
             | ClientError::NotFound(refusal)
             | ClientError::Conflict(refusal)
@@ -240,6 +246,7 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ClientError::Usage(why) => f.write_str(why),
+            ClientError::Policy(error) => error.fmt(f),
             ClientError::Unproven(unproven) => {
                 write!(f, "the answer is not proven: {}", unproven.why)
             }
@@ -279,6 +286,7 @@ impl std::error::Error for ClientError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ClientError::Local { source, .. } => Some(source),
+            ClientError::Policy(error) => Some(error),
             _ => self.refusal()?.status.as_ref()?.source(),
         }
     }

@@ -46,7 +46,7 @@ impl Client {
     ) -> Result<(v1::GetReceiptResponse, Report), ClientError> {
         let policy = match request.policy.as_str() {
             "" => None,
-            text => Some(Policy::parse(text).map_err(|why| ClientError::Usage(why.to_string()))?),
+            text => Some(Policy::parse(text).map_err(ClientError::Policy)?),
         };
         let reply = self
             .read(|channel| {

@@ -9,6 +9,7 @@
 use crate::bodies::{Bodies, epochs};
 use crate::checkpoint::guarding::Guarding;
 use crate::checkpoint::keys::KeysInForce;
+use crate::domain::cause::Cause;
 use crate::domain::ids::RecordIndex;
 use crate::keyring::guard::SignGuard;
 use crate::raft::context::Context;
@@ -67,7 +68,7 @@ impl Booting {
         let ready = match self.once().await {
             Ok(ready) => ready,
             Err(why) => {
-                context.stop.broken(why);
+                context.stop.broken(why.to_string());
                 return;
             }
         };
@@ -90,17 +91,13 @@ impl Booting {
         drop(booted);
     }
 
-    async fn once(self) -> Result<Booted, String> {
-        let ledger = self
-            .means
-            .founded()
-            .await
-            .map_err(|error| error.to_string())?;
+    async fn once(self) -> Result<Booted, Cause> {
+        let ledger = self.means.founded().await.map_err(Cause::new)?;
         if ledger.origin != self.origin {
-            return Err(format!(
+            return Err(Cause::new(format!(
                 "the ledger is {}, but this node is configured for {}",
                 ledger.origin, self.origin
-            ));
+            )));
         }
         let genesis = self.genesis().await?;
         let signer = self.own_key().await?;
@@ -147,15 +144,15 @@ impl Booting {
     }
 
     /// The statement key to boot under; an error where a key is missing here.
-    async fn own_key(&self) -> Result<Arc<SecretKey>, String> {
-        let known = self.keys.now().await.map_err(|error| error.to_string())?;
+    async fn own_key(&self) -> Result<Arc<SecretKey>, Cause> {
+        let known = self.keys.now().await.map_err(Cause::new)?;
         let size = self.context.group.applied().size;
         for key in known.history.log_keys_at(size) {
             if self.keys.keyring().find(Role::Log, key).is_none() {
-                return Err(format!(
+                return Err(Cause::new(format!(
                     "the log key {key:?}, which the ledger names, is not held here: log.key is \
                      not the one, or log-<id>.key is missing beside it"
-                ));
+                )));
             }
         }
         self.keys.active_key(&known, size)
@@ -166,8 +163,8 @@ impl Booting {
         &self,
         signer: &StatementSigner,
         statement_key: PublicKey,
-    ) -> Result<(RecordIndex, Vec<OutboxLog>), String> {
-        let mut refused: Option<(Vec<BootOutbox>, String)> = None;
+    ) -> Result<(RecordIndex, Vec<OutboxLog>), Cause> {
+        let mut refused: Option<(Vec<BootOutbox>, Cause)> = None;
         for _ in 0..OVERTAKEN_MAX {
             let (outboxes, there) = self.inventory().await?;
             if let Some((told, why)) = &refused
@@ -184,13 +181,13 @@ impl Booting {
             match self.means.boot(signer, document).await {
                 Ok(index) => return Ok((index, there)),
                 // Statements of the process before may have been recorded meanwhile.
-                Err(why) => refused = Some((outboxes, why.to_string())),
+                Err(why) => refused = Some((outboxes, Cause::new(why))),
             }
         }
-        Err(refused.map_or_else(String::new, |(_, why)| why))
+        Err(refused.map_or_else(|| Cause::from(""), |(_, why)| why))
     }
 
-    async fn inventory(&self) -> Result<(Vec<BootOutbox>, Vec<OutboxLog>), String> {
+    async fn inventory(&self) -> Result<(Vec<BootOutbox>, Vec<OutboxLog>), Cause> {
         let (state, dir) = (self.context.state.clone(), self.outboxes.clone());
         let (node, clock) = (self.context.group.node(), self.context.clock.clone());
         let taken = self.context.blocking.run(move || {
@@ -199,10 +196,10 @@ impl Booting {
                 Ok((found.reported, found.open))
             })
         });
-        taken.await.map_err(|error| error.to_string())
+        taken.await.map_err(Cause::new)
     }
 
-    async fn genesis(&self) -> Result<Genesis, String> {
+    async fn genesis(&self) -> Result<Genesis, Cause> {
         let read = self.context.read(|tables| {
             let missing = || StoreError::corrupt("GENESIS is missing");
             let record = tables.record_bytes(RecordIndex::FIRST)?.ok_or_else(missing)?;
@@ -212,6 +209,6 @@ impl Booting {
                 opening: document.ok_or_else(missing)?.bytes,
             })
         });
-        read.await.map_err(|error| error.to_string())
+        read.await.map_err(Cause::new)
     }
 }

@@ -95,7 +95,7 @@ fn uploaded(tables: &Tables, from: TreeSize, size: TreeSize) -> Result<bool, cra
     }
     for bytes in tables.record_range(from.next_index(), size.next_index(), RECORDS_MAX as usize)? {
         let record = Record::decode(&bytes)
-            .map_err(|error| crate::store::StoreError::corrupt(format!("a record: {error}")))?;
+            .map_err(|error| crate::store::StoreError::corrupt_in("a record", error))?;
         let kind = record.statement.kind;
         if matches!(
             kind,

@@ -10,6 +10,7 @@ use crate::domain::ids::{BodyId, NodeId};
 use super::Bodies;
 use super::frames::BodyHeader;
 use super::queue::{IngestPermit, PeerQueue};
+use crate::domain::cause::Cause;
 use crate::raft::types::Peer;
 use crate::transport::{Class, Failure, Frames, Method};
 use bytes::Bytes;
@@ -169,7 +170,7 @@ async fn listen(
         let holding = match Holding::decode(&frame) {
             Ok(holding) if of.contains(&holding.node) => holding,
             Ok(_) => return Some(Failure::Refused("it signs as somebody else".into())),
-            Err(error) => return Some(Failure::Refused(error.to_string())),
+            Err(error) => return Some(Failure::Refused(Cause::new(error))),
         };
         any = true;
         // Nobody may be waiting any more; the peers that are slower go on all the same.

@@ -12,6 +12,7 @@ use super::Bodies;
 use super::fanout::{Fanout, FanoutAnswer};
 use super::frames::{BodyFrame, BodyHeader, decode_request, encode_digests};
 use super::writer::BodyWriter;
+use crate::domain::cause::{AnyError, Cause};
 use crate::ledger::policy;
 use crate::transport::{Failure, Frames};
 use bytes::Bytes;
@@ -30,8 +31,8 @@ fn full() -> Failure {
     refused("the disk is nearly full")
 }
 
-fn refused(why: impl ToString) -> Failure {
-    Failure::Refused(why.to_string())
+fn refused(why: impl Into<Box<AnyError>>) -> Failure {
+    Failure::Refused(Cause::new(why))
 }
 
 impl Bodies {

@@ -8,6 +8,7 @@
 use crate::domain::ids::NodeId;
 use super::rounds::diverged;
 use super::{Cosigning, ROUND_MAX};
+use crate::domain::cause::{AnyError, Cause};
 use crate::status::agreement::is_majority;
 use crate::transport::Failure;
 use muniment_evidence::ledger::Vouched;
@@ -23,8 +24,8 @@ enum Weighed {
     Convicts,
 }
 
-fn refused(why: impl ToString) -> Failure {
-    Failure::Refused(why.to_string())
+fn refused(why: impl Into<Box<AnyError>>) -> Failure {
+    Failure::Refused(Cause::new(why))
 }
 
 impl Cosigning {

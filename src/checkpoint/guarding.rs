@@ -5,6 +5,7 @@
 //! [`TRAIL`], off the hot path. Signatures are made at sizes up to the applied head
 //! only, so the guard is never behind what was signed by more than its trail.
 
+use crate::domain::cause::Cause;
 use crate::domain::ids::TreeSize;
 use crate::keyring::guard::{GuardRefusal, SignGuard, TRAIL};
 use crate::raft::context::Context;
@@ -20,7 +21,7 @@ pub struct Guarding(pub Context);
 impl Guarding {
     /// Waits until this node may sign, then follows; returns the size that is guarded by
     /// then. An error is final.
-    pub async fn start(self, mut guard: SignGuard) -> Result<TreeSize, String> {
+    pub async fn start(self, mut guard: SignGuard) -> Result<TreeSize, Cause> {
         loop {
             let (mut checked, state) = (guard, self.0.state.clone());
             let answer = self.0.blocking.run(move || {
@@ -33,11 +34,11 @@ impl Guarding {
                 }
                 Ok((checked, asked))
             });
-            let (back, asked) = answer.await.map_err(|error| error.to_string())?;
+            let (back, asked) = answer.await.map_err(Cause::new)?;
             guard = back;
             match asked {
                 Ok(()) => break,
-                Err(refusal @ GuardRefusal::Stop { .. }) => return Err(refusal.to_string()),
+                Err(refusal @ GuardRefusal::Stop { .. }) => return Err(Cause::new(refusal)),
                 Err(GuardRefusal::Wait { guarded, .. }) => {
                     self.0.group.wait_size(guarded, CATCH_UP).await;
                 }

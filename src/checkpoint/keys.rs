@@ -9,6 +9,7 @@
 //! Tests: `tests/cluster/keys.rs`.
 
 use crate::domain::call_error::CallError;
+use crate::domain::cause::Cause;
 use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
 use crate::keyring::Keyring;
 use crate::ledger::state::Tables;
@@ -173,7 +174,7 @@ impl KeysInForce {
 
     /// The statement key under which this node is to boot: the newest in force that it
     /// holds.
-    pub fn active_key(&self, known: &KeySnapshot, size: TreeSize) -> Result<Arc<SecretKey>, String> {
+    pub fn active_key(&self, known: &KeySnapshot, size: TreeSize) -> Result<Arc<SecretKey>, Cause> {
         let node = self.context.group.node();
         let lives = known.history.statement_keys(node);
         let in_force = lives
@@ -183,12 +184,12 @@ impl KeysInForce {
         for life in in_force {
             if self.keyring.find(Role::Statement, &life.key).is_some() {
                 let key = self.keyring.sign_under(&life.key);
-                return key.map_err(|error| error.to_string());
+                return key.map_err(Cause::new);
             }
         }
-        Err(format!(
+        Err(Cause::new(format!(
             "none of the statement keys that the ledger names for node {node} is held here"
-        ))
+        )))
     }
 
     /// A log key in force that is not held here: without it nothing new can be signed.

@@ -11,6 +11,7 @@
 use crate::domain::ids::TreeSize;
 use super::messages::{CosignReply, CosignRequest};
 use super::{Cosigning, ROUND_MAX};
+use crate::domain::cause::{AnyError, Cause};
 use crate::transport::Failure;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::Checkpoint;
@@ -55,8 +56,8 @@ impl Signed {
     }
 }
 
-fn refused(why: impl ToString) -> Failure {
-    Failure::Refused(why.to_string())
+fn refused(why: impl Into<Box<AnyError>>) -> Failure {
+    Failure::Refused(Cause::new(why))
 }
 
 impl Cosigning {

@@ -3,6 +3,7 @@
 //! The caller's mistakes are outcomes and stay; passing faults say that they pass. A
 //! broken promise is not answered: it stops the node, and callers see it go away.
 
+use super::cause::Cause;
 use crate::domain::ids::{NodeId, RecordIndex};
 use super::draft::BadField;
 use muniment_evidence::digest::Digest;
@@ -42,7 +43,7 @@ pub enum CallError {
     Exhausted { what: String, retry_after_ms: u64 },
     /// Try again, here or at another node.
     Unavailable {
-        why: String,
+        why: Cause,
         leader_address: Option<String>,
     },
     /// What the caller has seen is not in this ledger, here or anywhere: begin anew.
@@ -101,8 +102,7 @@ impl CallError {
                 not_now("the ledger's feature level does not allow it yet".to_owned())
             }
             Reason::HoldingsInsufficient => CallError::Unavailable {
-                why: "the members changed while the body was stored; make the call again"
-                    .to_owned(),
+                why: "the members changed while the body was stored; make the call again".into(),
                 leader_address: None,
             },
             Reason::KeySerial => {
@@ -115,7 +115,7 @@ impl CallError {
                 not_now(format!("the ledger refused {what}: {}", reason.name()))
             }
             Reason::Malformed | Reason::NotDue | Reason::Later(_) => CallError::Unavailable {
-                why: format!("the ledger refused {what}: {}", reason.name()),
+                why: format!("the ledger refused {what}: {}", reason.name()).into(),
                 leader_address: None,
             },
         }
@@ -148,9 +148,17 @@ impl fmt::Display for CallError {
                  the rest"
             ),
             CallError::Exhausted { what, .. } => f.write_str(what),
-            CallError::Unavailable { why, .. } => f.write_str(why),
+            CallError::Unavailable { why, .. } => why.fmt(f),
         }
     }
 }
 
-impl std::error::Error for CallError {}
+impl std::error::Error for CallError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            CallError::Invalid(bad) => Some(&bad.why),
+            CallError::Unavailable { why, .. } => Some(why),
+            _ => None,
+        }
+    }
+}

@@ -7,6 +7,7 @@
 //! to apply, and reading the caller's bytes to `rpc/`.
 
 use super::call_error::CallError;
+use super::cause::{AnyError, Cause};
 use super::ids::Uid;
 use muniment_evidence::opening::{AlternativeId, Identity, Metadata, Money};
 use std::fmt;
@@ -30,7 +31,7 @@ pub const EXPONENT_MAX: u8 = 6;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadField {
     pub field: String,
-    pub why: String,
+    pub why: Cause,
 }
 
 impl fmt::Display for BadField {
@@ -40,10 +41,10 @@ impl fmt::Display for BadField {
 }
 
 /// Builds a refusal.
-pub fn bad(field: &str, why: impl Into<String>) -> BadField {
+pub fn bad(field: &str, why: impl Into<Box<AnyError>>) -> BadField {
     BadField {
         field: field.to_owned(),
-        why: why.into(),
+        why: Cause::new(why),
     }
 }
 

@@ -5,6 +5,7 @@
 //! caller's data must keep, why a call is not served, and the command that is replicated.
 
 pub mod call_error;
+pub mod cause;
 pub mod command;
 pub mod draft;
 pub mod ids;

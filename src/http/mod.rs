@@ -79,7 +79,7 @@ async fn checkpoint(State((source, _)): State<Shared>) -> Response {
             ];
             (headers, note).into_response()
         }
-        Err(why) => unavailable(why),
+        Err(error) => unavailable(error.to_string()),
     }
 }
 
@@ -98,7 +98,7 @@ async fn tile(State((source, _)): State<Shared>, uri: Uri) -> Response {
             (headers, bytes).into_response()
         }
         Ok(None) => not_found("beyond the log"),
-        Err(why) => unavailable(why),
+        Err(error) => unavailable(error.to_string()),
     }
 }
 

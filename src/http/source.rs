@@ -2,6 +2,7 @@
 
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
 use super::tiles::Tile;
+use crate::domain::call_error::CallError;
 use crate::service::{Parts, prove, status};
 use crate::store::StoreError;
 use crate::store::engine::Engine;
@@ -21,13 +22,12 @@ pub struct NodeSource {
 impl NodeSource {
     /// The newest cosigned note of this replica, or its newest checkpoint: a prefix of the
     /// leader's at worst.
-    pub async fn checkpoint(&self) -> Result<String, String> {
-        let published = prove::published(&self.parts).await;
-        published.map_err(|error| error.to_string())
+    pub async fn checkpoint(&self) -> Result<String, CallError> {
+        prove::published(&self.parts).await
     }
 
     /// `None` beyond the log.
-    pub async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, String> {
+    pub async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, StoreError> {
         let context = &self.parts.reads.context;
         let state = context.state.clone();
         let read = context.blocking.run(move || {
@@ -56,7 +56,7 @@ impl NodeSource {
             }
             Ok(Some(Bytes::from(bytes)))
         });
-        read.await.map_err(|error| error.to_string())
+        read.await
     }
 
     pub fn ready(&self) -> Result<(), Vec<String>> {

@@ -71,6 +71,8 @@ impl fmt::Display for GuardRefusal {
     }
 }
 
+impl std::error::Error for GuardRefusal {}
+
 /// What was signed: origin, size and root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Guarded {

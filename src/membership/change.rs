@@ -148,7 +148,7 @@ impl MembershipChanges {
             .collect();
         if !leaving.is_empty() {
             let removed = self.group().remove_learners(leaving).await;
-            removed.map_err(|why| self.unavailable(why.to_string()))?;
+            removed.map_err(|why| self.unavailable(why))?;
         }
         Ok(())
     }
@@ -172,7 +172,7 @@ impl MembershipChanges {
         progress.say("learn", format!("node {node} at {}", peer.address));
         match self.group().add_learner(node, peer).await {
             Ok(()) => Ok(()),
-            Err(why) => Err(self.unavailable(why.to_string()).into()),
+            Err(why) => Err(self.unavailable(why).into()),
         }
     }
 
@@ -291,7 +291,7 @@ impl MembershipChanges {
             return Ok(());
         }
         let dropped = self.group().remove_learners(strangers).await;
-        dropped.map_err(|why| self.unavailable(why.to_string()))
+        dropped.map_err(|why| self.unavailable(why))
     }
 
     /// The voters in force and the roles, missing nothing that was acknowledged.

@@ -25,7 +25,7 @@ impl MembershipChanges {
                 return Err(CallError::not_found(format!("member {node}")));
             };
             return Err(CallError::Unavailable {
-                why: format!("node {node} drains itself: ask it"),
+                why: format!("node {node} drains itself: ask it").into(),
                 leader_address: Some(peer.client_address),
             });
         }

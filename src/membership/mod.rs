@@ -44,6 +44,7 @@ pub mod resume;
 
 use crate::checkpoint::keys::KeysInForce;
 use crate::domain::call_error::CallError;
+use crate::domain::cause::AnyError;
 use crate::domain::draft::{self, bad};
 use crate::domain::ids::NodeId;
 use crate::ledger::state::Tables;
@@ -130,7 +131,7 @@ where
             }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(CallError::Unavailable {
-                why: "the node is stopping".to_owned(),
+                why: "the node is stopping".into(),
                 leader_address: None,
             }),
         }
@@ -204,11 +205,15 @@ impl MembershipChanges {
             return Err(under_way());
         }
         let target = wish.target(&members)?;
-        let advice = self.check_layout(&members.with(&target));
-        let advice = advice.map_err(|why| CallError::NotNow {
-            reason: "LAYOUT",
-            detail: format!("{}: {why}", wish.describe()),
-        })?;
+        let advice = match self.check_layout(&members.with(&target)) {
+            Ok(advice) => advice,
+            Err(why) => {
+                return Err(CallError::NotNow {
+                    reason: "LAYOUT",
+                    detail: format!("{}: {why}", wish.describe()),
+                });
+            }
+        };
         let newcomer = self.newcomer(&members, &wish, addresses).await?;
         if wish.leaves() == Some(self.group().node()) {
             self.group().hand_over().await;
@@ -303,7 +308,7 @@ impl MembershipChanges {
         &self.0.parts.reads.context.group
     }
 
-    fn unavailable(&self, why: impl Into<String>) -> CallError {
+    fn unavailable(&self, why: impl Into<Box<AnyError>>) -> CallError {
         self.group().unavailable(why)
     }
 }

@@ -207,7 +207,7 @@ mod tests {
         assert!(!meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]));
         assert!(meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(4)]));
         assert!(!meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3), NodeId::new(4)]));
-        assert!(meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3), NodeId::new(4), 5]));
+        assert!(meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3), NodeId::new(4), NodeId::new(5)]));
         // Strangers and repetitions do not count.
         assert!(!meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(1), NodeId::new(2), NodeId::new(9)]));
         assert!(!meets(WriteLevel::Quorum, &[], &[NodeId::new(1)]));

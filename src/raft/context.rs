@@ -3,6 +3,7 @@
 use super::group::RaftGroup;
 use crate::clock::SharedClock;
 use crate::domain::call_error::CallError;
+use crate::domain::cause::{AnyError, Cause};
 use crate::ledger::state::{State, Tables};
 use crate::stop::Stop;
 use crate::store::{self, Blocking};
@@ -23,9 +24,9 @@ pub struct Context {
 
 impl RaftGroup {
     /// A passing fault, with the leader to try next.
-    pub fn unavailable(&self, why: impl Into<String>) -> CallError {
+    pub fn unavailable(&self, why: impl Into<Box<AnyError>>) -> CallError {
         CallError::Unavailable {
-            why: why.into(),
+            why: Cause::new(why),
             leader_address: self.leader().map(|(_, peer)| peer.client_address),
         }
     }

@@ -7,6 +7,7 @@
 //! library as if the node had not been reached; such a node is told, and ends. A node that
 //! never booted has nothing to forget that the ledger relied on, and may be any disk.
 
+use crate::domain::cause::Cause;
 use crate::domain::ids::NodeId;
 use crate::ledger::state::State;
 use crate::store::Blocking;
@@ -116,7 +117,7 @@ impl KnownDisks {
     pub(super) async fn recognise(&self, node: NodeId, shown: &Disk) -> Result<(), UnknownDisk> {
         let known = self.of(node).await.map_err(|error| UnknownDisk {
             known: None,
-            why: error.to_string(),
+            why: Cause::new(error),
         })?;
         match known {
             Some(known) if known != *shown => {
@@ -133,7 +134,7 @@ impl KnownDisks {
                 }
                 Err(UnknownDisk {
                     known: Some(known),
-                    why: format!("node {node} shows a disk that the ledger does not know"),
+                    why: format!("node {node} shows a disk that the ledger does not know").into(),
                 })
             }
             _ => Ok(()),
@@ -144,7 +145,7 @@ impl KnownDisks {
 /// Why a node was not recognised.
 pub(super) struct UnknownDisk {
     pub known: Option<Disk>,
-    pub why: String,
+    pub why: Cause,
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::domain::ids::LogIndex;
 use super::group::RaftGroup;
 use super::proposals::GroupRefusal;
 use crate::clock::SharedClock;
+use crate::domain::cause::Cause;
 use crate::objective::freshness::Freshness;
 use crate::transport::{Class, Method, Transport};
 use bytes::Bytes;
@@ -35,7 +36,7 @@ const _: () = assert!(READ_INDEX_MAX.as_millis() < APPLY_MAX.as_millis());
 
 /// Why a read may not go ahead. A passing fault.
 #[derive(Clone, Debug)]
-pub struct NotFresh(pub String);
+pub struct NotFresh(pub Cause);
 
 type Waiter = oneshot::Sender<Result<LogIndex, NotFresh>>;
 
@@ -119,9 +120,9 @@ impl ReadBarrier {
         if self.group.wait_applied(index, limit.min(APPLY_MAX)).await {
             Ok(index)
         } else {
-            Err(NotFresh(format!(
-                "this replica has not applied index {index} in time"
-            )))
+            Err(NotFresh(
+                format!("this replica has not applied index {index} in time").into(),
+            ))
         }
     }
 }
@@ -142,7 +143,7 @@ async fn ask(group: &RaftGroup, transport: &dyn Transport) -> Result<LogIndex, N
                 refusal @ (GroupRefusal::NotLeader(_)
                 | GroupRefusal::Unknown(_)
                 | GroupRefusal::Stopped),
-            )) => Err(NotFresh(refusal.to_string())),
+            )) => Err(NotFresh(Cause::new(refusal))),
             Err(_) => Err(NotFresh("no quorum answered in time".into())),
         };
     }
@@ -155,7 +156,7 @@ async fn ask(group: &RaftGroup, transport: &dyn Transport) -> Result<LogIndex, N
             READ_INDEX_MAX,
         )
         .await
-        .map_err(|failure| NotFresh(failure.to_string()))?;
+        .map_err(|failure| NotFresh(Cause::new(failure)))?;
     match answer[..].try_into() {
         Ok(index) => Ok(LogIndex::new(u64::from_be_bytes(index))),
         Err(_) => Err(NotFresh("a read index is eight bytes".into())),

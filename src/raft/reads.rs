@@ -8,6 +8,7 @@ use crate::domain::ids::{LogIndex, NodeId, TreeSize};
 use super::context::Context;
 use super::reader::ReadBarrier;
 use crate::domain::call_error::CallError;
+use crate::domain::cause::AnyError;
 use crate::domain::draft::bad;
 use crate::ledger::state::Tables;
 use crate::objective::freshness::whole_ms;
@@ -85,7 +86,7 @@ impl Reads {
     }
 
     /// A passing fault, with the leader to try next.
-    pub fn unavailable(&self, why: impl Into<String>) -> CallError {
+    pub fn unavailable(&self, why: impl Into<Box<AnyError>>) -> CallError {
         self.context.group.unavailable(why)
     }
 
@@ -107,7 +108,7 @@ impl Reads {
             };
             let (read_index, why) = match self.reader.read_index(limit).await {
                 Ok(index) => (Some(index), String::new()),
-                Err(why) => (None, why.0),
+                Err(why) => (None, why.0.to_string()),
             };
             step = level.after_probe(&self.known(asked), read_index);
             // What is waited for is applied afterwards, so there is no third round.

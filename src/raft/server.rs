@@ -10,6 +10,7 @@ use super::identity;
 use super::machine::SnapshotData;
 use super::network::{Accepted, FRAME_END, FRAME_HEADER, FRAME_PAIRS};
 use super::types::{SnapshotMeta, TypeConfig, Vote};
+use crate::domain::cause::{AnyError, Cause};
 use crate::store::snapshot::{Installer, Received};
 use crate::transport::{Failure, Frames, Method};
 use bytes::Bytes;
@@ -22,8 +23,8 @@ use std::time::Duration;
 /// Without a frame for this long, an incoming snapshot is given up.
 const SNAPSHOT_STALL_MAX: Duration = Duration::from_secs(60);
 
-fn refused(why: impl ToString) -> Failure {
-    Failure::Refused(why.to_string())
+fn refused(why: impl Into<Box<AnyError>>) -> Failure {
+    Failure::Refused(Cause::new(why))
 }
 
 fn read<T: Wire>(body: &[u8]) -> Result<T, Failure> {

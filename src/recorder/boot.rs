@@ -63,18 +63,8 @@ pub enum BootError {
     Refused(Outcome),
     #[error("the ledger answers {0:?}")]
     Unexpected(Answer),
-    #[error("the applied state cannot be read")]
+    #[error("the applied state cannot be read: {0}")]
     Store(#[from] crate::store::StoreError),
-}
-
-impl From<BootError> for String {
-    /// With what caused it.
-    fn from(error: BootError) -> String {
-        match &error {
-            BootError::Store(cause) => format!("{error}: {cause}"),
-            _ => error.to_string(),
-        }
-    }
 }
 
 /// What one answer says about a statement of the boot lane.
@@ -254,7 +244,7 @@ mod tests {
             Ok(Sent::Recorded(recorded)) => format!("record {}", recorded.index),
             Ok(Sent::Overtaken) => "overtaken".into(),
             Ok(Sent::Unknown) => "unknown".into(),
-            Err(error) => String::from(error),
+            Err(error) => error.to_string(),
         };
         for (answer, boot, genesis) in [
             (Some(recorded), "record 7", "record 7"),

@@ -7,6 +7,7 @@
 
 use crate::domain::ids::NodeId;
 use super::intake::{Intake, SubmissionRejected};
+use crate::domain::cause::Cause;
 use crate::domain::command::{Answer, Submission};
 use crate::raft::group::RaftGroup;
 use crate::transport::{Class, Failure, Frames, Method, Transport};
@@ -163,7 +164,7 @@ pub fn serve(intake: Intake, from: NodeId, frames: Frames) -> Frames {
                 let intake = intake.clone();
                 async move {
                     let (id, batch) = decode_batch(&frame?)
-                        .map_err(|error| Failure::Refused(error.to_string()))?;
+                        .map_err(|error| Failure::Refused(Cause::new(error)))?;
                     Ok((id, intake.verify(from, batch).await))
                 }
             }

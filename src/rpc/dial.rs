@@ -4,6 +4,7 @@
 //! their deadline; a silent connection is noticed within [`KEEPALIVE_INTERVAL`] plus
 //! [`KEEPALIVE_TIMEOUT`]. Leaves retries to the floors that call.
 
+use crate::domain::cause::Cause;
 use crate::domain::ids::NodeId;
 use crate::transport::{Class, Failure, Frames, Method, Transport};
 use bytes::Bytes;
@@ -55,7 +56,7 @@ impl Dialer {
             Some(channel) => channel.clone(),
             None => {
                 let endpoint = Endpoint::from_shared(format!("http://{address}"))
-                    .map_err(|error| Failure::Unreachable(error.to_string()))?
+                    .map_err(|error| Failure::Unreachable(Cause::new(error)))?
                     .connect_timeout(CONNECT_MAX)
                     .tcp_nodelay(true)
                     .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -87,9 +88,9 @@ fn failure(status: Status) -> Failure {
     match status.code() {
         Code::DeadlineExceeded => Failure::Timeout,
         Code::FailedPrecondition | Code::PermissionDenied | Code::InvalidArgument => {
-            Failure::Refused(status.message().to_owned())
+            Failure::Refused(status.message().into())
         }
-        _ => Failure::Unreachable(format!("{}: {}", status.code(), status.message())),
+        _ => Failure::Unreachable(Cause::at(status.code(), status.message())),
     }
 }
 

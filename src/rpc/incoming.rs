@@ -286,7 +286,7 @@ pub fn root_keys(keys: &[bytes::Bytes]) -> Result<Vec<PublicKey>> {
 pub fn terms(request: &v1::GetReceiptRequest) -> Result<ReceiptTerms> {
     let policy = match request.policy.as_str() {
         "" => None,
-        text => Some(Policy::parse(text).map_err(|why| bad("policy", why.to_string()))?),
+        text => Some(Policy::parse(text).map_err(|why| bad("policy", why))?),
     };
     let wait = u64::from(request.wait_ms);
     Ok(ReceiptTerms {

@@ -2,6 +2,7 @@
 //!
 //! Promises that a node of another ledger is refused. Leaves frames to the floors.
 
+use crate::domain::cause::Cause;
 use crate::domain::ids::NodeId;
 use crate::transport::{Failure, Method, Serve};
 use bytes::Bytes;
@@ -32,9 +33,9 @@ impl Peers {
 
 fn status(failure: Failure) -> Status {
     match failure {
-        Failure::Unreachable(why) => Status::unavailable(why),
+        Failure::Unreachable(why) => Status::unavailable(why.to_string()),
         Failure::Timeout => Status::deadline_exceeded("no frame in time"),
-        Failure::Refused(why) => Status::failed_precondition(why),
+        Failure::Refused(why) => Status::failed_precondition(why.to_string()),
     }
 }
 
@@ -67,7 +68,7 @@ impl PeerService for Peers {
         let method = self.method(&first)?;
         let frames = incoming.map(|frame| match frame {
             Ok(frame) => Ok(frame.body),
-            Err(status) => Err(Failure::Unreachable(status.to_string())),
+            Err(status) => Err(Failure::Unreachable(Cause::new(status))),
         });
         let served = self.serve.stream(NodeId::new(first.from), method, frames.boxed()).await;
         Ok(Response::new(served.map_err(status)?.map(answer).boxed()))

@@ -56,13 +56,22 @@ fn builder(limits: &Limits, streams: u32) -> Server {
         .http2_keepalive_timeout(Some(Duration::from_millis(limits.keepalive_timeout_ms)))
 }
 
+/// Why a listener cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Reflection(#[from] tonic_reflection::server::Error),
+    #[error(transparent)]
+    Transport(#[from] tonic::transport::Error),
+}
+
 /// Serves clients until `shutdown`, then drains.
 pub async fn serve_clients(
     parts: Arc<Parts>,
     metrics: Arc<Metrics>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send,
-) -> Result<(), String> {
+) -> Result<(), ServeError> {
     let limits = parts.admission.limits.clone();
     let bytes = limits.message_bytes;
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -70,8 +79,7 @@ pub async fn serve_clients(
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| error.to_string())?;
+        .build_v1()?;
     let cluster = ClusterHandler {
         started: parts.reads.context.clock.monotonic(),
         parts: parts.clone(),
@@ -105,7 +113,7 @@ pub async fn serve_clients(
         .serve_with_incoming_shutdown(connections, shutdown)
         .await;
     watching.abort();
-    served.map_err(|error| error.to_string())
+    Ok(served?)
 }
 
 /// Serves peers until `shutdown`.
@@ -115,19 +123,19 @@ pub async fn serve_peers(
     limits: &Limits,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send,
-) -> Result<(), String> {
+) -> Result<(), ServeError> {
     let bytes = limits.message_bytes;
     let peers = PeerServiceServer::new(Peers { origin, serve })
         .max_decoding_message_size(bytes)
         .max_encoding_message_size(bytes);
-    builder(limits, PEER_STREAMS_MAX)
+    let served = builder(limits, PEER_STREAMS_MAX)
         .add_service(peers)
         .serve_with_incoming_shutdown(
             accept(listener, PEER_CONNECTIONS_MAX, limits, || {}),
             shutdown,
         )
-        .await
-        .map_err(|error| error.to_string())
+        .await;
+    Ok(served?)
 }
 
 /// Keeps the standard health service in step with readiness.

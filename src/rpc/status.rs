@@ -29,7 +29,7 @@ pub fn status(error: CallError) -> Status {
     let mut info = HashMap::new();
     let (code, reason) = match error {
         CallError::Invalid(bad) => {
-            details.add_bad_request_violation(bad.field, bad.why);
+            details.add_bad_request_violation(bad.field, bad.why.to_string());
             (Code::InvalidArgument, "INVALID")
         }
         CallError::NotFound(_) => (Code::NotFound, "NOT_FOUND"),
@@ -83,7 +83,7 @@ pub fn from_upload(status: &Status) -> CallError {
             crate::domain::draft::bad("chunk", status.message().to_owned()).into()
         }
         _ => CallError::Unavailable {
-            why: format!("the upload broke off: {}", status.message()),
+            why: format!("the upload broke off: {}", status.message()).into(),
             leader_address: None,
         },
     }

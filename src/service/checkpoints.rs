@@ -52,7 +52,7 @@ pub fn watch(parts: Arc<Parts>, wanted: CheckpointsWanted) -> Result<CheckpointS
         };
         let size = Note::parse(note.as_bytes())
             .and_then(|note| Checkpoint::parse(&note.text))
-            .map_err(|error| parts.reads.unavailable(error.to_string()))?
+            .map_err(|error| parts.reads.unavailable(error))?
             .size;
         Ok(Some(((size, note), (parts, booted, size, true))))
     });

@@ -13,6 +13,7 @@ use super::levels::{self, WaitBudget};
 use super::{Parts, Principal, deferred, find, lookup, prove};
 use crate::bodies::BodyError;
 use crate::domain::call_error::CallError;
+use crate::domain::cause::Cause;
 use crate::domain::draft::{InvoiceKey, bad};
 use crate::domain::ids::{NodeId, RecordIndex, Uid};
 use crate::ledger::state::Invoice;
@@ -107,7 +108,7 @@ pub async fn download(
     let memory = parts.admission.try_memory(asked)?;
     // A holder is found first, so that a record is not made for bytes nobody can send.
     let source = parts.bodies.source(&rendition).await;
-    let source = source.map_err(|error| parts.reads.unavailable(error.to_string()))?;
+    let source = source.map_err(|error| parts.reads.unavailable(error))?;
     let intent = Intent {
         document: Document::Download(DownloadDocument {
             tenant: invoice.metadata.identity.tenant.clone(),
@@ -303,7 +304,7 @@ fn send(bytes: BoxStream<'static, Result<Bytes, BodyError>>, end: DownloadEnd) -
                 }
                 Some(Err(error)) => {
                     let error = CallError::Unavailable {
-                        why: error.to_string(),
+                        why: Cause::new(error),
                         leader_address: None,
                     };
                     Some((Err(error), (pieces, end, hasher, true)))

@@ -283,7 +283,7 @@ impl SelectionFilter {
 
     fn takes(&mut self, tables: &Tables, listed: &ListedRecord) -> Result<bool, store::StoreError> {
         let record = Record::decode(&listed.record).map_err(|error| {
-            store::StoreError::corrupt(format!("record {}: {error}", listed.index))
+            store::StoreError::corrupt_in(format!("record {}", listed.index), error)
         })?;
         if record.statement.kind.is_system() {
             return Ok(true);

@@ -65,7 +65,7 @@ pub async fn found(parts: &Parts, founding: Founding) -> Result<Trust, CallError
     }
     if !group.is_initialized().await {
         let founded = group.initialize(peers(&founding.members)).await;
-        founded.map_err(|why| parts.reads.unavailable(why.to_string()))?;
+        founded.map_err(|why| parts.reads.unavailable(why))?;
     }
     let keyring = parts.keys.keyring();
     let log_keys = keyring.public(Role::Log);

@@ -218,7 +218,7 @@ where
                 Event::Read(message) => self.take(message),
                 Event::Idle => {
                     self.ended = Some(Err(CallError::Unavailable {
-                        why: "no item came for too long; go on with another stream".to_owned(),
+                        why: "no item came for too long; go on with another stream".into(),
                         leader_address: None,
                     }));
                     None

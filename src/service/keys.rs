@@ -47,7 +47,7 @@ pub async fn change(parts: &Parts, document: KeyDocument) -> Result<(RecordIndex
     let known = parts.keys.now().await?;
     let size = parts.reads.context.group.applied().size;
     let believed = believe(&known.history, &booted.genesis.leaf_hash(), size.next_index(), &document);
-    believed.map_err(|why| CallError::from(bad("change", why.to_string())))?;
+    believed.map_err(|why| CallError::from(bad("change", why)))?;
     let intent = Intent::system(Document::Key(document));
     let recorded = parts.writes.record(&booted, intent).await?;
     match recorded.outcome {

@@ -69,7 +69,7 @@ fn change(
     bytes: &[u8],
 ) -> Result<Option<Change>, crate::store::StoreError> {
     let record = Record::decode(bytes)
-        .map_err(|error| crate::store::StoreError::corrupt(format!("a record: {error}")))?;
+        .map_err(|error| crate::store::StoreError::corrupt_in("a record", error))?;
     let kind = record.statement.kind;
     let changes = matches!(
         kind,

@@ -4,6 +4,7 @@
 //! build does not know is refused by that number, never half understood. Leaves meaning
 //! to the files beside.
 
+use crate::domain::cause::Cause;
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
 use crate::objective::timing::Profile;
 use crate::objective::write::WriteLevel;
@@ -235,9 +236,9 @@ fn read_status<T>(
     let mut r = Reader::new(bytes);
     let version = r.u8().map_err(refused)?;
     if version != STATUS_VERSION {
-        return Err(Failure::Refused(format!(
-            "a status of version {version}; this build knows version {STATUS_VERSION}"
-        )));
+        let why =
+            format!("a status of version {version}; this build knows version {STATUS_VERSION}");
+        return Err(Failure::Refused(why.into()));
     }
     let found = read(&mut r).map_err(refused)?;
     r.end().map_err(refused)?;
@@ -245,7 +246,7 @@ fn read_status<T>(
 }
 
 fn refused(error: DecodeError) -> Failure {
-    Failure::Refused(error.to_string())
+    Failure::Refused(Cause::new(error))
 }
 
 impl DurabilityRequest {
@@ -395,7 +396,7 @@ mod tests {
         later[0] = 2;
         later.extend_from_slice(b"and what we do not know yet");
         match StatusRequest::decode(&later) {
-            Err(Failure::Refused(why)) => assert!(why.contains("version 2"), "{why}"),
+            Err(Failure::Refused(why)) => assert!(why.to_string().contains("version 2"), "{why}"),
             other => panic!("{other:?}"),
         }
         assert!(StatusRequest::decode(&[]).is_err());

@@ -12,7 +12,8 @@ use crate::domain::ids::{BodyId, UploadEpoch};
 use super::damage::{self, Chunk};
 use super::engine::{Batch, Engine, prefix_end};
 use super::flush::Flusher;
-use super::{Blocking, FaultSource, StoreError, stamps};
+use super::{Blocking, StoreError, stamps};
+use crate::domain::cause::AnyError;
 use crate::sync::Shared;
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
@@ -272,7 +273,7 @@ pub(super) fn read_manifest(
     Ok(Some(manifest))
 }
 
-fn unreadable(error: impl Into<Box<FaultSource>>) -> StoreError {
+fn unreadable(error: impl Into<Box<AnyError>>) -> StoreError {
     StoreError::unreadable_in("manifest of a body", error)
 }
 

@@ -33,109 +33,65 @@ pub mod snapshot;
 pub mod stamps;
 pub mod watermark;
 
+use crate::domain::cause::{AnyError, Cause};
 use std::fmt;
-use std::sync::Arc;
 
 /// Why storage could not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The engine failed; final, the node stops.
     #[error("storage engine: {0}")]
-    Engine(#[source] StorageFault),
+    Engine(#[source] Cause),
     /// A file beside the databases failed; final, the node stops.
     #[error("storage file: {0}")]
-    File(#[source] StorageFault),
+    File(#[source] Cause),
     /// What was read is not what was written; final, the node stops.
     #[error("stored data is damaged: {0}")]
-    Corrupt(#[source] StorageFault),
+    Corrupt(#[source] Cause),
     /// One value of the bodies database is damaged, the rest is not: that body is brought
     /// again from another holder, and the node goes on.
     #[error("a stored body cannot be read: {0}")]
-    Unreadable(#[source] StorageFault),
+    Unreadable(#[source] Cause),
     /// The store is shutting down.
     #[error("storage is shutting down")]
     Stopped,
 }
 
-/// Where it failed, if that needs to be said, and the error that came from below.
-#[derive(Clone, Debug)]
-pub struct StorageFault {
-    place: Option<Arc<str>>,
-    error: Arc<FaultSource>,
-}
-
-/// An error of another layer, or a text where there was none.
-pub type FaultSource = dyn std::error::Error + Send + Sync;
-
-impl StorageFault {
-    fn new(error: impl Into<Box<FaultSource>>) -> StorageFault {
-        StorageFault {
-            place: None,
-            error: Arc::from(error.into()),
-        }
-    }
-
-    fn at(place: impl fmt::Display, error: impl Into<Box<FaultSource>>) -> StorageFault {
-        StorageFault {
-            place: Some(place.to_string().into()),
-            ..StorageFault::new(error)
-        }
-    }
-}
-
-impl fmt::Display for StorageFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(f, "{place}: {}", self.error),
-            None => self.error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for StorageFault {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(self.error.as_ref())
-    }
-}
-
 impl StoreError {
-    pub fn engine(error: impl Into<Box<FaultSource>>) -> StoreError {
-        StoreError::Engine(StorageFault::new(error))
+    pub fn engine(error: impl Into<Box<AnyError>>) -> StoreError {
+        StoreError::Engine(Cause::new(error))
     }
 
     /// The same, while doing `what`.
-    pub fn engine_in(what: impl fmt::Display, error: impl Into<Box<FaultSource>>) -> StoreError {
-        StoreError::Engine(StorageFault::at(what, error))
+    pub fn engine_in(what: impl fmt::Display, error: impl Into<Box<AnyError>>) -> StoreError {
+        StoreError::Engine(Cause::at(what, error))
     }
 
     /// Of a file that the error names itself.
-    pub fn beside(error: impl Into<Box<FaultSource>>) -> StoreError {
-        StoreError::File(StorageFault::new(error))
+    pub fn beside(error: impl Into<Box<AnyError>>) -> StoreError {
+        StoreError::File(Cause::new(error))
     }
 
-    pub fn file(path: &std::path::Path, error: impl Into<Box<FaultSource>>) -> StoreError {
-        StoreError::File(StorageFault::at(path.display(), error))
+    pub fn file(path: &std::path::Path, error: impl Into<Box<AnyError>>) -> StoreError {
+        StoreError::File(Cause::at(path.display(), error))
     }
 
-    pub fn unreadable(what: impl Into<Box<FaultSource>>) -> StoreError {
-        StoreError::Unreadable(StorageFault::new(what))
+    pub fn unreadable(what: impl Into<Box<AnyError>>) -> StoreError {
+        StoreError::Unreadable(Cause::new(what))
     }
 
     /// The same, of what `what` says.
-    pub fn unreadable_in(
-        what: impl fmt::Display,
-        error: impl Into<Box<FaultSource>>,
-    ) -> StoreError {
-        StoreError::Unreadable(StorageFault::at(what, error))
+    pub fn unreadable_in(what: impl fmt::Display, error: impl Into<Box<AnyError>>) -> StoreError {
+        StoreError::Unreadable(Cause::at(what, error))
     }
 
-    pub fn corrupt(what: impl Into<Box<FaultSource>>) -> StoreError {
-        StoreError::Corrupt(StorageFault::new(what))
+    pub fn corrupt(what: impl Into<Box<AnyError>>) -> StoreError {
+        StoreError::Corrupt(Cause::new(what))
     }
 
     /// Damage that reading `what` came upon.
-    pub fn corrupt_in(what: impl fmt::Display, error: impl Into<Box<FaultSource>>) -> StoreError {
-        StoreError::Corrupt(StorageFault::at(what, error))
+    pub fn corrupt_in(what: impl fmt::Display, error: impl Into<Box<AnyError>>) -> StoreError {
+        StoreError::Corrupt(Cause::at(what, error))
     }
 }
 

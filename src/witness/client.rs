@@ -11,6 +11,7 @@ use crate::domain::ids::TreeSize;
 use super::breaker::Breaker;
 use super::post::WitnessEndpoint;
 use crate::clock::SharedClock;
+use crate::domain::cause::Cause;
 use crate::stop::Stop;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey};
@@ -28,13 +29,13 @@ pub trait CheckpointSource: Send + Sync + 'static {
     /// Whether this node is the one that submits.
     fn on_duty(&self) -> bool;
     /// The newest checkpoint, signed by the log.
-    fn checkpoint(&self) -> impl Future<Output = Result<String, String>> + Send;
+    fn checkpoint(&self) -> impl Future<Output = Result<String, Cause>> + Send;
     /// The proof between two sizes that the log has; `old` is at most `new`.
     fn consistency(
         &self,
         old: TreeSize,
         new: TreeSize,
-    ) -> impl Future<Output = Result<Vec<Digest>, String>> + Send;
+    ) -> impl Future<Output = Result<Vec<Digest>, Cause>> + Send;
     /// Takes each cosignature once, verified, in the order of sizes.
     fn witnessed(&self, witness: &str, cosigned: Cosigned) -> impl Future<Output = ()> + Send;
     /// Told of each failure, to be counted.
@@ -101,11 +102,11 @@ pub struct Submitter {
 
 enum Failure {
     /// This node cannot tell; not the witness's fault.
-    Source(String),
+    Source(Cause),
     /// Away, or not making sense.
-    Witness(String),
+    Witness(Cause),
     /// Two histories, or a witness that lies.
-    Contradiction(String),
+    Contradiction(Cause),
 }
 
 impl Submitter {
@@ -185,13 +186,10 @@ impl Submitter {
         }
     }
 
-    async fn newest<S: CheckpointSource>(
-        &self,
-        source: &S,
-    ) -> Result<(String, Checkpoint), String> {
+    async fn newest<S: CheckpointSource>(&self, source: &S) -> Result<(String, Checkpoint), Cause> {
         let signed = source.checkpoint().await?;
-        let note = Note::parse(signed.as_bytes()).map_err(|error| error.to_string())?;
-        let new = Checkpoint::parse(&note.text).map_err(|error| error.to_string())?;
+        let note = Note::parse(signed.as_bytes()).map_err(Cause::new)?;
+        let new = Checkpoint::parse(&note.text).map_err(Cause::new)?;
         Ok((signed, new))
     }
 
@@ -208,18 +206,18 @@ impl Submitter {
                 // stays so, this ledger lost what the witness saw.
                 let why = format!("it has cosigned size {old}, this node has {}", new.size);
                 self.old = TreeSize::EMPTY;
-                return Err(Failure::Witness(why));
+                return Err(Failure::Witness(why.into()));
             }
             let proof = source.consistency(old, new.size).await;
             let proof = proof.map_err(Failure::Source)?;
             let request = AddCheckpoint::new(old, proof, signed)
-                .map_err(|error| Failure::Source(error.to_string()))?;
+                .map_err(|error| Failure::Source(Cause::new(error)))?;
             let answer = self.target.post("/add-checkpoint", request.encode()).await;
             let answer = answer.map_err(Failure::Witness)?;
             match answer.status {
                 200 => {
                     let cosigned = witness::accept(signed, &answer.text, &self.key)
-                        .map_err(|error| Failure::Witness(error.to_string()))?;
+                        .map_err(|error| Failure::Witness(Cause::new(error)))?;
                     self.old = new.size;
                     return Ok(cosigned);
                 }
@@ -228,18 +226,20 @@ impl Submitter {
                         Some(size) if size != old => self.old = size,
                         Some(size) => {
                             let why = format!("it refuses size {size}, which it names itself");
-                            return Err(Failure::Contradiction(why));
+                            return Err(Failure::Contradiction(why.into()));
                         }
                         None => return Err(Failure::Witness("a size that is none".into())),
                     }
                 }
                 422 => {
                     let why = format!("it finds {} inconsistent with {old}", new.size);
-                    return Err(Failure::Contradiction(why));
+                    return Err(Failure::Contradiction(why.into()));
                 }
                 status => {
                     let said: String = answer.text.chars().take(200).collect();
-                    return Err(Failure::Witness(format!("status {status}: {said:?}")));
+                    return Err(Failure::Witness(
+                        format!("status {status}: {said:?}").into(),
+                    ));
                 }
             }
         }

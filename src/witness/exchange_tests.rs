@@ -7,6 +7,7 @@ use super::post::WitnessEndpoint;
 use super::server::{Refused, Witness, router};
 use crate::clock::{Clock as _, SharedClock, SystemClock};
 use crate::config::witness_server::WitnessConfig;
+use crate::domain::cause::Cause;
 use crate::stop::Stop;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{SecretKey, Signer as _};
@@ -204,11 +205,11 @@ impl CheckpointSource for Node {
         self.leads.load(Ordering::Relaxed)
     }
 
-    async fn checkpoint(&self) -> Result<String, String> {
+    async fn checkpoint(&self) -> Result<String, Cause> {
         Ok(self.log.signed(self.size.load(Ordering::Relaxed)))
     }
 
-    async fn consistency(&self, old: TreeSize, new: TreeSize) -> Result<Vec<Digest>, String> {
+    async fn consistency(&self, old: TreeSize, new: TreeSize) -> Result<Vec<Digest>, Cause> {
         Ok(tree::consistency_proof(&self.log.0, old, new).unwrap())
     }
 

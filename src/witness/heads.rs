@@ -10,6 +10,7 @@
 //!
 //! [`server`]: super::server
 
+use crate::domain::cause::{AnyError, Cause};
 use crate::domain::ids::TreeSize;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::{Checkpoint, NOTE_BYTES_MAX, Note, VerifierKey, Vouch};
@@ -39,14 +40,14 @@ pub fn name_of(origin: &str) -> String {
 
 /// Makes the folder this process's alone, for as long as the file is held: two processes
 /// that each compare with their own memory could cosign a contradiction.
-pub fn claim(dir: &Path) -> Result<File, String> {
-    let failed = |why: String| format!("{}: {why}", dir.display());
-    create(dir).map_err(|error| failed(error.to_string()))?;
-    let lock = File::create(dir.join(LOCK)).map_err(|error| failed(error.to_string()))?;
+pub fn claim(dir: &Path) -> Result<File, Cause> {
+    let failed = |error: Box<AnyError>| Cause::at(dir.display(), error);
+    create(dir).map_err(|error| failed(error.into()))?;
+    let lock = File::create(dir.join(LOCK)).map_err(|error| failed(error.into()))?;
     match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(failed("another witness uses it".into())),
-        Err(error) => Err(failed(error.to_string())),
+        Err(error) => Err(failed(error.into())),
     }
 }
 
@@ -200,7 +201,12 @@ mod tests {
     fn one_process_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let held = claim(dir.path()).unwrap();
-        assert!(claim(dir.path()).unwrap_err().contains("another witness"));
+        assert!(
+            claim(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("another witness")
+        );
         drop(held);
         claim(dir.path()).unwrap();
     }

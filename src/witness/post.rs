@@ -5,6 +5,7 @@
 //! all (by the machine's clock, which the TLS library reads itself). A connection serves
 //! one exchange: they are seconds apart. Leaves what an answer means to the client.
 
+use crate::domain::cause::{AnyError, Cause};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Request, Uri};
@@ -47,8 +48,8 @@ pub struct WitnessReply {
 
 impl WitnessEndpoint {
     /// `ca` is a PEM file with the authorities to trust in place of the public ones.
-    pub fn new(url: &str, ca: Option<&Path>) -> Result<WitnessEndpoint, String> {
-        let bad = |why: &str| format!("{url}: {why}");
+    pub fn new(url: &str, ca: Option<&Path>) -> Result<WitnessEndpoint, Cause> {
+        let bad = |why: &str| Cause::at(url, why);
         let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
         let host = uri.host().ok_or_else(|| bad("has no host"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -76,20 +77,20 @@ impl WitnessEndpoint {
     }
 
     /// Posts to `path` below the target's own.
-    pub async fn post(&self, path: &str, body: String) -> Result<WitnessReply, String> {
+    pub async fn post(&self, path: &str, body: String) -> Result<WitnessReply, Cause> {
         tokio::time::timeout(EXCHANGE_MAX, self.exchange(path, body))
             .await
             .unwrap_or_else(|_| Err("no answer in time".into()))
     }
 
-    async fn exchange(&self, path: &str, body: String) -> Result<WitnessReply, String> {
+    async fn exchange(&self, path: &str, body: String) -> Result<WitnessReply, Cause> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
-        let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
+        let stream = stream.map_err(|error| Cause::at("cannot connect", error))?;
         match &self.tls {
             None => self.speak(stream, path, body).await,
             Some((tls, name)) => {
                 let secured = tls.connect(name.clone(), stream).await;
-                let secured = secured.map_err(|error| format!("TLS: {error}"))?;
+                let secured = secured.map_err(|error| Cause::at("TLS", error))?;
                 self.speak(secured, path, body).await
             }
         }
@@ -100,20 +101,20 @@ impl WitnessEndpoint {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         path: &str,
         body: String,
-    ) -> Result<WitnessReply, String> {
+    ) -> Result<WitnessReply, Cause> {
         let request = Request::post(format!("{}{path}", self.prefix))
             .header(HOST, &self.authority)
             .header(CONTENT_TYPE, "text/plain; charset=utf-8")
             .body(Full::new(Bytes::from(body)))
-            .map_err(|error| error.to_string())?;
+            .map_err(Cause::new)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(Cause::new)?;
         let asking = async {
             let response = sender.send_request(request).await;
-            let (head, body) = response.map_err(|error| error.to_string())?.into_parts();
+            let (head, body) = response.map_err(Cause::new)?.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| format!("the answer: {error}"))?;
+            let body = body.map_err(|error| Cause::at("the answer", error))?;
             let content_type = head.headers.get(CONTENT_TYPE);
             Ok(WitnessReply {
                 status: head.status.as_u16(),
@@ -122,7 +123,7 @@ impl WitnessEndpoint {
                     .unwrap_or_default()
                     .to_owned(),
                 text: String::from_utf8(body.to_bytes().into())
-                    .map_err(|_| "the answer is not UTF-8".to_owned())?,
+                    .map_err(|_| Cause::from("the answer is not UTF-8"))?,
             })
         };
         let mut connection = Box::pin(connection);
@@ -139,16 +140,19 @@ impl WitnessEndpoint {
     }
 }
 
-fn connector(ca: Option<&Path>) -> Result<TlsConnector, String> {
+fn connector(ca: Option<&Path>) -> Result<TlsConnector, Cause> {
     let mut roots = RootCertStore::empty();
     match ca {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
-            let failed = |why: String| format!("{}: {why}", path.display());
-            let found = CertificateDer::pem_file_iter(path).map_err(|e| failed(e.to_string()))?;
+            let failed = |error: Box<AnyError>| Cause::at(path.display(), error);
+            let found =
+                CertificateDer::pem_file_iter(path).map_err(|error| failed(error.into()))?;
             for certificate in found {
-                let certificate = certificate.map_err(|e| failed(e.to_string()))?;
-                roots.add(certificate).map_err(|e| failed(e.to_string()))?;
+                let certificate = certificate.map_err(|error| failed(error.into()))?;
+                roots
+                    .add(certificate)
+                    .map_err(|error| failed(error.into()))?;
             }
             if roots.is_empty() {
                 return Err(failed("has no certificate".into()));
@@ -203,7 +207,7 @@ mod tests {
         bytes.resize(bytes.len() + ANSWER_BYTES_MAX + 1, b'a');
         let target = answering(bytes, true).await;
         let error = target.post("/add-checkpoint", "x".into()).await;
-        assert!(error.unwrap_err().contains("the answer"));
+        assert!(error.unwrap_err().to_string().contains("the answer"));
     }
 
     /// The timer runs ahead as soon as nobody has anything to do.
@@ -211,7 +215,7 @@ mod tests {
     async fn silence_ends_in_time() {
         let target = answering(Vec::new(), true).await;
         let error = target.post("/add-checkpoint", "x".into()).await;
-        assert_eq!(error.unwrap_err(), "no answer in time");
+        assert_eq!(error.unwrap_err(), Cause::from("no answer in time"));
     }
 
     /// The certificate in `testdata/` is for `localhost`, made for this test alone by the
@@ -255,7 +259,7 @@ mod tests {
             ("localhost", None, "another authority"),
             ("127.0.0.1", Some(ca.as_path()), "another name"),
         ] {
-            let refusal = ask(host, ca).await.unwrap_err();
+            let refusal = ask(host, ca).await.unwrap_err().to_string();
             assert!(refusal.starts_with("TLS: "), "{why}: {refusal}");
         }
     }
@@ -276,7 +280,7 @@ mod tests {
             ),
         ] {
             let error = WitnessEndpoint::new(url, ca.map(Path::new)).err().unwrap();
-            assert!(error.contains(said), "{said}: {error}");
+            assert!(error.to_string().contains(said), "{said}: {error}");
         }
         let target = WitnessEndpoint::new("https://w.example", None).unwrap();
         assert_eq!((target.port, target.prefix.as_str()), (443, ""));

@@ -12,10 +12,13 @@
 //! | `POST /add-checkpoint` | the cosignature line, or why not |
 //! | `GET /<hex SHA-256 of the origin>/checkpoint` | the last cosigned note |
 //! | `GET /healthz` | 200 while the process lives |
+//!
+//! Tests: `src/witness/exchange_tests.rs`, `tests/cluster/witnesses.rs`.
 
 use super::heads::{self, HeadFile, Kept};
 use crate::clock::SharedClock;
 use crate::config::witness_server::WitnessConfig;
+use crate::domain::cause::Cause;
 use crate::stop::Stop;
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -79,7 +82,7 @@ impl Witness {
         key: SecretKey,
         clock: SharedClock,
         stop: Stop,
-    ) -> Result<Witness, String> {
+    ) -> Result<Witness, Cause> {
         let lock = heads::claim(&config.data_dir)?;
         let own = VerifierKey::cosigner(&config.name, key.public());
         let mut logs: HashMap<String, Log> = HashMap::new();

@@ -10,6 +10,7 @@ use crate::domain::ids::TreeSize;
 use super::client::{CheckpointSource, SharedProgress, Submitter, WitnessSchedule};
 use super::post::WitnessEndpoint;
 use crate::checkpoint::keys::KeysInForce;
+use crate::domain::cause::Cause;
 use crate::raft::reads::Reads;
 use crate::recorder::Intent;
 use crate::recorder::writes::Writes;
@@ -96,7 +97,7 @@ const LOOKED_AT_MAX: usize = 256;
 
 impl WitnessSource {
     /// Records that the witness has cosigned, if it is time to.
-    async fn anchor(&self, witness: &str, cosigned: &Cosigned) -> Result<(), String> {
+    async fn anchor(&self, witness: &str, cosigned: &Cosigned) -> Result<(), Cause> {
         let now = self.reads.context.clock.monotonic();
         let size = cosigned.checkpoint.size;
         let last = {
@@ -118,11 +119,11 @@ impl WitnessSource {
             witness: key.to_string(),
             note: cosigned.note.clone(),
         });
-        let booted = self.writes.booted().map_err(|error| error.to_string())?;
+        let booted = self.writes.booted().map_err(Cause::new)?;
         let recorded = self.writes.record(&booted, Intent::system(document)).await;
-        let recorded = recorded.map_err(|error| error.to_string())?;
+        let recorded = recorded.map_err(Cause::new)?;
         if recorded.outcome != Outcome::Ok {
-            return Err(recorded.outcome.to_string());
+            return Err(recorded.outcome.to_string().into());
         }
         let anchored = self.notes.anchored.lock();
         let mut anchored = anchored.unwrap_or_else(PoisonError::into_inner);
@@ -131,13 +132,13 @@ impl WitnessSource {
     }
 
     /// Whether the records from `from` to `to` hold anything but ANCHORs.
-    async fn has_news(&self, from: TreeSize, to: TreeSize) -> Result<bool, String> {
+    async fn has_news(&self, from: TreeSize, to: TreeSize) -> Result<bool, Cause> {
         let looking = self.reads.read(move |tables| {
             let records = tables.record_range(from.next_index(), to.next_index(), LOOKED_AT_MAX)?;
             let anchor = |record: &Vec<u8>| record[Record::KIND_AT] == Kind::Anchor as u8;
             Ok(records.len() == LOOKED_AT_MAX || !records.iter().all(anchor))
         });
-        looking.await.map_err(|error| error.to_string())
+        looking.await.map_err(Cause::new)
     }
 }
 
@@ -146,25 +147,25 @@ impl CheckpointSource for WitnessSource {
         self.reads.context.group.is_leader() && self.writes.booted().is_ok()
     }
 
-    async fn checkpoint(&self) -> Result<String, String> {
+    async fn checkpoint(&self) -> Result<String, Cause> {
         let signed = async {
             let booted = self.writes.booted()?;
             self.keys.sign_head(&booted.origin).await
         };
-        signed.await.map_err(|error| error.to_string())
+        signed.await.map_err(Cause::new)
     }
 
-    async fn consistency(&self, old: TreeSize, new: TreeSize) -> Result<Vec<Digest>, String> {
+    async fn consistency(&self, old: TreeSize, new: TreeSize) -> Result<Vec<Digest>, Cause> {
         let proof = self
             .reads
             .read(move |tables| tree::consistency_proof(&tables.tree_rows(), old, new));
-        proof.await.map_err(|error| error.to_string())
+        proof.await.map_err(Cause::new)
     }
 
     async fn witnessed(&self, witness: &str, cosigned: Cosigned) {
         self.notes.keep(witness, cosigned.clone());
         if let Err(why) = self.anchor(witness, &cosigned).await {
-            tracing::warn!(witness, why, "no ANCHOR was recorded; it is tried again");
+            tracing::warn!(witness, %why, "no ANCHOR was recorded; it is tried again");
         }
     }
 

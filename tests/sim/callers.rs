@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use muniment::domain::call_error::CallError;
 use muniment::domain::draft::InvoiceKey;
+use muniment::domain::ids::RecordIndex;
 use muniment::objective::write::WriteLevel;
 use muniment::service::admission::UploadTurn;
 use muniment::service::download::{self, DownloadEvidence, DownloadPiece, DownloadRequest};
@@ -250,6 +251,7 @@ async fn download_one(parts: &Parts, cluster: &Cluster, number: u64, evidence: M
         match piece {
             Ok(DownloadPiece::Bytes(bytes)) => hasher.update(&bytes),
             Ok(DownloadPiece::End { .. }) => {
+                let index = index.map(RecordIndex::get);
                 return cluster.oracle.downloaded(number, index, hasher.finish());
             }
             Err(error) => return failed(parts, cluster, &what, &error).await,

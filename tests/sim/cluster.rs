@@ -10,6 +10,7 @@ use crate::operator::Orders;
 use crate::oracle::Oracle;
 use crate::rng::Rng;
 use crate::trace::Trace;
+use muniment::domain::ids::NodeId;
 use muniment::keyring::Keyring;
 use muniment::service::found::MemberSpec;
 use muniment::store::engine::{Batch, Engine as _, View as _};
@@ -103,13 +104,13 @@ impl Cluster {
 
     pub fn founders(&self) -> Vec<MemberSpec> {
         let member = |node| MemberSpec {
-            node,
-            region: region(node.get()),
-            zone: zone(node.get()),
-            peer_address: address(node.get()),
-            client_address: name(node.get()),
-            statement_key: self.statement_key(node.get()).public(),
-            cosignature_key: self.cosignature_key(node.get()).public(),
+            node: NodeId::new(node),
+            region: region(node),
+            zone: zone(node),
+            peer_address: address(node),
+            client_address: name(node),
+            statement_key: self.statement_key(node).public(),
+            cosignature_key: self.cosignature_key(node).public(),
         };
         (1..=FOUNDERS).map(member).collect()
     }

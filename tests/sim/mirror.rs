@@ -350,7 +350,7 @@ impl Mirror {
             self.ledger
                 .take(index, recorded.record.statement.node.get(), document);
             for rendition in recorded.renditions() {
-                self.named.insert(rendition.body_id.get(), index);
+                self.named.insert(BodyId::new(rendition.body_id.get()), index);
             }
         }
         Ok(recorded)
@@ -404,7 +404,8 @@ impl Ledger {
                 Phase::Abort => self.preparing = None,
                 Phase::Done => {
                     self.preparing = None;
-                    self.sync_learners.clone_from(&mode.sync_learners);
+                    let learners = mode.sync_learners.iter();
+                    self.sync_learners = learners.map(|node| node.get()).collect();
                 }
             },
             _ => {}

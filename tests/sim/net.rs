@@ -11,6 +11,7 @@ use crate::trace::{Trace, What, digest};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, StreamExt as _};
+use muniment::domain::cause::{AnyError, Cause};
 use muniment::domain::ids::NodeId;
 use muniment::transport::{Class, FRAME_BYTES_MAX, Failure, Frames, Method, Serve, Transport};
 use std::io;
@@ -42,8 +43,8 @@ const REFUSED: u8 = 8;
 /// Method and caller, in front of the body of the first frame.
 const HEAD_BYTES: usize = 4 + 8;
 
-fn gone(why: impl ToString) -> Failure {
-    Failure::Unreachable(why.to_string())
+fn gone(why: impl Into<Box<AnyError>>) -> Failure {
+    Failure::Unreachable(Cause::new(why))
 }
 
 async fn write(
@@ -62,7 +63,9 @@ async fn write(
 async fn read(said: &Said, from: &mut OwnedReadHalf) -> Result<(u8, Bytes), Failure> {
     let length = from.read_u32().await.map_err(gone)? as usize;
     if length == 0 || length > FRAME_BYTES_MAX + HEAD_BYTES + 1 {
-        return Err(Failure::Refused(format!("a frame of {length} bytes")));
+        return Err(Failure::Refused(
+            format!("a frame of {length} bytes").into(),
+        ));
     }
     let mut frame = vec![0; length];
     from.read_exact(&mut frame).await.map_err(gone)?;
@@ -77,19 +80,19 @@ async fn write_failure(
     failure: &Failure,
 ) -> Result<(), Failure> {
     match failure {
-        Failure::Unreachable(why) => write(said, to, UNREACHABLE, why.as_bytes()).await,
+        Failure::Unreachable(why) => write(said, to, UNREACHABLE, why.to_string().as_bytes()).await,
         Failure::Timeout => write(said, to, TIMEOUT, &[]).await,
-        Failure::Refused(why) => write(said, to, REFUSED, why.as_bytes()).await,
+        Failure::Refused(why) => write(said, to, REFUSED, why.to_string().as_bytes()).await,
     }
 }
 
 fn read_failure(kind: u8, content: &[u8]) -> Failure {
     let why = String::from_utf8_lossy(content).into_owned();
     match kind {
-        UNREACHABLE => Failure::Unreachable(why),
+        UNREACHABLE => Failure::Unreachable(why.into()),
         TIMEOUT => Failure::Timeout,
-        REFUSED => Failure::Refused(why),
-        _ => Failure::Refused(format!("a frame of unknown kind {kind}")),
+        REFUSED => Failure::Refused(why.into()),
+        _ => Failure::Refused(format!("a frame of unknown kind {kind}").into()),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::cluster::{self, Cluster};
 use crate::oracle::Phase;
 use futures::stream::StreamExt as _;
 use muniment::domain::call_error::CallError;
+use muniment::domain::ids::NodeId;
 use muniment::membership::ChangeSteps;
 use muniment::service::{Parts, keys, status};
 use muniment_evidence::key::{SecretKey, Signer as _};
@@ -126,7 +127,7 @@ async fn transfer(parts: Arc<Parts>, cluster: Arc<Cluster>) {
             continue;
         }
         let wanted = cluster.orders.0.lock().unwrap().transfer.take();
-        let Some(to) = wanted.filter(|to| *to != parts.reads.place.node) else {
+        let Some(to) = wanted.filter(|to| *to != parts.reads.place.node.get()) else {
             continue;
         };
         if status::transfer(&parts.reads.context.group, NodeId::new(to))

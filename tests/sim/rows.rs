@@ -4,6 +4,7 @@
 //! a breach, for no run writes garbage. Leaves following to the mirror.
 
 use crate::facts::{BodyId, Members};
+use muniment::domain::ids::LogIndex;
 use muniment::ledger::rows::{LedgerHead, Row as _};
 use muniment::raft::codec::Wire;
 use muniment::raft::types::{LogId, StoredMembership};
@@ -133,8 +134,12 @@ fn applied(bytes: &[u8]) -> Result<(u64, Members), String> {
 
 pub fn members(membership: &muniment::raft::types::Membership) -> Members {
     Members {
-        voters: membership.get_joint_config().clone(),
-        learners: membership.learner_ids().collect(),
+        voters: membership
+            .get_joint_config()
+            .iter()
+            .map(|set| set.iter().map(|node| node.get()).collect())
+            .collect(),
+        learners: membership.learner_ids().map(|node| node.get()).collect(),
     }
 }
 
@@ -172,7 +177,7 @@ pub fn apply_bodies(
         if !matches!(table, b'c' | b'm' | b'e') {
             continue;
         }
-        let image = bodies.entry(body).or_default();
+        let image = bodies.entry(BodyId::new(body)).or_default();
         match (table, op) {
             (b'c', Op::Put(key, _)) => drop(image.present.insert(chunk(key)?)),
             (b'c', Op::Delete(key)) => drop(image.present.remove(&chunk(key)?)),
@@ -185,11 +190,11 @@ pub fn apply_bodies(
         touched.insert(body);
     }
     for body in &touched {
-        let gone = bodies.get(body).is_some_and(|image| {
+        let gone = bodies.get(&BodyId::new(*body)).is_some_and(|image| {
             image.present.is_empty() && image.chunks.is_none() && image.stamp.is_none()
         });
         if gone {
-            bodies.remove(body);
+            bodies.remove(&BodyId::new(*body));
         }
     }
     Ok(touched)

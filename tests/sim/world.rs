@@ -400,12 +400,38 @@ impl World<'_> {
         if !self.down.insert(node) {
             return false;
         }
+        self.silence(node);
         self.sim.crash(cluster::name(node));
+        self.restore_links(node);
         self.cluster.orders.forget(node);
         let kept = power.then(|| self.machines[&node].cut_power(self.schedule.rng()));
         self.cluster.events.push(Event::Down { node, kept });
         self.broken.push((until, Broken::Down(node)));
         true
+    }
+
+    /// What a node says while its tasks are dropped reaches nobody: in which order they are
+    /// dropped depends on numbers that tokio counts through the whole process.
+    fn silence(&self, node: u64) {
+        for other in self.machines.keys().filter(|other| **other != node) {
+            self.sim
+                .partition(cluster::name(node), cluster::name(*other));
+        }
+    }
+
+    /// The links of a node are as faults have left them.
+    fn restore_links(&self, node: u64) {
+        for other in self.machines.keys().filter(|other| **other != node) {
+            self.sim.repair(cluster::name(node), cluster::name(*other));
+        }
+        for (_, what) in &self.broken {
+            if let Broken::Cut(from, to) = what
+                && (*from == node || *to == node)
+            {
+                let names = (cluster::name(*from), cluster::name(*to));
+                self.sim.partition_oneway(names.0, names.1);
+            }
+        }
     }
 
     /// One disk alone is bad: another copy stays good.

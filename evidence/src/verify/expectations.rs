@@ -10,10 +10,11 @@ use crate::genesis::Genesis;
 use crate::ids::TreeSize;
 use crate::keys::KeyValidity;
 use crate::ledger::Ledger;
-use crate::note::{Checkpoint, Note};
+use crate::note::{Checkpoint, Note, NoteError};
 use crate::policy::Policy;
 use crate::report::{Finding, OutsideCosigner, Report};
 use crate::trust::Trust;
+use std::fmt;
 
 /// Genesis and pin: what the rest relies on. A genesis of another ledger is still used,
 /// so that the report can say what is wrong inside as well.
@@ -44,6 +45,22 @@ pub(super) fn open_ledger(
     Some(ledger)
 }
 
+/// Why a note does not meet a policy.
+pub(super) enum NotMet {
+    Unreadable(NoteError),
+    /// Whose signatures it lacks, in words.
+    Missing(String),
+}
+
+impl fmt::Display for NotMet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotMet::Unreadable(error) => error.fmt(f),
+            NotMet::Missing(why) => f.write_str(why),
+        }
+    }
+}
+
 /// What the auditor's policy says of a note that is the ledger's: whether it is met, or
 /// why not. Notes the witnesses that are not the operator's own.
 pub(super) fn by_policy(
@@ -51,8 +68,8 @@ pub(super) fn by_policy(
     ledger: &Ledger,
     note: &str,
     report: &mut Report,
-) -> Result<(), String> {
-    let mut note = Note::parse(note.as_bytes()).map_err(|e| e.to_string())?;
+) -> Result<(), NotMet> {
+    let mut note = Note::parse(note.as_bytes()).map_err(NotMet::Unreadable)?;
     // A policy may be older than the retirement of a member's key.
     let size = Checkpoint::parse(&note.text).map_or(TreeSize::EMPTY, |checkpoint| checkpoint.size);
     for (_, _, life, key) in ledger.cosigners() {
@@ -77,6 +94,6 @@ pub(super) fn by_policy(
     }
     match verdict.missing {
         None => Ok(()),
-        Some(why) => Err(why),
+        Some(why) => Err(NotMet::Missing(why)),
     }
 }

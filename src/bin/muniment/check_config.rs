@@ -1,6 +1,7 @@
 //! `muniment check-config`: the preflight, before a node is started.
 
 use muniment::config::Config;
+use muniment::domain::cause::Cause;
 use muniment::keyring::Keyring;
 use muniment::preflight::{PreflightFinding, preflight};
 use muniment::store::marker::Marker;
@@ -73,25 +74,25 @@ fn files(config: &Config) -> Vec<PreflightFinding> {
     findings
 }
 
-fn keys(dir: &Path) -> Result<String, String> {
+fn keys(dir: &Path) -> Result<String, Cause> {
     Keyring::load(dir)
         .map(|_| dir.display().to_string())
-        .map_err(|error| error.to_string())
+        .map_err(Cause::new)
 }
 
-fn belongs(config: &Config) -> Result<String, String> {
+fn belongs(config: &Config) -> Result<String, Cause> {
     let dir = &config.node.data_dir;
-    match Marker::read(dir).map_err(|error| error.to_string())? {
+    match Marker::read(dir).map_err(Cause::new)? {
         None => Ok("empty, will be this node's".into()),
         Some(marker) => marker
             .check(&config.cluster.origin, NodeId::new(config.node.id))
             .map(|()| format!("node {} of {}", marker.node, marker.origin))
-            .map_err(|error| error.to_string()),
+            .map_err(Cause::new),
     }
 }
 
 /// Whether each could be asked; nobody is asked here, since none must be up for a start.
-fn witnesses(config: &Config) -> Result<String, String> {
+fn witnesses(config: &Config) -> Result<String, Cause> {
     for witness in &config.witness {
         WitnessEndpoint::new(&witness.url, witness.ca.as_deref())?;
     }

@@ -7,6 +7,7 @@
 use crate::reach;
 use muniment::clock::SystemClock;
 use muniment::config::Config;
+use muniment::domain::cause::Cause;
 use muniment::keyring::{self, Keyring};
 use muniment::objective::write::WriteLevel;
 use muniment::store::marker::write_durably;
@@ -91,9 +92,9 @@ impl Node {
     }
 }
 
-async fn dev(args: DevArgs, json: bool) -> Result<(), String> {
-    let dir = std::path::absolute(&args.dir).map_err(|e| e.to_string())?;
-    std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+async fn dev(args: DevArgs, json: bool) -> Result<(), Cause> {
+    let dir = std::path::absolute(&args.dir).map_err(Cause::new)?;
+    std::fs::create_dir_all(&dir).map_err(|error| Cause::at(dir.display(), error))?;
     let described = dir.join("cluster.json");
     // It says that the cluster serves, which it does not yet.
     let _ = std::fs::remove_file(&described);
@@ -102,8 +103,8 @@ async fn dev(args: DevArgs, json: bool) -> Result<(), String> {
     for node in &nodes {
         children.push(start(node)?);
     }
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Cause::new)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Cause::new)?;
     let served = tokio::select! {
         served = serve(&dir, &described, &nodes, &mut children, json) => served,
         _ = interrupt.recv() => Ok(()),
@@ -121,19 +122,19 @@ async fn serve(
     nodes: &[Node],
     children: &mut [Running],
     json: bool,
-) -> Result<(), String> {
+) -> Result<(), Cause> {
     {
         let starting = come_up(dir, nodes);
         tokio::pin!(starting);
         tokio::select! {
             up = &mut starting => up?,
-            ended = first_end(children) => return Err(ended),
+            ended = first_end(children) => return Err(ended.into()),
         }
     }
     let pids: Vec<Option<u32>> = children.iter().map(|running| running.child.id()).collect();
     let description = describe(dir, nodes, &pids);
     let text = format!("{description:#}\n");
-    write_durably(described, text.as_bytes()).map_err(|e| e.to_string())?;
+    write_durably(described, text.as_bytes()).map_err(Cause::new)?;
     if json {
         println!("{description}");
     } else {
@@ -163,7 +164,7 @@ async fn serve(
 }
 
 /// Keys and configuration of each node, unless they are there.
-fn lay_out(dir: &Path, zones: u16, base_port: u16) -> Result<Vec<Node>, String> {
+fn lay_out(dir: &Path, zones: u16, base_port: u16) -> Result<Vec<Node>, Cause> {
     let mut nodes = Vec::new();
     for i in 1..=zones {
         let letter = char::from(b'a' + (i - 1) as u8);
@@ -183,24 +184,25 @@ fn lay_out(dir: &Path, zones: u16, base_port: u16) -> Result<Vec<Node>, String> 
         let keys = node.dir.join("keys");
         if !keys.exists() {
             let made = keyring::generate(&keys, &SystemClock);
-            made.map_err(|error| error.to_string())?;
+            made.map_err(Cause::new)?;
             let log = match at {
                 0 => keyring::generate_log_key(&keys, &SystemClock).map(|_| ()),
                 _ => keyring::copy_log_key(&nodes[0].dir.join("keys"), &keys),
             };
-            log.map_err(|error| error.to_string())?;
+            log.map_err(Cause::new)?;
         }
         if !node.config.exists() {
             write_durably(&node.config, configuration(node, zones).as_bytes())
-                .map_err(|error| error.to_string())?;
+                .map_err(Cause::new)?;
         }
-        let config = Config::load(&node.config).map_err(|error| error.to_string())?;
+        let config = Config::load(&node.config).map_err(Cause::new)?;
         if config.listen.client.port() != node.port {
-            return Err(format!(
+            let why = format!(
                 "{} was laid out for port {}; use the same --base-port or another --dir",
                 dir.display(),
                 config.listen.client.port()
-            ));
+            );
+            return Err(why.into());
         }
     }
     Ok(nodes)
@@ -244,14 +246,14 @@ write_level = "{level}"
     )
 }
 
-fn start(node: &Node) -> Result<Running, String> {
+fn start(node: &Node) -> Result<Running, Cause> {
     let log = node.dir.join("node.log");
     let output = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(&log)
-        .map_err(|e| format!("{}: {e}", log.display()))?;
-    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+        .map_err(|error| Cause::at(log.display(), error))?;
+    let program = std::env::current_exe().map_err(Cause::new)?;
     let mut child = Command::new(program)
         .args(["serve", "--exit-on-stdin-close", "--config"])
         .arg(&node.config)
@@ -262,7 +264,7 @@ fn start(node: &Node) -> Result<Running, String> {
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|e| format!("node {} cannot be started: {e}", node.id))?;
+        .map_err(|error| Cause::at(format!("node {} cannot be started", node.id), error))?;
     Ok(Running {
         id: node.id,
         stdin: child.stdin.take(),
@@ -334,7 +336,7 @@ async fn stop(children: Vec<Running>) {
 }
 
 /// Waits for every node, founds the ledger if it is not, waits until all serve.
-async fn come_up(dir: &Path, nodes: &[Node]) -> Result<(), String> {
+async fn come_up(dir: &Path, nodes: &[Node]) -> Result<(), Cause> {
     let deadline = Instant::now() + READY_MAX;
     for node in nodes {
         look(node, deadline, |_| true).await?;
@@ -350,13 +352,12 @@ async fn come_up(dir: &Path, nodes: &[Node]) -> Result<(), String> {
     let trust = evidence
         .get_trust(v1::GetTrustRequest {})
         .await
-        .map_err(|status| status.message().to_owned())?;
-    write_durably(&dir.join("trust"), trust.into_inner().trust.as_bytes())
-        .map_err(|error| error.to_string())
+        .map_err(|status| Cause::from(status.message()))?;
+    write_durably(&dir.join("trust"), trust.into_inner().trust.as_bytes()).map_err(Cause::new)
 }
 
-fn channel(node: &Node) -> Result<Channel, String> {
-    let endpoint = Channel::from_shared(node.url()).map_err(|e| e.to_string())?;
+fn channel(node: &Node) -> Result<Channel, Cause> {
+    let endpoint = Channel::from_shared(node.url()).map_err(Cause::new)?;
     Ok(endpoint.connect_lazy())
 }
 
@@ -365,7 +366,7 @@ async fn look(
     node: &Node,
     deadline: Instant,
     wanted: impl Fn(&v1::StatusResponse) -> bool,
-) -> Result<v1::StatusResponse, String> {
+) -> Result<v1::StatusResponse, Cause> {
     let mut client = ClusterServiceClient::new(channel(node)?);
     let mut last = String::from("no answer");
     while Instant::now() < deadline {
@@ -376,13 +377,13 @@ async fn look(
         }
         tokio::time::sleep(LOOK_PAUSE).await;
     }
-    Err(format!("node {} did not come up in time: {last}", node.id))
+    Err(format!("node {} did not come up in time: {last}", node.id).into())
 }
 
-async fn found(nodes: &[Node]) -> Result<(), String> {
+async fn found(nodes: &[Node]) -> Result<(), Cause> {
     let mut members = Vec::new();
     for node in nodes {
-        let keys = Keyring::load(&node.dir.join("keys")).map_err(|e| e.to_string())?;
+        let keys = Keyring::load(&node.dir.join("keys")).map_err(Cause::new)?;
         members.push(v1::MemberSpec {
             node: node.id,
             region: REGION.to_owned(),
@@ -403,7 +404,7 @@ async fn found(nodes: &[Node]) -> Result<(), String> {
         .init(request)
         .await
         .map(|_| ())
-        .map_err(|status| format!("founding failed: {}", status.message()))
+        .map_err(|status| Cause::at("founding failed", status.message()))
 }
 
 fn describe(dir: &Path, nodes: &[Node], pids: &[Option<u32>]) -> serde_json::Value {
@@ -465,7 +466,7 @@ mod tests {
         let before = log_key(&nodes[0]);
         let again = lay_out(dir.path(), 3, 7400).unwrap();
         assert_eq!(log_key(&again[0]), before);
-        let other_ports = lay_out(dir.path(), 3, 7500).err().unwrap();
+        let other_ports = lay_out(dir.path(), 3, 7500).err().unwrap().to_string();
         assert!(
             other_ports.contains("laid out for port 7501"),
             "{other_ports}"
@@ -475,7 +476,10 @@ mod tests {
     #[test]
     fn ports_that_do_not_exist_are_refused_before_anything_is_written() {
         let dir = tempfile::tempdir().unwrap();
-        let refused = lay_out(dir.path(), 3, u16::MAX - 201).err().unwrap();
+        let refused = lay_out(dir.path(), 3, u16::MAX - 201)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(refused.contains("--base-port"), "{refused}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }

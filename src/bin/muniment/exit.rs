@@ -112,7 +112,7 @@ impl CommandFailure {
 impl From<ClientError> for CommandFailure {
     fn from(error: ClientError) -> CommandFailure {
         let exit = match &error {
-            ClientError::Usage(_) => Exit::Usage,
+            ClientError::Usage(_) | ClientError::Policy(_) => Exit::Usage,
             ClientError::Invalid(_) => Exit::Invalid,
             ClientError::NotFound(_) => Exit::NotFound,
             ClientError::Conflict(_) => Exit::Conflict,

@@ -39,13 +39,12 @@ pub async fn run(args: ServeArgs, _json: bool) -> ExitCode {
 }
 
 async fn serve(args: ServeArgs) -> Result<(), node::NodeError> {
-    let start = |why: &dyn std::fmt::Display| node::NodeError::Start(why.to_string());
-    let config = Config::load(&args.config).map_err(|e| start(&e))?;
-    telemetry::start_logging(&config.log).map_err(|e| start(&e))?;
+    let config = Config::load(&args.config).map_err(node::NodeError::start)?;
+    telemetry::start_logging(&config.log).map_err(node::NodeError::start)?;
     let listeners = Listeners::bind(&config).await?;
     let stop = Stop::new();
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut signals = signal(kind).map_err(|e| start(&e))?;
+        let mut signals = signal(kind).map_err(node::NodeError::start)?;
         let stop = stop.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {

@@ -4,6 +4,7 @@ use crate::serve::{EXIT_BROKEN, EXIT_START};
 use clap::Subcommand;
 use muniment::clock::SystemClock;
 use muniment::config::witness_server::{WitnessConfig, check_name};
+use muniment::domain::cause::Cause;
 use muniment::http::listen;
 use muniment::keyring;
 use muniment::node::NodeError;
@@ -88,13 +89,12 @@ fn keygen(args: &Keygen) -> Result<String, String> {
 }
 
 async fn serve(args: Serve) -> Result<(), NodeError> {
-    let start = |why: &dyn std::fmt::Display| NodeError::Start(why.to_string());
-    let config = WitnessConfig::load(&args.config).map_err(|e| start(&e))?;
-    telemetry::start_logging(&config.log).map_err(|e| start(&e))?;
-    let key = keyring::load_witness_key(&config.keys.dir).map_err(|e| start(&e))?;
+    let config = WitnessConfig::load(&args.config).map_err(NodeError::start)?;
+    telemetry::start_logging(&config.log).map_err(NodeError::start)?;
+    let key = keyring::load_witness_key(&config.keys.dir).map_err(NodeError::start)?;
     let stop = Stop::new();
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut signals = signal(kind).map_err(|e| start(&e))?;
+        let mut signals = signal(kind).map_err(NodeError::start)?;
         let stop = stop.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
@@ -103,9 +103,10 @@ async fn serve(args: Serve) -> Result<(), NodeError> {
         });
     }
     let clock = Arc::new(SystemClock);
-    let witness = Witness::open(&config, key, clock, stop.clone()).map_err(|e| start(&e))?;
+    let witness = Witness::open(&config, key, clock, stop.clone()).map_err(NodeError::start)?;
     let listener = TcpListener::bind(config.listen).await;
-    let listener = listener.map_err(|e| start(&format!("listen {}: {e}", config.listen)))?;
+    let listener = listener
+        .map_err(|error| NodeError::Start(Cause::at(format!("listen {}", config.listen), error)))?;
     tracing::info!(name = config.name, listen = %config.listen, "witness is up");
     let asked = stop.clone();
     let stopped = async move {
@@ -113,7 +114,7 @@ async fn serve(args: Serve) -> Result<(), NodeError> {
     };
     listen::serve(listener, router(Arc::new(witness)), stopped).await;
     match stop.why() {
-        Some(Why::Broken(why)) => Err(NodeError::Broken(why.to_string())),
+        Some(Why::Broken(why)) => Err(NodeError::Broken(Cause::new(&*why))),
         _ => Ok(()),
     }
 }

@@ -82,7 +82,7 @@ pub enum AppendRefusal {
     NoRoom(#[source] std::io::Error),
     /// Whether it is durable is unknown; final, the node stops.
     #[error(transparent)]
-    Failed(StoreError),
+    Failed(#[from] StoreError),
 }
 
 impl OutboxDir {

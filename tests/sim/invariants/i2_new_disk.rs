@@ -86,13 +86,13 @@ impl Invariant for NewDisk {
                     .holdings()
                     .iter()
                     .filter(|h| recorded.ledger.disks.get(&h.node.get()) != Some(&h.incarnation))
-                    .map(|holding| holding.node)
+                    .map(|holding| holding.node.get())
                     .collect();
                 let good: BTreeSet<u64> = recorded
                     .holdings()
                     .iter()
-                    .map(|holding| holding.node)
-                    .filter(|node| !void.contains(&node.get()))
+                    .map(|holding| holding.node.get())
+                    .filter(|node| !void.contains(node))
                     .collect();
                 if !recorded.holdings().is_empty()
                     && let Some(why) = recorded.unmet(&good)

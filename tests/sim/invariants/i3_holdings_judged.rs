@@ -31,7 +31,7 @@ fn holders(recorded: &Recorded, rendition: &Rendition) -> BTreeSet<u64> {
         let disk = ledger.disks.get(&holding.node.get());
         of_this && age.is_some_and(|age| age <= 1) && disk == Some(&holding.incarnation)
     });
-    counts.map(|holding| holding.node).collect()
+    counts.map(|holding| holding.node.get()).collect()
 }
 
 impl Invariant for HoldingsJudged {

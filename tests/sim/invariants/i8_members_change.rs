@@ -8,6 +8,7 @@
 //! of the target has, every body named up to PREPARE; DONE only under the target's voters,
 //! ABORT only under those of before.
 
+use muniment::domain::ids::RecordIndex;
 use super::Invariant;
 use crate::facts::{Fact, Members, Recorded};
 use crate::mirror::Mirror;
@@ -29,7 +30,7 @@ impl MembersChange {
     fn mode(&mut self, recorded: &Recorded, mode: &ModeDocument) -> Result<(), String> {
         let index = recorded.record.index;
         let open = recorded.ledger.preparing.as_ref();
-        let target: BTreeSet<u64> = mode.voters.iter().copied().collect();
+        let target: BTreeSet<u64> = mode.voters.iter().map(|node| node.get()).collect();
         let in_force = |voters: &BTreeSet<u64>| recorded.members.voters == [voters.clone()];
         let wrong = match (mode.phase, open) {
             (Phase::Prepare, Some((before, _))) => Some(format!("PREPARE {before} is still open")),
@@ -78,7 +79,7 @@ impl MembersChange {
                 members.voters
             ));
         };
-        let target: BTreeSet<u64> = mode.voters.iter().copied().collect();
+        let target: BTreeSet<u64> = mode.voters.iter().map(|node| node.get()).collect();
         let known =
             |set: &BTreeSet<u64>| *set == target || *set == self.from || *set == self.voters;
         if !members.voters.iter().all(known) {
