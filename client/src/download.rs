@@ -12,7 +12,6 @@ use crate::session::AnsweredReply as _;
 use crate::verify::{self, PromiseProof, ReceiptClaim, ReceiptProof};
 use crate::{Client, ClientError};
 use muniment_evidence::digest::{Digest, Hasher};
-use muniment_evidence::ids::RecordIndex;
 use muniment_proto::v1;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tonic::{Status, Streaming};
@@ -308,6 +307,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use muniment_evidence::ids::RecordIndex;
     use bytes::Bytes;
 
     const BODY: &[u8] = b"0123456789";

@@ -8,7 +8,6 @@
 use crate::services::evidence_service;
 use crate::{Client, ClientError};
 use muniment_evidence::bundle::{BundleParser, FRAME_BYTES_MAX, Frame, MAGIC};
-use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_proto::v1;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tonic::Status;
@@ -166,6 +165,7 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use muniment_evidence::ids::{RecordIndex, TreeSize};
     use muniment_evidence::bundle::{BundleWriter, CheckpointFrame, Manifest};
     use muniment_evidence::genesis::Genesis;
 

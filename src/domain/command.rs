@@ -4,7 +4,7 @@
 //! encoding; the same bytes are the Raft log's value and the frame between nodes. Leaves
 //! judgement to `ledger/`.
 
-use crate::domain::ids::{NodeId, RecordIndex, Sequence};
+use crate::domain::ids::{RecordIndex, Sequence};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::key::Signature;
 use muniment_evidence::opening::Opening;
@@ -141,6 +141,7 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::NodeId;
     use muniment_evidence::digest::Digest;
     use muniment_evidence::opening::Opening;
     use muniment_evidence::statement::{Kind, Lane, Level, Mode};

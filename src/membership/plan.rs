@@ -6,7 +6,7 @@
 
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
-use crate::domain::ids::{NodeId, RecordIndex};
+use crate::domain::ids::NodeId;
 use crate::ledger::roles::{ModeRow, Target};
 use crate::ledger::rows::NodeRow;
 use crate::objective::write::{LevelMember, MemberRole};
@@ -189,6 +189,7 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::RecordIndex;
     use muniment_evidence::key::PublicKey;
 
     fn now() -> CurrentMembers {

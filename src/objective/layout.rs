@@ -4,7 +4,6 @@
 //! stop the ledger although two zones were promised, is refused with the reason. What is
 //! merely unwise is said and allowed.
 
-use crate::domain::ids::NodeId;
 use super::write::{LevelMember, MemberRole, WriteLevel, possible};
 use std::collections::BTreeMap;
 

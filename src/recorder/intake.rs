@@ -6,7 +6,7 @@
 
 use crate::clock::SharedClock;
 use crate::domain::command::{Command, Submission};
-use crate::domain::ids::{BodyId, NodeId, OutboxId, RecordIndex, UploadEpoch};
+use crate::domain::ids::NodeId;
 use crate::ledger::rows::NodeRow;
 use crate::ledger::state::{State, Tables};
 use crate::raft::group::RaftGroup;
@@ -231,6 +231,7 @@ fn holdings(submission: &Submission) -> Vec<Holding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::{BodyId, OutboxId, RecordIndex, UploadEpoch};
     use crate::ledger::tests::{TestLedger, TestSigner, remark};
     use muniment_evidence::digest::Digest;
     use muniment_evidence::key::{SecretKey, Signature, Signer as _};

@@ -7,7 +7,7 @@
 //! back. Either would contradict what was acknowledged, so the process ends. Leaves the
 //! meaning of the bytes to `raft/`.
 
-use crate::domain::ids::{LogIndex, NodeId, Term};
+use crate::domain::ids::LogIndex;
 use super::engine::{Batch, Engine};
 use super::flush::{Flusher, OnDurable};
 use super::watermark::{DurableVote, LogPosition, TRAIL, Watermark, WatermarkFile};

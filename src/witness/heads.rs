@@ -11,7 +11,6 @@
 //! [`server`]: super::server
 
 use crate::domain::cause::{AnyError, Cause};
-use crate::domain::ids::TreeSize;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::{Checkpoint, NOTE_BYTES_MAX, Note, VerifierKey, Vouch};
 use muniment_evidence::witness::Head;

@@ -193,7 +193,8 @@ impl Mirror {
         for op in &batch.ops {
             match op {
                 Op::Put(key, value) if key.first() == Some(&b'c') => {
-                    let body = *key[1..].first_chunk().ok_or("a chunk of no body")?;
+                    let body = key[1..].first_chunk().ok_or("a chunk of no body")?;
+                    let body = BodyId::new(*body);
                     let number = rows::chunk(key)?;
                     facts.push(Fact::ChunkWritten {
                         node,
@@ -203,7 +204,8 @@ impl Mirror {
                     });
                 }
                 Op::DeleteRange(start, _) if start.first() == Some(&b'c') => {
-                    let body = *start[1..].first_chunk().ok_or("chunks of no body")?;
+                    let body = start[1..].first_chunk().ok_or("chunks of no body")?;
+                    let body = BodyId::new(*body);
                     let mirror = self.node(node);
                     mirror.held.remove(&body);
                     let image = mirror.bodies.get(&body).cloned().unwrap_or_default();

@@ -171,13 +171,13 @@ pub fn apply_bodies(
         let Some((table, body)) = key.split_first() else {
             continue;
         };
-        let Some(body) = body.first_chunk::<16>().copied() else {
+        let Some(body) = body.first_chunk().copied().map(BodyId::new) else {
             continue;
         };
         if !matches!(table, b'c' | b'm' | b'e') {
             continue;
         }
-        let image = bodies.entry(BodyId::new(body)).or_default();
+        let image = bodies.entry(body).or_default();
         match (table, op) {
             (b'c', Op::Put(key, _)) => drop(image.present.insert(chunk(key)?)),
             (b'c', Op::Delete(key)) => drop(image.present.remove(&chunk(key)?)),
@@ -190,11 +190,11 @@ pub fn apply_bodies(
         touched.insert(body);
     }
     for body in &touched {
-        let gone = bodies.get(&BodyId::new(*body)).is_some_and(|image| {
+        let gone = bodies.get(body).is_some_and(|image| {
             image.present.is_empty() && image.chunks.is_none() && image.stamp.is_none()
         });
         if gone {
-            bodies.remove(&BodyId::new(*body));
+            bodies.remove(body);
         }
     }
     Ok(touched)

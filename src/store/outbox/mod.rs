@@ -15,7 +15,7 @@
 mod frames;
 
 pub use self::frames::FrameError;
-use crate::domain::ids::{NodeId, OutboxId, Sequence};
+use crate::domain::ids::{OutboxId, Sequence};
 use self::frames::{FRAME_BYTES_MAX, HEADER_BYTES, frame, header, parse};
 use super::StoreError;
 use super::marker::write_durably;
@@ -367,6 +367,7 @@ fn bytes_of(submission: &Submission) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::NodeId;
     use muniment_evidence::key::Signature;
     use muniment_evidence::opening::Opening;
     use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
