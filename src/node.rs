@@ -238,7 +238,11 @@ async fn seams(
         guard: SignGuard::load(dir, origin).map_err(NodeError::start)?,
         blocking: Blocking::Pool,
         clock,
-        transport: Arc::new(Dialer::new(NodeId::new(node.id), origin.clone(), message_bytes)),
+        transport: Arc::new(Dialer::new(
+            NodeId::new(node.id),
+            origin.clone(),
+            message_bytes,
+        )),
         keyring,
         witnesses,
         metrics,

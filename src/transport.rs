@@ -7,8 +7,8 @@
 //! [`FRAME_BYTES_MAX`].
 
 use crate::domain::cause::Cause;
-use bytes::Bytes;
 use crate::domain::ids::NodeId;
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use muniment_evidence::codec::{DecodeError, Reader};

@@ -4,7 +4,6 @@
 //! what is printed was applied and synced. Leaves signatures unverified, which intake
 //! does in service.
 
-use muniment::domain::ids::{NodeId, RecordIndex};
 use super::serving::{NODE, ZONE, data_of, keys_of};
 use super::traffic::{Site, Traffic};
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::BoxStream;
 use muniment::clock::{Clock as _, SystemClock};
 use muniment::domain::command::{Answer, Command, Submission};
+use muniment::domain::ids::{NodeId, RecordIndex};
 use muniment::keyring::Keyring;
 use muniment::ledger::state::State;
 use muniment::objective::timing::Profile;

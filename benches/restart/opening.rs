@@ -3,8 +3,8 @@
 //! Promises: every proof that is timed is verified too, outside of its time; each is made
 //! as the node makes it, from a view of its own. Indexes are spread by a fixed rule.
 
-use muniment::domain::ids::{RecordIndex, TreeSize};
 use super::serving::data_of;
+use muniment::domain::ids::{RecordIndex, TreeSize};
 use muniment::ledger::state::State;
 use muniment::raft::machine::Machine;
 use muniment::store::Blocking;
@@ -53,19 +53,41 @@ fn proofs(state: &State, size: u64) -> Result<Value, Box<dyn Error>> {
     for round in 0..ROUNDS {
         let index = scattered(round) % size;
         let begun = Instant::now();
-        let path = inclusion_proof(&state.tables()?.tree_rows(), RecordIndex::new(index), TreeSize::new(size))?;
+        let path = inclusion_proof(
+            &state.tables()?.tree_rows(),
+            RecordIndex::new(index),
+            TreeSize::new(size),
+        )?;
         inclusion.push(begun.elapsed().as_nanos() as u64);
-        let record = tables.record_bytes(RecordIndex::new(index))?.ok_or("a record is missing")?;
+        let record = tables
+            .record_bytes(RecordIndex::new(index))?
+            .ok_or("a record is missing")?;
         let leaf = leaf_hash(&record);
-        if !verify_inclusion(&leaf, RecordIndex::new(index), TreeSize::new(size), &path, &root) {
+        if !verify_inclusion(
+            &leaf,
+            RecordIndex::new(index),
+            TreeSize::new(size),
+            &path,
+            &root,
+        ) {
             return Err(format!("the path of {index} in {size} does not hold").into());
         }
         let old = index + 1;
         let begun = Instant::now();
-        let proof = consistency_proof(&state.tables()?.tree_rows(), TreeSize::new(old), TreeSize::new(size))?;
+        let proof = consistency_proof(
+            &state.tables()?.tree_rows(),
+            TreeSize::new(old),
+            TreeSize::new(size),
+        )?;
         consistency.push(begun.elapsed().as_nanos() as u64);
         let old_root = tables.root_at(TreeSize::new(old))?;
-        if !verify_consistency(TreeSize::new(old), TreeSize::new(size), &proof, &old_root, &root) {
+        if !verify_consistency(
+            TreeSize::new(old),
+            TreeSize::new(size),
+            &proof,
+            &old_root,
+            &root,
+        ) {
             return Err(format!("{size} does not go on from {old}").into());
         }
     }

@@ -307,8 +307,8 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use muniment_evidence::ids::RecordIndex;
     use bytes::Bytes;
+    use muniment_evidence::ids::RecordIndex;
 
     const BODY: &[u8] = b"0123456789";
 

@@ -165,9 +165,9 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use muniment_evidence::ids::{RecordIndex, TreeSize};
     use muniment_evidence::bundle::{BundleWriter, CheckpointFrame, Manifest};
     use muniment_evidence::genesis::Genesis;
+    use muniment_evidence::ids::{RecordIndex, TreeSize};
 
     #[test]
     fn frames_come_out_whole_and_the_rest_is_asked_for_by_their_number() {

@@ -202,7 +202,9 @@ impl Booting {
     async fn genesis(&self) -> Result<Genesis, Cause> {
         let read = self.context.read(|tables| {
             let missing = || StoreError::corrupt("GENESIS is missing");
-            let record = tables.record_bytes(RecordIndex::FIRST)?.ok_or_else(missing)?;
+            let record = tables
+                .record_bytes(RecordIndex::FIRST)?
+                .ok_or_else(missing)?;
             let (document, _) = tables.openings(RecordIndex::FIRST)?;
             Ok(Genesis {
                 record,

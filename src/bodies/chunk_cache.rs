@@ -5,8 +5,8 @@
 //! Promises: while a chunk is being read, whoever else wants it waits for that read; what
 //! is cached was checked against its digest; memory stays below [`CACHE_BYTES_MAX`].
 
-use crate::domain::ids::BodyId;
 use super::BodyError;
+use crate::domain::ids::BodyId;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -121,7 +121,10 @@ mod tests {
                     tokio::task::yield_now().await;
                     Ok(Bytes::from_static(b"chunk"))
                 };
-                chunk_cache.get((BodyId::new([1; 16]), 0), read).await.unwrap()
+                chunk_cache
+                    .get((BodyId::new([1; 16]), 0), read)
+                    .await
+                    .unwrap()
             })
         });
         for want in futures::future::join_all(wants).await {
@@ -140,7 +143,10 @@ mod tests {
         assert_eq!(chunk_cache.get(key, working).await.unwrap(), "back");
         for n in 0..100 {
             let chunk = async { Ok(Bytes::from(vec![0; 1 << 20])) };
-            chunk_cache.get((BodyId::new([2; 16]), n), chunk).await.unwrap();
+            chunk_cache
+                .get((BodyId::new([2; 16]), n), chunk)
+                .await
+                .unwrap();
         }
         assert!(chunk_cache.lock().bytes <= CACHE_BYTES_MAX);
         assert!(chunk_cache.lock().cells.len() <= 64);

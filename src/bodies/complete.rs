@@ -13,8 +13,8 @@
 //! ledger and one generation of the state: a snapshot brings records that were never
 //! looked at here, so after one the index begins again at zero.
 
-use crate::domain::ids::TreeSize;
 use super::{Bodies, BodyError, BodyPlane};
+use crate::domain::ids::TreeSize;
 use crate::ledger::state::{State, Tables};
 use crate::stop::Stop;
 use crate::store;

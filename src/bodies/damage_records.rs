@@ -6,8 +6,8 @@
 //! same finding is recorded twice. Leaves finding to [`super::scrub`], repairing to
 //! [`super::repair`].
 
-use crate::domain::ids::NodeId;
 use super::Bodies;
+use crate::domain::ids::NodeId;
 use crate::raft::context::Context;
 use crate::recorder::writes::Writes;
 use crate::recorder::{self, Intent};
@@ -75,7 +75,11 @@ async fn record(node: NodeId, recorder: &recorder::lane::Recorder, document: Doc
             Ok(recorded) => {
                 if recorded.outcome != Outcome::Ok {
                     let index = recorded.index;
-                    tracing::error!(node = node.get(), index = index.get(), "a SCRUB record has no effect");
+                    tracing::error!(
+                        node = node.get(),
+                        index = index.get(),
+                        "a SCRUB record has no effect"
+                    );
                 }
                 return true;
             }

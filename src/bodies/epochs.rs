@@ -5,9 +5,9 @@
 //! never what is collected: that follows from the order of the log (I5). Leaves the
 //! collecting to [`super::orphans`].
 
-use crate::domain::ids::TreeSize;
 use super::Bodies;
 use crate::domain::call_error::CallError;
+use crate::domain::ids::TreeSize;
 use crate::ledger::policy::UPLOAD_EPOCH;
 use crate::ledger::rows::LedgerHead;
 use crate::ledger::state::Tables;
@@ -89,7 +89,11 @@ async fn busy(
     Ok((head, !stamps.is_empty()))
 }
 
-fn uploaded(tables: &Tables, from: TreeSize, size: TreeSize) -> Result<bool, crate::store::StoreError> {
+fn uploaded(
+    tables: &Tables,
+    from: TreeSize,
+    size: TreeSize,
+) -> Result<bool, crate::store::StoreError> {
     if size.count_since(from) > RECORDS_MAX {
         return Ok(true);
     }

@@ -6,11 +6,11 @@
 //! Which member relays changes from body to body, so that a retry finds another. Leaves
 //! deciding on holdings to whoever asked.
 
-use crate::domain::ids::{BodyId, NodeId};
 use super::Bodies;
 use super::frames::BodyHeader;
 use super::queue::{IngestPermit, PeerQueue};
 use crate::domain::cause::Cause;
+use crate::domain::ids::{BodyId, NodeId};
 use crate::raft::types::Peer;
 use crate::transport::{Class, Failure, Frames, Method};
 use bytes::Bytes;

@@ -5,8 +5,8 @@
 //! are trusted only as far as its whole digest, which the reader checks at the end.
 //! Leaves bringing a good copy here to [`super::repair`].
 
-use crate::domain::ids::{BodyId, NodeId};
 use super::{Bodies, BodyError};
+use crate::domain::ids::{BodyId, NodeId};
 use crate::raft::types::Peer;
 use crate::store::bodies::content;
 use bytes::Bytes;
@@ -214,7 +214,14 @@ mod tests {
     fn the_leader_is_asked_last_and_the_nearest_first() {
         let order = |body: u8| {
             let mut nodes = [1, 2, 3, 4];
-            nodes.sort_by_cached_key(|node| turn(NodeId::new(*node), *node < 3, Some(NodeId::new(1)), BodyId::new([body; 16])));
+            nodes.sort_by_cached_key(|node| {
+                turn(
+                    NodeId::new(*node),
+                    *node < 3,
+                    Some(NodeId::new(1)),
+                    BodyId::new([body; 16]),
+                )
+            });
             nodes
         };
         for body in 0..20 {

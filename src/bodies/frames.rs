@@ -7,8 +7,8 @@
 //! nothing longer than its bound is taken. Leaves what frames mean to [`super::serve`],
 //! [`super::fanout`] and [`super::pull`].
 
-use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use super::writer::CHUNK_BYTES;
+use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use crate::transport::FRAME_BYTES_MAX;
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
@@ -37,7 +37,9 @@ pub struct BodyHeader {
 impl BodyHeader {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.u8(VERSION).digest(&self.ledger).raw(self.body_id.as_bytes());
+        w.u8(VERSION)
+            .digest(&self.ledger)
+            .raw(self.body_id.as_bytes());
         w.u64(self.epoch.get()).list(&self.relays, |w, node| {
             w.u64(node.get());
         });

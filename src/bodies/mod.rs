@@ -83,7 +83,6 @@ pub mod writer;
 #[cfg(test)]
 mod orphans_tests;
 
-use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use self::chunk_cache::ChunkCache;
 use self::disk_budget::DiskBudget;
 use self::inbound::InboundBodies;
@@ -92,6 +91,7 @@ use self::queue::IngestBudget;
 use self::repair_queue::RepairQueue;
 use crate::clock::SharedClock;
 use crate::config::Repair;
+use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use crate::objective::write::LevelMember;
 use crate::raft::group::RaftGroup;
 use crate::store::Blocking;

@@ -7,9 +7,9 @@
 //! epoch to the leader, and what a stamp is to [`crate::store::stamps`].
 //! Tests: `src/bodies/orphans_tests.rs`.
 
-use crate::domain::ids::{BodyId, UploadEpoch};
 use super::inbound::InboundBodies;
 use super::{Bodies, BodyError};
+use crate::domain::ids::{BodyId, UploadEpoch};
 use crate::ledger::policy;
 use crate::ledger::state::State;
 use crate::raft::machine::Applied;

@@ -3,11 +3,11 @@
 
 use super::inbound::{InboundBodies, InboundGuard};
 use super::orphans::{Collector, Fate, fate};
+use crate::domain::ids::{BodyId, UploadEpoch};
 use crate::ledger::policy;
 use crate::ledger::rows::{LedgerHead, NamedRow};
 use crate::ledger::state::State;
 use crate::ledger::tables;
-use crate::domain::ids::{BodyId, UploadEpoch};
 use crate::ledger::txn::Txn;
 use crate::stop::Stop;
 use crate::store::Blocking;
@@ -261,7 +261,11 @@ async fn i5_orphans_are_collected_by_log_order_and_nothing_else_is() {
                     uploads.push(epoch.get());
                     for node in &mut nodes {
                         let present = node.epoch().max(epoch);
-                        if policy::may_be_named(UploadEpoch::new(epoch.get()), UploadEpoch::new(present.get())) && dice.below(4) > 0 {
+                        if policy::may_be_named(
+                            UploadEpoch::new(epoch.get()),
+                            UploadEpoch::new(present.get()),
+                        ) && dice.below(4) > 0
+                        {
                             let guard = node.collector.inbound.enter(body(number));
                             let coming = Coming {
                                 epoch,
@@ -319,17 +323,25 @@ async fn i5_orphans_are_collected_by_log_order_and_nothing_else_is() {
 
 /// Epochs until a body of the present one may be collected.
 fn policy_epochs() -> u64 {
-    (0..).find(|epoch| policy::is_past(UploadEpoch::new(0), UploadEpoch::new(*epoch))).unwrap()
+    (0..)
+        .find(|epoch| policy::is_past(UploadEpoch::new(0), UploadEpoch::new(*epoch)))
+        .unwrap()
 }
 
 #[test]
 fn i5_the_epoch_in_the_applied_state_decides_and_a_name_always_saves() {
     for stamp in 0..5 {
         for present in 0..8 {
-            assert_eq!(fate(UploadEpoch::new(stamp), true, UploadEpoch::new(present)), Fate::Named);
+            assert_eq!(
+                fate(UploadEpoch::new(stamp), true, UploadEpoch::new(present)),
+                Fate::Named
+            );
             let past = present >= stamp + 2;
             let expected = if past { Fate::Collect } else { Fate::Wait };
-            assert_eq!(fate(UploadEpoch::new(stamp), false, UploadEpoch::new(present)), expected);
+            assert_eq!(
+                fate(UploadEpoch::new(stamp), false, UploadEpoch::new(present)),
+                expected
+            );
         }
     }
 }
@@ -354,7 +366,10 @@ async fn i6_the_state_that_lets_a_body_go_is_durable_before_its_bytes_go() {
     node.sweep().await;
     assert!(!node.has(id).await);
     node.ledger.crash();
-    assert!(policy::is_past(UploadEpoch::new(0), UploadEpoch::new(node.epoch().get())));
+    assert!(policy::is_past(
+        UploadEpoch::new(0),
+        UploadEpoch::new(node.epoch().get())
+    ));
 }
 
 /// A node signs for a body when [`BodyStore::seal`] returns: a power cut after it costs

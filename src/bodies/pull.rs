@@ -5,9 +5,9 @@
 //! the whole body says, which the caller compares. Leaves whom to ask to [`super::fetch`],
 //! keeping what came to [`super::repair`].
 
-use crate::domain::ids::BodyId;
 use super::frames::{decode_digests, encode_request};
 use super::{Bodies, BodyError};
+use crate::domain::ids::BodyId;
 use crate::transport::{Class, Frames, Method};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};

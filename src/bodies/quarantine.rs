@@ -6,8 +6,8 @@
 //! only storage that fails otherwise stops the node. Leaves serving the reader meanwhile to
 //! [`super::fetch`].
 
-use crate::domain::ids::BodyId;
 use super::{Bodies, BodyError};
+use crate::domain::ids::BodyId;
 use crate::store;
 use crate::store::bodies::{BodyManifest, Content};
 use crate::store::damage::{Chunk, Suspect};

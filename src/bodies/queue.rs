@@ -6,8 +6,8 @@
 //! body, and what waited for it is let go at once. Leaves what frames say to `serve`, and
 //! who gets them to `fanout`.
 
-use crate::domain::ids::NodeId;
 use super::writer::CHUNK_BYTES;
+use crate::domain::ids::NodeId;
 use bytes::Bytes;
 use futures::stream::Stream;
 use std::collections::{HashMap, VecDeque};

@@ -9,12 +9,12 @@
 //! [`super::quarantine`] and what is missing to [`super::complete`].
 //! Tests: `tests/cluster/scrubbing.rs`.
 
-use crate::domain::ids::NodeId;
 use super::fetch::BodyLocation;
 use super::names::name_of;
 use super::repair_queue::RepairJob;
 use super::writer::CHUNK_BYTES;
 use super::{Bodies, BodyError, BodyPlane, scrub};
+use crate::domain::ids::NodeId;
 use crate::ledger::state::State;
 use crate::raft::types::Peer;
 use crate::stop::Stop;

@@ -5,9 +5,9 @@
 //! which record names a damaged body, the low watermark of the body-complete index is 0. Leaves
 //! the fetching to [`super::repair`].
 
-use crate::domain::ids::{BodyId, RecordIndex, TreeSize};
 use super::rate_limiter::RateLimiter;
 use crate::config::Repair;
+use crate::domain::ids::{BodyId, RecordIndex, TreeSize};
 use crate::store::bodies::Content;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -317,7 +317,8 @@ impl RepairQueue {
     fn set_low_watermark(&self, jobs: MutexGuard<'_, Jobs>) {
         let known = jobs.loaded && !jobs.overflown;
         let damaged = jobs.all.values().filter(|job| job.damaged);
-        let lowest = damaged.map(|job| job.record.map_or(TreeSize::EMPTY, RecordIndex::size_before));
+        let lowest =
+            damaged.map(|job| job.record.map_or(TreeSize::EMPTY, RecordIndex::size_before));
         let now = match known {
             true => lowest.min().unwrap_or(TreeSize::new(u64::MAX)),
             false => TreeSize::EMPTY,
@@ -375,7 +376,11 @@ mod tests {
     async fn damage_holds_the_low_watermark_below_its_record_and_missing_bodies_do_not() {
         let repairs = RepairQueue::default();
         let low_watermark = repairs.low_watermark();
-        assert_eq!(*low_watermark.borrow(), TreeSize::EMPTY, "the marks are not read yet");
+        assert_eq!(
+            *low_watermark.borrow(),
+            TreeSize::EMPTY,
+            "the marks are not read yet"
+        );
         repairs.loaded();
         assert_eq!(*low_watermark.borrow(), TreeSize::new(u64::MAX));
         repairs.missing(BodyId::new([1; 16]), CONTENT);
@@ -385,7 +390,11 @@ mod tests {
             "whoever waits for it holds the index"
         );
         repairs.damaged(BodyId::new([2; 16]));
-        assert_eq!(*low_watermark.borrow(), TreeSize::EMPTY, "no record is known");
+        assert_eq!(
+            *low_watermark.borrow(),
+            TreeSize::EMPTY,
+            "no record is known"
+        );
         repairs.named(BodyId::new([2; 16]), RecordIndex::new(7));
         assert_eq!(*low_watermark.borrow(), TreeSize::new(7));
         repairs.damaged(BodyId::new([1; 16]));

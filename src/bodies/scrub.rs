@@ -6,10 +6,10 @@
 //! restart. What nothing names is not read: nobody can ask for it. Leaves what becomes of
 //! damage to [`super::quarantine`] and [`super::repair`].
 
-use crate::domain::ids::RecordIndex;
 use super::names::names;
 use super::rate_limiter::RateLimiter;
 use super::{Bodies, BodyError};
+use crate::domain::ids::RecordIndex;
 use crate::ledger::state::{State, Tables};
 use crate::stop::Stop;
 use crate::store;
@@ -179,7 +179,8 @@ impl Scrubber {
         let end = *repairs.seen.borrow();
         while let Some(from) = at.next.filter(|from| end.contains(*from)) {
             let (state, read) = (self.state.clone(), self.bodies.blocking);
-            let read = read.run(move || state.stable(|tables| names(tables, from, end.next_index())));
+            let read =
+                read.run(move || state.stable(|tables| names(tables, from, end.next_index())));
             let page = read.await?;
             if page.next <= from {
                 // A snapshot took the place of the state; the rest is for the next pass.

@@ -7,12 +7,12 @@
 //! they come, and its members' holdings back. Leaves admission of uploads to the node that
 //! took them from the client.
 
-use crate::domain::ids::UploadEpoch;
 use super::Bodies;
 use super::fanout::{Fanout, FanoutAnswer};
 use super::frames::{BodyFrame, BodyHeader, decode_request, encode_digests};
 use super::writer::BodyWriter;
 use crate::domain::cause::{AnyError, Cause};
+use crate::domain::ids::UploadEpoch;
 use crate::ledger::policy;
 use crate::transport::{Failure, Frames};
 use bytes::Bytes;

@@ -5,7 +5,6 @@
 //! body rather than holding the client up, and a client that is faster than disk and peers
 //! is held up rather than filling memory. Nothing is kept of an upload that is dropped.
 
-use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use super::disk_budget::DiskReservation;
 use super::fanout::{Fanout, FanoutAnswer, routes};
 use super::frames::{BodyHeader, encode_end, encode_piece};
@@ -13,6 +12,7 @@ use super::inbound::InboundGuard;
 use super::queue::{LOOK_EVERY, STALL_MAX};
 use super::writer::BodyWriter;
 use super::{Bodies, BodyError, SealedBody};
+use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use crate::objective::write::{LevelMember, WriteLevel, meets};
 use crate::store::bodies::BodyStore;
 use bytes::Bytes;
@@ -68,8 +68,18 @@ impl Bodies {
             return Err(BodyError::IdDrawnTwice);
         };
         let members = self.group.status().members;
-        let routes = routes(self.holder.node, &self.holder.region, &members, &BodyId::new(id));
-        let writer = BodyWriter::new(self.store.clone(), self.blocking, BodyId::new(id), reservation);
+        let routes = routes(
+            self.holder.node,
+            &self.holder.region,
+            &members,
+            &BodyId::new(id),
+        );
+        let writer = BodyWriter::new(
+            self.store.clone(),
+            self.blocking,
+            BodyId::new(id),
+            reservation,
+        );
         Ok(BodyUpload {
             writer: writer.stamped(head.upload_epoch),
             unsealed: Unsealed {

@@ -4,9 +4,9 @@
 //! storing run off the async workers; nothing is held by this node before `seal`
 //! returns. An unsealed body is not found by anyone.
 
-use crate::domain::ids::{BodyId, UploadEpoch};
 use super::SealedBody;
 use super::disk_budget::DiskReservation;
+use crate::domain::ids::{BodyId, UploadEpoch};
 use crate::store::bodies::{BodyManifest, BodyStore};
 use crate::store::{Blocking, StoreError};
 use bytes::{Bytes, BytesMut};

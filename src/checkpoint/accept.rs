@@ -5,10 +5,10 @@
 //! has cosigned stops this node, whoever brought it: the proof is in the signatures, not
 //! in the messenger. Leaves what follows from a note to those who follow the recent ones.
 
-use crate::domain::ids::NodeId;
 use super::rounds::diverged;
 use super::{Cosigning, ROUND_MAX};
 use crate::domain::cause::{AnyError, Cause};
+use crate::domain::ids::NodeId;
 use crate::status::agreement::is_majority;
 use crate::transport::Failure;
 use muniment_evidence::ledger::Vouched;

@@ -5,8 +5,8 @@
 //! one bad line under a known key would spoil the note for every verifier. While keys
 //! overlap, a node signs with each of them. Leaves when to sign to [`super::signing`].
 
-use crate::domain::ids::{NodeId, TreeSize};
 use super::keys::CheckpointSigner;
+use crate::domain::ids::{NodeId, TreeSize};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::keys::KeyValidity;
 use muniment_evidence::ledger::Ledger;

@@ -45,7 +45,9 @@ impl Cosigning {
                 self.storage_failed(&error);
                 return;
             }
-            self.0.kept_to.fetch_max(newest.size.get(), Ordering::AcqRel);
+            self.0
+                .kept_to
+                .fetch_max(newest.size.get(), Ordering::AcqRel);
             kept = Some(newest.note.clone());
         }
     }

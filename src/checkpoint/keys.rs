@@ -36,8 +36,9 @@ pub struct KeySnapshot {
 
 impl KeySnapshot {
     fn read(tables: &Tables) -> Result<KeySnapshot, store::StoreError> {
-        let missing =
-            |index: &RecordIndex| store::StoreError::corrupt(format!("KEY record {index} is missing"));
+        let missing = |index: &RecordIndex| {
+            store::StoreError::corrupt(format!("KEY record {index} is missing"))
+        };
         let records = tables.key_changes()?.into_iter().map(|index| {
             let record = tables.record_bytes(index)?.ok_or_else(|| missing(&index))?;
             let (document, _) = tables.openings(index)?;
@@ -61,8 +62,15 @@ impl KeySnapshot {
     }
 
     /// The KEY records below `size`, proven in the tree of that size.
-    pub fn proven(&self, tables: &Tables, size: TreeSize) -> Result<Vec<KeyRecord>, store::StoreError> {
-        let below = self.records.iter().filter(|(index, ..)| *index < size.next_index());
+    pub fn proven(
+        &self,
+        tables: &Tables,
+        size: TreeSize,
+    ) -> Result<Vec<KeyRecord>, store::StoreError> {
+        let below = self
+            .records
+            .iter()
+            .filter(|(index, ..)| *index < size.next_index());
         below
             .map(|(index, record, opening)| {
                 Ok(KeyRecord {
@@ -177,10 +185,9 @@ impl KeysInForce {
     pub fn active_key(&self, known: &KeySnapshot, size: TreeSize) -> Result<Arc<SecretKey>, Cause> {
         let node = self.context.group.node();
         let lives = known.history.statement_keys(node);
-        let in_force = lives
-            .iter()
-            .rev()
-            .filter(|life| life.at_record(size.next_index()) == KeyValidity::InForce && life.is_active());
+        let in_force = lives.iter().rev().filter(|life| {
+            life.at_record(size.next_index()) == KeyValidity::InForce && life.is_active()
+        });
         for life in in_force {
             if self.keyring.find(Role::Statement, &life.key).is_some() {
                 let key = self.keyring.sign_under(&life.key);

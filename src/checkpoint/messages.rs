@@ -33,7 +33,9 @@ pub enum CosignReply {
 impl CosignRequest {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.u8(MESSAGE_VERSION).u64(self.size.get()).digest(&self.root);
+        w.u8(MESSAGE_VERSION)
+            .u64(self.size.get())
+            .digest(&self.root);
         w.finish()
     }
 
@@ -129,7 +131,10 @@ mod tests {
         }
         let notes = decode_notes(&encode_notes(&["a", "b"])).unwrap();
         assert_eq!(notes, [b"a", b"b"]);
-        assert_eq!(decode_want(&encode_want(TreeSize::new(12))), Ok(TreeSize::new(12)));
+        assert_eq!(
+            decode_want(&encode_want(TreeSize::new(12))),
+            Ok(TreeSize::new(12))
+        );
         assert!(CosignReply::decode(&CosignReply::Lines(Vec::new()).encode()).is_err());
         let mut later = ask.encode();
         later[0] = 2;

@@ -179,7 +179,10 @@ impl Cosigning {
 
     /// The size of [`Self::newest`]; 0 when there is none.
     pub fn newest_size(&self) -> TreeSize {
-        self.0.recent.newest().map_or(TreeSize::EMPTY, |posted| posted.size)
+        self.0
+            .recent
+            .newest()
+            .map_or(TreeSize::EMPTY, |posted| posted.size)
     }
 
     /// The newest note, if it is no worse than a fresh checkpoint at size `head` under the
@@ -190,7 +193,11 @@ impl Cosigning {
             |posted: &RecentCheckpoint| self.0.context.clock.monotonic().saturating_sub(posted.at);
         let current = |p: &Arc<RecentCheckpoint>| p.size >= head || age(p) < PUBLISHED_AGE_MAX;
         if let Some(newest) = newest.filter(current)
-            && self.0.published.fetch_max(newest.size.get(), Ordering::AcqRel) <= newest.size.get()
+            && self
+                .0
+                .published
+                .fetch_max(newest.size.get(), Ordering::AcqRel)
+                <= newest.size.get()
         {
             return Some(newest.note.clone());
         }
@@ -226,7 +233,10 @@ impl Cosigning {
         let mut seen: HashMap<TreeSize, usize> = HashMap::new();
         loop {
             let recent = following.borrow_and_update().clone();
-            for posted in recent.iter().filter(|posted| posted.size > index.size_before()) {
+            for posted in recent
+                .iter()
+                .filter(|posted| posted.size > index.size_before())
+            {
                 let cosigners = seen.insert(posted.size, posted.cosigners);
                 if cosigners != Some(posted.cosigners) && satisfied(&posted.note) {
                     return Some(posted.note.to_string());
@@ -242,7 +252,8 @@ impl Cosigning {
     async fn kept(&self, index: RecordIndex, satisfied: impl Fn(&str) -> bool) -> Option<String> {
         let (mut from, mut looked_at) = (index, 0);
         while TreeSize::new(self.0.kept_to.load(Ordering::Acquire)).contains(from)
-            && looked_at < KEPT_LOOKED_AT_MAX {
+            && looked_at < KEPT_LOOKED_AT_MAX
+        {
             let page = match self.0.parts.notes.above(from).await {
                 Ok(page) => page,
                 Err(error) => {
@@ -339,13 +350,7 @@ impl Cosigning {
 
     /// Asks the rounds of this node, which leads, for a note of at least `size`.
     fn want(&self, size: TreeSize) {
-        let most = self
-            .0
-            .context
-            .group
-            .applied()
-            .size
-            .grown_by(AHEAD_MAX);
+        let most = self.0.context.group.applied().size.grown_by(AHEAD_MAX);
         self.0.wants.send_modify(|want| {
             want.size = want.size.max(size.min(most));
             want.asked += 1;

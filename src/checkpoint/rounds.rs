@@ -7,12 +7,12 @@
 //! majority has cosigned is sent that note as a divergence notice. Leaves the counting to
 //! [`super::tally`] and the effect of such a notice to [`super::accept`].
 
-use crate::domain::ids::{NodeId, TreeSize};
 use super::cosigners::{self, Cosigners, Lines};
 use super::messages::{self, CosignReply, CosignRequest};
 use super::recent::RecentCheckpoint;
 use super::tally::Tally;
 use super::{AGAIN_PAUSE, Cosigning, ROUND_MAX, Want};
+use crate::domain::ids::{NodeId, TreeSize};
 use crate::ledger::state::Tables;
 use crate::raft::types::Peer;
 use crate::recorder::booted::Booted;
@@ -261,7 +261,11 @@ impl Round {
         match answer {
             Ok(CosignReply::Lines(lines)) => {
                 if !self.cosigners.hold(node, &self.checkpoint, &lines) {
-                    tracing::error!(node = node.get(), size = size.get(), "a cosignature does not hold; left out");
+                    tracing::error!(
+                        node = node.get(),
+                        size = size.get(),
+                        "a cosignature does not hold; left out"
+                    );
                     return;
                 }
                 tally.agrees(node, lines);
@@ -278,7 +282,9 @@ impl Round {
                 self.cosigned.count_divergence();
                 tally.differs(node, root);
             }
-            Err(failure) => tracing::debug!(node = node.get(), size = size.get(), %failure, "not cosigned"),
+            Err(failure) => {
+                tracing::debug!(node = node.get(), size = size.get(), %failure, "not cosigned")
+            }
         }
     }
 
@@ -356,16 +362,34 @@ mod tests {
         };
         let want = |size, asked| Want { size, asked };
         // Nobody waits: only growth is a reason.
-        assert_eq!(last.next(TreeSize::new(10), want(TreeSize::new(10), 5)), None);
-        assert_eq!(last.next(TreeSize::new(11), want(TreeSize::new(10), 5)), Some(began + EVERY));
+        assert_eq!(
+            last.next(TreeSize::new(10), want(TreeSize::new(10), 5)),
+            None
+        );
+        assert_eq!(
+            last.next(TreeSize::new(11), want(TreeSize::new(10), 5)),
+            Some(began + EVERY)
+        );
         // Somebody waits for what the last round did not cover.
-        assert_eq!(last.next(TreeSize::new(12), want(TreeSize::new(12), 6)), Some(began + PAUSE_MIN));
+        assert_eq!(
+            last.next(TreeSize::new(12), want(TreeSize::new(12), 6)),
+            Some(began + PAUSE_MIN)
+        );
         // It is not applied here yet.
-        assert_eq!(last.next(TreeSize::new(11), want(TreeSize::new(12), 5)), Some(began + EVERY));
+        assert_eq!(
+            last.next(TreeSize::new(11), want(TreeSize::new(12), 5)),
+            Some(began + EVERY)
+        );
         // Somebody is not satisfied with what there is.
-        assert_eq!(last.next(TreeSize::new(10), want(TreeSize::new(10), 6)), Some(began + AGAIN_PAUSE));
+        assert_eq!(
+            last.next(TreeSize::new(10), want(TreeSize::new(10), 6)),
+            Some(began + AGAIN_PAUSE)
+        );
         // All have cosigned: the same again would satisfy nobody.
         last.complete.store(true, Ordering::Release);
-        assert_eq!(last.next(TreeSize::new(10), want(TreeSize::new(10), 6)), None);
+        assert_eq!(
+            last.next(TreeSize::new(10), want(TreeSize::new(10), 6)),
+            None
+        );
     }
 }

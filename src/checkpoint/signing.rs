@@ -8,10 +8,10 @@
 //! was read back and hashed; nor when this node's own root differs. Sizes never go back,
 //! and a size has one root. Leaves whom to ask to [`super::rounds`].
 
-use crate::domain::ids::TreeSize;
 use super::messages::{CosignReply, CosignRequest};
 use super::{Cosigning, ROUND_MAX};
 use crate::domain::cause::{AnyError, Cause};
+use crate::domain::ids::TreeSize;
 use crate::transport::Failure;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::Checkpoint;
@@ -160,8 +160,14 @@ mod tests {
         let mut signed = Signed::default();
         assert_eq!(signed.advance(TreeSize::new(7), one), Ok(()));
         assert_eq!(signed.advance(TreeSize::new(7), one), Ok(()));
-        assert_eq!(signed.advance(TreeSize::new(7), two), Err(Refusal::Contradicts(one)));
-        assert_eq!(signed.advance(TreeSize::new(6), two), Err(Refusal::Behind(TreeSize::new(7))));
+        assert_eq!(
+            signed.advance(TreeSize::new(7), two),
+            Err(Refusal::Contradicts(one))
+        );
+        assert_eq!(
+            signed.advance(TreeSize::new(6), two),
+            Err(Refusal::Behind(TreeSize::new(7)))
+        );
         assert_eq!(signed.advance(TreeSize::new(9), two), Ok(()));
         assert_eq!(signed, Signed(Some((TreeSize::new(9), two))));
     }

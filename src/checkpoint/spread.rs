@@ -4,9 +4,9 @@
 //! more cosigners, with one message under way per peer, so that a peer that is slow or
 //! away gets the newest and no backlog. A node that missed notes works.
 
-use crate::domain::ids::{NodeId, TreeSize};
 use super::messages::encode_notes;
 use super::{Cosigning, ROUND_MAX};
+use crate::domain::ids::{NodeId, TreeSize};
 use crate::transport::{Class, Method};
 use bytes::Bytes;
 use std::collections::BTreeMap;

@@ -5,8 +5,8 @@
 //! only when a majority has cosigned the leader's. Leaves acting on it to
 //! [`super::rounds`].
 
-use crate::domain::ids::NodeId;
 use super::cosigners::Lines;
+use crate::domain::ids::NodeId;
 use crate::status::agreement::is_majority;
 use muniment_evidence::digest::Digest;
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,7 +117,10 @@ mod tests {
         // Three differ, but no three have the same root: nobody knows who is right.
         assert!(tally.leader_diverged().is_none() && tally.diverged().is_empty());
         tally.differs(NodeId::new(5), THEIRS);
-        assert_eq!(tally.leader_diverged(), Some((THEIRS, [2, 3, 5].map(NodeId::new).to_vec())));
+        assert_eq!(
+            tally.leader_diverged(),
+            Some((THEIRS, [2, 3, 5].map(NodeId::new).to_vec()))
+        );
     }
 
     /// Of two voters neither can be believed against the other.

@@ -4,9 +4,9 @@
 //! told to it at once; when nobody waits any more, nothing is asked. Leaves the rounds that
 //! this begins to [`super::rounds`].
 
-use crate::domain::ids::TreeSize;
 use super::messages::encode_want;
 use super::{AGAIN_PAUSE, Cosigning, ROUND_MAX};
+use crate::domain::ids::TreeSize;
 use crate::transport::{Class, Method};
 use bytes::Bytes;
 

@@ -4,8 +4,8 @@
 //! broken promise is not answered: it stops the node, and callers see it go away.
 
 use super::cause::Cause;
-use crate::domain::ids::{NodeId, RecordIndex};
 use super::draft::BadField;
+use crate::domain::ids::{NodeId, RecordIndex};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::record::Reason;
 use std::fmt;

@@ -32,7 +32,10 @@ pub struct Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It is the record at `index`: now, or since an earlier arrival.
-    Recorded { index: RecordIndex, outcome: Outcome },
+    Recorded {
+        index: RecordIndex,
+        outcome: Outcome,
+    },
     /// The lane expects `next`; nothing was consumed.
     Gap { next: Sequence },
     /// Same lane and seq, other bytes: the node has lied or lost its memory. It stops.
@@ -128,7 +131,9 @@ impl Answer {
                 index: RecordIndex::read(r)?,
                 outcome: Outcome::read(r)?,
             },
-            1 => Answer::Gap { next: Sequence::read(r)? },
+            1 => Answer::Gap {
+                next: Sequence::read(r)?,
+            },
             2 => Answer::Equivocation,
             3 => Answer::LaneClosed,
             4 => Answer::Forgotten,

@@ -1,8 +1,8 @@
 //! What HTTP shows of a node.
 
-use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
 use super::tiles::Tile;
 use crate::domain::call_error::CallError;
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
 use crate::service::{Parts, prove, status};
 use crate::store::StoreError;
 use crate::store::engine::Engine;
@@ -82,7 +82,10 @@ impl NodeSource {
         let group = &self.parts.reads.context.group;
         let status = group.status();
         set(&metrics.raft_term, status.term.get());
-        set(&metrics.raft_leader, status.leader.unwrap_or(NodeId::NONE).get());
+        set(
+            &metrics.raft_leader,
+            status.leader.unwrap_or(NodeId::NONE).get(),
+        );
         set(&metrics.raft_is_leader, u64::from(group.is_leader()));
         set(&metrics.raft_last_log_index, status.last_log_index.get());
         set(&metrics.raft_committed_index, status.committed_index.get());
@@ -90,7 +93,9 @@ impl NodeSource {
         set(&metrics.raft_snapshot_index, status.snapshot_index.get());
         metrics.raft_peer_lag_entries.reset();
         for (node, matched) in &status.matched {
-            let lag = status.last_log_index.count_since(matched.unwrap_or(LogIndex::START));
+            let lag = status
+                .last_log_index
+                .count_since(matched.unwrap_or(LogIndex::START));
             let labels = [node.to_string()];
             let gauge = metrics.raft_peer_lag_entries.with_label_values(&labels);
             set(&gauge, lag);
@@ -100,7 +105,10 @@ impl NodeSource {
 
     fn refresh_evidence(&self, metrics: &Metrics) {
         let cosigning = &self.parts.cosigning;
-        set(&metrics.body_complete_index, cosigning.body_complete().get());
+        set(
+            &metrics.body_complete_index,
+            cosigning.body_complete().get(),
+        );
         set(&metrics.orphan_bytes, self.parts.bodies.orphan_bytes());
         set(&metrics.cosigned_size, cosigning.newest_size().get());
         let divergences = cosigning.divergences() + self.parts.cluster.status.divergences();

@@ -17,8 +17,8 @@
 //! The file is replaced whole: written beside, synced, renamed, folder synced. What is on
 //! disk is thus either the old guard or the new one.
 
-use crate::domain::ids::TreeSize;
 use super::{KeyringError, fail};
+use crate::domain::ids::TreeSize;
 use muniment_evidence::codec::{Reader, Writer};
 use muniment_evidence::digest::Digest;
 use std::fmt;
@@ -136,7 +136,9 @@ impl SignGuard {
 
     /// The highest size signed; 0 when nothing was.
     pub fn size(&self) -> TreeSize {
-        self.now.as_ref().map_or(TreeSize::EMPTY, |guarded| guarded.size)
+        self.now
+            .as_ref()
+            .map_or(TreeSize::EMPTY, |guarded| guarded.size)
     }
 
     /// Whether a node of this size may sign. `root_at` is its own root at a size that it
@@ -281,7 +283,10 @@ mod tests {
         let guard = guard_at(dir.path(), 7);
         assert_eq!(
             guard.may_sign(TreeSize::EMPTY, root),
-            Err(GuardRefusal::Wait { own: TreeSize::EMPTY, guarded: TreeSize::new(7) })
+            Err(GuardRefusal::Wait {
+                own: TreeSize::EMPTY,
+                guarded: TreeSize::new(7)
+            })
         );
         let other = |_| Some(Digest([9; 32]));
         for size in [7, 8, 100] {
@@ -299,11 +304,22 @@ mod tests {
     fn the_guard_never_goes_back() {
         let dir = tempfile::tempdir().unwrap();
         let mut guard = guard_at(dir.path(), 7);
-        assert!(guard.advance(TreeSize::new(6), root(TreeSize::new(6)).unwrap()).is_err());
+        assert!(
+            guard
+                .advance(TreeSize::new(6), root(TreeSize::new(6)).unwrap())
+                .is_err()
+        );
         assert!(guard.advance(TreeSize::new(7), Digest([9; 32])).is_err());
-        guard.advance(TreeSize::new(7), root(TreeSize::new(7)).unwrap()).unwrap();
-        guard.advance(TreeSize::new(8), root(TreeSize::new(8)).unwrap()).unwrap();
-        assert_eq!(SignGuard::load(dir.path(), ORIGIN).unwrap().size(), TreeSize::new(8));
+        guard
+            .advance(TreeSize::new(7), root(TreeSize::new(7)).unwrap())
+            .unwrap();
+        guard
+            .advance(TreeSize::new(8), root(TreeSize::new(8)).unwrap())
+            .unwrap();
+        assert_eq!(
+            SignGuard::load(dir.path(), ORIGIN).unwrap().size(),
+            TreeSize::new(8)
+        );
     }
 
     #[test]
@@ -335,8 +351,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut guard = guard_at(dir.path(), 7);
         fs::write(dir.path().join("signguard.new"), b"half").unwrap();
-        assert_eq!(SignGuard::load(dir.path(), ORIGIN).unwrap().size(), TreeSize::new(7));
-        guard.advance(TreeSize::new(8), root(TreeSize::new(8)).unwrap()).unwrap();
-        assert_eq!(SignGuard::load(dir.path(), ORIGIN).unwrap().size(), TreeSize::new(8));
+        assert_eq!(
+            SignGuard::load(dir.path(), ORIGIN).unwrap().size(),
+            TreeSize::new(7)
+        );
+        guard
+            .advance(TreeSize::new(8), root(TreeSize::new(8)).unwrap())
+            .unwrap();
+        assert_eq!(
+            SignGuard::load(dir.path(), ORIGIN).unwrap().size(),
+            TreeSize::new(8)
+        );
     }
 }

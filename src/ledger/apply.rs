@@ -7,13 +7,13 @@
 //!
 //! Tests: `src/ledger/tests/scenario_tests.rs`.
 
-use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Term, TreeSize, UploadEpoch};
 use super::lanes::{self, Admission};
 use super::rows::{DueRow, LedgerHead, VotersRow};
 use super::tip::Tip;
 use super::txn::Txn;
 use super::{founding, invoices, keys, membership, policy, tables};
 use crate::domain::command::{Answer, Command, Submission};
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Term, TreeSize, UploadEpoch};
 use crate::store::StoreError;
 use muniment_evidence::opening::{Document, commit_actor, commit_document};
 use muniment_evidence::record::{Outcome, Reason, Record};

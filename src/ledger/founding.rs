@@ -4,10 +4,10 @@
 //! one of its own; a due item is attested once. Leaves Raft's membership to `raft/`, and
 //! what a BOOT says of outboxes to [`super::outboxes`].
 
-use crate::domain::ids::{LogIndex, NodeId, RecordIndex};
 use super::rows::{DueRow, LaneRow, NodeRow};
 use super::txn::Txn;
 use super::{keys, lanes, outboxes, tables};
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex};
 use crate::store::StoreError;
 use muniment_evidence::keys::KeyValidity;
 use muniment_evidence::opening::{

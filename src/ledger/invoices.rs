@@ -157,7 +157,11 @@ pub fn add_rendition(
     Ok(Outcome::Ok)
 }
 
-pub fn void(txn: &mut Txn<'_>, void: &VoidDocument, index: RecordIndex) -> Result<Outcome, StoreError> {
+pub fn void(
+    txn: &mut Txn<'_>,
+    void: &VoidDocument,
+    index: RecordIndex,
+) -> Result<Outcome, StoreError> {
     let uid = Uid(void.uid);
     let content = void_request_digest(uid, &void.reason);
     if let Some(outcome) = seen(txn, &void.tenant, &void.request_id, Kind::Void, &content)? {

@@ -5,11 +5,11 @@
 //! runs is not retired, and one that is revoked signs nothing any more. Signatures of
 //! endorsements were verified before the statement was proposed.
 
-use crate::domain::ids::RecordIndex;
 use super::lanes;
 use super::rows::NodeRow;
 use super::tables::{self, FoundKey};
 use super::txn::Txn;
+use crate::domain::ids::RecordIndex;
 use crate::store::StoreError;
 use muniment_evidence::keychange::{Action, KeyDocument, Role};
 use muniment_evidence::keys::{KeyHistory, KeyRefusal};

@@ -7,11 +7,11 @@
 //!
 //! Tests: `src/ledger/tests/scenario_tests.rs`.
 
-use crate::domain::ids::{NodeId, RecordIndex, Sequence};
 use super::rows::{LaneRow, WindowRow};
 use super::tables;
 use super::txn::Txn;
 use crate::domain::command::Answer;
+use crate::domain::ids::{NodeId, RecordIndex, Sequence};
 use crate::objective::budget;
 use crate::store::StoreError;
 use muniment_evidence::digest::Digest;

@@ -6,11 +6,11 @@
 //! they were. Leaves carrying bodies and records to who comes in, and Raft's own change,
 //! to `service/`.
 
-use crate::domain::ids::{NodeId, RecordIndex};
 use super::roles::{ModeRow, Preparing, Target, is_only};
 use super::rows::VotersRow;
 use super::tables;
 use super::txn::Txn;
+use crate::domain::ids::{NodeId, RecordIndex};
 use crate::store::StoreError;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::ModeDocument;

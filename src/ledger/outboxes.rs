@@ -5,11 +5,11 @@
 //! lost outbox has a closed lane for ever. Leaves the files to `store/` and the statements
 //! to [`super::lanes`].
 
-use crate::domain::ids::{NodeId, OutboxId, RecordIndex, Sequence};
 use super::lanes;
 use super::rows::{LaneRow, OutboxRow};
 use super::tables;
 use super::txn::Txn;
+use crate::domain::ids::{NodeId, OutboxId, RecordIndex, Sequence};
 use crate::store::StoreError;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::BootOutbox;
@@ -20,13 +20,20 @@ use std::collections::BTreeSet;
 pub const OUTBOXES_MAX: usize = 16;
 
 /// Whether a BOOT of this node may say this.
-pub(super) fn may_say(txn: &Txn<'_>, node: NodeId, named: &[BootOutbox]) -> Result<bool, StoreError> {
+pub(super) fn may_say(
+    txn: &Txn<'_>,
+    node: NodeId,
+    named: &[BootOutbox],
+) -> Result<bool, StoreError> {
     let ids: BTreeSet<OutboxId> = named.iter().map(|outbox| outbox.id).collect();
     if named.len() > OUTBOXES_MAX || ids.len() != named.len() {
         return Ok(false);
     }
     let known = txn.scan(&tables::outboxes(node), OUTBOXES_MAX)?;
-    let known: Result<BTreeSet<OutboxId>, StoreError> = known.keys().map(|key| key.number().map(OutboxId::new)).collect();
+    let known: Result<BTreeSet<OutboxId>, StoreError> = known
+        .keys()
+        .map(|key| key.number().map(OutboxId::new))
+        .collect();
     let known = known?;
     if !known.is_subset(&ids) {
         // One was left out: it may hold what nobody would ever miss.

@@ -4,8 +4,8 @@
 //! all later ones; a name that this software does not know is refused, never ignored.
 //! Leaves when to ask to the leader (upload epochs) and to the operator (feature level).
 
-use crate::domain::ids::UploadEpoch;
 use super::rows::LedgerHead;
+use crate::domain::ids::UploadEpoch;
 use muniment_evidence::opening::{Document, PolicyDocument};
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Kind;
@@ -125,25 +125,45 @@ mod tests {
     fn what_is_past_is_never_named_later() {
         for epoch in 0..6 {
             for seen in 0..6 {
-                let later = (seen..10).any(|present| may_be_named(UploadEpoch::new(epoch), UploadEpoch::new(present)));
-                assert!(!(is_past(UploadEpoch::new(epoch), UploadEpoch::new(seen)) && later), "{epoch} at {seen}");
+                let later = (seen..10).any(|present| {
+                    may_be_named(UploadEpoch::new(epoch), UploadEpoch::new(present))
+                });
+                assert!(
+                    !(is_past(UploadEpoch::new(epoch), UploadEpoch::new(seen)) && later),
+                    "{epoch} at {seen}"
+                );
             }
         }
-        assert!(may_be_named(UploadEpoch::new(3), UploadEpoch::new(4)) && !is_past(UploadEpoch::new(3), UploadEpoch::new(4)) && is_past(UploadEpoch::new(3), UploadEpoch::new(5)));
-        assert!(!may_be_named(UploadEpoch::new(4), UploadEpoch::new(3)), "of an epoch that has not come");
+        assert!(
+            may_be_named(UploadEpoch::new(3), UploadEpoch::new(4))
+                && !is_past(UploadEpoch::new(3), UploadEpoch::new(4))
+                && is_past(UploadEpoch::new(3), UploadEpoch::new(5))
+        );
+        assert!(
+            !may_be_named(UploadEpoch::new(4), UploadEpoch::new(3)),
+            "of an epoch that has not come"
+        );
     }
 
     #[test]
     fn a_policy_takes_effect_where_it_stands() {
         let (mut ledger, _, mut lane) = TestLedger::booted();
         let before = ledger.head().upload_epoch;
-        let written = [before.next(), before.next(), UploadEpoch::new(before.get() + 2)].map(|epoch| {
+        let written = [
+            before.next(),
+            before.next(),
+            UploadEpoch::new(before.get() + 2),
+        ]
+        .map(|epoch| {
             let document = Document::Policy(policy(&[(UPLOAD_EPOCH, epoch.get())]));
             lane.write(&ledger, &document)
         });
         let outcomes = ledger.outcomes(written.to_vec());
         let refused = Outcome::Refused(Reason::Malformed);
         assert_eq!(outcomes, [Outcome::Ok, refused, Outcome::Ok]);
-        assert_eq!(ledger.head().upload_epoch, UploadEpoch::new(before.get() + 2));
+        assert_eq!(
+            ledger.head().upload_epoch,
+            UploadEpoch::new(before.get() + 2)
+        );
     }
 }

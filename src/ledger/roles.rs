@@ -3,8 +3,8 @@
 //! Promises that what is asked for can be compared with what is in force. Leaves what may
 //! follow on what to [`super::membership`].
 
-use crate::domain::ids::{NodeId, RecordIndex};
 use super::rows::{Row, VotersRow};
+use crate::domain::ids::{NodeId, RecordIndex};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::opening::ModeDocument;
 use std::collections::BTreeSet;

@@ -5,7 +5,9 @@
 //!
 //! Tests: `src/ledger/tests/scenario_tests.rs`, `src/ledger/tests/membership_tests.rs`.
 
-use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Sequence, Term, TreeSize, Uid, UploadEpoch};
+use crate::domain::ids::{
+    LogIndex, NodeId, RecordIndex, Sequence, Term, TreeSize, Uid, UploadEpoch,
+};
 use crate::store::StoreError;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
@@ -59,7 +61,9 @@ pub struct LedgerHead {
 impl Row for LedgerHead {
     fn write(&self, w: &mut Writer) {
         w.u8(1).digest(&self.ledger).text(&self.origin);
-        w.u64(self.size.get()).digest(&self.last_leaf).digest(&self.root);
+        w.u64(self.size.get())
+            .digest(&self.last_leaf)
+            .digest(&self.root);
         w.u64(self.committed_at_ms).u64(self.feature_level);
         w.u64(self.key_serial).u64(self.upload_epoch.get());
         w.u64(self.body_bytes).digest(&self.state_hash);
@@ -123,7 +127,9 @@ impl Row for OutboxRow {
     }
 
     fn read(r: &mut Reader<'_>) -> Result<OutboxRow, DecodeError> {
-        Ok(OutboxRow { boot: RecordIndex::read(r)? })
+        Ok(OutboxRow {
+            boot: RecordIndex::read(r)?,
+        })
     }
 }
 
@@ -368,7 +374,9 @@ impl Row for DueRow {
 
     fn read(r: &mut Reader<'_>) -> Result<DueRow, DecodeError> {
         Ok(match r.u8()? {
-            0 => DueRow::Leader { term: Term::read(r)? },
+            0 => DueRow::Leader {
+                term: Term::read(r)?,
+            },
             1 => DueRow::Membership {
                 voters: r.list(|r| r.list(NodeId::read))?,
                 learners: r.list(NodeId::read)?,

@@ -15,7 +15,9 @@ use super::rows::{
 use super::tables::{self, FoundKey, ListKey, RowKey, RowRange};
 use super::tree_rows::StoredRows;
 use crate::domain::draft::InvoiceKey;
-use crate::domain::ids::{BodyId, LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize, Uid};
+use crate::domain::ids::{
+    BodyId, LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize, Uid,
+};
 use crate::objective::write::WriteLevel;
 use crate::store::engine::Engine;
 use crate::store::keys::Generation;
@@ -206,7 +208,10 @@ impl Tables {
     pub fn invoice(&self, uid: Uid, size: TreeSize) -> Result<Option<Invoice>, StoreError> {
         let mut invoice: Option<Invoice> = None;
         let (mut whole, mut void) = (false, false);
-        for (key, event) in self.scan(&tables::events(uid, RecordIndex::FIRST, size.next_index()), EVENTS_MAX)? {
+        for (key, event) in self.scan(
+            &tables::events(uid, RecordIndex::FIRST, size.next_index()),
+            EVENTS_MAX,
+        )? {
             let index = key.record()?;
             match (&mut invoice, event) {
                 (None, EventRow::Issued) => invoice = Some(self.issued(uid, index)?),
@@ -298,7 +303,11 @@ impl Tables {
         let (mut low, mut high) = (0, self.head()?.size.get());
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.expect_record(RecordIndex::new(middle))?.committed_at_ms < time_ms {
+            if self
+                .expect_record(RecordIndex::new(middle))?
+                .committed_at_ms
+                < time_ms
+            {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -347,7 +356,10 @@ impl Tables {
     }
 
     /// Document and actor openings of a record.
-    pub fn openings(&self, index: RecordIndex) -> Result<(Option<Opening>, Option<Opening>), StoreError> {
+    pub fn openings(
+        &self,
+        index: RecordIndex,
+    ) -> Result<(Option<Opening>, Option<Opening>), StoreError> {
         Ok((
             self.row(&tables::document(index))?,
             self.row(&tables::actor(index))?,

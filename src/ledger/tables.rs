@@ -11,7 +11,9 @@ use super::rows::{
     DueRow, EventRow, InvoiceRow, LaneRow, LedgerHead, NamedRow, NodeRow, OutboxRow, RenditionRow,
     RequestRow, Row, VotersRow, WindowRow,
 };
-use crate::domain::ids::{BodyId, LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize, Uid};
+use crate::domain::ids::{
+    BodyId, LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize, Uid,
+};
 use crate::store::StoreError;
 use crate::store::engine::{View, prefix_end};
 use crate::store::keys::{Generation, trailing_u64};
@@ -295,7 +297,9 @@ pub fn lanes(node: NodeId) -> RowRange<LaneRow> {
 
 /// What became of one statement of a lane.
 pub fn window(node: NodeId, lane: Lane, seq: Sequence) -> RowKey<WindowRow> {
-    RowKey::of(Table::LaneWindow).lane(node, lane).u64(seq.get())
+    RowKey::of(Table::LaneWindow)
+        .lane(node, lane)
+        .u64(seq.get())
 }
 
 /// All that is remembered of a lane.
@@ -313,7 +317,9 @@ pub fn event(uid: Uid, index: RecordIndex) -> RowKey<EventRow> {
 
 /// Events of an invoice at records `from..end`.
 pub fn events(uid: Uid, from: RecordIndex, end: RecordIndex) -> RowRange<EventRow> {
-    RowKey::of(Table::Event).raw(&uid.0).numbered(from.get(), end.get())
+    RowKey::of(Table::Event)
+        .raw(&uid.0)
+        .numbered(from.get(), end.get())
 }
 
 pub fn identity(identity: &Identity) -> RowKey<Uid> {
@@ -397,7 +403,9 @@ pub fn download(uid: Uid, index: RecordIndex) -> RowKey<()> {
 
 /// Downloads of an invoice at records `from..end`.
 pub fn downloads(uid: Uid, from: RecordIndex, end: RecordIndex) -> RowRange<()> {
-    RowKey::of(Table::Download).raw(&uid.0).numbered(from.get(), end.get())
+    RowKey::of(Table::Download)
+        .raw(&uid.0)
+        .numbered(from.get(), end.get())
 }
 
 pub fn rendition(uid: Uid, role: &str) -> RowKey<RenditionRow> {
@@ -450,9 +458,14 @@ mod tests {
 
     #[test]
     fn ranges_hold_their_own_keys_only() {
-        let range = ListKey::by_issuer("a", "b").range(RecordIndex::FIRST, RecordIndex::new(u64::MAX));
-        let inside = ListKey::by_issuer("a", "b").at(RecordIndex::new(u64::MAX - 1)).into_bytes();
-        let outside = ListKey::by_issuer("a", "bc").at(RecordIndex::FIRST).into_bytes();
+        let range =
+            ListKey::by_issuer("a", "b").range(RecordIndex::FIRST, RecordIndex::new(u64::MAX));
+        let inside = ListKey::by_issuer("a", "b")
+            .at(RecordIndex::new(u64::MAX - 1))
+            .into_bytes();
+        let outside = ListKey::by_issuer("a", "bc")
+            .at(RecordIndex::FIRST)
+            .into_bytes();
         let (start, end) = range.bounds();
         assert!(start <= &inside[..] && &inside[..] < end);
         assert!(&outside[..] >= end || &outside[..] < start);
@@ -465,8 +478,17 @@ mod tests {
 
     #[test]
     fn what_a_key_was_made_of_is_read_back() {
-        for it in [Lane::Boot, Lane::Strict(RecordIndex::new(7)), Lane::Outbox(OutboxId::new(9))] {
-            assert_eq!(FoundKey(lane(NodeId::new(3), it).into_bytes()).lane().unwrap(), it);
+        for it in [
+            Lane::Boot,
+            Lane::Strict(RecordIndex::new(7)),
+            Lane::Outbox(OutboxId::new(9)),
+        ] {
+            assert_eq!(
+                FoundKey(lane(NodeId::new(3), it).into_bytes())
+                    .lane()
+                    .unwrap(),
+                it
+            );
         }
         let uid = Uid([5; 16]);
         let key = FoundKey(body_digest(&Digest([1; 32]), uid).into_bytes());
@@ -478,7 +500,12 @@ mod tests {
     /// A record that is written is found again where a scan of its table looks.
     #[test]
     fn a_numbered_key_lies_in_its_numbered_range() {
-        let keys = [record(RecordIndex::new(4)), record(RecordIndex::new(5)), record(RecordIndex::new(6))].map(RowKey::into_bytes);
+        let keys = [
+            record(RecordIndex::new(4)),
+            record(RecordIndex::new(5)),
+            record(RecordIndex::new(6)),
+        ]
+        .map(RowKey::into_bytes);
         let of_records = records(RecordIndex::new(5), RecordIndex::new(6));
         let (start, end) = of_records.bounds();
         let inside = keys.map(|key| start <= &key[..] && &key[..] < end);

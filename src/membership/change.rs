@@ -8,10 +8,10 @@
 //!
 //! Tests: `tests/cluster/members.rs`.
 
-use crate::domain::ids::{NodeId, RecordIndex};
 use super::plan::Wish;
 use super::{MembershipChanges, Progress};
 use crate::domain::call_error::CallError;
+use crate::domain::ids::{NodeId, RecordIndex};
 use crate::ledger::roles::{ModeRow, Preparing, Target, is_only};
 use crate::ledger::rows::VotersRow;
 use crate::ledger::state::Tables;
@@ -286,7 +286,8 @@ impl MembershipChanges {
         let known = row.sync_learners.iter().chain(&row.async_learners);
         let known: BTreeSet<NodeId> = voters.0.iter().flatten().chain(known).copied().collect();
         let members = self.group().status().members;
-        let strangers: BTreeSet<NodeId> = members.into_keys().filter(|n| !known.contains(n)).collect();
+        let strangers: BTreeSet<NodeId> =
+            members.into_keys().filter(|n| !known.contains(n)).collect();
         if strangers.is_empty() {
             return Ok(());
         }

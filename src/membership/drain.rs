@@ -4,9 +4,9 @@
 //! other voter holds every record and body that it held; it may be stopped without a
 //! caller noticing. It goes on voting and learning, and is undone by a restart.
 
-use crate::domain::ids::{NodeId, TreeSize};
 use super::{ChangeSteps, MembershipChanges, Progress, run};
 use crate::domain::call_error::CallError;
+use crate::domain::ids::{NodeId, TreeSize};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -76,7 +76,9 @@ impl MembershipChanges {
             let statuses = others.iter().map(|node| self.0.parts.status.ask(*node));
             let statuses = futures::future::join_all(statuses).await;
             let lacking = others.iter().zip(&statuses).filter_map(|(node, status)| {
-                let held = status.as_ref().map_or(TreeSize::EMPTY, |s| s.progress.body_complete);
+                let held = status
+                    .as_ref()
+                    .map_or(TreeSize::EMPTY, |s| s.progress.body_complete);
                 (held < size).then(|| format!("node {node} holds {held} of {size}"))
             });
             let lacking: Vec<String> = lacking.collect();

@@ -210,7 +210,12 @@ mod tests {
             },
             replicated: (1..=5).map(NodeId::new).collect(),
             known: (1..=6)
-                .map(|n| (NodeId::new(n), row(n, (n != 5).then_some(RecordIndex::new(n)))))
+                .map(|n| {
+                    (
+                        NodeId::new(n),
+                        row(n, (n != 5).then_some(RecordIndex::new(n))),
+                    )
+                })
                 .collect(),
         }
     }
@@ -242,10 +247,16 @@ mod tests {
             sync: false,
         };
         comes_to(turn, target(&[1, 2, 3], &[], &[5, 4]));
-        comes_to(Wish::Promote(NodeId::new(4)), target(&[1, 2, 3, 4], &[], &[5]));
+        comes_to(
+            Wish::Promote(NodeId::new(4)),
+            target(&[1, 2, 3, 4], &[], &[5]),
+        );
         comes_to(Wish::Remove(NodeId::new(2)), target(&[1, 3], &[4], &[5]));
         comes_to(Wish::Remove(NodeId::new(5)), target(&[1, 2, 3], &[4], &[]));
-        let replace = Wish::Replace { old: NodeId::new(3), new: NodeId::new(4) };
+        let replace = Wish::Replace {
+            old: NodeId::new(3),
+            new: NodeId::new(4),
+        };
         comes_to(replace, target(&[1, 2, 4], &[], &[5]));
         assert_eq!(replace.leaves(), Some(NodeId::new(3)));
     }
@@ -296,6 +307,12 @@ mod tests {
         not_now(Wish::Promote(NodeId::new(5)), "NOT_BOOTED");
         refused(Wish::Promote(NodeId::new(1)), "voter already");
         refused(Wish::Remove(NodeId::new(6)), "no member");
-        refused(Wish::Replace { old: NodeId::new(4), new: NodeId::new(5) }, "no voter");
+        refused(
+            Wish::Replace {
+                old: NodeId::new(4),
+                new: NodeId::new(5),
+            },
+            "no voter",
+        );
     }
 }

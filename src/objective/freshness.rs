@@ -78,13 +78,22 @@ mod tests {
         let mut freshness = Freshness::default();
         freshness.note(at(10), LogIndex::new(7));
         assert_eq!(freshness.bound(LogIndex::new(7), at(11)), Some(at(1)));
-        assert_eq!(freshness.bound(LogIndex::new(7), at(60_000)), Some(at(59_990)));
+        assert_eq!(
+            freshness.bound(LogIndex::new(7), at(60_000)),
+            Some(at(59_990))
+        );
         freshness.note(at(60_000), LogIndex::new(9));
         // Not applied yet: the older proof still holds.
-        assert_eq!(freshness.bound(LogIndex::new(8), at(60_001)), Some(at(59_991)));
+        assert_eq!(
+            freshness.bound(LogIndex::new(8), at(60_001)),
+            Some(at(59_991))
+        );
         assert_eq!(freshness.bound(LogIndex::new(9), at(60_001)), Some(at(1)));
         // Asked about a moment before the proof.
-        assert_eq!(freshness.bound(LogIndex::new(9), at(100)), Some(Duration::ZERO));
+        assert_eq!(
+            freshness.bound(LogIndex::new(9), at(100)),
+            Some(Duration::ZERO)
+        );
     }
 
     #[test]
@@ -96,7 +105,10 @@ mod tests {
         assert_eq!(freshness.pending.len(), PENDING_MAX);
         assert_eq!(freshness.bound(LogIndex::new(1), at(500)), Some(at(500)));
         let last = PENDING_MAX as u64;
-        assert_eq!(freshness.bound(LogIndex::new(last), at(500)), Some(at(500 - (last - 1))));
+        assert_eq!(
+            freshness.bound(LogIndex::new(last), at(500)),
+            Some(at(500 - (last - 1)))
+        );
         for n in 600..700 {
             freshness.note(at(n), LogIndex::new(1000));
         }

@@ -5,8 +5,8 @@
 //! Raft has committed is on a majority of voters; a zone's loss costs nothing while those
 //! that are left hold everything.
 
-use crate::domain::ids::{NodeId, TreeSize};
 use super::write::{LevelMember, WriteLevel, meets};
+use crate::domain::ids::{NodeId, TreeSize};
 use std::collections::BTreeSet;
 
 /// A member and up to where it holds every record and body; `None` while unknown.
@@ -51,7 +51,11 @@ pub fn by_zone(holders: &[Holder], level: WriteLevel) -> Vec<Loss> {
                     .filter(inside)
                     .map(|h| h.member.node)
                     .collect(),
-                held_elsewhere: left.iter().filter_map(|h| h.complete).max().unwrap_or(TreeSize::EMPTY),
+                held_elsewhere: left
+                    .iter()
+                    .filter_map(|h| h.complete)
+                    .max()
+                    .unwrap_or(TreeSize::EMPTY),
                 quorum_left: meets(WriteLevel::Quorum, &all, &left_nodes),
                 level_left: meets(level, &all, &left_nodes),
             }

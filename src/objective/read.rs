@@ -6,9 +6,9 @@
 //! the answer. Leaves asking and waiting to `service/`, proofs of freshness to
 //! [`super::freshness`].
 
+use crate::domain::ids::{LogIndex, RecordIndex, RecoveryEpoch, TreeSize};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use crate::domain::ids::{LogIndex, RecordIndex, RecoveryEpoch, TreeSize};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
 use std::fmt;
@@ -230,7 +230,7 @@ impl FromStr for ReadLevel {
             Some(("as-of", index)) => {
                 let index = index.parse().ok();
                 index.map(|index| ReadLevel::AsOf(RecordIndex::new(index)))
-            },
+            }
             _ => None,
         };
         level.ok_or_else(|| {
@@ -275,8 +275,14 @@ mod tests {
         let level = ReadLevel::Linearizable;
         assert_eq!(level.step(&known(9, 9, Some(0))), Step::Probe);
         let before = known(5, 5, None);
-        assert_eq!(level.after_probe(&before, Some(LogIndex::new(6))), Step::Wait(LogIndex::new(6)));
-        assert_eq!(level.after_probe(&before, Some(LogIndex::new(5))), Step::Serve);
+        assert_eq!(
+            level.after_probe(&before, Some(LogIndex::new(6))),
+            Step::Wait(LogIndex::new(6))
+        );
+        assert_eq!(
+            level.after_probe(&before, Some(LogIndex::new(5))),
+            Step::Serve
+        );
         let refused = Step::Refuse(Refusal::Unreached);
         assert_eq!(level.after_probe(&known(5, 5, Some(0)), None), refused);
     }
@@ -289,7 +295,10 @@ mod tests {
             assert_eq!(level.step(&known(5, 5, Some(501))), Step::Probe);
             // No proof is no bound, however much was applied.
             assert_eq!(level.step(&known(u64::MAX, 5, None)), Step::Probe);
-            assert_eq!(level.after_probe(&known(5, 5, None), Some(LogIndex::new(5))), Step::Serve);
+            assert_eq!(
+                level.after_probe(&known(5, 5, None), Some(LogIndex::new(5))),
+                Step::Serve
+            );
             assert_eq!(
                 level.after_probe(&known(5, 5, None), Some(LogIndex::new(8))),
                 Step::Wait(LogIndex::new(8))
@@ -313,14 +322,20 @@ mod tests {
     fn a_token_is_waited_for_and_a_lost_one_is_told_at_once() {
         let level = ReadLevel::Session(token(8));
         assert_eq!(level.step(&known(8, 1, None)), Step::Serve);
-        assert_eq!(level.step(&known(7, 1, Some(0))), Step::Wait(LogIndex::new(8)));
+        assert_eq!(
+            level.step(&known(7, 1, Some(0))),
+            Step::Wait(LogIndex::new(8))
+        );
         assert_eq!(
             level.after_probe(&known(7, 1, None), Some(LogIndex::new(9))),
             Step::Wait(LogIndex::new(8))
         );
         // Higher than anything committed: no replica will ever apply it.
         let lost = Step::Refuse(Refusal::TokenLost);
-        assert_eq!(level.after_probe(&known(7, 1, None), Some(LogIndex::new(7))), lost);
+        assert_eq!(
+            level.after_probe(&known(7, 1, None), Some(LogIndex::new(7))),
+            lost
+        );
         assert_eq!(
             level.after_probe(&known(7, 1, None), None),
             Step::Refuse(Refusal::Unreached)
@@ -357,7 +372,10 @@ mod tests {
             Step::Wait(LogIndex::new(10))
         );
         let beyond = Step::Refuse(Refusal::BeyondLog);
-        assert_eq!(level.after_probe(&known(10, 4, None), Some(LogIndex::new(10))), beyond);
+        assert_eq!(
+            level.after_probe(&known(10, 4, None), Some(LogIndex::new(10))),
+            beyond
+        );
         assert_eq!(
             level.after_probe(&known(10, 5, None), Some(LogIndex::new(10))),
             Step::Serve

@@ -200,16 +200,68 @@ mod tests {
     #[test]
     fn a_level_needs_a_majority_and_its_places() {
         let five = members(&["a1", "a1", "a2", "b1", "b1"]);
-        assert!(!meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(2)]));
-        assert!(meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]));
-        assert!(meets(WriteLevel::Zones(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]));
-        assert!(!meets(WriteLevel::Zones(3), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]));
-        assert!(!meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]));
-        assert!(meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(4)]));
-        assert!(!meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3), NodeId::new(4)]));
-        assert!(meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3), NodeId::new(4), NodeId::new(5)]));
+        assert!(!meets(
+            WriteLevel::Quorum,
+            &five,
+            &[NodeId::new(1), NodeId::new(2)]
+        ));
+        assert!(meets(
+            WriteLevel::Quorum,
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]
+        ));
+        assert!(meets(
+            WriteLevel::Zones(2),
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]
+        ));
+        assert!(!meets(
+            WriteLevel::Zones(3),
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]
+        ));
+        assert!(!meets(
+            WriteLevel::Regions(2),
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]
+        ));
+        assert!(meets(
+            WriteLevel::Regions(2),
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(4)]
+        ));
+        assert!(!meets(
+            WriteLevel::All,
+            &five,
+            &[
+                NodeId::new(1),
+                NodeId::new(2),
+                NodeId::new(3),
+                NodeId::new(4)
+            ]
+        ));
+        assert!(meets(
+            WriteLevel::All,
+            &five,
+            &[
+                NodeId::new(1),
+                NodeId::new(2),
+                NodeId::new(3),
+                NodeId::new(4),
+                NodeId::new(5)
+            ]
+        ));
         // Strangers and repetitions do not count.
-        assert!(!meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(1), NodeId::new(2), NodeId::new(9)]));
+        assert!(!meets(
+            WriteLevel::Quorum,
+            &five,
+            &[
+                NodeId::new(1),
+                NodeId::new(1),
+                NodeId::new(2),
+                NodeId::new(9)
+            ]
+        ));
         assert!(!meets(WriteLevel::Quorum, &[], &[NodeId::new(1)]));
     }
 
@@ -261,7 +313,7 @@ mod tests {
             for b in levels {
                 for set in 0u32..32 {
                     let holders = (1..=5).filter(|n| set >> (n - 1) & 1 == 1);
-                let holders: Vec<_> = holders.map(NodeId::new).collect();
+                    let holders: Vec<_> = holders.map(NodeId::new).collect();
                     if meets(a.join(b), &five, &holders) {
                         assert!(meets(a, &five, &holders) && meets(b, &five, &holders));
                     }
@@ -276,13 +328,51 @@ mod tests {
         five[3].role = MemberRole::SyncLearner;
         five[4].role = MemberRole::AsyncLearner;
         // The majority is the voters' own.
-        assert!(!meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(4), NodeId::new(5)]));
-        assert!(meets(WriteLevel::Quorum, &five, &[NodeId::new(1), NodeId::new(2)]));
-        assert!(!meets(WriteLevel::Zones(3), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(4), NodeId::new(5)]));
-        assert!(meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(4)]));
-        assert!(!meets(WriteLevel::Regions(2), &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(5)]));
-        assert!(!meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]));
-        assert!(meets(WriteLevel::All, &five, &[NodeId::new(1), NodeId::new(2), NodeId::new(3), NodeId::new(4)]));
+        assert!(!meets(
+            WriteLevel::Quorum,
+            &five,
+            &[NodeId::new(1), NodeId::new(4), NodeId::new(5)]
+        ));
+        assert!(meets(
+            WriteLevel::Quorum,
+            &five,
+            &[NodeId::new(1), NodeId::new(2)]
+        ));
+        assert!(!meets(
+            WriteLevel::Zones(3),
+            &five,
+            &[
+                NodeId::new(1),
+                NodeId::new(2),
+                NodeId::new(4),
+                NodeId::new(5)
+            ]
+        ));
+        assert!(meets(
+            WriteLevel::Regions(2),
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(4)]
+        ));
+        assert!(!meets(
+            WriteLevel::Regions(2),
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(5)]
+        ));
+        assert!(!meets(
+            WriteLevel::All,
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]
+        ));
+        assert!(meets(
+            WriteLevel::All,
+            &five,
+            &[
+                NodeId::new(1),
+                NodeId::new(2),
+                NodeId::new(3),
+                NodeId::new(4)
+            ]
+        ));
     }
 
     /// More holders never unmeet a level: what was acknowledged stays acknowledged.

@@ -3,11 +3,11 @@
 //! The library's serde layout may change between versions; these bytes do not. Promises
 //! one encoding per value and refuses anything else. Leaves the payload opaque.
 
-use crate::domain::ids::NodeId;
 use super::types::{
     Entry, EntryPayload, LogId, Membership, Payload, Peer, SnapshotMeta, StoredMembership,
     TypeConfig, Vote,
 };
+use crate::domain::ids::NodeId;
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use openraft::raft::{

@@ -6,7 +6,6 @@
 //! [`super::progress`], [`super::elections`], [`super::leadership`], [`super::status`],
 //! [`super::membership`]. Tests: `group_tests`.
 
-use crate::domain::ids::NodeId;
 use super::elections::Campaign;
 use super::identity::{Disk, KnownDisks};
 use super::log::{RaftLog, watermark_id};
@@ -17,6 +16,7 @@ use super::proposals::GroupRefusal;
 use super::runtime::drawing_from;
 use super::types::{Peer, TypeConfig};
 use crate::clock::SharedClock;
+use crate::domain::ids::NodeId;
 use crate::ledger::state::State;
 use crate::objective::timing::Timing;
 use crate::stop::Stop;

@@ -3,7 +3,6 @@
 //! Time is tokio's and paused: it moves when everybody waits. What a node does with a
 //! frame is a [`Serve`], so that floors above can join in ([`TestCluster::serve`]).
 
-use crate::domain::ids::{LogIndex, NodeId, Term};
 use super::group::{GroupSettings, RaftGroup};
 use super::leadership::{Leadership, TransferError};
 use super::proposals::GroupRefusal;
@@ -11,6 +10,7 @@ use super::reader::ReadBarrier;
 use super::types::Peer;
 use crate::clock::{SeededClock, SharedClock};
 use crate::domain::command::Command;
+use crate::domain::ids::{LogIndex, NodeId, Term};
 use crate::ledger::state::State;
 use crate::objective::timing::Profile;
 use crate::stop::Stop;
@@ -85,7 +85,8 @@ impl Transport for LineEnd {
         let (from, lines) = (self.node, self.lines.clone());
         async move {
             let (to, serve) = lines.reach(from, &address)?;
-            let answered = tokio::time::timeout(deadline, serve.call(NodeId::new(from), method, body)).await;
+            let answered =
+                tokio::time::timeout(deadline, serve.call(NodeId::new(from), method, body)).await;
             lines.reach(to, &from.to_string())?;
             answered.unwrap_or(Err(Failure::Timeout))
         }
@@ -186,7 +187,9 @@ impl TestCluster {
         for node in 1..=nodes {
             cluster.join(node).await;
         }
-        let members = (1..=nodes).map(|node| (NodeId::new(node), peer(node))).collect();
+        let members = (1..=nodes)
+            .map(|node| (NodeId::new(node), peer(node)))
+            .collect();
         cluster.node(1).group.initialize(members).await.unwrap();
         cluster.leader().await;
         cluster
@@ -471,12 +474,18 @@ async fn members_come_and_go_one_change_at_a_time() {
     let index = propose(group).await.unwrap();
     assert!(cluster.node(4).group.wait_applied(index, LONG).await);
     assert_eq!(group.status().voters, [1, 2, 3].map(NodeId::new));
-    group.change_voters((1..=4).map(NodeId::new).collect()).await.unwrap();
+    group
+        .change_voters((1..=4).map(NodeId::new).collect())
+        .await
+        .unwrap();
     assert_eq!(group.status().voters, [1, 2, 3, 4].map(NodeId::new));
     // Who stops voting is no member any longer.
     let gone = cluster.another(leader).min(3);
     let gone = if gone == leader { 4 } else { gone };
-    let voters = (1..=4).filter(|node| *node != gone).map(NodeId::new).collect();
+    let voters = (1..=4)
+        .filter(|node| *node != gone)
+        .map(NodeId::new)
+        .collect();
     group.change_voters(voters).await.unwrap();
     assert!(group.member(NodeId::new(gone)).is_none());
 }

@@ -170,7 +170,10 @@ mod tests {
         let disks = KnownDisks::new([9; 16], state, Blocking::Inline);
         // Node 1 has booted from the disk of ones; node 2 never did.
         assert!(disks.recognise(NodeId::new(1), &[1; 16]).await.is_ok());
-        let stranger = disks.recognise(NodeId::new(1), &[77; 16]).await.unwrap_err();
+        let stranger = disks
+            .recognise(NodeId::new(1), &[77; 16])
+            .await
+            .unwrap_err();
         assert_eq!(stranger.known, Some([1; 16]));
         assert!(disks.recognise(NodeId::new(2), &[77; 16]).await.is_ok());
         assert_eq!(disks.refused(), 1);

@@ -4,10 +4,10 @@
 //! change of leader, term or members sees each that matters. Leaves when to hand over to
 //! its callers, and whether to campaign to [`super::elections`].
 
-use crate::domain::ids::{LogIndex, NodeId, Term};
 use super::group::{APPEND_ENTRIES_MAX, RaftGroup};
 use super::proposals::GroupRefusal;
 use super::types::Peer;
+use crate::domain::ids::{LogIndex, NodeId, Term};
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::vote::RaftLeaderId as _;
 use std::time::Duration;

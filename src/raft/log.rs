@@ -4,9 +4,9 @@
 //! durable on callback, a vote is durable on return, one ordered writer for all. Leaves
 //! bytes, files and the watermark to `store/`.
 
-use crate::domain::ids::{LogIndex, Term};
 use super::codec;
 use super::types::{Entry, LogId, TypeConfig, Vote};
+use crate::domain::ids::{LogIndex, Term};
 use crate::store::StoreError;
 use crate::store::log::{LogStore, StoredEntry};
 use crate::store::watermark::{DurableVote, LogPosition};
@@ -38,7 +38,10 @@ impl RaftLog {
     }
 
     async fn entries(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let stored = self.store.read(LogIndex::new(start), LogIndex::new(end), bytes_max).await?;
+        let stored = self
+            .store
+            .read(LogIndex::new(start), LogIndex::new(end), bytes_max)
+            .await?;
         stored.iter().map(|bytes| decode(bytes)).collect()
     }
 }

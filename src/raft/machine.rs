@@ -5,11 +5,11 @@
 //! their writes are readable. Leaves what a command does to `ledger/`.
 //! Tests: `src/raft/storage_tests.rs`, `src/raft/group_tests.rs`.
 
-use crate::domain::ids::{LogIndex, Term, TreeSize, UploadEpoch};
 use super::codec;
 use super::group::HasDiskSpace;
 use super::types::{Answers, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::domain::command::Command;
+use crate::domain::ids::{LogIndex, Term, TreeSize, UploadEpoch};
 use crate::ledger::roles::ModeRow;
 use crate::ledger::tip::Tip;
 use crate::ledger::txn::Txn;
@@ -267,7 +267,12 @@ fn apply_entry(
     match payload {
         EntryPayload::Blank => {
             let term = log_id.committed_leader_id().term;
-            apply::leader(&mut txn, &mut tip, Term::new(term), LogIndex::new(log_id.index()));
+            apply::leader(
+                &mut txn,
+                &mut tip,
+                Term::new(term),
+                LogIndex::new(log_id.index()),
+            );
         }
         EntryPayload::Normal(payload) => {
             let command = Command::decode(&payload.0).map_err(|error| {
@@ -275,7 +280,8 @@ fn apply_entry(
             })?;
             let mut kinds = command.submissions.iter().map(|s| s.statement.kind);
             moded = kinds.any(|kind| kind == Kind::Mode);
-            answers.0 = apply::command(&mut txn, &mut tip, &command, LogIndex::new(log_id.index()))?;
+            answers.0 =
+                apply::command(&mut txn, &mut tip, &command, LogIndex::new(log_id.index()))?;
         }
         EntryPayload::Membership(new) => {
             let voters = new
@@ -284,7 +290,13 @@ fn apply_entry(
                 .map(|set| set.iter().copied().collect())
                 .collect();
             let learners = new.learner_ids().collect();
-            apply::membership(&mut txn, &mut tip, LogIndex::new(log_id.index()), voters, learners);
+            apply::membership(
+                &mut txn,
+                &mut tip,
+                LogIndex::new(log_id.index()),
+                voters,
+                learners,
+            );
             membership = Some(StoredMembership::new(Some(log_id), new.clone()));
         }
     }

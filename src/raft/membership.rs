@@ -4,10 +4,10 @@
 //! its outcome is unknown and is read from the voters in force; whoever stops voting is no
 //! member any longer. Leaves to its callers when a change is safe (I8).
 
-use crate::domain::ids::NodeId;
 use super::group::RaftGroup;
 use super::proposals::{GroupRefusal, leader_of};
 use super::types::{Peer, TypeConfig};
+use crate::domain::ids::NodeId;
 use openraft::ChangeMembers;
 use openraft::errors::{ClientWriteError, RaftError};
 use std::collections::{BTreeMap, BTreeSet};

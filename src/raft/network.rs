@@ -6,11 +6,11 @@
 //! Leaves serving to [`super::server`].
 //! Tests: `src/raft/group_tests.rs`.
 
-use crate::domain::ids::NodeId;
 use super::codec::{self, Wire};
 use super::identity::{self, Disk, KnownDisks};
 use super::machine::SnapshotData;
 use super::types::{Peer, TypeConfig, Vote};
+use crate::domain::ids::NodeId;
 use crate::store::Blocking;
 use crate::store::snapshot::SnapshotPiece;
 use crate::transport::{Class, Failure, Frames, Method, Transport};

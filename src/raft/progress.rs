@@ -4,9 +4,9 @@
 //! snapshot of the leader takes the place of the state. Leaves applying to
 //! [`super::machine`].
 
-use crate::domain::ids::{LogIndex, TreeSize};
 use super::group::RaftGroup;
 use super::machine::{Applied, StateHashes};
+use crate::domain::ids::{LogIndex, TreeSize};
 use crate::ledger::roles::ModeRow;
 use muniment_evidence::digest::Digest;
 use std::sync::{Arc, Mutex};

@@ -5,10 +5,10 @@
 //! everything acknowledged before it was asked for. Leaves what a command says to
 //! `recorder/`, when to ask again to its callers.
 
-use crate::domain::ids::{LogIndex, NodeId};
 use super::group::RaftGroup;
 use super::types::{Payload, Peer, TypeConfig};
 use crate::domain::command::Answer;
+use crate::domain::ids::{LogIndex, NodeId};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};

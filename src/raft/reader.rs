@@ -8,11 +8,11 @@
 //! leases, and never compares clocks of two nodes. What a level needs, `objective/`
 //! decides.
 
-use crate::domain::ids::LogIndex;
 use super::group::RaftGroup;
 use super::proposals::GroupRefusal;
 use crate::clock::SharedClock;
 use crate::domain::cause::Cause;
+use crate::domain::ids::LogIndex;
 use crate::objective::freshness::Freshness;
 use crate::transport::{Class, Method, Transport};
 use bytes::Bytes;

@@ -4,12 +4,12 @@
 //! proven before its state was read, so it can be only fresher; every wait ends. The
 //! decisions are those of [`crate::objective::read`].
 
-use crate::domain::ids::{LogIndex, NodeId, TreeSize};
 use super::context::Context;
 use super::reader::ReadBarrier;
 use crate::domain::call_error::CallError;
 use crate::domain::cause::AnyError;
 use crate::domain::draft::bad;
+use crate::domain::ids::{LogIndex, NodeId, TreeSize};
 use crate::ledger::state::Tables;
 use crate::objective::freshness::whole_ms;
 use crate::objective::read::{Known, RECOVERY_EPOCH, ReadLevel, Refusal, Step, Token};

@@ -3,9 +3,9 @@
 //! Promises: one consistent look at what the library knows at a moment; nothing is asked
 //! of other nodes. Leaves how other nodes see themselves to `status/`.
 
-use crate::domain::ids::{LogIndex, NodeId, Term};
 use super::group::RaftGroup;
 use super::types::{LogId, Peer};
+use crate::domain::ids::{LogIndex, NodeId, Term};
 use crate::ledger::roles::ModeRow;
 use crate::objective::write::{LevelMember, MemberRole};
 use futures::stream::{self, BoxStream, StreamExt as _};

@@ -1,9 +1,9 @@
 //! openraft's own storage suite, on our store over both engines; and what it leaves out.
 
-use crate::domain::ids::{LogIndex, NodeId, Term};
 use super::log::RaftLog;
 use super::machine::Machine;
 use super::types::TypeConfig;
+use crate::domain::ids::{LogIndex, NodeId, Term};
 use crate::stop::Stop;
 use crate::store::Blocking;
 use crate::store::engine::Engine;
@@ -109,7 +109,10 @@ mod durability {
             engine.crash();
             let floor = WatermarkFile::in_memory();
             let (mut log, _) = open(engine, Blocking::Inline, floor, None).await;
-            assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new(3, NodeId::new(2))));
+            assert_eq!(
+                log.read_vote().await.unwrap(),
+                Some(Vote::new(3, NodeId::new(2)))
+            );
             let kept = log.try_get_log_entries(0..).await.unwrap();
             assert!(kept.len() >= 5);
             let last = log.get_log_state().await.unwrap().last_log_id.unwrap();
@@ -127,7 +130,9 @@ mod durability {
             let engine = Arc::new(MemoryEngine::new());
             let floor = WatermarkFile::open(&path).unwrap();
             let (mut log, _) = open(engine, Blocking::Pool, floor, None).await;
-            log.save_vote(&Vote::new_committed(4, NodeId::new(1))).await.unwrap();
+            log.save_vote(&Vote::new_committed(4, NodeId::new(1)))
+                .await
+                .unwrap();
             append(&mut log, (0..9).map(entry).collect()).await;
             let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
             loop {
@@ -137,7 +142,10 @@ mod durability {
                     (vote.term, vote.node, vote.committed),
                     (Term::new(4), NodeId::new(1), true)
                 );
-                if floor.last_log.is_some_and(|last| last.index == LogIndex::new(8)) {
+                if floor
+                    .last_log
+                    .is_some_and(|last| last.index == LogIndex::new(8))
+                {
                     break;
                 }
                 assert!(

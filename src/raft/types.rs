@@ -5,8 +5,8 @@
 
 use super::runtime::Runtime;
 use crate::domain::command::Answer;
-use bytes::Bytes;
 use crate::domain::ids::NodeId;
+use bytes::Bytes;
 use std::fmt;
 
 /// An encoded [`crate::domain::command::Command`]: encoded once, then the same bytes go

@@ -6,10 +6,10 @@
 //! route has not answered is never guessed; another statement under a number of this node
 //! stops it. Leaves asking to the lanes.
 
-use crate::domain::ids::Sequence;
 use super::Recorded;
 use super::route::RouteLost;
 use crate::domain::command::Answer;
+use crate::domain::ids::Sequence;
 use crate::ledger::rows::{LaneRow, WindowRow};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::statement::Lane;

@@ -4,12 +4,12 @@
 //! the same signed bytes are sent until that is so. Leaves everything later to the lane.
 //! Tests with nodes and cuts: `lane_tests`.
 
-use crate::domain::ids::{NodeId, RecordIndex, Sequence, TreeSize};
 use super::answers::place;
 use super::intake::Intake;
 use super::route::LeaderRoute;
 use super::{Intent, Recorded, StatementSigner};
 use crate::domain::command::{Answer, Submission};
+use crate::domain::ids::{NodeId, RecordIndex, Sequence, TreeSize};
 use crate::ledger::rows::{LaneRow, WindowRow};
 use crate::ledger::state::State;
 use crate::raft::group::RaftGroup;
@@ -135,7 +135,11 @@ impl BootContext {
     }
 
     /// Submits BOOT; returns its record index, which names the strict lane.
-    pub async fn boot(&self, signer: &StatementSigner, boot: Document) -> Result<RecordIndex, BootError> {
+    pub async fn boot(
+        &self,
+        signer: &StatementSigner,
+        boot: Document,
+    ) -> Result<RecordIndex, BootError> {
         let node = signer.node;
         let intent = Intent::system(boot);
         let mut overtaken = 0;
@@ -264,7 +268,12 @@ mod tests {
             assert_eq!(read(Kind::Boot, answer), boot);
             assert_eq!(read(Kind::Genesis, answer), genesis);
         }
-        let moved = read(Kind::Boot, Some(Answer::Gap { next: Sequence::new(9) }));
+        let moved = read(
+            Kind::Boot,
+            Some(Answer::Gap {
+                next: Sequence::new(9),
+            }),
+        );
         assert!(moved.contains("is another process running"), "{moved}");
     }
 }

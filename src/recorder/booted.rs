@@ -1,9 +1,9 @@
 //! What a node has once its BOOT record is committed; before that it says nothing.
 
-use crate::domain::ids::TreeSize;
 use super::download_ends::DownloadEnds;
 use super::lane::Recorder;
 use super::outbox::OutboxLane;
+use crate::domain::ids::TreeSize;
 use muniment_evidence::genesis::Genesis;
 use std::sync::Arc;
 

@@ -3,9 +3,9 @@
 //! Promises: a new leader starts with what is due; an item is attested once, since apply
 //! refuses a second. Leaves noting to apply.
 
-use crate::domain::ids::{LogIndex, NodeId};
 use super::Intent;
 use super::lane::Recorder;
+use crate::domain::ids::{LogIndex, NodeId};
 use crate::ledger::rows::DueRow;
 use crate::ledger::state::State;
 use crate::raft::group::RaftGroup;

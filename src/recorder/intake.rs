@@ -256,7 +256,10 @@ mod tests {
     fn a_leader_proposes_no_statement_with_a_bad_signature() {
         let (ledger, _, mut lane) = TestLedger::booted();
         let good = lane.write(&ledger, &remark(1));
-        assert_eq!(evaluate(&ledger, NodeId::new(1), NodeId::new(2), &good), Ok(()));
+        assert_eq!(
+            evaluate(&ledger, NodeId::new(1), NodeId::new(2), &good),
+            Ok(())
+        );
         let mut forged = good.clone();
         forged.signature.0[5] ^= 1;
         assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(2), &forged).is_err());
@@ -265,7 +268,8 @@ mod tests {
         assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(2), &altered).is_err());
         // Signed well, but handed in by another node, or by a stranger.
         assert!(evaluate(&ledger, NodeId::new(3), NodeId::new(2), &good).is_err());
-        let stranger = TestSigner::new(9, Lane::Strict(RecordIndex::new(1))).write(&ledger, &remark(1));
+        let stranger =
+            TestSigner::new(9, Lane::Strict(RecordIndex::new(1))).write(&ledger, &remark(1));
         assert!(evaluate(&ledger, NodeId::new(9), NodeId::new(2), &stranger).is_err());
     }
 
@@ -274,7 +278,10 @@ mod tests {
     fn a_leader_proposes_no_statement_of_an_outbox_with_a_bad_signature() {
         let (ledger, ..) = TestLedger::booted();
         let good = TestSigner::new(1, Lane::Outbox(OutboxId::new(7))).write(&ledger, &remark(1));
-        assert_eq!(evaluate(&ledger, NodeId::new(1), NodeId::new(1), &good), Ok(()));
+        assert_eq!(
+            evaluate(&ledger, NodeId::new(1), NodeId::new(1), &good),
+            Ok(())
+        );
         let mut forged = good.clone();
         forged.signature.0[5] ^= 1;
         assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(1), &forged).is_err());
@@ -309,7 +316,10 @@ mod tests {
         let key = SecretKey::from_seed(&[3; 32]);
         holding.signature = key.sign(&holding.signed_bytes());
         let good = lane.write(&ledger, &issue(&holding));
-        assert_eq!(evaluate(&ledger, NodeId::new(1), NodeId::new(1), &good), Ok(()));
+        assert_eq!(
+            evaluate(&ledger, NodeId::new(1), NodeId::new(1), &good),
+            Ok(())
+        );
         holding.node = NodeId::new(2);
         let anothers = lane.write(&ledger, &issue(&holding));
         assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(1), &anothers).is_err());

@@ -9,7 +9,6 @@
 //! meaning of outcomes to the callers.
 //! Tests: `src/recorder/lane_tests.rs`.
 
-use crate::domain::ids::{RecordIndex, Sequence};
 use super::answers::{Doubt, Landed, LaneContradiction, LookedUp, Then, landed, looked_up};
 use super::intake::Intake;
 use super::route::{
@@ -19,6 +18,7 @@ use super::window::SendWindow;
 pub use super::window::UNRESOLVED_MAX;
 use super::{Intent, Recorded, RecorderError, StatementSigner, StopOnPanic};
 use crate::domain::command::Answer;
+use crate::domain::ids::{RecordIndex, Sequence};
 use crate::ledger::rows::{LaneRow, WindowRow};
 use crate::ledger::state::State;
 use crate::raft::group::RaftGroup;
@@ -127,7 +127,8 @@ pub fn start(context: LaneContext, boot: RecordIndex, queue_max: usize) -> Recor
     Recorder { queue }
 }
 
-type Flight = futures::future::BoxFuture<'static, (Sequence, usize, Result<Vec<Answer>, RouteLost>)>;
+type Flight =
+    futures::future::BoxFuture<'static, (Sequence, usize, Result<Vec<Answer>, RouteLost>)>;
 
 struct Worker {
     context: LaneContext,

@@ -4,7 +4,6 @@
 //! one record, in order, and its caller is told which. Paused time; the lines between the
 //! nodes are those of [`crate::raft::group_tests`].
 
-use crate::domain::ids::{NodeId, RecordIndex, Sequence};
 use super::boot::{BootContext, BootError};
 use super::intake::Intake;
 use super::lane::{self, LaneContext, Recorder};
@@ -13,6 +12,7 @@ use super::outbox::{OutboxBounds, OutboxLane, OutboxRefusal};
 use super::route::{self, decode_answer, encode_batch};
 use super::{Intent, Recorded, RecorderError, StatementSigner};
 use crate::domain::command::{Answer, Submission};
+use crate::domain::ids::{NodeId, RecordIndex, Sequence};
 use crate::raft::group::RaftGroup;
 use crate::raft::group_tests::{LONG, TestCluster, TestNode};
 use crate::recorder::download_ends::DownloadEnds;
@@ -199,7 +199,12 @@ async fn size(node: &TestNode) -> u64 {
 
 async fn lane_length(node: &TestNode, of: u64, lane: Lane) -> u64 {
     node.reader.linearizable(LONG).await.unwrap();
-    let row = node.state.tables().unwrap().lane(NodeId::new(of), lane).unwrap();
+    let row = node
+        .state
+        .tables()
+        .unwrap()
+        .lane(NodeId::new(of), lane)
+        .unwrap();
     row.map_or(0, |row| row.next_seq.get())
 }
 
@@ -232,7 +237,10 @@ async fn the_statements_of_each_node_are_recorded_once_and_in_order() {
     assert_eq!(size(leader).await, before + 300, "each is one record");
     for (context, index, _) in &lanes {
         let lane = Lane::Strict(RecordIndex::new(*index));
-        assert_eq!(lane_length(leader, context.signer.node.get(), lane).await, 100);
+        assert_eq!(
+            lane_length(leader, context.signer.node.get(), lane).await,
+            100
+        );
     }
 }
 
@@ -271,7 +279,10 @@ async fn a_lane_goes_on_under_another_leader_exactly_once() {
         follow_on(&recorded);
         let node = cluster.node(node);
         assert_eq!(size(node).await, before + 400, "each is one record");
-        assert_eq!(lane_length(node, node.node, Lane::Strict(RecordIndex::new(index))).await, 410);
+        assert_eq!(
+            lane_length(node, node.node, Lane::Strict(RecordIndex::new(index))).await,
+            410
+        );
         assert_eq!(node.stop.why(), None);
     }
 }
@@ -410,7 +421,8 @@ async fn an_outbox_drains_in_order_when_the_leader_is_back() {
     let node = cluster.node(cluster.another(leader));
     let dir = OutboxDir::in_memory();
     let tables = node.state.tables().unwrap();
-    let mut found = take_inventory(&dir, &tables, NodeId::new(node.node), node.clock.as_ref()).unwrap();
+    let mut found =
+        take_inventory(&dir, &tables, NodeId::new(node.node), node.clock.as_ref()).unwrap();
     let told = found.reported.clone();
     let (context, _, recorder) = lane_telling(&cluster, node.node, told).await;
     let log = found.open.pop().expect("one is made");
@@ -465,7 +477,9 @@ async fn a_stream_answers_each_batch_and_ends_where_it_cannot_be_read() {
     let (context, index, _) = lane_of(&cluster, node.node).await;
     let sign = |seq, prev| {
         let lane = Lane::Strict(RecordIndex::new(index));
-        context.signer.sign(&remark(seq), lane, Sequence::new(seq), prev)
+        context
+            .signer
+            .sign(&remark(seq), lane, Sequence::new(seq), prev)
     };
     let first = sign(0, Digest::ZERO);
     let second = sign(1, first.statement.hash());

@@ -5,10 +5,10 @@
 //! about what was sent over it. Leaves finding out to [`super::lane`].
 //! Tests: `src/recorder/lane_tests.rs`.
 
-use crate::domain::ids::NodeId;
 use super::intake::{Intake, SubmissionRejected};
 use crate::domain::cause::Cause;
 use crate::domain::command::{Answer, Submission};
+use crate::domain::ids::NodeId;
 use crate::raft::group::RaftGroup;
 use crate::transport::{Class, Failure, Frames, Method, Transport};
 use bytes::Bytes;

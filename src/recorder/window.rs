@@ -133,7 +133,11 @@ impl<W> SendWindow<W> {
     /// Notes that this batch was handed to the route.
     pub fn sent(&mut self, first_seq: Sequence, count: usize, bytes: usize) {
         let unsent = (self.entries.len() - self.sent) as u64;
-        assert_eq!(first_seq, self.next_seq.before(unsent), "batches leave in order");
+        assert_eq!(
+            first_seq,
+            self.next_seq.before(unsent),
+            "batches leave in order"
+        );
         self.sent += count;
         assert!(self.sent <= self.entries.len(), "what is sent was numbered");
         self.unsent_bytes = (self.unsent_bytes.checked_sub(bytes)).expect("bytes are counted once");

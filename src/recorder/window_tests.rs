@@ -3,12 +3,12 @@
 //! Each line is a step and, behind `=>`, what it must come to. The window and the reading
 //! of answers are pure, so that every script says all there is to it.
 
-use crate::domain::ids::{NodeId, OutboxId, RecordIndex, Sequence};
 use super::Recorded;
 use super::answers::{Landed, LookedUp, Then, landed, looked_up};
 use super::route::RouteLost;
 use super::window::{SendWindow, UNRESOLVED_MAX};
 use crate::domain::command::{Answer, Submission};
+use crate::domain::ids::{NodeId, OutboxId, RecordIndex, Sequence};
 use crate::ledger::rows::{LaneRow, WindowRow};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::Signature;
@@ -137,7 +137,9 @@ impl Script {
             ["number", count] => self.number(number(count)),
             ["send", most] => self.send(number(most) as usize),
             ["answer", first, ref words @ ..] => self.answer(LANE, number(first), words),
-            ["outbox", first, ref words @ ..] => self.answer(Lane::Outbox(OutboxId::new(7)), number(first), words),
+            ["outbox", first, ref words @ ..] => {
+                self.answer(Lane::Outbox(OutboxId::new(7)), number(first), words)
+            }
             ["look-up", next, ref but @ ..] => self.look_up(number(next), but),
             _ => panic!("no such step: {line}"),
         }
@@ -351,7 +353,10 @@ fn an_outbox_agrees_where_the_last_hash_does() {
     // The file has another statement there, or never had one.
     for before in [Some(Digest([4; 32])), None] {
         let why = outbox_agrees(&row, before).unwrap_err();
-        assert_eq!((why.seq.get(), why.what), (3, "the ledger holds another past"));
+        assert_eq!(
+            (why.seq.get(), why.what),
+            (3, "the ledger holds another past")
+        );
     }
     row.closed = true;
     let why = outbox_agrees(&row, Some(Digest([3; 32]))).unwrap_err();
@@ -471,10 +476,16 @@ fn take(taken: &mut Vec<Digest>, submission: &Submission) -> Answer {
         outcome: Outcome::Ok,
     };
     if seq > Sequence::new(next) {
-        return Answer::Gap { next: Sequence::new(next) };
+        return Answer::Gap {
+            next: Sequence::new(next),
+        };
     }
     if seq < Sequence::new(next) {
-        assert_eq!(taken[seq.get() as usize], hash, "the same bytes are sent again");
+        assert_eq!(
+            taken[seq.get() as usize],
+            hash,
+            "the same bytes are sent again"
+        );
         return recorded;
     }
     assert_eq!(

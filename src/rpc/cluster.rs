@@ -1,10 +1,10 @@
 //! Handlers of ClusterService.
 
-use crate::domain::ids::NodeId;
 use super::invoices::principal;
 use super::status::status;
 use super::{incoming, outgoing};
 use crate::domain::call_error::CallError;
+use crate::domain::ids::NodeId;
 use crate::membership::ChangeSteps;
 use crate::service::found::{self, Founding};
 use crate::service::{self, Parts, drills, keys, scrub};
@@ -170,7 +170,12 @@ impl v1::cluster_service_server::ClusterService for ClusterHandler {
 
     async fn replace(&self, request: Request<v1::ReplaceRequest>) -> Answer<Progress> {
         let v1::ReplaceRequest { old, new } = request.into_inner();
-        progress(self.parts.membership.replace(NodeId::new(old), NodeId::new(new)).await)
+        progress(
+            self.parts
+                .membership
+                .replace(NodeId::new(old), NodeId::new(new))
+                .await,
+        )
     }
 
     type DrainStream = Progress;

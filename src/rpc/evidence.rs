@@ -1,8 +1,8 @@
 //! Handlers of EvidenceService.
 
-use crate::domain::ids::{RecordIndex, TreeSize};
 use super::status::status;
 use super::{incoming, outgoing};
+use crate::domain::ids::{RecordIndex, TreeSize};
 use crate::service::checkpoints::{self, CheckpointsWanted};
 use crate::service::prove::{self, ReceiptOf};
 use crate::service::{Parts, export, policy, records};
@@ -97,7 +97,13 @@ impl v1::evidence_service_server::EvidenceService for EvidenceHandler {
     ) -> Answer<v1::GetConsistencyProofResponse> {
         let request = request.into_inner();
         let (old, new) = (request.old_size, request.new_size);
-        let called = prove::consistency(&self.0.reads, &self.0.writes, TreeSize::new(old), TreeSize::new(new)).await;
+        let called = prove::consistency(
+            &self.0.reads,
+            &self.0.writes,
+            TreeSize::new(old),
+            TreeSize::new(new),
+        )
+        .await;
         let (new_size, hashes, answered) = called.map_err(status)?;
         Ok(Response::new(v1::GetConsistencyProofResponse {
             hashes: hashes.iter().map(outgoing::digest).collect(),
@@ -140,7 +146,10 @@ impl v1::evidence_service_server::EvidenceService for EvidenceHandler {
         };
         let notes = checkpoints::watch(self.0.clone(), wanted).map_err(status)?;
         let notes = notes.map(|note| match note {
-            Ok((size, note)) => Ok(v1::WatchCheckpointsResponse { note, size: size.get() }),
+            Ok((size, note)) => Ok(v1::WatchCheckpointsResponse {
+                note,
+                size: size.get(),
+            }),
             Err(error) => Err(status(error)),
         });
         Ok(Response::new(notes.boxed()))

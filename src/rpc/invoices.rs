@@ -2,11 +2,11 @@
 //!
 //! Tests: `tests/cluster/breadth.rs`, `tests/cluster/streams.rs`.
 
-use crate::domain::ids::RecordIndex;
 use super::status::{from_upload, status};
 use super::{incoming, outgoing};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
+use crate::domain::ids::RecordIndex;
 use crate::objective::freshness::whole_ms;
 use crate::raft::reads::Reads;
 use crate::service::admission::UploadTurn;

@@ -183,7 +183,10 @@ pub fn keys(view: KeysView) -> v1::GetKeysResponse {
     };
     let mut lives = Vec::new();
     for (role, all) in [(Role::Log, &history.log), (Role::Root, &history.roots)] {
-        lives.extend(all.iter().map(|one| life(role, NodeId::NONE, ("", ""), one)));
+        lives.extend(
+            all.iter()
+                .map(|one| life(role, NodeId::NONE, ("", ""), one)),
+        );
     }
     for (node, member) in &history.members {
         let place = (member.region.as_str(), member.zone.as_str());
@@ -242,10 +245,11 @@ pub fn status(parts: &Parts, view: StatusView, uptime_ms: u64) -> v1::StatusResp
             region: peer.region.clone(),
             client_address: peer.client_address.clone(),
             voter: group.voters.contains(node),
-            lag_entries: group
-                .matched
-                .get(node)
-                .map(|matched| group.last_log_index.count_since(matched.unwrap_or(LogIndex::START))),
+            lag_entries: group.matched.get(node).map(|matched| {
+                group
+                    .last_log_index
+                    .count_since(matched.unwrap_or(LogIndex::START))
+            }),
         })
         .collect();
     let founded = view.head.size > TreeSize::EMPTY;

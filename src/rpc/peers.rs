@@ -51,7 +51,10 @@ impl PeerService for Peers {
     async fn call(&self, request: Request<PeerFrame>) -> Result<Response<PeerFrame>, Status> {
         let frame = request.into_inner();
         let method = self.method(&frame)?;
-        let body = self.serve.call(NodeId::new(frame.from), method, frame.body).await;
+        let body = self
+            .serve
+            .call(NodeId::new(frame.from), method, frame.body)
+            .await;
         answer(body).map(Response::new)
     }
 
@@ -70,7 +73,10 @@ impl PeerService for Peers {
             Ok(frame) => Ok(frame.body),
             Err(status) => Err(Failure::Unreachable(Cause::new(status))),
         });
-        let served = self.serve.stream(NodeId::new(first.from), method, frames.boxed()).await;
+        let served = self
+            .serve
+            .stream(NodeId::new(first.from), method, frames.boxed())
+            .await;
         Ok(Response::new(served.map_err(status)?.map(answer).boxed()))
     }
 }

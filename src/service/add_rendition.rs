@@ -1,11 +1,11 @@
 //! AddRendition: a further form of an issued invoice, stored once per role.
 
-use crate::domain::ids::NodeId;
 use super::admission::UploadTurn;
 use super::issue::{BodyDraft, Form, UploadPieces, store};
 use super::{Parts, Principal, find, levels, prove};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, InvoiceKey};
+use crate::domain::ids::NodeId;
 use crate::ledger::state::Invoice;
 use crate::objective::write::WriteLevel;
 use crate::recorder::Intent;

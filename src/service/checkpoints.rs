@@ -3,9 +3,9 @@
 //! Promises: sizes only grow; a slow reader gets the newest, not all of them; nothing is
 //! sent while nothing changes.
 
-use crate::domain::ids::TreeSize;
 use super::Parts;
 use crate::domain::call_error::CallError;
+use crate::domain::ids::TreeSize;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment_evidence::note::{Checkpoint, Note};
 use std::sync::Arc;

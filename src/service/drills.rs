@@ -4,10 +4,10 @@
 //! are the operator's; who asked stands beside them. Leaves breaking and measuring to the
 //! command line.
 
-use crate::domain::ids::RecordIndex;
 use super::Principal;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, bad};
+use crate::domain::ids::RecordIndex;
 use crate::raft::reads::{Answered, Reads};
 use crate::recorder::Intent;
 use crate::recorder::writes::Writes;

@@ -125,7 +125,9 @@ pub async fn export(
             })
         };
         let keys = move |tables: &Tables| known.proven(tables, head);
-        let result = exporter.run(manifest, keys, from..end.next_index(), notes.frames).await;
+        let result = exporter
+            .run(manifest, keys, from..end.next_index(), notes.frames)
+            .await;
         if let Err(Some(error)) = result {
             // If the reader has gone, nobody needs to be told.
             let _ = pieces.send(Err(error)).await;
@@ -267,7 +269,11 @@ impl SelectionFilter {
                 None
             } else if self.takes(tables, &listed)? {
                 let rows = tables.tree_rows();
-                Some(tree::inclusion_proof(&rows, listed.index, end.size_before())?)
+                Some(tree::inclusion_proof(
+                    &rows,
+                    listed.index,
+                    end.size_before(),
+                )?)
             } else {
                 continue;
             };

@@ -3,10 +3,10 @@
 //! Promises: a ledger is founded once, on an empty node, with members that can meet the
 //! levels that its tenants are promised, whose ways fit the timing profile.
 
-use crate::domain::ids::{NodeId, TreeSize};
 use super::{Parts, prove};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, bad};
+use crate::domain::ids::{NodeId, TreeSize};
 use crate::ledger::state::Tables;
 use crate::objective::write;
 use crate::raft::types::Peer;

@@ -6,11 +6,11 @@
 //! the level nobody is asked. Leaves the arithmetic to [`crate::objective::write`] and
 //! finding out to [`crate::status::durable`].
 
-use crate::domain::ids::{NodeId, RecordIndex};
 use super::Parts;
 use crate::bodies::Bodies;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{BadField, bad};
+use crate::domain::ids::{NodeId, RecordIndex};
 use crate::objective::write::{WriteLevel, implied, meets, possible};
 use crate::status::messages::DurabilityRequest;
 use crate::store;

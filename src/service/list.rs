@@ -3,10 +3,10 @@
 //! Promises: all pages of one listing fold the records below the same size, so that no
 //! invoice is missed, repeated or seen in two states while the list is read.
 
-use crate::domain::ids::{RecordIndex, TreeSize};
 use super::tenants::Tenants;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, BadField, bad};
+use crate::domain::ids::{RecordIndex, TreeSize};
 use crate::ledger::state::{Invoice, Status};
 use crate::ledger::tables::ListKey;
 use crate::objective::read::ReadLevel;
@@ -246,7 +246,11 @@ mod tests {
             month: "2026-11".into(),
             ..InvoiceFilter::default()
         };
-        let text = Cursor { size: TreeSize::new(9), next: RecordIndex::new(3) }.render(&filter);
+        let text = Cursor {
+            size: TreeSize::new(9),
+            next: RecordIndex::new(3),
+        }
+        .render(&filter);
         let cursor = Cursor::parse(&text, &filter).unwrap();
         assert_eq!((cursor.size.get(), cursor.next.get()), (9, 3));
         let other = InvoiceFilter {

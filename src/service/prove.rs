@@ -7,11 +7,11 @@
 //!
 //! Tests: `tests/cluster/cosignatures.rs`, `tests/cluster/reads.rs`.
 
-use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
 use super::{Parts, find};
 use crate::checkpoint::keys::{CheckpointSigner, KeysInForce};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{InvoiceKey, bad};
+use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
 use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;
 use crate::raft::reads::{Answered, Reads};
@@ -210,7 +210,11 @@ pub async fn consistency(
     writes.booted()?;
     reads.fresh(ReadLevel::Linearizable).await?;
     let answered = reads.answered(true);
-    let new = if new == TreeSize::EMPTY { answered.log_size } else { new };
+    let new = if new == TreeSize::EMPTY {
+        answered.log_size
+    } else {
+        new
+    };
     if new > answered.log_size {
         let why = format!("is above the log's {}", answered.log_size);
         return Err(bad("new_size", why).into());

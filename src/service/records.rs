@@ -81,7 +81,9 @@ pub async fn list(
             Some(uid) => of_invoice(tables, uid, &filter, end.next_index(), count),
             None if filter.kinds.is_empty() => {
                 let records = page(tables, filter.from, end.next_index(), count)?;
-                let next = records.last().map_or(end, |listed| listed.index.next().size_before());
+                let next = records
+                    .last()
+                    .map_or(end, |listed| listed.index.next().size_before());
                 Ok((records, next.next_index()))
             }
             None => of_kinds(tables, &filter, end.next_index(), count),

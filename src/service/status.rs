@@ -2,10 +2,10 @@
 //!
 //! Promises: status is this node's own view and never waits for another.
 
-use crate::domain::ids::{LogIndex, NodeId, TreeSize};
 use super::Parts;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
+use crate::domain::ids::{LogIndex, NodeId, TreeSize};
 use crate::ledger::rows::LedgerHead;
 use crate::ledger::state::Tables;
 use crate::objective::disk::evidence_reserve;
@@ -88,7 +88,12 @@ pub fn zones(parts: &Parts) -> Vec<ZoneView> {
     by_zone(&holders, parts.tenants.default_level())
         .into_iter()
         .map(|loss| {
-            let best = loss.nodes.iter().filter_map(complete).max().unwrap_or(TreeSize::EMPTY);
+            let best = loss
+                .nodes
+                .iter()
+                .filter_map(complete)
+                .max()
+                .unwrap_or(TreeSize::EMPTY);
             ZoneView {
                 behind: table.lag(best),
                 lost: table.lag(loss.held_elsewhere),

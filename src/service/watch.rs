@@ -36,7 +36,11 @@ pub fn watch(
     let pages = stream::try_unfold((reads, tenant, from), |(reads, tenant, next)| async move {
         // Waits for the record `next`; the stream ends with its caller or the node.
         let mut applied = reads.context.group.watch_applied();
-        if applied.wait_for(|now| now.size > next.size_before()).await.is_err() {
+        if applied
+            .wait_for(|now| now.size > next.size_before())
+            .await
+            .is_err()
+        {
             return Ok(None);
         }
         let wanted = tenant.clone();

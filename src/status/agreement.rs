@@ -72,29 +72,71 @@ mod tests {
         let mut agreement = Agreement::default();
         // Two that differ, and no third voice yet: nobody is believed alone.
         assert_eq!(
-            agreement.compare(NodeId::new(1), &voters, NodeId::new(2), LogIndex::new(10), false),
+            agreement.compare(
+                NodeId::new(1),
+                &voters,
+                NodeId::new(2),
+                LogIndex::new(10),
+                false
+            ),
             StateComparison::Agrees
         );
         assert_eq!(
-            agreement.compare(NodeId::new(1), &voters, NodeId::new(3), LogIndex::new(10), true),
+            agreement.compare(
+                NodeId::new(1),
+                &voters,
+                NodeId::new(3),
+                LogIndex::new(10),
+                true
+            ),
             StateComparison::Agrees
         );
         assert_eq!(
-            agreement.compare(NodeId::new(1), &voters, NodeId::new(2), LogIndex::new(11), false),
+            agreement.compare(
+                NodeId::new(1),
+                &voters,
+                NodeId::new(2),
+                LogIndex::new(11),
+                false
+            ),
             StateComparison::Diverged(LogIndex::new(11))
         );
         // Both others differ: it is the leader.
         let mut agreement = Agreement::default();
-        agreement.compare(NodeId::new(1), &voters, NodeId::new(2), LogIndex::new(10), false);
+        agreement.compare(
+            NodeId::new(1),
+            &voters,
+            NodeId::new(2),
+            LogIndex::new(10),
+            false,
+        );
         assert_eq!(
-            agreement.compare(NodeId::new(1), &voters, NodeId::new(3), LogIndex::new(12), false),
+            agreement.compare(
+                NodeId::new(1),
+                &voters,
+                NodeId::new(3),
+                LogIndex::new(12),
+                false
+            ),
             StateComparison::LeaderDiverged(LogIndex::new(12))
         );
         // A learner's voice does not count.
         let mut agreement = Agreement::default();
-        agreement.compare(NodeId::new(1), &voters, NodeId::new(9), LogIndex::new(10), true);
+        agreement.compare(
+            NodeId::new(1),
+            &voters,
+            NodeId::new(9),
+            LogIndex::new(10),
+            true,
+        );
         assert_eq!(
-            agreement.compare(NodeId::new(1), &voters, NodeId::new(2), LogIndex::new(10), false),
+            agreement.compare(
+                NodeId::new(1),
+                &voters,
+                NodeId::new(2),
+                LogIndex::new(10),
+                false
+            ),
             StateComparison::Agrees
         );
     }

@@ -5,9 +5,9 @@
 //! does not stand for election while another voter could lead, and stands as before when
 //! none could. Leaves the judgement to `objective/disk`.
 
-use crate::domain::ids::NodeId;
 use super::messages::NodeHealth;
 use super::peer_monitor::PeerMonitor;
+use crate::domain::ids::NodeId;
 use crate::objective::disk::{Judge, Window};
 use crate::raft::context::Context;
 use crate::store::StoreError;

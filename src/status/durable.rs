@@ -7,9 +7,9 @@
 //! was reached is never unreached. A level is a function of members, flushed logs and
 //! holdings alone. Leaves what to tell the caller to `service/levels`.
 
-use crate::domain::ids::NodeId;
 use super::messages::{DurabilityReply, DurabilityRequest};
 use super::table::StatusTable;
+use crate::domain::ids::NodeId;
 use crate::objective::write::meets;
 use crate::transport::{Class, Failure, Method};
 use bytes::Bytes;
@@ -97,9 +97,9 @@ impl StatusTable {
             None => true,
             Some(record) => {
                 request.holders.contains(node)
-                    || known
-                        .get(node)
-                        .is_some_and(|seen| seen.status.progress.body_complete > record.size_before())
+                    || known.get(node).is_some_and(|seen| {
+                        seen.status.progress.body_complete > record.size_before()
+                    })
             }
         };
         let flushed = |node: &NodeId| {

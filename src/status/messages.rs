@@ -129,8 +129,10 @@ impl NodeStatus {
         w.u64(node.get()).raw(incarnation).digest(config_digest);
         w.text(&profile.to_string()).text(software);
         let progress = &self.progress;
-        w.u64(progress.applied_index.get()).digest(&progress.state_hash);
-        w.u64(progress.log_size.get()).u64(progress.body_complete.get());
+        w.u64(progress.applied_index.get())
+            .digest(&progress.state_hash);
+        w.u64(progress.log_size.get())
+            .u64(progress.body_complete.get());
         let health = &self.health;
         w.u8(u8::from(health.ready));
         let micros = health.fsync_p99.map(|time| time.as_micros() as u64);

@@ -4,11 +4,11 @@
 //! question is small, urgent traffic and never waits for bulk. Leaves what follows from
 //! the answers to [`super::table`] and [`super::peer_monitor`].
 
-use crate::domain::ids::TreeSize;
 use super::disk_health::DiskHealth;
 use super::messages::{NodeHealth, NodeIdentity, NodeProgress, NodeStatus};
 use super::messages::{StatusReply, StatusRequest};
 use crate::bodies::Bodies;
+use crate::domain::ids::TreeSize;
 use crate::raft::context::Context;
 use crate::recorder::booted::Booted;
 use crate::transport::{Class, Failure, Method};

@@ -6,9 +6,9 @@
 //! trips are measured on the connection that heartbeats use. Leaves judging a profile to
 //! `objective/timing`, acting on a slow disk to [`super::disk_health`].
 
-use crate::domain::ids::NodeId;
 use super::messages::{NodeIdentity, NodeStatus};
 use super::own::OwnStatus;
+use crate::domain::ids::NodeId;
 use crate::objective::disk::quantile;
 use crate::objective::timing::{Contradiction, Profile};
 use crate::transport::Failure;
@@ -254,7 +254,9 @@ impl PeerMonitor {
                 address,
                 "another node answers at a member's address"
             ),
-            Err(failure) => tracing::debug!(node = node.get(), %failure, "a member did not say its status"),
+            Err(failure) => {
+                tracing::debug!(node = node.get(), %failure, "a member did not say its status")
+            }
         }
     }
 
@@ -355,18 +357,43 @@ mod tests {
     fn only_the_node_that_differs_from_most_is_not_ready() {
         let (a, b, c) = (digest(1), digest(2), digest(3));
         // All alike; alone; one other that differs: nobody can tell who is wrong.
-        assert_eq!(most_differ(&a, &[(NodeId::new(2), a), (NodeId::new(3), a)]), None);
+        assert_eq!(
+            most_differ(&a, &[(NodeId::new(2), a), (NodeId::new(3), a)]),
+            None
+        );
         assert_eq!(most_differ(&a, &[]), None);
         assert_eq!(most_differ(&a, &[(NodeId::new(2), b)]), None);
         // One of three: it sees two that agree, each of them sees one that does not.
-        assert_eq!(most_differ(&a, &[(NodeId::new(2), b), (NodeId::new(3), b)]), Some([2, 3].map(NodeId::new).to_vec()));
-        assert_eq!(most_differ(&b, &[(NodeId::new(1), a), (NodeId::new(3), b)]), None);
+        assert_eq!(
+            most_differ(&a, &[(NodeId::new(2), b), (NodeId::new(3), b)]),
+            Some([2, 3].map(NodeId::new).to_vec())
+        );
+        assert_eq!(
+            most_differ(&b, &[(NodeId::new(1), a), (NodeId::new(3), b)]),
+            None
+        );
         // Three ways of three: no majority.
-        assert_eq!(most_differ(&a, &[(NodeId::new(2), b), (NodeId::new(3), c)]), None);
+        assert_eq!(
+            most_differ(&a, &[(NodeId::new(2), b), (NodeId::new(3), c)]),
+            None
+        );
         // Two of five.
         let two = [(2, a), (3, b), (4, b), (5, b)].map(|(node, d)| (NodeId::new(node), d));
-        assert_eq!(most_differ(&a, &two), Some([3, 4, 5].map(NodeId::new).to_vec()));
+        assert_eq!(
+            most_differ(&a, &two),
+            Some([3, 4, 5].map(NodeId::new).to_vec())
+        );
         // Two against two, as in the middle of a change of all nodes.
-        assert_eq!(most_differ(&a, &[(NodeId::new(2), a), (NodeId::new(3), b), (NodeId::new(4), b)]), None);
+        assert_eq!(
+            most_differ(
+                &a,
+                &[
+                    (NodeId::new(2), a),
+                    (NodeId::new(3), b),
+                    (NodeId::new(4), b)
+                ]
+            ),
+            None
+        );
     }
 }

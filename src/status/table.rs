@@ -5,10 +5,10 @@
 //! contradicts stops. Promises: what is shown says how old it is; who is a member no more
 //! is forgotten.
 
-use crate::domain::ids::{LogIndex, NodeId, Term, TreeSize};
 use super::agreement::{Agreement, StateComparison};
 use super::messages::{AllStatuses, DurabilityRequest, NodeStatus, StatusReply, StatusRequest};
 use super::own::OwnStatus;
+use crate::domain::ids::{LogIndex, NodeId, Term, TreeSize};
 use crate::objective::lag::{History, Lag, Sample};
 use crate::raft::context::Context;
 use crate::transport::{Failure, Method};
@@ -197,7 +197,11 @@ impl StatusTable {
             StateComparison::Agrees => None,
             StateComparison::Diverged(at) => {
                 self.0.divergences.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(node = status.node().get(), at = at.get(), "a replica has another state");
+                tracing::error!(
+                    node = status.node().get(),
+                    at = at.get(),
+                    "a replica has another state"
+                );
                 Some(at)
             }
             StateComparison::LeaderDiverged(at) => {

@@ -8,12 +8,12 @@
 //!
 //! Tests: `src/store/damage_tests.rs`, `tests/cluster/bodies.rs`.
 
-use crate::domain::ids::{BodyId, UploadEpoch};
 use super::damage::{self, Chunk};
 use super::engine::{Batch, Engine, prefix_end};
 use super::flush::Flusher;
 use super::{Blocking, StoreError, stamps};
 use crate::domain::cause::AnyError;
+use crate::domain::ids::{BodyId, UploadEpoch};
 use crate::sync::Shared;
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
@@ -46,9 +46,10 @@ impl BodyManifest {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.u8(VERSION).u64(self.length).digest(&self.sha256);
-        w.u64(self.epoch.get()).list(&self.chunks, |w, (length, digest)| {
-            w.u32(*length).digest(digest);
-        });
+        w.u64(self.epoch.get())
+            .list(&self.chunks, |w, (length, digest)| {
+                w.u32(*length).digest(digest);
+            });
         w.finish()
     }
 

@@ -11,9 +11,9 @@
 
 use super::StoreError;
 use super::bodies::{BodyManifest, BodyStore, Content};
-use crate::domain::ids::{BodyId, NodeId};
 use super::bodies::{chunk_key, manifest_key, read_manifest};
 use super::engine::{Batch, Engine, prefix_end};
+use crate::domain::ids::{BodyId, NodeId};
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
@@ -328,7 +328,10 @@ impl BodyStore {
                     Some(body) => [&damage_key(&body)[..], &[0]].concat(),
                 };
                 let rows = engine.scan(&start, &prefix_end(DAMAGE), limit)?;
-                let body = |key: &[u8]| key.get(1..).and_then(|id| id.try_into().ok().map(BodyId::new));
+                let body = |key: &[u8]| {
+                    key.get(1..)
+                        .and_then(|id| id.try_into().ok().map(BodyId::new))
+                };
                 Ok(rows.iter().filter_map(|(key, _)| body(key)).collect())
             })
             .await

@@ -1,7 +1,7 @@
 //! Damage on an engine whose bytes can be changed, lost, or made unreadable.
 
-use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use super::*;
+use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use crate::stop::Stop;
 use crate::store::Blocking;
 use crate::store::engine::{Op, Pair, View};
@@ -171,7 +171,12 @@ async fn i10_a_bad_chunk_is_set_aside_and_its_body_is_not_held_until_it_is_mende
     assert_eq!(good, Chunk::Good("one".into()));
     store.put_chunk(BODY, 1, "two".into()).await.unwrap();
     assert!(!held(&store, &manifest).await, "not before it is mended");
-    assert!(store.mend(BODY, None, vec![finding], NodeId::new(3)).await.unwrap());
+    assert!(
+        store
+            .mend(BODY, None, vec![finding], NodeId::new(3))
+            .await
+            .unwrap()
+    );
     engine.memory.crash();
     let store = opened(&engine);
     assert!(held(&store, &manifest).await);
@@ -180,7 +185,9 @@ async fn i10_a_bad_chunk_is_set_aside_and_its_body_is_not_held_until_it_is_mende
     assert_eq!(chunk, Chunk::Good("two".into()));
     let notes = store.notes(10).await.unwrap();
     let outcomes: Vec<_> = scrubs(&notes).iter().map(|note| note.outcome).collect();
-    let repaired = ScrubOutcome::Repaired { from: NodeId::new(3) };
+    let repaired = ScrubOutcome::Repaired {
+        from: NodeId::new(3),
+    };
     assert_eq!(outcomes, [ScrubOutcome::Quarantined, repaired]);
     for (seq, _) in notes {
         store.noted(seq).await.unwrap();
@@ -210,7 +217,12 @@ async fn i10_chunks_that_are_gone_or_give_no_bytes_are_damage_too() {
     assert!(!store.mend(BODY, None, part, NodeId::new(2)).await.unwrap());
     assert!(!held(&store, &manifest).await);
     store.put_chunk(BODY, 2, "three".into()).await.unwrap();
-    assert!(store.mend(BODY, None, findings, NodeId::new(2)).await.unwrap());
+    assert!(
+        store
+            .mend(BODY, None, findings, NodeId::new(2))
+            .await
+            .unwrap()
+    );
     assert!(held(&store, &manifest).await);
     assert_eq!(scrubs(&store.notes(10).await.unwrap()).len(), 4);
 }
@@ -301,7 +313,10 @@ async fn what_is_set_aside_is_bounded() {
         let finding = store.quarantine(BODY, suspect(&manifest, 1), How::Read);
         let finding = finding.await.unwrap().unwrap();
         store.put_chunk(BODY, 1, "two".into()).await.unwrap();
-        store.mend(BODY, None, vec![finding], NodeId::new(2)).await.unwrap();
+        store
+            .mend(BODY, None, vec![finding], NodeId::new(2))
+            .await
+            .unwrap();
     }
     let aside = store.set_aside().await.unwrap();
     assert_eq!(aside.len() as u64, SET_ASIDE_MAX);

@@ -5,8 +5,8 @@
 //! big-endian and must stay so: scans rely on the order. A snapshot carries the `S` keys
 //! alone, never a vote, a log or an identity.
 
-use crate::domain::ids::{LogIndex, TreeSize};
 use super::engine::prefix_end;
+use crate::domain::ids::{LogIndex, TreeSize};
 
 /// Which copy of the replicated state is in force; a snapshot is installed as the next
 /// one and then flipped to.
@@ -65,7 +65,9 @@ pub fn log_entry(index: LogIndex) -> Vec<u8> {
 
 /// The index in a key made by [`log_entry`].
 pub fn log_index(key: &[u8]) -> Option<LogIndex> {
-    Some(LogIndex::new(u64::from_be_bytes(key.strip_prefix(b"L")?.try_into().ok()?)))
+    Some(LogIndex::new(u64::from_be_bytes(
+        key.strip_prefix(b"L")?.try_into().ok()?,
+    )))
 }
 
 /// The last eight bytes of a key as a number: the record index in index tables.
@@ -80,7 +82,10 @@ mod tests {
 
     #[test]
     fn ranges_hold_their_own_keys_only() {
-        assert_eq!(log_index(&log_entry(LogIndex::new(7))), Some(LogIndex::new(7)));
+        assert_eq!(
+            log_index(&log_entry(LogIndex::new(7))),
+            Some(LogIndex::new(7))
+        );
         assert_eq!(trailing_u64(&log_entry(LogIndex::new(7))), Some(7));
         let (start, end) = Generation(0xffff_ffff).range();
         assert!(Generation(0xffff_ffff).key(&[0xff; 3]) < end && start < end);

@@ -7,11 +7,11 @@
 //! back. Either would contradict what was acknowledged, so the process ends. Leaves the
 //! meaning of the bytes to `raft/`.
 
-use crate::domain::ids::LogIndex;
 use super::engine::{Batch, Engine};
 use super::flush::{Flusher, OnDurable};
 use super::watermark::{DurableVote, LogPosition, TRAIL, Watermark, WatermarkFile};
 use super::{Blocking, StoreError, keys};
+use crate::domain::ids::LogIndex;
 use crate::sync::Shared;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -210,7 +210,10 @@ impl LogStore {
                 }
                 let mut batch = Batch::new();
                 let first = last.map_or(LogIndex::START, |id| id.index.next());
-                batch.delete_range(keys::log_entry(first), keys::log_entry(LogIndex::new(u64::MAX)));
+                batch.delete_range(
+                    keys::log_entry(first),
+                    keys::log_entry(LogIndex::new(u64::MAX)),
+                );
                 *next.lock() = last.map(|id| id.index.next());
                 engine.write(batch)
             })
@@ -227,7 +230,10 @@ impl LogStore {
                 *next = next.map(|next| next.max(index.next()));
                 let mut batch = Batch::new();
                 batch.put(keys::PURGED, id);
-                batch.delete_range(keys::log_entry(LogIndex::START), keys::log_entry(index.next()));
+                batch.delete_range(
+                    keys::log_entry(LogIndex::START),
+                    keys::log_entry(index.next()),
+                );
                 engine.write(batch)
             })
             .await
@@ -300,7 +306,10 @@ fn begin(engine: &dyn Engine, start: LogIndex, found: &[u8]) -> Result<LogIndex,
 
 /// The newest entry: index and bytes.
 fn last_entry(engine: &dyn Engine) -> Result<Option<(LogIndex, Vec<u8>)>, StoreError> {
-    let (start, end) = (keys::log_entry(LogIndex::START), keys::log_entry(LogIndex::new(u64::MAX)));
+    let (start, end) = (
+        keys::log_entry(LogIndex::START),
+        keys::log_entry(LogIndex::new(u64::MAX)),
+    );
     let Some((key, bytes)) = engine.scan_back(&start, &end, 1)?.pop() else {
         return Ok(None);
     };
@@ -354,10 +363,18 @@ mod tests {
         append(&start(engine.clone()), 0..3).await;
         let log = start(engine);
         append(&log, 3..5).await;
-        let kept = LogPosition { term: Term::new(1), index: LogIndex::new(1) };
+        let kept = LogPosition {
+            term: Term::new(1),
+            index: LogIndex::new(1),
+        };
         log.truncate_after(Some(kept)).await.unwrap();
         append(&log, 2..4).await;
-        assert_eq!(log.read(LogIndex::START, LogIndex::new(9), 100).await.unwrap(), [[0], [1], [2], [3]]);
+        assert_eq!(
+            log.read(LogIndex::START, LogIndex::new(9), 100)
+                .await
+                .unwrap(),
+            [[0], [1], [2], [3]]
+        );
         // A snapshot of more than was here: what comes next follows on it.
         log.purge(LogIndex::new(20), Vec::new()).await.unwrap();
         append(&log, 21..22).await;

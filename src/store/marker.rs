@@ -4,8 +4,8 @@
 //! version, and that a wiped disk has another incarnation. Written once, when the
 //! directory is first used; lines of text, so that a person can read them.
 
-use crate::domain::ids::NodeId;
 use super::StoreError;
+use crate::domain::ids::NodeId;
 use muniment_evidence::digest::{hex, unhex};
 use std::io::Write as _;
 use std::path::Path;

@@ -5,9 +5,9 @@
 //! knows nothing of them, and a node that lost them works. Not synced: what a power cut
 //! takes is made again with the next round. Leaves judging notes to `service/`.
 
-use crate::domain::ids::{RecordIndex, TreeSize};
 use super::engine::{Batch, Engine};
 use super::{Blocking, StoreError, keys};
+use crate::domain::ids::{RecordIndex, TreeSize};
 use std::sync::Arc;
 
 /// How long a note is kept, in seconds: a week, at most 600,000 notes or about 500 MB. Any
@@ -64,14 +64,18 @@ impl NoteStore {
         self.blocking
             .run(move || {
                 let first = index.size_through();
-                let (start, end) = (keys::kept_note(first), keys::kept_note(TreeSize::new(u64::MAX)));
+                let (start, end) = (
+                    keys::kept_note(first),
+                    keys::kept_note(TreeSize::new(u64::MAX)),
+                );
                 let found = engine.scan(&start, &end, PAGE_NOTES)?.into_iter();
                 found
                     .map(|(key, value)| {
                         let size = keys::trailing_u64(&key);
                         Ok(KeptNote {
-                            size: TreeSize::new(size
-                                .ok_or_else(|| StoreError::corrupt("the key of a kept note"))?),
+                            size: TreeSize::new(
+                                size.ok_or_else(|| StoreError::corrupt("the key of a kept note"))?,
+                            ),
                             note: text(&value)?,
                         })
                     })
@@ -85,13 +89,18 @@ impl NoteStore {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
-                let (start, end) = (keys::kept_note(TreeSize::EMPTY), keys::kept_note(TreeSize::new(u64::MAX)));
+                let (start, end) = (
+                    keys::kept_note(TreeSize::EMPTY),
+                    keys::kept_note(TreeSize::new(u64::MAX)),
+                );
                 let Some((key, value)) = engine.scan_back(&start, &end, 1)?.pop() else {
                     return Ok(None);
                 };
                 let size = keys::trailing_u64(&key);
                 Ok(Some(KeptNote {
-                    size: TreeSize::new(size.ok_or_else(|| StoreError::corrupt("the key of a kept note"))?),
+                    size: TreeSize::new(
+                        size.ok_or_else(|| StoreError::corrupt("the key of a kept note"))?,
+                    ),
                     note: text(&value)?,
                 }))
             })
@@ -131,7 +140,10 @@ mod tests {
             notes.keep(note(size), 1000).await.unwrap();
         }
         assert_eq!(notes.above(RecordIndex::new(2)).await.unwrap()[0], note(3));
-        assert_eq!(notes.above(RecordIndex::new(3)).await.unwrap(), [note(12), note(700)]);
+        assert_eq!(
+            notes.above(RecordIndex::new(3)).await.unwrap(),
+            [note(12), note(700)]
+        );
         assert_eq!(notes.above(RecordIndex::new(700)).await.unwrap(), []);
         assert_eq!(notes.newest().await.unwrap(), Some(note(700)));
     }

@@ -5,10 +5,10 @@
 //! its stamp, with or without a manifest. Leaves what becomes of a body to
 //! [`crate::bodies::orphans`].
 
-use crate::domain::ids::{BodyId, UploadEpoch};
 use super::StoreError;
 use super::bodies::{BodyStore, chunk_prefix, read_manifest};
 use super::engine::{Batch, prefix_end};
+use crate::domain::ids::{BodyId, UploadEpoch};
 use bytes::Bytes;
 
 /// Chunks of an unsealed body that are read at a time to learn their length.

@@ -12,8 +12,8 @@
 //! Two slots are written in turn, each with a counter and a checksum, so that a torn
 //! write costs one step back and not the file.
 
-use crate::domain::ids::{LogIndex, NodeId, Term};
 use super::StoreError;
+use crate::domain::ids::{LogIndex, NodeId, Term};
 use muniment_evidence::codec::{Reader, Writer};
 use muniment_evidence::digest::Digest;
 use std::cmp::Ordering;
@@ -203,7 +203,10 @@ mod tests {
                 node: NodeId::new(1),
                 committed: true,
             }),
-            last_log: Some(LogPosition { term: Term::new(3), index: LogIndex::new(index) }),
+            last_log: Some(LogPosition {
+                term: Term::new(3),
+                index: LogIndex::new(index),
+            }),
         }
     }
 
@@ -215,14 +218,46 @@ mod tests {
             committed,
         };
         for (before, after, may) in [
-            (vote(Term::new(3), NodeId::new(1), false), vote(Term::new(4), NodeId::new(2), false), true),
-            (vote(Term::new(3), NodeId::new(1), true), vote(Term::new(2), NodeId::new(1), true), false),
-            (vote(Term::new(3), NodeId::new(1), false), vote(Term::new(3), NodeId::new(2), false), false),
-            (vote(Term::new(3), NodeId::new(1), false), vote(Term::new(3), NodeId::new(1), true), true),
-            (vote(Term::new(3), NodeId::new(1), false), vote(Term::new(3), NodeId::new(2), true), true),
-            (vote(Term::new(3), NodeId::new(1), true), vote(Term::new(3), NodeId::new(1), false), false),
-            (vote(Term::new(3), NodeId::new(1), true), vote(Term::new(3), NodeId::new(2), true), false),
-            (vote(Term::new(3), NodeId::new(1), true), vote(Term::new(3), NodeId::new(1), true), true),
+            (
+                vote(Term::new(3), NodeId::new(1), false),
+                vote(Term::new(4), NodeId::new(2), false),
+                true,
+            ),
+            (
+                vote(Term::new(3), NodeId::new(1), true),
+                vote(Term::new(2), NodeId::new(1), true),
+                false,
+            ),
+            (
+                vote(Term::new(3), NodeId::new(1), false),
+                vote(Term::new(3), NodeId::new(2), false),
+                false,
+            ),
+            (
+                vote(Term::new(3), NodeId::new(1), false),
+                vote(Term::new(3), NodeId::new(1), true),
+                true,
+            ),
+            (
+                vote(Term::new(3), NodeId::new(1), false),
+                vote(Term::new(3), NodeId::new(2), true),
+                true,
+            ),
+            (
+                vote(Term::new(3), NodeId::new(1), true),
+                vote(Term::new(3), NodeId::new(1), false),
+                false,
+            ),
+            (
+                vote(Term::new(3), NodeId::new(1), true),
+                vote(Term::new(3), NodeId::new(2), true),
+                false,
+            ),
+            (
+                vote(Term::new(3), NodeId::new(1), true),
+                vote(Term::new(3), NodeId::new(1), true),
+                true,
+            ),
         ] {
             assert_eq!(after.may_follow(&before), may, "{after:?} after {before:?}");
         }

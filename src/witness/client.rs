@@ -7,11 +7,11 @@
 //!
 //! Tests: `src/witness/exchange_tests.rs`, `tests/cluster/witnesses.rs`.
 
-use crate::domain::ids::TreeSize;
 use super::breaker::Breaker;
 use super::post::WitnessEndpoint;
 use crate::clock::SharedClock;
 use crate::domain::cause::Cause;
+use crate::domain::ids::TreeSize;
 use crate::stop::Stop;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey};

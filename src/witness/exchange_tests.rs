@@ -1,6 +1,5 @@
 //! A real witness on loopback, and a log that a submitter shows to it.
 
-use crate::domain::ids::TreeSize;
 use super::client::{CheckpointSource, SharedProgress, Submitter, WitnessSchedule};
 use super::heads;
 use super::post::WitnessEndpoint;
@@ -8,6 +7,7 @@ use super::server::{Refused, Witness, router};
 use crate::clock::{Clock as _, SharedClock, SystemClock};
 use crate::config::witness_server::WitnessConfig;
 use crate::domain::cause::Cause;
+use crate::domain::ids::TreeSize;
 use crate::stop::Stop;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{SecretKey, Signer as _};
@@ -51,7 +51,12 @@ impl Log {
     fn signed(&self, size: u64) -> String {
         let root = tree::root_at(&self.0, TreeSize::new(size)).unwrap();
         let origin = ORIGIN.to_owned();
-        Checkpoint { origin, size: TreeSize::new(size), root }.sign(&log_key())
+        Checkpoint {
+            origin,
+            size: TreeSize::new(size),
+            root,
+        }
+        .sign(&log_key())
     }
 
     fn request(&self, old: u64, new: u64) -> Vec<u8> {
@@ -132,7 +137,12 @@ fn a_restart_remembers_what_was_cosigned() {
     let again = open(dir.path());
     assert_eq!(again.last(&heads::name_of(ORIGIN)).unwrap(), shown);
     let refusal = refused(again.add_checkpoint(&log.request(0, 41)));
-    assert_eq!(refusal, WitnessRefusal::NotLast { size: TreeSize::new(40) });
+    assert_eq!(
+        refusal,
+        WitnessRefusal::NotLast {
+            size: TreeSize::new(40)
+        }
+    );
     let fork = refused(again.add_checkpoint(&Log::new(2).request(40, 41)));
     assert_eq!(fork, WitnessRefusal::Inconsistent);
     again.add_checkpoint(&log.request(40, 41)).unwrap();
@@ -286,7 +296,9 @@ async fn answers_have_the_statuses_of_the_protocol() {
             root,
         }
         .sign(&SecretKey::from_seed(&[9; 32]));
-        AddCheckpoint::new(TreeSize::EMPTY, vec![], &signed).unwrap().encode()
+        AddCheckpoint::new(TreeSize::EMPTY, vec![], &signed)
+            .unwrap()
+            .encode()
     };
     for (body, status, kind, said) in [
         (text(0, 20), 200, "text/plain", NAME),
@@ -330,7 +342,10 @@ async fn an_outage_is_caught_up_by_one_proof() {
     assert_eq!(progress.now().size, Some(TreeSize::new(3)));
     let later = SystemClock.monotonic() + Duration::from_secs(9);
     assert!(progress.now().lag(later, TreeSize::new(400)).unwrap() >= Duration::from_secs(9));
-    assert_eq!(progress.now().lag(later, TreeSize::new(3)), Some(Duration::ZERO));
+    assert_eq!(
+        progress.now().lag(later, TreeSize::new(3)),
+        Some(Duration::ZERO)
+    );
 
     let (_, stop, served) = serving(open(dir.path()), &address.to_string()).await;
     node.until_cosigned(400).await;

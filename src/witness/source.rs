@@ -6,11 +6,11 @@
 //! recorded as an ANCHOR, unless the log has grown by ANCHORs alone, so that a quiet ledger
 //! stays quiet. Whatever fails here is tried again with the next note.
 
-use crate::domain::ids::TreeSize;
 use super::client::{CheckpointSource, SharedProgress, Submitter, WitnessSchedule};
 use super::post::WitnessEndpoint;
 use crate::checkpoint::keys::KeysInForce;
 use crate::domain::cause::Cause;
+use crate::domain::ids::TreeSize;
 use crate::raft::reads::Reads;
 use crate::recorder::Intent;
 use crate::recorder::writes::Writes;

@@ -474,7 +474,10 @@ async fn every_replica_serves_the_log_and_its_health() {
         );
         assert!(http(node, "/healthz").await.0.contains("200"));
         assert!(http(node, "/readyz").await.0.contains("200"));
-        assert_eq!(metric(node, "muniment_evidence_size ").await, size.get() as f64);
+        assert_eq!(
+            metric(node, "muniment_evidence_size ").await,
+            size.get() as f64
+        );
         assert_eq!(metric(node, "muniment_ready ").await, 1.0);
     }
     let report = cluster.verify(&cluster.export(2).await);

@@ -415,7 +415,10 @@ async fn the_client_reads_what_it_wrote_in_its_own_zone() {
         assert_eq!(issued.answered.zone, "zone-1", "writes go where they went");
         let token = client.session_token().unwrap();
         let token = Token::decode(&token.encode()).unwrap();
-        assert_eq!(token.raft_index, LogIndex::new(issued.answered.applied_index));
+        assert_eq!(
+            token.raft_index,
+            LogIndex::new(issued.answered.applied_index)
+        );
         let (_, answered) = client.get(key(&number).unwrap(), None).await.unwrap();
         assert_eq!(answered.zone, "zone-3");
         assert!(answered.applied_index >= token.raft_index.get());

@@ -126,10 +126,15 @@ impl Caller {
         match self.send(draft, &body).await {
             Ok(issued) => {
                 let index = issued.invoice.record_index;
+                cluster.trace.note(
+                    What::Call,
+                    parts.reads.place.node.get(),
+                    number,
+                    index.get(),
+                );
                 cluster
-                    .trace
-                    .note(What::Call, parts.reads.place.node.get(), number, index.get());
-                cluster.oracle.issued(number, index.get(), &issued.receipt.record);
+                    .oracle
+                    .issued(number, index.get(), &issued.receipt.record);
                 cluster.events.push(Event::Issued {
                     node: self.machine.node,
                     number,
@@ -204,7 +209,11 @@ async fn wait_for_note(parts: &Parts, cluster: &Cluster, index: u64) {
         vouched.is_ok_and(|vouched| vouched.cosigners.len() >= 3)
     };
     let deadline = Instant::now() + NOTE_MAX;
-    let Some(note) = parts.cosigning.wait(RecordIndex::new(index), deadline, by_three).await else {
+    let Some(note) = parts
+        .cosigning
+        .wait(RecordIndex::new(index), deadline, by_three)
+        .await
+    else {
         let why = format!("no note for record {index}");
         return cluster.oracle.failed(parts.reads.place.node.get(), why);
     };

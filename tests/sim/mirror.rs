@@ -352,7 +352,8 @@ impl Mirror {
             self.ledger
                 .take(index, recorded.record.statement.node.get(), document);
             for rendition in recorded.renditions() {
-                self.named.insert(BodyId::new(rendition.body_id.get()), index);
+                self.named
+                    .insert(BodyId::new(rendition.body_id.get()), index);
             }
         }
         Ok(recorded)

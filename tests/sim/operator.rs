@@ -173,16 +173,28 @@ async fn fulfil(parts: &Arc<Parts>, cluster: &Cluster, wish: Wish) -> Result<(),
         }
         Wish::Learn { node, sync } => {
             let addresses = (cluster::address(node), cluster::name(node));
-            end(parts.membership.add(NodeId::new(node), Some(addresses), sync).await?).await
+            end(parts
+                .membership
+                .add(NodeId::new(node), Some(addresses), sync)
+                .await?)
+            .await
         }
         Wish::Promote(node) if settled && voters.contains(&NodeId::new(node)) => Ok(()),
         Wish::Promote(node) => end(parts.membership.promote(NodeId::new(node)).await?).await,
         Wish::Replace { old, new }
-            if settled && voters.contains(&NodeId::new(new)) && !voters.contains(&NodeId::new(old)) =>
+            if settled
+                && voters.contains(&NodeId::new(new))
+                && !voters.contains(&NodeId::new(old)) =>
         {
             Ok(())
         }
-        Wish::Replace { old, new } => end(parts.membership.replace(NodeId::new(old), NodeId::new(new)).await?).await,
+        Wish::Replace { old, new } => {
+            end(parts
+                .membership
+                .replace(NodeId::new(old), NodeId::new(new))
+                .await?)
+            .await
+        }
         Wish::Remove(node) if settled && roles.gone.contains(&NodeId::new(node)) => Ok(()),
         Wish::Remove(node) => end(parts.membership.remove(NodeId::new(node)).await?).await,
     }

@@ -82,7 +82,8 @@ impl LedgerImage {
                 Op::DeleteRange(start, end) if start.first() == Some(&b'L') => {
                     let (start, end) = (keys::log_index(start), keys::log_index(end));
                     let (start, end) = start.zip(end).ok_or("a range of the log")?;
-                    self.log.retain(|index, _| *index < start.get() || *index >= end.get());
+                    self.log
+                        .retain(|index, _| *index < start.get() || *index >= end.get());
                     if start == LogIndex::START && end < LogIndex::new(u64::MAX) {
                         self.purged = self.purged.max(end.get());
                     }

@@ -1,8 +1,8 @@
 //! What a record may name and who must hold it.
 
-use crate::domain::ids::BodyId;
 use super::membership_tests::{four, issue, issue_of, named};
 use super::*;
+use crate::domain::ids::BodyId;
 use muniment_evidence::opening::IssueDocument;
 
 /// A majority of the voters, and whatever else the level asks: nothing less is recorded.

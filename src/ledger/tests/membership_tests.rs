@@ -1,7 +1,7 @@
 //! The members change while invoices are issued.
 
-use crate::domain::ids::{BodyId, LogIndex, NodeId, RecordIndex, UploadEpoch};
 use super::*;
+use crate::domain::ids::{BodyId, LogIndex, NodeId, RecordIndex, UploadEpoch};
 use crate::ledger::roles::Target;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{
@@ -204,7 +204,8 @@ fn i8_a_change_is_given_up_while_the_voters_are_what_they_were() {
     let prepare = step(Phase::Prepare, 0, 0, &[1, 2, 4], &[]);
     assert_eq!(ledger.say(&mut lane, &prepare), answer);
     let preparing = ledger.tables().mode().unwrap().preparing.unwrap();
-    assert_eq!((preparing.index, preparing.from),
+    assert_eq!(
+        (preparing.index, preparing.from),
         (prepared.next_index(), nodes(&[1, 2, 3]))
     );
     let target = Target {

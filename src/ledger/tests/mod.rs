@@ -2,13 +2,13 @@
 //!
 //! Each file beside tries one part of what apply decides, by scenarios.
 
-use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Sequence};
 use super::apply;
 use super::rows::LedgerHead;
 use super::state::{State, Tables};
 use super::tip::Tip;
 use super::txn::Txn;
 use crate::domain::command::{Answer, Command, Submission};
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Sequence};
 use crate::store::engine::Engine as _;
 use crate::store::keys::Generation;
 use crate::store::memory::MemoryEngine;
@@ -136,7 +136,13 @@ impl TestLedger {
             submissions,
         };
         let mut txn = Txn::begin(self.engine.as_ref(), Generation(0));
-        let answers = apply::command(&mut txn, &mut self.tip, &command, LogIndex::new(self.raft_index)).unwrap();
+        let answers = apply::command(
+            &mut txn,
+            &mut self.tip,
+            &command,
+            LogIndex::new(self.raft_index),
+        )
+        .unwrap();
         self.engine.write(txn.into_batch()).unwrap();
         // What is kept in memory is what a restart would read.
         let read = Tip::load(self.engine.as_ref(), Generation(0)).unwrap();

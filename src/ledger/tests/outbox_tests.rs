@@ -1,7 +1,7 @@
 //! Outboxes: named at every boot, or lost for all to see.
 
-use crate::domain::ids::{NodeId, OutboxId, Sequence};
 use super::*;
+use crate::domain::ids::{NodeId, OutboxId, Sequence};
 use crate::ledger::outboxes::OUTBOXES_MAX;
 use crate::ledger::rows::LaneRow;
 use muniment_evidence::opening::{BootOutbox, DownloadDocument};
@@ -43,7 +43,10 @@ fn download(signer: &mut TestSigner, ledger: &TestLedger) -> Submission {
 }
 
 fn lane(ledger: &TestLedger, id: u64) -> Option<LaneRow> {
-    ledger.tables().lane(NodeId::new(1), Lane::Outbox(OutboxId::new(id))).unwrap()
+    ledger
+        .tables()
+        .lane(NodeId::new(1), Lane::Outbox(OutboxId::new(id)))
+        .unwrap()
 }
 
 #[test]
@@ -51,7 +54,10 @@ fn an_outbox_drains_over_boots_while_strict_lanes_close() {
     let (mut ledger, mut boots, mut strict) = TestLedger::booted();
     let mut outbox = TestSigner::new(1, Lane::Outbox(OutboxId::new(ID)));
     // No BOOT has named it.
-    let early = download(&mut TestSigner::new(1, Lane::Outbox(OutboxId::new(ID))), &ledger);
+    let early = download(
+        &mut TestSigner::new(1, Lane::Outbox(OutboxId::new(ID))),
+        &ledger,
+    );
     assert_eq!(ledger.apply(0, vec![early]), [Answer::LaneClosed]);
     let first = boot(&mut boots, &ledger, vec![there(ID)]);
     assert_eq!(ledger.apply(0, vec![first]), [ok(2)]);

@@ -1,7 +1,7 @@
 //! Lanes, boots, keys and levels: what apply takes, refuses and remembers.
 
-use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Sequence, Term, TreeSize};
 use super::*;
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Sequence, Term, TreeSize};
 use crate::ledger::lanes::WINDOW;
 use crate::ledger::policy;
 use muniment_evidence::opening::LeaderDocument;
@@ -28,7 +28,9 @@ fn a_lane_takes_exactly_its_next_and_remembers_what_it_took() {
     // A gap consumes nothing; the same again is seen; what was missing follows.
     assert_eq!(
         ledger.apply(0, vec![said[2].clone()]),
-        [Answer::Gap { next: Sequence::new(1) }]
+        [Answer::Gap {
+            next: Sequence::new(1)
+        }]
     );
     let answers = ledger.apply(0, said.clone());
     assert_eq!(answers, [ok(2), ok(3), ok(4)]);
@@ -67,7 +69,8 @@ fn a_boot_closes_the_older_lane_and_a_wiped_disk_may_not_boot() {
     let answers = ledger.apply(0, vec![wiped]);
     assert_eq!(answers, [refused(size.get() + 1, Reason::Malformed)]);
     // A lane that no boot opened, and a node that is no member.
-    let stray = TestSigner::new(1, Lane::Strict(RecordIndex::new(12345))).write(&ledger, &remark(1));
+    let stray =
+        TestSigner::new(1, Lane::Strict(RecordIndex::new(12345))).write(&ledger, &remark(1));
     assert_eq!(ledger.apply(0, vec![stray]), [Answer::LaneClosed]);
     let stranger = TestSigner::new(9, Lane::Boot).write(&ledger, &boot(9));
     assert_eq!(ledger.apply(0, vec![stranger]), [Answer::WrongLedger]);
@@ -94,7 +97,12 @@ fn time_never_goes_back_and_what_is_due_is_attested_once() {
     let earlier = lane.write(&ledger, &remark(2));
     ledger.apply(4_000, vec![earlier]);
     let tables = ledger.tables();
-    let times = [2, 3].map(|i| tables.expect_record(RecordIndex::new(i)).unwrap().committed_at_ms);
+    let times = [2, 3].map(|i| {
+        tables
+            .expect_record(RecordIndex::new(i))
+            .unwrap()
+            .committed_at_ms
+    });
     assert_eq!(times, [5_000, 5_000]);
 
     let mut txn = Txn::begin(ledger.engine.as_ref(), Generation(0));
@@ -188,7 +196,10 @@ fn a_change_of_keys_is_taken_once_and_only_from_those_who_may() {
     let tables = ledger.tables();
     assert_eq!(tables.key_changes().unwrap(), [5].map(RecordIndex::new));
     let history = tables.key_history().unwrap();
-    assert_eq!(history.statement_keys(NodeId::new(1))[1].added, Some(RecordIndex::new(5)));
+    assert_eq!(
+        history.statement_keys(NodeId::new(1))[1].added,
+        Some(RecordIndex::new(5))
+    );
 }
 
 #[test]
@@ -224,7 +235,13 @@ fn a_key_in_use_is_not_retired_and_a_revoked_one_says_no_more() {
         ledger.apply(0, vec![early]),
         [refused(3, Reason::Malformed)]
     );
-    let revoke = statement_key(Action::Revoke { trusted_until: RecordIndex::new(3) }, 1, &old);
+    let revoke = statement_key(
+        Action::Revoke {
+            trusted_until: RecordIndex::new(3),
+        },
+        1,
+        &old,
+    );
     let changes = vec![revoke, statement_key(Action::Add, 1, &fresh)];
     let change = change_keys(&ledger, changes, &[&fresh]);
     let change = lane.write(&ledger, &Document::Key(change));

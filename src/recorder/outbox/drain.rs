@@ -5,9 +5,9 @@
 //! from there. What contradicts the ledger stops the node. Leaves the file to the store.
 //! Tests: `src/recorder/window_tests.rs` (what answers say), `src/recorder/lane_tests.rs`.
 
-use crate::domain::ids::{OutboxId, Sequence};
 use super::{Download, Shared};
 use crate::domain::command::{Answer, Submission};
+use crate::domain::ids::{OutboxId, Sequence};
 use crate::ledger::lanes::WINDOW;
 use crate::recorder::answers::{
     Doubt, Landed, LaneContradiction, Then, landed, outbox_agrees, place,

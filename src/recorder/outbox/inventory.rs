@@ -64,12 +64,17 @@ pub fn take_inventory(
         }
         let lane = tables.lane(node, Lane::Outbox(id))?;
         if lane.is_some() {
-            tracing::error!(outbox = id.get(), "this outbox was reported as lost: put aside");
+            tracing::error!(
+                outbox = id.get(),
+                "this outbox was reported as lost: put aside"
+            );
             dir.set_aside(id)?;
         } else {
             match look(dir, id, &LaneRow::default(), &trusted)? {
                 Ok(log) => open.push(log),
-                Err(why) => tracing::error!(outbox = id.get(), why, "an unused outbox is put aside"),
+                Err(why) => {
+                    tracing::error!(outbox = id.get(), why, "an unused outbox is put aside")
+                }
             }
         }
     }

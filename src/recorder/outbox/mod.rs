@@ -15,11 +15,11 @@
 mod drain;
 pub mod inventory;
 
-use crate::domain::ids::{OutboxId, RecordIndex, Sequence};
 use super::download_ends::DownloadEnds;
 use super::lane::LaneContext;
 use super::{Intent, StatementSigner};
 use crate::domain::command::Submission;
+use crate::domain::ids::{OutboxId, RecordIndex, Sequence};
 use crate::store::outbox::{APPEND_MAX, AppendRefusal, OutboxLog};
 use muniment_evidence::opening::Delivered;
 use muniment_evidence::statement::Lane;

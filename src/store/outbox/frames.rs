@@ -25,7 +25,11 @@ const FRAME_HEAD_BYTES: usize = 4 + 8 + 4 + 32;
 
 pub(super) fn header(id: OutboxId, first: Sequence, before: &Digest) -> Vec<u8> {
     let mut w = Writer::new();
-    w.raw(MAGIC).u8(VERSION).u64(id.get()).u64(first.get()).digest(before);
+    w.raw(MAGIC)
+        .u8(VERSION)
+        .u64(id.get())
+        .u64(first.get())
+        .digest(before);
     let mut bytes = w.finish();
     let sum = Digest::of(&[&bytes]);
     bytes.extend_from_slice(&sum.0);

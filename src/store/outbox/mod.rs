@@ -15,11 +15,11 @@
 mod frames;
 
 pub use self::frames::FrameError;
-use crate::domain::ids::{OutboxId, Sequence};
 use self::frames::{FRAME_BYTES_MAX, HEADER_BYTES, frame, header, parse};
 use super::StoreError;
 use super::marker::write_durably;
 use crate::domain::command::Submission;
+use crate::domain::ids::{OutboxId, Sequence};
 use crate::sync::Shared;
 use muniment_evidence::digest::Digest;
 use std::collections::{BTreeMap, VecDeque};
@@ -423,7 +423,10 @@ mod tests {
         let (_held, places) = both();
         for dir in places {
             assert!(dir.list().unwrap().is_empty());
-            assert!(matches!(dir.open(OutboxId::new(ID)).unwrap(), OutboxFound::Nothing));
+            assert!(matches!(
+                dir.open(OutboxId::new(ID)).unwrap(),
+                OutboxFound::Nothing
+            ));
             let mut log = dir.create(OutboxId::new(ID)).unwrap();
             log.append(more(&log, 3, 10)).unwrap();
             log.append(more(&log, 2, 10)).unwrap();
@@ -431,13 +434,25 @@ mod tests {
             drop(log);
             assert_eq!(dir.list().unwrap(), [ID].map(OutboxId::new));
             let mut log = open(&dir);
-            assert_eq!((log.first().get(), log.next().get(), log.last()), (0, 5, last));
+            assert_eq!(
+                (log.first().get(), log.next().get(), log.last()),
+                (0, 5, last)
+            );
             log.drained(Sequence::new(3)).unwrap();
-            assert_eq!((log.first().get(), log.next().get(), log.waiting().len()), (3, 5, 2));
+            assert_eq!(
+                (log.first().get(), log.next().get(), log.waiting().len()),
+                (3, 5, 2)
+            );
             let before = log.waiting()[0].statement.prev;
             assert_eq!(log.hash_before(Sequence::new(3)), Some(before));
             assert_eq!(log.hash_before(Sequence::new(5)), Some(last));
-            assert_eq!((log.hash_before(Sequence::new(2)), log.hash_before(Sequence::new(6))), (None, None));
+            assert_eq!(
+                (
+                    log.hash_before(Sequence::new(2)),
+                    log.hash_before(Sequence::new(6))
+                ),
+                (None, None)
+            );
             dir.set_aside(OutboxId::new(ID)).unwrap();
             assert!(dir.list().unwrap().is_empty());
         }
@@ -462,7 +477,10 @@ mod tests {
         let last = log.last();
         drop(log);
         let log = open(&dir);
-        assert_eq!((log.first().get(), log.next().get(), log.last()), (499, 502, last));
+        assert_eq!(
+            (log.first().get(), log.next().get(), log.last()),
+            (499, 502, last)
+        );
     }
 
     /// A power cut may leave any part of the append that had not returned; everything that
@@ -491,7 +509,11 @@ mod tests {
                 let mut log = open(&dir);
                 assert_eq!(log.next(), Sequence::new(2), "cut at {length}");
                 log.append(more(&log, 1, 5)).unwrap();
-                assert_eq!(open(&dir).next(), Sequence::new(3), "goes on after {length}");
+                assert_eq!(
+                    open(&dir).next(),
+                    Sequence::new(3),
+                    "goes on after {length}"
+                );
             }
         }
     }
@@ -521,10 +543,16 @@ mod tests {
         // A frame that is missing altogether is no torn write either.
         let gap = [&whole[..middle], &whole[end..]].concat();
         std::fs::write(&file, gap).unwrap();
-        assert!(matches!(dir.open(OutboxId::new(ID)).unwrap(), OutboxFound::Damaged(_)));
+        assert!(matches!(
+            dir.open(OutboxId::new(ID)).unwrap(),
+            OutboxFound::Damaged(_)
+        ));
         // Nor is another outbox's file under this name.
         dir.create(OutboxId::new(8)).unwrap();
         std::fs::rename(path(file.parent().unwrap(), OutboxId::new(8)), &file).unwrap();
-        assert!(matches!(dir.open(OutboxId::new(ID)).unwrap(), OutboxFound::Damaged(_)));
+        assert!(matches!(
+            dir.open(OutboxId::new(ID)).unwrap(),
+            OutboxFound::Damaged(_)
+        ));
     }
 }

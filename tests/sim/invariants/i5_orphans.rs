@@ -49,7 +49,10 @@ impl Invariant for Orphans {
             Fact::Raw(Event::Wiped { node }) => self.collected.retain(|(of, _)| of != node),
             Fact::Recorded(recorded) if recorded.is_ok() => {
                 for holding in recorded.holdings() {
-                    if self.collected.contains(&(holding.node.get(), BodyId::new(holding.body_id.get()))) {
+                    if self
+                        .collected
+                        .contains(&(holding.node.get(), BodyId::new(holding.body_id.get())))
+                    {
                         let (index, node) = (recorded.record.index, holding.node);
                         return Err(format!(
                             "record {index} names a body that node {node} has collected"

@@ -43,7 +43,9 @@ impl IssuedOnce {
             }
             Outcome::DuplicateOf(first) => {
                 // The invoice may be asked for by this request id too from now on.
-                self.requests.entry(request).or_insert((first.get(), content));
+                self.requests
+                    .entry(request)
+                    .or_insert((first.get(), content));
                 let firsts = [same_identity, same_request];
                 !firsts.contains(&Some((first.get(), content)))
             }

@@ -8,10 +8,10 @@
 //! of the target has, every body named up to PREPARE; DONE only under the target's voters,
 //! ABORT only under those of before.
 
-use muniment::domain::ids::RecordIndex;
 use super::Invariant;
 use crate::facts::{Fact, Members, Recorded};
 use crate::mirror::Mirror;
+use muniment::domain::ids::RecordIndex;
 use muniment_evidence::mode::{ModeDocument, Phase};
 use muniment_evidence::opening::Document;
 use std::collections::BTreeSet;
@@ -39,7 +39,9 @@ impl MembersChange {
                 None
             }
             (_, None) => Some("no PREPARE is open".into()),
-            (Phase::Done | Phase::Abort, Some((prepare, _))) if mode.prepared != Some(RecordIndex::new(*prepare)) => {
+            (Phase::Done | Phase::Abort, Some((prepare, _)))
+                if mode.prepared != Some(RecordIndex::new(*prepare)) =>
+            {
                 Some(format!(
                     "PREPARE {prepare} is open, not {:?}",
                     mode.prepared
