@@ -353,7 +353,7 @@ impl Mirror {
                 .take(index, recorded.record.statement.node.get(), document);
             for rendition in recorded.renditions() {
                 self.named
-                    .insert(BodyId::new(rendition.body_id.get()), index);
+                    .insert(rendition.body_id, index);
             }
         }
         Ok(recorded)

@@ -31,7 +31,7 @@ impl Invariant for BodiesSafe {
         for rendition in recorded.renditions() {
             let nodes = mirror.nodes.keys().copied();
             let holders: BTreeSet<u64> = nodes
-                .filter(|node| mirror.holds(*node, &BodyId::new(rendition.body_id.get())))
+                .filter(|node| mirror.holds(*node, &rendition.body_id))
                 .collect();
             if let Some(why) = recorded.unmet(&holders) {
                 let index = recorded.record.index;

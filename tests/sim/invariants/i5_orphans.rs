@@ -51,7 +51,7 @@ impl Invariant for Orphans {
                 for holding in recorded.holdings() {
                     if self
                         .collected
-                        .contains(&(holding.node.get(), BodyId::new(holding.body_id.get())))
+                        .contains(&(holding.node.get(), holding.body_id))
                     {
                         let (index, node) = (recorded.record.index, holding.node);
                         return Err(format!(
