@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 use muniment::bodies::writer::CHUNK_BYTES;
+use muniment::domain::ids::{BodyId, UploadEpoch};
 use muniment::stop::Stop;
 use muniment::store::Blocking;
 use muniment::store::bodies::{BodyManifest, BodyStore};
@@ -79,7 +80,7 @@ async fn hold(
     let manifest = BodyManifest {
         length: bytes.len() as u64,
         sha256: Digest::ZERO,
-        epoch: 0,
+        epoch: UploadEpoch::new(0),
         chunks: chunks
             .iter()
             .map(|chunk| (chunk.len() as u32, Digest::ZERO))
@@ -87,9 +88,9 @@ async fn hold(
     };
     let last = chunks.pop();
     for (number, chunk) in (0..).zip(chunks) {
-        store.put_chunk(id, number, chunk).await?;
+        store.put_chunk(BodyId::new(id), number, chunk).await?;
     }
-    store.seal(id, manifest, last).await
+    store.seal(BodyId::new(id), manifest, last).await
 }
 
 /// One client: a body, then the next. Microseconds of those that count.

@@ -11,6 +11,7 @@ use crate::bodies::disk_budget::DiskBudget;
 use crate::clock::SharedClock;
 use crate::config::{Config, Limits, WitnessEntry};
 use crate::domain::cause::{AnyError, Cause};
+use crate::domain::ids::NodeId;
 use crate::http;
 use crate::keyring::Keyring;
 use crate::keyring::guard::SignGuard;
@@ -206,7 +207,7 @@ async fn seams(
     let first = Marker {
         format: marker::FORMAT,
         origin: origin.clone(),
-        node: node.id,
+        node: NodeId::new(node.id),
         incarnation,
     };
     let marker = Marker::claim(dir, first).map_err(NodeError::start)?;
@@ -237,7 +238,11 @@ async fn seams(
         guard: SignGuard::load(dir, origin).map_err(NodeError::start)?,
         blocking: Blocking::Pool,
         clock,
-        transport: Arc::new(Dialer::new(node.id, origin.clone(), message_bytes)),
+        transport: Arc::new(Dialer::new(
+            NodeId::new(node.id),
+            origin.clone(),
+            message_bytes,
+        )),
         keyring,
         witnesses,
         metrics,

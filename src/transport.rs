@@ -7,6 +7,7 @@
 //! [`FRAME_BYTES_MAX`].
 
 use crate::domain::cause::Cause;
+use crate::domain::ids::NodeId;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -161,14 +162,14 @@ pub trait Transport: Send + Sync {
 pub trait Serve: Send + Sync {
     fn call(
         &self,
-        from: u64,
+        from: NodeId,
         method: Method,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>>;
 
     fn stream(
         &self,
-        from: u64,
+        from: NodeId,
         method: Method,
         frames: Frames,
     ) -> BoxFuture<'static, Result<Frames, Failure>>;

@@ -12,6 +12,7 @@ use crate::json::Value;
 use crate::summary::words::utc;
 use muniment_evidence::bundle::Manifest;
 use muniment_evidence::class::FindingClass;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::opening::{Document, IssueDocument};
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::report::{Report, shown};
@@ -112,8 +113,8 @@ pub struct Reckoning {
     rows: Vec<FigureKey>,
     places: HashMap<FigureKey, u32>,
     missing: Missing,
-    first: u64,
-    end: u64,
+    first: RecordIndex,
+    end: TreeSize,
     selects: bool,
 }
 

@@ -14,6 +14,7 @@ use crate::summary::words::utc;
 use muniment_evidence::bundle::Manifest;
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::ledger::{Ledger, Vouched};
 use muniment_evidence::note::{Checkpoint, Note};
 use muniment_evidence::opening::Document;
@@ -41,15 +42,15 @@ pub struct Heads {
     heads: Vec<NamedNote>,
     ledger: Option<Ledger>,
     /// Sizes whose roots are looked for in a bundle.
-    wanted: BTreeSet<u64>,
+    wanted: BTreeSet<TreeSize>,
     /// `None` when nothing is replayed, or no longer.
     frontier: Option<Frontier>,
     /// What the records lead to.
-    roots: BTreeMap<u64, Digest>,
+    roots: BTreeMap<TreeSize, Digest>,
     /// The records of the bundle.
-    range: Option<(u64, u64)>,
+    range: Option<(RecordIndex, TreeSize)>,
     /// By older and newer size.
-    proofs: BTreeMap<(u64, u64), Vec<Digest>>,
+    proofs: BTreeMap<(TreeSize, TreeSize), Vec<Digest>>,
 }
 
 /// A note that a log key in force has signed.
@@ -70,7 +71,7 @@ impl Heads {
     }
 
     /// The sizes that the notes name, in order.
-    pub fn sizes(&self) -> impl Iterator<Item = u64> + '_ {
+    pub fn sizes(&self) -> impl Iterator<Item = TreeSize> + '_ {
         self.wanted.iter().copied()
     }
 
@@ -82,7 +83,7 @@ impl Heads {
     }
 
     /// A consistency proof between two of the sizes.
-    pub fn prove(&mut self, old_size: u64, new_size: u64, hashes: Vec<Digest>) {
+    pub fn prove(&mut self, old_size: TreeSize, new_size: TreeSize, hashes: Vec<Digest>) {
         self.proofs.insert((old_size, new_size), hashes);
     }
 
@@ -277,7 +278,8 @@ impl Observer for Heads {
     fn begin(&mut self, manifest: &Manifest) {
         self.range = Some((manifest.first, manifest.end));
         if manifest.selection.is_empty() {
-            self.frontier = Frontier::from_parts(manifest.first, manifest.peaks.clone());
+            self.frontier =
+                Frontier::from_parts(manifest.first.size_before(), manifest.peaks.clone());
             self.note_root();
         }
     }
@@ -287,7 +289,7 @@ impl Observer for Heads {
         let Some(frontier) = &mut self.frontier else {
             return;
         };
-        if frontier.size() != seen.record.index {
+        if frontier.size().next_index() != seen.record.index {
             self.frontier = None;
             return;
         }
@@ -300,7 +302,7 @@ impl Observer for Heads {
     }
 }
 
-fn size_of(note: &[u8]) -> Option<u64> {
+fn size_of(note: &[u8]) -> Option<TreeSize> {
     let note = Note::parse(note).ok()?;
     let checkpoint = Checkpoint::parse(&note.text).ok()?;
     Some(checkpoint.size)

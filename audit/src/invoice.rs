@@ -13,6 +13,7 @@ mod words;
 use crate::answer::Ending;
 use muniment_evidence::bundle::Manifest;
 use muniment_evidence::digest::{Digest, unhex};
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::opening::{Delivered, Document, Identity};
 use muniment_evidence::record::Outcome;
 use muniment_evidence::report::OpenedRecord;
@@ -78,7 +79,7 @@ impl WhichInvoice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The record that says so.
-    pub index: u64,
+    pub index: RecordIndex,
     pub bytes: u64,
     pub complete: bool,
 }
@@ -119,12 +120,12 @@ pub struct InvoiceQuestion {
     /// Beyond [`FOUND_MAX`].
     more: u64,
     /// Place among the found and their events, by index of a DOWNLOAD.
-    pending: HashMap<u64, (usize, usize)>,
+    pending: HashMap<RecordIndex, (usize, usize)>,
     /// Asked by number, the uids of all invoices issued so far: a download of any other
     /// may be of one that takes the number later.
     issued: HashSet<[u8; 16]>,
-    first: u64,
-    end: u64,
+    first: RecordIndex,
+    end: TreeSize,
     selects: bool,
     coverage: Coverage,
 }
@@ -153,8 +154,8 @@ impl InvoiceQuestion {
             more: 0,
             pending: HashMap::new(),
             issued: HashSet::new(),
-            first: 0,
-            end: 0,
+            first: RecordIndex::FIRST,
+            end: TreeSize::EMPTY,
             selects: false,
             coverage: Coverage::default(),
         }
@@ -189,7 +190,7 @@ impl InvoiceQuestion {
             "the bundle is a selection, which may leave records out".to_owned(),
         );
         doubt(
-            self.first > 0,
+            self.first != RecordIndex::FIRST,
             format!("the bundle begins at record {}, not at 0", self.first),
         );
         let Coverage {
@@ -211,7 +212,7 @@ impl InvoiceQuestion {
             ),
         );
         doubt(
-            strays > 0 && self.first == 0 && issues_withheld == 0,
+            strays > 0 && self.first == RecordIndex::FIRST && issues_withheld == 0,
             format!("{strays} downloads are of invoices that had not been issued"),
         );
         let more: u64 = self.found.iter().map(|found| found.more).sum();
@@ -284,7 +285,7 @@ impl InvoiceQuestion {
         Some(at)
     }
 
-    fn end_downloads(&mut self, index: u64, ends: &[Delivered]) {
+    fn end_downloads(&mut self, index: RecordIndex, ends: &[Delivered]) {
         for end in ends {
             // Of several ends the first counts; the verifier has found the second.
             if let Some((at, event)) = self.pending.remove(&end.download) {

@@ -4,6 +4,9 @@
 //! reading JSON to others; no serialiser is needed.
 
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{
+    LogIndex, NodeId, OutboxId, RecordIndex, Sequence, Term, TreeSize, UploadEpoch,
+};
 use std::fmt;
 
 /// What a report is made of.
@@ -38,6 +41,27 @@ impl From<u64> for Value {
         Value::Number(value.into())
     }
 }
+
+macro_rules! plain_numbers {
+    ($($type:ty),+) => {$(
+        impl From<$type> for Value {
+            fn from(value: $type) -> Value {
+                value.get().into()
+            }
+        }
+    )+};
+}
+
+plain_numbers!(
+    NodeId,
+    RecordIndex,
+    TreeSize,
+    Sequence,
+    OutboxId,
+    UploadEpoch,
+    LogIndex,
+    Term
+);
 
 impl From<i64> for Value {
     fn from(value: i64) -> Value {

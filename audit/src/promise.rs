@@ -9,6 +9,7 @@ use crate::json::Value;
 use crate::summary::words::{utc, uuid};
 use muniment_evidence::bundle::Manifest;
 use muniment_evidence::class::FindingClass;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::opening::Document;
 use muniment_evidence::record::Outcome;
 use muniment_evidence::report::{Report, shown};
@@ -20,13 +21,13 @@ use std::fmt::Write as _;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PromiseFate {
     /// The OK record at this index.
-    Kept(u64),
+    Kept(RecordIndex),
     /// Recorded at this index, and refused.
-    Refused(u64),
+    Refused(RecordIndex),
     /// Another statement stands under this number, at this index: the node signed twice.
-    Other(u64),
+    Other(RecordIndex),
     /// The BOOT at this index says that the outbox was lost before it came to it.
-    Lost(u64),
+    Lost(RecordIndex),
     /// The bundle has the whole log up to its end, and not this: it may still come.
     Pending,
     /// The bundle is only a part of the log, and this is not in it.
@@ -45,7 +46,7 @@ impl PromiseFate {
         }
     }
 
-    fn index(self) -> Option<u64> {
+    fn index(self) -> Option<RecordIndex> {
         match self {
             PromiseFate::Kept(index)
             | PromiseFate::Refused(index)
@@ -69,7 +70,7 @@ pub struct PromiseQuestion {
     promised: Promised,
     /// Whether the bundle has every record from the first one on.
     whole: bool,
-    end: u64,
+    end: TreeSize,
     same_ledger: bool,
     found: Option<PromiseFate>,
 }
@@ -79,7 +80,7 @@ impl PromiseQuestion {
         PromiseQuestion {
             promised,
             whole: false,
-            end: 0,
+            end: TreeSize::EMPTY,
             same_ledger: false,
             found: None,
         }
@@ -152,7 +153,7 @@ pub fn stated(report: Report, promised: Option<&Promised>) -> Audited {
 
 impl Observer for PromiseQuestion {
     fn begin(&mut self, manifest: &Manifest) {
-        self.whole = manifest.first == 0 && manifest.selection.is_empty();
+        self.whole = manifest.first == RecordIndex::FIRST && manifest.selection.is_empty();
         self.end = manifest.end;
         self.same_ledger = manifest.ledger == self.promised.ledger;
     }

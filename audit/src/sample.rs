@@ -10,6 +10,7 @@ use crate::json::Value;
 use crate::summary;
 use muniment_evidence::bundle::Manifest;
 use muniment_evidence::digest::{Digest, tag};
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::record::Outcome;
 use muniment_evidence::report::{OpenedRecord, Report, shown};
 use muniment_evidence::statement::Kind;
@@ -31,8 +32,8 @@ pub struct RecordSample {
     /// By rank; never more than `count`.
     chosen: BTreeMap<Digest, OpenedRecord>,
     candidates: u64,
-    first: u64,
-    end: u64,
+    first: RecordIndex,
+    end: TreeSize,
 }
 
 /// A leaf's place in the order of a seed.
@@ -50,8 +51,8 @@ impl RecordSample {
             kind,
             chosen: BTreeMap::new(),
             candidates: 0,
-            first: 0,
-            end: 0,
+            first: RecordIndex::FIRST,
+            end: TreeSize::EMPTY,
         })
     }
 

@@ -8,6 +8,7 @@ mod running;
 
 use ledger::Ledger;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{OutboxId, Sequence};
 use muniment_evidence::opening::{BootDocument, BootOutbox, Document};
 use muniment_evidence::promise::Promise;
 use muniment_evidence::record::{Outcome, Reason};
@@ -25,7 +26,7 @@ fn with_download(outcome: Outcome) -> (Ledger, u64) {
     }
     let uid = ledger.issue(1, "P-1", Outcome::Ok);
     let download = Document::Download(ledger.download_of(uid));
-    let index = ledger.record(3, Lane::Outbox(OUTBOX), download, outcome);
+    let index = ledger.record(3, Lane::Outbox(OutboxId::new(OUTBOX)), download, outcome);
     (ledger, index)
 }
 
@@ -81,8 +82,13 @@ fn a_promise_is_kept_by_its_record_and_by_nothing_else() {
     let mut other = before.clone();
     let uid = other.issue(1, "P-2", Outcome::Ok);
     let document = Document::Download(other.download_of(uid));
-    let at = other.record(3, Lane::Outbox(OUTBOX), document, Outcome::Ok);
-    other.entries[at as usize].record.statement.seq = 0;
+    let at = other.record(
+        3,
+        Lane::Outbox(OutboxId::new(OUTBOX)),
+        document,
+        Outcome::Ok,
+    );
+    other.entries[at as usize].record.statement.seq = Sequence::new(0);
     other.entries[at as usize].record.statement.prev = Digest::ZERO;
     other.resign(at);
     other.rechain();
@@ -101,11 +107,16 @@ fn what_is_lost_is_told_and_touches_no_other_promise() {
     let mut ahead = ledger.clone();
     let document = ahead.entries[index as usize].document.bytes.clone();
     let document = Document::decode(&document).unwrap();
-    let at = ahead.record(3, Lane::Outbox(OUTBOX), document, Outcome::Ok);
+    let at = ahead.record(
+        3,
+        Lane::Outbox(OutboxId::new(OUTBOX)),
+        document,
+        Outcome::Ok,
+    );
     let pending = promise(&ahead, at);
     let told = BootOutbox {
-        id: OUTBOX,
-        next: 1,
+        id: OutboxId::new(OUTBOX),
+        next: Sequence::new(1),
         last: kept.statement.hash(),
         lost: true,
     };

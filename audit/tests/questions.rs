@@ -8,6 +8,7 @@ use ledger::{BODY, Ledger, checkpoint_frame, seal};
 use muniment_audit::sample::rank;
 use muniment_evidence::bundle::Frame;
 use muniment_evidence::digest::hex;
+use muniment_evidence::ids::RecordIndex;
 use muniment_evidence::opening::{Delivered, Document, Reference, VoidDocument};
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::Kind;
@@ -169,7 +170,7 @@ fn cut_downloads_reversals_and_the_same_bytes_elsewhere_are_told() {
     let uid = ledger.issue(1, "A", Outcome::Ok);
     let download = ledger.download(1, uid);
     let end = Delivered {
-        download,
+        download: RecordIndex::new(download),
         bytes: 3,
         complete: false,
     };
@@ -290,7 +291,7 @@ fn figures_are_reconciled_row_by_row() {
     let voided = issue(&mut ledger, "3", "2026-11-01", Some(-5));
     // Without a date the month of the commitment counts: the ledger's first is 2026-11.
     issue(&mut ledger, "4", "", None);
-    ledger.issue(1, "1", Outcome::DuplicateOf(2));
+    ledger.issue(1, "1", Outcome::DuplicateOf(RecordIndex::new(2)));
     let void = VoidDocument {
         tenant: "default".into(),
         uid: voided,

@@ -11,6 +11,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::BoxStream;
 use muniment::clock::{Clock as _, SystemClock};
 use muniment::domain::command::{Answer, Command, Submission};
+use muniment::domain::ids::{NodeId, RecordIndex};
 use muniment::keyring::Keyring;
 use muniment::ledger::state::State;
 use muniment::objective::timing::Profile;
@@ -129,7 +130,7 @@ async fn settle(in_flight: &mut VecDeque<(u64, ProposalTicket)>) -> Result<(), B
     let proposed = ticket.done().await.map_err(|refusal| refusal.to_string())?;
     for (answer, index) in proposed.answers.iter().zip(first..) {
         let expected = Answer::Recorded {
-            index,
+            index: RecordIndex::new(index),
             outcome: Outcome::Ok,
         };
         if *answer != expected {
@@ -152,7 +153,7 @@ async fn lead(data: &Path, engine: Arc<dyn Engine>) -> Result<RaftGroup, Box<dyn
     let floor = WatermarkFile::open(&data.join("watermark"))?;
     let log = LogStore::start(engine.clone(), Blocking::Pool, flusher, floor, stop.clone());
     let settings = GroupSettings {
-        node: NODE,
+        node: NodeId::new(NODE),
         clock: Arc::new(SystemClock),
         timing: Profile::Lan.timing(),
         snapshot_after_entries: SNAPSHOT_AFTER_ENTRIES,
@@ -181,7 +182,7 @@ fn begin(
 ) -> Result<(Traffic, u64), Box<dyn Error>> {
     let tables = State::new(engine).tables()?;
     let head = tables.head()?;
-    let boots = tables.lane(NODE, Lane::Boot)?;
+    let boots = tables.lane(NodeId::new(NODE), Lane::Boot)?;
     let boots = boots.ok_or("the node has never booted")?;
     let marker = Marker::read(&data_of(dir))?.ok_or("the directory has no marker")?;
     let keys = Keyring::load(&keys_of(dir))?;
@@ -193,12 +194,12 @@ fn begin(
         zone: ZONE.to_owned(),
         incarnation: marker.incarnation,
         key: (*key).clone(),
-        boots: (boots.next_seq, boots.last),
+        boots: (boots.next_seq.get(), boots.last),
     };
     // A statement takes a millisecond of its clock, which is not to run ahead.
     let time_ms = SystemClock.now_ms().saturating_sub(records);
-    let traffic = Traffic::new(head.ledger, vec![site], head.size, time_ms);
-    Ok((traffic, head.size))
+    let traffic = Traffic::new(head.ledger, vec![site], head.size.get(), time_ms);
+    Ok((traffic, head.size.get()))
 }
 
 fn bytes_below(dir: &Path) -> std::io::Result<u64> {

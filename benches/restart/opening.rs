@@ -4,6 +4,7 @@
 //! as the node makes it, from a view of its own. Indexes are spread by a fixed rule.
 
 use super::serving::data_of;
+use muniment::domain::ids::{RecordIndex, TreeSize};
 use muniment::ledger::state::State;
 use muniment::raft::machine::Machine;
 use muniment::store::Blocking;
@@ -35,10 +36,10 @@ pub async fn open(dir: &Path) -> Result<Value, Box<dyn Error>> {
     let size = applied.borrow().size;
     let state = State::new(engine);
     // A ledger filled with fewer has its whole size in the place of the largest.
-    let sizes = SIZES.iter().map(|wanted| size.min(*wanted));
+    let sizes = SIZES.iter().map(|wanted| size.get().min(*wanted));
     let proofs: Result<Vec<_>, _> = sizes.map(|size| proofs(&state, size)).collect();
     Ok(json!({
-        "records": size,
+        "records": size.get(),
         "engine_ms": engine_ms,
         "machine_ms": machine_ms,
         "proofs": proofs?,
@@ -47,24 +48,46 @@ pub async fn open(dir: &Path) -> Result<Value, Box<dyn Error>> {
 
 fn proofs(state: &State, size: u64) -> Result<Value, Box<dyn Error>> {
     let tables = state.tables()?;
-    let root = tables.root_at(size)?;
+    let root = tables.root_at(TreeSize::new(size))?;
     let (mut inclusion, mut consistency) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let index = scattered(round) % size;
         let begun = Instant::now();
-        let path = inclusion_proof(&state.tables()?.tree_rows(), index, size)?;
+        let path = inclusion_proof(
+            &state.tables()?.tree_rows(),
+            RecordIndex::new(index),
+            TreeSize::new(size),
+        )?;
         inclusion.push(begun.elapsed().as_nanos() as u64);
-        let record = tables.record_bytes(index)?.ok_or("a record is missing")?;
+        let record = tables
+            .record_bytes(RecordIndex::new(index))?
+            .ok_or("a record is missing")?;
         let leaf = leaf_hash(&record);
-        if !verify_inclusion(&leaf, index, size, &path, &root) {
+        if !verify_inclusion(
+            &leaf,
+            RecordIndex::new(index),
+            TreeSize::new(size),
+            &path,
+            &root,
+        ) {
             return Err(format!("the path of {index} in {size} does not hold").into());
         }
         let old = index + 1;
         let begun = Instant::now();
-        let proof = consistency_proof(&state.tables()?.tree_rows(), old, size)?;
+        let proof = consistency_proof(
+            &state.tables()?.tree_rows(),
+            TreeSize::new(old),
+            TreeSize::new(size),
+        )?;
         consistency.push(begun.elapsed().as_nanos() as u64);
-        let old_root = tables.root_at(old)?;
-        if !verify_consistency(old, size, &proof, &old_root, &root) {
+        let old_root = tables.root_at(TreeSize::new(old))?;
+        if !verify_consistency(
+            TreeSize::new(old),
+            TreeSize::new(size),
+            &proof,
+            &old_root,
+            &root,
+        ) {
             return Err(format!("{size} does not go on from {old}").into());
         }
     }

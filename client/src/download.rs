@@ -308,6 +308,7 @@ impl Progress {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use muniment_evidence::ids::RecordIndex;
 
     const BODY: &[u8] = b"0123456789";
 
@@ -334,7 +335,7 @@ mod tests {
     ) -> Result<DeliveryEvidence, ClientError> {
         Ok(DeliveryEvidence::Receipt(ReceiptProof {
             receipt: Bytes::new(),
-            record_index: 1,
+            record_index: RecordIndex::new(1),
             pinned: true,
         }))
     }

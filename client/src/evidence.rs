@@ -5,6 +5,7 @@
 
 use crate::services::evidence_service;
 use crate::{Client, ClientError, verify};
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::policy::Policy;
 use muniment_evidence::report::Report;
 use muniment_proto::v1;
@@ -61,7 +62,7 @@ impl Client {
             Some(v1::get_receipt_request::What::RecordIndex(asked)) => *asked,
             _ => reply.record_index,
         };
-        if index != Some(asked) {
+        if index != Some(RecordIndex::new(asked)) {
             let why = "the receipt is valid, but of another record";
             return Err(ClientError::unproven(why));
         }
@@ -94,10 +95,13 @@ impl Client {
     /// The hashes that prove one tree to be a prefix of another (0: of the newest).
     pub async fn consistency(
         &self,
-        old_size: u64,
-        new_size: u64,
+        old_size: TreeSize,
+        new_size: TreeSize,
     ) -> Result<v1::GetConsistencyProofResponse, ClientError> {
-        let request = v1::GetConsistencyProofRequest { old_size, new_size };
+        let request = v1::GetConsistencyProofRequest {
+            old_size: old_size.get(),
+            new_size: new_size.get(),
+        };
         self.read(|channel| async move {
             evidence_service(channel)
                 .get_consistency_proof(request)

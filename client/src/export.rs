@@ -94,7 +94,7 @@ fn read_manifest(bytes: &[u8]) -> Result<(u64, u64), String> {
     let mut parser = BundleParser::new();
     parser.push(bytes);
     match parser.next() {
-        Ok(Some(Frame::Manifest(manifest))) => Ok((manifest.end, manifest.head)),
+        Ok(Some(Frame::Manifest(manifest))) => Ok((manifest.end.get(), manifest.head.get())),
         Ok(_) => Err("the bundle does not begin with a manifest".to_owned()),
         Err(why) => Err(why.to_string()),
     }
@@ -167,15 +167,16 @@ mod tests {
     use super::*;
     use muniment_evidence::bundle::{BundleWriter, CheckpointFrame, Manifest};
     use muniment_evidence::genesis::Genesis;
+    use muniment_evidence::ids::{RecordIndex, TreeSize};
 
     #[test]
     fn frames_come_out_whole_and_the_rest_is_asked_for_by_their_number() {
         let manifest = Manifest {
             origin: "o/0".into(),
             ledger: Default::default(),
-            first: 0,
-            end: 7,
-            head: 9,
+            first: RecordIndex::FIRST,
+            end: TreeSize::new(7),
+            head: TreeSize::new(9),
             selection: String::new(),
             peaks: Vec::new(),
             genesis: Genesis {

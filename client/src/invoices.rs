@@ -9,6 +9,7 @@ use crate::{Client, ClientError, Watch};
 use bytes::Bytes;
 use futures::Stream;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::RecordIndex;
 use muniment_proto::v1;
 
 impl Client {
@@ -122,17 +123,17 @@ impl Client {
     /// Changes of a tenant's invoices from a record index on.
     ///
     /// ```no_run
-    /// # use muniment_client::{Client, ClientError};
+    /// # use muniment_client::{Client, ClientError, RecordIndex};
     /// # async fn example(client: &Client) -> Result<(), ClientError> {
-    /// let mut changes = client.watch("default", 0);
+    /// let mut changes = client.watch("default", RecordIndex::FIRST);
     /// loop {
     ///     let change = changes.next().await?;
     ///     println!("record {}: {}", change.index, change.kind);
     /// }
     /// # }
     /// ```
-    pub fn watch(&self, tenant: &str, from_index: u64) -> Watch<'_> {
-        Watch::new(self, tenant, from_index)
+    pub fn watch(&self, tenant: &str, from_index: RecordIndex) -> Watch<'_> {
+        Watch::new(self, tenant, from_index.get())
     }
 }
 

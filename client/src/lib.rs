@@ -65,6 +65,8 @@ pub use self::token::{SessionToken, UnknownToken};
 pub use self::upload::{BodySource, IssuedInvoice, Measure, UploadRequest};
 pub use self::verify::{PromiseProof, ReceiptProof};
 pub use self::watch::Watch;
+/// What proofs and questions name.
+pub use muniment_evidence::ids::{NodeId, OutboxId, RecordIndex, Sequence, TreeSize};
 /// The messages in which the client speaks.
 pub use muniment_proto::v1;
 
@@ -261,7 +263,7 @@ mod tests {
             )]);
             c.issue_many(items, |_, _| {}).await
         });
-        spawnable(async move { client.watch("default", 0).next().await });
+        spawnable(async move { client.watch("default", RecordIndex::FIRST).next().await });
     }
 
     #[tokio::test]

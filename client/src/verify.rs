@@ -8,6 +8,7 @@
 use crate::error::{ClientError, Unproven};
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{NodeId, OutboxId, RecordIndex, Sequence};
 use muniment_evidence::opening::{Document, IssueDocument};
 use muniment_evidence::policy::Policy;
 use muniment_evidence::record::Outcome;
@@ -22,7 +23,7 @@ pub struct ReceiptProof {
     /// To be kept: it checks offline, for ever.
     pub receipt: Bytes,
     /// Place of the record in the log.
-    pub record_index: u64,
+    pub record_index: RecordIndex,
     /// Whether a pin says that this is the right ledger.
     pub pinned: bool,
 }
@@ -91,11 +92,11 @@ pub struct PromiseProof {
     /// To be kept until the record is there: it checks offline.
     pub promise: Bytes,
     /// Whose promise it is.
-    pub node: u64,
+    pub node: NodeId,
     /// The node's queue of records to come,
-    pub outbox: u64,
+    pub outbox: OutboxId,
     /// and the place in it.
-    pub seq: u64,
+    pub seq: Sequence,
     /// Whether a pin says that this is the right ledger.
     pub pinned: bool,
 }

@@ -225,11 +225,6 @@ impl BundleParser {
         self.stage == Stage::Ended
     }
 
-    /// Records read so far.
-    pub fn records(&self) -> u64 {
-        self.sum.tally.total()
-    }
-
     /// Call after the last push, when [`BundleParser::next`] gives no more.
     pub fn finish(self) -> Result<(), BundleError> {
         let rest = self.buffer.len() - self.taken;

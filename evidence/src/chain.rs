@@ -7,6 +7,7 @@
 
 use crate::class::FindingClass;
 use crate::digest::Digest;
+use crate::ids::{NodeId, RecordIndex};
 use crate::lanes::{Lanes, OpenOutbox};
 use crate::opening::Document;
 use crate::record::{Outcome, Record};
@@ -32,26 +33,30 @@ struct Mark {
 /// * DUPLICATE_OF names an earlier OK record;
 /// * DOWNLOAD_END names earlier OK DOWNLOAD records of the same node, each once.
 pub struct Chain {
-    first: u64,
-    next: u64,
+    first: RecordIndex,
+    next: RecordIndex,
     /// `None` when the record before is not known.
     prev: Option<Digest>,
     time_ms: u64,
     lanes: Lanes,
     /// One per record from `first`; `None` where it could not be read.
     marks: Vec<Option<Mark>>,
-    nodes: BTreeMap<u64, u32>,
+    nodes: BTreeMap<NodeId, u32>,
     whole: bool,
 }
 
 impl Chain {
     /// For records from `first` on; `last` is the leaf hash of the record before, where
     /// it is known.
-    pub fn new(first: u64, last: Option<Digest>) -> Chain {
+    pub fn new(first: RecordIndex, last: Option<Digest>) -> Chain {
         Chain {
             first,
             next: first,
-            prev: if first == 0 { Some(Digest::ZERO) } else { last },
+            prev: if first == RecordIndex::FIRST {
+                Some(Digest::ZERO)
+            } else {
+                last
+            },
             time_ms: 0,
             lanes: Lanes::new(first),
             marks: Vec::new(),
@@ -61,12 +66,12 @@ impl Chain {
     }
 
     /// The index that the next record should have.
-    pub fn next(&self) -> u64 {
+    pub fn next(&self) -> RecordIndex {
         self.next
     }
 
     /// Of a selection: the records before `next` are not expected any more.
-    pub fn skip_to(&mut self, next: u64) {
+    pub fn skip_to(&mut self, next: RecordIndex) {
         self.next = next;
     }
 
@@ -76,10 +81,10 @@ impl Chain {
     }
 
     /// Level 0: only whether the record stands at its place.
-    pub fn place(&mut self, index: u64) -> Option<Finding> {
+    pub fn place(&mut self, index: RecordIndex) -> Option<Finding> {
         let expected = self.next;
         if index >= expected {
-            self.next = index.saturating_add(1);
+            self.next = index.next();
         }
         if index == expected {
             return None;
@@ -88,9 +93,11 @@ impl Chain {
         // Whatever came before is not what this record continues.
         self.prev = None;
         Some(if index > expected {
-            let detail = match index - expected {
-                1 => format!("record {expected} is missing before this one"),
-                _ => format!("records {expected} to {} are missing", index - 1),
+            let detail = match index.size_before().last() {
+                Some(before) if before > expected => {
+                    format!("records {expected} to {before} are missing")
+                }
+                _ => format!("record {expected} is missing before this one"),
             };
             Finding::at(FindingClass::MissingData, index, detail)
         } else {
@@ -101,7 +108,7 @@ impl Chain {
 
     /// Level 0, for bytes that are no record: it takes a place all the same.
     pub fn place_unreadable(&mut self, leaf: &Digest) {
-        self.next = self.next.saturating_add(1);
+        self.next = self.next.next();
         self.prev = Some(*leaf);
         if self.whole {
             self.marks.push(None);
@@ -161,11 +168,14 @@ impl Chain {
     }
 
     /// Indexes of the OK DOWNLOAD records that no DOWNLOAD_END named.
-    pub fn unfinished(&self) -> impl Iterator<Item = u64> + '_ {
-        self.marks.iter().zip(self.first..).filter_map(|(mark, i)| {
-            let mark = mark.as_ref()?;
-            (mark.ok && !mark.ended && mark.kind == Kind::Download).then_some(i)
-        })
+    pub fn unfinished(&self) -> impl Iterator<Item = RecordIndex> + '_ {
+        self.marks
+            .iter()
+            .zip(self.first.onwards())
+            .filter_map(|(mark, i)| {
+                let mark = mark.as_ref()?;
+                (mark.ok && !mark.ended && mark.kind == Kind::Download).then_some(i)
+            })
     }
 
     /// Outboxes whose last statements, as a BOOT named them, are not recorded yet.
@@ -173,7 +183,7 @@ impl Chain {
         self.lanes.open_outboxes()
     }
 
-    fn end(&mut self, record: &Record, download: u64) -> Result<(), String> {
+    fn end(&mut self, record: &Record, download: RecordIndex) -> Result<(), String> {
         if download >= record.index {
             return Err(format!(
                 "ends the download {download}, which is not earlier"
@@ -183,8 +193,9 @@ impl Chain {
             return Ok(());
         }
         let node = self.nodes.get(&record.statement.node).copied();
-        let at = (download - self.first) as usize;
-        let Some(mark) = self.marks.get_mut(at).and_then(Option::as_mut) else {
+        let at = download.distance_from(self.first);
+        let mark = at.and_then(|at| self.marks.get_mut(at));
+        let Some(mark) = mark.and_then(Option::as_mut) else {
             // That record could not be read, which was said there.
             return Ok(());
         };
@@ -199,8 +210,8 @@ impl Chain {
         Ok(())
     }
 
-    fn mark(&self, index: u64) -> Option<&Mark> {
-        let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
+    fn mark(&self, index: RecordIndex) -> Option<&Mark> {
+        let at = index.distance_from(self.first)?;
         self.marks.get(at)?.as_ref()
     }
 

@@ -5,6 +5,8 @@
 //! that it was held, when, and what its operator says of it.
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::ids::NodeId;
+use crate::system::write_nodes;
 
 /// How long a read level was without a good answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub struct DrillDocument {
     /// `crash` or `pause`.
     pub mode: String,
     /// The nodes that were stopped.
-    pub nodes: Vec<u64>,
+    pub nodes: Vec<NodeId>,
     /// The write level of the load, such as `zones:2`.
     pub write_level: String,
     /// Writes acknowledged during the drill.
@@ -40,9 +42,7 @@ pub struct DrillDocument {
 impl DrillDocument {
     pub(crate) fn write(&self, w: &mut Writer) {
         w.text(&self.target).text(&self.mode);
-        w.list(&self.nodes, |w, node| {
-            w.u64(*node);
-        });
+        write_nodes(w, &self.nodes);
         w.text(&self.write_level);
         w.u64(self.acknowledged).u64(self.missing);
         w.option(self.write_gap_ms.as_ref(), |w, ms| {
@@ -59,7 +59,7 @@ impl DrillDocument {
         Ok(DrillDocument {
             target: r.text()?,
             mode: r.text()?,
-            nodes: r.list(Reader::u64)?,
+            nodes: r.list(NodeId::read)?,
             write_level: r.text()?,
             acknowledged: r.u64()?,
             missing: r.u64()?,

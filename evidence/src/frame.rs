@@ -6,6 +6,7 @@
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
 use crate::genesis::{Genesis, ORIGIN_BYTES_MAX};
+use crate::ids::{RecordIndex, TreeSize};
 use crate::opening::Opening;
 use crate::parts::{
     read_consistency, read_digests, read_note, read_opening, read_record, write_digests,
@@ -14,7 +15,7 @@ use crate::parts::{
 use crate::receipt::KeyRecord;
 
 /// The largest tree size in a manifest: keeps sizes far from the end of u64.
-pub const SIZE_MAX: u64 = 1 << 62;
+pub const SIZE_MAX: TreeSize = TreeSize::new(1 << 62);
 
 /// The longest words for what a selection selects: shown to people.
 pub const SELECTION_BYTES_MAX: usize = 1024;
@@ -53,10 +54,10 @@ pub struct Manifest {
     /// Leaf hash of the genesis record.
     pub ledger: Digest,
     /// The records are `first..end`, or some of them.
-    pub first: u64,
-    pub end: u64,
+    pub first: RecordIndex,
+    pub end: TreeSize,
     /// Size of the last checkpoint; `end`, or above where only a later one was cosigned.
-    pub head: u64,
+    pub head: TreeSize,
     /// Which records were chosen, in words; empty for a range, which has them all.
     pub selection: String,
     /// The edge of the tree of size `first` ([`crate::tree::Frontier::peaks`]).
@@ -78,8 +79,9 @@ impl Frame {
         let mut w = Writer::new();
         let kind = match self {
             Frame::Manifest(m) => {
-                w.text(&m.origin).digest(&m.ledger).u64(m.first).u64(m.end);
-                w.u64(m.head).text(&m.selection);
+                w.text(&m.origin).digest(&m.ledger);
+                w.u64(m.first.get()).u64(m.end.get()).u64(m.head.get());
+                w.text(&m.selection);
                 write_digests(&mut w, &m.peaks);
                 m.genesis.write(&mut w);
                 MANIFEST
@@ -145,8 +147,9 @@ fn read_manifest(r: &mut Reader<'_>) -> Result<Manifest, DecodeError> {
     if origin.len() > ORIGIN_BYTES_MAX {
         return Err(r.error("an origin of at most 255 bytes"));
     }
-    let (ledger, first, end, head) = (r.digest()?, r.u64()?, r.u64()?, r.u64()?);
-    if first > end || end > head || head > SIZE_MAX {
+    let (ledger, first) = (r.digest()?, RecordIndex::read(r)?);
+    let (end, head) = (TreeSize::read(r)?, TreeSize::read(r)?);
+    if first.size_before() > end || end > head || head > SIZE_MAX {
         return Err(r.error("a range of records"));
     }
     let selection = r.text()?;
@@ -154,7 +157,7 @@ fn read_manifest(r: &mut Reader<'_>) -> Result<Manifest, DecodeError> {
         return Err(r.error("a selection in at most 1024 bytes"));
     }
     let peaks = read_digests(r)?;
-    if peaks.len() != first.count_ones() as usize {
+    if peaks.len() != first.get().count_ones() as usize {
         return Err(r.error("one peak per set bit of the first index"));
     }
     Ok(Manifest {

@@ -6,6 +6,7 @@
 use crate::class::FindingClass;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
+use crate::ids::{NodeId, RecordIndex, Sequence};
 use crate::key::PublicKey;
 use crate::keys::{KeyHistory, PLACE_BYTES_MAX};
 use crate::note::is_key_name;
@@ -39,13 +40,13 @@ impl Genesis {
     pub fn document(&self) -> Result<GenesisDocument, GenesisError> {
         let record = Record::decode(&self.record).map_err(GenesisError::Record)?;
         let statement = &record.statement;
-        let first = record.index == 0
+        let first = record.index == RecordIndex::FIRST
             && record.prev == Digest::ZERO
             && record.outcome == Outcome::Ok
             && statement.kind == Kind::Genesis
             && statement.ledger == Digest::ZERO
             && statement.lane == Lane::Boot
-            && statement.seq == 0
+            && statement.seq == Sequence::FIRST
             && statement.prev == Digest::ZERO;
         if !first {
             return Err(GenesisError::NotFirst);
@@ -110,7 +111,7 @@ fn check_names(document: &GenesisDocument) -> Result<(), GenesisError> {
         && document
             .members
             .iter()
-            .all(|member| member.node != 0 && nodes.insert(member.node))
+            .all(|member| member.node != NodeId::NONE && nodes.insert(member.node))
         && KeyHistory::founded(document).check_whole().is_ok();
     if usable {
         Ok(())
@@ -134,7 +135,7 @@ pub enum GenesisError {
     /// keys cannot be met.
     Keys,
     /// The founding node is not among the members.
-    NoFounder(u64),
+    NoFounder(NodeId),
     Signature,
 }
 

@@ -7,6 +7,7 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::{Digest, tag};
+use crate::ids::BodyId;
 
 /// Identity: what makes an invoice unique within a ledger, for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -102,7 +103,7 @@ pub struct Rendition {
     pub length: u64,
     pub sha256: Digest,
     /// UUIDv7; names the bytes, not their meaning, so not part of "the same content".
-    pub body_id: [u8; 16],
+    pub body_id: BodyId,
 }
 
 impl Metadata {
@@ -220,7 +221,7 @@ fn write_content(w: &mut Writer, rendition: &Rendition) {
 
 pub(crate) fn write_rendition(w: &mut Writer, rendition: &Rendition) {
     write_content(w, rendition);
-    w.raw(&rendition.body_id);
+    w.raw(rendition.body_id.as_bytes());
 }
 
 pub(crate) fn read_rendition(r: &mut Reader<'_>) -> Result<Rendition, DecodeError> {
@@ -229,7 +230,7 @@ pub(crate) fn read_rendition(r: &mut Reader<'_>) -> Result<Rendition, DecodeErro
         media_type: r.text()?,
         length: r.u64()?,
         sha256: r.digest()?,
-        body_id: r.array()?,
+        body_id: BodyId::new(r.array()?),
     })
 }
 

@@ -7,6 +7,7 @@
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::codes::coded;
 use crate::digest::{Digest, tag};
+use crate::ids::{NodeId, RecordIndex};
 use crate::key::{PublicKey, Signature, Signer};
 
 /// The most changes of one KEY record: a member has two keys, and members are few.
@@ -43,7 +44,7 @@ pub enum Action {
     /// In force no longer; what it signed stays good.
     Retire,
     /// Compromised: nothing is believed that it signed at `trusted_until` or above.
-    Revoke { trusted_until: u64 },
+    Revoke { trusted_until: RecordIndex },
 }
 
 /// One key and what happens to it.
@@ -52,7 +53,7 @@ pub struct KeyChange {
     pub action: Action,
     pub role: Role,
     /// The key's node; 0 where the role is no node's own.
-    pub node: u64,
+    pub node: NodeId,
     /// Where the node stands; empty where the role is no node's own, and but for ADD.
     pub region: String,
     pub zone: String,
@@ -135,26 +136,28 @@ impl KeyDocument {
 
 fn write_change(w: &mut Writer, change: &KeyChange) {
     let (action, trusted_until) = match change.action {
-        Action::Add => (1, 0),
-        Action::Retire => (2, 0),
+        Action::Add => (1, RecordIndex::FIRST),
+        Action::Retire => (2, RecordIndex::FIRST),
         Action::Revoke { trusted_until } => (3, trusted_until),
     };
-    w.u8(action).u64(trusted_until).u8(change.role as u8);
-    w.u64(change.node).text(&change.region).text(&change.zone);
+    w.u8(action).u64(trusted_until.get()).u8(change.role as u8);
+    w.u64(change.node.get())
+        .text(&change.region)
+        .text(&change.zone);
     w.raw(&change.key.0);
 }
 
 fn read_change(r: &mut Reader<'_>) -> Result<KeyChange, DecodeError> {
-    let action = match (r.u8()?, r.u64()?) {
-        (1, 0) => Action::Add,
-        (2, 0) => Action::Retire,
+    let action = match (r.u8()?, RecordIndex::read(r)?) {
+        (1, RecordIndex::FIRST) => Action::Add,
+        (2, RecordIndex::FIRST) => Action::Retire,
         (3, trusted_until) => Action::Revoke { trusted_until },
         _ => return Err(r.error("an action on a key")),
     };
     Ok(KeyChange {
         action,
         role: Role::from_code(r.u8()?).ok_or_else(|| r.error("the role of a key"))?,
-        node: r.u64()?,
+        node: NodeId::read(r)?,
         region: r.text()?,
         zone: r.text()?,
         key: PublicKey(r.array()?),

@@ -8,6 +8,7 @@
 //! Tests: `evidence/tests/keys.rs`.
 
 use crate::digest::Digest;
+use crate::ids::{NodeId, RecordIndex, TreeSize};
 use crate::key::PublicKey;
 use crate::keychange::{Action, KeyChange, KeyDocument, Role};
 use crate::note::is_key_name;
@@ -23,11 +24,11 @@ pub const PLACE_BYTES_MAX: usize = 64;
 pub struct KeyLife {
     pub key: PublicKey,
     /// Index of the KEY record that added it; `None` when GENESIS did.
-    pub added: Option<u64>,
+    pub added: Option<RecordIndex>,
     /// Index of the KEY record that retired it.
-    pub retired: Option<u64>,
+    pub retired: Option<RecordIndex>,
     /// Nothing at this index or above is believed.
-    pub trusted_until: Option<u64>,
+    pub trusted_until: Option<RecordIndex>,
 }
 
 /// What a key may say of a place in the log.
@@ -41,7 +42,7 @@ pub enum KeyValidity {
 }
 
 impl KeyLife {
-    fn new(key: PublicKey, added: Option<u64>) -> KeyLife {
+    fn new(key: PublicKey, added: Option<RecordIndex>) -> KeyLife {
         KeyLife {
             key,
             added,
@@ -50,7 +51,7 @@ impl KeyLife {
         }
     }
 
-    fn validity(&self, index: u64, retired_counts: bool) -> KeyValidity {
+    fn validity(&self, index: RecordIndex, retired_counts: bool) -> KeyValidity {
         let begun = self.added.is_none_or(|added| added < index);
         let ended = retired_counts && self.retired.is_some_and(|retired| retired < index);
         if !begun || ended {
@@ -63,23 +64,23 @@ impl KeyLife {
     }
 
     /// For the statement of the record at `index`.
-    pub fn at_record(&self, index: u64) -> KeyValidity {
+    pub fn at_record(&self, index: RecordIndex) -> KeyValidity {
         self.validity(index, true)
     }
 
     /// For what was signed earlier and recorded at `index`: holdings, and statements of
     /// an outbox. A retired key's word stays good.
-    pub fn before_record(&self, index: u64) -> KeyValidity {
+    pub fn before_record(&self, index: RecordIndex) -> KeyValidity {
         self.validity(index, false)
     }
 
     /// For a checkpoint of `size` records: KEY records below it count.
-    pub fn at_size(&self, size: u64) -> KeyValidity {
-        let begun = self.added.is_none_or(|added| added < size);
-        let ended = self.retired.is_some_and(|retired| retired < size);
+    pub fn at_size(&self, size: TreeSize) -> KeyValidity {
+        let begun = self.added.is_none_or(|added| size.contains(added));
+        let ended = self.retired.is_some_and(|retired| size.contains(retired));
         if !begun || ended {
             KeyValidity::NotInForce
-        } else if self.trusted_until.is_some_and(|until| size > until) {
+        } else if self.trusted_until.is_some_and(|until| size.contains(until)) {
             KeyValidity::Revoked
         } else {
             KeyValidity::InForce
@@ -111,7 +112,7 @@ pub struct KeyHistory {
     pub roots: Vec<KeyLife>,
     /// How many of the active root keys must endorse; 0 where there are none.
     pub threshold: u8,
-    pub members: BTreeMap<u64, MemberKeys>,
+    pub members: BTreeMap<NodeId, MemberKeys>,
 }
 
 /// Why a KEY document changes nothing.
@@ -164,7 +165,11 @@ impl KeyHistory {
 
     /// The history after a KEY record at `index`. Signatures are the caller's to check
     /// ([`KeyDocument::is_signed`]); here is who must be among them.
-    pub fn changed(&self, index: u64, document: &KeyDocument) -> Result<KeyHistory, KeyRefusal> {
+    pub fn changed(
+        &self,
+        index: RecordIndex,
+        document: &KeyDocument,
+    ) -> Result<KeyHistory, KeyRefusal> {
         if document.serial != self.serial {
             return Err(KeyRefusal::Serial {
                 expected: self.serial,
@@ -184,7 +189,7 @@ impl KeyHistory {
         Ok(next)
     }
 
-    fn change(&mut self, index: u64, change: &KeyChange) -> Result<(), String> {
+    fn change(&mut self, index: RecordIndex, change: &KeyChange) -> Result<(), String> {
         let key = change.key;
         let places = [&change.region, &change.zone];
         if change.action == Action::Add {
@@ -207,7 +212,7 @@ impl KeyHistory {
         } else if places.into_iter().any(|place| !place.is_empty()) {
             return Err("region and zone stand beside a key that is added".to_owned());
         }
-        if change.role.is_nodes() != (change.node != 0) {
+        if change.role.is_nodes() != (change.node != NodeId::NONE) {
             return Err("a node's key, and no other, names its node".to_owned());
         }
         let lives = match change.role {
@@ -327,14 +332,14 @@ impl KeyHistory {
     }
 
     /// The log keys that sign a checkpoint of `size`.
-    pub fn log_keys_at(&self, size: u64) -> impl Iterator<Item = &PublicKey> {
+    pub fn log_keys_at(&self, size: TreeSize) -> impl Iterator<Item = &PublicKey> {
         self.log
             .iter()
             .filter(move |life| life.at_size(size) == KeyValidity::InForce)
             .map(|life| &life.key)
     }
 
-    pub fn statement_keys(&self, node: u64) -> &[KeyLife] {
+    pub fn statement_keys(&self, node: NodeId) -> &[KeyLife] {
         self.members
             .get(&node)
             .map_or(&[], |member| &member.statement)
@@ -345,7 +350,7 @@ impl KeyHistory {
 pub fn believe(
     history: &KeyHistory,
     ledger: &Digest,
-    index: u64,
+    index: RecordIndex,
     document: &KeyDocument,
 ) -> Result<KeyHistory, KeyRefusal> {
     if !document.is_signed(ledger) {

@@ -7,6 +7,7 @@
 
 use crate::class::FindingClass;
 use crate::digest::Digest;
+use crate::ids::{NodeId, OutboxId, RecordIndex, Sequence};
 use crate::opening::BootOutbox;
 use crate::record::{Outcome, Record};
 use crate::statement::{Kind, Lane, Statement};
@@ -14,30 +15,30 @@ use std::collections::BTreeMap;
 
 /// Where each lane stands.
 pub struct Lanes {
-    first: u64,
-    ends: BTreeMap<(u64, Lane), LaneEnd>,
+    first: RecordIndex,
+    ends: BTreeMap<(NodeId, Lane), LaneEnd>,
     /// What the newest BOOT of each node says of its outboxes; lost ones are left out.
-    outboxes: BTreeMap<(u64, u64), BootOutbox>,
+    outboxes: BTreeMap<(NodeId, OutboxId), BootOutbox>,
     /// Index of each node's latest OK BOOT.
-    boots: BTreeMap<u64, u64>,
+    boots: BTreeMap<NodeId, RecordIndex>,
 }
 
 /// An outbox with statements that are signed and not recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenOutbox {
-    pub node: u64,
-    pub outbox: u64,
+    pub node: NodeId,
+    pub outbox: OutboxId,
     /// How many, by what the node said when it last started.
     pub pending: u64,
 }
 
 struct LaneEnd {
-    next: u64,
+    next: Sequence,
     last: Digest,
 }
 
 impl Lanes {
-    pub fn new(first: u64) -> Lanes {
+    pub fn new(first: RecordIndex) -> Lanes {
         Lanes {
             first,
             ends: BTreeMap::new(),
@@ -54,13 +55,16 @@ impl Lanes {
         self.ends.insert(
             (statement.node, statement.lane),
             LaneEnd {
-                next: statement.seq.saturating_add(1),
+                next: statement.seq.next(),
                 last: statement.hash(),
             },
         );
         if statement.kind == Kind::Boot && record.outcome == Outcome::Ok {
             self.boots.insert(statement.node, record.index);
-            let (from, to) = (Lane::Strict(0), Lane::Strict(u64::MAX));
+            let (from, to) = (
+                Lane::Strict(RecordIndex::FIRST),
+                Lane::Strict(RecordIndex::new(u64::MAX)),
+            );
             let closed: Vec<_> = self
                 .ends
                 .range((statement.node, from)..=(statement.node, to))
@@ -74,9 +78,9 @@ impl Lanes {
     }
 
     /// Compares what a BOOT says of its node's outboxes with the log.
-    pub fn boot(&mut self, node: u64, outboxes: &[BootOutbox]) -> Vec<(FindingClass, String)> {
+    pub fn boot(&mut self, node: NodeId, outboxes: &[BootOutbox]) -> Vec<(FindingClass, String)> {
         let mut faults = Vec::new();
-        let (from, to) = ((node, 0), (node, u64::MAX));
+        let (from, to) = ((node, OutboxId::new(0)), (node, OutboxId::new(u64::MAX)));
         let before: Vec<BootOutbox> = self.outboxes.range(from..=to).map(|(_, o)| *o).collect();
         for outbox in before {
             self.outboxes.remove(&(node, outbox.id));
@@ -125,12 +129,12 @@ impl Lanes {
     }
 
     /// Statements that a BOOT named and the log does not have.
-    fn pending(&self, node: u64, outbox: &BootOutbox) -> u64 {
+    fn pending(&self, node: NodeId, outbox: &BootOutbox) -> u64 {
         match self.ends.get(&(node, Lane::Outbox(outbox.id))) {
-            Some(end) => outbox.next.saturating_sub(end.next),
+            Some(end) => outbox.next.count_since(end.next),
             // In a slice they may be recorded before it.
-            None if self.first > 0 => 0,
-            None => outbox.next,
+            None if self.first != RecordIndex::FIRST => 0,
+            None => outbox.next.count_since(Sequence::FIRST),
         }
     }
 
@@ -165,11 +169,11 @@ impl Lanes {
         // A strict lane whose BOOT is in the slice begins in the slice.
         let begins = match lane {
             Lane::Strict(boot) => boot >= self.first,
-            _ => self.first == 0,
+            _ => self.first == RecordIndex::FIRST,
         };
         let (next, last) = match self.ends.get(&(node, lane)) {
             Some(end) => (end.next, end.last),
-            None if begins || seq == 0 => (0, Digest::ZERO),
+            None if begins || seq == Sequence::FIRST => (Sequence::FIRST, Digest::ZERO),
             None => return Ok(()),
         };
         if seq > next {

@@ -8,6 +8,7 @@
 use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::genesis::{Genesis, GenesisError};
+use crate::ids::{NodeId, RecordIndex};
 use crate::key::{PublicKey, ReadyKey, Signature};
 use crate::keys::{KeyHistory, KeyLife, KeyRefusal, KeyValidity, MemberKeys, believe};
 use crate::note::{Checkpoint, Note, VerifierKey, Vouch};
@@ -28,7 +29,7 @@ pub struct Ledger {
 /// A member's cosignature on a checkpoint: "I hold all of it, bodies too".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cosigner {
-    pub node: u64,
+    pub node: NodeId,
     pub zone: String,
     /// Seconds since 1970, a claim.
     pub time_s: u64,
@@ -48,7 +49,7 @@ pub fn cosigner_name(origin: &str, member: &Member) -> String {
 }
 
 /// See [`cosigner_name`].
-pub fn cosigner_key_name(origin: &str, region: &str, zone: &str, node: u64) -> String {
+pub fn cosigner_key_name(origin: &str, region: &str, zone: &str, node: NodeId) -> String {
     format!("{origin}/{region}/{zone}/{node}")
 }
 
@@ -74,7 +75,7 @@ impl Ledger {
     }
 
     /// Takes the change of keys at `index`; the order is that of the log.
-    pub fn learn(&mut self, index: u64, document: &KeyDocument) -> Result<(), KeyRefusal> {
+    pub fn learn(&mut self, index: RecordIndex, document: &KeyDocument) -> Result<(), KeyRefusal> {
         self.keys = believe(&self.keys, &self.id, index, document)?;
         Ok(())
     }
@@ -101,16 +102,16 @@ impl Ledger {
         &self.keys
     }
 
-    pub fn member(&self, node: u64) -> Option<&MemberKeys> {
+    pub fn member(&self, node: NodeId) -> Option<&MemberKeys> {
         self.keys.members.get(&node)
     }
 
-    pub fn statement_keys(&self, node: u64) -> &[KeyLife] {
+    pub fn statement_keys(&self, node: NodeId) -> &[KeyLife] {
         self.keys.statement_keys(node)
     }
 
     /// The cosignature keys of all members, in order of node numbers.
-    pub fn cosigners(&self) -> impl Iterator<Item = (u64, &MemberKeys, &KeyLife, VerifierKey)> {
+    pub fn cosigners(&self) -> impl Iterator<Item = (NodeId, &MemberKeys, &KeyLife, VerifierKey)> {
         self.keys.members.iter().flat_map(move |(node, member)| {
             let name = cosigner_key_name(&self.origin, &member.region, &member.zone, *node);
             member.cosignature.iter().map(move |life| {

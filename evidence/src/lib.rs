@@ -42,7 +42,7 @@
 //! The crate reads no files, knows no time and draws no random numbers, and depends on SHA-256,
 //! Ed25519 and base64 alone. `FORMAT.md` beside it says every byte.
 //!
-//! Reading order: [`digest`], [`codec`], [`key`], [`statement`], [`opening`] (with [`invoice`],
+//! Reading order: [`digest`], [`codec`], [`ids`], [`key`], [`statement`], [`opening`] (with [`invoice`],
 //! [`system`], [`mode`], [`scrub`], [`drill`]), [`record`], [`tree`], [`note`]; then what auditors hold:
 //! [`receipt`], [`promise`], [`bundle`] (with [`frame`]), [`trust`], [`policy`], [`proof`]; then how
 //! it is checked: [`keychange`], [`keys`] and [`ledger`] (the keys), `record_checks` (one record by
@@ -62,6 +62,7 @@ pub mod digest;
 pub mod drill;
 pub mod frame;
 pub mod genesis;
+pub mod ids;
 pub mod invoice;
 pub mod key;
 pub mod keychange;

@@ -6,6 +6,8 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::codes::coded;
+use crate::ids::{NodeId, RecordIndex};
+use crate::system::write_nodes;
 
 coded! {
     /// A step of a change.
@@ -25,30 +27,25 @@ pub struct ModeDocument {
     pub phase: Phase,
     /// Counts the changes that were prepared, from 0; the same in all steps of one.
     pub number: u64,
-    pub voters: Vec<u64>,
+    pub voters: Vec<NodeId>,
     /// Learners that count for the levels ALL and REGIONS.
-    pub sync_learners: Vec<u64>,
+    pub sync_learners: Vec<NodeId>,
     /// Learners that count for no level.
-    pub async_learners: Vec<u64>,
+    pub async_learners: Vec<NodeId>,
     /// Index of the PREPARE record; absent in itself.
-    pub prepared: Option<u64>,
+    pub prepared: Option<RecordIndex>,
     /// In words: what an operator asked for, or why it was given up.
     pub reason: String,
 }
 
 impl ModeDocument {
     pub(crate) fn write(&self, w: &mut Writer) {
-        let nodes = |w: &mut Writer, set: &[u64]| {
-            w.list(set, |w, node| {
-                w.u64(*node);
-            });
-        };
         w.u8(self.phase as u8).u64(self.number);
-        nodes(w, &self.voters);
-        nodes(w, &self.sync_learners);
-        nodes(w, &self.async_learners);
+        write_nodes(w, &self.voters);
+        write_nodes(w, &self.sync_learners);
+        write_nodes(w, &self.async_learners);
         w.option(self.prepared.as_ref(), |w, index| {
-            w.u64(*index);
+            w.u64(index.get());
         });
         w.text(&self.reason);
     }
@@ -57,10 +54,10 @@ impl ModeDocument {
         let document = ModeDocument {
             phase: Phase::from_code(r.u8()?).ok_or_else(|| r.error("a phase of a change"))?,
             number: r.u64()?,
-            voters: r.list(Reader::u64)?,
-            sync_learners: r.list(Reader::u64)?,
-            async_learners: r.list(Reader::u64)?,
-            prepared: r.option(Reader::u64)?,
+            voters: r.list(NodeId::read)?,
+            sync_learners: r.list(NodeId::read)?,
+            async_learners: r.list(NodeId::read)?,
+            prepared: r.option(RecordIndex::read)?,
             reason: r.text()?,
         };
         if document.prepared.is_some() != (document.phase != Phase::Prepare) {

@@ -8,6 +8,7 @@
 //! Tests: `evidence/tests/notes.rs`, `evidence/tests/vectors.rs`.
 
 use crate::digest::{Digest, hex};
+use crate::ids::TreeSize;
 use crate::key::{PublicKey, Signature, Signer};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -126,12 +127,13 @@ pub fn is_key_name(name: &str) -> bool {
 ///
 /// ```
 /// use muniment_evidence::digest::Digest;
+/// use muniment_evidence::ids::TreeSize;
 /// use muniment_evidence::key::{SecretKey, Signer};
 /// use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
 ///
 /// let key = SecretKey::from_seed(&[7; 32]);
 /// let origin = "ledger.example/0".to_owned();
-/// let checkpoint = Checkpoint { origin, size: 3, root: Digest::ZERO };
+/// let checkpoint = Checkpoint { origin, size: TreeSize::new(3), root: Digest::ZERO };
 /// let signed = checkpoint.sign(&key);
 ///
 /// let note = Note::parse(signed.as_bytes())?;
@@ -143,7 +145,7 @@ pub fn is_key_name(name: &str) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Checkpoint {
     pub origin: String,
-    pub size: u64,
+    pub size: TreeSize,
     pub root: Digest,
 }
 
@@ -181,7 +183,7 @@ impl Checkpoint {
             .ok_or(NoteError("the root is not 32 bytes of base64"))?;
         Ok(Checkpoint {
             origin: origin.to_owned(),
-            size: number,
+            size: TreeSize::new(number),
             root: Digest(root),
         })
     }

@@ -10,6 +10,7 @@
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::{Digest, tag};
 pub use crate::drill::{DrillDocument, ReadGap};
+use crate::ids::{BodyId, NodeId, RecordIndex, UploadEpoch};
 pub use crate::invoice::{
     AlternativeId, Identity, Label, Metadata, Money, Party, Reference, Rendition, TaxSubtotal,
     content_digest, rendition_digest,
@@ -72,15 +73,15 @@ pub struct Actor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holding {
     pub ledger: Digest,
-    pub body_id: [u8; 16],
+    pub body_id: BodyId,
     pub sha256: Digest,
     pub length: u64,
-    pub node: u64,
+    pub node: NodeId,
     /// Changes when the node's disk is wiped or restored.
     pub incarnation: [u8; 16],
     pub zone: String,
     /// Replicated upload epoch at the time of holding.
-    pub epoch: u64,
+    pub epoch: UploadEpoch,
     pub signature: Signature,
 }
 
@@ -119,7 +120,7 @@ pub struct DownloadDocument {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivered {
     /// Index of the DOWNLOAD record.
-    pub download: u64,
+    pub download: RecordIndex,
     pub bytes: u64,
     /// Whether the last byte of the range was handed over.
     pub complete: bool,
@@ -201,7 +202,9 @@ impl Document {
             }
             Document::DownloadEnd(delivered) => {
                 w.list(delivered, |w, d| {
-                    w.u64(d.download).u64(d.bytes).u8(u8::from(d.complete));
+                    w.u64(d.download.get())
+                        .u64(d.bytes)
+                        .u8(u8::from(d.complete));
                 });
             }
             Document::Void(d) => {
@@ -249,7 +252,7 @@ impl Document {
             }),
             Kind::DownloadEnd => Document::DownloadEnd(r.list(|r| {
                 Ok(Delivered {
-                    download: r.u64()?,
+                    download: RecordIndex::read(r)?,
                     bytes: r.u64()?,
                     complete: r.flag()?,
                 })
@@ -329,13 +332,13 @@ impl Holding {
 
     fn write_unsigned(&self, w: &mut Writer) {
         w.digest(&self.ledger)
-            .raw(&self.body_id)
+            .raw(self.body_id.as_bytes())
             .digest(&self.sha256)
             .u64(self.length)
-            .u64(self.node)
+            .u64(self.node.get())
             .raw(&self.incarnation)
             .text(&self.zone)
-            .u64(self.epoch);
+            .u64(self.epoch.get());
     }
 }
 
@@ -347,13 +350,13 @@ fn write_holding(w: &mut Writer, holding: &Holding) {
 fn read_holding(r: &mut Reader<'_>) -> Result<Holding, DecodeError> {
     Ok(Holding {
         ledger: r.digest()?,
-        body_id: r.array()?,
+        body_id: BodyId::new(r.array()?),
         sha256: r.digest()?,
         length: r.u64()?,
-        node: r.u64()?,
+        node: NodeId::read(r)?,
         incarnation: r.array()?,
         zone: r.text()?,
-        epoch: r.u64()?,
+        epoch: UploadEpoch::read(r)?,
         signature: Signature(r.array()?),
     })
 }

@@ -6,6 +6,7 @@
 //! Openings, keys and the ledger's own rules are the receipt's, not the proof's.
 
 use crate::digest::Digest;
+use crate::ids::RecordIndex;
 use crate::note::{Checkpoint, NOTE_BYTES_MAX, Note, NoteError};
 use crate::policy::{Policy, PolicyVerdict};
 use crate::tree;
@@ -38,14 +39,14 @@ const VERSION: &str = "c2sp.org/tlog-proof@v1";
 /// // The ledger puts the record itself beside the proof.
 /// let record = proof.extra.as_deref().expect("a record");
 /// let proven = proof.verify(&tree::leaf_hash(record), &policy)?;
-/// assert_eq!((proof.index, proven.checkpoint.size), (4, 11));
+/// assert_eq!((proof.index.get(), proven.checkpoint.size.get()), (4, 11));
 /// # Ok::<(), muniment_evidence::proof::ProofError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlogProof {
     /// Signed by nobody: whatever it says is a hint.
     pub extra: Option<Vec<u8>>,
-    pub index: u64,
+    pub index: RecordIndex,
     /// From the leaf's sibling up to the root's child.
     pub path: Vec<Digest>,
     /// The signed note, byte for byte.
@@ -167,10 +168,10 @@ fn read_extra(text: &str) -> Result<Vec<u8>, ProofError> {
     }
 }
 
-fn read_index(text: &str) -> Result<u64, ProofError> {
+fn read_index(text: &str) -> Result<RecordIndex, ProofError> {
     match text.parse::<u64>() {
         // One writing for one number: neither a plus nor leading zeros.
-        Ok(index) if index.to_string() == text => Ok(index),
+        Ok(index) if index.to_string() == text => Ok(RecordIndex::new(index)),
         _ => Err(ProofError::Format("the index is not a decimal number")),
     }
 }

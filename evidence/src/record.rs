@@ -6,6 +6,7 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
+use crate::ids::RecordIndex;
 use crate::key::Signature;
 use crate::statement::Statement;
 use crate::tree;
@@ -129,7 +130,7 @@ pub enum Outcome {
     /// It took no effect.
     Refused(Reason),
     /// The same was done before, by the record at this index.
-    DuplicateOf(u64),
+    DuplicateOf(RecordIndex),
 }
 
 impl Outcome {
@@ -138,7 +139,7 @@ impl Outcome {
         let (code, reason, of) = match self {
             Outcome::Ok => (0, 0, 0),
             Outcome::Refused(reason) => (1, reason.code(), 0),
-            Outcome::DuplicateOf(index) => (2, 0, *index),
+            Outcome::DuplicateOf(index) => (2, 0, index.get()),
         };
         w.u8(code).u16(reason).u64(of);
     }
@@ -150,7 +151,7 @@ impl Outcome {
                 Some(reason) => Ok(Outcome::Refused(reason)),
                 None => Err(r.error("a known reason")),
             },
-            (2, 0, index) => Ok(Outcome::DuplicateOf(index)),
+            (2, 0, index) => Ok(Outcome::DuplicateOf(RecordIndex::new(index))),
             _ => Err(r.error("an outcome")),
         }
     }
@@ -170,7 +171,7 @@ impl fmt::Display for Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Position in the log, from 0.
-    pub index: u64,
+    pub index: RecordIndex,
     /// Leaf hash of the record before; zero at index 0.
     pub prev: Digest,
     /// The leader's clock when it proposed, clamped so that it never goes back: a claim.
@@ -191,7 +192,7 @@ impl Record {
     pub fn encode(&self) -> [u8; Record::LENGTH] {
         let mut w = Writer::new();
         w.u8(Record::VERSION)
-            .u64(self.index)
+            .u64(self.index.get())
             .digest(&self.prev)
             .u64(self.committed_at_ms);
         self.outcome.write(&mut w);
@@ -206,7 +207,7 @@ impl Record {
         if r.u8()? != Record::VERSION {
             return Err(r.error("record version 1"));
         }
-        let index = r.u64()?;
+        let index = RecordIndex::read(&mut r)?;
         let prev = r.digest()?;
         let committed_at_ms = r.u64()?;
         let outcome = Outcome::read(&mut r)?;
@@ -238,10 +239,10 @@ mod tests {
         for outcome in [
             Outcome::Ok,
             Outcome::Refused(Reason::IdentityTaken),
-            Outcome::DuplicateOf(9),
+            Outcome::DuplicateOf(RecordIndex::new(9)),
         ] {
             let record = Record {
-                index: 1,
+                index: RecordIndex::new(1),
                 prev: Digest([2; 32]),
                 committed_at_ms: 3,
                 outcome,

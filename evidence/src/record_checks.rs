@@ -8,6 +8,7 @@
 
 use crate::class::FindingClass;
 use crate::digest::Digest;
+use crate::ids::RecordIndex;
 use crate::key::PublicKey;
 use crate::keys::{KeyLife, KeyValidity};
 use crate::ledger::Ledger;
@@ -35,7 +36,7 @@ pub(crate) struct Opened {
 /// Whether the statement belongs to this ledger. GENESIS names none, being its beginning;
 /// it is the first record, and no other is.
 pub(crate) fn belongs(ledger: &Ledger, record: &Record) -> Option<Fault> {
-    let detail = if record.statement.kind == Kind::Genesis || record.index == 0 {
+    let detail = if record.statement.kind == Kind::Genesis || record.index == RecordIndex::FIRST {
         if record.leaf_hash() == ledger.id {
             return None;
         }
@@ -237,7 +238,7 @@ fn anchor(ledger: &Ledger, record: &Record, document: &AnchorDocument) -> Option
         Ok(vouched) => vouched,
         Err((class, why)) => return Some((class, format!("the anchored checkpoint {why}"))),
     };
-    if vouched.checkpoint.size > record.index {
+    if vouched.checkpoint.size.contains(record.index) {
         let detail = "the anchored checkpoint is of records that came later";
         return Some((FindingClass::Opening, detail.to_owned()));
     }
@@ -257,7 +258,7 @@ fn anchor(ledger: &Ledger, record: &Record, document: &AnchorDocument) -> Option
 /// node whose word it is.
 fn holdings(
     ledger: &Ledger,
-    index: u64,
+    index: RecordIndex,
     holdings: &[Holding],
     renditions: &[Rendition],
 ) -> Vec<Fault> {

@@ -6,6 +6,7 @@
 
 use crate::class::FindingClass;
 use crate::digest::Digest;
+use crate::ids::{RecordIndex, TreeSize};
 use crate::lanes::OpenOutbox;
 use crate::ledger::Cosigner;
 use crate::opening::{Actor, Document};
@@ -30,12 +31,12 @@ pub const UNFINISHED_MAX: usize = 100;
 pub struct Finding {
     pub class: FindingClass,
     /// `None` for what concerns the whole: the pin, the checkpoint, the stream.
-    pub index: Option<u64>,
+    pub index: Option<RecordIndex>,
     pub detail: String,
 }
 
 impl Finding {
-    pub fn at(class: FindingClass, index: u64, detail: impl Into<String>) -> Finding {
+    pub fn at(class: FindingClass, index: RecordIndex, detail: impl Into<String>) -> Finding {
         Finding {
             class,
             index: Some(index),
@@ -138,7 +139,7 @@ impl Counts {
 pub struct Unfinished {
     pub count: u64,
     /// The first [`UNFINISHED_MAX`].
-    pub indexes: Vec<u64>,
+    pub indexes: Vec<RecordIndex>,
     /// DOWNLOAD_END records whose opening was not there: they may end some of these.
     pub ends_unread: u64,
 }
@@ -151,17 +152,17 @@ pub struct Report {
     /// Leaf hash of the genesis record.
     pub ledger: Option<Digest>,
     /// Size and root of the tree, as a checkpoint of the ledger's log key says.
-    pub size: Option<u64>,
+    pub size: Option<TreeSize>,
     pub root: Option<Digest>,
     /// Index range of a bundle.
-    pub range: Option<(u64, u64)>,
+    pub range: Option<(RecordIndex, TreeSize)>,
     /// What a selection was selected by; `None` for a range.
     pub selection: Option<String>,
     /// Depth of checking of a bundle, 0 to 6.
     pub level: u8,
     pub pinned: bool,
     /// Size of the saved head with which the bundle agrees.
-    pub head_size: Option<u64>,
+    pub head_size: Option<TreeSize>,
     pub counts: Counts,
     /// Known from level 5 on, when the stream is whole and no record is missing.
     pub unfinished: Option<Unfinished>,
@@ -319,7 +320,7 @@ mod tests {
             (report.verdict(), report.exit_code()),
             (Verdict::Unpinned, 3)
         );
-        report.find(Finding::at(FindingClass::Time, 4, "x"));
+        report.find(Finding::at(FindingClass::Time, RecordIndex::new(4), "x"));
         for _ in 0..FINDINGS_MAX {
             report.find(Finding::whole(FindingClass::Fork, "y"));
         }

@@ -7,6 +7,7 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::codes::coded;
+use crate::ids::{BodyId, NodeId};
 use std::fmt;
 
 coded! {
@@ -43,14 +44,14 @@ pub enum ScrubOutcome {
     /// Good bytes are durable again in its place.
     Repaired {
         /// The node that sent them.
-        from: u64,
+        from: NodeId,
     },
 }
 
 /// The document opening of a SCRUB record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScrubDocument {
-    pub body_id: [u8; 16],
+    pub body_id: BodyId,
     /// `None`: the manifest, or all of it.
     pub chunk: Option<u32>,
     pub found: DamageKind,
@@ -67,7 +68,7 @@ impl ScrubOutcome {
     }
 
     /// The node that sent the good bytes.
-    pub fn from(self) -> Option<u64> {
+    pub fn from(self) -> Option<NodeId> {
         match self {
             ScrubOutcome::Quarantined => None,
             ScrubOutcome::Repaired { from } => Some(from),
@@ -98,26 +99,26 @@ impl fmt::Display for ScrubDocument {
 impl ScrubDocument {
     pub(crate) fn write(&self, w: &mut Writer) {
         let (outcome, from) = match self.outcome {
-            ScrubOutcome::Quarantined => (1, 0),
+            ScrubOutcome::Quarantined => (1, NodeId::NONE),
             ScrubOutcome::Repaired { from } => (2, from),
         };
-        w.raw(&self.body_id);
+        w.raw(self.body_id.as_bytes());
         w.option(self.chunk.as_ref(), |w, chunk| {
             w.u32(*chunk);
         });
         w.u8(self.found as u8).u8(self.how as u8);
-        w.u8(outcome).u64(from);
+        w.u8(outcome).u64(from.get());
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<ScrubDocument, DecodeError> {
         Ok(ScrubDocument {
-            body_id: r.array()?,
+            body_id: BodyId::new(r.array()?),
             chunk: r.option(Reader::u32)?,
             found: DamageKind::from_code(r.u8()?).ok_or_else(|| r.error("what a scrub found"))?,
             how: How::from_code(r.u8()?).ok_or_else(|| r.error("who came upon damage"))?,
-            outcome: match (r.u8()?, r.u64()?) {
-                (1, 0) => ScrubOutcome::Quarantined,
-                (2, from) if from > 0 => ScrubOutcome::Repaired { from },
+            outcome: match (r.u8()?, NodeId::read(r)?) {
+                (1, NodeId::NONE) => ScrubOutcome::Quarantined,
+                (2, from) if from != NodeId::NONE => ScrubOutcome::Repaired { from },
                 _ => return Err(r.error("an outcome of a scrub")),
             },
         })

@@ -10,6 +10,7 @@
 use crate::codec::{DecodeError, Reader};
 use crate::codes::coded;
 use crate::digest::{Digest, tag};
+use crate::ids::{NodeId, OutboxId, RecordIndex, Sequence};
 use crate::key::{PublicKey, Signature};
 use std::fmt;
 
@@ -141,25 +142,25 @@ pub enum Lane {
     /// The node's BOOT statements (and, at the founding node, GENESIS before them).
     Boot,
     /// The lane of one boot; named by the index of that boot's BOOT record.
-    Strict(u64),
+    Strict(RecordIndex),
     /// The lane of one outbox.
-    Outbox(u64),
+    Outbox(OutboxId),
 }
 
 impl Lane {
     pub fn code(self) -> (u8, u64) {
         match self {
             Lane::Boot => (0, 0),
-            Lane::Strict(boot) => (1, boot),
-            Lane::Outbox(outbox) => (2, outbox),
+            Lane::Strict(boot) => (1, boot.get()),
+            Lane::Outbox(outbox) => (2, outbox.get()),
         }
     }
 
     pub fn from_code(kind: u8, id: u64) -> Option<Lane> {
         match (kind, id) {
             (0, 0) => Some(Lane::Boot),
-            (1, boot) => Some(Lane::Strict(boot)),
-            (2, outbox) => Some(Lane::Outbox(outbox)),
+            (1, boot) => Some(Lane::Strict(RecordIndex::new(boot))),
+            (2, outbox) => Some(Lane::Outbox(OutboxId::new(outbox))),
             _ => None,
         }
     }
@@ -183,10 +184,10 @@ pub struct Statement {
     pub level: Level,
     /// Hash of the GENESIS leaf; zero inside GENESIS itself.
     pub ledger: Digest,
-    pub node: u64,
+    pub node: NodeId,
     pub lane: Lane,
     /// Counts up by one from 0 within the lane.
-    pub seq: u64,
+    pub seq: Sequence,
     /// [`Statement::hash`] of the lane's statement before this; zero at seq 0.
     pub prev: Digest,
     /// The node's clock when it witnessed the event: milliseconds since 1970, a claim.
@@ -220,10 +221,10 @@ impl Statement {
         put(&[Statement::VERSION, self.kind as u8, self.mode as u8]);
         put(&[class, k]);
         put(&self.ledger.0);
-        put(&self.node.to_be_bytes());
+        put(&self.node.get().to_be_bytes());
         put(&[lane_kind]);
         put(&lane_id.to_be_bytes());
-        put(&self.seq.to_be_bytes());
+        put(&self.seq.get().to_be_bytes());
         put(&self.prev.0);
         put(&self.witnessed_at_ms.to_be_bytes());
         put(&self.document.0);
@@ -245,7 +246,7 @@ impl Statement {
         };
         let level = Level::from_code(r.u8()?, r.u8()?).ok_or_else(|| r.error("a write level"))?;
         let ledger = r.digest()?;
-        let node = r.u64()?;
+        let node = NodeId::read(&mut r)?;
         let lane = Lane::from_code(r.u8()?, r.u64()?).ok_or_else(|| r.error("a lane"))?;
         let statement = Statement {
             kind,
@@ -254,7 +255,7 @@ impl Statement {
             ledger,
             node,
             lane,
-            seq: r.u64()?,
+            seq: Sequence::read(&mut r)?,
             prev: r.digest()?,
             witnessed_at_ms: r.u64()?,
             document: r.digest()?,
@@ -295,9 +296,9 @@ pub(crate) mod tests {
             mode: Mode::None,
             level: Level::Zones(2),
             ledger: Digest([1; 32]),
-            node: 2,
-            lane: Lane::Strict(7),
-            seq: 3,
+            node: NodeId::new(2),
+            lane: Lane::Strict(RecordIndex::new(7)),
+            seq: Sequence::new(3),
             prev: Digest([4; 32]),
             witnessed_at_ms: 5,
             document: Digest([6; 32]),

@@ -5,12 +5,13 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
+use crate::ids::{LogIndex, NodeId, OutboxId, Sequence, Term};
 use crate::key::PublicKey;
 
 /// A founding member and its public keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    pub node: u64,
+    pub node: NodeId,
     pub region: String,
     pub zone: String,
     pub statement_key: PublicKey,
@@ -40,9 +41,9 @@ pub struct BootDocument {
 /// Where an outbox stands when its node boots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BootOutbox {
-    pub id: u64,
+    pub id: OutboxId,
     /// The seq that its next statement will have.
-    pub next: u64,
+    pub next: Sequence,
     /// Hash of the statement before `next`; zero at 0.
     pub last: Digest,
     /// The node no longer has it: what was not recorded by now will never be.
@@ -51,18 +52,18 @@ pub struct BootOutbox {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderDocument {
-    pub term: u64,
-    pub leader: u64,
+    pub term: Term,
+    pub leader: NodeId,
     /// Position of the leader's first entry in the Raft log.
-    pub log_index: u64,
+    pub log_index: LogIndex,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembershipDocument {
-    pub log_index: u64,
+    pub log_index: LogIndex,
     /// One set, or two while the members change.
-    pub voters: Vec<Vec<u64>>,
-    pub learners: Vec<u64>,
+    pub voters: Vec<Vec<NodeId>>,
+    pub learners: Vec<NodeId>,
 }
 
 /// An outside witness has cosigned a checkpoint of this ledger.
@@ -86,11 +87,19 @@ pub struct Setting {
     pub value: u64,
 }
 
+pub(crate) fn write_nodes(w: &mut Writer, nodes: &[NodeId]) {
+    w.list(nodes, |w, node| {
+        w.u64(node.get());
+    });
+}
+
 impl GenesisDocument {
     pub(crate) fn write(&self, w: &mut Writer) {
         w.text(&self.origin).raw(&self.log_key.0);
         w.list(&self.members, |w, member| {
-            w.u64(member.node).text(&member.region).text(&member.zone);
+            w.u64(member.node.get())
+                .text(&member.region)
+                .text(&member.zone);
             w.raw(&member.statement_key.0)
                 .raw(&member.cosignature_key.0);
         });
@@ -105,7 +114,7 @@ impl GenesisDocument {
             log_key: PublicKey(r.array()?),
             members: r.list(|r| {
                 Ok(Member {
-                    node: r.u64()?,
+                    node: NodeId::read(r)?,
                     region: r.text()?,
                     zone: r.text()?,
                     statement_key: PublicKey(r.array()?),
@@ -124,7 +133,9 @@ impl BootDocument {
             .raw(&self.statement_key.0)
             .text(&self.software);
         w.list(&self.outboxes, |w, outbox| {
-            w.u64(outbox.id).u64(outbox.next).digest(&outbox.last);
+            w.u64(outbox.id.get())
+                .u64(outbox.next.get())
+                .digest(&outbox.last);
             w.u8(u8::from(outbox.lost));
         });
     }
@@ -136,8 +147,8 @@ impl BootDocument {
             software: r.text()?,
             outboxes: r.list(|r| {
                 Ok(BootOutbox {
-                    id: r.u64()?,
-                    next: r.u64()?,
+                    id: OutboxId::read(r)?,
+                    next: Sequence::read(r)?,
                     last: r.digest()?,
                     lost: r.flag()?,
                 })
@@ -148,34 +159,31 @@ impl BootDocument {
 
 impl LeaderDocument {
     pub(crate) fn write(&self, w: &mut Writer) {
-        w.u64(self.term).u64(self.leader).u64(self.log_index);
+        w.u64(self.term.get()).u64(self.leader.get());
+        w.u64(self.log_index.get());
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<LeaderDocument, DecodeError> {
         Ok(LeaderDocument {
-            term: r.u64()?,
-            leader: r.u64()?,
-            log_index: r.u64()?,
+            term: Term::read(r)?,
+            leader: NodeId::read(r)?,
+            log_index: LogIndex::read(r)?,
         })
     }
 }
 
 impl MembershipDocument {
     pub(crate) fn write(&self, w: &mut Writer) {
-        let nodes = |w: &mut Writer, set: &Vec<u64>| {
-            w.list(set, |w, node| {
-                w.u64(*node);
-            });
-        };
-        w.u64(self.log_index).list(&self.voters, nodes);
-        nodes(w, &self.learners);
+        w.u64(self.log_index.get());
+        w.list(&self.voters, |w, set| write_nodes(w, set));
+        write_nodes(w, &self.learners);
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<MembershipDocument, DecodeError> {
         Ok(MembershipDocument {
-            log_index: r.u64()?,
-            voters: r.list(|r| r.list(Reader::u64))?,
-            learners: r.list(Reader::u64)?,
+            log_index: LogIndex::read(r)?,
+            voters: r.list(|r| r.list(NodeId::read))?,
+            learners: r.list(NodeId::read)?,
         })
     }
 }

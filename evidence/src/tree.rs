@@ -6,6 +6,7 @@
 //! caller, through [`Rows`].
 //!
 //! ```
+//! use muniment_evidence::ids::{RecordIndex, TreeSize};
 //! use muniment_evidence::tree::{self, Frontier, MemoryRows};
 //!
 //! let (mut frontier, mut rows) = (Frontier::new(), MemoryRows::new());
@@ -16,19 +17,22 @@
 //! let root = frontier.root();
 //!
 //! // The third leaf is under the root ...
-//! let path = tree::inclusion_proof(&rows, 2, 5)?;
-//! assert!(tree::verify_inclusion(&leaves[2], 2, 5, &path, &root));
-//! assert!(!tree::verify_inclusion(&leaves[3], 2, 5, &path, &root));
+//! let (third, five) = (RecordIndex::new(2), TreeSize::new(5));
+//! let path = tree::inclusion_proof(&rows, third, five)?;
+//! assert!(tree::verify_inclusion(&leaves[2], third, five, &path, &root));
+//! assert!(!tree::verify_inclusion(&leaves[3], third, five, &path, &root));
 //! // ... and the tree of three leaves is the beginning of the tree of five.
-//! let proof = tree::consistency_proof(&rows, 3, 5)?;
-//! let older = tree::root_at(&rows, 3)?;
-//! assert!(tree::verify_consistency(3, 5, &proof, &older, &root));
+//! let three = third.size_through();
+//! let proof = tree::consistency_proof(&rows, three, five)?;
+//! let older = tree::root_at(&rows, three)?;
+//! assert!(tree::verify_consistency(three, five, &proof, &older, &root));
 //! # Ok::<(), std::convert::Infallible>(())
 //! ```
 //!
 //! Tests: `evidence/tests/tree.rs`, `evidence/tests/properties.rs`, `evidence/tests/vectors.rs`.
 
 use crate::digest::Digest;
+use crate::ids::{RecordIndex, TreeSize};
 
 /// Rows per tile, and so leaves per row of the next level (C2SP tlog-tiles).
 pub const TILE_WIDTH: u64 = 256;
@@ -50,11 +54,12 @@ pub fn empty_root() -> Digest {
     Digest::of(&[])
 }
 
-/// A complete row: the hash over leaves `index·256^level ..` of count `256^level`.
+/// A complete row: the hash over leaves `number·256^level ..` of count `256^level`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TreeRow {
     pub level: u8,
-    pub index: u64,
+    /// How many rows of the level lie before it.
+    pub number: u64,
     pub hash: Digest,
 }
 
@@ -68,7 +73,7 @@ pub trait Rows {
 /// The right edge of the tree: one hash per set bit of the size, largest first.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Frontier {
-    size: u64,
+    size: TreeSize,
     peaks: Vec<Digest>,
 }
 
@@ -78,11 +83,11 @@ impl Frontier {
     }
 
     /// Recomputes the edge of a stored tree from its rows.
-    pub fn load<R: Rows>(rows: &R, size: u64) -> Result<Frontier, R::Error> {
+    pub fn load<R: Rows>(rows: &R, size: TreeSize) -> Result<Frontier, R::Error> {
         let mut peaks = Vec::new();
         let mut start = 0;
         for height in (0..u64::BITS).rev() {
-            if size >> height & 1 == 1 {
+            if size.get() >> height & 1 == 1 {
                 peaks.push(subtree(rows, height, start >> height)?);
                 start += 1 << height;
             }
@@ -92,11 +97,11 @@ impl Frontier {
 
     /// Takes an edge that someone else kept; `None` unless there is one peak per set bit
     /// of the size. Whether the peaks are true shows only in a signed root.
-    pub fn from_parts(size: u64, peaks: Vec<Digest>) -> Option<Frontier> {
-        (peaks.len() == size.count_ones() as usize).then_some(Frontier { size, peaks })
+    pub fn from_parts(size: TreeSize, peaks: Vec<Digest>) -> Option<Frontier> {
+        (peaks.len() == size.get().count_ones() as usize).then_some(Frontier { size, peaks })
     }
 
-    pub fn size(&self) -> u64 {
+    pub fn size(&self) -> TreeSize {
         self.size
     }
 
@@ -107,27 +112,28 @@ impl Frontier {
 
     /// Adds one leaf; returns the rows that are now complete, lowest level first.
     pub fn append(&mut self, leaf: Digest) -> Vec<TreeRow> {
+        let number = self.size.get();
         let mut complete = vec![TreeRow {
             level: 0,
-            index: self.size,
+            number,
             hash: leaf,
         }];
         let mut hash = leaf;
         let mut height = 0;
-        while self.size >> height & 1 == 1 {
+        while number >> height & 1 == 1 {
             let left = self.peaks.pop().expect("a set bit of the size has a peak");
             hash = node_hash(&left, &hash);
             height += 1;
             if height % TILE_HEIGHT == 0 {
                 complete.push(TreeRow {
                     level: (height / TILE_HEIGHT) as u8,
-                    index: self.size >> height,
+                    number: number >> height,
                     hash,
                 });
             }
         }
         self.peaks.push(hash);
-        self.size += 1;
+        self.size = self.size.next_index().size_through();
         complete
     }
 
@@ -141,7 +147,7 @@ impl Frontier {
 }
 
 /// The root at an older size, from rows.
-pub fn root_at<R: Rows>(rows: &R, size: u64) -> Result<Digest, R::Error> {
+pub fn root_at<R: Rows>(rows: &R, size: TreeSize) -> Result<Digest, R::Error> {
     Ok(Frontier::load(rows, size)?.root())
 }
 
@@ -149,8 +155,13 @@ pub fn root_at<R: Rows>(rows: &R, size: u64) -> Result<Digest, R::Error> {
 ///
 /// # Panics
 /// If `index >= size`: the caller has checked it.
-pub fn inclusion_proof<R: Rows>(rows: &R, index: u64, size: u64) -> Result<Vec<Digest>, R::Error> {
-    assert!(index < size, "index {index} is beyond size {size}");
+pub fn inclusion_proof<R: Rows>(
+    rows: &R,
+    index: RecordIndex,
+    size: TreeSize,
+) -> Result<Vec<Digest>, R::Error> {
+    assert!(size.contains(index), "index {index} is beyond size {size}");
+    let (index, size) = (index.get(), size.get());
     let mut path = Vec::new();
     let (mut start, mut end) = (0, size);
     while end - start > 1 {
@@ -172,8 +183,13 @@ pub fn inclusion_proof<R: Rows>(rows: &R, index: u64, size: u64) -> Result<Vec<D
 ///
 /// # Panics
 /// If `old > new`: the caller has checked it.
-pub fn consistency_proof<R: Rows>(rows: &R, old: u64, new: u64) -> Result<Vec<Digest>, R::Error> {
+pub fn consistency_proof<R: Rows>(
+    rows: &R,
+    old: TreeSize,
+    new: TreeSize,
+) -> Result<Vec<Digest>, R::Error> {
     assert!(old <= new, "size {old} is beyond size {new}");
+    let (old, new) = (old.get(), new.get());
     let mut proof = Vec::new();
     if old == 0 || old == new {
         return Ok(proof);
@@ -200,8 +216,8 @@ pub fn consistency_proof<R: Rows>(rows: &R, old: u64, new: u64) -> Result<Vec<Di
 /// Whether `leaf` is the leaf at `index` under `root` of `size` leaves.
 pub fn verify_inclusion(
     leaf: &Digest,
-    index: u64,
-    size: u64,
+    index: RecordIndex,
+    size: TreeSize,
     path: &[Digest],
     root: &Digest,
 ) -> bool {
@@ -210,11 +226,16 @@ pub fn verify_inclusion(
 
 /// The root of `size` leaves to which the path leads from `leaf` at `index`; `None` when
 /// the path is not of such a tree (RFC 9162 §2.1.3.2).
-pub fn root_by_inclusion(leaf: &Digest, index: u64, size: u64, path: &[Digest]) -> Option<Digest> {
-    if index >= size {
+pub fn root_by_inclusion(
+    leaf: &Digest,
+    index: RecordIndex,
+    size: TreeSize,
+    path: &[Digest],
+) -> Option<Digest> {
+    if !size.contains(index) {
         return None;
     }
-    let (mut index, mut last) = (index, size - 1);
+    let (mut index, mut last) = (index.get(), size.last()?.get());
     let mut hash = *leaf;
     for sibling in path {
         if last == 0 {
@@ -237,8 +258,8 @@ pub fn root_by_inclusion(leaf: &Digest, index: u64, size: u64, path: &[Digest]) 
 
 /// Whether the tree of `old` leaves is a prefix of the tree of `new` leaves.
 pub fn verify_consistency(
-    old: u64,
-    new: u64,
+    old: TreeSize,
+    new: TreeSize,
     proof: &[Digest],
     old_root: &Digest,
     new_root: &Digest,
@@ -246,22 +267,22 @@ pub fn verify_consistency(
     if old > new {
         return false;
     }
-    if old == 0 && *old_root != empty_root() {
+    if old == TreeSize::EMPTY && *old_root != empty_root() {
         return false;
     }
     if old == new {
         return proof.is_empty() && old_root == new_root;
     }
-    if old == 0 {
+    let (Some(old_last), Some(new_last)) = (old.last(), new.last()) else {
         return proof.is_empty();
-    }
+    };
     let mut path = proof.iter();
-    let (mut index, mut last) = (old - 1, new - 1);
+    let (mut index, mut last) = (old_last.get(), new_last.get());
     while index & 1 == 1 {
         index >>= 1;
         last >>= 1;
     }
-    let first = if old.is_power_of_two() {
+    let first = if old.get().is_power_of_two() {
         *old_root
     } else {
         match path.next() {
@@ -339,7 +360,7 @@ impl MemoryRows {
             if self.0.len() <= level {
                 self.0.resize_with(level + 1, Vec::new);
             }
-            assert_eq!(self.0[level].len() as u64, row.index, "rows come in order");
+            assert_eq!(self.0[level].len() as u64, row.number, "rows come in order");
             self.0[level].push(row.hash);
         }
     }

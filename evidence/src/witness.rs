@@ -12,6 +12,7 @@
 //! Tests: `evidence/tests/witness.rs`.
 
 use crate::digest::Digest;
+use crate::ids::TreeSize;
 use crate::key::Signer;
 use crate::note::{Checkpoint, NOTE_BYTES_MAX, Note, NoteError, VerifierKey, Vouch};
 use crate::tree;
@@ -31,7 +32,7 @@ pub const SIZE_TYPE: &str = "text/x.tlog.size";
 /// A well-formed request: the old size, the proof from there, the log's signed note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddCheckpoint {
-    old: u64,
+    old: TreeSize,
     proof: Vec<Digest>,
     signed: String,
     note: Note,
@@ -40,7 +41,11 @@ pub struct AddCheckpoint {
 
 impl AddCheckpoint {
     /// `signed` is the note as the log signed it; cosignatures in it are passed over.
-    pub fn new(old: u64, proof: Vec<Digest>, signed: &str) -> Result<AddCheckpoint, NoteError> {
+    pub fn new(
+        old: TreeSize,
+        proof: Vec<Digest>,
+        signed: &str,
+    ) -> Result<AddCheckpoint, NoteError> {
         if proof.len() > HASHES_MAX {
             return Err(NoteError("the proof has more than 63 hashes"));
         }
@@ -83,7 +88,7 @@ impl AddCheckpoint {
             .map(|line| BASE64.decode(line).ok()?.try_into().ok().map(Digest))
             .collect::<Option<Vec<_>>>()
             .ok_or(NoteError("a line of the proof is not 32 bytes of base64"))?;
-        AddCheckpoint::new(old, proof, signed)
+        AddCheckpoint::new(TreeSize::new(old), proof, signed)
     }
 
     /// The note as it came.
@@ -117,7 +122,7 @@ impl AddCheckpoint {
 /// What a witness cosigned last for an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    pub size: u64,
+    pub size: TreeSize,
     pub root: Digest,
 }
 
@@ -131,7 +136,7 @@ pub enum WitnessRefusal {
     OldAboveSize,
     /// The old size is not the one cosigned last, which is this.
     NotLast {
-        size: u64,
+        size: TreeSize,
     },
     /// The log contradicts what was cosigned, or does not show that it does not.
     Inconsistent,
@@ -213,7 +218,7 @@ pub fn decide(
     }
     // A log of which nothing was seen begins as the empty one.
     let last = last.unwrap_or(Head {
-        size: 0,
+        size: TreeSize::EMPTY,
         root: tree::empty_root(),
     });
     if request.old != last.size {
@@ -271,8 +276,8 @@ pub fn cosign(request: &AddCheckpoint, name: &str, key: &dyn Signer, time_s: u64
 }
 
 /// The body of an answer of type [`SIZE_TYPE`].
-pub fn parse_size(body: &str) -> Option<u64> {
-    decimal(body.strip_suffix('\n')?)
+pub fn parse_size(body: &str) -> Option<TreeSize> {
+    decimal(body.strip_suffix('\n')?).map(TreeSize::new)
 }
 
 /// A number as it is written canonically, and only so.

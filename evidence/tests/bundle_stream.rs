@@ -5,6 +5,7 @@ use muniment_evidence::bundle::{
 };
 use muniment_evidence::digest::Digest;
 use muniment_evidence::genesis::Genesis;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::opening::Opening;
 use muniment_evidence::receipt::{KEYS_MAX, KeyRecord};
 use muniment_evidence::record::Record;
@@ -18,9 +19,9 @@ fn frames() -> Vec<Frame> {
         Frame::Manifest(Manifest {
             origin: "o/0".into(),
             ledger: Digest([3; 32]),
-            first: 5,
-            end: 6,
-            head: 7,
+            first: RecordIndex::new(5),
+            end: TreeSize::new(6),
+            head: TreeSize::new(7),
             selection: String::new(),
             peaks: vec![Digest([4; 32]), Digest([5; 32])],
             genesis,

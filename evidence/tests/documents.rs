@@ -1,6 +1,7 @@
 //! Every document has one encoding, and reads back from it alone.
 
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{BodyId, LogIndex, NodeId, RecordIndex, Term, UploadEpoch};
 use muniment_evidence::key::Signature;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{
@@ -39,17 +40,17 @@ fn issue() -> IssueDocument {
             media_type: "application/pdf".into(),
             length: 4,
             sha256: Digest([5; 32]),
-            body_id: [6; 16],
+            body_id: BodyId::new([6; 16]),
         }],
         holdings: vec![Holding {
             ledger: Digest([7; 32]),
-            body_id: [6; 16],
+            body_id: BodyId::new([6; 16]),
             sha256: Digest([5; 32]),
             length: 4,
-            node: 1,
+            node: NodeId::new(1),
             incarnation: [8; 16],
             zone: "z1".into(),
-            epoch: 1,
+            epoch: UploadEpoch::new(1),
             signature: Signature([9; 64]),
         }],
     }
@@ -61,19 +62,19 @@ fn every_document_has_one_encoding() {
         Document::Issue(issue()),
         Document::Reverse(issue()),
         Document::DownloadEnd(vec![Delivered {
-            download: 3,
+            download: RecordIndex::new(3),
             bytes: 4,
             complete: true,
         }]),
         Document::Membership(MembershipDocument {
-            log_index: 1,
-            voters: vec![vec![1, 2], vec![3]],
-            learners: vec![4],
+            log_index: LogIndex::new(1),
+            voters: vec![vec![NodeId::new(1), NodeId::new(2)], vec![NodeId::new(3)]],
+            learners: vec![NodeId::new(4)],
         }),
         Document::Leader(LeaderDocument {
-            term: 1,
-            leader: 2,
-            log_index: 3,
+            term: Term::new(1),
+            leader: NodeId::new(2),
+            log_index: LogIndex::new(3),
         }),
         Document::Policy(PolicyDocument {
             settings: vec![Setting {
@@ -82,14 +83,16 @@ fn every_document_has_one_encoding() {
             }],
         }),
         Document::Scrub(ScrubDocument {
-            body_id: [6; 16],
+            body_id: BodyId::new([6; 16]),
             chunk: Some(4),
             found: DamageKind::Mismatch,
             how: How::Read,
-            outcome: ScrubOutcome::Repaired { from: 2 },
+            outcome: ScrubOutcome::Repaired {
+                from: NodeId::new(2),
+            },
         }),
         Document::Scrub(ScrubDocument {
-            body_id: [6; 16],
+            body_id: BodyId::new([6; 16]),
             chunk: None,
             found: DamageKind::Manifest,
             how: How::Scrub,
@@ -109,7 +112,7 @@ fn every_document_has_one_encoding() {
 fn sameness_ignores_what_a_retry_changes() {
     let first = issue();
     let mut again = issue();
-    again.renditions[0].body_id = [9; 16];
+    again.renditions[0].body_id = BodyId::new([9; 16]);
     let digest = |d: &IssueDocument| content_digest(&d.metadata, &d.renditions);
     assert_eq!(digest(&first), digest(&again));
     again.renditions[0].length = 5;
@@ -122,10 +125,10 @@ fn each_step_has_one_encoding() {
         let mut document = ModeDocument {
             phase,
             number: 3,
-            voters: vec![1, 2, 4],
-            sync_learners: vec![5],
-            async_learners: vec![6, 7],
-            prepared: (phase != Phase::Prepare).then_some(9),
+            voters: vec![NodeId::new(1), NodeId::new(2), NodeId::new(4)],
+            sync_learners: vec![NodeId::new(5)],
+            async_learners: vec![NodeId::new(6), NodeId::new(7)],
+            prepared: (phase != Phase::Prepare).then_some(RecordIndex::new(9)),
             reason: "replace node 3 by node 4".into(),
         };
         let bytes = Document::Mode(document.clone()).encode();
@@ -134,7 +137,7 @@ fn each_step_has_one_encoding() {
         for length in 0..bytes.len() {
             assert!(Document::decode(&bytes[..length]).is_err());
         }
-        document.prepared = document.prepared.xor(Some(9));
+        document.prepared = document.prepared.xor(Some(RecordIndex::new(9)));
         assert!(Document::decode(&Document::Mode(document).encode()).is_err());
     }
 }
@@ -144,7 +147,7 @@ fn a_drill_has_one_encoding() {
     let drill = Document::Drill(DrillDocument {
         target: "zone".into(),
         mode: "pause".into(),
-        nodes: vec![2, 3],
+        nodes: vec![NodeId::new(2), NodeId::new(3)],
         write_level: "zones:2".into(),
         acknowledged: 900,
         missing: 0,

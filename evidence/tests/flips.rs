@@ -12,6 +12,7 @@ use ledger::Ledger;
 use muniment_evidence::bundle::MAGIC;
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::digest::{Digest, tag};
+use muniment_evidence::ids::RecordIndex;
 use muniment_evidence::keychange::Action;
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::report::Report;
@@ -48,7 +49,7 @@ fn record_frames(bytes: &[u8]) -> Vec<(Range<usize>, u64)> {
         let end = at + 5 + length;
         if bytes[at] == RECORD {
             let record = &bytes[at + BEFORE_RECORD..][..Record::LENGTH];
-            frames.push((at..end, Record::decode(record).unwrap().index));
+            frames.push((at..end, Record::decode(record).unwrap().index.get()));
         }
         at = end;
     }
@@ -106,7 +107,7 @@ fn a_flipped_byte_anywhere_is_reported_where_it_is() {
                     FindingClass::Structure | FindingClass::MissingData
                 );
             let inside = (at - frame.start).checked_sub(BEFORE_RECORD);
-            let here = inside.is_some() && first.index == Some(*index);
+            let here = inside.is_some() && first.index == Some(RecordIndex::new(*index));
             // A record that gives itself another number is reported under that one.
             let renumbered = inside.is_some_and(|at| (1..9).contains(&at))
                 && matches!(
@@ -118,7 +119,7 @@ fn a_flipped_byte_anywhere_is_reported_where_it_is() {
             let unsigned = inside.is_some_and(|at| at < 60);
             let follows = match first.index {
                 Some(at) => {
-                    at == index + 1
+                    at == RecordIndex::new(index + 1)
                         && matches!(first.class, FindingClass::BrokenChain | FindingClass::Time)
                 }
                 None => index + 1 == ledger.len() && first.class == FindingClass::BadTree,
@@ -160,7 +161,11 @@ fn a_record_that_names_another_before_it_breaks_the_chain_under_a_right_tree() {
             ledger.entries[later].record.prev = ledger.leaf(later as u64 - 1);
         }
         let report = verify(&ledger.bundle(), &ledger);
-        let found: Vec<_> = report.findings.iter().map(|f| (f.class, f.index)).collect();
+        let found: Vec<_> = report
+            .findings
+            .iter()
+            .map(|f| (f.class, f.index.map(RecordIndex::get)))
+            .collect();
         assert_eq!(found, [(FindingClass::BrokenChain, Some(at as u64))]);
     }
 }

@@ -83,7 +83,7 @@ fn the_frozen_tlog_proof_holds_under_the_frozen_policy() {
     let policy = Policy::parse(std::str::from_utf8(&read("policy")).unwrap()).unwrap();
     let record = proof.extra.as_deref().unwrap();
     let proven = proof.verify(&tree::leaf_hash(record), &policy).unwrap();
-    assert_eq!((proof.index, proven.checkpoint.size), (4, 11));
+    assert_eq!((proof.index.get(), proven.checkpoint.size.get()), (4, 11));
     assert_eq!(proof.encode().as_bytes(), read("proof.tlog-proof"));
     assert!(proof.verify(&tree::leaf_hash(b"another"), &policy).is_err());
 }

@@ -5,6 +5,7 @@ mod ledger;
 use ledger::{Ledger, ORIGIN, checkpoint_frame, seal};
 use muniment_evidence::bundle::Frame;
 use muniment_evidence::class::FindingClass;
+use muniment_evidence::ids::{LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize};
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, Role};
 use muniment_evidence::note::VerifierKey;
@@ -46,7 +47,7 @@ fn receipt(ledger: &Ledger, index: u64) -> Report {
 
 fn first(report: &Report) -> (FindingClass, Option<u64>) {
     let first = report.findings.first().expect("a finding");
-    (first.class, first.index)
+    (first.class, first.index.map(RecordIndex::get))
 }
 
 /// A ledger in which the log key and node 1's keys were rotated, step by step; `check`
@@ -170,7 +171,10 @@ fn a_revoked_key_is_believed_up_to_its_size_only() {
             ledger.node_change(Action::Add, Role::Statement, 2, &fresh),
         ]
     };
-    let (all, from_bad) = (changes(ledger.len()), changes(bad));
+    let (all, from_bad) = (
+        changes(RecordIndex::new(ledger.len())),
+        changes(RecordIndex::new(bad)),
+    );
     let mut harmless = ledger.clone();
     harmless.change_keys(all, std::slice::from_ref(&fresh));
     assert_eq!(bundle(&harmless).findings, []);
@@ -195,7 +199,7 @@ fn a_revoked_key_is_believed_up_to_its_size_only() {
     let size = ledger.len();
     let revoke = ledger.log_change(
         Action::Revoke {
-            trusted_until: size,
+            trusted_until: RecordIndex::new(size),
         },
         &ledger.log_key_of(0),
     );
@@ -213,7 +217,10 @@ fn a_revoked_key_is_believed_up_to_its_size_only() {
         ..options(&ledger)
     };
     let report = verify_with(&ledger.bundle(), with_head);
-    assert_eq!((report.findings.len(), report.head_size), (0, Some(size)));
+    assert_eq!(
+        (report.findings.len(), report.head_size),
+        (0, Some(TreeSize::new(size)))
+    );
 }
 
 /// Whoever cannot get the endorsements cannot bring in a key.
@@ -335,15 +342,15 @@ fn a_hidden_or_foreign_change_of_keys_is_found() {
 fn members_are_admitted_by_keys_and_by_nothing_else() {
     let mut ledger = Ledger::found(1);
     ledger.boot(1);
-    let members = |voters: Vec<u64>| {
+    let members = |voters: &[u64]| {
         Document::Membership(MembershipDocument {
-            log_index: 9,
-            voters: vec![voters],
+            log_index: LogIndex::new(9),
+            voters: vec![voters.iter().map(|node| NodeId::new(*node)).collect()],
             learners: Vec::new(),
         })
     };
     let mut stranger = ledger.clone();
-    let at = stranger.strict(1, members(vec![1, 2, 9]), Outcome::Ok);
+    let at = stranger.strict(1, members(&[1, 2, 9]), Outcome::Ok);
     assert_eq!(
         first(&bundle(&stranger)),
         (FindingClass::UnknownKey, Some(at))
@@ -355,11 +362,11 @@ fn members_are_admitted_by_keys_and_by_nothing_else() {
     ];
     // Not before its keys are in force.
     let mut early = ledger.clone();
-    let at = early.strict(1, members(vec![1, 2, 9]), Outcome::Ok);
+    let at = early.strict(1, members(&[1, 2, 9]), Outcome::Ok);
     early.change_keys(changes.clone(), &[statement.clone(), cosignature.clone()]);
     assert_eq!(first(&bundle(&early)), (FindingClass::UnknownKey, Some(at)));
     ledger.change_keys(changes, &[statement, cosignature]);
-    ledger.strict(1, members(vec![1, 2, 9]), Outcome::Ok);
+    ledger.strict(1, members(&[1, 2, 9]), Outcome::Ok);
     ledger.boot(9);
     ledger.issue(9, "M-1", Outcome::Ok);
     assert_eq!(bundle(&ledger).findings, []);
@@ -504,7 +511,7 @@ fn outboxes_that_are_pending_or_lost_are_told() {
         })
     };
     let outbox = |next, lost| BootOutbox {
-        id: 7,
+        id: OutboxId::new(7),
         next,
         last: Default::default(),
         lost,
@@ -517,11 +524,17 @@ fn outboxes_that_are_pending_or_lost_are_told() {
         }
         bundle(&ledger)
     };
-    let open = with(&[vec![outbox(3, false)]]);
+    let open = with(&[vec![outbox(Sequence::new(3), false)]]);
     assert_eq!((open.findings.len(), open.open_outboxes[0].pending), (0, 3));
-    let lost = with(&[vec![outbox(3, false)], vec![outbox(3, true)]]);
+    let lost = with(&[
+        vec![outbox(Sequence::new(3), false)],
+        vec![outbox(Sequence::new(3), true)],
+    ]);
     assert_eq!(first(&lost), (FindingClass::Lost, Some(2)));
-    let omitted = with(&[vec![outbox(3, false)], vec![]]);
+    let omitted = with(&[vec![outbox(Sequence::new(3), false)], vec![]]);
     assert_eq!(first(&omitted), (FindingClass::Lane, Some(2)));
-    assert_eq!(with(&[vec![outbox(0, false)], vec![]]).findings, []);
+    assert_eq!(
+        with(&[vec![outbox(Sequence::new(0), false)], vec![]]).findings,
+        []
+    );
 }

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::TreeSize;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
 
@@ -60,7 +61,7 @@ fn the_published_cosignature_is_reproduced() {
 fn a_checkpoint_reads_back_and_loose_writing_is_refused() {
     let checkpoint = Checkpoint {
         origin: "ledger.example/0".into(),
-        size: 12,
+        size: TreeSize::new(12),
         root: Digest([9; 32]),
     };
     let text = checkpoint.text();

@@ -5,6 +5,7 @@ mod ledger;
 use ledger::{Ledger, seal};
 use muniment_evidence::bundle::Frame;
 use muniment_evidence::class::FindingClass;
+use muniment_evidence::ids::RecordIndex;
 use muniment_evidence::report::Report;
 use muniment_evidence::verify::{BundleVerifier, Observer, SeenRecord, VerifyOptions};
 
@@ -17,7 +18,7 @@ struct Notes(Vec<(u64, bool)>);
 
 impl Observer for Notes {
     fn see(&mut self, seen: SeenRecord<'_>) {
-        self.0.push((seen.record.index, seen.sound));
+        self.0.push((seen.record.index.get(), seen.sound));
     }
 }
 
@@ -47,7 +48,9 @@ fn long() -> Ledger {
 
 fn places(report: &Report) -> Vec<(FindingClass, Option<u64>)> {
     let findings = report.findings.iter();
-    findings.map(|found| (found.class, found.index)).collect()
+    findings
+        .map(|found| (found.class, found.index.map(RecordIndex::get)))
+        .collect()
 }
 
 #[test]

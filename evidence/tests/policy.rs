@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use muniment_evidence::digest::{Digest, hex};
+use muniment_evidence::ids::TreeSize;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey};
 use muniment_evidence::policy::{
@@ -368,7 +369,7 @@ fn a_built_policy_is_the_policy_it_prints() {
 fn checkpoint(origin: &str) -> Checkpoint {
     Checkpoint {
         origin: origin.to_owned(),
-        size: 42,
+        size: TreeSize::new(42),
         root: Digest([0; 32]),
     }
 }

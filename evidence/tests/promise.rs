@@ -6,6 +6,7 @@ mod promising;
 
 use ledger::Ledger;
 use muniment_evidence::class::FindingClass;
+use muniment_evidence::ids::{NodeId, OutboxId, RecordIndex};
 use muniment_evidence::keychange::{Action, Role};
 use muniment_evidence::opening::Document;
 use muniment_evidence::promise::Promise;
@@ -25,7 +26,7 @@ fn with_download(outcome: Outcome) -> (Ledger, u64) {
     }
     let uid = ledger.issue(1, "P-1", Outcome::Ok);
     let download = Document::Download(ledger.download_of(uid));
-    let index = ledger.record(3, Lane::Outbox(OUTBOX), download, outcome);
+    let index = ledger.record(3, Lane::Outbox(OutboxId::new(OUTBOX)), download, outcome);
     (ledger, index)
 }
 
@@ -52,7 +53,7 @@ fn a_promise_that_is_altered_or_of_another_kind_does_not_verify() {
         Some(FindingClass::BadSignature)
     );
     assert_eq!(
-        altered(&|p| p.statement.seq += 1),
+        altered(&|p| p.statement.seq = p.statement.seq.next()),
         Some(FindingClass::BadSignature)
     );
     assert_eq!(
@@ -68,7 +69,7 @@ fn a_promise_that_is_altered_or_of_another_kind_does_not_verify() {
         Some(FindingClass::Structure)
     );
     assert_eq!(
-        altered(&|p| p.statement.node = 99),
+        altered(&|p| p.statement.node = NodeId::new(99)),
         Some(FindingClass::UnknownKey)
     );
     let unpinned = verify::promise(&good.encode(), None).0;
@@ -99,7 +100,9 @@ fn a_retired_key_still_promises_and_a_revoked_one_does_not() {
         ..good.clone()
     };
     assert!(verify::promise(&retired.encode(), None).0.holds());
-    let revoke = Action::Revoke { trusted_until: 2 };
+    let revoke = Action::Revoke {
+        trusted_until: RecordIndex::new(2),
+    };
     let revoke = ledger.node_change(revoke, Role::Statement, 3, &old);
     ledger.change_keys(vec![revoke], &[]);
     let revoked = Promise {

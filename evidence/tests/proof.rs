@@ -5,6 +5,7 @@
 //! the same proof as others keep it; without it that test says that it was skipped.
 
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::key::SecretKey;
 use muniment_evidence::note::{Checkpoint, NOTE_BYTES_MAX};
 use muniment_evidence::policy::Policy;
@@ -53,11 +54,11 @@ fn the_published_proof_holds() {
         "ca233e7a26b8c35c2c93f524c7b905e7a2105640d6dcc594694cff56d26efb25"
     );
     let proof = TlogProof::decode(PROOF.as_bytes()).unwrap();
-    assert_eq!((proof.index, proof.path.len()), (5, 4));
+    assert_eq!((proof.index.get(), proof.path.len()), (5, 4));
     assert_eq!(proof.extra, None);
     assert_eq!(proof.encode(), PROOF);
     let proven = proof.verify(&leaf(), &policy()).unwrap();
-    assert_eq!(proven.checkpoint.size, 15);
+    assert_eq!(proven.checkpoint.size, TreeSize::new(15));
     assert_eq!(proven.checkpoint.origin, "example.com/log/testdata");
     assert_eq!(
         proven.checkpoint.root.to_hex(),
@@ -75,11 +76,11 @@ fn the_published_proof_is_made_again_from_the_entries() {
     for entry in entries.split(' ').chain(["fivten"]) {
         rows.extend(frontier.append(tree::leaf_hash(entry.as_bytes())));
     }
-    let Ok(path) = tree::inclusion_proof(&rows, 5, 15);
+    let Ok(path) = tree::inclusion_proof(&rows, RecordIndex::new(5), TreeSize::new(15));
     let (_, checkpoint) = PROOF.split_once("\n\n").unwrap();
     let ours = TlogProof {
         extra: None,
-        index: 5,
+        index: RecordIndex::new(5),
         path,
         checkpoint: checkpoint.to_owned(),
     };
@@ -167,9 +168,12 @@ fn another_claim_does_not_hold() {
     };
     let other = tree::leaf_hash(b"seven");
     assert_eq!(good.verify(&other, &policy()), Err(ProofError::Path));
-    assert_eq!(with(|p| p.index = 4), ProofError::Path);
-    assert_eq!(with(|p| p.index = 15), ProofError::Path);
-    assert_eq!(with(|p| p.index = u64::MAX), ProofError::Path);
+    assert_eq!(with(|p| p.index = RecordIndex::new(4)), ProofError::Path);
+    assert_eq!(with(|p| p.index = RecordIndex::new(15)), ProofError::Path);
+    assert_eq!(
+        with(|p| p.index = RecordIndex::new(u64::MAX)),
+        ProofError::Path
+    );
     assert_eq!(with(|p| p.path[3].0[31] ^= 1), ProofError::Path);
     assert_eq!(with(|p| p.path.swap(0, 1)), ProofError::Path);
     assert_eq!(with(|p| p.path.truncate(3)), ProofError::Path);
@@ -230,7 +234,7 @@ fn extra_data_is_kept_and_changes_no_verdict() {
 fn the_greatest_proof_fits_and_a_greater_one_is_refused() {
     let checkpoint = Checkpoint {
         origin: "o".repeat(1000),
-        size: u64::MAX,
+        size: TreeSize::new(u64::MAX),
         root: Digest::ZERO,
     };
     let mut note = checkpoint.sign(&SecretKey::from_seed(&[1; 32]));
@@ -241,7 +245,7 @@ fn the_greatest_proof_fits_and_a_greater_one_is_refused() {
     }
     let mut proof = TlogProof {
         extra: Some(vec![0; EXTRA_BYTES_MAX]),
-        index: u64::MAX - 1,
+        index: RecordIndex::new(u64::MAX - 1),
         path: vec![Digest::ZERO; PATH_MAX],
         checkpoint: note,
     };
@@ -259,12 +263,12 @@ fn a_log_of_one_is_proven_without_a_path() {
     let key = SecretKey::from_seed(&[5; 32]);
     let checkpoint = Checkpoint {
         origin: "one.example".into(),
-        size: 1,
+        size: TreeSize::new(1),
         root: leaf(),
     };
     let proof = TlogProof {
         extra: None,
-        index: 0,
+        index: RecordIndex::new(0),
         path: Vec::new(),
         checkpoint: checkpoint.sign(&key),
     };

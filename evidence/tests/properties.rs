@@ -8,6 +8,7 @@
 mod rfc6962;
 
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::tree::{
     self, Frontier, MemoryRows, Rows, TILE_WIDTH, consistency_proof, inclusion_proof, leaf_hash,
     verify_consistency, verify_inclusion,
@@ -114,7 +115,7 @@ impl Grown {
             let complete = edge.append(leaf);
             for row in &complete {
                 let leaves = TILE_WIDTH.pow(row.level.into()) as usize;
-                let start = row.index as usize * leaves;
+                let start = row.number as usize * leaves;
                 assert_eq!(
                     start + leaves,
                     grown.leaves.len(),
@@ -140,15 +141,18 @@ impl Grown {
 fn check_size(grown: &Grown, size: usize) -> Digest {
     let root = mth(&grown.leaves[..size]);
     let edge = &grown.edges[size];
-    assert_eq!((edge.size(), edge.root()), (size as u64, root));
+    assert_eq!((edge.size().get(), edge.root()), (size as u64, root));
     assert_eq!(
-        Frontier::load(&grown.at(size), size as u64).as_ref(),
+        Frontier::load(&grown.at(size), TreeSize::new(size as u64)).as_ref(),
         Ok(edge)
     );
-    assert_eq!(tree::root_at(&grown.at(size), size as u64), Ok(root));
+    assert_eq!(
+        tree::root_at(&grown.at(size), TreeSize::new(size as u64)),
+        Ok(root)
+    );
     let peaks = edge.peaks().to_vec();
     assert_eq!(
-        Frontier::from_parts(size as u64, peaks).as_ref(),
+        Frontier::from_parts(TreeSize::new(size as u64), peaks).as_ref(),
         Some(edge)
     );
     root
@@ -158,10 +162,20 @@ fn check_size(grown: &Grown, size: usize) -> Digest {
 fn check_inclusion(grown: &Grown, index: usize, size: usize, root: &Digest, n: &mut Numbers) {
     let leaf = &grown.leaves[index];
     let good = path(index, &grown.leaves[..size]);
-    let Ok(ours) = inclusion_proof(&grown.at(size), index as u64, size as u64);
+    let Ok(ours) = inclusion_proof(
+        &grown.at(size),
+        RecordIndex::new(index as u64),
+        TreeSize::new(size as u64),
+    );
     assert_eq!(ours, good, "the path of {index} in {size}");
     let verify = |leaf: &Digest, index: usize, size: usize, path: &[Digest], root: &Digest| {
-        let verdict = verify_inclusion(leaf, index as u64, size as u64, path, root);
+        let verdict = verify_inclusion(
+            leaf,
+            RecordIndex::new(index as u64),
+            TreeSize::new(size as u64),
+            path,
+            root,
+        );
         let naive = root_of_path(leaf, index, size, path) == Some(*root);
         assert_eq!(verdict, naive, "{index} in {size}");
         verdict
@@ -194,7 +208,13 @@ fn check_inclusion(grown: &Grown, index: usize, size: usize, root: &Digest, n: &
     for other in [0, index, index + 1, size - 1, size + 1, 2 * size, 1 << 62] {
         verify(leaf, index, other, &good, root);
     }
-    assert!(!verify_inclusion(leaf, u64::MAX, u64::MAX, &good, root));
+    assert!(!verify_inclusion(
+        leaf,
+        RecordIndex::new(u64::MAX),
+        TreeSize::new(u64::MAX),
+        &good,
+        root
+    ));
 }
 
 /// Every change to a good consistency proof, and the verdict on each.
@@ -205,10 +225,20 @@ fn check_consistency(grown: &Grown, old: usize, new: usize, root: &Digest, n: &m
         0 => Vec::new(),
         old => subproof(old, leaves, true),
     };
-    let Ok(ours) = consistency_proof(&grown.at(new), old as u64, new as u64);
+    let Ok(ours) = consistency_proof(
+        &grown.at(new),
+        TreeSize::new(old as u64),
+        TreeSize::new(new as u64),
+    );
     assert_eq!(ours, good, "from {old} to {new}");
     let verify = |old: usize, new: usize, proof: &[Digest], from: &Digest, to: &Digest| {
-        let verdict = verify_consistency(old as u64, new as u64, proof, from, to);
+        let verdict = verify_consistency(
+            TreeSize::new(old as u64),
+            TreeSize::new(new as u64),
+            proof,
+            from,
+            to,
+        );
         assert_eq!(
             verdict,
             is_consistent(old, new, proof, from, to),

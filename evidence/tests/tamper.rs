@@ -9,6 +9,7 @@ use ledger::{Ledger, checkpoint_frame, seal};
 use muniment_evidence::bundle::{Frame, Manifest};
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::digest::{Digest, tag};
+use muniment_evidence::ids::{NodeId, RecordIndex, Sequence, TreeSize, UploadEpoch};
 use muniment_evidence::opening::{Delivered, Document, Holding};
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::report::{Report, Verdict};
@@ -63,7 +64,7 @@ fn an_honest_bundle_verifies_and_says_what_is_in_it() {
     let report = verify(&ledger.bundle(), &ledger.trust());
     assert_eq!(report.findings, []);
     assert_eq!(report.exit_code(), 0);
-    assert_eq!(report.size, Some(ledger.len()));
+    assert_eq!(report.size, Some(TreeSize::new(ledger.len())));
     assert_eq!(report.counts.total(), ledger.len());
     let issues = report.counts.rows().find(|(kind, _)| *kind == Kind::Issue);
     assert_eq!(issues, Some((Kind::Issue, [8, 1, 1])));
@@ -91,7 +92,7 @@ fn every_level_accepts_an_honest_bundle() {
         assert_eq!(report.findings, [], "level {level}");
         // A shallow check must not pass for a deep one.
         assert_eq!(report.level, level);
-        assert_eq!(report.head_size, (level >= 3).then_some(9));
+        assert_eq!(report.head_size, (level >= 3).then_some(TreeSize::new(9)));
     }
 }
 
@@ -360,7 +361,10 @@ fn a_rewritten_ledger_contradicts_a_saved_head() {
     };
     for level in 3..=5 {
         let agrees = with_head(&rewritten.bundle(), ledger.note(12), level);
-        assert_eq!((agrees.findings.len(), agrees.head_size), (0, Some(12)));
+        assert_eq!(
+            (agrees.findings.len(), agrees.head_size),
+            (0, Some(TreeSize::new(12)))
+        );
         let fork = with_head(&rewritten.bundle(), ledger.note(13), level);
         assert_eq!(first(&fork), (FindingClass::Fork, None));
     }
@@ -401,11 +405,21 @@ fn lanes_that_break_their_rules_are_found() {
 
     let mut closed = base();
     closed.boot(1);
-    closed.record(1, Lane::Strict(1), document(), Outcome::Ok);
+    closed.record(
+        1,
+        Lane::Strict(RecordIndex::new(1)),
+        document(),
+        Outcome::Ok,
+    );
     lane_finding(&closed, 4);
 
     let mut of_another_node = base();
-    of_another_node.record(2, Lane::Strict(1), document(), Outcome::Ok);
+    of_another_node.record(
+        2,
+        Lane::Strict(RecordIndex::new(1)),
+        document(),
+        Outcome::Ok,
+    );
     lane_finding(&of_another_node, 3);
 
     let mut boot_lane = base();
@@ -416,7 +430,7 @@ fn lanes_that_break_their_rules_are_found() {
         let mut ledger = base();
         ledger.download(1, [2; 16]);
         let statement = &mut ledger.entries[3].record.statement;
-        statement.seq = seq;
+        statement.seq = Sequence::new(seq);
         statement.prev = prev.unwrap_or(statement.prev);
         ledger.resign(3);
         lane_finding(&ledger, 3);
@@ -443,10 +457,10 @@ fn other_faults_have_their_own_class() {
     assert_eq!(find(&unknown_node), (FindingClass::UnknownKey, Some(1)));
 
     let mut self_duplicate = Ledger::small();
-    self_duplicate.issue(1, "B", Outcome::DuplicateOf(7));
+    self_duplicate.issue(1, "B", Outcome::DuplicateOf(RecordIndex::new(7)));
     assert_eq!(find(&self_duplicate), (FindingClass::BrokenChain, Some(7)));
     let mut of_refused = Ledger::small();
-    of_refused.issue(1, "B", Outcome::DuplicateOf(5));
+    of_refused.issue(1, "B", Outcome::DuplicateOf(RecordIndex::new(5)));
     assert_eq!(find(&of_refused), (FindingClass::BrokenChain, Some(7)));
 
     let mut second_genesis = Ledger::small();
@@ -469,7 +483,7 @@ fn other_faults_have_their_own_class() {
     // A document of another kind than its statement, rightly committed to.
     let mut wrong_kind = Ledger::small();
     let ends = Document::DownloadEnd(vec![Delivered {
-        download: 3,
+        download: RecordIndex::new(3),
         bytes: 1,
         complete: false,
     }]);
@@ -493,8 +507,10 @@ fn holdings_are_checked_with_their_holders_keys() {
     assert_eq!(issue_with(&|_| {}).findings, []);
     let cases: [(FindingClass, &Change); 6] = [
         (FindingClass::BadSignature, &|h| h.signature.0[0] ^= 1),
-        (FindingClass::BadSignature, &|h| h.epoch += 1),
-        (FindingClass::UnknownKey, &|h| h.node = 8),
+        (FindingClass::BadSignature, &|h| {
+            h.epoch = UploadEpoch::new(2)
+        }),
+        (FindingClass::UnknownKey, &|h| h.node = NodeId::new(8)),
         (FindingClass::Opening, &|h| h.zone = "z3".into()),
         (FindingClass::Opening, &|h| h.length += 1),
         (FindingClass::Opening, &|h| h.ledger = Digest::ZERO),

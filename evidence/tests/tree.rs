@@ -4,6 +4,7 @@
 mod rfc6962;
 
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::tree::{
     Frontier, MemoryRows, consistency_proof, inclusion_proof, leaf_hash, root_at,
     verify_consistency, verify_inclusion,
@@ -49,11 +50,17 @@ fn frontier_agrees_with_the_naive_tree_and_reloads_from_rows() {
     for size in 0..=700u64 {
         assert_eq!(frontier.root(), mth(&leaves[..size as usize]));
         if size % 37 == 0 || size == 256 || size == 512 {
-            assert_eq!(Frontier::load(&rows, size), Ok(frontier.clone()));
+            assert_eq!(
+                Frontier::load(&rows, TreeSize::new(size)),
+                Ok(frontier.clone())
+            );
             let peaks = frontier.peaks().to_vec();
-            assert_eq!(Frontier::from_parts(size, peaks), Some(frontier.clone()));
+            assert_eq!(
+                Frontier::from_parts(TreeSize::new(size), peaks),
+                Some(frontier.clone())
+            );
             let longer = [frontier.peaks(), &[Digest::ZERO]].concat();
-            assert_eq!(Frontier::from_parts(size, longer), None);
+            assert_eq!(Frontier::from_parts(TreeSize::new(size), longer), None);
         }
         if size < 700 {
             frontier.append(leaves[size as usize]);
@@ -64,33 +71,33 @@ fn frontier_agrees_with_the_naive_tree_and_reloads_from_rows() {
 #[test]
 fn proofs_verify_and_altered_ones_do_not() {
     let (_, rows, leaves) = grow(530);
-    // The empty tree has one root.
     let other = root_of(b"x");
-    assert!(!verify_consistency(0, 0, &[], &other, &other));
-    for size in [1, 2, 3, 7, 8, 255, 256, 257, 511, 530] {
+    // The empty tree has one root.
+    let empty = TreeSize::EMPTY;
+    assert!(!verify_consistency(empty, empty, &[], &other, &other));
+    for count in [1, 2, 3, 7, 8, 255, 256, 257, 511, 530] {
+        let size = TreeSize::new(count);
         let root = root_at(&rows, size).unwrap();
-        for index in [0, 1, size / 2, size - 1].into_iter().filter(|i| *i < size) {
+        let places = [0, 1, count / 2, count - 1].map(RecordIndex::new);
+        for index in places.into_iter().filter(|index| size.contains(*index)) {
             let path = inclusion_proof(&rows, index, size).unwrap();
-            let leaf = &leaves[index as usize];
+            let leaf = &leaves[index.get() as usize];
             assert!(verify_inclusion(leaf, index, size, &path, &root));
-            assert!(!verify_inclusion(leaf, index + 1, size, &path, &root));
-            assert!(!verify_inclusion(&root_of(b"x"), index, size, &path, &root));
+            assert!(!verify_inclusion(leaf, index.next(), size, &path, &root));
+            assert!(!verify_inclusion(&other, index, size, &path, &root));
             let longer = [&path[..], &[Digest::ZERO]].concat();
             assert!(!verify_inclusion(leaf, index, size, &longer, &root));
         }
-        for old in 0..=size {
+        for old in (0..=count).map(TreeSize::new) {
             let proof = consistency_proof(&rows, old, size).unwrap();
             let old_root = root_at(&rows, old).unwrap();
             assert!(verify_consistency(old, size, &proof, &old_root, &root));
-            if old > 0 && old < size {
-                assert!(!verify_consistency(
-                    old,
-                    size,
-                    &proof,
-                    &root_of(b"x"),
-                    &root
-                ));
-                assert!(!verify_consistency(old - 1, size, &proof, &old_root, &root));
+            if let Some(last) = old.last()
+                && old < size
+            {
+                assert!(!verify_consistency(old, size, &proof, &other, &root));
+                let smaller = last.size_before();
+                assert!(!verify_consistency(smaller, size, &proof, &old_root, &root));
             }
         }
     }

@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::key::SecretKey;
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
 use muniment_evidence::tree::{self, Frontier, MemoryRows};
@@ -72,8 +73,8 @@ fn proof(value: &Value) -> Option<Vec<Digest>> {
 fn inclusion(case: &Value) -> Option<bool> {
     Some(tree::verify_inclusion(
         &digest(&case["leafHash"])?,
-        case["leafIdx"].as_u64()?,
-        case["treeSize"].as_u64()?,
+        RecordIndex::new(case["leafIdx"].as_u64()?),
+        TreeSize::new(case["treeSize"].as_u64()?),
         &proof(&case["proof"])?,
         &root(&case["root"])?,
     ))
@@ -81,8 +82,8 @@ fn inclusion(case: &Value) -> Option<bool> {
 
 fn consistency(case: &Value) -> Option<bool> {
     Some(tree::verify_consistency(
-        case["size1"].as_u64()?,
-        case["size2"].as_u64()?,
+        TreeSize::new(case["size1"].as_u64()?),
+        TreeSize::new(case["size2"].as_u64()?),
         &proof(&case["proof"])?,
         &root(&case["root1"])?,
         &root(&case["root2"])?,
@@ -152,7 +153,10 @@ fn the_tessera_log_is_rebuilt_byte_by_byte() {
         let note = Note::parse(&stored).unwrap();
         assert_eq!(note.vouch(&key), Vouch::Signed);
         let checkpoint = Checkpoint::parse(&note.text).unwrap();
-        assert_eq!((checkpoint.size, checkpoint.root), (size as u64, root));
+        assert_eq!(
+            (checkpoint.size.get(), checkpoint.root),
+            (size as u64, root)
+        );
         assert_eq!(checkpoint.sign(&signer).as_bytes(), stored);
         if size > 0 {
             let stored = fs::read(log.join(format!("tile/0/000.p/{size}"))).unwrap();
@@ -193,12 +197,18 @@ fn the_cosigned_note_and_the_tlog_proof_hold() {
         .map(|line| digest(&Value::from(line)).unwrap())
         .collect();
     let Checkpoint { size, root, .. } = checkpoint;
-    assert!(tree::verify_inclusion(&leaf, 5, size, &path, &root));
+    assert!(tree::verify_inclusion(
+        &leaf,
+        RecordIndex::new(5),
+        size,
+        &path,
+        &root
+    ));
     // And we would have made the same proof.
     let (mut rows, mut frontier) = (MemoryRows::new(), Frontier::new());
     for leaf in leaves(&directory) {
         rows.extend(frontier.append(tree::leaf_hash(&leaf)));
     }
-    let Ok(ours) = tree::inclusion_proof(&rows, 5, 15);
+    let Ok(ours) = tree::inclusion_proof(&rows, RecordIndex::new(5), TreeSize::new(15));
     assert_eq!(ours, path);
 }

@@ -1,6 +1,7 @@
 //! Outside witnesses: what a request holds, when one cosigns, and which answers are taken.
 
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::TreeSize;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
 use muniment_evidence::tree::{self, Frontier, MemoryRows, leaf_hash};
@@ -30,19 +31,28 @@ impl Log {
     }
 
     fn head(&self, size: u64) -> Head {
-        let root = tree::root_at(&self.rows, size).unwrap();
-        Head { size, root }
+        let root = tree::root_at(&self.rows, TreeSize::new(size)).unwrap();
+        Head {
+            size: TreeSize::new(size),
+            root,
+        }
     }
 
     fn note(&self, size: u64) -> String {
         let root = self.head(size).root;
         let origin = ORIGIN.to_owned();
-        Checkpoint { origin, size, root }.sign(&self.key)
+        Checkpoint {
+            origin,
+            size: TreeSize::new(size),
+            root,
+        }
+        .sign(&self.key)
     }
 
     fn request(&self, old: u64, new: u64) -> AddCheckpoint {
-        let proof = tree::consistency_proof(&self.rows, old, new).unwrap();
-        AddCheckpoint::new(old, proof, &self.note(new)).unwrap()
+        let proof =
+            tree::consistency_proof(&self.rows, TreeSize::new(old), TreeSize::new(new)).unwrap();
+        AddCheckpoint::new(TreeSize::new(old), proof, &self.note(new)).unwrap()
     }
 
     fn keys(&self) -> [VerifierKey; 1] {
@@ -84,9 +94,9 @@ fn a_request_reads_back_and_loose_writing_is_refused() {
         assert!(AddCheckpoint::decode(bad.as_bytes()).is_err(), "{what}");
     }
     let long = vec![Digest::ZERO; HASHES_MAX + 1];
-    assert!(AddCheckpoint::new(5, long, &log.note(13)).is_err());
+    assert!(AddCheckpoint::new(TreeSize::new(5), long, &log.note(13)).is_err());
     let most = vec![Digest::ZERO; HASHES_MAX];
-    let most = AddCheckpoint::new(5, most, &log.note(13)).unwrap();
+    let most = AddCheckpoint::new(TreeSize::new(5), most, &log.note(13)).unwrap();
     assert!(AddCheckpoint::decode(most.encode().as_bytes()).is_ok());
     assert!(AddCheckpoint::decode(&vec![b'\n'; REQUEST_BYTES_MAX + 1]).is_err());
 }
@@ -99,7 +109,7 @@ fn a_log_that_grows_consistently_is_cosigned() {
     assert_eq!(decide(&log.request(0, 7), &keys, None), Ok(()));
     let mut last = log.head(7);
     for size in [7, 8, 9, 32, 33, 40] {
-        let request = log.request(last.size, size);
+        let request = log.request(last.size.get(), size);
         assert_eq!(decide(&request, &keys, Some(last)), Ok(()), "{size}");
         last = log.head(size);
     }
@@ -118,10 +128,10 @@ fn every_refusal_has_its_status() {
     let malformed = AddCheckpoint::decode(b"old 1\n").unwrap_err();
     assert_eq!(WitnessRefusal::Malformed(malformed).status(), 400);
     assert_eq!(
-        decided(&forged(9, vec![], 8)),
+        decided(&forged(TreeSize::new(9), vec![], 8)),
         Err(WitnessRefusal::OldAboveSize)
     );
-    assert_eq!(status(decided(&forged(9, vec![], 8))), 400);
+    assert_eq!(status(decided(&forged(TreeSize::new(9), vec![], 8))), 400);
 
     let unknown = decide(&log.request(8, 20), &[], last);
     assert_eq!(unknown, Err(WitnessRefusal::UnknownOrigin));
@@ -136,7 +146,7 @@ fn every_refusal_has_its_status() {
     let both = [strange[0].clone(), keys[0].clone()];
     assert_eq!(decide(&log.request(8, 20), &both, last), Ok(()));
     let text = log.note(20).replacen("\n20\n", "\n19\n", 1);
-    let altered = AddCheckpoint::new(8, vec![], &text).unwrap();
+    let altered = AddCheckpoint::new(TreeSize::new(8), vec![], &text).unwrap();
     assert_eq!(decided(&altered), Err(WitnessRefusal::NotSigned));
     // The key of another origin says nothing about this one.
     let elsewhere = [VerifierKey::log("ledger.example/1", log.key.public())];
@@ -145,19 +155,30 @@ fn every_refusal_has_its_status() {
 
     for old in [0, 7, 9] {
         let refusal = decided(&log.request(old, 20)).unwrap_err();
-        assert_eq!(refusal, WitnessRefusal::NotLast { size: 8 });
+        assert_eq!(
+            refusal,
+            WitnessRefusal::NotLast {
+                size: TreeSize::new(8)
+            }
+        );
         let (status, kind) = (refusal.status(), refusal.content_type());
         assert_eq!((status, kind), (409, "text/x.tlog.size"));
         assert_eq!(refusal.body(), "8\n");
-        assert_eq!(parse_size(&refusal.body()), Some(8));
+        assert_eq!(parse_size(&refusal.body()), Some(TreeSize::new(8)));
     }
 
     for (request, what) in [
         (other.request(8, 20), "another history"),
-        (forged(8, vec![], 20), "no proof"),
-        (forged(8, vec![Digest::ZERO; 3], 20), "another proof"),
+        (forged(TreeSize::new(8), vec![], 20), "no proof"),
+        (
+            forged(TreeSize::new(8), vec![Digest::ZERO; 3], 20),
+            "another proof",
+        ),
         (other.request(8, 8), "another root at the same size"),
-        (forged(8, vec![Digest::ZERO], 8), "a proof to the same size"),
+        (
+            forged(TreeSize::new(8), vec![Digest::ZERO], 8),
+            "a proof to the same size",
+        ),
     ] {
         assert_eq!(
             decided(&request),
@@ -166,7 +187,7 @@ fn every_refusal_has_its_status() {
         );
         assert_eq!(status(decided(&request)), 422, "{what}");
     }
-    let proof_from_nothing = forged(0, vec![Digest::ZERO], 8);
+    let proof_from_nothing = forged(TreeSize::new(0), vec![Digest::ZERO], 8);
     let decided = decide(&proof_from_nothing, &keys, None);
     assert_eq!(status(decided), 422);
 }
@@ -176,7 +197,7 @@ fn a_size_is_read_as_it_is_written() {
     for bad in ["", "8", "08\n", "-1\n", "8\n\n", " 8\n"] {
         assert_eq!(parse_size(bad), None, "{bad:?}");
     }
-    assert_eq!(parse_size("0\n"), Some(0));
+    assert_eq!(parse_size("0\n"), Some(TreeSize::EMPTY));
 }
 
 /// A node must not believe what a witness, or who stands before it, makes up.
@@ -213,7 +234,7 @@ fn what_a_witness_keeps_has_no_strangers_lines() {
     let own = log.note(9);
     let twice = own.lines().last().unwrap();
     let submitted = format!("{own}{stranger}{twice}\n");
-    let request = AddCheckpoint::new(0, vec![], &submitted).unwrap();
+    let request = AddCheckpoint::new(TreeSize::new(0), vec![], &submitted).unwrap();
     let kept = request.cosigned(&log.keys(), &line);
     assert_eq!(kept, format!("{}{line}", log.note(9)));
 }

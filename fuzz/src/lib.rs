@@ -18,6 +18,7 @@ mod rfc6962;
 
 use ledger::{Ledger, NODES};
 use libfuzzer_sys as _;
+use muniment_evidence::ids::NodeId;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::ledger::cosigner_key_name;
@@ -37,7 +38,7 @@ pub(crate) static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
         changes: vec![KeyChange {
             action: Action::Add,
             role: Role::Cosignature,
-            node: 2,
+            node: NodeId::new(2),
             region: "r1".into(),
             zone: "z2".into(),
             key: added.public(),
@@ -75,7 +76,7 @@ pub(crate) static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     builder.log(log, None).expect("a valid key");
     let names: Vec<String> = (1..=NODES).map(|node| format!("n{node}")).collect();
     for (node, name) in (1..=NODES).zip(&names) {
-        let at = cosigner_key_name(ledger::ORIGIN, "r1", &format!("z{node}"), node);
+        let at = cosigner_key_name(ledger::ORIGIN, "r1", &format!("z{node}"), NodeId::new(node));
         let key = VerifierKey::cosigner(&at, ledger.cosignature_key(node).public());
         builder.witness(name, key, None).expect("a valid key");
     }

@@ -6,6 +6,7 @@
 use crate::ledger::{Ledger, checkpoint_frame, seal};
 use crate::{LEDGER, POLICY};
 use muniment_evidence::bundle::Frame;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::opening::Document;
 use muniment_evidence::proof::TlogProof;
 use muniment_evidence::tree;
@@ -107,7 +108,7 @@ fn proofs() -> Vec<Vec<u8>> {
     let proof = |index: u64, extra: Option<&[u8]>| {
         let proof = TlogProof {
             extra: extra.map(<[u8]>::to_vec),
-            index,
+            index: RecordIndex::new(index),
             path: LEDGER.path(index, size),
             checkpoint: LEDGER.cosigned_note(size),
         };
@@ -123,9 +124,10 @@ fn proofs() -> Vec<Vec<u8>> {
 fn requests() -> Vec<Vec<u8>> {
     let size = LEDGER.len();
     let request = |old: u64| {
-        let Ok(proof) = tree::consistency_proof(&LEDGER.rows(), old, size);
+        let Ok(proof) =
+            tree::consistency_proof(&LEDGER.rows(), TreeSize::new(old), TreeSize::new(size));
         let proof = if old == 0 { Vec::new() } else { proof };
-        let request = AddCheckpoint::new(old, proof, &LEDGER.note(size));
+        let request = AddCheckpoint::new(TreeSize::new(old), proof, &LEDGER.note(size));
         request
             .expect("the ledger's own note")
             .encode()
@@ -211,7 +213,8 @@ fn trees() -> Vec<Vec<u8>> {
     };
     for m in 0..size {
         seed(m, size, LEDGER.leaf(m).0, LEDGER.path(m, size));
-        let Ok(proof) = tree::consistency_proof(&LEDGER.rows(), m, size);
+        let Ok(proof) =
+            tree::consistency_proof(&LEDGER.rows(), TreeSize::new(m), TreeSize::new(size));
         seed(m, size, LEDGER.checkpoint(m).root.0, proof);
         seed(
             m,

@@ -1,6 +1,7 @@
 //! The texts: one writing for one value, and no signature that nobody made.
 
 use crate::{LEDGER, POLICY};
+use muniment_evidence::ids::TreeSize;
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
 use muniment_evidence::policy::{Policy, PolicyVerdict};
 use muniment_evidence::proof::TlogProof;
@@ -31,8 +32,11 @@ pub fn note(data: &[u8]) {
 }
 
 fn is_true_checkpoint(checkpoint: &Checkpoint) {
-    assert!(checkpoint.size <= LEDGER.len(), "a forged checkpoint");
-    assert_eq!(*checkpoint, LEDGER.checkpoint(checkpoint.size));
+    assert!(
+        checkpoint.size <= TreeSize::new(LEDGER.len()),
+        "a forged checkpoint"
+    );
+    assert_eq!(*checkpoint, LEDGER.checkpoint(checkpoint.size.get()));
 }
 
 /// A request to a witness: one writing, and cosigned only when the ledger's log key signed
@@ -125,13 +129,13 @@ pub fn proof(data: &[u8]) {
         return;
     };
     assert_eq!(proof.encode().as_bytes(), data);
-    let leaf = match LEDGER.entries.get(proof.index as usize) {
+    let leaf = match LEDGER.entries.get(proof.index.get() as usize) {
         Some(entry) => entry.record.leaf_hash(),
         None => tree::leaf_hash(data),
     };
     if let Ok(proven) = proof.verify(&leaf, &POLICY) {
         is_true_checkpoint(&proven.checkpoint);
-        let path = LEDGER.path(proof.index, proven.checkpoint.size);
+        let path = LEDGER.path(proof.index.get(), proven.checkpoint.size.get());
         assert_eq!(proof.path, path);
     }
     assert!(proof.verify(&tree::leaf_hash(data), &POLICY).is_err());

@@ -2,6 +2,7 @@
 
 use crate::rfc6962::{root_of_path, roots_of_subproof};
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::tree::{
     Frontier, leaf_hash, root_by_inclusion, verify_consistency, verify_inclusion,
 };
@@ -39,6 +40,7 @@ fn other(digest: &Digest) -> Digest {
 
 fn inclusion(m: u64, n: u64, leaf: &Digest, path: &[Digest]) {
     let root = root_of_path(leaf, m as usize, n as usize, path);
+    let (m, n) = (RecordIndex::new(m), TreeSize::new(n));
     assert_eq!(root_by_inclusion(leaf, m, n, path), root);
     match root {
         Some(root) => {
@@ -50,12 +52,13 @@ fn inclusion(m: u64, n: u64, leaf: &Digest, path: &[Digest]) {
     }
 }
 
-fn consistency(m: u64, n: u64, first: &Digest, proof: &[Digest]) {
-    if m == 0 || m > n {
-        assert!(m == 0 || !verify_consistency(m, n, proof, first, first));
+fn consistency(old: u64, new: u64, first: &Digest, proof: &[Digest]) {
+    let (m, n) = (TreeSize::new(old), TreeSize::new(new));
+    if old == 0 || old > new {
+        assert!(old == 0 || !verify_consistency(m, n, proof, first, first));
         return;
     }
-    match roots_of_subproof(m as usize, n as usize, proof, Some(first)) {
+    match roots_of_subproof(old as usize, new as usize, proof, Some(first)) {
         Some((old, new)) => {
             assert!(verify_consistency(m, n, proof, &old, &new));
             assert!(!verify_consistency(m, n, proof, &other(&old), &new));
@@ -69,12 +72,12 @@ fn frontier(size: u64, mut peaks: Vec<Digest>) {
     // Sizes that a bundle may name; beyond, nothing is promised.
     let size = size >> 1;
     peaks.truncate(size.count_ones() as usize);
-    let Some(mut edge) = Frontier::from_parts(size, peaks) else {
+    let Some(mut edge) = Frontier::from_parts(TreeSize::new(size), peaks) else {
         return;
     };
     let before = edge.root();
     let rows = edge.append(leaf_hash(b"next"));
     assert!(!rows.is_empty() && edge.root() != before);
-    assert_eq!(edge.size(), size + 1);
+    assert_eq!(edge.size().get(), size + 1);
     assert_eq!(edge.peaks().len(), (size + 1).count_ones() as usize);
 }

@@ -10,6 +10,7 @@ use crate::bodies::{Bodies, epochs};
 use crate::checkpoint::guarding::Guarding;
 use crate::checkpoint::keys::KeysInForce;
 use crate::domain::cause::Cause;
+use crate::domain::ids::RecordIndex;
 use crate::keyring::guard::SignGuard;
 use crate::raft::context::Context;
 use crate::recorder::booted::Booted;
@@ -162,7 +163,7 @@ impl Booting {
         &self,
         signer: &StatementSigner,
         statement_key: PublicKey,
-    ) -> Result<(u64, Vec<OutboxLog>), Cause> {
+    ) -> Result<(RecordIndex, Vec<OutboxLog>), Cause> {
         let mut refused: Option<(Vec<BootOutbox>, Cause)> = None;
         for _ in 0..OVERTAKEN_MAX {
             let (outboxes, there) = self.inventory().await?;
@@ -201,8 +202,10 @@ impl Booting {
     async fn genesis(&self) -> Result<Genesis, Cause> {
         let read = self.context.read(|tables| {
             let missing = || StoreError::corrupt("GENESIS is missing");
-            let record = tables.record_bytes(0)?.ok_or_else(missing)?;
-            let (document, _) = tables.openings(0)?;
+            let record = tables
+                .record_bytes(RecordIndex::FIRST)?
+                .ok_or_else(missing)?;
+            let (document, _) = tables.openings(RecordIndex::FIRST)?;
             Ok(Genesis {
                 record,
                 opening: document.ok_or_else(missing)?.bytes,

@@ -24,6 +24,7 @@ use crate::checkpoint::keys::KeysInForce;
 use crate::checkpoint::{Cosigning, CosigningParts};
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::domain::ids::{NodeId, TreeSize};
 use crate::keyring::Keyring;
 use crate::keyring::guard::SignGuard;
 use crate::ledger::state::State;
@@ -277,7 +278,7 @@ fn group_settings(config: &Config, disk: &DiskSeams, clock: SharedClock) -> Grou
     let reserve = config.limits.disk_reserve_bytes;
     let budget = disk.budget.clone();
     GroupSettings {
-        node: config.node.id,
+        node: NodeId::new(config.node.id),
         timing: config.cluster.profile.timing(),
         snapshot_after_entries: config.cluster.snapshot_after_entries,
         log_entries_kept: config.cluster.log_entries_kept,
@@ -390,7 +391,7 @@ impl Ground<'_> {
             reader: ReadBarrier::start(context.group.clone(), transport, clock),
             context,
             place: NodePlace {
-                node: node.id,
+                node: NodeId::new(node.id),
                 zone: node.zone.clone(),
                 region: node.region.clone(),
             },
@@ -403,7 +404,7 @@ impl Ground<'_> {
         let (engine, flusher) = (self.engines.bodies.clone(), self.bodies_flusher.clone());
         let bodies = Bodies::new(BodyContext {
             holder: LocalHolder {
-                node: node.id,
+                node: NodeId::new(node.id),
                 region: node.region.clone(),
                 zone: node.zone.clone(),
                 incarnation: self.disk.incarnation,
@@ -427,7 +428,7 @@ impl Ground<'_> {
     /// How every node is, the leader, and this node's disk.
     fn cluster(
         &self,
-        complete: watch::Receiver<u64>,
+        complete: watch::Receiver<TreeSize>,
         booted: watch::Receiver<Option<Booted>>,
         bodies: Bodies,
     ) -> ClusterMonitor {
@@ -435,7 +436,7 @@ impl Ground<'_> {
         let disk = DiskHealth::default();
         let parts = OwnParts {
             identity: NodeIdentity {
-                node: self.config.node.id,
+                node: NodeId::new(self.config.node.id),
                 incarnation: self.disk.incarnation,
                 config_digest: self.config.cluster_digest(),
                 profile,

@@ -2,6 +2,7 @@
 
 use crate::bodies::Bodies;
 use crate::checkpoint::Cosigning;
+use crate::domain::ids::NodeId;
 use crate::raft::group::RaftGroup;
 use crate::recorder::intake::Intake;
 use crate::recorder::route;
@@ -22,7 +23,7 @@ pub(super) struct PeerDispatch {
 impl Serve for PeerDispatch {
     fn call(
         &self,
-        _from: u64,
+        _from: NodeId,
         method: Method,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
@@ -42,7 +43,7 @@ impl Serve for PeerDispatch {
 
     fn stream(
         &self,
-        from: u64,
+        from: NodeId,
         method: Method,
         frames: Frames,
     ) -> BoxFuture<'static, Result<Frames, Failure>> {

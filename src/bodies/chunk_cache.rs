@@ -6,6 +6,7 @@
 //! is cached was checked against its digest; memory stays below [`CACHE_BYTES_MAX`].
 
 use super::BodyError;
+use crate::domain::ids::BodyId;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -16,7 +17,7 @@ use tokio::sync::OnceCell;
 pub const CACHE_BYTES_MAX: usize = 64 << 20;
 
 /// A chunk of a body.
-pub type ChunkKey = ([u8; 16], u32);
+pub type ChunkKey = (BodyId, u32);
 
 type Cell = Arc<OnceCell<Bytes>>;
 
@@ -120,7 +121,10 @@ mod tests {
                     tokio::task::yield_now().await;
                     Ok(Bytes::from_static(b"chunk"))
                 };
-                chunk_cache.get(([1; 16], 0), read).await.unwrap()
+                chunk_cache
+                    .get((BodyId::new([1; 16]), 0), read)
+                    .await
+                    .unwrap()
             })
         });
         for want in futures::future::join_all(wants).await {
@@ -132,14 +136,17 @@ mod tests {
     #[tokio::test]
     async fn a_failed_read_is_tried_again_and_memory_is_bounded() {
         let chunk_cache = ChunkCache::new();
-        let key = ([1; 16], 0);
+        let key = (BodyId::new([1; 16]), 0);
         let failing = async { Err(BodyError::Unavailable("away".into())) };
         assert!(chunk_cache.get(key, failing).await.is_err());
         let working = async { Ok(Bytes::from_static(b"back")) };
         assert_eq!(chunk_cache.get(key, working).await.unwrap(), "back");
         for n in 0..100 {
             let chunk = async { Ok(Bytes::from(vec![0; 1 << 20])) };
-            chunk_cache.get(([2; 16], n), chunk).await.unwrap();
+            chunk_cache
+                .get((BodyId::new([2; 16]), n), chunk)
+                .await
+                .unwrap();
         }
         assert!(chunk_cache.lock().bytes <= CACHE_BYTES_MAX);
         assert!(chunk_cache.lock().cells.len() <= 64);

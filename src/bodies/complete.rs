@@ -14,6 +14,7 @@
 //! looked at here, so after one the index begins again at zero.
 
 use super::{Bodies, BodyError, BodyPlane};
+use crate::domain::ids::TreeSize;
 use crate::ledger::state::{State, Tables};
 use crate::stop::Stop;
 use crate::store;
@@ -46,14 +47,14 @@ const VERSION: u8 = 1;
 struct Mark {
     ledger: Digest,
     generation: Generation,
-    size: u64,
+    size: TreeSize,
 }
 
 impl Mark {
     fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.u8(VERSION).digest(&self.ledger);
-        w.u32(self.generation.0).u64(self.size);
+        w.u32(self.generation.0).u64(self.size.get());
         w.finish()
     }
 
@@ -65,7 +66,7 @@ impl Mark {
         let mark = Mark {
             ledger: r.digest()?,
             generation: Generation(r.u32()?),
-            size: r.u64()?,
+            size: TreeSize::read(&mut r)?,
         };
         r.end()?;
         Ok(mark)
@@ -73,8 +74,8 @@ impl Mark {
 }
 
 /// Follows what is applied for as long as the node runs.
-pub fn start(bodies: Bodies, state: State, stop: Stop) -> watch::Receiver<u64> {
-    let (index, watched) = watch::channel(0);
+pub fn start(bodies: Bodies, state: State, stop: Stop) -> watch::Receiver<TreeSize> {
+    let (index, watched) = watch::channel(TreeSize::EMPTY);
     tokio::spawn(async move {
         let follower = Follower {
             bodies,
@@ -95,13 +96,13 @@ pub fn start(bodies: Bodies, state: State, stop: Stop) -> watch::Receiver<u64> {
 struct Follower {
     bodies: Bodies,
     state: State,
-    index: watch::Sender<u64>,
+    index: watch::Sender<TreeSize>,
 }
 
 /// What some records name.
 struct Page {
     /// Below it all was looked through before.
-    from: u64,
+    from: TreeSize,
     mark: Mark,
     renditions: Vec<Rendition>,
 }
@@ -211,7 +212,7 @@ fn page(tables: &Tables, from: Option<Mark>) -> Result<Page, store::StoreError> 
     let mut mark = Mark {
         ledger: head.ledger,
         generation: tables.generation(),
-        size: 0,
+        size: TreeSize::EMPTY,
     };
     if let Some(from) = from
         && (from.ledger, from.generation) == (mark.ledger, mark.generation)
@@ -220,17 +221,18 @@ fn page(tables: &Tables, from: Option<Mark>) -> Result<Page, store::StoreError> 
         mark.size = from.size.min(head.size);
     }
     let from = mark.size;
-    let count = (TILE_WIDTH - from % TILE_WIDTH).min(head.size - from);
-    let records = tables.record_range(from, from + count, count as usize)?;
+    let first = from.next_index();
+    let count = (TILE_WIDTH - from.get() % TILE_WIDTH).min(head.size.count_since(from));
+    let records = tables.record_range(first, first.after(count), count as usize)?;
     if records.len() as u64 != count {
-        return Err(damaged(from + records.len() as u64, "is missing"));
+        return Err(damaged(first.after(records.len() as u64), "is missing"));
     }
     let leaves = match count {
         0 => Vec::new(),
-        _ => tables.tree_rows().rows(0, from, count)?,
+        _ => tables.tree_rows().rows(0, from.get(), count)?,
     };
     let mut renditions = Vec::new();
-    for ((index, bytes), leaf) in (from..).zip(records).zip(leaves) {
+    for ((index, bytes), leaf) in first.onwards().zip(records).zip(leaves) {
         if leaf_hash(&bytes) != leaf {
             return Err(damaged(index, "does not hash to its leaf"));
         }
@@ -250,7 +252,7 @@ fn page(tables: &Tables, from: Option<Mark>) -> Result<Page, store::StoreError> 
             _ => return Err(damaged(index, "opens to something else")),
         }
     }
-    mark.size += count;
+    mark.size = first.after(count).size_before();
     Ok(Page {
         from,
         mark,
@@ -267,7 +269,7 @@ mod tests {
         let mark = Mark {
             ledger: Digest([7; 32]),
             generation: Generation(3),
-            size: 1_000_000,
+            size: TreeSize::new(1_000_000),
         };
         let mut bytes = mark.encode();
         assert_eq!(Mark::decode(&bytes), Ok(mark));

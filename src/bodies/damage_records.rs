@@ -7,6 +7,7 @@
 //! [`super::repair`].
 
 use super::Bodies;
+use crate::domain::ids::NodeId;
 use crate::raft::context::Context;
 use crate::recorder::writes::Writes;
 use crate::recorder::{self, Intent};
@@ -67,14 +68,18 @@ async fn follow(bodies: &Bodies, writes: &Writes) -> Result<(), crate::store::St
 }
 
 /// False when the node is stopping.
-async fn record(node: u64, recorder: &recorder::lane::Recorder, document: Document) -> bool {
+async fn record(node: NodeId, recorder: &recorder::lane::Recorder, document: Document) -> bool {
     loop {
         let intent = Intent::system(document.clone());
         match recorder.record(intent).await {
             Ok(recorded) => {
                 if recorded.outcome != Outcome::Ok {
                     let index = recorded.index;
-                    tracing::error!(node, index, "a SCRUB record has no effect");
+                    tracing::error!(
+                        node = node.get(),
+                        index = index.get(),
+                        "a SCRUB record has no effect"
+                    );
                 }
                 return true;
             }

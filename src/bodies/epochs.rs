@@ -7,6 +7,7 @@
 
 use super::Bodies;
 use crate::domain::call_error::CallError;
+use crate::domain::ids::TreeSize;
 use crate::ledger::policy::UPLOAD_EPOCH;
 use crate::ledger::rows::LedgerHead;
 use crate::ledger::state::Tables;
@@ -26,7 +27,7 @@ const RECORDS_MAX: u64 = 1000;
 /// Asks for epochs for as long as the node runs; returns when its recorder has ended.
 pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
     // A new leader does not know what the one before it still owed.
-    let (mut owed, mut seen) = (EPOCHS_AFTER, 0);
+    let (mut owed, mut seen) = (EPOCHS_AFTER, TreeSize::EMPTY);
     loop {
         tokio::time::sleep(bodies.epoch_interval).await;
         if !context.group.is_leader() {
@@ -38,7 +39,7 @@ pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
             return;
         };
         seen = head.size;
-        if head.size == 0 {
+        if head.size == TreeSize::EMPTY {
             continue;
         }
         if busy {
@@ -51,7 +52,7 @@ pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
         let document = Document::Policy(PolicyDocument {
             settings: vec![Setting {
                 name: UPLOAD_EPOCH.to_owned(),
-                value: head.upload_epoch.saturating_add(1),
+                value: head.upload_epoch.next().get(),
             }],
         });
         match recorder.record(Intent::system(document)).await {
@@ -68,7 +69,7 @@ pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
 async fn busy(
     bodies: &Bodies,
     context: &Context,
-    seen: u64,
+    seen: TreeSize,
 ) -> Result<(LedgerHead, bool), CallError> {
     let (head, recorded) = context
         .read(move |tables| {
@@ -88,11 +89,15 @@ async fn busy(
     Ok((head, !stamps.is_empty()))
 }
 
-fn uploaded(tables: &Tables, from: u64, size: u64) -> Result<bool, crate::store::StoreError> {
-    if size > from + RECORDS_MAX {
+fn uploaded(
+    tables: &Tables,
+    from: TreeSize,
+    size: TreeSize,
+) -> Result<bool, crate::store::StoreError> {
+    if size.count_since(from) > RECORDS_MAX {
         return Ok(true);
     }
-    for bytes in tables.record_range(from, size, RECORDS_MAX as usize)? {
+    for bytes in tables.record_range(from.next_index(), size.next_index(), RECORDS_MAX as usize)? {
         let record = Record::decode(&bytes)
             .map_err(|error| crate::store::StoreError::corrupt_in("a record", error))?;
         let kind = record.statement.kind;

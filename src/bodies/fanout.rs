@@ -10,6 +10,7 @@ use super::Bodies;
 use super::frames::BodyHeader;
 use super::queue::{IngestPermit, PeerQueue};
 use crate::domain::cause::Cause;
+use crate::domain::ids::{BodyId, NodeId};
 use crate::raft::types::Peer;
 use crate::transport::{Class, Failure, Frames, Method};
 use bytes::Bytes;
@@ -27,26 +28,26 @@ const REPORTS_AHEAD: usize = 64;
 /// A peer that is sent the body, and those that it is to pass it on to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FanoutRoute {
-    pub node: u64,
+    pub node: NodeId,
     pub address: String,
-    pub relays: Vec<u64>,
+    pub relays: Vec<NodeId>,
 }
 
 /// Who is sent a body by whom: pure.
 pub fn routes(
-    own: u64,
+    own: NodeId,
     region: &str,
-    members: &BTreeMap<u64, Peer>,
-    body: &[u8; 16],
+    members: &BTreeMap<NodeId, Peer>,
+    body: &BodyId,
 ) -> Vec<FanoutRoute> {
-    let mut by_region: BTreeMap<&str, Vec<(u64, &Peer)>> = BTreeMap::new();
+    let mut by_region: BTreeMap<&str, Vec<(NodeId, &Peer)>> = BTreeMap::new();
     for (node, peer) in members.iter().filter(|(node, _)| **node != own) {
         let there = by_region.entry(&peer.region).or_default();
         there.push((*node, peer));
     }
     let mut routes = Vec::new();
     for (there, peers) in by_region {
-        let direct = |(node, peer): &(u64, &Peer), relays| FanoutRoute {
+        let direct = |(node, peer): &(NodeId, &Peer), relays| FanoutRoute {
             node: *node,
             address: peer.address.clone(),
             relays,
@@ -56,7 +57,7 @@ pub fn routes(
             continue;
         }
         // The last byte of a UUIDv7 is random.
-        let chosen = usize::from(body[15]) % peers.len();
+        let chosen = usize::from(body.as_bytes()[15]) % peers.len();
         let others = peers.iter().map(|(node, _)| *node);
         let others = others.filter(|node| *node != peers[chosen].0);
         routes.push(direct(&peers[chosen], others.collect()));
@@ -65,9 +66,9 @@ pub fn routes(
 }
 
 enum Report {
-    Holding(u64, Holding),
+    Holding(NodeId, Holding),
     /// No more comes from this peer.
-    Ended(u64, Option<Failure>),
+    Ended(NodeId, Option<Failure>),
 }
 
 /// See the module. Dropped before its end, it leaves nothing at the peers.
@@ -84,11 +85,11 @@ pub struct Fanout {
 pub enum FanoutAnswer {
     /// By way of a node: its own, or of one that it relays to.
     Holding {
-        via: u64,
+        via: NodeId,
         holding: Holding,
     },
     Failed {
-        via: u64,
+        via: NodeId,
         failure: Failure,
     },
 }
@@ -134,8 +135,8 @@ impl Bodies {
     }
 
     /// The routes of a relay: straight to each member that it is to pass the body on to.
-    pub(super) fn relay_routes(&self, relays: &[u64]) -> Vec<FanoutRoute> {
-        let known = |node: &u64| {
+    pub(super) fn relay_routes(&self, relays: &[NodeId]) -> Vec<FanoutRoute> {
+        let known = |node: &NodeId| {
             let peer = self.group.member(*node)?;
             (*node != self.holder.node).then_some(FanoutRoute {
                 node: *node,
@@ -149,8 +150,8 @@ impl Bodies {
 
 /// Tells of each holding that comes; how the answer ended.
 async fn listen(
-    via: u64,
-    of: &[u64],
+    via: NodeId,
+    of: &[NodeId],
     opening: futures::future::BoxFuture<'static, Result<Frames, Failure>>,
     report: &mpsc::Sender<Report>,
 ) -> Option<Failure> {
@@ -228,7 +229,7 @@ impl Drop for Fanout {
 mod tests {
     use super::*;
 
-    fn members(regions: &[(u64, &str)]) -> BTreeMap<u64, Peer> {
+    fn members(regions: &[(u64, &str)]) -> BTreeMap<NodeId, Peer> {
         let member = |(node, region): &(u64, &str)| {
             let peer = Peer {
                 address: format!("node-{node}"),
@@ -236,7 +237,7 @@ mod tests {
                 zone: format!("zone-{node}"),
                 region: (*region).to_owned(),
             };
-            (*node, peer)
+            (NodeId::new(*node), peer)
         };
         regions.iter().map(member).collect()
     }
@@ -248,10 +249,10 @@ mod tests {
         for random in 0..6 {
             let mut body = [0; 16];
             body[15] = random;
-            let routes = routes(1, "a", &members, &body);
+            let routes = routes(NodeId::new(1), "a", &members, &BodyId::new(body));
             // Straight to the own region, once to each of the two others.
             assert_eq!(routes.len(), 3);
-            let mut reached: Vec<u64> = Vec::new();
+            let mut reached: Vec<NodeId> = Vec::new();
             for route in &routes {
                 reached.push(route.node);
                 reached.extend(&route.relays);
@@ -260,7 +261,7 @@ mod tests {
                 }
             }
             reached.sort_unstable();
-            assert_eq!(reached, [2, 3, 4, 5, 6], "{routes:?}");
+            assert_eq!(reached, [2, 3, 4, 5, 6].map(NodeId::new), "{routes:?}");
             assert!(routes[0].relays.is_empty() && routes[2].relays.is_empty());
         }
         assert_eq!(relays.len(), 3, "another attempt finds another relay");

@@ -6,8 +6,9 @@
 //! Leaves bringing a good copy here to [`super::repair`].
 
 use super::{Bodies, BodyError};
+use crate::domain::ids::{BodyId, NodeId};
 use crate::raft::types::Peer;
-use crate::store::bodies::{BodyId, content};
+use crate::store::bodies::content;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment_evidence::digest::{Digest, Hasher};
@@ -18,9 +19,9 @@ use std::ops::Range;
 /// Where a body is read from.
 #[derive(Clone, Debug)]
 pub struct BodyLocation {
-    pub node: u64,
+    pub node: NodeId,
     address: Option<String>,
-    body: [u8; 16],
+    body: BodyId,
     /// Length and digest of each chunk.
     pub(super) chunks: Vec<(u32, Digest)>,
 }
@@ -28,7 +29,7 @@ pub struct BodyLocation {
 /// When a member is asked for a body: the leader last, since every write of the cluster
 /// waits for it; the nearest first; and of equals now one, now the other, so that a node
 /// that lacks much does not bring it all from one.
-fn turn(node: u64, near: bool, leader: Option<u64>, body: BodyId) -> impl Ord {
+fn turn(node: NodeId, near: bool, leader: Option<NodeId>, body: BodyId) -> impl Ord {
     let mut hasher = std::hash::DefaultHasher::new();
     (node, body).hash(&mut hasher);
     (leader == Some(node), !near, hasher.finish())
@@ -72,7 +73,7 @@ impl Bodies {
     }
 
     /// The other members in the order in which they are asked for a body.
-    pub(super) fn others(&self, body: BodyId) -> Vec<(u64, Peer)> {
+    pub(super) fn others(&self, body: BodyId) -> Vec<(NodeId, Peer)> {
         let status = self.group.status();
         let mut others: Vec<_> = status.members.into_iter().collect();
         others.retain(|(node, _)| *node != self.holder.node);
@@ -85,7 +86,7 @@ impl Bodies {
     /// The body at one other node, if that says it holds it.
     pub(super) async fn source_at(
         &self,
-        node: u64,
+        node: NodeId,
         peer: Peer,
         rendition: &Rendition,
     ) -> Result<BodyLocation, BodyError> {
@@ -213,7 +214,14 @@ mod tests {
     fn the_leader_is_asked_last_and_the_nearest_first() {
         let order = |body: u8| {
             let mut nodes = [1, 2, 3, 4];
-            nodes.sort_by_cached_key(|node| turn(*node, *node < 3, Some(1), [body; 16]));
+            nodes.sort_by_cached_key(|node| {
+                turn(
+                    NodeId::new(*node),
+                    *node < 3,
+                    Some(NodeId::new(1)),
+                    BodyId::new([body; 16]),
+                )
+            });
             nodes
         };
         for body in 0..20 {
@@ -226,7 +234,7 @@ mod tests {
     fn of_equals_each_is_asked_first_for_some_bodies() {
         let first = |body: u8| {
             let nodes = [1, 2, 3].into_iter();
-            nodes.min_by_key(|node| turn(*node, false, None, [body; 16]))
+            nodes.min_by_key(|node| turn(NodeId::new(*node), false, None, BodyId::new([body; 16])))
         };
         for node in [1, 2, 3] {
             let times = (0..60).filter(|body| first(*body) == Some(node)).count();

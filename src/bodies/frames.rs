@@ -8,6 +8,7 @@
 //! [`super::fanout`] and [`super::pull`].
 
 use super::writer::CHUNK_BYTES;
+use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use crate::transport::FRAME_BYTES_MAX;
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
@@ -27,18 +28,20 @@ const _: () = assert!(CHUNK_BYTES < FRAME_BYTES_MAX);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodyHeader {
     pub ledger: Digest,
-    pub body_id: [u8; 16],
-    pub epoch: u64,
+    pub body_id: BodyId,
+    pub epoch: UploadEpoch,
     /// Members of the receiver's region that it is to pass the body on to.
-    pub relays: Vec<u64>,
+    pub relays: Vec<NodeId>,
 }
 
 impl BodyHeader {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.u8(VERSION).digest(&self.ledger).raw(&self.body_id);
-        w.u64(self.epoch).list(&self.relays, |w, node| {
-            w.u64(*node);
+        w.u8(VERSION)
+            .digest(&self.ledger)
+            .raw(self.body_id.as_bytes());
+        w.u64(self.epoch.get()).list(&self.relays, |w, node| {
+            w.u64(node.get());
         });
         w.finish()
     }
@@ -50,9 +53,9 @@ impl BodyHeader {
         }
         let header = BodyHeader {
             ledger: r.digest()?,
-            body_id: r.array()?,
-            epoch: r.u64()?,
-            relays: r.list(Reader::u64)?,
+            body_id: BodyId::new(r.array()?),
+            epoch: UploadEpoch::read(&mut r)?,
+            relays: r.list(NodeId::read)?,
         };
         if header.relays.len() > RELAYS_MAX {
             return Err(r.error("at most 64 members to pass a body on to"));
@@ -101,18 +104,18 @@ pub fn encode_end(length: u64, sha256: Option<&Digest>) -> Vec<u8> {
 }
 
 /// A request for a body, from one chunk on.
-pub fn encode_request(body: [u8; 16], first_chunk: u32) -> Bytes {
+pub fn encode_request(body: BodyId, first_chunk: u32) -> Bytes {
     let mut w = Writer::new();
-    w.u8(VERSION).raw(&body).u32(first_chunk);
+    w.u8(VERSION).raw(body.as_bytes()).u32(first_chunk);
     Bytes::from(w.finish())
 }
 
-pub(super) fn decode_request(bytes: &[u8]) -> Result<([u8; 16], u32), DecodeError> {
+pub(super) fn decode_request(bytes: &[u8]) -> Result<(BodyId, u32), DecodeError> {
     let mut r = Reader::new(bytes);
     if r.u8()? != VERSION {
         return Err(r.error("body request version 1"));
     }
-    let request = (r.array()?, r.u32()?);
+    let request = (BodyId::new(r.array()?), r.u32()?);
     r.end()?;
     Ok(request)
 }
@@ -141,15 +144,15 @@ mod tests {
     fn a_header_reads_back_and_too_many_relays_are_refused() {
         let mut header = BodyHeader {
             ledger: Digest([1; 32]),
-            body_id: [2; 16],
-            epoch: 3,
+            body_id: BodyId::new([2; 16]),
+            epoch: UploadEpoch::new(3),
             relays: Vec::new(),
         };
         for relays in [vec![], vec![4, 5], vec![7; RELAYS_MAX]] {
-            header.relays = relays;
+            header.relays = relays.into_iter().map(NodeId::new).collect();
             assert_eq!(BodyHeader::decode(&header.encode()), Ok(header.clone()));
         }
-        header.relays.push(7);
+        header.relays.push(NodeId::new(7));
         assert!(BodyHeader::decode(&header.encode()).is_err());
         header.relays.clear();
         let mut other = header.encode();
@@ -176,8 +179,8 @@ mod tests {
 
     #[test]
     fn requests_and_digests_read_back() {
-        let request = encode_request([5; 16], 6);
-        assert_eq!(decode_request(&request), Ok(([5; 16], 6)));
+        let request = encode_request(BodyId::new([5; 16]), 6);
+        assert_eq!(decode_request(&request), Ok((BodyId::new([5; 16]), 6)));
         let chunks = vec![(1, Digest([1; 32])), (2, Digest([2; 32]))];
         assert_eq!(decode_digests(&encode_digests(&chunks)), Ok(chunks));
     }

@@ -4,7 +4,7 @@
 //! delete what it wrote without taking another's bytes along. Bounded by the streams
 //! that the peer listener allows. Leaves the writing to `serve` and `repair`.
 
-use crate::store::bodies::BodyId;
+use crate::domain::ids::BodyId;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -50,11 +50,11 @@ mod tests {
     #[test]
     fn a_body_arrives_once_at_a_time() {
         let inbound = InboundBodies::default();
-        let first = inbound.enter([1; 16]);
+        let first = inbound.enter(BodyId::new([1; 16]));
         assert!(first.is_some());
-        assert!(inbound.enter([1; 16]).is_none());
-        assert!(inbound.enter([2; 16]).is_some());
+        assert!(inbound.enter(BodyId::new([1; 16])).is_none());
+        assert!(inbound.enter(BodyId::new([2; 16])).is_some());
         drop(first);
-        assert!(inbound.enter([1; 16]).is_some());
+        assert!(inbound.enter(BodyId::new([1; 16])).is_some());
     }
 }

@@ -91,6 +91,7 @@ use self::queue::IngestBudget;
 use self::repair_queue::RepairQueue;
 use crate::clock::SharedClock;
 use crate::config::Repair;
+use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use crate::objective::write::LevelMember;
 use crate::raft::group::RaftGroup;
 use crate::store::Blocking;
@@ -126,7 +127,7 @@ pub struct BodyPlane {
 
 /// Who signs for bodies that are held here.
 pub struct LocalHolder {
-    pub node: u64,
+    pub node: NodeId,
     /// Members of other regions get bodies through a relay.
     pub region: String,
     pub zone: String,
@@ -181,7 +182,7 @@ impl Bodies {
     }
 
     /// Signs for a body that is durable here.
-    fn sign(&self, ledger: Digest, body: &SealedBody, epoch: u64) -> Holding {
+    fn sign(&self, ledger: Digest, body: &SealedBody, epoch: UploadEpoch) -> Holding {
         let mut holding = Holding {
             ledger,
             body_id: body.id,
@@ -201,7 +202,7 @@ impl Bodies {
 /// A body that is durable here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SealedBody {
-    pub id: [u8; 16],
+    pub id: BodyId,
     pub sha256: Digest,
     pub length: u64,
 }
@@ -211,7 +212,7 @@ pub struct SealedBody {
 pub enum BodyError {
     /// A passing fault.
     #[error("the body is held by nodes {held:?} only: {why}")]
-    TooFewHolders { held: Vec<u64>, why: String },
+    TooFewHolders { held: Vec<NodeId>, why: String },
     /// No holder has bytes that match; a passing fault while holders are away.
     #[error("no holder can serve the body: {0}")]
     Unavailable(String),

@@ -3,9 +3,10 @@
 //! Promises: only what an OK record names counts, as that record says it is. Reads the
 //! applied state alone. Leaves holding the bodies to [`super::complete`].
 
+use crate::domain::ids::{BodyId, RecordIndex};
 use crate::ledger::state::{State, Tables};
 use crate::store::StoreError;
-use crate::store::bodies::{BodyId, Content};
+use crate::store::bodies::Content;
 use muniment_evidence::opening::{Document, Rendition};
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::statement::Kind;
@@ -14,21 +15,21 @@ use muniment_evidence::tree::TILE_WIDTH;
 /// What some records name.
 pub struct Names {
     /// Record and rendition.
-    pub named: Vec<(u64, Rendition)>,
+    pub named: Vec<(RecordIndex, Rendition)>,
     /// The record to go on from.
-    pub next: u64,
+    pub next: RecordIndex,
 }
 
 /// What the records from `from` to the end of their tile name, below `end`.
-pub fn names(tables: &Tables, from: u64, end: u64) -> Result<Names, StoreError> {
-    let end = end.min(tables.head()?.size);
-    let next = end.min(from + TILE_WIDTH - from % TILE_WIDTH);
+pub fn names(tables: &Tables, from: RecordIndex, end: RecordIndex) -> Result<Names, StoreError> {
+    let end = end.min(tables.head()?.size.next_index());
+    let next = end.min(from.after(TILE_WIDTH - from.get() % TILE_WIDTH));
     let mut named = Vec::new();
     let records = match from < next {
-        true => tables.record_range(from, next, (next - from) as usize)?,
+        true => tables.record_range(from, next, (next.get() - from.get()) as usize)?,
         false => Vec::new(),
     };
-    for (index, bytes) in (from..).zip(records) {
+    for (index, bytes) in from.onwards().zip(records) {
         let names = |kind: Kind| bytes.get(Record::KIND_AT) == Some(&(kind as u8));
         let may_name = [Kind::Issue, Kind::Reverse, Kind::AddRendition];
         if !may_name.into_iter().any(names) {
@@ -56,7 +57,7 @@ pub fn names(tables: &Tables, from: u64, end: u64) -> Result<Names, StoreError> 
 
 /// The record that names a body, and what the body is. `None`: nothing that is applied
 /// here names it.
-pub fn name_of(state: &State, body: BodyId) -> Result<Option<(u64, Content)>, StoreError> {
+pub fn name_of(state: &State, body: BodyId) -> Result<Option<(RecordIndex, Content)>, StoreError> {
     let row = state.stable(|tables| tables.named(&body))?;
     Ok(row.map(|row| (row.index, (row.length, row.sha256))))
 }

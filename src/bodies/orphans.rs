@@ -9,13 +9,14 @@
 
 use super::inbound::InboundBodies;
 use super::{Bodies, BodyError};
+use crate::domain::ids::{BodyId, UploadEpoch};
 use crate::ledger::policy;
 use crate::ledger::state::State;
 use crate::raft::machine::Applied;
 use crate::stop::Stop;
 use crate::store;
 use crate::store::Blocking;
-use crate::store::bodies::{BodyId, BodyStore};
+use crate::store::bodies::BodyStore;
 use crate::store::flush::Flusher;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -54,7 +55,7 @@ pub enum Fate {
 }
 
 /// Decides from the stamp's epoch and one applied state: pure.
-pub fn fate(stamp: u64, named: bool, present: u64) -> Fate {
+pub fn fate(stamp: UploadEpoch, named: bool, present: UploadEpoch) -> Fate {
     match (named, policy::is_past(stamp, present)) {
         (true, _) => Fate::Named,
         (false, true) => Fate::Collect,
@@ -163,7 +164,7 @@ impl Collector {
     }
 
     /// Collects what no record will name; those that are kept after all.
-    async fn collect(&self, past: Vec<(BodyId, u64)>) -> Result<Vec<BodyId>, BodyError> {
+    async fn collect(&self, past: Vec<(BodyId, UploadEpoch)>) -> Result<Vec<BodyId>, BodyError> {
         let mut kept = Vec::new();
         if past.is_empty() {
             return Ok(kept);
@@ -186,7 +187,7 @@ impl Collector {
             }
             // 4 Chunks, manifest and stamp go in one batch.
             self.store.delete(body).await?;
-            tracing::info!(stamp, "an orphaned body was collected");
+            tracing::info!(stamp = stamp.get(), "an orphaned body was collected");
         }
         Ok(kept)
     }
@@ -194,8 +195,8 @@ impl Collector {
     /// What becomes of each, by one applied state.
     async fn decide(
         &self,
-        stamps: Vec<(BodyId, u64)>,
-    ) -> Result<Vec<(BodyId, u64, Fate)>, BodyError> {
+        stamps: Vec<(BodyId, UploadEpoch)>,
+    ) -> Result<Vec<(BodyId, UploadEpoch, Fate)>, BodyError> {
         let state = self.state.clone();
         let decided = self.blocking.run(move || {
             state.stable(|tables| {

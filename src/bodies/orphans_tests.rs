@@ -3,6 +3,7 @@
 
 use super::inbound::{InboundBodies, InboundGuard};
 use super::orphans::{Collector, Fate, fate};
+use crate::domain::ids::{BodyId, UploadEpoch};
 use crate::ledger::policy;
 use crate::ledger::rows::{LedgerHead, NamedRow};
 use crate::ledger::state::State;
@@ -10,7 +11,7 @@ use crate::ledger::tables;
 use crate::ledger::txn::Txn;
 use crate::stop::Stop;
 use crate::store::Blocking;
-use crate::store::bodies::{BodyId, BodyManifest, BodyStore};
+use crate::store::bodies::{BodyManifest, BodyStore};
 use crate::store::damage::Chunk;
 use crate::store::engine::{Engine as _, View as _};
 use crate::store::flush::Flusher;
@@ -30,7 +31,7 @@ const STEPS: usize = 300;
 enum Entry {
     Tick,
     /// A record that names a body by holdings of an upload epoch.
-    Name(BodyId, u64),
+    Name(BodyId, UploadEpoch),
 }
 
 /// The log, and what it comes to: the same on every node.
@@ -38,7 +39,7 @@ enum Entry {
 struct Log {
     entries: Vec<Entry>,
     /// The epoch after the last entry.
-    epoch: u64,
+    epoch: UploadEpoch,
     /// Bodies that a record names with effect.
     named: Vec<BodyId>,
 }
@@ -47,7 +48,7 @@ impl Log {
     fn commit(&mut self, entry: Entry) {
         self.entries.push(entry);
         match entry {
-            Entry::Tick => self.epoch += 1,
+            Entry::Tick => self.epoch = self.epoch.next(),
             Entry::Name(body, epoch) => {
                 if policy::may_be_named(epoch, self.epoch) {
                     self.named.push(body);
@@ -59,7 +60,7 @@ impl Log {
 
 /// A body that arrives at a node.
 struct Coming {
-    epoch: u64,
+    epoch: UploadEpoch,
     chunks: Vec<(u32, Digest)>,
     _guard: InboundGuard,
 }
@@ -101,30 +102,30 @@ impl Node {
         self.collector.state.tables().unwrap().head().unwrap()
     }
 
-    fn epoch(&self) -> u64 {
+    fn epoch(&self) -> UploadEpoch {
         self.head().upload_epoch
     }
 
     /// Applies the next entry, if there is one.
     fn apply(&self, log: &Log) {
         let mut head = self.head();
-        let Some(entry) = log.entries.get(head.size as usize) else {
+        let Some(entry) = log.entries.get(head.size.get() as usize) else {
             return;
         };
         let mut txn = Txn::begin(self.ledger.as_ref(), Generation(0));
         match *entry {
-            Entry::Tick => head.upload_epoch += 1,
+            Entry::Tick => head.upload_epoch = head.upload_epoch.next(),
             Entry::Name(body, epoch) if policy::may_be_named(epoch, head.upload_epoch) => {
                 let row = NamedRow {
                     length: 0,
                     sha256: Digest::ZERO,
-                    index: head.size,
+                    index: head.size.next_index(),
                 };
                 txn.put(tables::named(&body), &row);
             }
             Entry::Name(..) => {}
         }
-        head.size += 1;
+        head.size = head.size.grown_by(1);
         txn.put(tables::head(), &head);
         self.ledger.write(txn.into_batch()).unwrap();
     }
@@ -132,7 +133,7 @@ impl Node {
     /// A body of epoch 0 begins to arrive.
     fn begin(&mut self, body: BodyId) {
         let coming = Coming {
-            epoch: 0,
+            epoch: UploadEpoch::new(0),
             chunks: Vec::new(),
             _guard: self.collector.inbound.enter(body).unwrap(),
         };
@@ -166,7 +167,7 @@ impl Node {
         }
         let manifest = BodyManifest {
             length: 8 * coming.chunks.len() as u64,
-            sha256: Digest::of(&[&body]),
+            sha256: Digest::of(&[body.as_bytes()]),
             epoch: coming.epoch,
             chunks: coming.chunks.clone(),
         };
@@ -209,7 +210,7 @@ impl Node {
         let all = self.bodies.scan(&[0], &[0xff], usize::MAX).unwrap();
         let mut found: Vec<BodyId> = all
             .iter()
-            .map(|(k, _)| k[1..17].try_into().unwrap())
+            .map(|(k, _)| BodyId::new(k[1..17].try_into().unwrap()))
             .collect();
         found.dedup();
         found
@@ -231,7 +232,7 @@ impl Dice {
 fn body(number: usize) -> BodyId {
     let mut id = [0; 16];
     id[8..].copy_from_slice(&(number as u64).to_be_bytes());
-    id
+    BodyId::new(id)
 }
 
 fn nodes() -> Vec<Node> {
@@ -257,10 +258,14 @@ async fn i5_orphans_are_collected_by_log_order_and_nothing_else_is() {
             match dice.below(20) {
                 0..3 => {
                     let (number, epoch) = (uploads.len(), nodes[at].epoch());
-                    uploads.push(epoch);
+                    uploads.push(epoch.get());
                     for node in &mut nodes {
                         let present = node.epoch().max(epoch);
-                        if policy::may_be_named(epoch, present) && dice.below(4) > 0 {
+                        if policy::may_be_named(
+                            UploadEpoch::new(epoch.get()),
+                            UploadEpoch::new(present.get()),
+                        ) && dice.below(4) > 0
+                        {
                             let guard = node.collector.inbound.enter(body(number));
                             let coming = Coming {
                                 epoch,
@@ -274,7 +279,7 @@ async fn i5_orphans_are_collected_by_log_order_and_nothing_else_is() {
                 3..7 => nodes[at].chunk(id).await,
                 7..10 => nodes[at].seal(id).await,
                 10..12 if nodes.iter().any(|node| node.holds.contains(&id)) => {
-                    log.commit(Entry::Name(id, uploads[number]));
+                    log.commit(Entry::Name(id, UploadEpoch::new(uploads[number])));
                 }
                 12 => log.commit(Entry::Tick),
                 13..16 => nodes[at].apply(&log),
@@ -318,17 +323,25 @@ async fn i5_orphans_are_collected_by_log_order_and_nothing_else_is() {
 
 /// Epochs until a body of the present one may be collected.
 fn policy_epochs() -> u64 {
-    (0..).find(|epoch| policy::is_past(0, *epoch)).unwrap()
+    (0..)
+        .find(|epoch| policy::is_past(UploadEpoch::new(0), UploadEpoch::new(*epoch)))
+        .unwrap()
 }
 
 #[test]
 fn i5_the_epoch_in_the_applied_state_decides_and_a_name_always_saves() {
     for stamp in 0..5 {
         for present in 0..8 {
-            assert_eq!(fate(stamp, true, present), Fate::Named);
+            assert_eq!(
+                fate(UploadEpoch::new(stamp), true, UploadEpoch::new(present)),
+                Fate::Named
+            );
             let past = present >= stamp + 2;
             let expected = if past { Fate::Collect } else { Fate::Wait };
-            assert_eq!(fate(stamp, false, present), expected);
+            assert_eq!(
+                fate(UploadEpoch::new(stamp), false, UploadEpoch::new(present)),
+                expected
+            );
         }
     }
 }
@@ -353,7 +366,10 @@ async fn i6_the_state_that_lets_a_body_go_is_durable_before_its_bytes_go() {
     node.sweep().await;
     assert!(!node.has(id).await);
     node.ledger.crash();
-    assert!(policy::is_past(0, node.epoch()));
+    assert!(policy::is_past(
+        UploadEpoch::new(0),
+        UploadEpoch::new(node.epoch().get())
+    ));
 }
 
 /// A node signs for a body when [`BodyStore::seal`] returns: a power cut after it costs

@@ -7,7 +7,7 @@
 
 use super::frames::{decode_digests, encode_request};
 use super::{Bodies, BodyError};
-use crate::store::bodies::BodyId;
+use crate::domain::ids::BodyId;
 use crate::transport::{Class, Frames, Method};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};

@@ -7,8 +7,9 @@
 //! [`super::fetch`].
 
 use super::{Bodies, BodyError};
+use crate::domain::ids::BodyId;
 use crate::store;
-use crate::store::bodies::{BodyId, BodyManifest, Content};
+use crate::store::bodies::{BodyManifest, Content};
 use crate::store::damage::{Chunk, Suspect};
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
@@ -64,7 +65,7 @@ impl Bodies {
             // Known already, or mended meanwhile.
             return Ok(());
         };
-        let name = uuid::Uuid::from_bytes(body);
+        let name = uuid::Uuid::from_bytes(body.get());
         tracing::error!(
             body = %name, chunk = ?finding.chunk, found = finding.found.name(), how = how.name(),
             "a body is damaged here, and is repaired from another holder"

@@ -7,6 +7,7 @@
 //! who gets them to `fanout`.
 
 use super::writer::CHUNK_BYTES;
+use crate::domain::ids::NodeId;
 use bytes::Bytes;
 use futures::stream::Stream;
 use std::collections::{HashMap, VecDeque};
@@ -46,7 +47,7 @@ const _: () = assert!(
 /// The budgets of a node's body plane.
 pub struct IngestBudget {
     ingest: Arc<Semaphore>,
-    peers: Mutex<HashMap<u64, Arc<Semaphore>>>,
+    peers: Mutex<HashMap<NodeId, Arc<Semaphore>>>,
 }
 
 /// A piece that is held in memory; its bytes are given back when the last holder is gone.
@@ -69,7 +70,7 @@ impl IngestBudget {
         permit.ok().map(Arc::new)
     }
 
-    fn of_peer(&self, node: u64) -> Arc<Semaphore> {
+    fn of_peer(&self, node: NodeId) -> Arc<Semaphore> {
         let mut peers = self.peers.lock().expect("nobody panics with it");
         let places = peers.entry(node);
         places
@@ -78,7 +79,7 @@ impl IngestBudget {
     }
 
     /// A queue to a peer, and what its connection takes from it.
-    pub fn queue(&self, node: u64) -> (PeerQueue, PeerStream) {
+    pub fn queue(&self, node: NodeId) -> (PeerQueue, PeerStream) {
         let queue = PeerQueue(Arc::new(Inner {
             room: Arc::new(Semaphore::new(AHEAD_BYTES)),
             peer: self.of_peer(node),
@@ -301,7 +302,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_nothing_costs_its_budget_and_no_more() {
         let ingest = IngestBudget::default();
-        let queues: Vec<_> = (0..8).map(|_| ingest.queue(2)).collect();
+        let queues: Vec<_> = (0..8).map(|_| ingest.queue(NodeId::new(2))).collect();
         let mut waiting = 0;
         for (queue, _) in &queues {
             while queue.push(frame(MIB), None).now_or_never() == Some(true) {
@@ -310,7 +311,7 @@ mod tests {
         }
         assert!(waiting <= PEER_AHEAD_BYTES && waiting > PEER_AHEAD_BYTES / 2);
         // Another peer has room; and so has this one when one upload is given up.
-        let (other, _kept) = ingest.queue(3);
+        let (other, _kept) = ingest.queue(NodeId::new(3));
         assert!(other.push(frame(MIB), None).await);
         let last = &queues[7].0;
         assert!(last.push(frame(MIB), None).now_or_never().is_none());
@@ -321,14 +322,14 @@ mod tests {
     #[tokio::test]
     async fn one_upload_is_at_most_its_own_share_ahead() {
         let ingest = IngestBudget::default();
-        let (queue, mut taken) = ingest.queue(2);
+        let (queue, mut taken) = ingest.queue(NodeId::new(2));
         let mut pushed = 0;
         while queue.push(frame(MIB / 4), None).now_or_never() == Some(true) {
             pushed += MIB / 4;
         }
         assert!(pushed <= AHEAD_BYTES && pushed > AHEAD_BYTES / 2);
         // Single bytes count for what they cost.
-        let (bytewise, _kept) = ingest.queue(2);
+        let (bytewise, _kept) = ingest.queue(NodeId::new(2));
         let mut pieces = 0;
         while bytewise.push(frame(1), None).now_or_never() == Some(true) {
             pieces += 1;
@@ -342,7 +343,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stalled_peer_is_given_up_and_whoever_waits_for_it_goes_on() {
         let ingest = IngestBudget::default();
-        let (queue, _taken) = ingest.queue(2);
+        let (queue, _taken) = ingest.queue(NodeId::new(2));
         while queue.push(frame(MIB), None).now_or_never() == Some(true) {}
         let watch = async {
             queue.stalled(STALL_MAX).await;
@@ -351,7 +352,7 @@ mod tests {
         let (pushed, ()) = futures::join!(queue.push(frame(MIB), None), watch);
         assert!(!pushed);
         // A slow client is not a slow peer.
-        let (slow, _kept) = ingest.queue(2);
+        let (slow, _kept) = ingest.queue(NodeId::new(2));
         let watch = tokio::time::timeout(STALL_MAX * 10, slow.stalled(STALL_MAX));
         assert!(watch.await.is_err());
     }
@@ -359,7 +360,7 @@ mod tests {
     #[tokio::test]
     async fn frames_come_in_order_and_the_end_is_last() {
         let ingest = IngestBudget::default();
-        let (queue, mut taken) = ingest.queue(2);
+        let (queue, mut taken) = ingest.queue(NodeId::new(2));
         let held = ingest.take_in(MIB).await;
         assert!(queue.push(frame(3), held).await);
         queue.end(frame(1));
@@ -388,7 +389,7 @@ mod tests {
 
     async fn play(script: &str) {
         let ingest = IngestBudget::default();
-        let (queue, taken) = ingest.queue(2);
+        let (queue, taken) = ingest.queue(NodeId::new(2));
         let mut taken = Some(taken);
         let answer_max = STALL_MAX * 2;
         let still = |limit| tokio::time::timeout(limit, queue.stalled(answer_max));
@@ -416,7 +417,7 @@ mod tests {
         }
         queue.give_up();
         drop(taken);
-        let peer = ingest.of_peer(2);
+        let peer = ingest.of_peer(NodeId::new(2));
         assert_eq!(peer.available_permits(), PEER_AHEAD_BYTES, "{script}");
         assert_eq!(queue.0.room.available_permits(), AHEAD_BYTES, "{script}");
     }

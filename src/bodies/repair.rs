@@ -14,6 +14,7 @@ use super::names::name_of;
 use super::repair_queue::RepairJob;
 use super::writer::CHUNK_BYTES;
 use super::{Bodies, BodyError, BodyPlane, scrub};
+use crate::domain::ids::NodeId;
 use crate::ledger::state::State;
 use crate::raft::types::Peer;
 use crate::stop::Stop;
@@ -102,7 +103,7 @@ impl Repairer {
         let repairs = &self.bodies.repairs;
         loop {
             let job = repairs.next().await;
-            let body = uuid::Uuid::from_bytes(job.body);
+            let body = uuid::Uuid::from_bytes(job.body.get());
             match self.repair(&job).await {
                 Ok(true) => {
                     tracing::info!(%body, "a body is whole here again");
@@ -153,7 +154,7 @@ impl Repairer {
                 None if job.content.is_none() => {
                     // A record that is not applied here may name it. If none does, it is
                     // collected as an orphan.
-                    self.bodies.repairs.named(body, size);
+                    self.bodies.repairs.named(body, size.next_index());
                     return Err(BodyError::Unavailable("no record names it here yet".into()));
                 }
                 None => {}
@@ -206,7 +207,7 @@ impl Repairer {
     /// A body of one chunk, of which nothing is here: one call, one sync.
     async fn bring_at_once(
         &self,
-        node: u64,
+        node: NodeId,
         peer: Peer,
         wanted: &Rendition,
     ) -> Result<(), BodyError> {
@@ -229,7 +230,7 @@ impl Repairer {
     /// What is missing or bad of a body, chunk by chunk: what is good here stays.
     async fn bring(
         &self,
-        node: u64,
+        node: NodeId,
         peer: Peer,
         wanted: &Rendition,
         manifest: Option<&BodyManifest>,
@@ -268,7 +269,7 @@ impl Repairer {
         wanted: &Rendition,
         manifest: Option<BodyManifest>,
         findings: Vec<DamageFinding>,
-        from: u64,
+        from: NodeId,
     ) -> Result<(), BodyError> {
         let BodyPlane { store, repairs, .. } = &*self.bodies;
         let mended = store.mend(wanted.body_id, manifest, findings, from);

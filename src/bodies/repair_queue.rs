@@ -7,7 +7,8 @@
 
 use super::rate_limiter::RateLimiter;
 use crate::config::Repair;
-use crate::store::bodies::{BodyId, Content};
+use crate::domain::ids::{BodyId, RecordIndex, TreeSize};
+use crate::store::bodies::Content;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +27,7 @@ pub struct RepairJob {
     /// As a record says; `None` while only damage is known.
     pub content: Option<Content>,
     /// A record at or below the one that names it, once that is known.
-    pub record: Option<u64>,
+    pub record: Option<RecordIndex>,
     /// Held here before: the low watermark is below its record.
     damaged: bool,
     pub attempts: u64,
@@ -89,9 +90,9 @@ pub struct RepairQueue {
     wake: Notify,
     /// Counts what left the queue.
     done: watch::Sender<u64>,
-    low_watermark: watch::Sender<u64>,
+    low_watermark: watch::Sender<TreeSize>,
     /// How far records were looked through for bodies, whatever the low watermark.
-    pub seen: watch::Sender<u64>,
+    pub seen: watch::Sender<TreeSize>,
     /// The scrub was asked for this often.
     pub asked: watch::Sender<u64>,
     /// Notes for the evidence log have come.
@@ -114,8 +115,8 @@ impl RepairQueue {
             wake: Notify::new(),
             done: watch::Sender::new(0),
             // Nothing counts as whole before the marks on the disk are read.
-            low_watermark: watch::Sender::new(0),
-            seen: watch::Sender::new(0),
+            low_watermark: watch::Sender::new(TreeSize::EMPTY),
+            seen: watch::Sender::new(TreeSize::EMPTY),
             asked: watch::Sender::new(0),
             notes: Notify::new(),
             counters: RepairCounters::default(),
@@ -125,7 +126,7 @@ impl RepairQueue {
     }
 
     /// The body-complete index must not be above this.
-    pub fn low_watermark(&self) -> watch::Receiver<u64> {
+    pub fn low_watermark(&self) -> watch::Receiver<TreeSize> {
         self.low_watermark.subscribe()
     }
 
@@ -238,7 +239,7 @@ impl RepairQueue {
     }
 
     /// A record at or below the one that names the body is known now.
-    pub(super) fn named(&self, body: BodyId, record: u64) {
+    pub(super) fn named(&self, body: BodyId, record: RecordIndex) {
         let mut jobs = self.lock();
         if let Some(job) = jobs.all.get_mut(&body) {
             job.record = Some(record);
@@ -316,8 +317,12 @@ impl RepairQueue {
     fn set_low_watermark(&self, jobs: MutexGuard<'_, Jobs>) {
         let known = jobs.loaded && !jobs.overflown;
         let damaged = jobs.all.values().filter(|job| job.damaged);
-        let lowest = damaged.map(|job| job.record.unwrap_or(0)).min();
-        let now = if known { lowest.unwrap_or(u64::MAX) } else { 0 };
+        let lowest =
+            damaged.map(|job| job.record.map_or(TreeSize::EMPTY, RecordIndex::size_before));
+        let now = match known {
+            true => lowest.min().unwrap_or(TreeSize::new(u64::MAX)),
+            false => TreeSize::EMPTY,
+        };
         // Under the lock, so that an older low watermark never replaces a newer one.
         self.low_watermark.send_if_modified(|low_watermark| {
             let moved = *low_watermark != now;
@@ -348,20 +353,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_is_in_the_queue_once_and_is_tried_again_after_its_pause() {
         let repairs = RepairQueue::default();
-        assert!(repairs.missing([1; 16], CONTENT));
-        assert!(repairs.missing([1; 16], CONTENT));
-        assert!(repairs.missing([2; 16], CONTENT));
+        assert!(repairs.missing(BodyId::new([1; 16]), CONTENT));
+        assert!(repairs.missing(BodyId::new([1; 16]), CONTENT));
+        assert!(repairs.missing(BodyId::new([2; 16]), CONTENT));
         assert_eq!(repairs.health().queue, 2);
-        assert_eq!(repairs.next().await.body, [1; 16]);
-        repairs.again([1; 16], Duration::from_secs(1));
-        assert_eq!(repairs.next().await.body, [2; 16]);
-        repairs.finished([2; 16]);
+        assert_eq!(repairs.next().await.body, BodyId::new([1; 16]));
+        repairs.again(BodyId::new([1; 16]), Duration::from_secs(1));
+        assert_eq!(repairs.next().await.body, BodyId::new([2; 16]));
+        repairs.finished(BodyId::new([2; 16]));
         let waited = Instant::now();
         let job = repairs.next().await;
-        assert_eq!((job.body, job.attempts), ([1; 16], 1));
+        assert_eq!((job.body, job.attempts), (BodyId::new([1; 16]), 1));
         assert_eq!(waited.elapsed(), Duration::from_secs(1));
         assert_eq!((repairs.health().missing, repairs.health().queue), (1, 0));
-        repairs.finished([1; 16]);
+        repairs.finished(BodyId::new([1; 16]));
         assert_eq!(repairs.health().missing, 0);
         assert_eq!(*repairs.done().borrow(), 2);
     }
@@ -371,41 +376,49 @@ mod tests {
     async fn damage_holds_the_low_watermark_below_its_record_and_missing_bodies_do_not() {
         let repairs = RepairQueue::default();
         let low_watermark = repairs.low_watermark();
-        assert_eq!(*low_watermark.borrow(), 0, "the marks are not read yet");
-        repairs.loaded();
-        assert_eq!(*low_watermark.borrow(), u64::MAX);
-        repairs.missing([1; 16], CONTENT);
         assert_eq!(
             *low_watermark.borrow(),
-            u64::MAX,
+            TreeSize::EMPTY,
+            "the marks are not read yet"
+        );
+        repairs.loaded();
+        assert_eq!(*low_watermark.borrow(), TreeSize::new(u64::MAX));
+        repairs.missing(BodyId::new([1; 16]), CONTENT);
+        assert_eq!(
+            *low_watermark.borrow(),
+            TreeSize::new(u64::MAX),
             "whoever waits for it holds the index"
         );
-        repairs.damaged([2; 16]);
-        assert_eq!(*low_watermark.borrow(), 0, "no record is known");
-        repairs.named([2; 16], 7);
-        assert_eq!(*low_watermark.borrow(), 7);
-        repairs.damaged([1; 16]);
-        repairs.named([1; 16], 5);
-        assert_eq!(*low_watermark.borrow(), 5);
+        repairs.damaged(BodyId::new([2; 16]));
+        assert_eq!(
+            *low_watermark.borrow(),
+            TreeSize::EMPTY,
+            "no record is known"
+        );
+        repairs.named(BodyId::new([2; 16]), RecordIndex::new(7));
+        assert_eq!(*low_watermark.borrow(), TreeSize::new(7));
+        repairs.damaged(BodyId::new([1; 16]));
+        repairs.named(BodyId::new([1; 16]), RecordIndex::new(5));
+        assert_eq!(*low_watermark.borrow(), TreeSize::new(5));
         for _ in 0..2 {
             let body = repairs.next().await.body;
             repairs.finished(body);
         }
-        assert_eq!(*low_watermark.borrow(), u64::MAX);
+        assert_eq!(*low_watermark.borrow(), TreeSize::new(u64::MAX));
     }
 
     #[tokio::test]
     async fn damage_found_during_a_repair_is_repaired_too() {
         let repairs = RepairQueue::default();
         repairs.loaded();
-        repairs.quarantined([1; 16]);
+        repairs.quarantined(BodyId::new([1; 16]));
         let running = repairs.next().await;
-        repairs.quarantined([1; 16]);
+        repairs.quarantined(BodyId::new([1; 16]));
         repairs.finished(running.body);
-        assert_eq!(*repairs.low_watermark().borrow(), 0);
-        assert_eq!(repairs.next().await.body, [1; 16]);
-        repairs.finished([1; 16]);
-        assert_eq!(*repairs.low_watermark().borrow(), u64::MAX);
+        assert_eq!(*repairs.low_watermark().borrow(), TreeSize::EMPTY);
+        assert_eq!(repairs.next().await.body, BodyId::new([1; 16]));
+        repairs.finished(BodyId::new([1; 16]));
+        assert_eq!(*repairs.low_watermark().borrow(), TreeSize::new(u64::MAX));
         assert_eq!(repairs.health().quarantined, 2);
     }
 
@@ -419,13 +432,13 @@ mod tests {
             body
         };
         for n in 0..QUEUE_MAX {
-            assert!(repairs.missing(body(n), CONTENT));
+            assert!(repairs.missing(BodyId::new(body(n)), CONTENT));
         }
-        assert!(!repairs.missing(body(QUEUE_MAX), CONTENT));
-        assert!(!repairs.damaged(body(QUEUE_MAX)));
+        assert!(!repairs.missing(BodyId::new(body(QUEUE_MAX)), CONTENT));
+        assert!(!repairs.damaged(BodyId::new(body(QUEUE_MAX))));
         assert_eq!(
             *repairs.low_watermark().borrow(),
-            0,
+            TreeSize::EMPTY,
             "one is marked on the disk alone"
         );
         assert!(!repairs.wants_loading());

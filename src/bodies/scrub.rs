@@ -9,6 +9,7 @@
 use super::names::names;
 use super::rate_limiter::RateLimiter;
 use super::{Bodies, BodyError};
+use crate::domain::ids::RecordIndex;
 use crate::ledger::state::{State, Tables};
 use crate::stop::Stop;
 use crate::store;
@@ -41,7 +42,7 @@ const MILLIONTHS: u64 = 1_000_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Position {
     /// The record to go on from; `None` between passes.
-    next: Option<u64>,
+    next: Option<RecordIndex>,
     /// When the pass under way began, by this machine's clock.
     began_ms: u64,
     /// When the next pass is due.
@@ -54,7 +55,7 @@ impl Position {
     fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.u8(VERSION).option(self.next.as_ref(), |w, next| {
-            w.u64(*next);
+            w.u64(next.get());
         });
         w.u64(self.began_ms).u64(self.due_ms).u64(self.last_pass_s);
         w.finish()
@@ -66,7 +67,7 @@ impl Position {
             return Err(r.error("scrub position version 1"));
         }
         let position = Position {
-            next: r.option(Reader::u64)?,
+            next: r.option(RecordIndex::read)?,
             began_ms: r.u64()?,
             due_ms: r.u64()?,
             last_pass_s: r.u64()?,
@@ -136,10 +137,10 @@ impl Scrubber {
             }
             asked.mark_unchanged();
             if at.next.is_none() {
-                (at.next, at.began_ms) = (Some(0), now);
+                (at.next, at.began_ms) = (Some(RecordIndex::FIRST), now);
             }
             counters.scrubbing.store(1, Ordering::Relaxed);
-            let whole = at.next == Some(0);
+            let whole = at.next == Some(RecordIndex::FIRST);
             let reached = self.pass(&mut at).await?;
             let now = clock.now_ms();
             at.last_pass_s = now.saturating_sub(at.began_ms) / 1000;
@@ -172,13 +173,14 @@ impl Scrubber {
         // If it does not catch up, a body is missing that no holder has.
         let _ = tokio::time::timeout(SEEN_MAX, caught_up).await;
         // What was scrubbed before a restart will be looked through again.
-        let from = at.next.unwrap_or(0);
-        let again = seen.wait_for(|seen| *seen >= from);
+        let from = at.next.unwrap_or(RecordIndex::FIRST);
+        let again = seen.wait_for(|seen| *seen >= from.size_before());
         let _ = tokio::time::timeout(SEEN_MAX, again).await;
         let end = *repairs.seen.borrow();
-        while let Some(from) = at.next.filter(|from| *from < end) {
+        while let Some(from) = at.next.filter(|from| end.contains(*from)) {
             let (state, read) = (self.state.clone(), self.bodies.blocking);
-            let read = read.run(move || state.stable(|tables| names(tables, from, end)));
+            let read =
+                read.run(move || state.stable(|tables| names(tables, from, end.next_index())));
             let page = read.await?;
             if page.next <= from {
                 // A snapshot took the place of the state; the rest is for the next pass.
@@ -189,7 +191,7 @@ impl Scrubber {
             }
             at.next = Some(page.next);
             self.keep(at).await?;
-            let progress = page.next * MILLIONTHS / end.max(1);
+            let progress = page.next.get() * MILLIONTHS / end.get().max(1);
             repairs.counters.progress.store(progress, Ordering::Relaxed);
             tokio::time::sleep(PAGE_PAUSE).await;
             while self.is_ahead_of_the_log().await? {
@@ -243,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_position_reads_back_and_another_version_is_none() {
-        for next in [None, Some(7)] {
+        for next in [None, Some(RecordIndex::new(7))] {
             let position = Position {
                 next,
                 began_ms: 1,

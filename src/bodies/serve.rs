@@ -12,6 +12,7 @@ use super::fanout::{Fanout, FanoutAnswer};
 use super::frames::{BodyFrame, BodyHeader, decode_request, encode_digests};
 use super::writer::BodyWriter;
 use crate::domain::cause::{AnyError, Cause};
+use crate::domain::ids::UploadEpoch;
 use crate::ledger::policy;
 use crate::transport::{Failure, Frames};
 use bytes::Bytes;
@@ -93,7 +94,7 @@ impl Bodies {
     }
 
     /// No record may name a body of an epoch that has passed: it would be an orphan.
-    fn take_epoch(&self, epoch: u64) -> Result<(), Failure> {
+    fn take_epoch(&self, epoch: UploadEpoch) -> Result<(), Failure> {
         match policy::may_be_named(epoch, self.group.applied().upload_epoch.max(epoch)) {
             true => Ok(()),
             false => Err(refused("an upload of an epoch that has passed")),
@@ -178,7 +179,7 @@ fn passed_back(relayed: Fanout) -> Frames {
                 }
                 // Whoever uploads counts what comes: this one does not hold it.
                 FanoutAnswer::Failed { via, failure } => {
-                    tracing::debug!(node = via, %failure, "a body was not passed on");
+                    tracing::debug!(node = via.get(), %failure, "a body was not passed on");
                 }
             }
         }

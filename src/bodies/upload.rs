@@ -12,8 +12,9 @@ use super::inbound::InboundGuard;
 use super::queue::{LOOK_EVERY, STALL_MAX};
 use super::writer::BodyWriter;
 use super::{Bodies, BodyError, SealedBody};
+use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use crate::objective::write::{LevelMember, WriteLevel, meets};
-use crate::store::bodies::{BodyId, BodyStore};
+use crate::store::bodies::BodyStore;
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::Holding;
@@ -37,7 +38,7 @@ pub struct StoredBody {
 pub struct BodyUpload {
     bodies: Bodies,
     ledger: Digest,
-    epoch: u64,
+    epoch: UploadEpoch,
     writer: BodyWriter,
     unsealed: Unsealed,
     peers: Fanout,
@@ -59,21 +60,31 @@ impl Bodies {
         let id = self.clock.uuid_v7();
         let header = BodyHeader {
             ledger: head.ledger,
-            body_id: id,
+            body_id: BodyId::new(id),
             epoch: head.upload_epoch,
             relays: Vec::new(),
         };
-        let Some(guard) = self.inbound.enter(id) else {
+        let Some(guard) = self.inbound.enter(BodyId::new(id)) else {
             return Err(BodyError::IdDrawnTwice);
         };
         let members = self.group.status().members;
-        let routes = routes(self.holder.node, &self.holder.region, &members, &id);
-        let writer = BodyWriter::new(self.store.clone(), self.blocking, id, reservation);
+        let routes = routes(
+            self.holder.node,
+            &self.holder.region,
+            &members,
+            &BodyId::new(id),
+        );
+        let writer = BodyWriter::new(
+            self.store.clone(),
+            self.blocking,
+            BodyId::new(id),
+            reservation,
+        );
         Ok(BodyUpload {
             writer: writer.stamped(head.upload_epoch),
             unsealed: Unsealed {
                 store: self.store.clone(),
-                id,
+                id: BodyId::new(id),
                 guard: Some(guard),
             },
             peers: self.fan_out(&header, routes),
@@ -150,7 +161,7 @@ async fn gather(
     let mut why = String::new();
     let gather = async {
         loop {
-            let held: Vec<u64> = holdings.iter().map(|h| h.node).collect();
+            let held: Vec<NodeId> = holdings.iter().map(|h| h.node).collect();
             if meets(level, members, &held) {
                 return true;
             }
@@ -173,9 +184,9 @@ async fn gather(
     if tokio::time::timeout_at(until, gather).await == Ok(true) {
         return Ok(holdings);
     }
-    let held: Vec<u64> = holdings.iter().map(|h| h.node).collect();
+    let held: Vec<NodeId> = holdings.iter().map(|h| h.node).collect();
     let others = members.iter().map(|member| member.node);
-    let others: Vec<u64> = others.filter(|node| !held.contains(node)).collect();
+    let others: Vec<NodeId> = others.filter(|node| !held.contains(node)).collect();
     let why = format!("nodes {others:?} have not signed{why}");
     Err(BodyError::TooFewHolders { held, why })
 }

@@ -6,6 +6,7 @@
 
 use super::SealedBody;
 use super::disk_budget::DiskReservation;
+use crate::domain::ids::{BodyId, UploadEpoch};
 use crate::store::bodies::{BodyManifest, BodyStore};
 use crate::store::{Blocking, StoreError};
 use bytes::{Bytes, BytesMut};
@@ -22,7 +23,7 @@ const INLINE_HASH_BYTES: usize = 128 << 10;
 pub struct BodyWriter {
     store: BodyStore,
     blocking: Blocking,
-    id: [u8; 16],
+    id: BodyId,
     buffer: BytesMut,
     chunks: Vec<(u32, Digest)>,
     whole: Hasher,
@@ -32,7 +33,7 @@ pub struct BodyWriter {
     /// Written with the manifest.
     last: Option<Bytes>,
     /// Written with the first chunk that is written before the seal.
-    stamp: Option<u64>,
+    stamp: Option<UploadEpoch>,
     /// Its place on the disk, given back as it is filled.
     reservation: DiskReservation,
 }
@@ -41,7 +42,7 @@ impl BodyWriter {
     pub fn new(
         store: BodyStore,
         blocking: Blocking,
-        id: [u8; 16],
+        id: BodyId,
         reservation: DiskReservation,
     ) -> BodyWriter {
         BodyWriter {
@@ -61,7 +62,7 @@ impl BodyWriter {
 
     /// Has the body found by its upload epoch from its first chunk on. A body that a
     /// record names already needs none: it is asked for until it is whole.
-    pub fn stamped(mut self, epoch: u64) -> BodyWriter {
+    pub fn stamped(mut self, epoch: UploadEpoch) -> BodyWriter {
         self.stamp = Some(epoch);
         self
     }
@@ -150,7 +151,7 @@ impl BodyWriter {
     }
 
     /// Writes the manifest and waits until all of it is durable.
-    pub async fn seal(mut self, epoch: u64) -> Result<SealedBody, StoreError> {
+    pub async fn seal(mut self, epoch: UploadEpoch) -> Result<SealedBody, StoreError> {
         let sha256 = self.digest().await?;
         let sealed = SealedBody {
             id: self.id,

@@ -8,6 +8,7 @@
 use super::rounds::diverged;
 use super::{Cosigning, ROUND_MAX};
 use crate::domain::cause::{AnyError, Cause};
+use crate::domain::ids::NodeId;
 use crate::status::agreement::is_majority;
 use crate::transport::Failure;
 use muniment_evidence::ledger::Vouched;
@@ -73,8 +74,8 @@ impl Cosigning {
             return Err(refused("this node has not applied as much in time"));
         }
         let own = self.root_at(checkpoint.size).await?;
-        let voters: BTreeSet<u64> = context.group.status().voters.into_iter().collect();
-        let nodes: Vec<u64> = vouched.cosigners.iter().map(|c| c.node).collect();
+        let voters: BTreeSet<NodeId> = context.group.status().voters.into_iter().collect();
+        let nodes: Vec<NodeId> = vouched.cosigners.iter().map(|c| c.node).collect();
         let is_agreed = is_majority(&voters, nodes.iter().copied());
         if own == checkpoint.root {
             return Ok(Weighed::Own { is_agreed });
@@ -82,7 +83,7 @@ impl Cosigning {
         self.count_divergence();
         if !is_agreed {
             let (size, root) = (checkpoint.size, checkpoint.root);
-            tracing::error!(size, %own, %root, ?nodes, "a note has another root");
+            tracing::error!(size = size.get(), %own, %root, ?nodes, "a note has another root");
             return Ok(Weighed::Differs);
         }
         let what = diverged(checkpoint.size, own, &nodes, checkpoint.root);

@@ -6,6 +6,7 @@
 //! overlap, a node signs with each of them. Leaves when to sign to [`super::signing`].
 
 use super::keys::CheckpointSigner;
+use crate::domain::ids::{NodeId, TreeSize};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::keys::KeyValidity;
 use muniment_evidence::ledger::Ledger;
@@ -13,18 +14,18 @@ use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
 use std::collections::BTreeMap;
 
 /// The lines of a note, by the node that wrote them.
-pub type Lines = BTreeMap<u64, Vec<String>>;
+pub type Lines = BTreeMap<NodeId, Vec<String>>;
 
 /// The keys as they are known now; see the module.
 pub struct Cosigners {
     /// Checks notes as any verifier would.
     pub ledger: Ledger,
     signer: CheckpointSigner,
-    node: u64,
+    node: NodeId,
 }
 
 impl Cosigners {
-    pub fn of(ledger: Digest, signer: CheckpointSigner, node: u64) -> Cosigners {
+    pub fn of(ledger: Digest, signer: CheckpointSigner, node: NodeId) -> Cosigners {
         Cosigners {
             ledger: Ledger::following(ledger, &signer.origin, signer.known.history.clone()),
             signer,
@@ -41,7 +42,7 @@ impl Cosigners {
     }
 
     /// Whether each line is a cosignature of `node` on this checkpoint.
-    pub fn hold(&self, node: u64, checkpoint: &Checkpoint, lines: &[String]) -> bool {
+    pub fn hold(&self, node: NodeId, checkpoint: &Checkpoint, lines: &[String]) -> bool {
         let keys = self.in_force(checkpoint.size);
         let Some(keys) = keys.get(&node) else {
             return false;
@@ -63,7 +64,7 @@ impl Cosigners {
     }
 
     /// The members' lines in a note of `size` that was checked already.
-    pub fn lines(&self, size: u64, note: &str) -> Lines {
+    pub fn lines(&self, size: TreeSize, note: &str) -> Lines {
         let members = self.in_force(size);
         let mut lines = Lines::new();
         let signatures = note.rsplit_once("\n\n").map_or("", |(_, after)| after);
@@ -82,8 +83,8 @@ impl Cosigners {
         lines
     }
 
-    fn in_force(&self, size: u64) -> BTreeMap<u64, Vec<VerifierKey>> {
-        let mut members: BTreeMap<u64, Vec<VerifierKey>> = BTreeMap::new();
+    fn in_force(&self, size: TreeSize) -> BTreeMap<NodeId, Vec<VerifierKey>> {
+        let mut members: BTreeMap<NodeId, Vec<VerifierKey>> = BTreeMap::new();
         for (node, _, life, key) in self.ledger.cosigners() {
             if life.at_size(size) == KeyValidity::InForce {
                 members.entry(node).or_default().push(key);

@@ -6,6 +6,7 @@
 //! only, so the guard is never behind what was signed by more than its trail.
 
 use crate::domain::cause::Cause;
+use crate::domain::ids::TreeSize;
 use crate::keyring::guard::{GuardRefusal, SignGuard, TRAIL};
 use crate::raft::context::Context;
 use crate::store::StoreError;
@@ -20,7 +21,7 @@ pub struct Guarding(pub Context);
 impl Guarding {
     /// Waits until this node may sign, then follows; returns the size that is guarded by
     /// then. An error is final.
-    pub async fn start(self, mut guard: SignGuard) -> Result<u64, Cause> {
+    pub async fn start(self, mut guard: SignGuard) -> Result<TreeSize, Cause> {
         loop {
             let (mut checked, state) = (guard, self.0.state.clone());
             let answer = self.0.blocking.run(move || {

@@ -19,7 +19,7 @@ impl Cosigning {
         let (parts, context) = (&self.0.parts, &self.0.context);
         match parts.notes.newest().await {
             Ok(newest) => {
-                let size = newest.map_or(0, |kept| kept.size);
+                let size = newest.map_or(0, |kept| kept.size.get());
                 self.0.kept_to.fetch_max(size, Ordering::AcqRel);
             }
             Err(error) => {
@@ -45,7 +45,9 @@ impl Cosigning {
                 self.storage_failed(&error);
                 return;
             }
-            self.0.kept_to.fetch_max(newest.size, Ordering::AcqRel);
+            self.0
+                .kept_to
+                .fetch_max(newest.size.get(), Ordering::AcqRel);
             kept = Some(newest.note.clone());
         }
     }

@@ -10,6 +10,7 @@
 
 use crate::domain::call_error::CallError;
 use crate::domain::cause::Cause;
+use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
 use crate::keyring::Keyring;
 use crate::ledger::state::Tables;
 use crate::raft::context::Context;
@@ -30,13 +31,14 @@ use tokio::time::Instant;
 pub struct KeySnapshot {
     pub history: KeyHistory,
     /// The OK KEY records and their openings.
-    records: Vec<(u64, Vec<u8>, Vec<u8>)>,
+    records: Vec<(RecordIndex, Vec<u8>, Vec<u8>)>,
 }
 
 impl KeySnapshot {
     fn read(tables: &Tables) -> Result<KeySnapshot, store::StoreError> {
-        let missing =
-            |index: &u64| store::StoreError::corrupt(format!("KEY record {index} is missing"));
+        let missing = |index: &RecordIndex| {
+            store::StoreError::corrupt(format!("KEY record {index} is missing"))
+        };
         let records = tables.key_changes()?.into_iter().map(|index| {
             let record = tables.record_bytes(index)?.ok_or_else(|| missing(&index))?;
             let (document, _) = tables.openings(index)?;
@@ -51,7 +53,7 @@ impl KeySnapshot {
 
     /// All KEY records, without paths: for evidence that has no tree.
     pub fn unproven(&self) -> Vec<KeyRecord> {
-        let bare = |(_, record, opening): &(u64, Vec<u8>, Vec<u8>)| KeyRecord {
+        let bare = |(_, record, opening): &(RecordIndex, Vec<u8>, Vec<u8>)| KeyRecord {
             record: record.clone(),
             opening: opening.clone(),
             path: Vec::new(),
@@ -60,8 +62,15 @@ impl KeySnapshot {
     }
 
     /// The KEY records below `size`, proven in the tree of that size.
-    pub fn proven(&self, tables: &Tables, size: u64) -> Result<Vec<KeyRecord>, store::StoreError> {
-        let below = self.records.iter().filter(|(index, ..)| *index < size);
+    pub fn proven(
+        &self,
+        tables: &Tables,
+        size: TreeSize,
+    ) -> Result<Vec<KeyRecord>, store::StoreError> {
+        let below = self
+            .records
+            .iter()
+            .filter(|(index, ..)| *index < size.next_index());
         below
             .map(|(index, record, opening)| {
                 Ok(KeyRecord {
@@ -173,13 +182,12 @@ impl KeysInForce {
 
     /// The statement key under which this node is to boot: the newest in force that it
     /// holds.
-    pub fn active_key(&self, known: &KeySnapshot, size: u64) -> Result<Arc<SecretKey>, Cause> {
+    pub fn active_key(&self, known: &KeySnapshot, size: TreeSize) -> Result<Arc<SecretKey>, Cause> {
         let node = self.context.group.node();
         let lives = known.history.statement_keys(node);
-        let in_force = lives
-            .iter()
-            .rev()
-            .filter(|life| life.at_record(size) == KeyValidity::InForce && life.is_active());
+        let in_force = lives.iter().rev().filter(|life| {
+            life.at_record(size.next_index()) == KeyValidity::InForce && life.is_active()
+        });
         for life in in_force {
             if self.keyring.find(Role::Statement, &life.key).is_some() {
                 let key = self.keyring.sign_under(&life.key);
@@ -229,7 +237,7 @@ pub struct CheckpointSigner {
 impl CheckpointSigner {
     /// The note, with one line of each log key in force at its size, in the order in
     /// which they were added; `None` if one of them is not held here.
-    pub fn sign(&self, size: u64, root: Digest) -> Option<String> {
+    pub fn sign(&self, size: TreeSize, root: Digest) -> Option<String> {
         let checkpoint = Checkpoint {
             origin: self.origin.clone(),
             size,
@@ -250,7 +258,7 @@ impl CheckpointSigner {
     }
 
     /// This node's own cosignature keys in force at `size`, with their names.
-    pub fn cosigners(&self, node: u64, size: u64) -> Vec<(String, Arc<SecretKey>)> {
+    pub fn cosigners(&self, node: NodeId, size: TreeSize) -> Vec<(String, Arc<SecretKey>)> {
         let Some(member) = self.known.history.members.get(&node) else {
             return Vec::new();
         };

@@ -3,6 +3,7 @@
 //! Promises one encoding per message, led by a version. Leaves their meaning to the files
 //! beside.
 
+use crate::domain::ids::TreeSize;
 use crate::transport::{Failure, MESSAGE_VERSION, read_message};
 use muniment_evidence::codec::{Reader, Writer};
 use muniment_evidence::digest::Digest;
@@ -16,7 +17,7 @@ const LINES_MAX: usize = 8;
 /// Please cosign this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CosignRequest {
-    pub size: u64,
+    pub size: TreeSize,
     pub root: Digest,
 }
 
@@ -32,14 +33,16 @@ pub enum CosignReply {
 impl CosignRequest {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.u8(MESSAGE_VERSION).u64(self.size).digest(&self.root);
+        w.u8(MESSAGE_VERSION)
+            .u64(self.size.get())
+            .digest(&self.root);
         w.finish()
     }
 
     pub fn decode(bytes: &[u8]) -> Result<CosignRequest, Failure> {
         read_message(bytes, |r| {
             Ok(CosignRequest {
-                size: r.u64()?,
+                size: TreeSize::read(r)?,
                 root: r.digest()?,
             })
         })
@@ -96,15 +99,15 @@ pub fn decode_notes(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
 }
 
 /// A size that is waited for.
-pub fn encode_want(size: u64) -> Vec<u8> {
+pub fn encode_want(size: TreeSize) -> Vec<u8> {
     let mut w = Writer::new();
-    w.u8(MESSAGE_VERSION).u64(size);
+    w.u8(MESSAGE_VERSION).u64(size.get());
     w.finish()
 }
 
-pub fn decode_want(bytes: &[u8]) -> Result<u64, Failure> {
+pub fn decode_want(bytes: &[u8]) -> Result<TreeSize, Failure> {
     read_message(bytes, |r| {
-        let size = r.u64()?;
+        let size = TreeSize::read(r)?;
         Ok(size)
     })
 }
@@ -116,7 +119,7 @@ mod tests {
     #[test]
     fn messages_read_back_and_others_are_refused() {
         let ask = CosignRequest {
-            size: 7,
+            size: TreeSize::new(7),
             root: Digest([3; 32]),
         };
         assert_eq!(CosignRequest::decode(&ask.encode()), Ok(ask));
@@ -128,7 +131,10 @@ mod tests {
         }
         let notes = decode_notes(&encode_notes(&["a", "b"])).unwrap();
         assert_eq!(notes, [b"a", b"b"]);
-        assert_eq!(decode_want(&encode_want(12)), Ok(12));
+        assert_eq!(
+            decode_want(&encode_want(TreeSize::new(12))),
+            Ok(TreeSize::new(12))
+        );
         assert!(CosignReply::decode(&CosignReply::Lines(Vec::new()).encode()).is_err());
         let mut later = ask.encode();
         later[0] = 2;

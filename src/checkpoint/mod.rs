@@ -68,6 +68,7 @@ mod spread;
 pub mod tally;
 mod waiting;
 
+use crate::domain::ids::{RecordIndex, TreeSize};
 use crate::raft::context::Context;
 use crate::recorder::booted::Booted;
 use crate::store::StoreError;
@@ -107,7 +108,7 @@ pub struct CosigningParts {
     pub flusher: Flusher,
     pub notes: NoteStore,
     /// The body-complete index.
-    pub complete: watch::Receiver<u64>,
+    pub complete: watch::Receiver<TreeSize>,
     pub booted: watch::Receiver<Option<Booted>>,
     pub keys_in_force: Arc<KeysInForce>,
 }
@@ -115,7 +116,7 @@ pub struct CosigningParts {
 /// What the leader is asked for: the largest size, and how often it was asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Want {
-    size: u64,
+    size: TreeSize,
     asked: u64,
 }
 
@@ -177,28 +178,35 @@ impl Cosigning {
     }
 
     /// The size of [`Self::newest`]; 0 when there is none.
-    pub fn newest_size(&self) -> u64 {
-        self.0.recent.newest().map_or(0, |posted| posted.size)
+    pub fn newest_size(&self) -> TreeSize {
+        self.0
+            .recent
+            .newest()
+            .map_or(TreeSize::EMPTY, |posted| posted.size)
     }
 
     /// The newest note, if it is no worse than a fresh checkpoint at size `head` under the
     /// log key alone; what is published never goes back in size.
-    pub fn to_publish(&self, head: u64) -> Option<Arc<str>> {
+    pub fn to_publish(&self, head: TreeSize) -> Option<Arc<str>> {
         let newest = self.0.recent.newest();
         let age =
             |posted: &RecentCheckpoint| self.0.context.clock.monotonic().saturating_sub(posted.at);
         let current = |p: &Arc<RecentCheckpoint>| p.size >= head || age(p) < PUBLISHED_AGE_MAX;
         if let Some(newest) = newest.filter(current)
-            && self.0.published.fetch_max(newest.size, Ordering::AcqRel) <= newest.size
+            && self
+                .0
+                .published
+                .fetch_max(newest.size.get(), Ordering::AcqRel)
+                <= newest.size.get()
         {
             return Some(newest.note.clone());
         }
-        self.0.published.fetch_max(head, Ordering::AcqRel);
+        self.0.published.fetch_max(head.get(), Ordering::AcqRel);
         None
     }
 
     /// Up to which record every body is held here.
-    pub fn body_complete(&self) -> u64 {
+    pub fn body_complete(&self) -> TreeSize {
         *self.0.parts.complete.borrow()
     }
 
@@ -212,7 +220,7 @@ impl Cosigning {
     /// that are begun for it. `None` when the deadline passes. Dropping it ends the wait.
     pub async fn wait(
         &self,
-        index: u64,
+        index: RecordIndex,
         deadline: Instant,
         satisfied: impl Fn(&str) -> bool,
     ) -> Option<String> {
@@ -220,12 +228,15 @@ impl Cosigning {
         if let Some(kept) = self.kept(index, &satisfied).await {
             return Some(kept);
         }
-        let _waiting = Waiter::enter(self, index.saturating_add(1));
+        let _waiting = Waiter::enter(self, index.size_through());
         // Size to cosigners of what was looked at: no note is looked at twice.
-        let mut seen: HashMap<u64, usize> = HashMap::new();
+        let mut seen: HashMap<TreeSize, usize> = HashMap::new();
         loop {
             let recent = following.borrow_and_update().clone();
-            for posted in recent.iter().filter(|posted| posted.size > index) {
+            for posted in recent
+                .iter()
+                .filter(|posted| posted.size > index.size_before())
+            {
                 let cosigners = seen.insert(posted.size, posted.cosigners);
                 if cosigners != Some(posted.cosigners) && satisfied(&posted.note) {
                     return Some(posted.note.to_string());
@@ -238,9 +249,11 @@ impl Cosigning {
         }
     }
 
-    async fn kept(&self, index: u64, satisfied: impl Fn(&str) -> bool) -> Option<String> {
+    async fn kept(&self, index: RecordIndex, satisfied: impl Fn(&str) -> bool) -> Option<String> {
         let (mut from, mut looked_at) = (index, 0);
-        while from < self.0.kept_to.load(Ordering::Acquire) && looked_at < KEPT_LOOKED_AT_MAX {
+        while TreeSize::new(self.0.kept_to.load(Ordering::Acquire)).contains(from)
+            && looked_at < KEPT_LOOKED_AT_MAX
+        {
             let page = match self.0.parts.notes.above(from).await {
                 Ok(page) => page,
                 Err(error) => {
@@ -248,7 +261,7 @@ impl Cosigning {
                     return None;
                 }
             };
-            from = page.last()?.size;
+            from = page.last()?.size.next_index();
             looked_at += page.len();
             if let Some(kept) = page.into_iter().find(|kept| satisfied(&kept.note)) {
                 return Some(kept.note);
@@ -289,11 +302,11 @@ impl Cosigning {
     }
 
     /// The kept or newest note of exactly this size.
-    pub async fn of_size(&self, size: u64) -> Option<String> {
+    pub async fn of_size(&self, size: TreeSize) -> Option<String> {
         if let Some(posted) = self.0.recent.of_size(size) {
             return Some(posted.note.to_string());
         }
-        let page = self.0.parts.notes.above(size.checked_sub(1)?).await;
+        let page = self.0.parts.notes.above(size.last()?).await;
         match page {
             Ok(page) => page
                 .into_iter()
@@ -307,7 +320,7 @@ impl Cosigning {
     }
 
     /// The next note of a size above this one; `None` when the node ends.
-    pub async fn next_above(&self, size: u64) -> Option<String> {
+    pub async fn next_above(&self, size: TreeSize) -> Option<String> {
         let mut following = self.0.recent.follow();
         let above = |recent: &recent::RecentList| {
             recent
@@ -336,14 +349,8 @@ impl Cosigning {
     }
 
     /// Asks the rounds of this node, which leads, for a note of at least `size`.
-    fn want(&self, size: u64) {
-        let most = self
-            .0
-            .context
-            .group
-            .applied()
-            .size
-            .saturating_add(AHEAD_MAX);
+    fn want(&self, size: TreeSize) {
+        let most = self.0.context.group.applied().size.grown_by(AHEAD_MAX);
         self.0.wants.send_modify(|want| {
             want.size = want.size.max(size.min(most));
             want.asked += 1;

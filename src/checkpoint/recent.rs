@@ -5,6 +5,7 @@
 //! even when the next round has begun already. Leaves checking notes to those who post
 //! them, and keeping them on disk to [`super::keep`].
 
+use crate::domain::ids::TreeSize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -15,7 +16,7 @@ pub const NOTES_RECENT_MAX: usize = 16;
 /// A cosigned note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecentCheckpoint {
-    pub size: u64,
+    pub size: TreeSize,
     pub note: Arc<str>,
     /// Members with a line.
     pub cosigners: usize,
@@ -64,7 +65,7 @@ impl RecentCheckpoints {
         self.0.borrow().clone()
     }
 
-    pub fn of_size(&self, size: u64) -> Option<Arc<RecentCheckpoint>> {
+    pub fn of_size(&self, size: TreeSize) -> Option<Arc<RecentCheckpoint>> {
         let recent = self.all();
         recent.iter().find(|posted| posted.size == size).cloned()
     }
@@ -87,7 +88,7 @@ mod tests {
 
     fn posted(size: u64, cosigners: usize) -> RecentCheckpoint {
         RecentCheckpoint {
-            size,
+            size: TreeSize::new(size),
             note: format!("{size} by {cosigners}").into(),
             cosigners,
             is_agreed: cosigners > 1,
@@ -102,7 +103,7 @@ mod tests {
         assert!(recent.post(posted(7, 1)));
         assert!(recent.post(posted(7, 3)));
         assert!(!recent.post(posted(7, 2)));
-        assert_eq!(recent.of_size(7).unwrap().cosigners, 3);
+        assert_eq!(recent.of_size(TreeSize::new(7)).unwrap().cosigners, 3);
     }
 
     #[test]
@@ -110,12 +111,12 @@ mod tests {
         let recent = RecentCheckpoints::default();
         recent.post(posted(7, 2));
         recent.post(posted(9, 1));
-        assert_eq!(recent.newest().unwrap().size, 7);
+        assert_eq!(recent.newest().unwrap().size, TreeSize::new(7));
         recent.post(posted(9, 2));
-        assert_eq!(recent.newest().unwrap().size, 9);
+        assert_eq!(recent.newest().unwrap().size, TreeSize::new(9));
         // The older size is answered later, as a slow member does.
         recent.post(posted(8, 3));
-        assert_eq!(recent.newest().unwrap().size, 9);
+        assert_eq!(recent.newest().unwrap().size, TreeSize::new(9));
     }
 
     #[test]
@@ -127,7 +128,7 @@ mod tests {
         for size in 1..=40 {
             recent.post(posted(size, 2));
         }
-        let sizes: Vec<u64> = recent.all().iter().map(|p| p.size).collect();
-        assert_eq!(sizes, (25..=40).collect::<Vec<_>>());
+        let sizes: Vec<TreeSize> = recent.all().iter().map(|p| p.size).collect();
+        assert_eq!(sizes, (25..=40).map(TreeSize::new).collect::<Vec<_>>());
     }
 }

@@ -12,6 +12,7 @@ use super::messages::{self, CosignReply, CosignRequest};
 use super::recent::RecentCheckpoint;
 use super::tally::Tally;
 use super::{AGAIN_PAUSE, Cosigning, ROUND_MAX, Want};
+use crate::domain::ids::{NodeId, TreeSize};
 use crate::ledger::state::Tables;
 use crate::raft::types::Peer;
 use crate::recorder::booted::Booted;
@@ -37,10 +38,10 @@ const ASKS_MAX: usize = 64;
 
 /// Questions under way, by member.
 #[derive(Default)]
-pub struct Asks(Mutex<HashMap<u64, Arc<Semaphore>>>);
+pub struct Asks(Mutex<HashMap<NodeId, Arc<Semaphore>>>);
 
 impl Asks {
-    fn of(&self, node: u64) -> Arc<Semaphore> {
+    fn of(&self, node: NodeId) -> Arc<Semaphore> {
         let mut all = self.0.lock().expect("nobody panics with it");
         let places = all.entry(node);
         places
@@ -51,7 +52,7 @@ impl Asks {
 
 /// The round that was begun last.
 struct Last {
-    size: u64,
+    size: TreeSize,
     began: Instant,
     /// How often notes had been asked for when it began.
     asked: u64,
@@ -61,7 +62,7 @@ struct Last {
 
 impl Last {
     /// When the next round begins; `None` while there is no reason for one.
-    fn next(&self, head: u64, want: Want) -> Option<Instant> {
+    fn next(&self, head: TreeSize, want: Want) -> Option<Instant> {
         let nothing_to_gain = head == self.size && self.complete.load(Ordering::Acquire);
         if want.size > self.size && head >= want.size {
             Some(self.began + PAUSE_MIN)
@@ -82,8 +83,8 @@ struct Round {
     checkpoint: Checkpoint,
     /// The checkpoint under the log key.
     signed: String,
-    members: BTreeMap<u64, Peer>,
-    voters: BTreeSet<u64>,
+    members: BTreeMap<NodeId, Peer>,
+    voters: BTreeSet<NodeId>,
     complete: Arc<AtomicBool>,
 }
 
@@ -110,7 +111,7 @@ impl Cosigning {
         let mut applied = group.watch_applied();
         let mut wants = self.0.wants.subscribe();
         let mut last = Last {
-            size: 0,
+            size: TreeSize::EMPTY,
             began: Instant::now(),
             asked: 0,
             complete: Arc::default(),
@@ -145,7 +146,7 @@ impl Cosigning {
 
     /// Begins a round; returns its size once a majority has cosigned or all have answered.
     /// The answers of the others are taken on the side.
-    async fn round(&self, booted: &Booted, complete: Arc<AtomicBool>) -> Option<u64> {
+    async fn round(&self, booted: &Booted, complete: Arc<AtomicBool>) -> Option<TreeSize> {
         let context = &self.0.context;
         let state = context.state.clone();
         let head = context
@@ -174,7 +175,7 @@ impl Cosigning {
         };
         let Some(signed) = cosigners.checkpoint(&checkpoint) else {
             tracing::error!(
-                size = checkpoint.size,
+                size = checkpoint.size.get(),
                 "a log key in force is not held here; no checkpoint is cosigned under this leader"
             );
             return Some(head.size);
@@ -197,10 +198,10 @@ impl Cosigning {
 
     async fn ask(
         &self,
-        node: u64,
+        node: NodeId,
         peer: Peer,
         ask: CosignRequest,
-    ) -> (u64, Result<CosignReply, Failure>) {
+    ) -> (NodeId, Result<CosignReply, Failure>) {
         let context = &self.0.context;
         if node == context.group.node() {
             return (node, self.cosign(ask).await);
@@ -255,12 +256,16 @@ impl Round {
         self.complete.store(all, Ordering::Release);
     }
 
-    fn take(&self, tally: &mut Tally, node: u64, answer: Result<CosignReply, Failure>) {
+    fn take(&self, tally: &mut Tally, node: NodeId, answer: Result<CosignReply, Failure>) {
         let size = self.checkpoint.size;
         match answer {
             Ok(CosignReply::Lines(lines)) => {
                 if !self.cosigners.hold(node, &self.checkpoint, &lines) {
-                    tracing::error!(node, size, "a cosignature does not hold; left out");
+                    tracing::error!(
+                        node = node.get(),
+                        size = size.get(),
+                        "a cosignature does not hold; left out"
+                    );
                     return;
                 }
                 tally.agrees(node, lines);
@@ -273,16 +278,18 @@ impl Round {
             }
             Ok(CosignReply::Other(root)) => {
                 let own = self.checkpoint.root;
-                tracing::error!(node, size, %root, %own, "a replica has another root");
+                tracing::error!(node = node.get(), size = size.get(), %root, %own, "a replica has another root");
                 self.cosigned.count_divergence();
                 tally.differs(node, root);
             }
-            Err(failure) => tracing::debug!(node, size, %failure, "not cosigned"),
+            Err(failure) => {
+                tracing::debug!(node = node.get(), size = size.get(), %failure, "not cosigned")
+            }
         }
     }
 
     /// Acts on roots that differ; `told` are the nodes that have been told.
-    fn act_on_divergence(&self, tally: &Tally, told: &mut BTreeSet<u64>) {
+    fn act_on_divergence(&self, tally: &Tally, told: &mut BTreeSet<NodeId>) {
         let (size, own) = (self.checkpoint.size, self.checkpoint.root);
         let context = &self.cosigned.0.context;
         if let Some((root, nodes)) = tally.leader_diverged() {
@@ -293,7 +300,7 @@ impl Round {
             if !told.insert(node) {
                 continue;
             }
-            let agreeing: Vec<u64> = tally.lines().keys().copied().collect();
+            let agreeing: Vec<NodeId> = tally.lines().keys().copied().collect();
             if node == context.group.node() {
                 // Its head says what the others say, and its stored rows do not.
                 context.stop.broken(diverged(size, root, &agreeing, own));
@@ -312,7 +319,7 @@ impl Round {
             tokio::spawn(async move {
                 if let Err(failure) = telling.await {
                     // The next round finds it again.
-                    tracing::warn!(node, %failure, "a divergence notice was not delivered");
+                    tracing::warn!(node = node.get(), %failure, "a divergence notice was not delivered");
                 }
             });
         }
@@ -320,7 +327,7 @@ impl Round {
 }
 
 /// What a node says that stops because it differs.
-pub(super) fn diverged(size: u64, own: Digest, nodes: &[u64], root: Digest) -> String {
+pub(super) fn diverged(size: TreeSize, own: Digest, nodes: &[NodeId], root: Digest) -> String {
     format!(
         "this node's evidence log has diverged: at size {size} its root is {own}, and nodes \
          {nodes:?}, a majority, have root {root}; keep its disk for the inquiry, remove the \
@@ -348,23 +355,41 @@ mod tests {
     async fn a_round_begins_when_it_is_wanted_and_else_once_a_second() {
         let began = Instant::now();
         let last = Last {
-            size: 10,
+            size: TreeSize::new(10),
             began,
             asked: 5,
             complete: Arc::default(),
         };
         let want = |size, asked| Want { size, asked };
         // Nobody waits: only growth is a reason.
-        assert_eq!(last.next(10, want(10, 5)), None);
-        assert_eq!(last.next(11, want(10, 5)), Some(began + EVERY));
+        assert_eq!(
+            last.next(TreeSize::new(10), want(TreeSize::new(10), 5)),
+            None
+        );
+        assert_eq!(
+            last.next(TreeSize::new(11), want(TreeSize::new(10), 5)),
+            Some(began + EVERY)
+        );
         // Somebody waits for what the last round did not cover.
-        assert_eq!(last.next(12, want(12, 6)), Some(began + PAUSE_MIN));
+        assert_eq!(
+            last.next(TreeSize::new(12), want(TreeSize::new(12), 6)),
+            Some(began + PAUSE_MIN)
+        );
         // It is not applied here yet.
-        assert_eq!(last.next(11, want(12, 5)), Some(began + EVERY));
+        assert_eq!(
+            last.next(TreeSize::new(11), want(TreeSize::new(12), 5)),
+            Some(began + EVERY)
+        );
         // Somebody is not satisfied with what there is.
-        assert_eq!(last.next(10, want(10, 6)), Some(began + AGAIN_PAUSE));
+        assert_eq!(
+            last.next(TreeSize::new(10), want(TreeSize::new(10), 6)),
+            Some(began + AGAIN_PAUSE)
+        );
         // All have cosigned: the same again would satisfy nobody.
         last.complete.store(true, Ordering::Release);
-        assert_eq!(last.next(10, want(10, 6)), None);
+        assert_eq!(
+            last.next(TreeSize::new(10), want(TreeSize::new(10), 6)),
+            None
+        );
     }
 }

@@ -11,6 +11,7 @@
 use super::messages::{CosignReply, CosignRequest};
 use super::{Cosigning, ROUND_MAX};
 use crate::domain::cause::{AnyError, Cause};
+use crate::domain::ids::TreeSize;
 use crate::transport::Failure;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::Checkpoint;
@@ -28,20 +29,20 @@ pub struct SignedSizes {
 
 /// The highest size signed, and its root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Signed(Option<(u64, Digest)>);
+struct Signed(Option<(TreeSize, Digest)>);
 
 /// Why a size is not signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     /// A higher size is signed already.
-    Behind(u64),
+    Behind(TreeSize),
     /// The same size is signed with this root: the log was changed under the node.
     Contradicts(Digest),
 }
 
 impl Signed {
     /// The monotone rule: the same again, or higher.
-    fn advance(&mut self, size: u64, root: Digest) -> Result<(), Refusal> {
+    fn advance(&mut self, size: TreeSize, root: Digest) -> Result<(), Refusal> {
         match self.0 {
             Some((signed, _)) if size < signed => Err(Refusal::Behind(signed)),
             Some((signed, other)) if size == signed && root != other => {
@@ -78,7 +79,7 @@ impl Cosigning {
         let own = self.root_at(ask.size).await?;
         if own != ask.root {
             tracing::error!(
-                size = ask.size, %own, asked = %ask.root,
+                size = ask.size.get(), %own, asked = %ask.root,
                 "asked to cosign another root than this node's own"
             );
             return Ok(CosignReply::Other(own));
@@ -121,17 +122,17 @@ impl Cosigning {
     }
 
     /// Waits until all records below `size` and their bodies are durable here.
-    async fn holds(&self, size: u64) -> Result<(), Failure> {
+    async fn holds(&self, size: TreeSize) -> Result<(), Failure> {
         let (parts, context) = (&self.0.parts, &self.0.context);
         let stopping = |_| refused("the node is stopping");
         let mut applied = context.group.watch_applied();
         let reached = applied.wait_for(|now| now.size >= size).await;
         let applied = reached.map_err(stopping)?.size;
         let flushed = &self.0.signed_sizes.flushed;
-        if flushed.load(Ordering::Acquire) < size {
+        if flushed.load(Ordering::Acquire) < size.get() {
             // Log and state share a database: one sync covers the entries and the records.
             parts.flusher.durable().await.map_err(refused)?;
-            flushed.fetch_max(applied, Ordering::AcqRel);
+            flushed.fetch_max(applied.get(), Ordering::AcqRel);
         }
         let mut complete = parts.complete.clone();
         let covered = complete.wait_for(|index| *index >= size).await;
@@ -139,7 +140,7 @@ impl Cosigning {
     }
 
     /// This node's own root at a size that it has, from its stored rows.
-    pub(super) async fn root_at(&self, size: u64) -> Result<Digest, Failure> {
+    pub(super) async fn root_at(&self, size: TreeSize) -> Result<Digest, Failure> {
         let context = &self.0.context;
         let state = context.state.clone();
         let read = context
@@ -157,11 +158,17 @@ mod tests {
     fn sizes_never_go_back_and_have_one_root() {
         let (one, two) = (Digest([1; 32]), Digest([2; 32]));
         let mut signed = Signed::default();
-        assert_eq!(signed.advance(7, one), Ok(()));
-        assert_eq!(signed.advance(7, one), Ok(()));
-        assert_eq!(signed.advance(7, two), Err(Refusal::Contradicts(one)));
-        assert_eq!(signed.advance(6, two), Err(Refusal::Behind(7)));
-        assert_eq!(signed.advance(9, two), Ok(()));
-        assert_eq!(signed, Signed(Some((9, two))));
+        assert_eq!(signed.advance(TreeSize::new(7), one), Ok(()));
+        assert_eq!(signed.advance(TreeSize::new(7), one), Ok(()));
+        assert_eq!(
+            signed.advance(TreeSize::new(7), two),
+            Err(Refusal::Contradicts(one))
+        );
+        assert_eq!(
+            signed.advance(TreeSize::new(6), two),
+            Err(Refusal::Behind(TreeSize::new(7)))
+        );
+        assert_eq!(signed.advance(TreeSize::new(9), two), Ok(()));
+        assert_eq!(signed, Signed(Some((TreeSize::new(9), two))));
     }
 }

@@ -6,6 +6,7 @@
 
 use super::messages::encode_notes;
 use super::{Cosigning, ROUND_MAX};
+use crate::domain::ids::{NodeId, TreeSize};
 use crate::transport::{Class, Method};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -31,7 +32,7 @@ impl Cosigning {
     /// Spreads what this node posts while it leads, one worker for each other member.
     pub(super) async fn spread(&self) {
         let group = &self.0.context.group;
-        let mut workers: BTreeMap<u64, Worker> = BTreeMap::new();
+        let mut workers: BTreeMap<NodeId, Worker> = BTreeMap::new();
         let mut leadership = None;
         loop {
             leadership = Some(group.leadership_changed(leadership).await);
@@ -52,14 +53,14 @@ impl Cosigning {
         }
     }
 
-    async fn spread_to(self, node: u64, address: String) {
+    async fn spread_to(self, node: NodeId, address: String) {
         let context = &self.0.context;
         let mut following = self.0.recent.follow();
         // Size to the cosigners of the note that was sent.
-        let mut sent: BTreeMap<u64, usize> = BTreeMap::new();
+        let mut sent: BTreeMap<TreeSize, usize> = BTreeMap::new();
         loop {
             let recent = following.borrow_and_update().clone();
-            let smallest = recent.first().map_or(0, |posted| posted.size);
+            let smallest = recent.first().map_or(TreeSize::EMPTY, |posted| posted.size);
             sent.retain(|size, _| *size >= smallest);
             let fresh = |size, by| sent.get(size).is_none_or(|sent| sent < by);
             let news: Vec<_> = recent
@@ -77,7 +78,7 @@ impl Cosigning {
                 match context.transport.call(to, class, method, body, limit).await {
                     Ok(_) => sent.extend(news.iter().map(|n| (n.size, n.cosigners))),
                     Err(failure) => {
-                        tracing::debug!(node, %failure, "notes were not taken");
+                        tracing::debug!(node = node.get(), %failure, "notes were not taken");
                         tokio::time::sleep(RETRY_PAUSE).await;
                         continue;
                     }

@@ -6,13 +6,14 @@
 
 use super::messages::encode_want;
 use super::{AGAIN_PAUSE, Cosigning, ROUND_MAX};
+use crate::domain::ids::TreeSize;
 use crate::transport::{Class, Method};
 use bytes::Bytes;
 
 /// Who waits here.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Waiting {
-    size: u64,
+    size: TreeSize,
     waiters: usize,
 }
 
@@ -20,7 +21,7 @@ pub(super) struct Waiting {
 pub(super) struct Waiter<'a>(&'a Cosigning);
 
 impl Waiter<'_> {
-    pub(super) fn enter(cosigned: &Cosigning, size: u64) -> Waiter<'_> {
+    pub(super) fn enter(cosigned: &Cosigning, size: TreeSize) -> Waiter<'_> {
         cosigned.0.waiting.send_modify(|waiting| {
             waiting.size = waiting.size.max(size);
             waiting.waiters += 1;
@@ -35,7 +36,7 @@ impl Drop for Waiter<'_> {
             waiting.waiters -= 1;
             // Nobody is waiting for what was asked for long ago.
             if waiting.waiters == 0 {
-                waiting.size = 0;
+                waiting.size = TreeSize::EMPTY;
             }
             false
         };
@@ -65,7 +66,7 @@ impl Cosigning {
         }
     }
 
-    async fn forward_want(&self, size: u64) {
+    async fn forward_want(&self, size: TreeSize) {
         let context = &self.0.context;
         if context.group.is_leader() {
             self.want(size);

@@ -5,6 +5,7 @@
 
 use super::cause::Cause;
 use super::draft::BadField;
+use crate::domain::ids::{NodeId, RecordIndex};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::record::Reason;
 use std::fmt;
@@ -31,11 +32,11 @@ pub enum CallError {
     },
     /// Committed, and not yet as durable as asked: the same call again waits for the rest.
     BelowLevel {
-        index: u64,
+        index: RecordIndex,
         /// As callers write it.
         level: String,
         /// Where it is durable by now.
-        nodes: Vec<u64>,
+        nodes: Vec<NodeId>,
         zones: Vec<String>,
     },
     /// Come back a little later.

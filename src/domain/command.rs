@@ -4,6 +4,7 @@
 //! encoding; the same bytes are the Raft log's value and the frame between nodes. Leaves
 //! judgement to `ledger/`.
 
+use crate::domain::ids::{RecordIndex, Sequence};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::key::Signature;
 use muniment_evidence::opening::Opening;
@@ -31,9 +32,12 @@ pub struct Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It is the record at `index`: now, or since an earlier arrival.
-    Recorded { index: u64, outcome: Outcome },
+    Recorded {
+        index: RecordIndex,
+        outcome: Outcome,
+    },
     /// The lane expects `next`; nothing was consumed.
-    Gap { next: u64 },
+    Gap { next: Sequence },
     /// Same lane and seq, other bytes: the node has lied or lost its memory. It stops.
     Equivocation,
     /// The lane does not exist, or a later boot closed it.
@@ -100,11 +104,11 @@ impl Answer {
     pub fn write(&self, w: &mut Writer) {
         match self {
             Answer::Recorded { index, outcome } => {
-                w.u8(0).u64(*index);
+                w.u8(0).u64(index.get());
                 outcome.write(w);
             }
             Answer::Gap { next } => {
-                w.u8(1).u64(*next);
+                w.u8(1).u64(next.get());
             }
             Answer::Equivocation => {
                 w.u8(2);
@@ -124,10 +128,12 @@ impl Answer {
     pub fn read(r: &mut Reader<'_>) -> Result<Answer, DecodeError> {
         Ok(match r.u8()? {
             0 => Answer::Recorded {
-                index: r.u64()?,
+                index: RecordIndex::read(r)?,
                 outcome: Outcome::read(r)?,
             },
-            1 => Answer::Gap { next: r.u64()? },
+            1 => Answer::Gap {
+                next: Sequence::read(r)?,
+            },
             2 => Answer::Equivocation,
             3 => Answer::LaneClosed,
             4 => Answer::Forgotten,
@@ -140,6 +146,7 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::NodeId;
     use muniment_evidence::digest::Digest;
     use muniment_evidence::opening::Opening;
     use muniment_evidence::statement::{Kind, Lane, Level, Mode};
@@ -152,9 +159,9 @@ mod tests {
                 mode: Mode::None,
                 level: Level::None,
                 ledger: Digest([1; 32]),
-                node: 1,
+                node: NodeId::new(1),
                 lane: Lane::Boot,
-                seq: 0,
+                seq: Sequence::FIRST,
                 prev: Digest::ZERO,
                 witnessed_at_ms: 1,
                 document: Digest([2; 32]),

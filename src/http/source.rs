@@ -2,6 +2,7 @@
 
 use super::tiles::Tile;
 use crate::domain::call_error::CallError;
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
 use crate::service::{Parts, prove, status};
 use crate::store::StoreError;
 use crate::store::engine::Engine;
@@ -44,8 +45,8 @@ impl NodeSource {
                     }
                 }
                 None => {
-                    let end = first + tile.width;
-                    for record in tables.record_range(first, end, tile.width as usize)? {
+                    let (first, count) = (RecordIndex::new(first), tile.width as usize);
+                    for record in tables.record_range(first, first.after(tile.width), count)? {
                         let length = u16::try_from(record.len())
                             .map_err(|_| StoreError::corrupt("a record of 64 KiB"))?;
                         bytes.extend_from_slice(&length.to_be_bytes());
@@ -65,7 +66,7 @@ impl NodeSource {
     /// Takes the numbers that nobody pushes.
     pub fn refresh(&self, metrics: &Metrics) {
         let size = self.parts.reads.context.group.applied().size;
-        set(&metrics.evidence_size, size);
+        set(&metrics.evidence_size, size.get());
         self.refresh_raft(metrics);
         self.refresh_evidence(metrics);
         self.refresh_witnesses(metrics, size);
@@ -80,16 +81,21 @@ impl NodeSource {
     fn refresh_raft(&self, metrics: &Metrics) {
         let group = &self.parts.reads.context.group;
         let status = group.status();
-        set(&metrics.raft_term, status.term);
-        set(&metrics.raft_leader, status.leader.unwrap_or(0));
+        set(&metrics.raft_term, status.term.get());
+        set(
+            &metrics.raft_leader,
+            status.leader.unwrap_or(NodeId::NONE).get(),
+        );
         set(&metrics.raft_is_leader, u64::from(group.is_leader()));
-        set(&metrics.raft_last_log_index, status.last_log_index);
-        set(&metrics.raft_committed_index, status.committed_index);
-        set(&metrics.raft_applied_index, status.applied_index);
-        set(&metrics.raft_snapshot_index, status.snapshot_index);
+        set(&metrics.raft_last_log_index, status.last_log_index.get());
+        set(&metrics.raft_committed_index, status.committed_index.get());
+        set(&metrics.raft_applied_index, status.applied_index.get());
+        set(&metrics.raft_snapshot_index, status.snapshot_index.get());
         metrics.raft_peer_lag_entries.reset();
         for (node, matched) in &status.matched {
-            let lag = status.last_log_index.saturating_sub(matched.unwrap_or(0));
+            let lag = status
+                .last_log_index
+                .count_since(matched.unwrap_or(LogIndex::START));
             let labels = [node.to_string()];
             let gauge = metrics.raft_peer_lag_entries.with_label_values(&labels);
             set(&gauge, lag);
@@ -99,9 +105,12 @@ impl NodeSource {
 
     fn refresh_evidence(&self, metrics: &Metrics) {
         let cosigning = &self.parts.cosigning;
-        set(&metrics.body_complete_index, cosigning.body_complete());
+        set(
+            &metrics.body_complete_index,
+            cosigning.body_complete().get(),
+        );
         set(&metrics.orphan_bytes, self.parts.bodies.orphan_bytes());
-        set(&metrics.cosigned_size, cosigning.newest_size());
+        set(&metrics.cosigned_size, cosigning.newest_size().get());
         let divergences = cosigning.divergences() + self.parts.cluster.status.divergences();
         raise(&metrics.divergence, divergences);
     }
@@ -187,7 +196,7 @@ impl NodeSource {
     }
 
     /// Only who leads submits, and so knows; the others show nothing rather than zero.
-    fn refresh_witnesses(&self, metrics: &Metrics, size: u64) {
+    fn refresh_witnesses(&self, metrics: &Metrics, size: TreeSize) {
         metrics.witness_size.reset();
         metrics.witness_lag_seconds.reset();
         let now = self.parts.reads.context.clock.monotonic();
@@ -196,7 +205,7 @@ impl NodeSource {
             // From the start on, so that a first failure is a change.
             metrics.witness_failures.with_label_values(&[name]);
             if let Some(lag) = progress.lag(now, size) {
-                let witnessed = progress.size.unwrap_or(0) as i64;
+                let witnessed = progress.size.unwrap_or(TreeSize::EMPTY).get() as i64;
                 metrics
                     .witness_size
                     .with_label_values(&[name])

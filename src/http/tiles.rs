@@ -2,6 +2,7 @@
 //!
 //! Promises that exactly the canonical spelling is understood.
 
+use crate::domain::ids::TreeSize;
 use muniment_evidence::tree::TILE_WIDTH;
 
 /// Which tile, and how many of its entries.
@@ -9,7 +10,7 @@ use muniment_evidence::tree::TILE_WIDTH;
 pub struct Tile {
     /// `None` for a bundle of entries.
     pub level: Option<u8>,
-    pub index: u64,
+    pub number: u64,
     /// 256 for a full tile.
     pub width: u64,
 }
@@ -31,20 +32,20 @@ impl Tile {
         };
         Some(Tile {
             level,
-            index: parse_index(index)?,
+            number: parse_index(index)?,
             width,
         })
     }
 
     /// Index of the first row or record.
     pub fn first(&self) -> Option<u64> {
-        self.index.checked_mul(TILE_WIDTH)
+        self.number.checked_mul(TILE_WIDTH)
     }
 
     /// Whether a tree of `size` has the tile at this width.
-    pub fn is_within(&self, size: u64) -> bool {
+    pub fn is_within(&self, size: TreeSize) -> bool {
         let span = 8 * u32::from(self.level.unwrap_or(0));
-        let rows = size.checked_shr(span).unwrap_or(0);
+        let rows = size.get().checked_shr(span).unwrap_or(0);
         self.first()
             .and_then(|first| first.checked_add(self.width))
             .is_some_and(|end| end <= rows)
@@ -85,10 +86,10 @@ mod tests {
 
     #[test]
     fn canonical_paths_are_understood_and_others_are_not() {
-        let tile = |level, index, width| {
+        let tile = |level, number, width| {
             Some(Tile {
                 level,
-                index,
+                number,
                 width,
             })
         };
@@ -121,7 +122,7 @@ mod tests {
     /// The example of the specification: 70,000 entries.
     #[test]
     fn a_tree_has_the_tiles_that_its_size_allows() {
-        let has = |path: &str| Tile::parse(path).unwrap().is_within(70_000);
+        let has = |path: &str| Tile::parse(path).unwrap().is_within(TreeSize::new(70_000));
         assert!(has("0/272") && has("0/273.p/112") && !has("0/273.p/113"));
         assert!(has("1/000") && has("1/001.p/17") && !has("1/001.p/18"));
         assert!(has("2/000.p/1") && !has("2/000.p/2") && !has("3/000.p/1"));

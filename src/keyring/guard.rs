@@ -18,6 +18,7 @@
 //! disk is thus either the old guard or the new one.
 
 use super::{KeyringError, fail};
+use crate::domain::ids::TreeSize;
 use muniment_evidence::codec::{Reader, Writer};
 use muniment_evidence::digest::Digest;
 use std::fmt;
@@ -41,10 +42,10 @@ const FILE_BYTES_MAX: usize = 8 + 1 + 4 + 255 + 8 + 32 + 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GuardRefusal {
     /// The node is behind what it signed before: it may sign once it has caught up.
-    Wait { own: u64, guarded: u64 },
+    Wait { own: TreeSize, guarded: TreeSize },
     /// The node's log is not the one that it signed: it must stop.
     Stop {
-        size: u64,
+        size: TreeSize,
         guarded: Digest,
         own: Option<Digest>,
     },
@@ -76,7 +77,7 @@ impl std::error::Error for GuardRefusal {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Guarded {
     origin: String,
-    size: u64,
+    size: TreeSize,
     root: Digest,
 }
 
@@ -134,16 +135,18 @@ impl SignGuard {
     }
 
     /// The highest size signed; 0 when nothing was.
-    pub fn size(&self) -> u64 {
-        self.now.as_ref().map_or(0, |guarded| guarded.size)
+    pub fn size(&self) -> TreeSize {
+        self.now
+            .as_ref()
+            .map_or(TreeSize::EMPTY, |guarded| guarded.size)
     }
 
     /// Whether a node of this size may sign. `root_at` is its own root at a size that it
     /// has, `None` when it cannot tell.
     pub fn may_sign(
         &self,
-        size: u64,
-        root_at: impl Fn(u64) -> Option<Digest>,
+        size: TreeSize,
+        root_at: impl Fn(TreeSize) -> Option<Digest>,
     ) -> Result<(), GuardRefusal> {
         let Some(guarded) = &self.now else {
             return Ok(());
@@ -166,7 +169,7 @@ impl SignGuard {
 
     /// Makes the head durable as signed. Going back, or to another root at the same size,
     /// is a mistake of the caller that must not reach the disk.
-    pub fn advance(&mut self, size: u64, root: Digest) -> Result<(), KeyringError> {
+    pub fn advance(&mut self, size: TreeSize, root: Digest) -> Result<(), KeyringError> {
         let next = Guarded {
             origin: self.origin.clone(),
             size,
@@ -214,7 +217,7 @@ fn encode(guarded: &Guarded) -> Vec<u8> {
     w.raw(MAGIC)
         .u8(VERSION)
         .text(&guarded.origin)
-        .u64(guarded.size)
+        .u64(guarded.size.get())
         .digest(&guarded.root);
     let mut bytes = w.finish();
     let sum = Digest::of(&[&bytes]);
@@ -236,7 +239,7 @@ fn decode(bytes: &[u8]) -> Option<Guarded> {
     }
     let guarded = Guarded {
         origin: r.text().ok()?,
-        size: r.u64().ok()?,
+        size: TreeSize::read(&mut r).ok()?,
         root: r.digest().ok()?,
     };
     r.end().ok()?;
@@ -250,12 +253,13 @@ mod tests {
     const ORIGIN: &str = "ledger.example/0";
 
     /// The root that an honest log has at a size.
-    fn root(size: u64) -> Option<Digest> {
-        Some(Digest::of(&[b"root", &size.to_be_bytes()]))
+    fn root(size: TreeSize) -> Option<Digest> {
+        Some(Digest::of(&[b"root", &size.get().to_be_bytes()]))
     }
 
     fn guard_at(dir: &Path, size: u64) -> SignGuard {
         let mut guard = SignGuard::load(dir, ORIGIN).unwrap();
+        let size = TreeSize::new(size);
         guard.advance(size, root(size).unwrap()).unwrap();
         guard
     }
@@ -264,12 +268,12 @@ mod tests {
     fn what_was_signed_outlives_the_process() {
         let dir = tempfile::tempdir().unwrap();
         let fresh = SignGuard::load(dir.path(), ORIGIN).unwrap();
-        assert_eq!(fresh.may_sign(0, root), Ok(()));
+        assert_eq!(fresh.may_sign(TreeSize::EMPTY, root), Ok(()));
         guard_at(dir.path(), 7);
         let guard = SignGuard::load(dir.path(), ORIGIN).unwrap();
-        assert_eq!(guard.size(), 7);
-        assert_eq!(guard.may_sign(7, root), Ok(()));
-        assert_eq!(guard.may_sign(9, root), Ok(()));
+        assert_eq!(guard.size(), TreeSize::new(7));
+        assert_eq!(guard.may_sign(TreeSize::new(7), root), Ok(()));
+        assert_eq!(guard.may_sign(TreeSize::new(9), root), Ok(()));
     }
 
     /// The database was wiped or restored while the guard was not: the case it is for.
@@ -278,15 +282,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let guard = guard_at(dir.path(), 7);
         assert_eq!(
-            guard.may_sign(0, root),
-            Err(GuardRefusal::Wait { own: 0, guarded: 7 })
+            guard.may_sign(TreeSize::EMPTY, root),
+            Err(GuardRefusal::Wait {
+                own: TreeSize::EMPTY,
+                guarded: TreeSize::new(7)
+            })
         );
         let other = |_| Some(Digest([9; 32]));
         for size in [7, 8, 100] {
-            let refusal = guard.may_sign(size, other);
-            assert!(matches!(refusal, Err(GuardRefusal::Stop { size: 7, .. })));
+            let refusal = guard.may_sign(TreeSize::new(size), other);
+            let Err(GuardRefusal::Stop { size, .. }) = refusal else {
+                panic!("{refusal:?}");
+            };
+            assert_eq!(size, TreeSize::new(7));
         }
-        let refusal = guard.may_sign(8, |_| None);
+        let refusal = guard.may_sign(TreeSize::new(8), |_| None);
         assert!(matches!(refusal, Err(GuardRefusal::Stop { own: None, .. })));
     }
 
@@ -294,11 +304,22 @@ mod tests {
     fn the_guard_never_goes_back() {
         let dir = tempfile::tempdir().unwrap();
         let mut guard = guard_at(dir.path(), 7);
-        assert!(guard.advance(6, root(6).unwrap()).is_err());
-        assert!(guard.advance(7, Digest([9; 32])).is_err());
-        guard.advance(7, root(7).unwrap()).unwrap();
-        guard.advance(8, root(8).unwrap()).unwrap();
-        assert_eq!(SignGuard::load(dir.path(), ORIGIN).unwrap().size(), 8);
+        assert!(
+            guard
+                .advance(TreeSize::new(6), root(TreeSize::new(6)).unwrap())
+                .is_err()
+        );
+        assert!(guard.advance(TreeSize::new(7), Digest([9; 32])).is_err());
+        guard
+            .advance(TreeSize::new(7), root(TreeSize::new(7)).unwrap())
+            .unwrap();
+        guard
+            .advance(TreeSize::new(8), root(TreeSize::new(8)).unwrap())
+            .unwrap();
+        assert_eq!(
+            SignGuard::load(dir.path(), ORIGIN).unwrap().size(),
+            TreeSize::new(8)
+        );
     }
 
     #[test]
@@ -330,8 +351,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut guard = guard_at(dir.path(), 7);
         fs::write(dir.path().join("signguard.new"), b"half").unwrap();
-        assert_eq!(SignGuard::load(dir.path(), ORIGIN).unwrap().size(), 7);
-        guard.advance(8, root(8).unwrap()).unwrap();
-        assert_eq!(SignGuard::load(dir.path(), ORIGIN).unwrap().size(), 8);
+        assert_eq!(
+            SignGuard::load(dir.path(), ORIGIN).unwrap().size(),
+            TreeSize::new(7)
+        );
+        guard
+            .advance(TreeSize::new(8), root(TreeSize::new(8)).unwrap())
+            .unwrap();
+        assert_eq!(
+            SignGuard::load(dir.path(), ORIGIN).unwrap().size(),
+            TreeSize::new(8)
+        );
     }
 }

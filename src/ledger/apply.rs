@@ -13,6 +13,7 @@ use super::tip::Tip;
 use super::txn::Txn;
 use super::{founding, invoices, keys, membership, policy, tables};
 use crate::domain::command::{Answer, Command, Submission};
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Term, TreeSize, UploadEpoch};
 use crate::store::StoreError;
 use muniment_evidence::opening::{Document, commit_actor, commit_document};
 use muniment_evidence::record::{Outcome, Reason, Record};
@@ -24,7 +25,7 @@ pub fn command(
     txn: &mut Txn<'_>,
     tip: &mut Tip,
     command: &Command,
-    raft_index: u64,
+    raft_index: LogIndex,
 ) -> Result<Vec<Answer>, StoreError> {
     let size_before = tip.head.size;
     let mut answers = Vec::with_capacity(command.submissions.len());
@@ -39,7 +40,7 @@ pub fn command(
 }
 
 /// A new leader's first entry: its leadership is due to be attested.
-pub fn leader(txn: &mut Txn<'_>, tip: &mut Tip, term: u64, log_index: u64) {
+pub fn leader(txn: &mut Txn<'_>, tip: &mut Tip, term: Term, log_index: LogIndex) {
     let size_before = tip.head.size;
     txn.put(tables::due(log_index), &DueRow::Leader { term });
     finish(txn, tip, size_before);
@@ -49,9 +50,9 @@ pub fn leader(txn: &mut Txn<'_>, tip: &mut Tip, term: u64, log_index: u64) {
 pub fn membership(
     txn: &mut Txn<'_>,
     tip: &mut Tip,
-    log_index: u64,
-    voters: Vec<Vec<u64>>,
-    learners: Vec<u64>,
+    log_index: LogIndex,
+    voters: Vec<Vec<NodeId>>,
+    learners: Vec<NodeId>,
 ) {
     let size_before = tip.head.size;
     txn.put(tables::voters(), &VotersRow(voters.clone()));
@@ -63,7 +64,7 @@ pub fn membership(
 }
 
 /// Ends a step that began at this size: what the head says of the tree is so.
-fn finish(txn: &mut Txn<'_>, tip: &mut Tip, size_before: u64) {
+fn finish(txn: &mut Txn<'_>, tip: &mut Tip, size_before: TreeSize) {
     let (root_before, root) = (tip.head.root, tip.frontier.root());
     let grew = tip.head.size > size_before;
     assert_eq!(
@@ -72,7 +73,7 @@ fn finish(txn: &mut Txn<'_>, tip: &mut Tip, size_before: u64) {
         "the tree has one leaf for each record"
     );
     assert!(
-        size_before == 0 || grew == (root != root_before),
+        size_before == TreeSize::EMPTY || grew == (root != root_before),
         "the root changes exactly when a record is added"
     );
     tip.head.root = root;
@@ -88,7 +89,7 @@ fn submit(
 ) -> Result<Answer, StoreError> {
     let statement = &submission.statement;
     let founding = statement.kind == Kind::Genesis;
-    if founding != (tip.head.size == 0) || statement.ledger != tip.head.ledger {
+    if founding != (tip.head.size == TreeSize::EMPTY) || statement.ledger != tip.head.ledger {
         return Ok(Answer::WrongLedger);
     }
     if !founding && !txn.has(&tables::node(statement.node))? {
@@ -98,7 +99,7 @@ fn submit(
     if let Admission::Not(answer) = lanes::admit(txn, statement, &hash)? {
         return Ok(answer);
     }
-    let index = tip.head.size;
+    let index = tip.head.size.next_index();
     let (outcome, body_bytes) = decide(txn, &tip.head, submission, index)?;
     let record = Record {
         index,
@@ -113,10 +114,10 @@ fn submit(
     txn.put(tables::document(index), &submission.document);
     txn.put(tables::actor(index), &submission.actor);
     for row in tip.frontier.append(leaf) {
-        txn.put(tables::tree_row(row.level, row.index), &row.hash);
+        txn.put(tables::tree_row(row.level, row.number), &row.hash);
     }
     lanes::take(txn, statement, hash, index, outcome)?;
-    tip.head.size += 1;
+    tip.head.size = index.size_through();
     tip.head.last_leaf = leaf;
     tip.head.committed_at_ms = record.committed_at_ms;
     if outcome == Outcome::Ok {
@@ -132,7 +133,7 @@ fn submit(
     if founding {
         tip.head.ledger = leaf;
         tip.head.feature_level = policy::FEATURE_LEVEL;
-        tip.head.upload_epoch = 1;
+        tip.head.upload_epoch = UploadEpoch::default().next();
         if let Ok(Document::Genesis(genesis)) = Document::decode(&submission.document.bytes) {
             tip.head.origin = genesis.origin;
         }
@@ -146,7 +147,7 @@ fn decide(
     txn: &mut Txn<'_>,
     head: &LedgerHead,
     submission: &Submission,
-    index: u64,
+    index: RecordIndex,
 ) -> Result<(Outcome, u64), StoreError> {
     let statement = &submission.statement;
     let (document, actor) = (&submission.document, &submission.actor);

@@ -7,6 +7,7 @@
 use super::rows::{DueRow, LaneRow, NodeRow};
 use super::txn::Txn;
 use super::{keys, lanes, outboxes, tables};
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex};
 use crate::store::StoreError;
 use muniment_evidence::keys::KeyValidity;
 use muniment_evidence::opening::{
@@ -31,9 +32,9 @@ pub fn genesis(txn: &mut Txn<'_>, genesis: &GenesisDocument) -> Result<Outcome, 
 
 pub fn boot(
     txn: &mut Txn<'_>,
-    node: u64,
+    node: NodeId,
     boot: &BootDocument,
-    index: u64,
+    index: RecordIndex,
 ) -> Result<Outcome, StoreError> {
     let Some(mut row) = txn.row(&tables::node(node))? else {
         return Ok(Outcome::Refused(Reason::NotFound));
@@ -79,7 +80,7 @@ pub fn membership(
     attest(txn, membership.log_index, &due)
 }
 
-fn attest(txn: &mut Txn<'_>, log_index: u64, stated: &DueRow) -> Result<Outcome, StoreError> {
+fn attest(txn: &mut Txn<'_>, log_index: LogIndex, stated: &DueRow) -> Result<Outcome, StoreError> {
     let key = tables::due(log_index);
     if txn.row(&key)?.as_ref() != Some(stated) {
         return Ok(Outcome::Refused(Reason::NotDue));

@@ -8,7 +8,7 @@ use super::rows::{EventRow, InvoiceRow, LedgerHead, NamedRow, RenditionRow, Requ
 use super::tables::{self, ListKey};
 use super::txn::Txn;
 use super::{membership, policy};
-use crate::domain::ids::Uid;
+use crate::domain::ids::{RecordIndex, Uid};
 use crate::objective::write::{LevelMember, MemberRole, WriteLevel, meets};
 use crate::store::StoreError;
 use muniment_evidence::codec::Writer;
@@ -28,7 +28,7 @@ pub fn issue(
     head: &LedgerHead,
     statement: &Statement,
     issue: &IssueDocument,
-    index: u64,
+    index: RecordIndex,
 ) -> Result<Outcome, StoreError> {
     if let Some(outcome) = refuse_issue(txn, head, statement, issue)? {
         return Ok(outcome);
@@ -42,7 +42,7 @@ pub fn reverse(
     head: &LedgerHead,
     statement: &Statement,
     issue: &IssueDocument,
-    index: u64,
+    index: RecordIndex,
 ) -> Result<Outcome, StoreError> {
     if let Some(outcome) = refuse_issue(txn, head, statement, issue)? {
         return Ok(outcome);
@@ -124,7 +124,7 @@ pub fn add_rendition(
     head: &LedgerHead,
     statement: &Statement,
     add: &AddRenditionDocument,
-    index: u64,
+    index: RecordIndex,
 ) -> Result<Outcome, StoreError> {
     let uid = Uid(add.uid);
     let content = rendition_request_digest(uid, &add.rendition);
@@ -157,7 +157,11 @@ pub fn add_rendition(
     Ok(Outcome::Ok)
 }
 
-pub fn void(txn: &mut Txn<'_>, void: &VoidDocument, index: u64) -> Result<Outcome, StoreError> {
+pub fn void(
+    txn: &mut Txn<'_>,
+    void: &VoidDocument,
+    index: RecordIndex,
+) -> Result<Outcome, StoreError> {
     let uid = Uid(void.uid);
     let content = void_request_digest(uid, &void.reason);
     if let Some(outcome) = seen(txn, &void.tenant, &void.request_id, Kind::Void, &content)? {
@@ -195,7 +199,7 @@ pub fn void(txn: &mut Txn<'_>, void: &VoidDocument, index: u64) -> Result<Outcom
 pub fn download(
     txn: &mut Txn<'_>,
     download: &DownloadDocument,
-    index: u64,
+    index: RecordIndex,
 ) -> Result<Outcome, StoreError> {
     let uid = Uid(download.uid);
     match txn.row(&tables::invoice(uid))? {
@@ -345,7 +349,7 @@ fn held(
 }
 
 /// All rows of a newly issued invoice.
-fn enter(txn: &mut Txn<'_>, issue: &IssueDocument, index: u64, kind: Kind) {
+fn enter(txn: &mut Txn<'_>, issue: &IssueDocument, index: RecordIndex, kind: Kind) {
     let metadata = &issue.metadata;
     let (identity, tenant) = (&metadata.identity, &metadata.identity.tenant);
     let uid = Uid(issue.uid);
@@ -388,7 +392,7 @@ fn enter(txn: &mut Txn<'_>, issue: &IssueDocument, index: u64, kind: Kind) {
     }
 }
 
-fn enter_rendition(txn: &mut Txn<'_>, uid: Uid, rendition: &Rendition, index: u64) {
+fn enter_rendition(txn: &mut Txn<'_>, uid: Uid, rendition: &Rendition, index: RecordIndex) {
     let named = NamedRow {
         length: rendition.length,
         sha256: rendition.sha256,
@@ -410,7 +414,7 @@ mod tests {
     fn row(total: Option<i64>, reversed: i64) -> InvoiceRow {
         InvoiceRow {
             tenant: "t".into(),
-            index: 1,
+            index: RecordIndex::new(1),
             is_reversal: false,
             content: Digest::ZERO,
             total: total.map(euro),

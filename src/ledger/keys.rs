@@ -9,6 +9,7 @@ use super::lanes;
 use super::rows::NodeRow;
 use super::tables::{self, FoundKey};
 use super::txn::Txn;
+use crate::domain::ids::RecordIndex;
 use crate::store::StoreError;
 use muniment_evidence::keychange::{Action, KeyDocument, Role};
 use muniment_evidence::keys::{KeyHistory, KeyRefusal};
@@ -18,10 +19,10 @@ use muniment_evidence::record::{Outcome, Reason};
 
 /// The history that GENESIS and the KEY records at `changes` make.
 pub fn history(
-    changes: &[u64],
-    document: impl Fn(u64) -> Result<Document, StoreError>,
+    changes: &[RecordIndex],
+    document: impl Fn(RecordIndex) -> Result<Document, StoreError>,
 ) -> Result<KeyHistory, StoreError> {
-    let Document::Genesis(genesis) = document(0)? else {
+    let Document::Genesis(genesis) = document(RecordIndex::FIRST)? else {
         return Err(StoreError::corrupt("record 0 is no GENESIS"));
     };
     let mut history = KeyHistory::founded(&genesis);
@@ -38,7 +39,7 @@ pub fn history(
 
 pub(super) fn applied_history(txn: &Txn<'_>) -> Result<KeyHistory, StoreError> {
     let rows = txn.scan(&tables::key_changes(), KEYS_MAX)?;
-    let changes: Result<Vec<u64>, StoreError> = rows.keys().map(FoundKey::number).collect();
+    let changes: Result<Vec<RecordIndex>, StoreError> = rows.keys().map(FoundKey::record).collect();
     history(&changes?, |index| {
         let opening = txn
             .row(&tables::document(index))?
@@ -51,7 +52,7 @@ pub(super) fn applied_history(txn: &Txn<'_>) -> Result<KeyHistory, StoreError> {
 pub(super) fn change(
     txn: &mut Txn<'_>,
     document: &KeyDocument,
-    index: u64,
+    index: RecordIndex,
 ) -> Result<Outcome, StoreError> {
     let history = applied_history(txn)?;
     if history.serial >= KEYS_MAX as u64 {

@@ -11,6 +11,7 @@ use super::rows::{LaneRow, WindowRow};
 use super::tables;
 use super::txn::Txn;
 use crate::domain::command::Answer;
+use crate::domain::ids::{NodeId, RecordIndex, Sequence};
 use crate::objective::budget;
 use crate::store::StoreError;
 use muniment_evidence::digest::Digest;
@@ -69,14 +70,14 @@ pub fn take(
     txn: &mut Txn<'_>,
     statement: &Statement,
     hash: Digest,
-    index: u64,
+    index: RecordIndex,
     outcome: Outcome,
 ) -> Result<(), StoreError> {
     let (node, lane, seq) = (statement.node, statement.lane, statement.seq);
     // Read again: what the statement did may have closed its own lane.
     let row = txn.row(&tables::lane(node, lane))?;
     let next = LaneRow {
-        next_seq: seq + 1,
+        next_seq: seq.next(),
         last: hash,
         closed: row.is_some_and(|row| row.closed),
     };
@@ -87,14 +88,14 @@ pub fn take(
         outcome,
     };
     txn.put(tables::window(node, lane, seq), &seen);
-    if let Some(old) = seq.checked_sub(WINDOW) {
-        txn.delete(tables::window(node, lane, old));
+    if let Some(old) = seq.get().checked_sub(WINDOW) {
+        txn.delete(tables::window(node, lane, Sequence::new(old)));
     }
     Ok(())
 }
 
 /// Closes the node's strict lane, and forgets what was closed before.
-pub fn close(txn: &mut Txn<'_>, node: u64) -> Result<(), StoreError> {
+pub fn close(txn: &mut Txn<'_>, node: NodeId) -> Result<(), StoreError> {
     for (key, row) in txn.scan(&tables::lanes(node), LANES_MAX)? {
         let lane = key.lane()?;
         if !matches!(lane, Lane::Strict(_)) {
@@ -116,10 +117,10 @@ pub fn close(txn: &mut Txn<'_>, node: u64) -> Result<(), StoreError> {
 }
 
 /// Forgets what became of a lane's statements.
-pub fn forget_window(txn: &mut Txn<'_>, node: u64, lane: Lane) -> Result<(), StoreError> {
+pub fn forget_window(txn: &mut Txn<'_>, node: NodeId, lane: Lane) -> Result<(), StoreError> {
     let remembered = txn.scan(&tables::windows(node, lane), WINDOW as usize)?;
     for key in remembered.into_keys() {
-        txn.delete(tables::window(node, lane, key.number()?));
+        txn.delete(tables::window(node, lane, Sequence::new(key.number()?)));
     }
     Ok(())
 }

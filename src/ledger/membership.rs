@@ -10,6 +10,7 @@ use super::roles::{ModeRow, Preparing, Target, is_only};
 use super::rows::VotersRow;
 use super::tables;
 use super::txn::Txn;
+use crate::domain::ids::{NodeId, RecordIndex};
 use crate::store::StoreError;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::ModeDocument;
@@ -23,7 +24,7 @@ pub(super) fn roles(txn: &Txn<'_>) -> Result<ModeRow, StoreError> {
 pub(super) fn mode(
     txn: &mut Txn<'_>,
     document: &ModeDocument,
-    index: u64,
+    index: RecordIndex,
 ) -> Result<Outcome, StoreError> {
     let mut row = roles(txn)?;
     let voters = txn.row(&tables::voters())?.unwrap_or_default();
@@ -42,7 +43,7 @@ pub(super) fn mode(
 fn prepare(
     txn: &Txn<'_>,
     document: &ModeDocument,
-    index: u64,
+    index: RecordIndex,
     voters: &VotersRow,
     row: &mut ModeRow,
 ) -> Result<Option<Reason>, StoreError> {
@@ -93,8 +94,8 @@ fn conclude(document: &ModeDocument, voters: &VotersRow, row: &mut ModeRow) -> O
         return Some(Reason::NotDue);
     }
     let learned = row.sync_learners.iter().chain(&row.async_learners);
-    let before: BTreeSet<u64> = preparing.from.iter().chain(learned).copied().collect();
-    let after: BTreeSet<u64> = preparing.target.nodes().collect();
+    let before: BTreeSet<NodeId> = preparing.from.iter().chain(learned).copied().collect();
+    let after: BTreeSet<NodeId> = preparing.target.nodes().collect();
     row.gone.extend(before.difference(&after));
     row.sync_learners = preparing.target.sync_learners;
     row.async_learners = preparing.target.async_learners;

@@ -7,8 +7,9 @@
 
 use super::lanes;
 use super::rows::{LaneRow, OutboxRow};
-use super::tables::{self, FoundKey};
+use super::tables;
 use super::txn::Txn;
+use crate::domain::ids::{NodeId, OutboxId, RecordIndex, Sequence};
 use crate::store::StoreError;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::BootOutbox;
@@ -19,13 +20,20 @@ use std::collections::BTreeSet;
 pub const OUTBOXES_MAX: usize = 16;
 
 /// Whether a BOOT of this node may say this.
-pub(super) fn may_say(txn: &Txn<'_>, node: u64, named: &[BootOutbox]) -> Result<bool, StoreError> {
-    let ids: BTreeSet<u64> = named.iter().map(|outbox| outbox.id).collect();
+pub(super) fn may_say(
+    txn: &Txn<'_>,
+    node: NodeId,
+    named: &[BootOutbox],
+) -> Result<bool, StoreError> {
+    let ids: BTreeSet<OutboxId> = named.iter().map(|outbox| outbox.id).collect();
     if named.len() > OUTBOXES_MAX || ids.len() != named.len() {
         return Ok(false);
     }
     let known = txn.scan(&tables::outboxes(node), OUTBOXES_MAX)?;
-    let known: Result<BTreeSet<u64>, StoreError> = known.keys().map(FoundKey::number).collect();
+    let known: Result<BTreeSet<OutboxId>, StoreError> = known
+        .keys()
+        .map(|key| key.number().map(OutboxId::new))
+        .collect();
     let known = known?;
     if !known.is_subset(&ids) {
         // One was left out: it may hold what nobody would ever miss.
@@ -33,7 +41,7 @@ pub(super) fn may_say(txn: &Txn<'_>, node: u64, named: &[BootOutbox]) -> Result<
     }
     for outbox in named {
         let lane = txn.row(&tables::lane(node, Lane::Outbox(outbox.id)))?;
-        let begins = outbox.next > 0 || outbox.last == Digest::ZERO;
+        let begins = outbox.next > Sequence::FIRST || outbox.last == Digest::ZERO;
         let goes_on = lane.is_none_or(|lane| {
             !lane.closed
                 && (outbox.next > lane.next_seq
@@ -49,9 +57,9 @@ pub(super) fn may_say(txn: &Txn<'_>, node: u64, named: &[BootOutbox]) -> Result<
 /// Opens the lanes of those that are there and closes the lanes of those that are lost.
 pub(super) fn take(
     txn: &mut Txn<'_>,
-    node: u64,
+    node: NodeId,
     named: &[BootOutbox],
-    index: u64,
+    index: RecordIndex,
 ) -> Result<(), StoreError> {
     for outbox in named {
         let lane = Lane::Outbox(outbox.id);

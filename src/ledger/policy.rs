@@ -5,6 +5,7 @@
 //! Leaves when to ask to the leader (upload epochs) and to the operator (feature level).
 
 use super::rows::LedgerHead;
+use crate::domain::ids::UploadEpoch;
 use muniment_evidence::opening::{Document, PolicyDocument};
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Kind;
@@ -30,13 +31,13 @@ pub const UPLOAD_EPOCH: &str = "upload_epoch";
 pub const RAISED_LEVEL: &str = "feature_level";
 
 /// Whether bodies of an upload epoch may be named while `present` is in force.
-pub fn may_be_named(epoch: u64, present: u64) -> bool {
-    epoch <= present && present - epoch <= 1
+pub fn may_be_named(epoch: UploadEpoch, present: UploadEpoch) -> bool {
+    epoch <= present && present <= epoch.next()
 }
 
 /// Whether no record may name bodies of an upload epoch any more, now or ever.
-pub fn is_past(epoch: u64, present: u64) -> bool {
-    epoch.saturating_add(2) <= present
+pub fn is_past(epoch: UploadEpoch, present: UploadEpoch) -> bool {
+    epoch.next().next() <= present
 }
 
 /// Whether every setting may take its value now.
@@ -46,7 +47,7 @@ pub fn decide(head: &LedgerHead, policy: &PolicyDocument) -> Outcome {
         let once = earlier.iter().all(|other| other.name != setting.name);
         let value = setting.value;
         once && match setting.name.as_str() {
-            UPLOAD_EPOCH => head.upload_epoch.checked_add(1) == Some(value),
+            UPLOAD_EPOCH => head.upload_epoch.get().checked_add(1) == Some(value),
             RAISED_LEVEL => value > head.feature_level && value <= FEATURE_LEVEL,
             _ => false,
         }
@@ -66,7 +67,7 @@ pub fn take(head: &mut LedgerHead, opening: &[u8]) {
     };
     for setting in policy.settings {
         match setting.name.as_str() {
-            UPLOAD_EPOCH => head.upload_epoch = setting.value,
+            UPLOAD_EPOCH => head.upload_epoch = UploadEpoch::new(setting.value),
             RAISED_LEVEL => head.feature_level = setting.value,
             _ => {}
         }
@@ -92,7 +93,7 @@ mod tests {
     #[test]
     fn an_epoch_moves_one_step_and_a_level_up_to_what_is_known() {
         let head = LedgerHead {
-            upload_epoch: 4,
+            upload_epoch: UploadEpoch::new(4),
             feature_level: 0,
             ..LedgerHead::default()
         };
@@ -113,7 +114,7 @@ mod tests {
             assert!(!decided(wrong), "{wrong:?}");
         }
         let last = LedgerHead {
-            upload_epoch: u64::MAX,
+            upload_epoch: UploadEpoch::new(u64::MAX),
             ..head
         };
         let beyond = decide(&last, &policy(&[(UPLOAD_EPOCH, 0)]));
@@ -124,25 +125,45 @@ mod tests {
     fn what_is_past_is_never_named_later() {
         for epoch in 0..6 {
             for seen in 0..6 {
-                let later = (seen..10).any(|present| may_be_named(epoch, present));
-                assert!(!(is_past(epoch, seen) && later), "{epoch} at {seen}");
+                let later = (seen..10).any(|present| {
+                    may_be_named(UploadEpoch::new(epoch), UploadEpoch::new(present))
+                });
+                assert!(
+                    !(is_past(UploadEpoch::new(epoch), UploadEpoch::new(seen)) && later),
+                    "{epoch} at {seen}"
+                );
             }
         }
-        assert!(may_be_named(3, 4) && !is_past(3, 4) && is_past(3, 5));
-        assert!(!may_be_named(4, 3), "of an epoch that has not come");
+        assert!(
+            may_be_named(UploadEpoch::new(3), UploadEpoch::new(4))
+                && !is_past(UploadEpoch::new(3), UploadEpoch::new(4))
+                && is_past(UploadEpoch::new(3), UploadEpoch::new(5))
+        );
+        assert!(
+            !may_be_named(UploadEpoch::new(4), UploadEpoch::new(3)),
+            "of an epoch that has not come"
+        );
     }
 
     #[test]
     fn a_policy_takes_effect_where_it_stands() {
         let (mut ledger, _, mut lane) = TestLedger::booted();
         let before = ledger.head().upload_epoch;
-        let written = [before + 1, before + 1, before + 2].map(|epoch| {
-            let document = Document::Policy(policy(&[(UPLOAD_EPOCH, epoch)]));
+        let written = [
+            before.next(),
+            before.next(),
+            UploadEpoch::new(before.get() + 2),
+        ]
+        .map(|epoch| {
+            let document = Document::Policy(policy(&[(UPLOAD_EPOCH, epoch.get())]));
             lane.write(&ledger, &document)
         });
         let outcomes = ledger.outcomes(written.to_vec());
         let refused = Outcome::Refused(Reason::Malformed);
         assert_eq!(outcomes, [Outcome::Ok, refused, Outcome::Ok]);
-        assert_eq!(ledger.head().upload_epoch, before + 2);
+        assert_eq!(
+            ledger.head().upload_epoch,
+            UploadEpoch::new(before.get() + 2)
+        );
     }
 }

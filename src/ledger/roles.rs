@@ -4,6 +4,7 @@
 //! follow on what to [`super::membership`].
 
 use super::rows::{Row, VotersRow};
+use crate::domain::ids::{NodeId, RecordIndex};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::opening::ModeDocument;
 use std::collections::BTreeSet;
@@ -16,10 +17,10 @@ const NODES_MAX: usize = 64;
 pub struct ModeRow {
     /// The number of the next change.
     pub next: u64,
-    pub sync_learners: Vec<u64>,
-    pub async_learners: Vec<u64>,
+    pub sync_learners: Vec<NodeId>,
+    pub async_learners: Vec<NodeId>,
     /// Nodes that have left; their ids are not taken back.
-    pub gone: Vec<u64>,
+    pub gone: Vec<NodeId>,
     pub preparing: Option<Preparing>,
 }
 
@@ -28,18 +29,18 @@ pub struct ModeRow {
 pub struct Preparing {
     pub number: u64,
     /// Index of the PREPARE record.
-    pub index: u64,
+    pub index: RecordIndex,
     /// The voters that it began from.
-    pub from: Vec<u64>,
+    pub from: Vec<NodeId>,
     pub target: Target,
 }
 
 /// Who is to be what.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Target {
-    pub voters: Vec<u64>,
-    pub sync_learners: Vec<u64>,
-    pub async_learners: Vec<u64>,
+    pub voters: Vec<NodeId>,
+    pub sync_learners: Vec<NodeId>,
+    pub async_learners: Vec<NodeId>,
 }
 
 impl Target {
@@ -52,14 +53,14 @@ impl Target {
     }
 
     /// Everybody named, in no order.
-    pub fn nodes(&self) -> impl Iterator<Item = u64> + '_ {
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         let learners = self.sync_learners.iter().chain(&self.async_learners);
         self.voters.iter().chain(learners).copied()
     }
 
     /// Some voter, and nobody twice.
     pub(super) fn is_proper(&self) -> bool {
-        let (all, once): (Vec<u64>, BTreeSet<u64>) =
+        let (all, once): (Vec<NodeId>, BTreeSet<NodeId>) =
             (self.nodes().collect(), self.nodes().collect());
         !self.voters.is_empty() && all.len() == once.len() && all.len() <= NODES_MAX
     }
@@ -71,14 +72,14 @@ impl Target {
 }
 
 /// Whether the voters in force are one set, and this one.
-pub fn is_only(voters: &VotersRow, wanted: &[u64]) -> bool {
-    let set = |nodes: &[u64]| nodes.iter().copied().collect::<BTreeSet<u64>>();
+pub fn is_only(voters: &VotersRow, wanted: &[NodeId]) -> bool {
+    let set = |nodes: &[NodeId]| nodes.iter().copied().collect::<BTreeSet<NodeId>>();
     matches!(&voters.0[..], [only] if set(only) == set(wanted))
 }
 
-fn write_nodes(w: &mut Writer, nodes: &[u64]) {
+fn write_nodes(w: &mut Writer, nodes: &[NodeId]) {
     w.list(nodes, |w, node| {
-        w.u64(*node);
+        w.u64(node.get());
     });
 }
 
@@ -89,7 +90,7 @@ impl Row for ModeRow {
         write_nodes(w, &self.async_learners);
         write_nodes(w, &self.gone);
         w.option(self.preparing.as_ref(), |w, p| {
-            w.u64(p.number).u64(p.index);
+            w.u64(p.number).u64(p.index.get());
             write_nodes(w, &p.from);
             write_nodes(w, &p.target.voters);
             write_nodes(w, &p.target.sync_learners);
@@ -103,18 +104,18 @@ impl Row for ModeRow {
         }
         Ok(ModeRow {
             next: r.u64()?,
-            sync_learners: r.list(Reader::u64)?,
-            async_learners: r.list(Reader::u64)?,
-            gone: r.list(Reader::u64)?,
+            sync_learners: r.list(NodeId::read)?,
+            async_learners: r.list(NodeId::read)?,
+            gone: r.list(NodeId::read)?,
             preparing: r.option(|r| {
                 Ok(Preparing {
                     number: r.u64()?,
-                    index: r.u64()?,
-                    from: r.list(Reader::u64)?,
+                    index: RecordIndex::read(r)?,
+                    from: r.list(NodeId::read)?,
                     target: Target {
-                        voters: r.list(Reader::u64)?,
-                        sync_learners: r.list(Reader::u64)?,
-                        async_learners: r.list(Reader::u64)?,
+                        voters: r.list(NodeId::read)?,
+                        sync_learners: r.list(NodeId::read)?,
+                        async_learners: r.list(NodeId::read)?,
                     },
                 })
             })?,

@@ -5,7 +5,9 @@
 //!
 //! Tests: `src/ledger/tests/scenario_tests.rs`, `src/ledger/tests/membership_tests.rs`.
 
-use crate::domain::ids::Uid;
+use crate::domain::ids::{
+    LogIndex, NodeId, RecordIndex, Sequence, Term, TreeSize, Uid, UploadEpoch,
+};
 use crate::store::StoreError;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
@@ -40,7 +42,7 @@ pub struct LedgerHead {
     pub ledger: Digest,
     pub origin: String,
     /// Records in the log.
-    pub size: u64,
+    pub size: TreeSize,
     pub last_leaf: Digest,
     /// Root of the tree at `size`; compared with the recomputed one at start.
     pub root: Digest,
@@ -49,7 +51,7 @@ pub struct LedgerHead {
     /// OK KEY records so far.
     pub key_serial: u64,
     /// Collection of orphaned bodies goes by this counter, never by a clock.
-    pub upload_epoch: u64,
+    pub upload_epoch: UploadEpoch,
     /// Bytes of all bodies that OK records name.
     pub body_bytes: u64,
     /// H(previous ‖ canonical writes), over all applied commands.
@@ -59,9 +61,11 @@ pub struct LedgerHead {
 impl Row for LedgerHead {
     fn write(&self, w: &mut Writer) {
         w.u8(1).digest(&self.ledger).text(&self.origin);
-        w.u64(self.size).digest(&self.last_leaf).digest(&self.root);
+        w.u64(self.size.get())
+            .digest(&self.last_leaf)
+            .digest(&self.root);
         w.u64(self.committed_at_ms).u64(self.feature_level);
-        w.u64(self.key_serial).u64(self.upload_epoch);
+        w.u64(self.key_serial).u64(self.upload_epoch.get());
         w.u64(self.body_bytes).digest(&self.state_hash);
     }
 
@@ -72,13 +76,13 @@ impl Row for LedgerHead {
         Ok(LedgerHead {
             ledger: r.digest()?,
             origin: r.text()?,
-            size: r.u64()?,
+            size: TreeSize::read(r)?,
             last_leaf: r.digest()?,
             root: r.digest()?,
             committed_at_ms: r.u64()?,
             feature_level: r.u64()?,
             key_serial: r.u64()?,
-            upload_epoch: r.u64()?,
+            upload_epoch: UploadEpoch::read(r)?,
             body_bytes: r.u64()?,
             state_hash: r.digest()?,
         })
@@ -88,7 +92,7 @@ impl Row for LedgerHead {
 /// Where a lane stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct LaneRow {
-    pub next_seq: u64,
+    pub next_seq: Sequence,
     /// Hash of the statement before `next_seq`; zero at 0.
     pub last: Digest,
     pub closed: bool,
@@ -96,14 +100,14 @@ pub struct LaneRow {
 
 impl Row for LaneRow {
     fn write(&self, w: &mut Writer) {
-        w.u64(self.next_seq)
+        w.u64(self.next_seq.get())
             .digest(&self.last)
             .u8(u8::from(self.closed));
     }
 
     fn read(r: &mut Reader<'_>) -> Result<LaneRow, DecodeError> {
         Ok(LaneRow {
-            next_seq: r.u64()?,
+            next_seq: Sequence::read(r)?,
             last: r.digest()?,
             closed: r.u8()? == 1,
         })
@@ -114,16 +118,18 @@ impl Row for LaneRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxRow {
     /// Index of that BOOT.
-    pub boot: u64,
+    pub boot: RecordIndex,
 }
 
 impl Row for OutboxRow {
     fn write(&self, w: &mut Writer) {
-        w.u64(self.boot);
+        w.u64(self.boot.get());
     }
 
     fn read(r: &mut Reader<'_>) -> Result<OutboxRow, DecodeError> {
-        Ok(OutboxRow { boot: r.u64()? })
+        Ok(OutboxRow {
+            boot: RecordIndex::read(r)?,
+        })
     }
 }
 
@@ -131,20 +137,20 @@ impl Row for OutboxRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowRow {
     pub hash: Digest,
-    pub index: u64,
+    pub index: RecordIndex,
     pub outcome: Outcome,
 }
 
 impl Row for WindowRow {
     fn write(&self, w: &mut Writer) {
-        w.digest(&self.hash).u64(self.index);
+        w.digest(&self.hash).u64(self.index.get());
         self.outcome.write(w);
     }
 
     fn read(r: &mut Reader<'_>) -> Result<WindowRow, DecodeError> {
         Ok(WindowRow {
             hash: r.digest()?,
-            index: r.u64()?,
+            index: RecordIndex::read(r)?,
             outcome: Outcome::read(r)?,
         })
     }
@@ -155,7 +161,7 @@ impl Row for WindowRow {
 pub struct InvoiceRow {
     pub tenant: String,
     /// Index of its ISSUE or REVERSE record.
-    pub index: u64,
+    pub index: RecordIndex,
     pub is_reversal: bool,
     pub content: Digest,
     pub total: Option<Money>,
@@ -168,7 +174,7 @@ pub struct InvoiceRow {
 
 impl Row for InvoiceRow {
     fn write(&self, w: &mut Writer) {
-        w.u8(1).text(&self.tenant).u64(self.index);
+        w.u8(1).text(&self.tenant).u64(self.index.get());
         w.u8(u8::from(self.is_reversal)).digest(&self.content);
         w.option(self.total.as_ref(), |w, m| {
             w.i64(m.minor_units).text(&m.currency).u8(m.exponent);
@@ -183,7 +189,7 @@ impl Row for InvoiceRow {
         }
         Ok(InvoiceRow {
             tenant: r.text()?,
-            index: r.u64()?,
+            index: RecordIndex::read(r)?,
             is_reversal: r.u8()? == 1,
             content: r.digest()?,
             total: r.option(|r| {
@@ -206,13 +212,13 @@ pub struct NamedRow {
     pub length: u64,
     pub sha256: Digest,
     /// Index of that record.
-    pub index: u64,
+    pub index: RecordIndex,
 }
 
 impl Row for NamedRow {
     fn write(&self, w: &mut Writer) {
         w.u8(1).u64(self.length).digest(&self.sha256);
-        w.u64(self.index);
+        w.u64(self.index.get());
     }
 
     fn read(r: &mut Reader<'_>) -> Result<NamedRow, DecodeError> {
@@ -222,7 +228,7 @@ impl Row for NamedRow {
         Ok(NamedRow {
             length: r.u64()?,
             sha256: r.digest()?,
-            index: r.u64()?,
+            index: RecordIndex::read(r)?,
         })
     }
 }
@@ -281,21 +287,21 @@ pub struct RequestRow {
     pub kind: Kind,
     pub content: Digest,
     /// Index of the record that did it.
-    pub index: u64,
+    pub index: RecordIndex,
     pub uid: Uid,
 }
 
 impl Row for RequestRow {
     fn write(&self, w: &mut Writer) {
         w.u8(self.kind as u8).digest(&self.content);
-        w.u64(self.index).raw(&self.uid.0);
+        w.u64(self.index.get()).raw(&self.uid.0);
     }
 
     fn read(r: &mut Reader<'_>) -> Result<RequestRow, DecodeError> {
         Ok(RequestRow {
             kind: Kind::from_code(r.u8()?).ok_or_else(|| r.error("a known kind"))?,
             content: r.digest()?,
-            index: r.u64()?,
+            index: RecordIndex::read(r)?,
             uid: Uid(r.array()?),
         })
     }
@@ -309,7 +315,7 @@ pub struct NodeRow {
     /// Of its newest boot; before that, the one it was admitted with.
     pub statement_key: PublicKey,
     /// Index of its newest BOOT record, once it has booted.
-    pub boot: Option<u64>,
+    pub boot: Option<RecordIndex>,
     /// Of that boot; holdings of another are void (I2).
     pub incarnation: [u8; 16],
 }
@@ -319,7 +325,7 @@ impl Row for NodeRow {
         w.text(&self.region).text(&self.zone);
         w.raw(&self.statement_key.0);
         w.option(self.boot.as_ref(), |w, b| {
-            w.u64(*b);
+            w.u64(b.get());
         });
         w.raw(&self.incarnation);
     }
@@ -329,7 +335,7 @@ impl Row for NodeRow {
             region: r.text()?,
             zone: r.text()?,
             statement_key: PublicKey(r.array()?),
-            boot: r.option(Reader::u64)?,
+            boot: r.option(RecordIndex::read)?,
             incarnation: r.array()?,
         })
     }
@@ -339,11 +345,11 @@ impl Row for NodeRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DueRow {
     Leader {
-        term: u64,
+        term: Term,
     },
     Membership {
-        voters: Vec<Vec<u64>>,
-        learners: Vec<u64>,
+        voters: Vec<Vec<NodeId>>,
+        learners: Vec<NodeId>,
     },
 }
 
@@ -351,16 +357,16 @@ impl Row for DueRow {
     fn write(&self, w: &mut Writer) {
         match self {
             DueRow::Leader { term } => {
-                w.u8(0).u64(*term);
+                w.u8(0).u64(term.get());
             }
             DueRow::Membership { voters, learners } => {
                 w.u8(1).list(voters, |w, set| {
                     w.list(set, |w, n| {
-                        w.u64(*n);
+                        w.u64(n.get());
                     });
                 });
                 w.list(learners, |w, n| {
-                    w.u64(*n);
+                    w.u64(n.get());
                 });
             }
         }
@@ -368,10 +374,12 @@ impl Row for DueRow {
 
     fn read(r: &mut Reader<'_>) -> Result<DueRow, DecodeError> {
         Ok(match r.u8()? {
-            0 => DueRow::Leader { term: r.u64()? },
+            0 => DueRow::Leader {
+                term: Term::read(r)?,
+            },
             1 => DueRow::Membership {
-                voters: r.list(|r| r.list(Reader::u64))?,
-                learners: r.list(Reader::u64)?,
+                voters: r.list(|r| r.list(NodeId::read))?,
+                learners: r.list(NodeId::read)?,
             },
             _ => return Err(r.error("a due item")),
         })
@@ -380,19 +388,19 @@ impl Row for DueRow {
 
 /// The voter sets in force: one, or two while the members change.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct VotersRow(pub Vec<Vec<u64>>);
+pub struct VotersRow(pub Vec<Vec<NodeId>>);
 
 impl Row for VotersRow {
     fn write(&self, w: &mut Writer) {
         w.list(&self.0, |w, set| {
             w.list(set, |w, n| {
-                w.u64(*n);
+                w.u64(n.get());
             });
         });
     }
 
     fn read(r: &mut Reader<'_>) -> Result<VotersRow, DecodeError> {
-        Ok(VotersRow(r.list(|r| r.list(Reader::u64))?))
+        Ok(VotersRow(r.list(|r| r.list(NodeId::read))?))
     }
 }
 
@@ -401,18 +409,18 @@ impl Row for VotersRow {
 pub struct RenditionRow {
     pub digest: Digest,
     /// Index of the record that added it.
-    pub index: u64,
+    pub index: RecordIndex,
 }
 
 impl Row for RenditionRow {
     fn write(&self, w: &mut Writer) {
-        w.digest(&self.digest).u64(self.index);
+        w.digest(&self.digest).u64(self.index.get());
     }
 
     fn read(r: &mut Reader<'_>) -> Result<RenditionRow, DecodeError> {
         Ok(RenditionRow {
             digest: r.digest()?,
-            index: r.u64()?,
+            index: RecordIndex::read(r)?,
         })
     }
 }
@@ -426,13 +434,13 @@ impl Row for () {
     }
 }
 
-impl Row for u64 {
+impl Row for LogIndex {
     fn write(&self, w: &mut Writer) {
-        w.u64(*self);
+        w.u64(self.get());
     }
 
-    fn read(r: &mut Reader<'_>) -> Result<u64, DecodeError> {
-        r.u64()
+    fn read(r: &mut Reader<'_>) -> Result<LogIndex, DecodeError> {
+        LogIndex::read(r)
     }
 }
 

@@ -15,7 +15,9 @@ use super::rows::{
 use super::tables::{self, FoundKey, ListKey, RowKey, RowRange};
 use super::tree_rows::StoredRows;
 use crate::domain::draft::InvoiceKey;
-use crate::domain::ids::Uid;
+use crate::domain::ids::{
+    BodyId, LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize, Uid,
+};
 use crate::objective::write::WriteLevel;
 use crate::store::engine::Engine;
 use crate::store::keys::Generation;
@@ -51,7 +53,7 @@ pub struct Invoice {
     pub reversed_minor_units: i64,
     pub reversed_by: Vec<Uid>,
     /// Its ISSUE or REVERSE record.
-    pub record_index: u64,
+    pub record_index: RecordIndex,
     /// As asked when it was issued.
     pub level: WriteLevel,
     pub committed_at_ms: u64,
@@ -120,18 +122,18 @@ impl Tables {
         Ok(self.row(&tables::head())?.unwrap_or_default())
     }
 
-    pub fn node(&self, node: u64) -> Result<Option<NodeRow>, StoreError> {
+    pub fn node(&self, node: NodeId) -> Result<Option<NodeRow>, StoreError> {
         self.row(&tables::node(node))
     }
 
-    pub fn nodes(&self) -> Result<Vec<(u64, NodeRow)>, StoreError> {
-        numbered(self.scan(&tables::nodes(), EVENTS_MAX)?)
+    pub fn nodes(&self) -> Result<Vec<(NodeId, NodeRow)>, StoreError> {
+        numbered(self.scan(&tables::nodes(), EVENTS_MAX)?, NodeId::new)
     }
 
     /// Indexes of the OK KEY records.
-    pub fn key_changes(&self) -> Result<Vec<u64>, StoreError> {
+    pub fn key_changes(&self) -> Result<Vec<RecordIndex>, StoreError> {
         let rows = self.scan(&tables::key_changes(), KEYS_MAX)?;
-        rows.iter().map(|(key, ())| key.number()).collect()
+        rows.iter().map(|(key, ())| key.record()).collect()
     }
 
     /// The ledger's keys as of now; an error before the founding.
@@ -148,24 +150,24 @@ impl Tables {
         Ok(self.row(&tables::mode())?.unwrap_or_default())
     }
 
-    pub fn lane(&self, node: u64, lane: Lane) -> Result<Option<LaneRow>, StoreError> {
+    pub fn lane(&self, node: NodeId, lane: Lane) -> Result<Option<LaneRow>, StoreError> {
         self.row(&tables::lane(node, lane))
     }
 
     pub fn lane_window(
         &self,
-        node: u64,
+        node: NodeId,
         lane: Lane,
-        seq: u64,
+        seq: Sequence,
     ) -> Result<Option<WindowRow>, StoreError> {
         self.row(&tables::window(node, lane, seq))
     }
 
     /// The outboxes that the node's last BOOT named as there, with their lanes.
-    pub fn outboxes(&self, node: u64) -> Result<Vec<(u64, LaneRow)>, StoreError> {
+    pub fn outboxes(&self, node: NodeId) -> Result<Vec<(OutboxId, LaneRow)>, StoreError> {
         let mut found = Vec::new();
         for (key, _) in self.scan(&tables::outboxes(node), OUTBOXES_MAX)? {
-            let id = key.number()?;
+            let id = OutboxId::new(key.number()?);
             let lane = self.lane(node, Lane::Outbox(id))?;
             found.push((id, lane.unwrap_or_default()));
         }
@@ -173,8 +175,8 @@ impl Tables {
     }
 
     /// What a leader has to attest, oldest first.
-    pub fn due(&self, limit: usize) -> Result<Vec<(u64, DueRow)>, StoreError> {
-        numbered(self.scan(&tables::dues(), limit)?)
+    pub fn due(&self, limit: usize) -> Result<Vec<(LogIndex, DueRow)>, StoreError> {
+        numbered(self.scan(&tables::dues(), limit)?, LogIndex::new)
     }
 
     pub fn request(
@@ -203,11 +205,14 @@ impl Tables {
     }
 
     /// The invoice folded from its records below `size`; `None` if it was not yet issued.
-    pub fn invoice(&self, uid: Uid, size: u64) -> Result<Option<Invoice>, StoreError> {
+    pub fn invoice(&self, uid: Uid, size: TreeSize) -> Result<Option<Invoice>, StoreError> {
         let mut invoice: Option<Invoice> = None;
         let (mut whole, mut void) = (false, false);
-        for (key, event) in self.scan(&tables::events(uid, 0, size), EVENTS_MAX)? {
-            let index = key.number()?;
+        for (key, event) in self.scan(
+            &tables::events(uid, RecordIndex::FIRST, size.next_index()),
+            EVENTS_MAX,
+        )? {
+            let index = key.record()?;
             match (&mut invoice, event) {
                 (None, EventRow::Issued) => invoice = Some(self.issued(uid, index)?),
                 (Some(invoice), EventRow::RenditionAdded) => {
@@ -242,7 +247,7 @@ impl Tables {
         Ok(invoice)
     }
 
-    fn issued(&self, uid: Uid, index: u64) -> Result<Invoice, StoreError> {
+    fn issued(&self, uid: Uid, index: RecordIndex) -> Result<Invoice, StoreError> {
         let record = self.expect_record(index)?;
         match self.document(index)? {
             Document::Issue(issue) | Document::Reverse(issue) => Ok(Invoice {
@@ -264,7 +269,7 @@ impl Tables {
     }
 
     /// What a record says a body is, if one names it.
-    pub fn named(&self, body: &[u8; 16]) -> Result<Option<NamedRow>, StoreError> {
+    pub fn named(&self, body: &BodyId) -> Result<Option<NamedRow>, StoreError> {
         self.row(&tables::named(body))
     }
 
@@ -278,15 +283,15 @@ impl Tables {
     pub fn about(
         &self,
         uid: Uid,
-        from: u64,
-        end: u64,
+        from: RecordIndex,
+        end: RecordIndex,
         limit: usize,
-    ) -> Result<Vec<u64>, StoreError> {
+    ) -> Result<Vec<RecordIndex>, StoreError> {
         let events = self.scan(&tables::events(uid, from, end), limit)?;
         let downloads = self.scan(&tables::downloads(uid, from, end), limit)?;
         let keys = events.into_iter().map(|(key, _)| key);
         let keys = keys.chain(downloads.into_iter().map(|(key, ())| key));
-        let indexes: Result<Vec<u64>, StoreError> = keys.map(|key| key.number()).collect();
+        let indexes: Result<Vec<RecordIndex>, StoreError> = keys.map(|key| key.record()).collect();
         let mut indexes = indexes?;
         indexes.sort_unstable();
         indexes.truncate(limit);
@@ -294,31 +299,38 @@ impl Tables {
     }
 
     /// The first record committed at or after `time_ms`, or the size.
-    pub fn first_since(&self, time_ms: u64) -> Result<u64, StoreError> {
-        let (mut low, mut high) = (0, self.head()?.size);
+    pub fn first_since(&self, time_ms: u64) -> Result<RecordIndex, StoreError> {
+        let (mut low, mut high) = (0, self.head()?.size.get());
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.expect_record(middle)?.committed_at_ms < time_ms {
+            if self
+                .expect_record(RecordIndex::new(middle))?
+                .committed_at_ms
+                < time_ms
+            {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
-        Ok(low)
+        Ok(RecordIndex::new(low))
     }
 
     /// Invoices of a list from record `from` on: (record index, uid).
     pub fn listed(
         &self,
         list: ListKey,
-        from: u64,
-        size: u64,
+        from: RecordIndex,
+        size: TreeSize,
         limit: usize,
-    ) -> Result<Vec<(u64, Uid)>, StoreError> {
-        numbered(self.scan(&list.range(from, size), limit)?)
+    ) -> Result<Vec<(RecordIndex, Uid)>, StoreError> {
+        numbered(
+            self.scan(&list.range(from, size.next_index()), limit)?,
+            RecordIndex::new,
+        )
     }
 
-    pub fn record_bytes(&self, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn record_bytes(&self, index: RecordIndex) -> Result<Option<Vec<u8>>, StoreError> {
         let key = tables::record(index).within(self.generation);
         self.engine.get(&key)
     }
@@ -326,8 +338,8 @@ impl Tables {
     /// Up to `limit` records from `from` on, below `end`, as they are stored.
     pub fn record_range(
         &self,
-        from: u64,
-        end: u64,
+        from: RecordIndex,
+        end: RecordIndex,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, StoreError> {
         let range = tables::records(from, end);
@@ -335,7 +347,7 @@ impl Tables {
         Ok(found.into_iter().map(|(_, record)| record).collect())
     }
 
-    pub fn expect_record(&self, index: u64) -> Result<Record, StoreError> {
+    pub fn expect_record(&self, index: RecordIndex) -> Result<Record, StoreError> {
         let bytes = self
             .record_bytes(index)?
             .ok_or_else(|| StoreError::corrupt(format!("record {index} is missing")))?;
@@ -344,14 +356,17 @@ impl Tables {
     }
 
     /// Document and actor openings of a record.
-    pub fn openings(&self, index: u64) -> Result<(Option<Opening>, Option<Opening>), StoreError> {
+    pub fn openings(
+        &self,
+        index: RecordIndex,
+    ) -> Result<(Option<Opening>, Option<Opening>), StoreError> {
         Ok((
             self.row(&tables::document(index))?,
             self.row(&tables::actor(index))?,
         ))
     }
 
-    pub fn document(&self, index: u64) -> Result<Document, StoreError> {
+    pub fn document(&self, index: RecordIndex) -> Result<Document, StoreError> {
         let (document, _) = self.openings(index)?;
         let opening =
             document.ok_or_else(|| StoreError::corrupt(format!("opening {index} is missing")))?;
@@ -360,13 +375,14 @@ impl Tables {
     }
 
     /// The size of the tree at the end of the Raft entry that holds record `index`.
-    pub fn entry_end(&self, index: u64) -> Result<Option<u64>, StoreError> {
+    pub fn entry_end(&self, index: RecordIndex) -> Result<Option<TreeSize>, StoreError> {
         let found = self.scan(&tables::entry_ends_after(index), 1)?;
-        found.first().map(|(key, _)| key.number()).transpose()
+        let size = |(key, _): &(FoundKey, LogIndex)| key.number().map(TreeSize::new);
+        found.first().map(size).transpose()
     }
 
     /// The Raft index of the entry that holds record `index`.
-    pub fn raft_index_of(&self, index: u64) -> Result<Option<u64>, StoreError> {
+    pub fn raft_index_of(&self, index: RecordIndex) -> Result<Option<LogIndex>, StoreError> {
         let found = self.scan(&tables::entry_ends_after(index), 1)?;
         Ok(found.into_iter().next().map(|(_, raft_index)| raft_index))
     }
@@ -375,13 +391,15 @@ impl Tables {
         StoredRows::new(self.engine.as_ref(), self.generation)
     }
 
-    pub fn root_at(&self, size: u64) -> Result<Digest, StoreError> {
+    pub fn root_at(&self, size: TreeSize) -> Result<Digest, StoreError> {
         tree::root_at(&self.tree_rows(), size)
     }
 }
 
 /// Rows with the numbers that their keys end with.
-fn numbered<R>(rows: Vec<(FoundKey, R)>) -> Result<Vec<(u64, R)>, StoreError> {
-    let numbered = rows.into_iter().map(|(key, row)| Ok((key.number()?, row)));
-    numbered.collect()
+fn numbered<N, R>(rows: Vec<(FoundKey, R)>, of: fn(u64) -> N) -> Result<Vec<(N, R)>, StoreError> {
+    let numbered = rows.into_iter();
+    numbered
+        .map(|(key, row)| Ok((of(key.number()?), row)))
+        .collect()
 }

@@ -11,7 +11,9 @@ use super::rows::{
     DueRow, EventRow, InvoiceRow, LaneRow, LedgerHead, NamedRow, NodeRow, OutboxRow, RenditionRow,
     RequestRow, Row, VotersRow, WindowRow,
 };
-use crate::domain::ids::Uid;
+use crate::domain::ids::{
+    BodyId, LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize, Uid,
+};
 use crate::store::StoreError;
 use crate::store::engine::{View, prefix_end};
 use crate::store::keys::{Generation, trailing_u64};
@@ -120,9 +122,9 @@ impl<R: Row> RowKey<R> {
         self.raw(&length.to_be_bytes()).raw(text.as_bytes())
     }
 
-    fn lane(self, node: u64, lane: Lane) -> RowKey<R> {
+    fn lane(self, node: NodeId, lane: Lane) -> RowKey<R> {
         let (kind, id) = lane.code();
-        self.u64(node).u8(kind).u64(id)
+        self.u64(node.get()).u8(kind).u64(id)
     }
 
     /// All keys that begin with what was built.
@@ -216,6 +218,11 @@ impl FoundKey {
         trailing_u64(&self.0).ok_or_else(|| StoreError::corrupt("a key does not end with a number"))
     }
 
+    /// The record whose index the key ends with.
+    pub fn record(&self) -> Result<RecordIndex, StoreError> {
+        self.number().map(RecordIndex::new)
+    }
+
     /// The uid that the key ends with.
     pub fn uid(&self) -> Result<Uid, StoreError> {
         let tail = self.0.last_chunk().copied();
@@ -243,25 +250,25 @@ pub fn applied() -> Vec<u8> {
     vec![Table::Applied as u8]
 }
 
-pub fn record(index: u64) -> RowKey<Record> {
-    RowKey::of(Table::Record).u64(index)
+pub fn record(index: RecordIndex) -> RowKey<Record> {
+    RowKey::of(Table::Record).u64(index.get())
 }
 
 /// Records `from..end`.
-pub fn records(from: u64, end: u64) -> RowRange<Record> {
-    RowKey::of(Table::Record).numbered(from, end)
+pub fn records(from: RecordIndex, end: RecordIndex) -> RowRange<Record> {
+    RowKey::of(Table::Record).numbered(from.get(), end.get())
 }
 
-pub fn document(index: u64) -> RowKey<Opening> {
-    RowKey::of(Table::Document).u64(index)
+pub fn document(index: RecordIndex) -> RowKey<Opening> {
+    RowKey::of(Table::Document).u64(index.get())
 }
 
-pub fn actor(index: u64) -> RowKey<Opening> {
-    RowKey::of(Table::Actor).u64(index)
+pub fn actor(index: RecordIndex) -> RowKey<Opening> {
+    RowKey::of(Table::Actor).u64(index.get())
 }
 
-pub fn tree_row(level: u8, index: u64) -> RowKey<Digest> {
-    RowKey::of(Table::TreeRow).u8(level).u64(index)
+pub fn tree_row(level: u8, at: u64) -> RowKey<Digest> {
+    RowKey::of(Table::TreeRow).u8(level).u64(at)
 }
 
 /// Rows `from..end` of one level of the tree.
@@ -270,31 +277,33 @@ pub fn tree_rows(level: u8, from: u64, end: u64) -> RowRange<Digest> {
 }
 
 /// Which Raft entry ended at this size of the tree.
-pub fn entry_end(size: u64) -> RowKey<u64> {
-    RowKey::of(Table::EntryEnd).u64(size)
+pub fn entry_end(size: TreeSize) -> RowKey<LogIndex> {
+    RowKey::of(Table::EntryEnd).u64(size.get())
 }
 
 /// Where entries end, beginning with the one that holds record `index`.
-pub fn entry_ends_after(index: u64) -> RowRange<u64> {
-    RowKey::of(Table::EntryEnd).numbered(index + 1, u64::MAX)
+pub fn entry_ends_after(index: RecordIndex) -> RowRange<LogIndex> {
+    RowKey::of(Table::EntryEnd).numbered(index.size_through().get(), u64::MAX)
 }
 
-pub fn lane(node: u64, lane: Lane) -> RowKey<LaneRow> {
+pub fn lane(node: NodeId, lane: Lane) -> RowKey<LaneRow> {
     RowKey::of(Table::Lane).lane(node, lane)
 }
 
 /// All lanes of a node.
-pub fn lanes(node: u64) -> RowRange<LaneRow> {
-    RowKey::of(Table::Lane).u64(node).all()
+pub fn lanes(node: NodeId) -> RowRange<LaneRow> {
+    RowKey::of(Table::Lane).u64(node.get()).all()
 }
 
 /// What became of one statement of a lane.
-pub fn window(node: u64, lane: Lane, seq: u64) -> RowKey<WindowRow> {
-    RowKey::of(Table::LaneWindow).lane(node, lane).u64(seq)
+pub fn window(node: NodeId, lane: Lane, seq: Sequence) -> RowKey<WindowRow> {
+    RowKey::of(Table::LaneWindow)
+        .lane(node, lane)
+        .u64(seq.get())
 }
 
 /// All that is remembered of a lane.
-pub fn windows(node: u64, lane: Lane) -> RowRange<WindowRow> {
+pub fn windows(node: NodeId, lane: Lane) -> RowRange<WindowRow> {
     RowKey::of(Table::LaneWindow).lane(node, lane).all()
 }
 
@@ -302,13 +311,15 @@ pub fn invoice(uid: Uid) -> RowKey<InvoiceRow> {
     RowKey::of(Table::Invoice).raw(&uid.0)
 }
 
-pub fn event(uid: Uid, index: u64) -> RowKey<EventRow> {
-    RowKey::of(Table::Event).raw(&uid.0).u64(index)
+pub fn event(uid: Uid, index: RecordIndex) -> RowKey<EventRow> {
+    RowKey::of(Table::Event).raw(&uid.0).u64(index.get())
 }
 
 /// Events of an invoice at records `from..end`.
-pub fn events(uid: Uid, from: u64, end: u64) -> RowRange<EventRow> {
-    RowKey::of(Table::Event).raw(&uid.0).numbered(from, end)
+pub fn events(uid: Uid, from: RecordIndex, end: RecordIndex) -> RowRange<EventRow> {
+    RowKey::of(Table::Event)
+        .raw(&uid.0)
+        .numbered(from.get(), end.get())
 }
 
 pub fn identity(identity: &Identity) -> RowKey<Uid> {
@@ -366,18 +377,18 @@ impl ListKey {
     }
 
     /// The place of the invoice that record `index` issued.
-    pub fn at(self, index: u64) -> RowKey<Uid> {
-        self.0.u64(index)
+    pub fn at(self, index: RecordIndex) -> RowKey<Uid> {
+        self.0.u64(index.get())
     }
 
     /// The invoices issued at records `from..end`.
-    pub fn range(self, from: u64, end: u64) -> RowRange<Uid> {
-        self.0.numbered(from, end)
+    pub fn range(self, from: RecordIndex, end: RecordIndex) -> RowRange<Uid> {
+        self.0.numbered(from.get(), end.get())
     }
 }
 
-pub fn due(log_index: u64) -> RowKey<DueRow> {
-    RowKey::of(Table::Due).u64(log_index)
+pub fn due(log_index: LogIndex) -> RowKey<DueRow> {
+    RowKey::of(Table::Due).u64(log_index.get())
 }
 
 /// All that is due.
@@ -386,21 +397,23 @@ pub fn dues() -> RowRange<DueRow> {
 }
 
 /// That an OK DOWNLOAD of an invoice stands at this record.
-pub fn download(uid: Uid, index: u64) -> RowKey<()> {
-    RowKey::of(Table::Download).raw(&uid.0).u64(index)
+pub fn download(uid: Uid, index: RecordIndex) -> RowKey<()> {
+    RowKey::of(Table::Download).raw(&uid.0).u64(index.get())
 }
 
 /// Downloads of an invoice at records `from..end`.
-pub fn downloads(uid: Uid, from: u64, end: u64) -> RowRange<()> {
-    RowKey::of(Table::Download).raw(&uid.0).numbered(from, end)
+pub fn downloads(uid: Uid, from: RecordIndex, end: RecordIndex) -> RowRange<()> {
+    RowKey::of(Table::Download)
+        .raw(&uid.0)
+        .numbered(from.get(), end.get())
 }
 
 pub fn rendition(uid: Uid, role: &str) -> RowKey<RenditionRow> {
     RowKey::of(Table::Rendition).raw(&uid.0).text(role)
 }
 
-pub fn node(node: u64) -> RowKey<NodeRow> {
-    RowKey::of(Table::Node).u64(node)
+pub fn node(node: NodeId) -> RowKey<NodeRow> {
+    RowKey::of(Table::Node).u64(node.get())
 }
 
 /// Every node that the ledger knows.
@@ -413,8 +426,8 @@ pub fn voters() -> RowKey<VotersRow> {
 }
 
 /// That an OK KEY stands at this record.
-pub fn key_change(index: u64) -> RowKey<()> {
-    RowKey::of(Table::KeyChange).u64(index)
+pub fn key_change(index: RecordIndex) -> RowKey<()> {
+    RowKey::of(Table::KeyChange).u64(index.get())
 }
 
 /// Where the OK KEY records stand.
@@ -422,17 +435,17 @@ pub fn key_changes() -> RowRange<()> {
     RowKey::of(Table::KeyChange).all()
 }
 
-pub fn named(body: &[u8; 16]) -> RowKey<NamedRow> {
-    RowKey::of(Table::Named).raw(body)
+pub fn named(body: &BodyId) -> RowKey<NamedRow> {
+    RowKey::of(Table::Named).raw(body.as_bytes())
 }
 
-pub fn outbox(node: u64, id: u64) -> RowKey<OutboxRow> {
-    RowKey::of(Table::Outbox).u64(node).u64(id)
+pub fn outbox(node: NodeId, id: OutboxId) -> RowKey<OutboxRow> {
+    RowKey::of(Table::Outbox).u64(node.get()).u64(id.get())
 }
 
 /// All outboxes of a node that its last BOOT named as there.
-pub fn outboxes(node: u64) -> RowRange<OutboxRow> {
-    RowKey::of(Table::Outbox).u64(node).all()
+pub fn outboxes(node: NodeId) -> RowRange<OutboxRow> {
+    RowKey::of(Table::Outbox).u64(node.get()).all()
 }
 
 pub fn mode() -> RowKey<ModeRow> {
@@ -445,23 +458,37 @@ mod tests {
 
     #[test]
     fn ranges_hold_their_own_keys_only() {
-        let range = ListKey::by_issuer("a", "b").range(0, u64::MAX);
-        let inside = ListKey::by_issuer("a", "b").at(u64::MAX - 1).into_bytes();
-        let outside = ListKey::by_issuer("a", "bc").at(0).into_bytes();
+        let range =
+            ListKey::by_issuer("a", "b").range(RecordIndex::FIRST, RecordIndex::new(u64::MAX));
+        let inside = ListKey::by_issuer("a", "b")
+            .at(RecordIndex::new(u64::MAX - 1))
+            .into_bytes();
+        let outside = ListKey::by_issuer("a", "bc")
+            .at(RecordIndex::FIRST)
+            .into_bytes();
         let (start, end) = range.bounds();
         assert!(start <= &inside[..] && &inside[..] < end);
         assert!(&outside[..] >= end || &outside[..] < start);
         assert_eq!(FoundKey(inside).number().unwrap(), u64::MAX - 1);
-        let of_one = lanes(1);
+        let of_one = lanes(NodeId::new(1));
         let (start, end) = of_one.bounds();
-        let other = lane(2, Lane::Boot);
+        let other = lane(NodeId::new(2), Lane::Boot);
         assert!(other.as_bytes() >= end && start < end);
     }
 
     #[test]
     fn what_a_key_was_made_of_is_read_back() {
-        for it in [Lane::Boot, Lane::Strict(7), Lane::Outbox(9)] {
-            assert_eq!(FoundKey(lane(3, it).into_bytes()).lane().unwrap(), it);
+        for it in [
+            Lane::Boot,
+            Lane::Strict(RecordIndex::new(7)),
+            Lane::Outbox(OutboxId::new(9)),
+        ] {
+            assert_eq!(
+                FoundKey(lane(NodeId::new(3), it).into_bytes())
+                    .lane()
+                    .unwrap(),
+                it
+            );
         }
         let uid = Uid([5; 16]);
         let key = FoundKey(body_digest(&Digest([1; 32]), uid).into_bytes());
@@ -473,8 +500,13 @@ mod tests {
     /// A record that is written is found again where a scan of its table looks.
     #[test]
     fn a_numbered_key_lies_in_its_numbered_range() {
-        let keys = [record(4), record(5), record(6)].map(RowKey::into_bytes);
-        let of_records = records(5, 6);
+        let keys = [
+            record(RecordIndex::new(4)),
+            record(RecordIndex::new(5)),
+            record(RecordIndex::new(6)),
+        ]
+        .map(RowKey::into_bytes);
+        let of_records = records(RecordIndex::new(5), RecordIndex::new(6));
         let (start, end) = of_records.bounds();
         let inside = keys.map(|key| start <= &key[..] && &key[..] < end);
         assert_eq!(inside, [false, true, false]);

@@ -11,6 +11,7 @@
 use super::plan::Wish;
 use super::{MembershipChanges, Progress};
 use crate::domain::call_error::CallError;
+use crate::domain::ids::{NodeId, RecordIndex};
 use crate::ledger::roles::{ModeRow, Preparing, Target, is_only};
 use crate::ledger::rows::VotersRow;
 use crate::ledger::state::Tables;
@@ -72,7 +73,7 @@ impl MembershipChanges {
         booted: &Booted,
         wish: &Wish,
         target: Target,
-        newcomer: Option<(u64, Peer)>,
+        newcomer: Option<(NodeId, Peer)>,
         progress: &Progress,
     ) -> Result<String, CallError> {
         let (_, row) = self.look().await?;
@@ -127,7 +128,7 @@ impl MembershipChanges {
     pub(super) async fn carry(
         &self,
         preparing: &Preparing,
-        newcomer: Option<(u64, Peer)>,
+        newcomer: Option<(NodeId, Peer)>,
         wait: ChangeWait,
         progress: &Progress,
     ) -> Result<(), Stuck> {
@@ -139,9 +140,9 @@ impl MembershipChanges {
                 .await?;
         }
         self.vote(preparing, progress).await?;
-        let wanted: BTreeSet<u64> = target.nodes().collect();
+        let wanted: BTreeSet<NodeId> = target.nodes().collect();
         let members = self.group().status().members;
-        let leaving: BTreeSet<u64> = members
+        let leaving: BTreeSet<NodeId> = members
             .into_keys()
             .filter(|n| !wanted.contains(n))
             .collect();
@@ -156,7 +157,7 @@ impl MembershipChanges {
     async fn learn(
         &self,
         target: &Target,
-        newcomer: Option<(u64, Peer)>,
+        newcomer: Option<(NodeId, Peer)>,
         progress: &Progress,
     ) -> Result<(), Stuck> {
         let members = self.group().status().members;
@@ -186,11 +187,11 @@ impl MembershipChanges {
     ) -> Result<(), Stuck> {
         let target = &preparing.target;
         let counted =
-            |node: &&u64| preparing.from.contains(node) || row.sync_learners.contains(node);
+            |node: &&NodeId| preparing.from.contains(node) || row.sync_learners.contains(node);
         let incoming = target.voters.iter().filter(|n| !preparing.from.contains(n));
         let incoming = incoming.chain(target.sync_learners.iter().filter(|n| !counted(n)));
-        let incoming: BTreeSet<u64> = incoming.copied().collect();
-        let asked: BTreeSet<u64> = incoming.iter().chain(&target.voters).copied().collect();
+        let incoming: BTreeSet<NodeId> = incoming.copied().collect();
+        let asked: BTreeSet<NodeId> = incoming.iter().chain(&target.voters).copied().collect();
         let majority = target.voters.len() / 2 + 1;
         let (started, mut moved, mut said) = (Instant::now(), Instant::now(), None::<Instant>);
         let mut seen = (usize::MAX, 0);
@@ -203,17 +204,17 @@ impl MembershipChanges {
             let statuses = asked.iter().map(|node| self.0.parts.status.ask(*node));
             let statuses = futures::future::join_all(statuses).await;
             let statuses: Vec<NodeStatus> = statuses.into_iter().flatten().collect();
-            let holds = |node: &u64| {
+            let holds = |node: &NodeId| {
                 let mut of = statuses.iter().filter(|s| s.node() == *node);
-                of.any(|s| s.progress.body_complete > preparing.index)
+                of.any(|s| s.progress.body_complete > preparing.index.size_before())
             };
             let held = target.voters.iter().filter(|n| holds(n)).count();
-            let behind: Vec<u64> = incoming.iter().filter(|n| !holds(n)).copied().collect();
+            let behind: Vec<NodeId> = incoming.iter().filter(|n| !holds(n)).copied().collect();
             if behind.is_empty() && held >= majority {
                 return Ok(());
             }
             // Of those who are waited for: what the others do is no progress.
-            let waited = |node: u64| match behind.is_empty() {
+            let waited = |node: NodeId| match behind.is_empty() {
                 true => !holds(&node),
                 false => behind.contains(&node),
             };
@@ -222,19 +223,19 @@ impl MembershipChanges {
                     .iter()
                     .filter(|s| waited(s.node()))
                     .map(|s| match behind.is_empty() {
-                        true => s.progress.body_complete,
-                        false => s.progress.body_complete + s.progress.applied_index,
+                        true => s.progress.body_complete.get(),
+                        false => s.progress.body_complete.get() + s.progress.applied_index.get(),
                     });
             let far: u64 = far.sum();
             if behind.len() != seen.0 || far > seen.1 {
                 (seen, moved) = ((behind.len(), far), Instant::now());
             }
             let line = || {
-                let of = |node: &u64| match statuses.iter().find(|s| s.node() == *node) {
+                let of = |node: &NodeId| match statuses.iter().find(|s| s.node() == *node) {
                     Some(s) => format!(
                         "node {node} holds {} of {} records with their bodies",
                         s.progress.body_complete,
-                        preparing.index + 1
+                        preparing.index.next()
                     ),
                     None => format!("node {node} does not answer"),
                 };
@@ -283,9 +284,10 @@ impl MembershipChanges {
     async fn drop_strangers(&self) -> Result<(), CallError> {
         let (voters, row) = self.look().await?;
         let known = row.sync_learners.iter().chain(&row.async_learners);
-        let known: BTreeSet<u64> = voters.0.iter().flatten().chain(known).copied().collect();
+        let known: BTreeSet<NodeId> = voters.0.iter().flatten().chain(known).copied().collect();
         let members = self.group().status().members;
-        let strangers: BTreeSet<u64> = members.into_keys().filter(|n| !known.contains(n)).collect();
+        let strangers: BTreeSet<NodeId> =
+            members.into_keys().filter(|n| !known.contains(n)).collect();
         if strangers.is_empty() {
             return Ok(());
         }
@@ -303,7 +305,7 @@ impl MembershipChanges {
             .await
     }
 
-    async fn record(&self, booted: &Booted, document: Document) -> Result<u64, CallError> {
+    async fn record(&self, booted: &Booted, document: Document) -> Result<RecordIndex, CallError> {
         let recorded = self
             .0
             .parts
@@ -325,7 +327,7 @@ fn document(
     phase: Phase,
     number: u64,
     target: &Target,
-    prepared: Option<u64>,
+    prepared: Option<RecordIndex>,
     reason: &str,
 ) -> Document {
     Document::Mode(ModeDocument {

@@ -6,6 +6,7 @@
 
 use super::{ChangeSteps, MembershipChanges, Progress, run};
 use crate::domain::call_error::CallError;
+use crate::domain::ids::{NodeId, TreeSize};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -18,7 +19,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
 impl MembershipChanges {
     /// Empties this node of work.
-    pub async fn drain(&self, node: u64) -> Result<ChangeSteps, CallError> {
+    pub async fn drain(&self, node: NodeId) -> Result<ChangeSteps, CallError> {
         if node != self.group().node() {
             let Some(peer) = self.group().member(node) else {
                 return Err(CallError::not_found(format!("member {node}")));
@@ -64,18 +65,20 @@ impl MembershipChanges {
         })
     }
 
-    async fn wait_for_others(&self, size: u64, progress: &Progress) -> Result<(), CallError> {
+    async fn wait_for_others(&self, size: TreeSize, progress: &Progress) -> Result<(), CallError> {
         let (mut seen, mut moved, mut said) = (0, Instant::now(), String::new());
         loop {
             let voters = self.group().status().voters;
-            let others: Vec<u64> = voters
+            let others: Vec<NodeId> = voters
                 .into_iter()
                 .filter(|n| *n != self.group().node())
                 .collect();
             let statuses = others.iter().map(|node| self.0.parts.status.ask(*node));
             let statuses = futures::future::join_all(statuses).await;
             let lacking = others.iter().zip(&statuses).filter_map(|(node, status)| {
-                let held = status.as_ref().map_or(0, |s| s.progress.body_complete);
+                let held = status
+                    .as_ref()
+                    .map_or(TreeSize::EMPTY, |s| s.progress.body_complete);
                 (held < size).then(|| format!("node {node} holds {held} of {size}"))
             });
             let lacking: Vec<String> = lacking.collect();
@@ -85,7 +88,7 @@ impl MembershipChanges {
             let sum: u64 = statuses
                 .iter()
                 .flatten()
-                .map(|s| s.progress.body_complete)
+                .map(|s| s.progress.body_complete.get())
                 .sum();
             if sum > seen {
                 (seen, moved) = (sum, Instant::now());

@@ -46,6 +46,7 @@ use crate::checkpoint::keys::KeysInForce;
 use crate::domain::call_error::CallError;
 use crate::domain::cause::AnyError;
 use crate::domain::draft::{self, bad};
+use crate::domain::ids::NodeId;
 use crate::ledger::state::Tables;
 use crate::objective::layout::{self, LayoutGuarantee};
 use crate::objective::read::ReadLevel;
@@ -160,7 +161,7 @@ impl MembershipChanges {
     /// changed.
     pub async fn add(
         &self,
-        node: u64,
+        node: NodeId,
         addresses: Option<(String, String)>,
         sync: bool,
     ) -> Result<ChangeSteps, CallError> {
@@ -172,17 +173,17 @@ impl MembershipChanges {
     }
 
     /// Makes a learner a voter.
-    pub async fn promote(&self, node: u64) -> Result<ChangeSteps, CallError> {
+    pub async fn promote(&self, node: NodeId) -> Result<ChangeSteps, CallError> {
         self.begin(Wish::Promote(node), None).await
     }
 
     /// Takes a member out, for good.
-    pub async fn remove(&self, node: u64) -> Result<ChangeSteps, CallError> {
+    pub async fn remove(&self, node: NodeId) -> Result<ChangeSteps, CallError> {
         self.begin(Wish::Remove(node), None).await
     }
 
     /// Makes a learner a voter in the place of one that leaves for good.
-    pub async fn replace(&self, old: u64, new: u64) -> Result<ChangeSteps, CallError> {
+    pub async fn replace(&self, old: NodeId, new: NodeId) -> Result<ChangeSteps, CallError> {
         self.begin(Wish::Replace { old, new }, None).await
     }
 
@@ -245,7 +246,7 @@ impl MembershipChanges {
         members: &CurrentMembers,
         wish: &Wish,
         addresses: Option<(String, String)>,
-    ) -> Result<Option<(u64, Peer)>, CallError> {
+    ) -> Result<Option<(NodeId, Peer)>, CallError> {
         let Wish::Add { node, .. } = *wish else {
             return Ok(None);
         };
@@ -294,7 +295,7 @@ impl MembershipChanges {
             Ok((voters, tables.mode()?, tables.nodes()?))
         });
         let (voters, mode, nodes) = read.await?;
-        let [voters] = <[Vec<u64>; 1]>::try_from(voters.0).map_err(|_| under_way())?;
+        let [voters] = <[Vec<NodeId>; 1]>::try_from(voters.0).map_err(|_| under_way())?;
         Ok(CurrentMembers {
             voters,
             mode,

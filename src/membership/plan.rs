@@ -6,6 +6,7 @@
 
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
+use crate::domain::ids::NodeId;
 use crate::ledger::roles::{ModeRow, Target};
 use crate::ledger::rows::NodeRow;
 use crate::objective::write::{LevelMember, MemberRole};
@@ -15,29 +16,29 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// A further node learns, or a learner counts for more or less.
-    Add { node: u64, sync: bool },
+    Add { node: NodeId, sync: bool },
     /// A learner votes.
-    Promote(u64),
+    Promote(NodeId),
     /// A member leaves, for good.
-    Remove(u64),
+    Remove(NodeId),
     /// A learner votes in the place of a voter, which leaves for good.
-    Replace { old: u64, new: u64 },
+    Replace { old: NodeId, new: NodeId },
 }
 
 /// The members as they are.
 #[derive(Clone, Debug, Default)]
 pub struct CurrentMembers {
-    pub voters: Vec<u64>,
+    pub voters: Vec<NodeId>,
     pub mode: ModeRow,
     /// Nodes that Raft replicates to.
-    pub replicated: BTreeSet<u64>,
+    pub replicated: BTreeSet<NodeId>,
     /// Nodes whose keys the ledger names.
-    pub known: BTreeMap<u64, NodeRow>,
+    pub known: BTreeMap<NodeId, NodeRow>,
 }
 
 impl Wish {
     /// The node that has to give up leadership before, if it leads.
-    pub fn leaves(&self) -> Option<u64> {
+    pub fn leaves(&self) -> Option<NodeId> {
         match *self {
             Wish::Remove(node) | Wish::Replace { old: node, .. } => Some(node),
             Wish::Add { .. } | Wish::Promote(_) => None,
@@ -105,7 +106,7 @@ impl Wish {
 }
 
 impl CurrentMembers {
-    fn may_join(&self, node: u64) -> Result<(), CallError> {
+    fn may_join(&self, node: NodeId) -> Result<(), CallError> {
         if self.mode.gone.contains(&node) {
             let why = format!("{node} has left the ledger: ids are not taken back, use another");
             return Err(bad("node", why).into());
@@ -120,7 +121,7 @@ impl CurrentMembers {
         Ok(())
     }
 
-    fn is_member(&self, node: u64) -> bool {
+    fn is_member(&self, node: NodeId) -> bool {
         let learners = self
             .mode
             .sync_learners
@@ -129,14 +130,14 @@ impl CurrentMembers {
         self.voters.iter().chain(learners).any(|n| *n == node)
     }
 
-    fn must_be_member(&self, field: &str, node: u64) -> Result<(), CallError> {
+    fn must_be_member(&self, field: &str, node: NodeId) -> Result<(), CallError> {
         match self.is_member(node) {
             true => Ok(()),
             false => Err(bad(field, format!("node {node} is no member")).into()),
         }
     }
 
-    fn may_vote(&self, field: &str, node: u64) -> Result<(), CallError> {
+    fn may_vote(&self, field: &str, node: NodeId) -> Result<(), CallError> {
         if self.voters.contains(&node) {
             return Err(bad(field, format!("node {node} is a voter already")).into());
         }
@@ -154,7 +155,7 @@ impl CurrentMembers {
 
     /// The members after the change, as layouts see them.
     pub fn with(&self, target: &Target) -> Vec<LevelMember> {
-        let of = |nodes: &[u64], role| {
+        let of = |nodes: &[NodeId], role| {
             let known = nodes.iter().filter_map(|node| {
                 let row = self.known.get(node)?;
                 Some(LevelMember {
@@ -174,7 +175,7 @@ impl CurrentMembers {
 }
 
 impl Target {
-    fn drop(&mut self, node: u64) {
+    fn drop(&mut self, node: NodeId) {
         for list in [
             &mut self.voters,
             &mut self.sync_learners,
@@ -188,6 +189,7 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::RecordIndex;
     use muniment_evidence::key::PublicKey;
 
     fn now() -> CurrentMembers {
@@ -199,25 +201,34 @@ mod tests {
             incarnation: [0; 16],
         };
         CurrentMembers {
-            voters: vec![1, 2, 3],
+            voters: [1, 2, 3].map(NodeId::new).to_vec(),
             mode: ModeRow {
-                sync_learners: vec![4],
-                async_learners: vec![5],
-                gone: vec![9],
+                sync_learners: vec![NodeId::new(4)],
+                async_learners: vec![NodeId::new(5)],
+                gone: vec![NodeId::new(9)],
                 ..ModeRow::default()
             },
-            replicated: (1..=5).collect(),
+            replicated: (1..=5).map(NodeId::new).collect(),
             known: (1..=6)
-                .map(|n| (n, row(n, (n != 5).then_some(n))))
+                .map(|n| {
+                    (
+                        NodeId::new(n),
+                        row(n, (n != 5).then_some(RecordIndex::new(n))),
+                    )
+                })
                 .collect(),
         }
     }
 
+    fn nodes(ids: &[u64]) -> Vec<NodeId> {
+        ids.iter().copied().map(NodeId::new).collect()
+    }
+
     fn target(voters: &[u64], sync: &[u64], asyn: &[u64]) -> Target {
         Target {
-            voters: voters.to_vec(),
-            sync_learners: sync.to_vec(),
-            async_learners: asyn.to_vec(),
+            voters: nodes(voters),
+            sync_learners: nodes(sync),
+            async_learners: nodes(asyn),
         }
     }
 
@@ -226,22 +237,28 @@ mod tests {
         let now = now();
         let comes_to = |wish: Wish, wanted: Target| assert_eq!(wish.target(&now), Ok(wanted));
         let add = Wish::Add {
-            node: 6,
+            node: NodeId::new(6),
             sync: false,
         };
         comes_to(add, target(&[1, 2, 3], &[4], &[5, 6]));
         // An operator turns a sync learner async, and back.
         let turn = Wish::Add {
-            node: 4,
+            node: NodeId::new(4),
             sync: false,
         };
         comes_to(turn, target(&[1, 2, 3], &[], &[5, 4]));
-        comes_to(Wish::Promote(4), target(&[1, 2, 3, 4], &[], &[5]));
-        comes_to(Wish::Remove(2), target(&[1, 3], &[4], &[5]));
-        comes_to(Wish::Remove(5), target(&[1, 2, 3], &[4], &[]));
-        let replace = Wish::Replace { old: 3, new: 4 };
+        comes_to(
+            Wish::Promote(NodeId::new(4)),
+            target(&[1, 2, 3, 4], &[], &[5]),
+        );
+        comes_to(Wish::Remove(NodeId::new(2)), target(&[1, 3], &[4], &[5]));
+        comes_to(Wish::Remove(NodeId::new(5)), target(&[1, 2, 3], &[4], &[]));
+        let replace = Wish::Replace {
+            old: NodeId::new(3),
+            new: NodeId::new(4),
+        };
         comes_to(replace, target(&[1, 2, 4], &[], &[5]));
-        assert_eq!(replace.leaves(), Some(3));
+        assert_eq!(replace.leaves(), Some(NodeId::new(3)));
     }
 
     #[test]
@@ -253,43 +270,49 @@ mod tests {
         };
         refused(
             Wish::Add {
-                node: 7,
+                node: NodeId::new(7),
                 sync: true,
             },
             "keys draft",
         );
         refused(
             Wish::Add {
-                node: 9,
+                node: NodeId::new(9),
                 sync: true,
             },
             "not taken back",
         );
         refused(
             Wish::Add {
-                node: 1,
+                node: NodeId::new(1),
                 sync: true,
             },
             "voter",
         );
         refused(
             Wish::Add {
-                node: 4,
+                node: NodeId::new(4),
                 sync: true,
             },
             "already",
         );
-        refused(Wish::Promote(6), "add it first");
-        refused(Wish::Promote(5), "has not booted");
+        refused(Wish::Promote(NodeId::new(6)), "add it first");
+        refused(Wish::Promote(NodeId::new(5)), "has not booted");
         // These pass with time: not the caller's mistake.
         let not_now = |wish: Wish, reason: &str| match wish.target(&now) {
             Err(CallError::NotNow { reason: why, .. }) => assert_eq!(why, reason),
             other => panic!("{other:?}"),
         };
-        not_now(Wish::Promote(6), "NOT_LEARNING");
-        not_now(Wish::Promote(5), "NOT_BOOTED");
-        refused(Wish::Promote(1), "voter already");
-        refused(Wish::Remove(6), "no member");
-        refused(Wish::Replace { old: 4, new: 5 }, "no voter");
+        not_now(Wish::Promote(NodeId::new(6)), "NOT_LEARNING");
+        not_now(Wish::Promote(NodeId::new(5)), "NOT_BOOTED");
+        refused(Wish::Promote(NodeId::new(1)), "voter already");
+        refused(Wish::Remove(NodeId::new(6)), "no member");
+        refused(
+            Wish::Replace {
+                old: NodeId::new(4),
+                new: NodeId::new(5),
+            },
+            "no voter",
+        );
     }
 }

@@ -54,7 +54,7 @@ impl MembershipChanges {
         };
         tracing::info!(
             number = preparing.number,
-            prepared = preparing.index,
+            prepared = preparing.index.get(),
             "going on with a change of the members"
         );
         // Nobody listens but the log.

@@ -5,6 +5,7 @@
 //! Promises upper bounds: what lies between two samples counts in full. No clocks of two
 //! nodes are compared. Leaves taking samples to `service/`.
 
+use crate::domain::ids::TreeSize;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ const SAMPLES_MAX: usize = 2048;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Records in the log.
-    pub size: u64,
+    pub size: TreeSize,
     /// Bytes of the bodies that they name.
     pub body_bytes: u64,
     pub at: Duration,
@@ -53,7 +54,7 @@ impl History {
     }
 
     /// The lag of somebody who holds everything below `complete`.
-    pub fn lag(&self, complete: u64, now: Duration) -> Lag {
+    pub fn lag(&self, complete: TreeSize, now: Duration) -> Lag {
         let Some(head) = self.0.back() else {
             return Lag::default();
         };
@@ -68,7 +69,7 @@ impl History {
             None => (0, oldest.at),
         };
         Lag {
-            records: head.size - complete,
+            records: head.size.count_since(complete),
             bytes: head.body_bytes.saturating_sub(bytes),
             ms: now.saturating_sub(since).as_millis() as u64,
         }
@@ -81,7 +82,7 @@ mod tests {
 
     fn sample(size: u64, ms: u64) -> Sample {
         Sample {
-            size,
+            size: TreeSize::new(size),
             body_bytes: size * 100,
             at: Duration::from_millis(ms),
         }
@@ -90,25 +91,25 @@ mod tests {
     #[test]
     fn a_lag_is_bounded_from_above_and_none_is_none() {
         let mut history = History::default();
-        assert_eq!(history.lag(0, Duration::ZERO), Lag::default());
+        assert_eq!(history.lag(TreeSize::EMPTY, Duration::ZERO), Lag::default());
         for (size, ms) in [(10, 0), (10, 100), (10, 200), (15, 300), (20, 400)] {
             history.note(sample(size, ms));
         }
         let now = Duration::from_millis(500);
-        assert_eq!(history.lag(20, now), Lag::default());
-        assert_eq!(history.lag(25, now), Lag::default());
+        assert_eq!(history.lag(TreeSize::new(20), now), Lag::default());
+        assert_eq!(history.lag(TreeSize::new(25), now), Lag::default());
         // It covers the sample of 15 and not that of 20: missing since 300 at the worst.
         let lag = Lag {
             records: 3,
             bytes: 500,
             ms: 200,
         };
-        assert_eq!(history.lag(17, now), lag);
+        assert_eq!(history.lag(TreeSize::new(17), now), lag);
         // Older than the history: all that it knows of.
-        assert_eq!(history.lag(5, now).bytes, 2000);
-        assert_eq!(history.lag(5, now).ms, 500);
+        assert_eq!(history.lag(TreeSize::new(5), now).bytes, 2000);
+        assert_eq!(history.lag(TreeSize::new(5), now).ms, 500);
         // Quiet time does not age the lag of one who held everything then.
-        assert_eq!(history.lag(10, now).ms, 300);
+        assert_eq!(history.lag(TreeSize::new(10), now).ms, 300);
     }
 
     #[test]

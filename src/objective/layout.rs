@@ -83,10 +83,11 @@ fn describe(voters: &[&LevelMember]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::NodeId;
 
     fn voters(zones: &[&str]) -> Vec<LevelMember> {
         let member = |(zone, node): (&&str, u64)| LevelMember {
-            node,
+            node: NodeId::new(node),
             zone: (*zone).to_owned(),
             region: zone[..1].to_owned(),
             role: MemberRole::Voter,

@@ -6,13 +6,14 @@
 //! that are left hold everything.
 
 use super::write::{LevelMember, WriteLevel, meets};
+use crate::domain::ids::{NodeId, TreeSize};
 use std::collections::BTreeSet;
 
 /// A member and up to where it holds every record and body; `None` while unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     pub member: LevelMember,
-    pub complete: Option<u64>,
+    pub complete: Option<TreeSize>,
 }
 
 /// What would be left of the ledger without a zone.
@@ -20,9 +21,9 @@ pub struct Holder {
 pub struct Loss {
     pub zone: String,
     pub region: String,
-    pub nodes: Vec<u64>,
+    pub nodes: Vec<NodeId>,
     /// Up to where some node elsewhere holds everything.
-    pub held_elsewhere: u64,
+    pub held_elsewhere: TreeSize,
     /// Whether a majority of voters would be left: issuing and downloads would go on.
     pub quorum_left: bool,
     /// Whether the level could be met by those left.
@@ -41,7 +42,7 @@ pub fn by_zone(holders: &[Holder], level: WriteLevel) -> Vec<Loss> {
         .map(|(region, zone)| {
             let inside = |h: &&Holder| h.member.zone == zone && h.member.region == region;
             let left: Vec<&Holder> = holders.iter().filter(|h| !inside(h)).collect();
-            let left_nodes: Vec<u64> = left.iter().map(|h| h.member.node).collect();
+            let left_nodes: Vec<NodeId> = left.iter().map(|h| h.member.node).collect();
             Loss {
                 zone: zone.to_owned(),
                 region: region.to_owned(),
@@ -50,7 +51,11 @@ pub fn by_zone(holders: &[Holder], level: WriteLevel) -> Vec<Loss> {
                     .filter(inside)
                     .map(|h| h.member.node)
                     .collect(),
-                held_elsewhere: left.iter().filter_map(|h| h.complete).max().unwrap_or(0),
+                held_elsewhere: left
+                    .iter()
+                    .filter_map(|h| h.complete)
+                    .max()
+                    .unwrap_or(TreeSize::EMPTY),
                 quorum_left: meets(WriteLevel::Quorum, &all, &left_nodes),
                 level_left: meets(level, &all, &left_nodes),
             }
@@ -66,12 +71,12 @@ mod tests {
     fn holder(node: u64, zone: &str, complete: u64) -> Holder {
         Holder {
             member: LevelMember {
-                node,
+                node: NodeId::new(node),
                 zone: zone.into(),
                 region: "r".into(),
                 role: MemberRole::Voter,
             },
-            complete: Some(complete),
+            complete: Some(TreeSize::new(complete)),
         }
     }
 
@@ -80,8 +85,8 @@ mod tests {
         let holders = [holder(1, "a", 100), holder(2, "b", 90), holder(3, "c", 80)];
         let losses = by_zone(&holders, WriteLevel::Zones(2));
         assert_eq!(losses.len(), 3);
-        assert_eq!(losses[0].held_elsewhere, 90);
-        assert_eq!(losses[1].held_elsewhere, 100);
+        assert_eq!(losses[0].held_elsewhere, TreeSize::new(90));
+        assert_eq!(losses[1].held_elsewhere, TreeSize::new(100));
         assert!(losses.iter().all(|l| l.quorum_left && l.level_left));
         assert!(!by_zone(&holders, WriteLevel::Zones(3))[0].level_left);
     }
@@ -90,7 +95,7 @@ mod tests {
     fn a_zone_with_a_majority_takes_the_ledger_along() {
         let holders = [holder(1, "a", 9), holder(2, "a", 9), holder(3, "b", 9)];
         let losses = by_zone(&holders, WriteLevel::Quorum);
-        assert_eq!(losses[0].nodes, [1, 2]);
+        assert_eq!(losses[0].nodes, [1, 2].map(NodeId::new));
         assert!(!losses[0].quorum_left);
         assert!(losses[1].quorum_left);
         assert!(by_zone(&[], WriteLevel::Quorum).is_empty());

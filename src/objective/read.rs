@@ -6,6 +6,7 @@
 //! the answer. Leaves asking and waiting to `service/`, proofs of freshness to
 //! [`super::freshness`].
 
+use crate::domain::ids::{LogIndex, RecordIndex, RecoveryEpoch, TreeSize};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
@@ -15,7 +16,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Until there is forced recovery, every ledger is in its first epoch.
-pub const RECOVERY_EPOCH: u64 = 0;
+pub const RECOVERY_EPOCH: RecoveryEpoch = RecoveryEpoch::new(0);
 /// Version of an encoded token.
 const TOKEN_VERSION: u8 = 1;
 
@@ -36,7 +37,7 @@ pub enum ReadLevel {
     /// What this replica has, even when it is cut off; never escalates.
     Local,
     /// The records up to and including this one, and no others.
-    AsOf(u64),
+    AsOf(RecordIndex),
 }
 
 /// What somebody has seen of a ledger.
@@ -44,8 +45,8 @@ pub enum ReadLevel {
 pub struct Token {
     /// Leaf hash of GENESIS.
     pub ledger: Digest,
-    pub recovery_epoch: u64,
-    pub raft_index: u64,
+    pub recovery_epoch: RecoveryEpoch,
+    pub raft_index: LogIndex,
 }
 
 /// What a replica knows of itself when it decides.
@@ -53,11 +54,11 @@ pub struct Token {
 pub struct Known {
     /// Zero while it holds no ledger.
     pub ledger: Digest,
-    pub recovery_epoch: u64,
+    pub recovery_epoch: RecoveryEpoch,
     /// Raft index.
-    pub applied: u64,
+    pub applied: LogIndex,
     /// Records.
-    pub size: u64,
+    pub size: TreeSize,
     /// Since when it may miss something; `None` when nothing is proven.
     pub staleness: Option<Duration>,
 }
@@ -67,7 +68,7 @@ pub struct Known {
 pub enum Step {
     Serve,
     /// Until this Raft index is applied here.
-    Wait(u64),
+    Wait(LogIndex),
     /// Ask the leader for a read index.
     Probe,
     Refuse(Refusal),
@@ -101,14 +102,14 @@ impl ReadLevel {
             ReadLevel::Session(token) if !known.is_of(token) => Step::Refuse(Refusal::TokenLost),
             ReadLevel::Session(token) if token.raft_index <= known.applied => Step::Serve,
             ReadLevel::Session(token) => Step::Wait(token.raft_index),
-            ReadLevel::AsOf(index) if *index < known.size => Step::Serve,
+            ReadLevel::AsOf(index) if *index < known.size.next_index() => Step::Serve,
             ReadLevel::AsOf(_) => Step::Probe,
         }
     }
 
     /// With a read index taken since, or with none because nobody gave one in time. Never
     /// asks again, so that a read ends.
-    pub fn after_probe(&self, known: &Known, read_index: Option<u64>) -> Step {
+    pub fn after_probe(&self, known: &Known, read_index: Option<LogIndex>) -> Step {
         match (self.step(known), read_index) {
             (Step::Serve, _) => Step::Serve,
             (Step::Refuse(refusal), _) => Step::Refuse(refusal),
@@ -159,7 +160,7 @@ impl Token {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.u8(TOKEN_VERSION).digest(&self.ledger);
-        w.u64(self.recovery_epoch).u64(self.raft_index);
+        w.u64(self.recovery_epoch.get()).u64(self.raft_index.get());
         w.finish()
     }
 
@@ -170,8 +171,8 @@ impl Token {
         }
         let token = Token {
             ledger: Digest(r.array()?),
-            recovery_epoch: r.u64()?,
-            raft_index: r.u64()?,
+            recovery_epoch: RecoveryEpoch::new(r.u64()?),
+            raft_index: LogIndex::read(&mut r)?,
         };
         r.end()?;
         Ok(token)
@@ -226,7 +227,10 @@ impl FromStr for ReadLevel {
                 Some(_) => None,
             },
             Some(("session", token)) => Some(ReadLevel::Session(token.parse()?)),
-            Some(("as-of", index)) => index.parse().ok().map(ReadLevel::AsOf),
+            Some(("as-of", index)) => {
+                let index = index.parse().ok();
+                index.map(|index| ReadLevel::AsOf(RecordIndex::new(index)))
+            }
             _ => None,
         };
         level.ok_or_else(|| {
@@ -248,8 +252,8 @@ mod tests {
         Known {
             ledger: LEDGER,
             recovery_epoch: RECOVERY_EPOCH,
-            applied,
-            size,
+            applied: LogIndex::new(applied),
+            size: TreeSize::new(size),
             staleness: staleness_ms.map(Duration::from_millis),
         }
     }
@@ -258,7 +262,7 @@ mod tests {
         Token {
             ledger: LEDGER,
             recovery_epoch: RECOVERY_EPOCH,
-            raft_index,
+            raft_index: LogIndex::new(raft_index),
         }
     }
 
@@ -271,8 +275,14 @@ mod tests {
         let level = ReadLevel::Linearizable;
         assert_eq!(level.step(&known(9, 9, Some(0))), Step::Probe);
         let before = known(5, 5, None);
-        assert_eq!(level.after_probe(&before, Some(6)), Step::Wait(6));
-        assert_eq!(level.after_probe(&before, Some(5)), Step::Serve);
+        assert_eq!(
+            level.after_probe(&before, Some(LogIndex::new(6))),
+            Step::Wait(LogIndex::new(6))
+        );
+        assert_eq!(
+            level.after_probe(&before, Some(LogIndex::new(5))),
+            Step::Serve
+        );
         let refused = Step::Refuse(Refusal::Unreached);
         assert_eq!(level.after_probe(&known(5, 5, Some(0)), None), refused);
     }
@@ -285,10 +295,13 @@ mod tests {
             assert_eq!(level.step(&known(5, 5, Some(501))), Step::Probe);
             // No proof is no bound, however much was applied.
             assert_eq!(level.step(&known(u64::MAX, 5, None)), Step::Probe);
-            assert_eq!(level.after_probe(&known(5, 5, None), Some(5)), Step::Serve);
             assert_eq!(
-                level.after_probe(&known(5, 5, None), Some(8)),
-                Step::Wait(8)
+                level.after_probe(&known(5, 5, None), Some(LogIndex::new(5))),
+                Step::Serve
+            );
+            assert_eq!(
+                level.after_probe(&known(5, 5, None), Some(LogIndex::new(8))),
+                Step::Wait(LogIndex::new(8))
             );
             // Somebody else's question may have proven it meanwhile.
             assert_eq!(level.after_probe(&known(5, 5, Some(3)), None), Step::Serve);
@@ -309,14 +322,20 @@ mod tests {
     fn a_token_is_waited_for_and_a_lost_one_is_told_at_once() {
         let level = ReadLevel::Session(token(8));
         assert_eq!(level.step(&known(8, 1, None)), Step::Serve);
-        assert_eq!(level.step(&known(7, 1, Some(0))), Step::Wait(8));
         assert_eq!(
-            level.after_probe(&known(7, 1, None), Some(9)),
-            Step::Wait(8)
+            level.step(&known(7, 1, Some(0))),
+            Step::Wait(LogIndex::new(8))
+        );
+        assert_eq!(
+            level.after_probe(&known(7, 1, None), Some(LogIndex::new(9))),
+            Step::Wait(LogIndex::new(8))
         );
         // Higher than anything committed: no replica will ever apply it.
         let lost = Step::Refuse(Refusal::TokenLost);
-        assert_eq!(level.after_probe(&known(7, 1, None), Some(7)), lost);
+        assert_eq!(
+            level.after_probe(&known(7, 1, None), Some(LogIndex::new(7))),
+            lost
+        );
         assert_eq!(
             level.after_probe(&known(7, 1, None), None),
             Step::Refuse(Refusal::Unreached)
@@ -327,7 +346,7 @@ mod tests {
                 ..token(1)
             },
             Token {
-                recovery_epoch: 1,
+                recovery_epoch: RecoveryEpoch::new(1),
                 ..token(1)
             },
         ] {
@@ -345,17 +364,20 @@ mod tests {
 
     #[test]
     fn a_read_as_of_a_record_needs_that_record_and_nothing_newer() {
-        let level = ReadLevel::AsOf(4);
+        let level = ReadLevel::AsOf(RecordIndex::new(4));
         assert_eq!(level.step(&known(9, 5, None)), Step::Serve);
         assert_eq!(level.step(&known(9, 4, Some(0))), Step::Probe);
         assert_eq!(
-            level.after_probe(&known(9, 4, None), Some(10)),
-            Step::Wait(10)
+            level.after_probe(&known(9, 4, None), Some(LogIndex::new(10))),
+            Step::Wait(LogIndex::new(10))
         );
         let beyond = Step::Refuse(Refusal::BeyondLog);
-        assert_eq!(level.after_probe(&known(10, 4, None), Some(10)), beyond);
         assert_eq!(
-            level.after_probe(&known(10, 5, None), Some(10)),
+            level.after_probe(&known(10, 4, None), Some(LogIndex::new(10))),
+            beyond
+        );
+        assert_eq!(
+            level.after_probe(&known(10, 5, None), Some(LogIndex::new(10))),
             Step::Serve
         );
     }
@@ -392,7 +414,7 @@ mod tests {
             bounded(500, false),
             bounded(1, true),
             ReadLevel::Session(token(77)),
-            ReadLevel::AsOf(0),
+            ReadLevel::AsOf(RecordIndex::FIRST),
         ] {
             assert_eq!(level.to_string().parse(), Ok(level));
         }

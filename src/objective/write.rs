@@ -3,6 +3,7 @@
 //! A level is a pure function of the members and of who holds the bytes; it is judged at
 //! the node that took the write, and again in apply against the membership at that index.
 
+use crate::domain::ids::NodeId;
 use muniment_evidence::statement::Level;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,7 +32,7 @@ impl Default for WriteLevel {
 /// A member as levels see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LevelMember {
-    pub node: u64,
+    pub node: NodeId,
     pub zone: String,
     pub region: String,
     pub role: MemberRole,
@@ -51,7 +52,7 @@ pub enum MemberRole {
 const SYNC: [MemberRole; 2] = [MemberRole::Voter, MemberRole::SyncLearner];
 
 /// Whether holders among the members meet the level.
-pub fn meets(level: WriteLevel, members: &[LevelMember], holders: &[u64]) -> bool {
+pub fn meets(level: WriteLevel, members: &[LevelMember], holders: &[NodeId]) -> bool {
     let of = |roles: &'static [MemberRole]| members.iter().filter(|m| roles.contains(&m.role));
     let holds = |m: &&LevelMember| holders.contains(&m.node);
     let span = |roles, place: fn(&LevelMember) -> &str| {
@@ -107,7 +108,7 @@ pub fn implied(level: WriteLevel, members: &[LevelMember]) -> bool {
 
 /// Whether the members could ever meet the level, all of them being up.
 pub fn possible(level: WriteLevel, members: &[LevelMember]) -> bool {
-    let all: Vec<u64> = members.iter().map(|m| m.node).collect();
+    let all: Vec<NodeId> = members.iter().map(|m| m.node).collect();
     meets(level, members, &all)
 }
 
@@ -188,7 +189,7 @@ mod tests {
             .iter()
             .zip(1..)
             .map(|(zone, node)| LevelMember {
-                node,
+                node: NodeId::new(node),
                 zone: (*zone).to_owned(),
                 region: zone[..1].to_owned(),
                 role: MemberRole::Voter,
@@ -199,17 +200,69 @@ mod tests {
     #[test]
     fn a_level_needs_a_majority_and_its_places() {
         let five = members(&["a1", "a1", "a2", "b1", "b1"]);
-        assert!(!meets(WriteLevel::Quorum, &five, &[1, 2]));
-        assert!(meets(WriteLevel::Quorum, &five, &[1, 2, 3]));
-        assert!(meets(WriteLevel::Zones(2), &five, &[1, 2, 3]));
-        assert!(!meets(WriteLevel::Zones(3), &five, &[1, 2, 3]));
-        assert!(!meets(WriteLevel::Regions(2), &five, &[1, 2, 3]));
-        assert!(meets(WriteLevel::Regions(2), &five, &[1, 2, 4]));
-        assert!(!meets(WriteLevel::All, &five, &[1, 2, 3, 4]));
-        assert!(meets(WriteLevel::All, &five, &[1, 2, 3, 4, 5]));
+        assert!(!meets(
+            WriteLevel::Quorum,
+            &five,
+            &[NodeId::new(1), NodeId::new(2)]
+        ));
+        assert!(meets(
+            WriteLevel::Quorum,
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]
+        ));
+        assert!(meets(
+            WriteLevel::Zones(2),
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]
+        ));
+        assert!(!meets(
+            WriteLevel::Zones(3),
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]
+        ));
+        assert!(!meets(
+            WriteLevel::Regions(2),
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]
+        ));
+        assert!(meets(
+            WriteLevel::Regions(2),
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(4)]
+        ));
+        assert!(!meets(
+            WriteLevel::All,
+            &five,
+            &[
+                NodeId::new(1),
+                NodeId::new(2),
+                NodeId::new(3),
+                NodeId::new(4)
+            ]
+        ));
+        assert!(meets(
+            WriteLevel::All,
+            &five,
+            &[
+                NodeId::new(1),
+                NodeId::new(2),
+                NodeId::new(3),
+                NodeId::new(4),
+                NodeId::new(5)
+            ]
+        ));
         // Strangers and repetitions do not count.
-        assert!(!meets(WriteLevel::Quorum, &five, &[1, 1, 2, 9]));
-        assert!(!meets(WriteLevel::Quorum, &[], &[1]));
+        assert!(!meets(
+            WriteLevel::Quorum,
+            &five,
+            &[
+                NodeId::new(1),
+                NodeId::new(1),
+                NodeId::new(2),
+                NodeId::new(9)
+            ]
+        ));
+        assert!(!meets(WriteLevel::Quorum, &[], &[NodeId::new(1)]));
     }
 
     /// Compared with trying out every majority.
@@ -234,8 +287,9 @@ mod tests {
             let all = members(zones);
             for level in levels {
                 let nodes = all.len() as u64;
-                let sets = (0u32..1 << nodes).map(|set| -> Vec<u64> {
-                    (1..=nodes).filter(|n| set >> (n - 1) & 1 == 1).collect()
+                let sets = (0u32..1 << nodes).map(|set| -> Vec<NodeId> {
+                    let held = (1..=nodes).filter(|n| set >> (n - 1) & 1 == 1);
+                    held.map(NodeId::new).collect()
                 });
                 let mut majorities = sets.filter(|s| meets(WriteLevel::Quorum, &all, s));
                 let never_missed = majorities.all(|set| meets(level, &all, &set));
@@ -258,7 +312,8 @@ mod tests {
         for a in levels {
             for b in levels {
                 for set in 0u32..32 {
-                    let holders: Vec<u64> = (1..=5).filter(|n| set >> (n - 1) & 1 == 1).collect();
+                    let holders = (1..=5).filter(|n| set >> (n - 1) & 1 == 1);
+                    let holders: Vec<_> = holders.map(NodeId::new).collect();
                     if meets(a.join(b), &five, &holders) {
                         assert!(meets(a, &five, &holders) && meets(b, &five, &holders));
                     }
@@ -273,13 +328,51 @@ mod tests {
         five[3].role = MemberRole::SyncLearner;
         five[4].role = MemberRole::AsyncLearner;
         // The majority is the voters' own.
-        assert!(!meets(WriteLevel::Quorum, &five, &[1, 4, 5]));
-        assert!(meets(WriteLevel::Quorum, &five, &[1, 2]));
-        assert!(!meets(WriteLevel::Zones(3), &five, &[1, 2, 4, 5]));
-        assert!(meets(WriteLevel::Regions(2), &five, &[1, 2, 4]));
-        assert!(!meets(WriteLevel::Regions(2), &five, &[1, 2, 5]));
-        assert!(!meets(WriteLevel::All, &five, &[1, 2, 3]));
-        assert!(meets(WriteLevel::All, &five, &[1, 2, 3, 4]));
+        assert!(!meets(
+            WriteLevel::Quorum,
+            &five,
+            &[NodeId::new(1), NodeId::new(4), NodeId::new(5)]
+        ));
+        assert!(meets(
+            WriteLevel::Quorum,
+            &five,
+            &[NodeId::new(1), NodeId::new(2)]
+        ));
+        assert!(!meets(
+            WriteLevel::Zones(3),
+            &five,
+            &[
+                NodeId::new(1),
+                NodeId::new(2),
+                NodeId::new(4),
+                NodeId::new(5)
+            ]
+        ));
+        assert!(meets(
+            WriteLevel::Regions(2),
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(4)]
+        ));
+        assert!(!meets(
+            WriteLevel::Regions(2),
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(5)]
+        ));
+        assert!(!meets(
+            WriteLevel::All,
+            &five,
+            &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]
+        ));
+        assert!(meets(
+            WriteLevel::All,
+            &five,
+            &[
+                NodeId::new(1),
+                NodeId::new(2),
+                NodeId::new(3),
+                NodeId::new(4)
+            ]
+        ));
     }
 
     /// More holders never unmeet a level: what was acknowledged stays acknowledged.
@@ -295,9 +388,10 @@ mod tests {
         ];
         for level in levels {
             for set in 0u32..32 {
-                let holders: Vec<u64> = (1..=5).filter(|n| set >> (n - 1) & 1 == 1).collect();
+                let holders = (1..=5).filter(|n| set >> (n - 1) & 1 == 1);
+                let holders: Vec<_> = holders.map(NodeId::new).collect();
                 for extra in 1..=5 {
-                    let more = [&holders[..], &[extra]].concat();
+                    let more = [&holders[..], &[NodeId::new(extra)]].concat();
                     assert!(!meets(level, &five, &holders) || meets(level, &five, &more));
                 }
             }

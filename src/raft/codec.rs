@@ -7,6 +7,7 @@ use super::types::{
     Entry, EntryPayload, LogId, Membership, Payload, Peer, SnapshotMeta, StoredMembership,
     TypeConfig, Vote,
 };
+use crate::domain::ids::NodeId;
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use openraft::raft::{
@@ -76,12 +77,12 @@ impl Wire for Vote {
     fn write(&self, w: &mut Writer) {
         let leader = self.leader_id();
         w.u64(leader.term())
-            .u64(*leader.node_id())
+            .u64(leader.node_id().get())
             .u8(u8::from(self.is_committed()));
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Vote, DecodeError> {
-        let (term, node) = (r.u64()?, r.u64()?);
+        let (term, node) = (r.u64()?, NodeId::read(r)?);
         match r.u8()? {
             0 => Ok(Vote::new(term, node)),
             1 => Ok(Vote::new_committed(term, node)),
@@ -93,14 +94,14 @@ impl Wire for Vote {
 impl Wire for Membership {
     fn write(&self, w: &mut Writer) {
         w.list(self.get_joint_config(), |w, set| {
-            let set: Vec<u64> = set.iter().copied().collect();
+            let set: Vec<NodeId> = set.iter().copied().collect();
             w.list(&set, |w, node| {
-                w.u64(*node);
+                w.u64(node.get());
             });
         });
         let nodes: Vec<_> = self.nodes().collect();
         w.list(&nodes, |w, (node, peer)| {
-            w.u64(**node)
+            w.u64(node.get())
                 .text(&peer.address)
                 .text(&peer.client_address)
                 .text(&peer.zone)
@@ -109,11 +110,11 @@ impl Wire for Membership {
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Membership, DecodeError> {
-        let sets: Vec<BTreeSet<u64>> =
-            r.list(|r| Ok(r.list(Reader::u64)?.into_iter().collect()))?;
-        let nodes: BTreeMap<u64, Peer> = r
+        let sets: Vec<BTreeSet<NodeId>> =
+            r.list(|r| Ok(r.list(NodeId::read)?.into_iter().collect()))?;
+        let nodes: BTreeMap<NodeId, Peer> = r
             .list(|r| {
-                let node = r.u64()?;
+                let node = NodeId::read(r)?;
                 let peer = Peer {
                     address: r.text()?,
                     client_address: r.text()?,
@@ -198,14 +199,14 @@ impl Wire for VoteResponse<TypeConfig> {
 impl Wire for TransferLeaderRequest<TypeConfig> {
     fn write(&self, w: &mut Writer) {
         self.from_leader().write(w);
-        w.u64(*self.to_node_id());
+        w.u64(self.to_node_id().get());
         self.last_log_id().copied().write(w);
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(TransferLeaderRequest::new(
             Vote::read(r)?,
-            r.u64()?,
+            NodeId::read(r)?,
             Wire::read(r)?,
         ))
     }
@@ -286,11 +287,11 @@ mod tests {
     fn raft_terms_have_one_encoding() {
         let id = LogId::new_term_index(3, 9);
         there_and_back(id);
-        there_and_back(Vote::new(3, 1));
-        there_and_back(Vote::new_committed(3, 1));
+        there_and_back(Vote::new(3, NodeId::new(1)));
+        there_and_back(Vote::new_committed(3, NodeId::new(1)));
         let membership = Membership::new(
-            vec![BTreeSet::from([1, 2])],
-            BTreeMap::from([(1, Peer::default()), (2, Peer::default())]),
+            vec![BTreeSet::from([1, 2].map(NodeId::new))],
+            BTreeMap::from([1, 2].map(|node| (NodeId::new(node), Peer::default()))),
         )
         .unwrap();
         there_and_back(StoredMembership::new(Some(id), membership.clone()));

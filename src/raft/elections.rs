@@ -49,7 +49,7 @@ impl RaftGroup {
             let mut metrics = raft.metrics();
             loop {
                 let last = metrics.borrow_watched().last_log_index;
-                if last.is_some_and(|last| last >= watermark.index) {
+                if last.is_some_and(|last| last >= watermark.index.get()) {
                     tracing::info!(last, "the log is above its watermark again");
                     group
                         .campaign

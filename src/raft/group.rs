@@ -16,6 +16,7 @@ use super::proposals::GroupRefusal;
 use super::runtime::drawing_from;
 use super::types::{Peer, TypeConfig};
 use crate::clock::SharedClock;
+use crate::domain::ids::NodeId;
 use crate::ledger::state::State;
 use crate::objective::timing::Timing;
 use crate::stop::Stop;
@@ -41,7 +42,7 @@ const SNAPSHOT_TIMEOUT_MS: u64 = 600_000;
 
 /// What a group needs to start.
 pub struct GroupSettings {
-    pub node: u64,
+    pub node: NodeId,
     pub timing: Timing,
     /// Entries after which a snapshot is taken.
     pub snapshot_after_entries: u64,
@@ -72,7 +73,7 @@ pub struct RaftGroup {
     pub(super) changing: Arc<tokio::sync::Mutex<()>>,
     pub(super) disks: KnownDisks,
     pub(super) stop: Stop,
-    pub(super) node: u64,
+    pub(super) node: NodeId,
     pub(super) progress: Progress,
     pub(super) campaign: Arc<Campaign>,
     pub(super) has_disk_space: HasDiskSpace,
@@ -182,7 +183,7 @@ impl RaftGroup {
         });
     }
 
-    pub fn node(&self) -> u64 {
+    pub fn node(&self) -> NodeId {
         self.node
     }
 
@@ -192,7 +193,7 @@ impl RaftGroup {
     }
 
     /// Founds the group with these voters.
-    pub async fn initialize(&self, members: BTreeMap<u64, Peer>) -> Result<(), GroupRefusal> {
+    pub async fn initialize(&self, members: BTreeMap<NodeId, Peer>) -> Result<(), GroupRefusal> {
         let founded = self.raft.initialize(members).await;
         founded.map_err(GroupRefusal::unknown)
     }

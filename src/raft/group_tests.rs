@@ -10,6 +10,7 @@ use super::reader::ReadBarrier;
 use super::types::Peer;
 use crate::clock::{SeededClock, SharedClock};
 use crate::domain::command::Command;
+use crate::domain::ids::{LogIndex, NodeId, Term};
 use crate::ledger::state::State;
 use crate::objective::timing::Profile;
 use crate::stop::Stop;
@@ -22,7 +23,7 @@ use crate::transport::{Class, Failure, Frames, Method, Serve, Transport};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{BoxStream, StreamExt as _};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -84,7 +85,8 @@ impl Transport for LineEnd {
         let (from, lines) = (self.node, self.lines.clone());
         async move {
             let (to, serve) = lines.reach(from, &address)?;
-            let answered = tokio::time::timeout(deadline, serve.call(from, method, body)).await;
+            let answered =
+                tokio::time::timeout(deadline, serve.call(NodeId::new(from), method, body)).await;
             lines.reach(to, &from.to_string())?;
             answered.unwrap_or(Err(Failure::Timeout))
         }
@@ -106,7 +108,7 @@ impl Transport for LineEnd {
             let from = end.node;
             let (to, serve) = end.lines.reach(from, &address)?;
             let frames = end.while_whole(from, to, frames.map(Ok).boxed());
-            let answers = serve.stream(from, method, frames).await?;
+            let answers = serve.stream(NodeId::new(from), method, frames).await?;
             Ok(end.while_whole(to, from, answers))
         }
         .boxed()
@@ -119,7 +121,7 @@ struct ServeRaft(RaftGroup);
 impl Serve for ServeRaft {
     fn call(
         &self,
-        _from: u64,
+        _from: NodeId,
         method: Method,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
@@ -129,7 +131,7 @@ impl Serve for ServeRaft {
 
     fn stream(
         &self,
-        _from: u64,
+        _from: NodeId,
         method: Method,
         frames: Frames,
     ) -> BoxFuture<'static, Result<Frames, Failure>> {
@@ -164,7 +166,7 @@ pub(crate) struct TestCluster {
 
 fn settings(node: u64, clock: SharedClock) -> GroupSettings {
     GroupSettings {
-        node,
+        node: NodeId::new(node),
         clock,
         timing: Profile::Lan.timing(),
         snapshot_after_entries: 50,
@@ -185,7 +187,9 @@ impl TestCluster {
         for node in 1..=nodes {
             cluster.join(node).await;
         }
-        let members: BTreeMap<u64, Peer> = (1..=nodes).map(|node| (node, peer(node))).collect();
+        let members = (1..=nodes)
+            .map(|node| (NodeId::new(node), peer(node)))
+            .collect();
         cluster.node(1).group.initialize(members).await.unwrap();
         cluster.leader().await;
         cluster
@@ -245,7 +249,7 @@ impl TestCluster {
         let agreed = async {
             loop {
                 let views = self.nodes.iter().filter(|n| asked(n.node));
-                let views = views.map(|n| n.group.leader().map(|(node, _)| node));
+                let views = views.map(|n| n.group.leader().map(|(node, _)| node.get()));
                 let views: BTreeSet<Option<u64>> = views.collect();
                 if let (1, Some(Some(leader))) = (views.len(), views.first())
                     && asked(*leader)
@@ -298,7 +302,7 @@ fn nothing() -> Bytes {
     Bytes::from(command.encode())
 }
 
-async fn propose(group: &RaftGroup) -> Result<u64, GroupRefusal> {
+async fn propose(group: &RaftGroup) -> Result<LogIndex, GroupRefusal> {
     let done = group.queue(nothing()).await?.done().await?;
     Ok(done.raft_index)
 }
@@ -312,7 +316,7 @@ async fn commands_are_applied_in_the_order_of_the_queue_and_everywhere() {
     for _ in 0..20 {
         tickets.push(group.queue(nothing()).await.unwrap());
     }
-    let mut last = 0;
+    let mut last = LogIndex::START;
     for ticket in tickets {
         let done = ticket.done().await.unwrap();
         assert!(done.raft_index > last);
@@ -331,7 +335,7 @@ async fn commands_are_applied_in_the_order_of_the_queue_and_everywhere() {
         let hash = node.group.state_hash_at(last);
         assert_eq!(hash, group.state_hash_at(last), "one state");
     }
-    assert_eq!(group.status().voters, [1, 2, 3]);
+    assert_eq!(group.status().voters, [1, 2, 3].map(NodeId::new));
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,7 +344,7 @@ async fn a_follower_proposes_nothing_and_names_the_leader() {
     let leader = cluster.leader().await;
     let follower = &cluster.node(cluster.another(leader)).group;
     match propose(follower).await {
-        Err(GroupRefusal::NotLeader(Some((node, _)))) => assert_eq!(node, leader),
+        Err(GroupRefusal::NotLeader(Some((node, _)))) => assert_eq!(node, NodeId::new(leader)),
         other => panic!("{other:?}"),
     }
     let refused = follower.leader_read_index().await;
@@ -383,8 +387,8 @@ async fn leadership_is_handed_to_a_voter_that_has_caught_up() {
     let group = &cluster.node(old).group;
     propose(group).await.unwrap();
     assert!(matches!(
-        group.transfer(9).await,
-        Err(TransferError::NotVoter(9))
+        group.transfer(NodeId::new(9)).await,
+        Err(TransferError::NotVoter(node)) if node == NodeId::new(9)
     ));
     let before = group.leadership_changed(None).await;
     group.hand_over().await;
@@ -426,8 +430,8 @@ async fn a_node_below_its_watermark_neither_votes_nor_campaigns() {
     let group = &cluster.node(cluster.another(leader)).group;
     assert!(group.may_vote().is_ok());
     let far = crate::store::watermark::LogPosition {
-        term: 1,
-        index: group.status().last_log_index + 5,
+        term: Term::new(1),
+        index: LogIndex::new(group.status().last_log_index.get() + 5),
     };
     group.wait_for_watermark(None, far);
     let refused = group.serve_call(Method::Vote, Bytes::new()).await;
@@ -448,14 +452,14 @@ async fn a_follower_that_lags_far_is_sent_a_snapshot() {
     let leader = cluster.leader().await;
     let away = cluster.another(leader);
     cluster.cut_off(away, true);
-    let mut last = 0;
+    let mut last = LogIndex::START;
     for _ in 0..200 {
         last = propose(&cluster.node(leader).group).await.unwrap();
     }
     cluster.cut_off(away, false);
     let group = &cluster.node(away).group;
     assert!(group.wait_applied(last, LONG).await);
-    assert!(group.status().snapshot_index > 0);
+    assert!(group.status().snapshot_index > LogIndex::START);
     let hash = cluster.node(leader).group.applied().state_hash;
     assert_eq!(group.applied().state_hash, hash);
 }
@@ -466,16 +470,22 @@ async fn members_come_and_go_one_change_at_a_time() {
     cluster.join(4).await;
     let leader = cluster.leader_of(|node| node < 4).await;
     let group = &cluster.node(leader).group;
-    group.add_learner(4, peer(4)).await.unwrap();
+    group.add_learner(NodeId::new(4), peer(4)).await.unwrap();
     let index = propose(group).await.unwrap();
     assert!(cluster.node(4).group.wait_applied(index, LONG).await);
-    assert_eq!(group.status().voters, [1, 2, 3]);
-    group.change_voters((1..=4).collect()).await.unwrap();
-    assert_eq!(group.status().voters, [1, 2, 3, 4]);
+    assert_eq!(group.status().voters, [1, 2, 3].map(NodeId::new));
+    group
+        .change_voters((1..=4).map(NodeId::new).collect())
+        .await
+        .unwrap();
+    assert_eq!(group.status().voters, [1, 2, 3, 4].map(NodeId::new));
     // Who stops voting is no member any longer.
     let gone = cluster.another(leader).min(3);
     let gone = if gone == leader { 4 } else { gone };
-    let voters = (1..=4).filter(|node| *node != gone).collect();
+    let voters = (1..=4)
+        .filter(|node| *node != gone)
+        .map(NodeId::new)
+        .collect();
     group.change_voters(voters).await.unwrap();
-    assert!(group.member(gone).is_none());
+    assert!(group.member(NodeId::new(gone)).is_none());
 }

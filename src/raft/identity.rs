@@ -8,6 +8,7 @@
 //! never booted has nothing to forget that the ledger relied on, and may be any disk.
 
 use crate::domain::cause::Cause;
+use crate::domain::ids::NodeId;
 use crate::ledger::state::State;
 use crate::store::Blocking;
 use bytes::Bytes;
@@ -66,7 +67,7 @@ struct Inner {
     state: State,
     blocking: Blocking,
     /// A node that has booted never shows another disk: what was read once stays true.
-    known: Mutex<HashMap<u64, Disk>>,
+    known: Mutex<HashMap<NodeId, Disk>>,
     strangers: Mutex<BTreeSet<Disk>>,
     refused: AtomicU64,
 }
@@ -93,8 +94,8 @@ impl KnownDisks {
     }
 
     /// The disk of the node's newest boot; `None` before its first.
-    pub async fn of(&self, node: u64) -> Result<Option<Disk>, crate::store::StoreError> {
-        let cached = |known: &Mutex<HashMap<u64, Disk>>| {
+    pub async fn of(&self, node: NodeId) -> Result<Option<Disk>, crate::store::StoreError> {
+        let cached = |known: &Mutex<HashMap<NodeId, Disk>>| {
             let known = known.lock().expect("nobody panics with it");
             known.get(&node).copied()
         };
@@ -113,7 +114,7 @@ impl KnownDisks {
     }
 
     /// Compares; `Err` carries the disk that the ledger knows instead, when it knows one.
-    pub(super) async fn recognise(&self, node: u64, shown: &Disk) -> Result<(), UnknownDisk> {
+    pub(super) async fn recognise(&self, node: NodeId, shown: &Disk) -> Result<(), UnknownDisk> {
         let known = self.of(node).await.map_err(|error| UnknownDisk {
             known: None,
             why: Cause::new(error),
@@ -124,7 +125,7 @@ impl KnownDisks {
                 let mut met = self.0.strangers.lock().expect("nobody panics with it");
                 if met.insert(*shown) {
                     tracing::error!(
-                        node,
+                        node = node.get(),
                         shown = hex(shown),
                         known = hex(&known),
                         "a node shows another disk than the ledger knows: nothing that it \
@@ -168,10 +169,13 @@ mod tests {
         let state = State::new(story.engine.clone());
         let disks = KnownDisks::new([9; 16], state, Blocking::Inline);
         // Node 1 has booted from the disk of ones; node 2 never did.
-        assert!(disks.recognise(1, &[1; 16]).await.is_ok());
-        let stranger = disks.recognise(1, &[77; 16]).await.unwrap_err();
+        assert!(disks.recognise(NodeId::new(1), &[1; 16]).await.is_ok());
+        let stranger = disks
+            .recognise(NodeId::new(1), &[77; 16])
+            .await
+            .unwrap_err();
         assert_eq!(stranger.known, Some([1; 16]));
-        assert!(disks.recognise(2, &[77; 16]).await.is_ok());
+        assert!(disks.recognise(NodeId::new(2), &[77; 16]).await.is_ok());
         assert_eq!(disks.refused(), 1);
     }
 }

@@ -6,7 +6,8 @@
 
 use super::group::{APPEND_ENTRIES_MAX, RaftGroup};
 use super::proposals::GroupRefusal;
-use super::types::{LogId, Peer};
+use super::types::Peer;
+use crate::domain::ids::{LogIndex, NodeId, Term};
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::vote::RaftLeaderId as _;
 use std::time::Duration;
@@ -18,27 +19,27 @@ const TRANSFER_MAX: Duration = Duration::from_secs(5);
 /// Who leads whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leadership {
-    pub leader: Option<u64>,
-    pub term: u64,
-    pub members_at: Option<u64>,
+    pub leader: Option<NodeId>,
+    pub term: Term,
+    pub members_at: Option<LogIndex>,
 }
 
 /// Why leadership was not handed over.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TransferError {
     #[error("node {0} is not a voter")]
-    NotVoter(u64),
+    NotVoter(NodeId),
     #[error("node {0} has not caught up")]
-    Behind(u64),
+    Behind(NodeId),
     #[error("node {0} did not take over in time")]
-    NotInTime(u64),
+    NotInTime(NodeId),
     #[error("{0}")]
     Raft(#[from] GroupRefusal),
 }
 
 impl RaftGroup {
     /// The leader as this node knows it.
-    pub fn leader(&self) -> Option<(u64, Peer)> {
+    pub fn leader(&self) -> Option<(NodeId, Peer)> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let leader = metrics.current_leader?;
@@ -63,12 +64,12 @@ impl RaftGroup {
                 let metrics = metrics.borrow_watched();
                 Leadership {
                     leader: metrics.current_leader,
-                    term: metrics.vote.leader_id().term(),
+                    term: Term::new(metrics.vote.leader_id().term()),
                     members_at: metrics
                         .membership_config
                         .log_id()
                         .as_ref()
-                        .map(LogId::index),
+                        .map(|id| LogIndex::new(id.index())),
                 }
             };
             if Some(now) != seen {
@@ -82,7 +83,7 @@ impl RaftGroup {
     }
 
     /// Hands leadership to `to`, which must be a caught-up voter.
-    pub async fn transfer(&self, to: u64) -> Result<(), TransferError> {
+    pub async fn transfer(&self, to: NodeId) -> Result<(), TransferError> {
         let status = self.status();
         if to == self.node {
             return Ok(());
@@ -91,7 +92,7 @@ impl RaftGroup {
             return Err(TransferError::NotVoter(to));
         }
         match status.matched.get(&to).copied().flatten() {
-            Some(matched) if matched + APPEND_ENTRIES_MAX >= status.last_log_index => {}
+            Some(matched) if status.last_log_index.count_since(matched) <= APPEND_ENTRIES_MAX => {}
             _ => return Err(TransferError::Behind(to)),
         }
         let asked = self.raft.trigger().transfer_leader(to).await;
@@ -116,7 +117,7 @@ impl RaftGroup {
 
     /// The same, to the most advanced of `nodes`; one that does not take over is followed by
     /// the next.
-    pub async fn hand_over_to_one_of(&self, nodes: &[u64]) {
+    pub async fn hand_over_to_one_of(&self, nodes: &[NodeId]) {
         if !self.is_leader() {
             return;
         }

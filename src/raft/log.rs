@@ -6,6 +6,7 @@
 
 use super::codec;
 use super::types::{Entry, LogId, TypeConfig, Vote};
+use crate::domain::ids::{LogIndex, Term};
 use crate::store::StoreError;
 use crate::store::log::{LogStore, StoredEntry};
 use crate::store::watermark::{DurableVote, LogPosition};
@@ -37,7 +38,10 @@ impl RaftLog {
     }
 
     async fn entries(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let stored = self.store.read(start, end, bytes_max).await?;
+        let stored = self
+            .store
+            .read(LogIndex::new(start), LogIndex::new(end), bytes_max)
+            .await?;
         stored.iter().map(|bytes| decode(bytes)).collect()
     }
 }
@@ -115,8 +119,8 @@ impl RaftLogReader<TypeConfig> for RaftLog {
             .watermark()
             .vote
             .map(|vote| match vote.committed {
-                true => Vote::new_committed(vote.term, vote.node),
-                false => Vote::new(vote.term, vote.node),
+                true => Vote::new_committed(vote.term.get(), vote.node),
+                false => Vote::new(vote.term.get(), vote.node),
             });
         Ok(match (stored, floor) {
             (Some(stored), Some(floor)) if floor > stored => Some(floor),
@@ -151,7 +155,7 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let floor = DurableVote {
-            term: vote.leader_id().term(),
+            term: Term::new(vote.leader_id().term()),
             node: *vote.leader_id().node_id(),
             committed: vote.is_committed(),
         };
@@ -197,14 +201,14 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
 
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
         let id = codec::encode(&log_id);
-        Ok(self.store.purge(log_id.index(), id).await?)
+        Ok(self.store.purge(LogIndex::new(log_id.index()), id).await?)
     }
 }
 
 /// A log id as the watermark file keeps it.
 pub fn watermark_id(id: &LogId) -> LogPosition {
     LogPosition {
-        term: id.committed_leader_id().term,
-        index: id.index(),
+        term: Term::new(id.committed_leader_id().term),
+        index: LogIndex::new(id.index()),
     }
 }

@@ -9,6 +9,7 @@ use super::codec;
 use super::group::HasDiskSpace;
 use super::types::{Answers, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::domain::command::Command;
+use crate::domain::ids::{LogIndex, Term, TreeSize, UploadEpoch};
 use crate::ledger::roles::ModeRow;
 use crate::ledger::tip::Tip;
 use crate::ledger::txn::Txn;
@@ -37,12 +38,12 @@ const APPLY_ENTRIES: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Applied {
     /// Raft index; 0 also stands for "nothing yet".
-    pub raft_index: u64,
+    pub raft_index: LogIndex,
     /// Records in the evidence log.
-    pub size: u64,
+    pub size: TreeSize,
     /// Zero before the founding.
     pub ledger: Digest,
-    pub upload_epoch: u64,
+    pub upload_epoch: UploadEpoch,
     /// OK KEY records: the keys are those that were known when it last changed.
     pub key_serial: u64,
     /// The rolling hash of the replicated state at `raft_index` (I12).
@@ -69,11 +70,11 @@ const HASHES_KEPT: usize = 4096;
 
 /// The rolling state hash after each of the last entries, oldest first (I12).
 #[derive(Default)]
-pub struct StateHashes(VecDeque<(u64, Digest)>);
+pub struct StateHashes(VecDeque<(LogIndex, Digest)>);
 
 impl StateHashes {
-    fn note(&mut self, raft_index: u64, hash: Digest) {
-        if (self.0.back()).is_some_and(|(last, _)| *last + 1 != raft_index) {
+    fn note(&mut self, raft_index: LogIndex, hash: Digest) {
+        if (self.0.back()).is_some_and(|(last, _)| last.next() != raft_index) {
             // What is remembered must be one run of indexes.
             self.0.clear();
         }
@@ -84,9 +85,9 @@ impl StateHashes {
     }
 
     /// The hash after the entry at this index, if it is remembered.
-    pub fn at(&self, raft_index: u64) -> Option<Digest> {
+    pub fn at(&self, raft_index: LogIndex) -> Option<Digest> {
         let first = self.0.front()?.0;
-        let at = usize::try_from(raft_index.checked_sub(first)?).ok()?;
+        let at = usize::try_from(raft_index.get().checked_sub(first.get())?).ok()?;
         // Entries are applied one after the other, so the indexes have no holes.
         self.0.get(at).map(|(_, hash)| *hash)
     }
@@ -186,7 +187,7 @@ impl Machine {
 impl State {
     fn progress(&self) -> Applied {
         Applied {
-            raft_index: self.applied.as_ref().map_or(0, LogId::index),
+            raft_index: LogIndex::new(self.applied.as_ref().map_or(0, LogId::index)),
             size: self.tip.head.size,
             ledger: self.tip.head.ledger,
             upload_epoch: self.tip.head.upload_epoch,
@@ -266,7 +267,12 @@ fn apply_entry(
     match payload {
         EntryPayload::Blank => {
             let term = log_id.committed_leader_id().term;
-            apply::leader(&mut txn, &mut tip, term, log_id.index());
+            apply::leader(
+                &mut txn,
+                &mut tip,
+                Term::new(term),
+                LogIndex::new(log_id.index()),
+            );
         }
         EntryPayload::Normal(payload) => {
             let command = Command::decode(&payload.0).map_err(|error| {
@@ -274,7 +280,8 @@ fn apply_entry(
             })?;
             let mut kinds = command.submissions.iter().map(|s| s.statement.kind);
             moded = kinds.any(|kind| kind == Kind::Mode);
-            answers.0 = apply::command(&mut txn, &mut tip, &command, log_id.index())?;
+            answers.0 =
+                apply::command(&mut txn, &mut tip, &command, LogIndex::new(log_id.index()))?;
         }
         EntryPayload::Membership(new) => {
             let voters = new
@@ -283,7 +290,13 @@ fn apply_entry(
                 .map(|set| set.iter().copied().collect())
                 .collect();
             let learners = new.learner_ids().collect();
-            apply::membership(&mut txn, &mut tip, log_id.index(), voters, learners);
+            apply::membership(
+                &mut txn,
+                &mut tip,
+                LogIndex::new(log_id.index()),
+                voters,
+                learners,
+            );
             membership = Some(StoredMembership::new(Some(log_id), new.clone()));
         }
     }
@@ -340,7 +353,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
                         .map(|(log_id, payload)| {
                             let applied =
                                 apply_entry(engine.as_ref(), &mut state, *log_id, payload);
-                            hashes.note(log_id.index(), state.tip.head.state_hash);
+                            hashes.note(LogIndex::new(log_id.index()), state.tip.head.state_hash);
                             applied
                         })
                         .collect::<Result<Vec<_>, _>>()
@@ -395,8 +408,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
         self.snapshots.take().await?;
         let now = lock(&self.state).progress();
         tracing::info!(
-            index = now.raft_index,
-            size = now.size,
+            index = now.raft_index.get(),
+            size = now.size.get(),
             "snapshot installed"
         );
         Ok(())

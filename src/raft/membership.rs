@@ -7,6 +7,7 @@
 use super::group::RaftGroup;
 use super::proposals::{GroupRefusal, leader_of};
 use super::types::{Peer, TypeConfig};
+use crate::domain::ids::NodeId;
 use openraft::ChangeMembers;
 use openraft::errors::{ClientWriteError, RaftError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,22 +18,22 @@ const CHANGE_MAX: Duration = Duration::from_secs(10);
 
 impl RaftGroup {
     /// Replicates to a further node, which does not vote.
-    pub async fn add_learner(&self, node: u64, peer: Peer) -> Result<(), GroupRefusal> {
+    pub async fn add_learner(&self, node: NodeId, peer: Peer) -> Result<(), GroupRefusal> {
         self.change(ChangeMembers::AddNodes(BTreeMap::from([(node, peer)])))
             .await
     }
 
     /// Stops replicating to nodes that do not vote.
-    pub async fn remove_learners(&self, nodes: BTreeSet<u64>) -> Result<(), GroupRefusal> {
+    pub async fn remove_learners(&self, nodes: BTreeSet<NodeId>) -> Result<(), GroupRefusal> {
         self.change(ChangeMembers::RemoveNodes(nodes)).await
     }
 
     /// Makes these the voters; each is a member already.
-    pub async fn change_voters(&self, voters: BTreeSet<u64>) -> Result<(), GroupRefusal> {
+    pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), GroupRefusal> {
         self.change(ChangeMembers::ReplaceAllVoters(voters)).await
     }
 
-    async fn change(&self, change: ChangeMembers<u64, Peer>) -> Result<(), GroupRefusal> {
+    async fn change(&self, change: ChangeMembers<NodeId, Peer>) -> Result<(), GroupRefusal> {
         let Ok(_single) = self.changing.try_lock() else {
             return Err(GroupRefusal::unknown("another change is under way"));
         };

@@ -10,6 +10,7 @@ use super::codec::{self, Wire};
 use super::identity::{self, Disk, KnownDisks};
 use super::machine::SnapshotData;
 use super::types::{Peer, TypeConfig, Vote};
+use crate::domain::ids::NodeId;
 use crate::store::Blocking;
 use crate::store::snapshot::SnapshotPiece;
 use crate::transport::{Class, Failure, Frames, Method, Transport};
@@ -58,7 +59,7 @@ pub struct PeerNetwork {
 }
 
 impl PeerNetwork {
-    fn link(&self, target: u64, peer: &Peer, class: Class) -> Link {
+    fn link(&self, target: NodeId, peer: &Peer, class: Class) -> Link {
         Link {
             target,
             disks: self.disks.clone(),
@@ -73,15 +74,15 @@ impl PeerNetwork {
 impl RaftNetworkFactory<TypeConfig> for PeerNetwork {
     type Network = Link;
 
-    async fn new_client(&mut self, target: u64, peer: &Peer) -> Link {
+    async fn new_client(&mut self, target: NodeId, peer: &Peer) -> Link {
         self.link(target, peer, Class::Log)
     }
 
-    async fn new_heartbeat_client(&mut self, target: u64, peer: &Peer) -> Link {
+    async fn new_heartbeat_client(&mut self, target: NodeId, peer: &Peer) -> Link {
         self.link(target, peer, Class::Control)
     }
 
-    async fn new_snapshot_client(&mut self, target: u64, peer: &Peer) -> Link {
+    async fn new_snapshot_client(&mut self, target: NodeId, peer: &Peer) -> Link {
         self.link(target, peer, Class::Bulk)
     }
 }
@@ -89,7 +90,7 @@ impl RaftNetworkFactory<TypeConfig> for PeerNetwork {
 /// One peer, one class of traffic.
 #[derive(Clone)]
 pub struct Link {
-    target: u64,
+    target: NodeId,
     disks: KnownDisks,
     transport: Arc<dyn Transport>,
     blocking: Blocking,

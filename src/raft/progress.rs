@@ -6,6 +6,7 @@
 
 use super::group::RaftGroup;
 use super::machine::{Applied, StateHashes};
+use crate::domain::ids::{LogIndex, TreeSize};
 use crate::ledger::roles::ModeRow;
 use muniment_evidence::digest::Digest;
 use std::sync::{Arc, Mutex};
@@ -26,7 +27,7 @@ impl RaftGroup {
     }
 
     /// The rolling state hash after an entry applied here, if it is remembered.
-    pub fn state_hash_at(&self, raft_index: u64) -> Option<Digest> {
+    pub fn state_hash_at(&self, raft_index: LogIndex) -> Option<Digest> {
         let hashes = self.progress.hashes.lock().expect("nobody panics with it");
         hashes.at(raft_index)
     }
@@ -37,14 +38,14 @@ impl RaftGroup {
     }
 
     /// Waits until `raft_index` is applied here; false if that takes too long.
-    pub async fn wait_applied(&self, raft_index: u64, limit: Duration) -> bool {
+    pub async fn wait_applied(&self, raft_index: LogIndex, limit: Duration) -> bool {
         let mut applied = self.progress.applied.clone();
         let reached = applied.wait_for(|now| now.raft_index >= raft_index);
         matches!(tokio::time::timeout(limit, reached).await, Ok(Ok(_)))
     }
 
     /// Waits until the evidence log here has at least `size` records.
-    pub async fn wait_size(&self, size: u64, limit: Duration) -> bool {
+    pub async fn wait_size(&self, size: TreeSize, limit: Duration) -> bool {
         let mut applied = self.progress.applied.clone();
         let reached = applied.wait_for(|now| now.size >= size);
         matches!(tokio::time::timeout(limit, reached).await, Ok(Ok(_)))

@@ -8,6 +8,7 @@
 use super::group::RaftGroup;
 use super::types::{Payload, Peer, TypeConfig};
 use crate::domain::command::Answer;
+use crate::domain::ids::{LogIndex, NodeId};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 pub enum GroupRefusal {
     /// Surely not proposed here; the leader, if known.
     #[error("{}", not_leader(.0.as_ref()))]
-    NotLeader(Option<(u64, Peer)>),
+    NotLeader(Option<(NodeId, Peer)>),
     /// It may or may not take effect.
     #[error("outcome unknown: {0}")]
     Unknown(#[source] Arc<dyn std::error::Error + Send + Sync>),
@@ -35,7 +36,7 @@ impl GroupRefusal {
     }
 }
 
-fn not_leader(leader: Option<&(u64, Peer)>) -> String {
+fn not_leader(leader: Option<&(NodeId, Peer)>) -> String {
     match leader {
         Some((node, _)) => format!("not the leader; node {node} is"),
         None => "no leader is known".to_owned(),
@@ -45,7 +46,7 @@ fn not_leader(leader: Option<&(u64, Peer)>) -> String {
 /// Where a command went.
 #[derive(Clone, Debug)]
 pub struct Proposed {
-    pub raft_index: u64,
+    pub raft_index: LogIndex,
     pub answers: Vec<Answer>,
 }
 
@@ -71,7 +72,7 @@ impl RaftGroup {
             async move {
                 match receiver.await {
                     Ok(Ok(done)) => Ok(Proposed {
-                        raft_index: done.log_id.index(),
+                        raft_index: LogIndex::new(done.log_id.index()),
                         answers: done.data.0,
                     }),
                     Ok(Err(ClientWriteError::ForwardToLeader(to))) => {
@@ -87,9 +88,9 @@ impl RaftGroup {
 
     /// A Raft index such that whoever has applied it misses nothing that was
     /// acknowledged before this call. Asks the quorum; only a leader answers.
-    pub async fn leader_read_index(&self) -> Result<u64, GroupRefusal> {
+    pub async fn leader_read_index(&self) -> Result<LogIndex, GroupRefusal> {
         match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
-            Ok((read, _)) => Ok(read.index()),
+            Ok((read, _)) => Ok(LogIndex::new(read.index())),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
                 Err(GroupRefusal::NotLeader(leader_of(to)))
             }
@@ -99,6 +100,6 @@ impl RaftGroup {
     }
 }
 
-pub(super) fn leader_of(to: ForwardToLeader<TypeConfig>) -> Option<(u64, Peer)> {
+pub(super) fn leader_of(to: ForwardToLeader<TypeConfig>) -> Option<(NodeId, Peer)> {
     Some((to.leader_id?, to.leader_node?))
 }

@@ -12,6 +12,7 @@ use super::group::RaftGroup;
 use super::proposals::GroupRefusal;
 use crate::clock::SharedClock;
 use crate::domain::cause::Cause;
+use crate::domain::ids::LogIndex;
 use crate::objective::freshness::Freshness;
 use crate::transport::{Class, Method, Transport};
 use bytes::Bytes;
@@ -37,7 +38,7 @@ const _: () = assert!(READ_INDEX_MAX.as_millis() < APPLY_MAX.as_millis());
 #[derive(Clone, Debug)]
 pub struct NotFresh(pub Cause);
 
-type Waiter = oneshot::Sender<Result<u64, NotFresh>>;
+type Waiter = oneshot::Sender<Result<LogIndex, NotFresh>>;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -96,7 +97,7 @@ impl ReadBarrier {
     }
 
     /// Asks for a read index within `limit`, however often leadership moves meanwhile.
-    pub async fn read_index(&self, limit: Duration) -> Result<u64, NotFresh> {
+    pub async fn read_index(&self, limit: Duration) -> Result<LogIndex, NotFresh> {
         let asked = async {
             loop {
                 let (sender, receiver) = oneshot::channel();
@@ -114,7 +115,7 @@ impl ReadBarrier {
     }
 
     /// Waits until this replica misses nothing acknowledged before the call.
-    pub async fn linearizable(&self, limit: Duration) -> Result<u64, NotFresh> {
+    pub async fn linearizable(&self, limit: Duration) -> Result<LogIndex, NotFresh> {
         let index = self.read_index(limit).await?;
         if self.group.wait_applied(index, limit.min(APPLY_MAX)).await {
             Ok(index)
@@ -130,7 +131,7 @@ fn lock(freshness: &Mutex<Freshness>) -> MutexGuard<'_, Freshness> {
     freshness.lock().expect("nobody panics with it")
 }
 
-async fn ask(group: &RaftGroup, transport: &dyn Transport) -> Result<u64, NotFresh> {
+async fn ask(group: &RaftGroup, transport: &dyn Transport) -> Result<LogIndex, NotFresh> {
     let Some(leader) = group.leader() else {
         return Err(NotFresh("no leader is known".into()));
     };
@@ -157,7 +158,7 @@ async fn ask(group: &RaftGroup, transport: &dyn Transport) -> Result<u64, NotFre
         .await
         .map_err(|failure| NotFresh(Cause::new(failure)))?;
     match answer[..].try_into() {
-        Ok(index) => Ok(u64::from_be_bytes(index)),
+        Ok(index) => Ok(LogIndex::new(u64::from_be_bytes(index))),
         Err(_) => Err(NotFresh("a read index is eight bytes".into())),
     }
 }

@@ -9,6 +9,7 @@ use super::reader::ReadBarrier;
 use crate::domain::call_error::CallError;
 use crate::domain::cause::AnyError;
 use crate::domain::draft::bad;
+use crate::domain::ids::{LogIndex, NodeId, TreeSize};
 use crate::ledger::state::Tables;
 use crate::objective::freshness::whole_ms;
 use crate::objective::read::{Known, RECOVERY_EPOCH, ReadLevel, Refusal, Step, Token};
@@ -30,7 +31,7 @@ const LAG_USUAL: Duration = Duration::from_millis(100);
 /// Which node this is, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodePlace {
-    pub node: u64,
+    pub node: NodeId,
     pub zone: String,
     pub region: String,
 }
@@ -39,9 +40,9 @@ pub struct NodePlace {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
     pub place: NodePlace,
-    pub applied_index: u64,
+    pub applied_index: LogIndex,
     /// Records that the answer folds.
-    pub log_size: u64,
+    pub log_size: TreeSize,
     /// Whatever was acknowledged so long before the call, or earlier, is in the answer;
     /// absent where nothing is proven, and where the answer is not of now.
     pub staleness_ms_max: Option<u64>,
@@ -54,12 +55,12 @@ pub struct Answered {
 pub struct Proven {
     staleness: Option<Duration>,
     /// The size to fold, where the answer is not of now.
-    size: Option<u64>,
+    size: Option<TreeSize>,
 }
 
 impl Proven {
     /// Of a state of so many records, whatever came after.
-    pub fn at_size(size: u64) -> Proven {
+    pub fn at_size(size: TreeSize) -> Proven {
         Proven {
             staleness: None,
             size: Some(size),
@@ -129,7 +130,7 @@ impl Reads {
         match (step, level) {
             (Step::Refuse(refusal), _) => Err(self.not_fresh(refusal, "")),
             (Step::Wait(_) | Step::Probe, _) => Err(self.not_fresh(level.unreached(), "")),
-            (Step::Serve, ReadLevel::AsOf(index)) => Ok(Proven::at_size(index.saturating_add(1))),
+            (Step::Serve, ReadLevel::AsOf(index)) => Ok(Proven::at_size(index.size_through())),
             (Step::Serve, ReadLevel::Linearizable) => Ok(Proven {
                 staleness: Some(Duration::ZERO),
                 size: None,

@@ -56,7 +56,7 @@ impl RaftGroup {
             }
             Method::ReadIndex => {
                 let index = self.leader_read_index().await.map_err(refused)?;
-                index.to_be_bytes().to_vec()
+                index.get().to_be_bytes().to_vec()
             }
             Method::StrangeDisk => {
                 self.recognise_self(&body)?;

@@ -5,6 +5,7 @@
 
 use super::group::RaftGroup;
 use super::types::{LogId, Peer};
+use crate::domain::ids::{LogIndex, NodeId, Term};
 use crate::ledger::roles::ModeRow;
 use crate::objective::write::{LevelMember, MemberRole};
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -17,17 +18,17 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub struct GroupStatus {
     pub role: &'static str,
-    pub term: u64,
-    pub leader: Option<u64>,
-    pub last_log_index: u64,
-    pub committed_index: u64,
-    pub applied_index: u64,
-    pub snapshot_index: u64,
+    pub term: Term,
+    pub leader: Option<NodeId>,
+    pub last_log_index: LogIndex,
+    pub committed_index: LogIndex,
+    pub applied_index: LogIndex,
+    pub snapshot_index: LogIndex,
     /// Voters and learners.
-    pub members: BTreeMap<u64, Peer>,
-    pub voters: Vec<u64>,
+    pub members: BTreeMap<NodeId, Peer>,
+    pub voters: Vec<NodeId>,
     /// Durable log index per follower; only the leader knows.
-    pub matched: BTreeMap<u64, Option<u64>>,
+    pub matched: BTreeMap<NodeId, Option<LogIndex>>,
 }
 
 impl RaftGroup {
@@ -41,7 +42,7 @@ impl RaftGroup {
         let status = self.status();
         let roles = self.roles();
         let target = roles.preparing.as_ref().map(|change| &change.target.voters);
-        let votes = |node: &u64| {
+        let votes = |node: &NodeId| {
             // Who is to vote counts as if it did: apply asks for both sets.
             status.voters.contains(node) || target.is_some_and(|to| to.contains(node))
         };
@@ -61,7 +62,7 @@ impl RaftGroup {
             .collect()
     }
 
-    pub fn member(&self, node: u64) -> Option<Peer> {
+    pub fn member(&self, node: NodeId) -> Option<Peer> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         metrics.membership_config.get_node(&node).cloned()
@@ -70,7 +71,7 @@ impl RaftGroup {
     pub fn status(&self) -> GroupStatus {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let index = |id: &Option<LogId>| id.as_ref().map_or(0, LogId::index);
+        let index = |id: &Option<LogId>| LogIndex::new(id.as_ref().map_or(0, LogId::index));
         let members = &metrics.membership_config;
         GroupStatus {
             role: match metrics.state {
@@ -80,9 +81,9 @@ impl RaftGroup {
                 ServerState::Leader => "leader",
                 ServerState::Shutdown => "stopping",
             },
-            term: metrics.current_term,
+            term: Term::new(metrics.current_term),
             leader: metrics.current_leader,
-            last_log_index: metrics.last_log_index.unwrap_or(0),
+            last_log_index: LogIndex::new(metrics.last_log_index.unwrap_or(0)),
             committed_index: index(&metrics.local_committed),
             applied_index: index(&metrics.last_applied),
             snapshot_index: index(&metrics.snapshot),
@@ -92,7 +93,10 @@ impl RaftGroup {
                 .replication
                 .iter()
                 .flatten()
-                .map(|(node, matched)| (*node, matched.as_ref().map(LogId::index)))
+                .map(|(node, matched)| {
+                    let matched = matched.as_ref().map(|id| LogIndex::new(id.index()));
+                    (*node, matched)
+                })
                 .collect(),
         }
     }

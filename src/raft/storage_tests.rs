@@ -3,6 +3,7 @@
 use super::log::RaftLog;
 use super::machine::Machine;
 use super::types::TypeConfig;
+use crate::domain::ids::{LogIndex, NodeId, Term};
 use crate::stop::Stop;
 use crate::store::Blocking;
 use crate::store::engine::Engine;
@@ -103,12 +104,15 @@ mod durability {
             let floor = WatermarkFile::in_memory();
             let (mut log, _) = open(engine.clone(), Blocking::Inline, floor, None).await;
             append(&mut log, (0..5).map(entry).collect()).await;
-            log.save_vote(&Vote::new(3, 2)).await.unwrap();
+            log.save_vote(&Vote::new(3, NodeId::new(2))).await.unwrap();
             log.append([entry(5)], IOFlushed::noop()).await.unwrap();
             engine.crash();
             let floor = WatermarkFile::in_memory();
             let (mut log, _) = open(engine, Blocking::Inline, floor, None).await;
-            assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new(3, 2)));
+            assert_eq!(
+                log.read_vote().await.unwrap(),
+                Some(Vote::new(3, NodeId::new(2)))
+            );
             let kept = log.try_get_log_entries(0..).await.unwrap();
             assert!(kept.len() >= 5);
             let last = log.get_log_state().await.unwrap().last_log_id.unwrap();
@@ -126,14 +130,22 @@ mod durability {
             let engine = Arc::new(MemoryEngine::new());
             let floor = WatermarkFile::open(&path).unwrap();
             let (mut log, _) = open(engine, Blocking::Pool, floor, None).await;
-            log.save_vote(&Vote::new_committed(4, 1)).await.unwrap();
+            log.save_vote(&Vote::new_committed(4, NodeId::new(1)))
+                .await
+                .unwrap();
             append(&mut log, (0..9).map(entry).collect()).await;
             let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
             loop {
                 let floor = WatermarkFile::open(&path).unwrap().get();
                 let vote = floor.vote.unwrap();
-                assert_eq!((vote.term, vote.node, vote.committed), (4, 1, true));
-                if floor.last_log.is_some_and(|last| last.index == 8) {
+                assert_eq!(
+                    (vote.term, vote.node, vote.committed),
+                    (Term::new(4), NodeId::new(1), true)
+                );
+                if floor
+                    .last_log
+                    .is_some_and(|last| last.index == LogIndex::new(8))
+                {
                     break;
                 }
                 assert!(
@@ -147,7 +159,7 @@ mod durability {
             let floor = WatermarkFile::open(&path).unwrap();
             let (mut log, _) = open(empty, Blocking::Pool, floor, None).await;
             let vote = log.read_vote().await.unwrap();
-            assert_eq!(vote, Some(Vote::new_committed(4, 1)));
+            assert_eq!(vote, Some(Vote::new_committed(4, NodeId::new(1))));
         });
     }
 }

@@ -5,6 +5,7 @@
 
 use super::runtime::Runtime;
 use crate::domain::command::Answer;
+use crate::domain::ids::NodeId;
 use bytes::Bytes;
 use std::fmt;
 
@@ -44,7 +45,7 @@ openraft::declare_raft_types!(
     pub TypeConfig:
         D = Payload,
         R = Answers,
-        NodeId = u64,
+        NodeId = NodeId,
         Node = Peer,
         LeaderId = openraft::impls::leader_id_std::LeaderId<Self::Term, Self::NodeId>,
         AsyncRuntime = Runtime,
@@ -54,6 +55,6 @@ pub type LogId = openraft::alias::LogIdOf<TypeConfig>;
 pub type Vote = openraft::alias::VoteOf<TypeConfig>;
 pub type Entry = openraft::alias::EntryOf<TypeConfig>;
 pub type EntryPayload = openraft::alias::PayloadOf<TypeConfig>;
-pub type Membership = openraft::Membership<u64, Peer>;
+pub type Membership = openraft::Membership<NodeId, Peer>;
 pub type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
 pub type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;

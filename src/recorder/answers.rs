@@ -9,6 +9,7 @@
 use super::Recorded;
 use super::route::RouteLost;
 use crate::domain::command::Answer;
+use crate::domain::ids::Sequence;
 use crate::ledger::rows::{LaneRow, WindowRow};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::statement::Lane;
@@ -17,7 +18,7 @@ use muniment_evidence::statement::Lane;
 #[derive(Debug)]
 pub struct Landed {
     /// Numbers and records, in order, from the first statement of the batch on.
-    pub recorded: Vec<(u64, Recorded)>,
+    pub recorded: Vec<(Sequence, Recorded)>,
     pub then: Then,
 }
 
@@ -25,7 +26,7 @@ pub struct Landed {
 #[derive(Debug)]
 pub struct LookedUp {
     /// Numbers and records, in order, up to the first contradiction.
-    pub recorded: Vec<(u64, Recorded)>,
+    pub recorded: Vec<(Sequence, Recorded)>,
     pub contradiction: Option<LaneContradiction>,
 }
 
@@ -45,20 +46,20 @@ pub enum Doubt {
     #[error("{0}")]
     Lost(#[source] RouteLost),
     #[error("the ledger expects seq {next}, not {seq}")]
-    Gap { seq: u64, next: u64 },
+    Gap { seq: Sequence, next: Sequence },
     #[error("the ledger has long had seq {seq}")]
-    Forgotten { seq: u64 },
+    Forgotten { seq: Sequence },
 }
 
 /// The ledger holds what this node has not said: it must stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneContradiction {
-    pub seq: u64,
+    pub seq: Sequence,
     pub what: &'static str,
 }
 
 impl LaneContradiction {
-    fn of(seq: u64, answer: Answer) -> LaneContradiction {
+    fn of(seq: Sequence, answer: Answer) -> LaneContradiction {
         let what = match answer {
             Answer::Equivocation => "the ledger holds another statement under this number",
             Answer::LaneClosed => "a later boot of this node id has closed the lane",
@@ -82,7 +83,7 @@ impl LaneContradiction {
 /// Reads what came back for the `count` statements from `first_seq` on.
 pub fn landed(
     lane: Lane,
-    first_seq: u64,
+    first_seq: Sequence,
     count: usize,
     answered: Result<Vec<Answer>, RouteLost>,
 ) -> Landed {
@@ -98,7 +99,7 @@ pub fn landed(
             return Landed { recorded, then };
         }
     };
-    for (seq, answer) in (first_seq..).zip(answers) {
+    for (seq, answer) in first_seq.onwards().zip(answers) {
         let then = match (answer, lane) {
             (Answer::Recorded { index, outcome }, _) => {
                 recorded.push((seq, Recorded { index, outcome }));
@@ -121,7 +122,7 @@ pub fn landed(
 /// Compares what the applied state has of the strict lane with what is not resolved here.
 /// `seen` are the statements below `row.next_seq`, in order, each with what the ledger
 /// remembers.
-pub fn looked_up(row: &LaneRow, seen: &[(u64, Digest, Option<WindowRow>)]) -> LookedUp {
+pub fn looked_up(row: &LaneRow, seen: &[(Sequence, Digest, Option<WindowRow>)]) -> LookedUp {
     let mut recorded = Vec::new();
     for (seq, hash, window) in seen {
         let answer = match window {

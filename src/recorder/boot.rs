@@ -9,6 +9,7 @@ use super::intake::Intake;
 use super::route::LeaderRoute;
 use super::{Intent, Recorded, StatementSigner};
 use crate::domain::command::{Answer, Submission};
+use crate::domain::ids::{NodeId, RecordIndex, Sequence, TreeSize};
 use crate::ledger::rows::{LaneRow, WindowRow};
 use crate::ledger::state::State;
 use crate::raft::group::RaftGroup;
@@ -50,7 +51,7 @@ pub enum BootError {
         "the boot lane of node {node} moved while it booted: is another process running \
          under this node's identity?"
     )]
-    LaneMoved { node: u64 },
+    LaneMoved { node: NodeId },
     #[error("a ledger is founded here already")]
     FoundedAlready,
     #[error("GENESIS has outcome {0}")]
@@ -77,7 +78,7 @@ enum Sent {
 }
 
 /// Reads the answer to a statement of this kind; pure.
-fn read_answer(node: u64, kind: Kind, answer: Option<Answer>) -> Result<Sent, BootError> {
+fn read_answer(node: NodeId, kind: Kind, answer: Option<Answer>) -> Result<Sent, BootError> {
     match answer {
         None => Ok(Sent::Unknown),
         Some(Answer::Recorded { index, outcome }) => {
@@ -107,7 +108,7 @@ impl BootContext {
                 continue;
             }
             let head = self.read(|tables| tables.head()).await?;
-            if head.size > 0 {
+            if head.size > TreeSize::EMPTY {
                 return Ok(FoundedLedger {
                     id: head.ledger,
                     origin: head.origin,
@@ -124,7 +125,7 @@ impl BootContext {
         genesis: GenesisDocument,
     ) -> Result<(), BootError> {
         let intent = Intent::system(Document::Genesis(genesis));
-        let submission = signer.sign(&intent, Lane::Boot, 0, Digest::ZERO);
+        let submission = signer.sign(&intent, Lane::Boot, Sequence::FIRST, Digest::ZERO);
         let recorded = self.settle(signer.node, submission).await?;
         let recorded = recorded.ok_or(BootError::LaneMoved { node: signer.node })?;
         match recorded.outcome {
@@ -134,7 +135,11 @@ impl BootContext {
     }
 
     /// Submits BOOT; returns its record index, which names the strict lane.
-    pub async fn boot(&self, signer: &StatementSigner, boot: Document) -> Result<u64, BootError> {
+    pub async fn boot(
+        &self,
+        signer: &StatementSigner,
+        boot: Document,
+    ) -> Result<RecordIndex, BootError> {
         let node = signer.node;
         let intent = Intent::system(boot);
         let mut overtaken = 0;
@@ -164,7 +169,7 @@ impl BootContext {
     /// this node has its number.
     async fn settle(
         &self,
-        node: u64,
+        node: NodeId,
         submission: Submission,
     ) -> Result<Option<Recorded>, BootError> {
         let (seq, kind) = (submission.statement.seq, submission.statement.kind);
@@ -207,12 +212,12 @@ impl BootContext {
         }
     }
 
-    async fn lane(&self, node: u64) -> Result<LaneRow, BootError> {
+    async fn lane(&self, node: NodeId) -> Result<LaneRow, BootError> {
         let row = self.read(move |tables| tables.lane(node, Lane::Boot));
         Ok(row.await?.unwrap_or_default())
     }
 
-    async fn window(&self, node: u64, seq: u64) -> Result<Option<WindowRow>, BootError> {
+    async fn window(&self, node: NodeId, seq: Sequence) -> Result<Option<WindowRow>, BootError> {
         self.read(move |tables| tables.lane_window(node, Lane::Boot, seq))
             .await
     }
@@ -236,10 +241,10 @@ mod tests {
     #[test]
     fn each_answer_is_a_record_a_repetition_or_the_end() {
         let recorded = Answer::Recorded {
-            index: 7,
+            index: RecordIndex::new(7),
             outcome: Outcome::Ok,
         };
-        let read = |kind, answer| match read_answer(2, kind, answer) {
+        let read = |kind, answer| match read_answer(NodeId::new(2), kind, answer) {
             Ok(Sent::Recorded(recorded)) => format!("record {}", recorded.index),
             Ok(Sent::Overtaken) => "overtaken".into(),
             Ok(Sent::Unknown) => "unknown".into(),
@@ -263,7 +268,12 @@ mod tests {
             assert_eq!(read(Kind::Boot, answer), boot);
             assert_eq!(read(Kind::Genesis, answer), genesis);
         }
-        let moved = read(Kind::Boot, Some(Answer::Gap { next: 9 }));
+        let moved = read(
+            Kind::Boot,
+            Some(Answer::Gap {
+                next: Sequence::new(9),
+            }),
+        );
         assert!(moved.contains("is another process running"), "{moved}");
     }
 }

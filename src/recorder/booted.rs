@@ -3,6 +3,7 @@
 use super::download_ends::DownloadEnds;
 use super::lane::Recorder;
 use super::outbox::OutboxLane;
+use crate::domain::ids::TreeSize;
 use muniment_evidence::genesis::Genesis;
 use std::sync::Arc;
 
@@ -16,5 +17,5 @@ pub struct Booted {
     pub genesis: Arc<Genesis>,
     pub origin: String,
     /// Where the sign guard stood when this boot was allowed to sign.
-    pub guarded: u64,
+    pub guarded: TreeSize,
 }

@@ -38,7 +38,10 @@ impl DownloadEnds {
     /// Notes that a download has ended, in full or not.
     pub async fn note(&self, delivered: Delivered) {
         if self.0.send(Message::Ended(delivered)).await.is_err() {
-            tracing::debug!(download = delivered.download, "stopping: END not recorded");
+            tracing::debug!(
+                download = delivered.download.get(),
+                "stopping: END not recorded"
+            );
         }
     }
 

@@ -5,6 +5,7 @@
 
 use super::Intent;
 use super::lane::Recorder;
+use crate::domain::ids::{LogIndex, NodeId};
 use crate::ledger::rows::DueRow;
 use crate::ledger::state::State;
 use crate::raft::group::RaftGroup;
@@ -53,7 +54,7 @@ pub async fn attest(
     }
 }
 
-fn document(node: u64, log_index: u64, row: DueRow) -> Document {
+fn document(node: NodeId, log_index: LogIndex, row: DueRow) -> Document {
     match row {
         DueRow::Leader { term } => Document::Leader(LeaderDocument {
             term,

@@ -6,6 +6,7 @@
 
 use crate::clock::SharedClock;
 use crate::domain::command::{Command, Submission};
+use crate::domain::ids::NodeId;
 use crate::ledger::rows::NodeRow;
 use crate::ledger::state::{State, Tables};
 use crate::raft::group::RaftGroup;
@@ -52,7 +53,7 @@ impl Intake {
     /// Verifies submissions of `from` and gives them back.
     pub async fn verify(
         &self,
-        from: u64,
+        from: NodeId,
         submissions: Vec<Submission>,
     ) -> Result<Vec<Submission>, SubmissionRejected> {
         let (state, own) = (self.state.clone(), self.group.node());
@@ -95,13 +96,13 @@ impl Intake {
 
 struct Keys<'a> {
     state: &'a State,
-    rows: HashMap<u64, Option<NodeRow>>,
+    rows: HashMap<NodeId, Option<NodeRow>>,
     /// Read when a key is asked for that no newest boot names.
     history: Option<KeyHistory>,
 }
 
 impl Keys<'_> {
-    fn row(&mut self, node: u64) -> Result<Option<&NodeRow>, crate::store::StoreError> {
+    fn row(&mut self, node: NodeId) -> Result<Option<&NodeRow>, crate::store::StoreError> {
         if !self.rows.contains_key(&node) {
             let row = self.state.tables()?.node(node)?;
             self.rows.insert(node, row);
@@ -110,7 +111,7 @@ impl Keys<'_> {
     }
 
     /// The keys that the ledger ever named for the node's statements.
-    fn named(&mut self, node: u64) -> Result<&[KeyLife], crate::store::StoreError> {
+    fn named(&mut self, node: NodeId) -> Result<&[KeyLife], crate::store::StoreError> {
         if self.history.is_none() {
             self.history = Some(self.state.stable(Tables::key_history)?);
         }
@@ -134,8 +135,8 @@ fn key_of_boot(submission: &Submission) -> Option<PublicKey> {
 /// `Ok(Err(why))` is a bad submission; `Err` is a storage fault.
 fn check(
     keys: &mut Keys<'_>,
-    from: u64,
-    own: u64,
+    from: NodeId,
+    own: NodeId,
     submission: &Submission,
 ) -> Result<Result<(), String>, crate::store::StoreError> {
     let statement = &submission.statement;
@@ -230,6 +231,7 @@ fn holdings(submission: &Submission) -> Vec<Holding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::{BodyId, OutboxId, RecordIndex, UploadEpoch};
     use crate::ledger::tests::{TestLedger, TestSigner, remark};
     use muniment_evidence::digest::Digest;
     use muniment_evidence::key::{SecretKey, Signature, Signer as _};
@@ -237,8 +239,8 @@ mod tests {
 
     fn evaluate(
         ledger: &TestLedger,
-        from: u64,
-        own: u64,
+        from: NodeId,
+        own: NodeId,
         submission: &Submission,
     ) -> Result<(), String> {
         let state = State::new(ledger.engine.clone());
@@ -254,29 +256,36 @@ mod tests {
     fn a_leader_proposes_no_statement_with_a_bad_signature() {
         let (ledger, _, mut lane) = TestLedger::booted();
         let good = lane.write(&ledger, &remark(1));
-        assert_eq!(evaluate(&ledger, 1, 2, &good), Ok(()));
+        assert_eq!(
+            evaluate(&ledger, NodeId::new(1), NodeId::new(2), &good),
+            Ok(())
+        );
         let mut forged = good.clone();
         forged.signature.0[5] ^= 1;
-        assert!(evaluate(&ledger, 1, 2, &forged).is_err());
+        assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(2), &forged).is_err());
         let mut altered = good.clone();
         altered.statement.witnessed_at_ms += 1;
-        assert!(evaluate(&ledger, 1, 2, &altered).is_err());
+        assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(2), &altered).is_err());
         // Signed well, but handed in by another node, or by a stranger.
-        assert!(evaluate(&ledger, 3, 2, &good).is_err());
-        let stranger = TestSigner::new(9, Lane::Strict(1)).write(&ledger, &remark(1));
-        assert!(evaluate(&ledger, 9, 2, &stranger).is_err());
+        assert!(evaluate(&ledger, NodeId::new(3), NodeId::new(2), &good).is_err());
+        let stranger =
+            TestSigner::new(9, Lane::Strict(RecordIndex::new(1))).write(&ledger, &remark(1));
+        assert!(evaluate(&ledger, NodeId::new(9), NodeId::new(2), &stranger).is_err());
     }
 
     /// It comes from a file, so that not even the node's own is taken unseen.
     #[test]
     fn a_leader_proposes_no_statement_of_an_outbox_with_a_bad_signature() {
         let (ledger, ..) = TestLedger::booted();
-        let good = TestSigner::new(1, Lane::Outbox(7)).write(&ledger, &remark(1));
-        assert_eq!(evaluate(&ledger, 1, 1, &good), Ok(()));
+        let good = TestSigner::new(1, Lane::Outbox(OutboxId::new(7))).write(&ledger, &remark(1));
+        assert_eq!(
+            evaluate(&ledger, NodeId::new(1), NodeId::new(1), &good),
+            Ok(())
+        );
         let mut forged = good.clone();
         forged.signature.0[5] ^= 1;
-        assert!(evaluate(&ledger, 1, 1, &forged).is_err());
-        assert!(evaluate(&ledger, 1, 2, &forged).is_err());
+        assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(1), &forged).is_err());
+        assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(2), &forged).is_err());
     }
 
     #[test]
@@ -284,13 +293,13 @@ mod tests {
         let (ledger, _, mut lane) = TestLedger::booted();
         let mut holding = Holding {
             ledger: Digest([1; 32]),
-            body_id: [2; 16],
+            body_id: BodyId::new([2; 16]),
             sha256: Digest([3; 32]),
             length: 4,
-            node: 3,
+            node: NodeId::new(3),
             incarnation: [3; 16],
             zone: "z3".into(),
-            epoch: 1,
+            epoch: UploadEpoch::new(1),
             signature: Signature([0; 64]),
         };
         let issue = |holding: &Holding| {
@@ -303,13 +312,16 @@ mod tests {
             })
         };
         let forged = lane.write(&ledger, &issue(&holding));
-        assert!(evaluate(&ledger, 1, 1, &forged).is_err());
+        assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(1), &forged).is_err());
         let key = SecretKey::from_seed(&[3; 32]);
         holding.signature = key.sign(&holding.signed_bytes());
         let good = lane.write(&ledger, &issue(&holding));
-        assert_eq!(evaluate(&ledger, 1, 1, &good), Ok(()));
-        holding.node = 2;
+        assert_eq!(
+            evaluate(&ledger, NodeId::new(1), NodeId::new(1), &good),
+            Ok(())
+        );
+        holding.node = NodeId::new(2);
         let anothers = lane.write(&ledger, &issue(&holding));
-        assert!(evaluate(&ledger, 1, 1, &anothers).is_err());
+        assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(1), &anothers).is_err());
     }
 }

@@ -18,6 +18,7 @@ use super::window::SendWindow;
 pub use super::window::UNRESOLVED_MAX;
 use super::{Intent, Recorded, RecorderError, StatementSigner, StopOnPanic};
 use crate::domain::command::Answer;
+use crate::domain::ids::{RecordIndex, Sequence};
 use crate::ledger::rows::{LaneRow, WindowRow};
 use crate::ledger::state::State;
 use crate::raft::group::RaftGroup;
@@ -111,7 +112,7 @@ pub struct LaneContext {
 
 /// Starts the lane of the boot whose BOOT record is at `boot`. `queue_max` statements
 /// wait unnumbered; beyond that callers are turned away.
-pub fn start(context: LaneContext, boot: u64, queue_max: usize) -> Recorder {
+pub fn start(context: LaneContext, boot: RecordIndex, queue_max: usize) -> Recorder {
     let (queue, requests) = mpsc::channel(queue_max);
     let worker = Worker {
         context,
@@ -126,7 +127,8 @@ pub fn start(context: LaneContext, boot: u64, queue_max: usize) -> Recorder {
     Recorder { queue }
 }
 
-type Flight = futures::future::BoxFuture<'static, (u64, usize, Result<Vec<Answer>, RouteLost>)>;
+type Flight =
+    futures::future::BoxFuture<'static, (Sequence, usize, Result<Vec<Answer>, RouteLost>)>;
 
 struct Worker {
     context: LaneContext,
@@ -142,7 +144,7 @@ struct Worker {
 }
 
 /// Number and hash of a statement, and what the ledger remembers under that number.
-type Seen = Vec<(u64, Digest, Option<WindowRow>)>;
+type Seen = Vec<(Sequence, Digest, Option<WindowRow>)>;
 
 /// The node must stop: the reason.
 #[derive(Debug, thiserror::Error)]
@@ -238,7 +240,7 @@ impl Worker {
     /// A batch is answered, or its route is lost.
     async fn landed(
         &mut self,
-        (first, count, answered): (u64, usize, Result<Vec<Answer>, RouteLost>),
+        (first, count, answered): (Sequence, usize, Result<Vec<Answer>, RouteLost>),
     ) -> Result<(), Broken> {
         let Landed { recorded, then } = landed(self.lane, first, count, answered);
         self.settle(recorded);
@@ -250,7 +252,7 @@ impl Worker {
     }
 
     /// Tells those who wait.
-    fn settle(&mut self, recorded: Vec<(u64, Recorded)>) {
+    fn settle(&mut self, recorded: Vec<(Sequence, Recorded)>) {
         for (seq, recorded) in recorded {
             if let Some(waiter) = self.window.resolve(seq) {
                 // A caller that has gone finds the outcome by its request id.
@@ -294,7 +296,7 @@ impl Worker {
             let Some(row) = tables.lane(node, lane)? else {
                 return Ok(None);
             };
-            let taken = |(seq, _): &(u64, Digest)| *seq < row.next_seq;
+            let taken = |(seq, _): &(Sequence, Digest)| *seq < row.next_seq;
             let seen = unresolved.into_iter().take_while(taken);
             let seen =
                 seen.map(|(seq, hash)| Ok((seq, hash, tables.lane_window(node, lane, seq)?)));
@@ -311,7 +313,7 @@ impl Worker {
     }
 }
 
-fn flight(first: u64, count: usize, answered: BatchAnswer) -> Flight {
+fn flight(first: Sequence, count: usize, answered: BatchAnswer) -> Flight {
     Box::pin(async move {
         let answered = tokio::time::timeout(ANSWER_MAX, answered)
             .await

@@ -12,6 +12,7 @@ use super::outbox::{OutboxBounds, OutboxLane, OutboxRefusal};
 use super::route::{self, decode_answer, encode_batch};
 use super::{Intent, Recorded, RecorderError, StatementSigner};
 use crate::domain::command::{Answer, Submission};
+use crate::domain::ids::{NodeId, RecordIndex, Sequence};
 use crate::raft::group::RaftGroup;
 use crate::raft::group_tests::{LONG, TestCluster, TestNode};
 use crate::recorder::download_ends::DownloadEnds;
@@ -41,7 +42,7 @@ struct ServeNode {
 impl Serve for ServeNode {
     fn call(
         &self,
-        _from: u64,
+        _from: NodeId,
         method: Method,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
@@ -51,7 +52,7 @@ impl Serve for ServeNode {
 
     fn stream(
         &self,
-        from: u64,
+        from: NodeId,
         method: Method,
         frames: Frames,
     ) -> BoxFuture<'static, Result<Frames, Failure>> {
@@ -60,7 +61,7 @@ impl Serve for ServeNode {
             match method {
                 Method::Append => Ok(group.serve_append(frames)),
                 Method::Snapshot => group.serve_snapshot(frames),
-                _ => Ok(route::serve(intake, from, frames)),
+                _ => Ok(route::serve(intake, NodeId::new(from.get()), frames)),
             }
         }
         .boxed()
@@ -93,7 +94,7 @@ fn booting(node: &TestNode) -> BootContext {
 
 fn signer(node: &TestNode, ledger: Digest) -> StatementSigner {
     StatementSigner {
-        node: node.node,
+        node: NodeId::new(node.node),
         ledger,
         signer: Arc::new(key(node.node)),
         clock: node.clock.clone(),
@@ -102,7 +103,7 @@ fn signer(node: &TestNode, ledger: Digest) -> StatementSigner {
 
 fn genesis(nodes: u64) -> GenesisDocument {
     let member = |node| Member {
-        node,
+        node: NodeId::new(node),
         region: "region".into(),
         zone: format!("zone-{node}"),
         statement_key: key(node).public(),
@@ -171,12 +172,12 @@ async fn lane_telling(
         stop: node.stop.clone(),
     };
     let recorder = lane::start(context.clone(), index, 4096);
-    (context, index, recorder)
+    (context, index.get(), recorder)
 }
 
 fn remark(bytes: u64) -> Intent {
     Intent::system(Document::DownloadEnd(vec![Delivered {
-        download: 0,
+        download: RecordIndex::FIRST,
         bytes,
         complete: false,
     }]))
@@ -193,13 +194,18 @@ async fn record_all(recorder: &Recorder, count: u64) -> Vec<Recorded> {
 /// Records, of which none is on its way.
 async fn size(node: &TestNode) -> u64 {
     node.reader.linearizable(LONG).await.unwrap();
-    node.state.tables().unwrap().head().unwrap().size
+    node.state.tables().unwrap().head().unwrap().size.get()
 }
 
 async fn lane_length(node: &TestNode, of: u64, lane: Lane) -> u64 {
     node.reader.linearizable(LONG).await.unwrap();
-    let row = node.state.tables().unwrap().lane(of, lane).unwrap();
-    row.map_or(0, |row| row.next_seq)
+    let row = node
+        .state
+        .tables()
+        .unwrap()
+        .lane(NodeId::new(of), lane)
+        .unwrap();
+    row.map_or(0, |row| row.next_seq.get())
 }
 
 fn follow_on(recorded: &[Recorded]) {
@@ -230,8 +236,11 @@ async fn the_statements_of_each_node_are_recorded_once_and_in_order() {
     let leader = cluster.node(leader);
     assert_eq!(size(leader).await, before + 300, "each is one record");
     for (context, index, _) in &lanes {
-        let lane = Lane::Strict(*index);
-        assert_eq!(lane_length(leader, context.signer.node, lane).await, 100);
+        let lane = Lane::Strict(RecordIndex::new(*index));
+        assert_eq!(
+            lane_length(leader, context.signer.node.get(), lane).await,
+            100
+        );
     }
 }
 
@@ -270,7 +279,10 @@ async fn a_lane_goes_on_under_another_leader_exactly_once() {
         follow_on(&recorded);
         let node = cluster.node(node);
         assert_eq!(size(node).await, before + 400, "each is one record");
-        assert_eq!(lane_length(node, node.node, Lane::Strict(index)).await, 410);
+        assert_eq!(
+            lane_length(node, node.node, Lane::Strict(RecordIndex::new(index))).await,
+            410
+        );
         assert_eq!(node.stop.why(), None);
     }
 }
@@ -295,7 +307,7 @@ async fn a_full_queue_turns_callers_away_and_numbers_nothing() {
     let cluster = founded().await;
     let (context, index, _) = lane_of(&cluster, 1).await;
     // Its worker does not run before this test waits: two wait, the third is turned away.
-    let recorder = lane::start(context, index, 2);
+    let recorder = lane::start(context, RecordIndex::new(index), 2);
     let recorded = futures::join!(
         recorder.record(remark(1)),
         recorder.record(remark(2)),
@@ -304,7 +316,7 @@ async fn a_full_queue_turns_callers_away_and_numbers_nothing() {
     assert!(recorded.0.is_ok() && recorded.1.is_ok());
     assert_eq!(recorded.2, Err(RecorderError::Full));
     assert_eq!(
-        lane_length(cluster.node(1), 1, Lane::Strict(index)).await,
+        lane_length(cluster.node(1), 1, Lane::Strict(RecordIndex::new(index))).await,
         2
     );
 }
@@ -315,7 +327,7 @@ async fn two_processes_under_one_identity_end_by_it() {
     let (context, index, recorder) = lane_of(&cluster, 1).await;
     follow_on(&record_all(&recorder, 1).await);
     // The same lane from its beginning, with other statements.
-    let twin = lane::start(context.clone(), index, 10);
+    let twin = lane::start(context.clone(), RecordIndex::new(index), 10);
     let recorded = twin.record(remark(99)).await;
     assert_eq!(recorded, Err(RecorderError::Stopped));
     match context.stop.why() {
@@ -363,7 +375,7 @@ async fn a_ledger_is_founded_once_and_a_boot_is_sent_until_it_is_recorded() {
     let away = node.node;
     cluster.cut_off(away, true);
     let boot = tokio::spawn(async move {
-        let document = boot_document(signer.node, Vec::new());
+        let document = boot_document(signer.node.get(), Vec::new());
         context.boot(&signer, document).await
     });
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -409,7 +421,8 @@ async fn an_outbox_drains_in_order_when_the_leader_is_back() {
     let node = cluster.node(cluster.another(leader));
     let dir = OutboxDir::in_memory();
     let tables = node.state.tables().unwrap();
-    let mut found = take_inventory(&dir, &tables, node.node, node.clock.as_ref()).unwrap();
+    let mut found =
+        take_inventory(&dir, &tables, NodeId::new(node.node), node.clock.as_ref()).unwrap();
     let told = found.reported.clone();
     let (context, _, recorder) = lane_telling(&cluster, node.node, told).await;
     let log = found.open.pop().expect("one is made");
@@ -419,7 +432,7 @@ async fn an_outbox_drains_in_order_when_the_leader_is_back() {
     cluster.cut_off(node.node, true);
     let promises = (0..500).map(|n| outbox.append(remark(n)));
     let promised = futures::future::join_all(promises).await;
-    let seqs: Vec<u64> = promised
+    let seqs: Vec<Sequence> = promised
         .iter()
         .map(|p| {
             p.as_ref()
@@ -430,7 +443,7 @@ async fn an_outbox_drains_in_order_when_the_leader_is_back() {
                 .seq
         })
         .collect();
-    assert_eq!(seqs, (0..500).collect::<Vec<_>>());
+    assert_eq!(seqs, (0..500).map(Sequence::new).collect::<Vec<_>>());
     assert_eq!(
         outbox.append(remark(500)).await.err(),
         Some(OutboxRefusal::Full(500))
@@ -463,8 +476,10 @@ async fn a_stream_answers_each_batch_and_ends_where_it_cannot_be_read() {
     let node = cluster.node(cluster.another(leader));
     let (context, index, _) = lane_of(&cluster, node.node).await;
     let sign = |seq, prev| {
-        let lane = Lane::Strict(index);
-        context.signer.sign(&remark(seq), lane, seq, prev)
+        let lane = Lane::Strict(RecordIndex::new(index));
+        context
+            .signer
+            .sign(&remark(seq), lane, Sequence::new(seq), prev)
     };
     let first = sign(0, Digest::ZERO);
     let second = sign(1, first.statement.hash());

@@ -117,6 +117,7 @@ mod window_tests;
 
 use crate::clock::SharedClock;
 use crate::domain::command::Submission;
+use crate::domain::ids::{NodeId, RecordIndex, Sequence};
 use crate::stop::Stop;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::Signer;
@@ -150,7 +151,7 @@ impl Intent {
 /// The record that a statement became.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recorded {
-    pub index: u64,
+    pub index: RecordIndex,
     pub outcome: Outcome,
 }
 
@@ -166,7 +167,7 @@ pub enum RecorderError {
 /// Who signs, for which ledger.
 #[derive(Clone)]
 pub struct StatementSigner {
-    pub node: u64,
+    pub node: NodeId,
     pub ledger: Digest,
     pub signer: Arc<dyn Signer>,
     pub clock: SharedClock,
@@ -174,7 +175,7 @@ pub struct StatementSigner {
 
 impl StatementSigner {
     /// Numbers and signs.
-    pub fn sign(&self, intent: &Intent, lane: Lane, seq: u64, prev: Digest) -> Submission {
+    pub fn sign(&self, intent: &Intent, lane: Lane, seq: Sequence, prev: Digest) -> Submission {
         let kind = intent.document.kind();
         let (document, actor) = (intent.document.encode(), intent.actor.encode());
         let open = |bytes| {

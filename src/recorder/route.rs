@@ -8,6 +8,7 @@
 use super::intake::{Intake, SubmissionRejected};
 use crate::domain::cause::Cause;
 use crate::domain::command::{Answer, Submission};
+use crate::domain::ids::NodeId;
 use crate::raft::group::RaftGroup;
 use crate::transport::{Class, Failure, Frames, Method, Transport};
 use bytes::Bytes;
@@ -54,7 +55,7 @@ type Waiting = Arc<Mutex<Waiters>>;
 
 /// Where batches go; made anew for each leader.
 pub enum LeaderRoute {
-    Here(Intake, u64),
+    Here(Intake, NodeId),
     There(LeaderStream),
 }
 
@@ -154,7 +155,7 @@ fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, Waiters> {
 }
 
 /// The leader's end of a stream: batches of one node, answered as they are applied.
-pub fn serve(intake: Intake, from: u64, frames: Frames) -> Frames {
+pub fn serve(intake: Intake, from: NodeId, frames: Frames) -> Frames {
     let queued = frames
         // Verified side by side, queued in order.
         .map({

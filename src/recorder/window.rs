@@ -9,6 +9,7 @@
 //! [`super::lane`].
 
 use crate::domain::command::Submission;
+use crate::domain::ids::Sequence;
 use muniment_evidence::digest::Digest;
 use std::collections::VecDeque;
 
@@ -19,7 +20,7 @@ pub use crate::objective::budget::UNRESOLVED_MAX;
 /// See the module. `W` is whoever waits for a statement.
 pub struct SendWindow<W> {
     /// The number that the next statement gets.
-    next_seq: u64,
+    next_seq: Sequence,
     /// Hash of the statement before it; zero at 0.
     last: Digest,
     /// Numbered and not gone, the lowest number first.
@@ -39,7 +40,7 @@ struct Entry<W> {
 /// Statements that are sent together: one Raft entry.
 #[derive(Debug, PartialEq, Eq)]
 pub struct StatementBatch {
-    pub first_seq: u64,
+    pub first_seq: Sequence,
     pub submissions: Vec<Submission>,
     /// Encoded length of all of them.
     pub bytes: usize,
@@ -48,7 +49,7 @@ pub struct StatementBatch {
 impl<W> Default for SendWindow<W> {
     fn default() -> SendWindow<W> {
         SendWindow {
-            next_seq: 0,
+            next_seq: Sequence::FIRST,
             last: Digest::ZERO,
             entries: VecDeque::new(),
             sent: 0,
@@ -59,7 +60,7 @@ impl<W> Default for SendWindow<W> {
 
 impl<W> SendWindow<W> {
     /// The number of the next statement, and the hash of the one before it.
-    pub fn next(&self) -> (u64, Digest) {
+    pub fn next(&self) -> (Sequence, Digest) {
         (self.next_seq, self.last)
     }
 
@@ -99,7 +100,7 @@ impl<W> SendWindow<W> {
             !self.is_full(),
             "the ledger remembers no more than a window"
         );
-        self.next_seq += 1;
+        self.next_seq = self.next_seq.next();
         self.last = statement.hash();
         self.unsent_bytes += submission.encoded_length();
         self.entries.push_back(Entry {
@@ -130,9 +131,13 @@ impl<W> SendWindow<W> {
     }
 
     /// Notes that this batch was handed to the route.
-    pub fn sent(&mut self, first_seq: u64, count: usize, bytes: usize) {
-        let base = self.next_seq - self.entries.len() as u64;
-        assert_eq!(first_seq, base + self.sent as u64, "batches leave in order");
+    pub fn sent(&mut self, first_seq: Sequence, count: usize, bytes: usize) {
+        let unsent = (self.entries.len() - self.sent) as u64;
+        assert_eq!(
+            first_seq,
+            self.next_seq.before(unsent),
+            "batches leave in order"
+        );
         self.sent += count;
         assert!(self.sent <= self.entries.len(), "what is sent was numbered");
         self.unsent_bytes = (self.unsent_bytes.checked_sub(bytes)).expect("bytes are counted once");
@@ -140,10 +145,10 @@ impl<W> SendWindow<W> {
 
     /// Notes what a statement became, and returns who waits for that. A number that is gone
     /// already was answered twice: nobody waits.
-    pub fn resolve(&mut self, seq: u64) -> Option<W> {
+    pub fn resolve(&mut self, seq: Sequence) -> Option<W> {
         assert!(seq < self.next_seq, "only what was numbered is answered");
-        let base = self.next_seq - self.entries.len() as u64;
-        let at = usize::try_from(seq.checked_sub(base)?).expect("a window is short");
+        let base = self.next_seq.before(self.entries.len() as u64);
+        let at = usize::try_from(seq.get().checked_sub(base.get())?).expect("a window is short");
         let entry = self.entries.get_mut(at)?;
         entry.resolved = true;
         let waiter = entry.waiter.take();
@@ -156,7 +161,7 @@ impl<W> SendWindow<W> {
     }
 
     /// Number and hash of each statement that is not resolved, in order.
-    pub fn unresolved(&self) -> Vec<(u64, Digest)> {
+    pub fn unresolved(&self) -> Vec<(Sequence, Digest)> {
         let unresolved = self.entries.iter().filter(|entry| !entry.resolved);
         unresolved
             .map(|entry| {

@@ -8,6 +8,7 @@ use super::answers::{Landed, LookedUp, Then, landed, looked_up};
 use super::route::RouteLost;
 use super::window::{SendWindow, UNRESOLVED_MAX};
 use crate::domain::command::{Answer, Submission};
+use crate::domain::ids::{NodeId, OutboxId, RecordIndex, Sequence};
 use crate::ledger::rows::{LaneRow, WindowRow};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::Signature;
@@ -15,7 +16,7 @@ use muniment_evidence::opening::{Actor, Opening, commit_actor, commit_document};
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
 
-const LANE: Lane = Lane::Strict(7);
+const LANE: Lane = Lane::Strict(RecordIndex::new(7));
 
 fn submission(seq: u64, prev: Digest) -> Submission {
     let document = Opening::public(vec![seq as u8; 100]);
@@ -25,9 +26,9 @@ fn submission(seq: u64, prev: Digest) -> Submission {
         mode: Mode::None,
         level: Level::None,
         ledger: Digest([1; 32]),
-        node: 1,
+        node: NodeId::new(1),
         lane: LANE,
-        seq,
+        seq: Sequence::new(seq),
         prev,
         witnessed_at_ms: 0,
         document: commit_document(&document.salt, &document.bytes),
@@ -52,9 +53,9 @@ impl Script {
     fn number(&mut self, count: u64) -> String {
         for _ in 0..count {
             let (seq, prev) = self.window.next();
-            let submission = submission(seq, prev);
+            let submission = submission(seq.get(), prev);
             self.length = submission.encoded_length();
-            self.window.push(submission, Some(seq));
+            self.window.push(submission, Some(seq.get()));
         }
         format!("next {}", self.window.next().0)
     }
@@ -66,14 +67,14 @@ impl Script {
         };
         let (first, count) = (batch.first_seq, batch.submissions.len());
         self.window.sent(first, count, batch.bytes);
-        format!("sent {}", run(first, count))
+        format!("sent {}", run(first.get(), count))
     }
 
-    fn settle(&mut self, recorded: &[(u64, Recorded)]) -> String {
+    fn settle(&mut self, recorded: &[(Sequence, Recorded)]) -> String {
         let mut told = Vec::new();
         for (seq, recorded) in recorded {
             if let Some(waiter) = self.window.resolve(*seq) {
-                assert_eq!(waiter, *seq);
+                assert_eq!(Sequence::new(waiter), *seq);
                 told.push(format!("{seq}@{}", recorded.index));
             }
         }
@@ -90,7 +91,7 @@ impl Script {
             ["short"] => Ok(Vec::new()),
             words => Ok(words.iter().map(|word| answer(word)).collect()),
         };
-        let Landed { recorded, then } = landed(lane, first, words.len(), answered);
+        let Landed { recorded, then } = landed(lane, Sequence::new(first), words.len(), answered);
         let told = self.settle(&recorded);
         match then {
             Then::GoOn => told,
@@ -102,19 +103,19 @@ impl Script {
     /// The applied state has the lane up to `next`.
     fn look_up(&mut self, next: u64, but: &[&str]) -> String {
         let row = LaneRow {
-            next_seq: next,
+            next_seq: Sequence::new(next),
             last: Digest::ZERO,
             closed: but.contains(&"closed"),
         };
         let unresolved = self.window.unresolved().into_iter();
-        let taken = unresolved.take_while(|(seq, _)| *seq < next);
+        let taken = unresolved.take_while(|(seq, _)| *seq < Sequence::new(next));
         let seen: Vec<_> = taken
             .map(|(seq, hash)| match but {
-                ["other", at] if at.parse() == Ok(seq) => {
-                    (seq, hash, Some(seen(seq, Digest::ZERO)))
+                ["other", at] if at.parse() == Ok(seq.get()) => {
+                    (seq, hash, Some(seen(seq.get(), Digest::ZERO)))
                 }
-                ["forgotten", at] if at.parse() == Ok(seq) => (seq, hash, None),
-                _ => (seq, hash, Some(seen(seq, hash))),
+                ["forgotten", at] if at.parse() == Ok(seq.get()) => (seq, hash, None),
+                _ => (seq, hash, Some(seen(seq.get(), hash))),
             })
             .collect();
         let LookedUp {
@@ -136,7 +137,9 @@ impl Script {
             ["number", count] => self.number(number(count)),
             ["send", most] => self.send(number(most) as usize),
             ["answer", first, ref words @ ..] => self.answer(LANE, number(first), words),
-            ["outbox", first, ref words @ ..] => self.answer(Lane::Outbox(7), number(first), words),
+            ["outbox", first, ref words @ ..] => {
+                self.answer(Lane::Outbox(OutboxId::new(7)), number(first), words)
+            }
             ["look-up", next, ref but @ ..] => self.look_up(number(next), but),
             _ => panic!("no such step: {line}"),
         }
@@ -151,7 +154,7 @@ fn run(first: u64, count: usize) -> String {
 fn seen(seq: u64, hash: Digest) -> WindowRow {
     WindowRow {
         hash,
-        index: 100 + seq,
+        index: RecordIndex::new(100 + seq),
         outcome: Outcome::Ok,
     }
 }
@@ -159,11 +162,11 @@ fn seen(seq: u64, hash: Digest) -> WindowRow {
 fn answer(word: &str) -> Answer {
     match word.split_once(':') {
         Some(("ok", index)) => Answer::Recorded {
-            index: index.parse().expect("an index"),
+            index: RecordIndex::new(index.parse().expect("an index")),
             outcome: Outcome::Ok,
         },
         Some(("gap", next)) => Answer::Gap {
-            next: next.parse().expect("a number"),
+            next: Sequence::new(next.parse().expect("a number")),
         },
         _ => match word {
             "equivocation" => Answer::Equivocation,
@@ -342,7 +345,7 @@ fn only_an_outbox_may_be_forgotten() {
 fn an_outbox_agrees_where_the_last_hash_does() {
     use super::answers::outbox_agrees;
     let mut row = LaneRow {
-        next_seq: 3,
+        next_seq: Sequence::new(3),
         last: Digest([3; 32]),
         closed: false,
     };
@@ -350,7 +353,10 @@ fn an_outbox_agrees_where_the_last_hash_does() {
     // The file has another statement there, or never had one.
     for before in [Some(Digest([4; 32])), None] {
         let why = outbox_agrees(&row, before).unwrap_err();
-        assert_eq!((why.seq, why.what), (3, "the ledger holds another past"));
+        assert_eq!(
+            (why.seq.get(), why.what),
+            (3, "the ledger holds another past")
+        );
     }
     row.closed = true;
     let why = outbox_agrees(&row, Some(Digest([3; 32]))).unwrap_err();
@@ -384,9 +390,9 @@ fn nothing_is_recorded_behind_what_is_not() {
     lane.number(2);
     lane.send(2);
     lane.settle(&[(
-        1,
+        Sequence::new(1),
         Recorded {
-            index: 1,
+            index: RecordIndex::new(1),
             outcome: Outcome::Ok,
         },
     )]);
@@ -417,7 +423,7 @@ fn each_statement_is_recorded_and_told_once_in_any_order_of_events() {
                     if let Some(batch) = lane.window.batch((1 + draw(3) as usize) * lane.length) {
                         let (first, count) = (batch.first_seq, batch.submissions.len());
                         lane.window.sent(first, count, batch.bytes);
-                        flying.push((first, batch.submissions));
+                        flying.push((first.get(), batch.submissions));
                     }
                 }
                 3 | 4 if !flying.is_empty() => {
@@ -425,7 +431,7 @@ fn each_statement_is_recorded_and_told_once_in_any_order_of_events() {
                     let (first, batch) =
                         flying.remove(draw(2).min(flying.len() as u64 - 1) as usize);
                     let answers: Vec<Answer> = batch.iter().map(|s| take(&mut taken, s)).collect();
-                    let landed = landed(LANE, first, batch.len(), Ok(answers));
+                    let landed = landed(LANE, Sequence::new(first), batch.len(), Ok(answers));
                     settle(&mut lane, &landed.recorded, &mut told);
                     match landed.then {
                         Then::GoOn => {}
@@ -455,9 +461,9 @@ fn each_statement_is_recorded_and_told_once_in_any_order_of_events() {
         let numbered = lane.window.next().0;
         assert_eq!(
             told.len() + lane.window.unresolved().len(),
-            numbered as usize
+            numbered.get() as usize
         );
-        assert!(taken.len() as u64 <= numbered);
+        assert!(taken.len() as u64 <= numbered.get());
     }
 }
 
@@ -466,14 +472,20 @@ fn take(taken: &mut Vec<Digest>, submission: &Submission) -> Answer {
     let (seq, hash) = (submission.statement.seq, submission.statement.hash());
     let next = taken.len() as u64;
     let recorded = Answer::Recorded {
-        index: 100 + seq,
+        index: RecordIndex::new(100 + seq.get()),
         outcome: Outcome::Ok,
     };
-    if seq > next {
-        return Answer::Gap { next };
+    if seq > Sequence::new(next) {
+        return Answer::Gap {
+            next: Sequence::new(next),
+        };
     }
-    if seq < next {
-        assert_eq!(taken[seq as usize], hash, "the same bytes are sent again");
+    if seq < Sequence::new(next) {
+        assert_eq!(
+            taken[seq.get() as usize],
+            hash,
+            "the same bytes are sent again"
+        );
         return recorded;
     }
     assert_eq!(
@@ -484,7 +496,7 @@ fn take(taken: &mut Vec<Digest>, submission: &Submission) -> Answer {
     recorded
 }
 
-fn settle(lane: &mut Script, recorded: &[(u64, Recorded)], told: &mut Vec<u64>) {
+fn settle(lane: &mut Script, recorded: &[(Sequence, Recorded)], told: &mut Vec<u64>) {
     for (seq, _) in recorded {
         told.extend(lane.window.resolve(*seq));
     }
@@ -498,12 +510,12 @@ fn look_up(
 ) {
     flying.clear();
     let unresolved = lane.window.unresolved().into_iter();
-    let known = unresolved.take_while(|(seq, _)| *seq < taken.len() as u64);
+    let known = unresolved.take_while(|(seq, _)| *seq < Sequence::new(taken.len() as u64));
     let seen: Vec<_> = known
-        .map(|(seq, hash)| (seq, hash, Some(seen(seq, taken[seq as usize]))))
+        .map(|(seq, hash)| (seq, hash, Some(seen(seq.get(), taken[seq.get() as usize]))))
         .collect();
     let row = LaneRow {
-        next_seq: taken.len() as u64,
+        next_seq: Sequence::new(taken.len() as u64),
         last: Digest::ZERO,
         closed: false,
     };

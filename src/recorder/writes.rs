@@ -52,7 +52,11 @@ impl Writes {
                 );
             }
         };
-        if !self.group.wait_size(recorded.index + 1, APPLY_MAX).await {
+        if !self
+            .group
+            .wait_size(recorded.index.next().size_before(), APPLY_MAX)
+            .await
+        {
             return unavailable("this replica lags behind; make the same call again");
         }
         Ok(recorded)

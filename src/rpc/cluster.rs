@@ -4,6 +4,7 @@ use super::invoices::principal;
 use super::status::status;
 use super::{incoming, outgoing};
 use crate::domain::call_error::CallError;
+use crate::domain::ids::NodeId;
 use crate::membership::ChangeSteps;
 use crate::service::found::{self, Founding};
 use crate::service::{self, Parts, drills, keys, scrub};
@@ -88,9 +89,9 @@ impl v1::cluster_service_server::ClusterService for ClusterHandler {
     ) -> Answer<v1::TransferResponse> {
         let to = request.into_inner().to;
         let group = &self.parts.reads.context.group;
-        let leader = service::status::transfer(group, to).await;
+        let leader = service::status::transfer(group, NodeId::new(to)).await;
         Ok(Response::new(v1::TransferResponse {
-            leader: leader.map_err(status)?,
+            leader: leader.map_err(status)?.get(),
         }))
     }
 
@@ -109,7 +110,7 @@ impl v1::cluster_service_server::ClusterService for ClusterHandler {
         };
         let (record_index, answered) = called.await.map_err(status)?;
         Ok(Response::new(v1::ChangeKeysResponse {
-            record_index,
+            record_index: record_index.get(),
             answered: Some(outgoing::answered(answered)),
         }))
     }
@@ -124,7 +125,7 @@ impl v1::cluster_service_server::ClusterService for ClusterHandler {
             drills::record(&self.parts.reads, &self.parts.writes, &principal, drill).await;
         let (record_index, answered) = recorded.map_err(status)?;
         Ok(Response::new(v1::RecordDrillResponse {
-            record_index,
+            record_index: record_index.get(),
             answered: Some(outgoing::answered(answered)),
         }))
     }
@@ -133,7 +134,7 @@ impl v1::cluster_service_server::ClusterService for ClusterHandler {
         let started = scrub::scrub(&self.parts.writes, &self.parts.bodies);
         Ok(Response::new(v1::ScrubResponse {
             started: started.map_err(status)?,
-            node: self.parts.reads.place.node,
+            node: self.parts.reads.place.node.get(),
         }))
     }
 
@@ -146,7 +147,7 @@ impl v1::cluster_service_server::ClusterService for ClusterHandler {
         progress(
             self.parts
                 .membership
-                .add(add.node, addresses, add.sync)
+                .add(NodeId::new(add.node), addresses, add.sync)
                 .await,
         )
     }
@@ -155,27 +156,32 @@ impl v1::cluster_service_server::ClusterService for ClusterHandler {
 
     async fn promote(&self, request: Request<v1::PromoteRequest>) -> Answer<Progress> {
         let node = request.into_inner().node;
-        progress(self.parts.membership.promote(node).await)
+        progress(self.parts.membership.promote(NodeId::new(node)).await)
     }
 
     type RemoveStream = Progress;
 
     async fn remove(&self, request: Request<v1::RemoveRequest>) -> Answer<Progress> {
         let node = request.into_inner().node;
-        progress(self.parts.membership.remove(node).await)
+        progress(self.parts.membership.remove(NodeId::new(node)).await)
     }
 
     type ReplaceStream = Progress;
 
     async fn replace(&self, request: Request<v1::ReplaceRequest>) -> Answer<Progress> {
         let v1::ReplaceRequest { old, new } = request.into_inner();
-        progress(self.parts.membership.replace(old, new).await)
+        progress(
+            self.parts
+                .membership
+                .replace(NodeId::new(old), NodeId::new(new))
+                .await,
+        )
     }
 
     type DrainStream = Progress;
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Answer<Progress> {
         let node = request.into_inner().node;
-        progress(self.parts.membership.drain(node).await)
+        progress(self.parts.membership.drain(NodeId::new(node)).await)
     }
 }

@@ -5,6 +5,7 @@
 //! [`KEEPALIVE_TIMEOUT`]. Leaves retries to the floors that call.
 
 use crate::domain::cause::Cause;
+use crate::domain::ids::NodeId;
 use crate::transport::{Class, Failure, Frames, Method, Transport};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
@@ -32,14 +33,14 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
 /// See the module.
 pub struct Dialer {
-    node: u64,
+    node: NodeId,
     origin: String,
     message_bytes: usize,
     channels: Mutex<HashMap<(String, Class), Channel>>,
 }
 
 impl Dialer {
-    pub fn new(node: u64, origin: String, message_bytes: usize) -> Dialer {
+    pub fn new(node: NodeId, origin: String, message_bytes: usize) -> Dialer {
         Dialer {
             node,
             origin,
@@ -76,7 +77,7 @@ impl Dialer {
     fn frame(&self, method: Method, body: Bytes) -> PeerFrame {
         PeerFrame {
             method: method as u32,
-            from: self.node,
+            from: self.node.get(),
             origin: self.origin.clone(),
             body,
         }

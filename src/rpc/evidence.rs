@@ -2,6 +2,7 @@
 
 use super::status::status;
 use super::{incoming, outgoing};
+use crate::domain::ids::{RecordIndex, TreeSize};
 use crate::service::checkpoints::{self, CheckpointsWanted};
 use crate::service::prove::{self, ReceiptOf};
 use crate::service::{Parts, export, policy, records};
@@ -49,7 +50,7 @@ impl v1::evidence_service_server::EvidenceService for EvidenceHandler {
             let mut request = request.into_inner();
             let terms = incoming::terms(&request)?;
             let wanted = match request.what.take() {
-                Some(What::RecordIndex(index)) => ReceiptOf::Record(index),
+                Some(What::RecordIndex(index)) => ReceiptOf::Record(RecordIndex::new(index)),
                 Some(What::Invoice(key)) => {
                     ReceiptOf::Invoice(incoming::key("invoice", Some(key))?)
                 }
@@ -63,7 +64,7 @@ impl v1::evidence_service_server::EvidenceService for EvidenceHandler {
         let (index, receipt, answered) = called.await.map_err(status)?;
         Ok(Response::new(v1::GetReceiptResponse {
             receipt: Some(outgoing::receipt(&receipt)),
-            record_index: index,
+            record_index: index.get(),
             answered: Some(outgoing::answered(answered)),
         }))
     }
@@ -84,8 +85,8 @@ impl v1::evidence_service_server::EvidenceService for EvidenceHandler {
         let page = called.await.map_err(status)?;
         Ok(Response::new(v1::ListRecordsResponse {
             records: page.records.into_iter().map(outgoing::record).collect(),
-            log_size: page.answered.log_size,
-            next_index: page.next,
+            log_size: page.answered.log_size.get(),
+            next_index: page.next.get(),
             answered: Some(outgoing::answered(page.answered)),
         }))
     }
@@ -96,12 +97,18 @@ impl v1::evidence_service_server::EvidenceService for EvidenceHandler {
     ) -> Answer<v1::GetConsistencyProofResponse> {
         let request = request.into_inner();
         let (old, new) = (request.old_size, request.new_size);
-        let called = prove::consistency(&self.0.reads, &self.0.writes, old, new).await;
+        let called = prove::consistency(
+            &self.0.reads,
+            &self.0.writes,
+            TreeSize::new(old),
+            TreeSize::new(new),
+        )
+        .await;
         let (new_size, hashes, answered) = called.map_err(status)?;
         Ok(Response::new(v1::GetConsistencyProofResponse {
             hashes: hashes.iter().map(outgoing::digest).collect(),
             answered: Some(outgoing::answered(answered)),
-            new_size,
+            new_size: new_size.get(),
         }))
     }
 
@@ -132,14 +139,17 @@ impl v1::evidence_service_server::EvidenceService for EvidenceHandler {
     ) -> Answer<Self::WatchCheckpointsStream> {
         let request = request.into_inner();
         let wanted = CheckpointsWanted {
-            above_size: request.above_size,
+            above_size: TreeSize::new(request.above_size),
             every: (request.every_ms > 0)
                 .then(|| Duration::from_millis(u64::from(request.every_ms))),
             cosigned: request.cosigned,
         };
         let notes = checkpoints::watch(self.0.clone(), wanted).map_err(status)?;
         let notes = notes.map(|note| match note {
-            Ok((size, note)) => Ok(v1::WatchCheckpointsResponse { note, size }),
+            Ok((size, note)) => Ok(v1::WatchCheckpointsResponse {
+                note,
+                size: size.get(),
+            }),
             Err(error) => Err(status(error)),
         });
         Ok(Response::new(notes.boxed()))

@@ -3,6 +3,7 @@
 //! Tests: `tests/cluster/limits.rs`, `tests/cluster/breadth.rs`.
 
 use crate::domain::draft::{BadField, InvoiceKey, bad};
+use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
 use crate::ledger::state::Status;
 use crate::objective::read::{ReadLevel, Token};
 use crate::objective::write::WriteLevel;
@@ -161,7 +162,7 @@ pub fn read_level(level: Option<v1::ReadLevel>) -> Result<ReadLevel> {
         },
         // The last number would have no size of its own.
         Some(Level::AsOf(u64::MAX)) => return Err(bad("read.as_of", "is no record index")),
-        Some(Level::AsOf(index)) => ReadLevel::AsOf(index),
+        Some(Level::AsOf(index)) => ReadLevel::AsOf(RecordIndex::new(index)),
     })
 }
 
@@ -264,7 +265,7 @@ pub fn member(at: usize, member: v1::MemberSpec) -> Result<MemberSpec> {
         Err(_) => Err(bad(&format!("members[{at}].{name}"), "is 32 bytes")),
     };
     Ok(MemberSpec {
-        node: member.node,
+        node: NodeId::new(member.node),
         statement_key: key("statement_key", &member.statement_key)?,
         cosignature_key: key("cosignature_key", &member.cosignature_key)?,
         region: member.region,
@@ -306,8 +307,8 @@ pub fn record_filter(request: v1::ListRecordsRequest) -> Result<RecordFilter> {
         Some(invoice) => Some(key("invoice", Some(invoice))?),
     };
     Ok(RecordFilter {
-        from: request.from_index,
-        to: request.to_index,
+        from: RecordIndex::new(request.from_index),
+        to: RecordIndex::new(request.to_index),
         kinds: request.kinds.iter().map(kind).collect::<Result<_>>()?,
         invoice,
         without_openings: request.without_openings,
@@ -317,11 +318,11 @@ pub fn record_filter(request: v1::ListRecordsRequest) -> Result<RecordFilter> {
 pub fn export(request: v1::ExportRequest) -> ExportRequest {
     let by_issuer = !request.issuer.is_empty();
     ExportRequest {
-        from: request.from_index,
-        to: request.to_index,
+        from: RecordIndex::new(request.from_index),
+        to: TreeSize::new(request.to_index),
         from_ms: request.from_ms,
         to_ms: request.to_ms,
-        head: request.head,
+        head: TreeSize::new(request.head),
         issuer: by_issuer.then_some(Issuer {
             tenant: request.tenant,
             issuer: request.issuer,
@@ -343,7 +344,7 @@ pub fn drill(request: v1::RecordDrillRequest) -> DrillDocument {
     DrillDocument {
         target: request.target,
         mode: request.mode,
-        nodes: request.nodes,
+        nodes: request.nodes.into_iter().map(NodeId::new).collect(),
         write_level: request.write_level,
         acknowledged: request.acknowledged,
         missing: request.missing,

@@ -6,6 +6,7 @@ use super::status::{from_upload, status};
 use super::{incoming, outgoing};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
+use crate::domain::ids::RecordIndex;
 use crate::objective::freshness::whole_ms;
 use crate::raft::reads::Reads;
 use crate::service::admission::UploadTurn;
@@ -193,7 +194,7 @@ impl v1::invoice_service_server::InvoiceService for InvoiceHandler {
         Ok(Response::new(v1::ListResponse {
             invoices: page.invoices.into_iter().map(outgoing::invoice).collect(),
             cursor: page.cursor,
-            complete_until: page.complete_until,
+            complete_until: page.complete_until.get(),
             answered: Some(outgoing::answered(page.answered)),
         }))
     }
@@ -239,7 +240,7 @@ impl v1::invoice_service_server::InvoiceService for InvoiceHandler {
             start: started.range.start,
             end: started.range.end,
             receipt,
-            body_from: started.body_from,
+            body_from: started.body_from.get(),
             answered: Some(outgoing::answered(answered)),
             promise,
         });
@@ -354,10 +355,10 @@ impl v1::invoice_service_server::InvoiceService for InvoiceHandler {
         let request = request.into_inner();
         let Parts { reads, tenants, .. } = &*self.0;
         let (tenant, from) = (&request.tenant, request.from_index);
-        let changes = watch::watch(reads.clone(), tenants, tenant, from);
+        let changes = watch::watch(reads.clone(), tenants, tenant, RecordIndex::new(from));
         let changes = changes.map_err(status)?.map(|change| match change {
             Ok(change) => Ok(v1::WatchResponse {
-                index: change.index,
+                index: change.index.get(),
                 kind: change.kind.name().to_owned(),
                 invoice: Some(outgoing::invoice(change.invoice)),
             }),

@@ -2,7 +2,7 @@
 //!
 //! Tests: `tests/cluster/breadth.rs`.
 
-use crate::domain::ids::BodyId;
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
 use crate::ledger::state::{Invoice, Status};
 use crate::objective::lag::Lag;
 use crate::objective::write::WriteLevel;
@@ -107,7 +107,7 @@ pub fn rendition(rendition: Rendition) -> v1::Rendition {
         media_type: rendition.media_type,
         length: rendition.length,
         sha256: bytes_of(&rendition.sha256),
-        body_id: BodyId(rendition.body_id).to_string(),
+        body_id: rendition.body_id.to_string(),
     }
 }
 
@@ -129,7 +129,7 @@ pub fn invoice(invoice: Invoice) -> v1::Invoice {
             .iter()
             .map(ToString::to_string)
             .collect(),
-        record_index: invoice.record_index,
+        record_index: invoice.record_index.get(),
         committed_at_ms: invoice.committed_at_ms,
     }
 }
@@ -148,11 +148,11 @@ pub fn promise(promise: &Promise) -> v1::Promise {
 
 pub fn answered(answered: Answered) -> v1::Answered {
     v1::Answered {
-        served_by: answered.place.node,
+        served_by: answered.place.node.get(),
         zone: answered.place.zone,
         region: answered.place.region,
-        applied_index: answered.applied_index,
-        log_size: answered.log_size,
+        applied_index: answered.applied_index.get(),
+        log_size: answered.log_size.get(),
         staleness_ms_max: answered.staleness_ms_max,
         session_token: answered
             .token
@@ -161,29 +161,32 @@ pub fn answered(answered: Answered) -> v1::Answered {
     }
 }
 
-pub fn durability(level: WriteLevel, nodes: Vec<u64>, zones: Vec<String>) -> v1::Durability {
+pub fn durability(level: WriteLevel, nodes: Vec<NodeId>, zones: Vec<String>) -> v1::Durability {
     v1::Durability {
         level: level.to_string(),
-        nodes,
+        nodes: nodes.into_iter().map(NodeId::get).collect(),
         zones,
     }
 }
 
 pub fn keys(view: KeysView) -> v1::GetKeysResponse {
     let history = &view.known.history;
-    let life = |role: Role, node: u64, place: (&str, &str), life: &KeyLife| v1::KeyLife {
+    let life = |role: Role, node: NodeId, place: (&str, &str), life: &KeyLife| v1::KeyLife {
         role: role.to_string(),
-        node,
+        node: node.get(),
         region: place.0.to_owned(),
         zone: place.1.to_owned(),
         key: Bytes::copy_from_slice(&life.key.0),
-        added: life.added,
-        retired: life.retired,
-        trusted_until: life.trusted_until,
+        added: life.added.map(RecordIndex::get),
+        retired: life.retired.map(RecordIndex::get),
+        trusted_until: life.trusted_until.map(RecordIndex::get),
     };
     let mut lives = Vec::new();
     for (role, all) in [(Role::Log, &history.log), (Role::Root, &history.roots)] {
-        lives.extend(all.iter().map(|one| life(role, 0, ("", ""), one)));
+        lives.extend(
+            all.iter()
+                .map(|one| life(role, NodeId::NONE, ("", ""), one)),
+        );
     }
     for (node, member) in &history.members {
         let place = (member.region.as_str(), member.zone.as_str());
@@ -212,7 +215,7 @@ pub fn record(listed: ListedRecord) -> v1::LogRecord {
     let (document_salt, document) = opening(listed.document);
     let (actor_salt, actor) = opening(listed.actor);
     v1::LogRecord {
-        index: listed.index,
+        index: listed.index.get(),
         record: listed.record.into(),
         document_salt,
         document,
@@ -237,20 +240,21 @@ pub fn status(parts: &Parts, view: StatusView, uptime_ms: u64) -> v1::StatusResp
         .members
         .iter()
         .map(|(node, peer)| v1::PeerStatus {
-            node: *node,
+            node: node.get(),
             zone: peer.zone.clone(),
             region: peer.region.clone(),
             client_address: peer.client_address.clone(),
             voter: group.voters.contains(node),
-            lag_entries: group
-                .matched
-                .get(node)
-                .map(|matched| group.last_log_index.saturating_sub(matched.unwrap_or(0))),
+            lag_entries: group.matched.get(node).map(|matched| {
+                group
+                    .last_log_index
+                    .count_since(matched.unwrap_or(LogIndex::START))
+            }),
         })
         .collect();
-    let founded = view.head.size > 0;
+    let founded = view.head.size > TreeSize::EMPTY;
     v1::StatusResponse {
-        node: place.node,
+        node: place.node.get(),
         zone: place.zone.clone(),
         region: place.region.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -261,28 +265,28 @@ pub fn status(parts: &Parts, view: StatusView, uptime_ms: u64) -> v1::StatusResp
             String::new()
         },
         role: group.role.to_owned(),
-        leader: group.leader.unwrap_or(0),
-        term: group.term,
-        last_log_index: group.last_log_index,
-        committed_index: group.committed_index,
-        applied_index: view.applied_index,
-        log_size: view.head.size,
+        leader: group.leader.unwrap_or(NodeId::NONE).get(),
+        term: group.term.get(),
+        last_log_index: group.last_log_index.get(),
+        committed_index: group.committed_index.get(),
+        applied_index: view.applied_index.get(),
+        log_size: view.head.size.get(),
         state_hash: view.head.state_hash.to_hex(),
         root: view.head.root.to_hex(),
         ready: view.ready.is_ok(),
         reasons: view.ready.err().unwrap_or_default(),
         peers,
         feature_level: view.head.feature_level,
-        snapshot_index: group.snapshot_index,
+        snapshot_index: group.snapshot_index.get(),
         uptime_ms,
-        body_complete_index: parts.cosigning.body_complete(),
-        cosigned_size: parts.cosigning.newest_size(),
+        body_complete_index: parts.cosigning.body_complete().get(),
+        cosigned_size: parts.cosigning.newest_size().get(),
         profile: parts.cluster.profile.to_string(),
         worst_leaderless_ms: parts.cluster.profile.timing().worst_leaderless_ms(),
         standings: view.statuses.into_iter().map(node_status).collect(),
         losses: view.zones.into_iter().map(loss).collect(),
         write_level: view.write_level.to_string(),
-        upload_epoch: view.head.upload_epoch,
+        upload_epoch: view.head.upload_epoch.get(),
         leaderless_ms: parts.cluster.leader.leaderless().as_millis() as u64,
     }
 }
@@ -290,11 +294,11 @@ pub fn status(parts: &Parts, view: StatusView, uptime_ms: u64) -> v1::StatusResp
 fn node_status((status, age, lag): (NodeStatus, Duration, Lag)) -> v1::NodeStanding {
     let (progress, health) = (status.progress, status.health);
     v1::NodeStanding {
-        node: status.identity.node,
+        node: status.identity.node.get(),
         age_ms: age.as_millis() as u64,
-        applied_index: progress.applied_index,
-        log_size: progress.log_size,
-        body_complete_index: progress.body_complete,
+        applied_index: progress.applied_index.get(),
+        log_size: progress.log_size.get(),
+        body_complete_index: progress.body_complete.get(),
         lag_records: lag.records,
         lag_bytes: lag.bytes,
         lag_ms: lag.ms,
@@ -312,7 +316,7 @@ fn loss(zone: ZoneView) -> v1::ZoneLoss {
     v1::ZoneLoss {
         zone: loss.zone,
         region: loss.region,
-        nodes: loss.nodes,
+        nodes: loss.nodes.into_iter().map(NodeId::get).collect(),
         records: lost.records,
         bytes: lost.bytes,
         ms: lost.ms,

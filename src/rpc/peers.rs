@@ -3,6 +3,7 @@
 //! Promises that a node of another ledger is refused. Leaves frames to the floors.
 
 use crate::domain::cause::Cause;
+use crate::domain::ids::NodeId;
 use crate::transport::{Failure, Method, Serve};
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _};
@@ -50,7 +51,10 @@ impl PeerService for Peers {
     async fn call(&self, request: Request<PeerFrame>) -> Result<Response<PeerFrame>, Status> {
         let frame = request.into_inner();
         let method = self.method(&frame)?;
-        let body = self.serve.call(frame.from, method, frame.body).await;
+        let body = self
+            .serve
+            .call(NodeId::new(frame.from), method, frame.body)
+            .await;
         answer(body).map(Response::new)
     }
 
@@ -69,7 +73,10 @@ impl PeerService for Peers {
             Ok(frame) => Ok(frame.body),
             Err(status) => Err(Failure::Unreachable(Cause::new(status))),
         });
-        let served = self.serve.stream(first.from, method, frames.boxed()).await;
+        let served = self
+            .serve
+            .stream(NodeId::new(first.from), method, frames.boxed())
+            .await;
         Ok(Response::new(served.map_err(status)?.map(answer).boxed()))
     }
 }

@@ -12,6 +12,7 @@
 //! | DataLoss | DATA_LOSS | ErrorInfo with the reason |
 
 use crate::domain::call_error::CallError;
+use crate::domain::ids::NodeId;
 use std::collections::HashMap;
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -50,7 +51,7 @@ pub fn status(error: CallError) -> Status {
             zones,
         } => {
             details.set_retry_info(Some(RETRY));
-            let nodes: Vec<String> = nodes.iter().map(u64::to_string).collect();
+            let nodes: Vec<String> = nodes.iter().map(NodeId::to_string).collect();
             info.insert("index".to_owned(), index.to_string());
             info.insert("level".to_owned(), level);
             info.insert("nodes".to_owned(), nodes.join(","));

@@ -5,6 +5,7 @@ use super::issue::{BodyDraft, Form, UploadPieces, store};
 use super::{Parts, Principal, find, levels, prove};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, InvoiceKey};
+use crate::domain::ids::NodeId;
 use crate::ledger::state::Invoice;
 use crate::objective::write::WriteLevel;
 use crate::recorder::Intent;
@@ -28,7 +29,7 @@ pub struct AddedRendition {
     pub repeated: bool,
     pub receipt: Receipt,
     pub level: WriteLevel,
-    pub nodes: Vec<u64>,
+    pub nodes: Vec<NodeId>,
     pub zones: Vec<String>,
 }
 
@@ -53,7 +54,7 @@ pub async fn add_rendition(
     levels::check(&parts.bodies, level)?;
     let wait = draft.body.wait;
     let stored = store(parts, pieces, &draft.body, level, turn).await?;
-    let nodes: Vec<u64> = stored.holdings.iter().map(|h| h.node).collect();
+    let nodes: Vec<NodeId> = stored.holdings.iter().map(|h| h.node).collect();
     let rendition = form.rendition(&stored);
     let intent = Intent {
         document: Document::AddRendition(AddRenditionDocument {

@@ -5,6 +5,7 @@
 
 use super::Parts;
 use crate::domain::call_error::CallError;
+use crate::domain::ids::TreeSize;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment_evidence::note::{Checkpoint, Note};
 use std::sync::Arc;
@@ -18,14 +19,14 @@ const EVERY_MIN: Duration = Duration::from_millis(10);
 /// Which checkpoints.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CheckpointsWanted {
-    pub above_size: u64,
+    pub above_size: TreeSize,
     pub every: Option<Duration>,
     /// Only those that members have cosigned.
     pub cosigned: bool,
 }
 
 /// Sizes and notes.
-pub type CheckpointStream = BoxStream<'static, Result<(u64, String), CallError>>;
+pub type CheckpointStream = BoxStream<'static, Result<(TreeSize, String), CallError>>;
 
 /// Checkpoints from now on.
 pub fn watch(parts: Arc<Parts>, wanted: CheckpointsWanted) -> Result<CheckpointStream, CallError> {

@@ -15,7 +15,7 @@ use crate::bodies::BodyError;
 use crate::domain::call_error::CallError;
 use crate::domain::cause::Cause;
 use crate::domain::draft::{InvoiceKey, bad};
-use crate::domain::ids::Uid;
+use crate::domain::ids::{NodeId, RecordIndex, Uid};
 use crate::ledger::state::Invoice;
 use crate::objective::read::ReadLevel;
 use crate::recorder::Intent;
@@ -74,7 +74,7 @@ pub struct StartedDownload {
     pub range: Range<u64>,
     pub evidence: DownloadEvidence,
     /// Node whose disk the bytes come from.
-    pub body_from: u64,
+    pub body_from: NodeId,
 }
 
 /// The bytes, then their digest.
@@ -203,7 +203,7 @@ async fn record(
     let (invoice, receipt) = parts
         .reads
         .read(move |tables| {
-            let invoice = tables.invoice(uid, index + 1)?;
+            let invoice = tables.invoice(uid, index.next().size_before())?;
             Ok((invoice, prover.receipt(tables, index)?))
         })
         .await?;
@@ -235,7 +235,7 @@ async fn record(
 /// What the bytes were delivered on.
 enum Delivery {
     Recorded {
-        index: u64,
+        index: RecordIndex,
         download_ends: DownloadEnds,
     },
     Promised(Box<PromisedDelivery>),

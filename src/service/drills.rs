@@ -7,6 +7,7 @@
 use super::Principal;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, bad};
+use crate::domain::ids::RecordIndex;
 use crate::raft::reads::{Answered, Reads};
 use crate::recorder::Intent;
 use crate::recorder::writes::Writes;
@@ -22,7 +23,7 @@ pub async fn record(
     writes: &Writes,
     principal: &Principal,
     drill: DrillDocument,
-) -> Result<(u64, Answered), CallError> {
+) -> Result<(RecordIndex, Answered), CallError> {
     let booted = writes.booted()?;
     for (field, allowed, given) in [
         ("target", &["leader", "zone", "node"][..], &drill.target),

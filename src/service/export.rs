@@ -12,7 +12,7 @@ use super::records::{self, ListedRecord};
 use super::{Parts, prove};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
-use crate::domain::ids::Uid;
+use crate::domain::ids::{RecordIndex, TreeSize, Uid};
 use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;
 use crate::raft::reads::Reads;
@@ -44,15 +44,15 @@ pub struct Issuer {
 /// What is to be exported.
 #[derive(Clone, Debug, Default)]
 pub struct ExportRequest {
-    pub from: u64,
+    pub from: RecordIndex,
     /// Exclusive; 0 means the log as it is now.
-    pub to: u64,
+    pub to: TreeSize,
     /// Times of commitment in place of `from` and `to`.
     pub from_ms: Option<u64>,
     pub to_ms: Option<u64>,
     /// Size of the last checkpoint; 0 leaves it to the server. A stream that goes on
     /// names what its manifest said.
-    pub head: u64,
+    pub head: TreeSize,
     pub issuer: Option<Issuer>,
     /// Frames that the caller has already.
     pub skip_frames: u64,
@@ -66,18 +66,14 @@ pub async fn export(
     let booted = parts.writes.booted()?;
     parts.reads.fresh(ReadLevel::Linearizable).await?;
     let size = parts.reads.context.group.applied().size;
-    for (time_ms, index) in [
-        (wanted.from_ms, &mut wanted.from),
-        (wanted.to_ms, &mut wanted.to),
-    ] {
-        if let Some(time_ms) = time_ms {
-            *index = parts
-                .reads
-                .read(move |tables| tables.first_since(time_ms))
-                .await?;
-        }
+    let first_since = |time_ms| parts.reads.read(move |tables| tables.first_since(time_ms));
+    if let Some(time_ms) = wanted.from_ms {
+        wanted.from = first_since(time_ms).await?;
     }
-    if wanted.to == 0 && wanted.to_ms.is_some() {
+    if let Some(time_ms) = wanted.to_ms {
+        wanted.to = first_since(time_ms).await?.size_before();
+    }
+    if wanted.to == TreeSize::EMPTY && wanted.to_ms.is_some() {
         return Err(bad("to_ms", "is before the first record").into());
     }
     if wanted.to > size {
@@ -90,7 +86,7 @@ pub async fn export(
     let notes = prove::notes_from(parts, &booted, wanted.to, wanted.head, size).await?;
     // The end may be above `size`: the log has grown while a note was waited for.
     let (end, head) = (notes.end, notes.head);
-    if wanted.from >= end {
+    if wanted.from >= end.next_index() {
         let why = format!("{}..{end} is not within the log's 0..{size}", wanted.from);
         return Err(bad("range", why).into());
     }
@@ -116,7 +112,7 @@ pub async fn export(
     let from = wanted.from;
     tokio::spawn(async move {
         let manifest = move |tables: &Tables, selection: String| {
-            let tip = Frontier::load(&tables.tree_rows(), from)?;
+            let tip = Frontier::load(&tables.tree_rows(), from.size_before())?;
             Ok(Manifest {
                 origin: booted.origin,
                 ledger: booted.genesis.leaf_hash(),
@@ -129,7 +125,9 @@ pub async fn export(
             })
         };
         let keys = move |tables: &Tables| known.proven(tables, head);
-        let result = exporter.run(manifest, keys, from..end, notes.frames).await;
+        let result = exporter
+            .run(manifest, keys, from..end.next_index(), notes.frames)
+            .await;
         if let Err(Some(error)) = result {
             // If the reader has gone, nobody needs to be told.
             let _ = pieces.send(Err(error)).await;
@@ -157,7 +155,7 @@ impl Exporter {
             -> Result<Vec<muniment_evidence::receipt::KeyRecord>, store::StoreError>
         + Send
         + 'static,
-        range: std::ops::Range<u64>,
+        range: std::ops::Range<RecordIndex>,
         notes: Vec<CheckpointFrame>,
     ) -> Step<()> {
         let words = self.filter.words();
@@ -174,7 +172,7 @@ impl Exporter {
             let mut filter = self.filter;
             let read = self.reads.read(move |tables| {
                 let page = records::page(tables, next, end, RECORDS_AT_A_TIME)?;
-                let after = page.last().map_or(next, |listed| listed.index + 1);
+                let after = page.last().map_or(next, |listed| listed.index.next());
                 let frames = filter.filter(tables, page, end)?;
                 Ok((filter, frames, after))
             });
@@ -240,7 +238,7 @@ struct SelectionFilter {
     /// Whether an invoice is the issuer's: each is looked up once.
     known: HashMap<Uid, bool>,
     /// Downloads let through: their ends are too.
-    downloads: HashSet<u64>,
+    downloads: HashSet<RecordIndex>,
 }
 
 type Filtered = Vec<(RecordFrame, Option<Vec<muniment_evidence::digest::Digest>>)>;
@@ -263,7 +261,7 @@ impl SelectionFilter {
         &mut self,
         tables: &Tables,
         page: Vec<ListedRecord>,
-        end: u64,
+        end: RecordIndex,
     ) -> Result<Filtered, store::StoreError> {
         let mut filtered = Vec::with_capacity(page.len());
         for listed in page {
@@ -271,7 +269,11 @@ impl SelectionFilter {
                 None
             } else if self.takes(tables, &listed)? {
                 let rows = tables.tree_rows();
-                Some(tree::inclusion_proof(&rows, listed.index, end)?)
+                Some(tree::inclusion_proof(
+                    &rows,
+                    listed.index,
+                    end.size_before(),
+                )?)
             } else {
                 continue;
             };

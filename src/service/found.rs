@@ -6,6 +6,7 @@
 use super::{Parts, prove};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, bad};
+use crate::domain::ids::{NodeId, TreeSize};
 use crate::ledger::state::Tables;
 use crate::objective::write;
 use crate::raft::types::Peer;
@@ -27,7 +28,7 @@ const MEMBERS_MAX: usize = 64;
 /// A founding member.
 #[derive(Clone, Debug)]
 pub struct MemberSpec {
-    pub node: u64,
+    pub node: NodeId,
     pub region: String,
     pub zone: String,
     pub peer_address: String,
@@ -53,7 +54,7 @@ pub async fn found(parts: &Parts, founding: Founding) -> Result<Trust, CallError
     check_roots(&founding.root_keys, founding.threshold)?;
     check_layout(parts, &founding.members)?;
     let head = parts.reads.read(Tables::head).await?;
-    if head.size > 0 {
+    if head.size > TreeSize::EMPTY {
         return Err(CallError::NotNow {
             reason: "ALREADY_FOUNDED",
             detail: format!("a ledger is founded here already: {}", head.ledger),
@@ -98,7 +99,7 @@ pub async fn found(parts: &Parts, founding: Founding) -> Result<Trust, CallError
     }
 }
 
-fn peers(members: &[MemberSpec]) -> BTreeMap<u64, Peer> {
+fn peers(members: &[MemberSpec]) -> BTreeMap<NodeId, Peer> {
     let peers = members.iter().map(|member| {
         let peer = Peer {
             address: member.peer_address.clone(),
@@ -142,7 +143,7 @@ fn check(parts: &Parts, founding: &Founding) -> Result<(), CallError> {
     }
     for (at, member) in members.iter().enumerate() {
         let field = |name: &str| format!("members[{at}].{name}");
-        if member.node == 0 || members[..at].iter().any(|m| m.node == member.node) {
+        if member.node == NodeId::NONE || members[..at].iter().any(|m| m.node == member.node) {
             return Err(bad(&field("node"), "is a number from 1 on, each once").into());
         }
         draft::required(&field("zone"), &member.zone)?;

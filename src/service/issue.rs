@@ -16,7 +16,7 @@ use crate::bodies::upload::StoredBody;
 use crate::config::Limits;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, BadField, InvoiceKey, bad};
-use crate::domain::ids::Uid;
+use crate::domain::ids::{BodyId, NodeId, RecordIndex, Uid};
 use crate::ledger::state::Invoice;
 use crate::objective::write::WriteLevel;
 use crate::raft::reads::Reads;
@@ -69,7 +69,7 @@ pub struct Issued {
     pub receipt: Receipt,
     pub level: WriteLevel,
     /// Nodes on which body and record are durable.
-    pub nodes: Vec<u64>,
+    pub nodes: Vec<NodeId>,
     pub zones: Vec<String>,
 }
 
@@ -236,9 +236,9 @@ pub(super) async fn store(
 
 /// A record that did what is asked again.
 pub(super) struct Earlier {
-    pub index: u64,
+    pub index: RecordIndex,
     /// Known holders; empty means: read them from the record.
-    pub nodes: Vec<u64>,
+    pub nodes: Vec<NodeId>,
 }
 
 impl Earlier {
@@ -260,7 +260,7 @@ impl Earlier {
                     || crate::store::StoreError::corrupt(format!("record {index} issues nothing"));
                 let (uid, held) = match tables.document(index)? {
                     Document::Issue(d) | Document::Reverse(d) => {
-                        let held: Vec<u64> = d.holdings.iter().map(|h| h.node).collect();
+                        let held: Vec<NodeId> = d.holdings.iter().map(|h| h.node).collect();
                         (Uid(d.uid), held)
                     }
                     _ => return Err(nothing()),
@@ -294,7 +294,7 @@ fn content(draft: &IssueDraft, form: &Form) -> Option<Digest> {
         media_type: form.media_type.clone(),
         length: draft.body.length,
         sha256: draft.body.sha256?,
-        body_id: [0; 16],
+        body_id: BodyId::default(),
     };
     Some(content_digest(&draft.metadata, &[rendition]))
 }

@@ -8,6 +8,7 @@ use super::Parts;
 use crate::checkpoint::keys::KeySnapshot;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
+use crate::domain::ids::RecordIndex;
 use crate::objective::read::ReadLevel;
 use crate::raft::reads::Answered;
 use crate::recorder::Intent;
@@ -40,12 +41,20 @@ pub async fn list(parts: &Parts) -> Result<KeysView, CallError> {
 }
 
 /// Records a change of keys; the index of its record.
-pub async fn change(parts: &Parts, document: KeyDocument) -> Result<(u64, Answered), CallError> {
+pub async fn change(
+    parts: &Parts,
+    document: KeyDocument,
+) -> Result<(RecordIndex, Answered), CallError> {
     let booted = parts.writes.booted()?;
     parts.reads.fresh(ReadLevel::Linearizable).await?;
     let known = parts.keys.now().await?;
     let size = parts.reads.context.group.applied().size;
-    let believed = believe(&known.history, &booted.genesis.leaf_hash(), size, &document);
+    let believed = believe(
+        &known.history,
+        &booted.genesis.leaf_hash(),
+        size.next_index(),
+        &document,
+    );
     believed.map_err(|why| CallError::from(bad("change", why)))?;
     let intent = Intent::system(Document::Key(document));
     let recorded = parts.writes.record(&booted, intent).await?;

@@ -10,6 +10,7 @@ use super::Parts;
 use crate::bodies::Bodies;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{BadField, bad};
+use crate::domain::ids::{NodeId, RecordIndex};
 use crate::objective::write::{WriteLevel, implied, meets, possible};
 use crate::status::messages::DurabilityRequest;
 use crate::store;
@@ -62,7 +63,7 @@ pub(super) fn check(bodies: &Bodies, level: WriteLevel) -> Result<(), BadField> 
 }
 
 /// The zones of these nodes.
-pub(super) fn zones(bodies: &Bodies, nodes: &[u64]) -> Vec<String> {
+pub(super) fn zones(bodies: &Bodies, nodes: &[NodeId]) -> Vec<String> {
     let members = bodies.members().into_iter();
     let mut zones: Vec<String> = members
         .filter(|member| nodes.contains(&member.node))
@@ -78,11 +79,11 @@ pub(super) fn zones(bodies: &Bodies, nodes: &[u64]) -> Vec<String> {
 /// Gives the nodes.
 pub(super) async fn reach(
     parts: &Parts,
-    index: u64,
-    holders: Option<&[u64]>,
+    index: RecordIndex,
+    holders: Option<&[NodeId]>,
     level: WriteLevel,
     until: Instant,
-) -> Result<Vec<u64>, CallError> {
+) -> Result<Vec<NodeId>, CallError> {
     let members = parts.bodies.members();
     let held = holders.is_none_or(|holders| meets(level, &members, holders));
     // While the members change, they are not those whose majorities commit.

@@ -6,6 +6,7 @@
 use super::tenants::Tenants;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, BadField, bad};
+use crate::domain::ids::{RecordIndex, TreeSize};
 use crate::ledger::state::{Invoice, Status};
 use crate::ledger::tables::ListKey;
 use crate::objective::read::ReadLevel;
@@ -44,7 +45,7 @@ pub struct InvoicePage {
     pub invoices: Vec<Invoice>,
     /// Empty after the last page.
     pub cursor: String,
-    pub complete_until: u64,
+    pub complete_until: RecordIndex,
     pub answered: Answered,
 }
 
@@ -73,7 +74,7 @@ pub async fn list(
     };
     let (proven, from) = match &bound {
         Some(cursor) => (reached(reads, cursor, level).await?, cursor.next),
-        None => (reads.fresh(level).await?, 0),
+        None => (reads.fresh(level).await?, RecordIndex::FIRST),
     };
     let answered = reads.answered_by(proven);
     let size = answered.log_size;
@@ -87,7 +88,7 @@ pub async fn list(
                     return Ok((found, None));
                 }
                 for (record, uid) in rows {
-                    next = record + 1;
+                    next = record.next();
                     looked += 1;
                     if let Some(invoice) = tables.invoice(uid, size)?
                         && wanted.matches(&invoice)
@@ -110,7 +111,7 @@ pub async fn list(
             Some(next) => Cursor { size, next }.render(&filter),
             None => String::new(),
         },
-        complete_until: size,
+        complete_until: size.next_index(),
         answered,
     })
 }
@@ -118,8 +119,8 @@ pub async fn list(
 /// Waits for the records that a cursor is bound to: they decide the page, whatever
 /// level the first one was asked at, so nothing is said of its staleness now.
 async fn reached(reads: &Reads, cursor: &Cursor, level: ReadLevel) -> Result<Proven, CallError> {
-    let Some(last) = cursor.size.checked_sub(1) else {
-        return Ok(Proven::at_size(0));
+    let Some(last) = cursor.size.last() else {
+        return Ok(Proven::at_size(TreeSize::EMPTY));
     };
     if level == ReadLevel::Local {
         // Never asks the leader.
@@ -195,14 +196,14 @@ fn index(filter: &InvoiceFilter) -> ListKey {
 }
 
 struct Cursor {
-    size: u64,
-    next: u64,
+    size: TreeSize,
+    next: RecordIndex,
 }
 
 impl Cursor {
     fn render(&self, filter: &InvoiceFilter) -> String {
         let mut w = Writer::new();
-        w.u8(1).u64(self.size).u64(self.next);
+        w.u8(1).u64(self.size.get()).u64(self.next.get());
         w.raw(&filter.digest().0[..8]);
         URL_SAFE_NO_PAD.encode(w.finish())
     }
@@ -216,8 +217,8 @@ impl Cursor {
         let read = (|| {
             let version = r.u8()?;
             let cursor = Cursor {
-                size: r.u64()?,
-                next: r.u64()?,
+                size: TreeSize::read(&mut r)?,
+                next: RecordIndex::read(&mut r)?,
             };
             Ok::<_, muniment_evidence::codec::DecodeError>((version, cursor, r.array::<8>()?))
         })();
@@ -245,9 +246,13 @@ mod tests {
             month: "2026-11".into(),
             ..InvoiceFilter::default()
         };
-        let text = Cursor { size: 9, next: 3 }.render(&filter);
+        let text = Cursor {
+            size: TreeSize::new(9),
+            next: RecordIndex::new(3),
+        }
+        .render(&filter);
         let cursor = Cursor::parse(&text, &filter).unwrap();
-        assert_eq!((cursor.size, cursor.next), (9, 3));
+        assert_eq!((cursor.size.get(), cursor.next.get()), (9, 3));
         let other = InvoiceFilter {
             month: "2026-12".into(),
             ..filter.clone()

@@ -11,6 +11,7 @@ use super::{Parts, find};
 use crate::checkpoint::keys::{CheckpointSigner, KeysInForce};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{InvoiceKey, bad};
+use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
 use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;
 use crate::raft::reads::{Answered, Reads};
@@ -42,7 +43,7 @@ pub(super) async fn receipt(
     reads: &Reads,
     keys: &KeysInForce,
     booted: &Booted,
-    index: u64,
+    index: RecordIndex,
 ) -> Result<Receipt, CallError> {
     let prover = Prover::new(keys, booted).await?;
     let receipt = reads
@@ -70,7 +71,7 @@ impl Prover {
     pub(super) fn receipt(
         &self,
         tables: &Tables,
-        index: u64,
+        index: RecordIndex,
     ) -> Result<Option<Receipt>, crate::store::StoreError> {
         let size = tables.entry_end(index)?.ok_or_else(|| {
             crate::store::StoreError::corrupt(format!("record {index} has no end of its entry"))
@@ -86,8 +87,8 @@ impl Prover {
     pub(super) fn receipt_under(
         &self,
         tables: &Tables,
-        index: u64,
-        size: u64,
+        index: RecordIndex,
+        size: TreeSize,
         checkpoint: String,
     ) -> Result<Receipt, crate::store::StoreError> {
         let damaged =
@@ -95,7 +96,7 @@ impl Prover {
         let record = tables.record_bytes(index)?;
         let record = record.ok_or_else(|| damaged("is missing"))?;
         let rows = tables.tree_rows();
-        if rows.rows(0, index, 1)? != [tree::leaf_hash(&record)] {
+        if rows.rows(0, index.get(), 1)? != [tree::leaf_hash(&record)] {
             return Err(damaged("does not hash to its leaf"));
         }
         let (document, actor) = tables.openings(index)?;
@@ -114,7 +115,7 @@ impl Prover {
 /// Which record a receipt is asked for.
 #[derive(Clone, Debug)]
 pub enum ReceiptOf {
-    Record(u64),
+    Record(RecordIndex),
     /// The record by which the invoice was issued.
     Invoice(InvoiceKey),
 }
@@ -134,12 +135,12 @@ pub async fn get_receipt(
     parts: &Parts,
     wanted: ReceiptOf,
     terms: ReceiptTerms,
-) -> Result<(u64, Receipt, Answered), CallError> {
+) -> Result<(RecordIndex, Receipt, Answered), CallError> {
     let booted = parts.writes.booted()?;
     parts.reads.fresh(ReadLevel::Linearizable).await?;
     let answered = parts.reads.answered(true);
     let index = match wanted {
-        ReceiptOf::Record(index) if index < answered.log_size => index,
+        ReceiptOf::Record(index) if index < answered.log_size.next_index() => index,
         ReceiptOf::Record(index) => return Err(CallError::not_found(format!("record {index}"))),
         ReceiptOf::Invoice(key) => {
             let key = parts.tenants.resolve_key("invoice", key)?;
@@ -149,8 +150,9 @@ pub async fn get_receipt(
     };
     let note = match (&terms.policy, terms.fresh) {
         (Some(policy), fresh) => {
-            let above = if fresh { answered.log_size - 1 } else { index };
-            Some(under_policy(parts, above, policy, &terms).await?)
+            let newest = answered.log_size.last().filter(|_| fresh);
+            let covered = newest.unwrap_or(index);
+            Some(under_policy(parts, covered, policy, &terms).await?)
         }
         (None, true) => Some(parts.keys.sign_head(&booted.origin).await?),
         (None, false) => None,
@@ -173,7 +175,7 @@ pub async fn get_receipt(
 /// A cosigned note above `index` that meets the policy.
 async fn under_policy(
     parts: &Parts,
-    index: u64,
+    index: RecordIndex,
     policy: &Policy,
     terms: &ReceiptTerms,
 ) -> Result<String, CallError> {
@@ -193,7 +195,7 @@ async fn under_policy(
     })
 }
 
-fn size_of(note: &str) -> Option<u64> {
+fn size_of(note: &str) -> Option<TreeSize> {
     let note = Note::parse(note.as_bytes()).ok()?;
     Some(Checkpoint::parse(&note.text).ok()?.size)
 }
@@ -202,13 +204,17 @@ fn size_of(note: &str) -> Option<u64> {
 pub async fn consistency(
     reads: &Reads,
     writes: &Writes,
-    old: u64,
-    new: u64,
-) -> Result<(u64, Vec<Digest>, Answered), CallError> {
+    old: TreeSize,
+    new: TreeSize,
+) -> Result<(TreeSize, Vec<Digest>, Answered), CallError> {
     writes.booted()?;
     reads.fresh(ReadLevel::Linearizable).await?;
     let answered = reads.answered(true);
-    let new = if new == 0 { answered.log_size } else { new };
+    let new = if new == TreeSize::EMPTY {
+        answered.log_size
+    } else {
+        new
+    };
     if new > answered.log_size {
         let why = format!("is above the log's {}", answered.log_size);
         return Err(bad("new_size", why).into());
@@ -269,8 +275,8 @@ pub fn trust(writes: &Writes) -> Result<Trust, CallError> {
 
 /// The checkpoints that a bundle ends in.
 pub(super) struct LastCheckpoints {
-    pub end: u64,
-    pub head: u64,
+    pub end: TreeSize,
+    pub head: TreeSize,
     pub frames: Vec<CheckpointFrame>,
 }
 
@@ -278,8 +284,8 @@ pub(super) struct LastCheckpoints {
 async fn signed_at(
     parts: &Parts,
     booted: &Booted,
-    head: u64,
-    size: u64,
+    head: TreeSize,
+    size: TreeSize,
 ) -> Result<String, CallError> {
     if head > size {
         return Err(bad("head", format!("is above the log's {size}")).into());
@@ -296,11 +302,11 @@ async fn signed_at(
 pub(super) async fn notes_from(
     parts: &Parts,
     booted: &Booted,
-    to: u64,
-    head: u64,
-    size: u64,
+    to: TreeSize,
+    head: TreeSize,
+    size: TreeSize,
 ) -> Result<LastCheckpoints, CallError> {
-    let voters: BTreeSet<u64> = parts
+    let voters: BTreeSet<NodeId> = parts
         .reads
         .context
         .group
@@ -322,25 +328,26 @@ pub(super) async fn notes_from(
             )
         })
     };
-    let cosigned = match (head, to) {
+    let cosigned = match (head.last(), to) {
         // To go on: the same manifest as before, so a note of the same size, if only under
         // the log key.
-        (1.., _) => match parts.cosigning.of_size(head).await {
+        (Some(_), _) => match parts.cosigning.of_size(head).await {
             Some(note) => Some(note),
             None => Some(signed_at(parts, booted, head, size).await?),
         },
-        (0, to) => {
-            let above = if to == 0 { size } else { to }.saturating_sub(1);
+        (None, to) => {
+            let covered = if to == TreeSize::EMPTY { size } else { to }.last();
+            let covered = covered.unwrap_or(RecordIndex::FIRST);
             let limit = Instant::now() + COSIGNED_WAIT;
             // Once a majority has cosigned.
-            parts.cosigning.wait(above, limit, is_agreed).await
+            parts.cosigning.wait(covered, limit, is_agreed).await
         }
     };
     let cosigned = cosigned.and_then(|note| Some((size_of(&note)?, note)));
     let signer = parts.keys.signer(&booted.origin).await?;
     let end = match (to, &cosigned) {
-        (0, Some((cosigned, _))) => *cosigned,
-        (0, None) => size,
+        (TreeSize::EMPTY, Some((cosigned, _))) => *cosigned,
+        (TreeSize::EMPTY, None) => size,
         (to, _) => to,
     };
     let mut frames = Vec::new();

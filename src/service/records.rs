@@ -7,7 +7,7 @@ use super::find;
 use super::tenants::Tenants;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{InvoiceKey, bad};
-use crate::domain::ids::Uid;
+use crate::domain::ids::{RecordIndex, Uid};
 use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;
 use crate::raft::reads::{Answered, Reads};
@@ -27,7 +27,7 @@ const ANSWER_BYTES_MAX: usize = 2 << 20;
 
 /// A record as it is, with its openings.
 pub struct ListedRecord {
-    pub index: u64,
+    pub index: RecordIndex,
     pub record: Vec<u8>,
     pub document: Option<Opening>,
     pub actor: Option<Opening>,
@@ -36,9 +36,9 @@ pub struct ListedRecord {
 /// Which records.
 #[derive(Clone, Debug, Default)]
 pub struct RecordFilter {
-    pub from: u64,
+    pub from: RecordIndex,
     /// Exclusive; 0: as the log is now.
-    pub to: u64,
+    pub to: RecordIndex,
     /// None: every kind.
     pub kinds: Vec<Kind>,
     pub invoice: Option<InvoiceKey>,
@@ -48,7 +48,7 @@ pub struct RecordFilter {
 /// A page and where the next begins.
 pub struct RecordPage {
     pub records: Vec<ListedRecord>,
-    pub next: u64,
+    pub next: RecordIndex,
     pub answered: Answered,
 }
 
@@ -65,8 +65,8 @@ pub async fn list(
     reads.fresh(ReadLevel::Linearizable).await?;
     let answered = reads.answered(true);
     let end = match filter.to {
-        0 => answered.log_size,
-        to => to.min(answered.log_size),
+        RecordIndex::FIRST => answered.log_size,
+        to => (to.min(answered.log_size.next_index())).size_before(),
     };
     let uid = match &filter.invoice {
         Some(key) => {
@@ -78,13 +78,15 @@ pub async fn list(
     let bare = filter.without_openings;
     let (mut records, next) = reads
         .read(move |tables| match uid {
-            Some(uid) => of_invoice(tables, uid, &filter, end, count),
+            Some(uid) => of_invoice(tables, uid, &filter, end.next_index(), count),
             None if filter.kinds.is_empty() => {
-                let records = page(tables, filter.from, end, count)?;
-                let next = records.last().map_or(end, |listed| listed.index + 1);
-                Ok((records, next))
+                let records = page(tables, filter.from, end.next_index(), count)?;
+                let next = records
+                    .last()
+                    .map_or(end, |listed| listed.index.next().size_before());
+                Ok((records, next.next_index()))
             }
-            None => of_kinds(tables, &filter, end, count),
+            None => of_kinds(tables, &filter, end.next_index(), count),
         })
         .await?;
     if bare {
@@ -102,12 +104,12 @@ pub async fn list(
 /// Up to `count` records with their openings, within the answer's bytes.
 pub(super) fn page(
     tables: &Tables,
-    from: u64,
-    end: u64,
+    from: RecordIndex,
+    end: RecordIndex,
     count: usize,
 ) -> Result<Vec<ListedRecord>, store::StoreError> {
     let mut gathered = Gathered::new(count);
-    for (index, record) in (from..).zip(tables.record_range(from, end, count)?) {
+    for (index, record) in from.onwards().zip(tables.record_range(from, end, count)?) {
         if !gathered.take(tables, index, record)? {
             break;
         }
@@ -135,7 +137,7 @@ impl Gathered {
     fn take(
         &mut self,
         tables: &Tables,
-        index: u64,
+        index: RecordIndex,
         record: Vec<u8>,
     ) -> Result<bool, store::StoreError> {
         let (document, actor) = tables.openings(index)?;
@@ -159,12 +161,12 @@ fn is_of(kinds: &[Kind], record: &[u8]) -> bool {
 fn of_kinds(
     tables: &Tables,
     filter: &RecordFilter,
-    end: u64,
+    end: RecordIndex,
     count: usize,
-) -> Result<(Vec<ListedRecord>, u64), store::StoreError> {
+) -> Result<(Vec<ListedRecord>, RecordIndex), store::StoreError> {
     let mut gathered = Gathered::new(count);
     let mut next = filter.from;
-    let last = end.min(filter.from.saturating_add(LOOKED_AT_MAX));
+    let last = end.min(filter.from.after(LOOKED_AT_MAX));
     while next < last {
         let records = tables.record_range(next, last, LOOKED_AT_A_TIME)?;
         if records.is_empty() {
@@ -172,7 +174,7 @@ fn of_kinds(
         }
         for record in records {
             let index = next;
-            next += 1;
+            next = next.next();
             if is_of(&filter.kinds, &record) && !gathered.take(tables, index, record)? {
                 return Ok((gathered.records, next));
             }
@@ -186,19 +188,19 @@ fn of_invoice(
     tables: &Tables,
     uid: Uid,
     filter: &RecordFilter,
-    end: u64,
+    end: RecordIndex,
     count: usize,
-) -> Result<(Vec<ListedRecord>, u64), store::StoreError> {
+) -> Result<(Vec<ListedRecord>, RecordIndex), store::StoreError> {
     let mut gathered = Gathered::new(count);
     for index in tables.about(uid, filter.from, end, RECORDS_MAX)? {
         let record = tables
             .record_bytes(index)?
             .ok_or_else(|| store::StoreError::corrupt(format!("record {index} is missing")))?;
         if is_of(&filter.kinds, &record) && !gathered.take(tables, index, record)? {
-            return Ok((gathered.records, index + 1));
+            return Ok((gathered.records, index.next()));
         }
     }
-    let last = gathered.records.last().map(|listed| listed.index + 1);
+    let last = gathered.records.last().map(|listed| listed.index.next());
     match last {
         // There may be more than were looked up.
         Some(next) if gathered.records.len() == RECORDS_MAX => Ok((gathered.records, next)),

@@ -5,6 +5,7 @@
 use super::Parts;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
+use crate::domain::ids::{LogIndex, NodeId, TreeSize};
 use crate::ledger::rows::LedgerHead;
 use crate::ledger::state::Tables;
 use crate::objective::disk::evidence_reserve;
@@ -24,7 +25,7 @@ pub struct StatusView {
     pub zones: Vec<ZoneView>,
     pub write_level: WriteLevel,
     pub head: LedgerHead,
-    pub applied_index: u64,
+    pub applied_index: LogIndex,
     pub ready: Result<(), Vec<String>>,
 }
 
@@ -74,7 +75,7 @@ pub struct ZoneView {
 pub fn zones(parts: &Parts) -> Vec<ZoneView> {
     let table = &parts.cluster.status;
     let known = table.known();
-    let complete = |node: &u64| known.get(node).map(|k| k.status.progress.body_complete);
+    let complete = |node: &NodeId| known.get(node).map(|k| k.status.progress.body_complete);
     let holders: Vec<Holder> = parts
         .bodies
         .members()
@@ -87,7 +88,12 @@ pub fn zones(parts: &Parts) -> Vec<ZoneView> {
     by_zone(&holders, parts.tenants.default_level())
         .into_iter()
         .map(|loss| {
-            let best = loss.nodes.iter().filter_map(complete).max().unwrap_or(0);
+            let best = loss
+                .nodes
+                .iter()
+                .filter_map(complete)
+                .max()
+                .unwrap_or(TreeSize::EMPTY);
             ZoneView {
                 behind: table.lag(best),
                 lost: table.lag(loss.held_elsewhere),
@@ -140,7 +146,7 @@ fn nearly_full(parts: &Parts) -> Option<String> {
 }
 
 /// Hands leadership over to another voter.
-pub async fn transfer(group: &RaftGroup, to: u64) -> Result<u64, CallError> {
+pub async fn transfer(group: &RaftGroup, to: NodeId) -> Result<NodeId, CallError> {
     if !group.is_leader() {
         return Err(group.unavailable("only the leader hands leadership over"));
     }

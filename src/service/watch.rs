@@ -5,7 +5,7 @@
 
 use super::tenants::Tenants;
 use crate::domain::call_error::CallError;
-use crate::domain::ids::Uid;
+use crate::domain::ids::{RecordIndex, Uid};
 use crate::ledger::state::{Invoice, Tables};
 use crate::raft::reads::Reads;
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -19,7 +19,7 @@ const RECORDS_AT_A_TIME: usize = 256;
 /// A change of an invoice.
 #[derive(Clone, Debug)]
 pub struct Change {
-    pub index: u64,
+    pub index: RecordIndex,
     pub kind: Kind,
     /// As of just after the change.
     pub invoice: Invoice,
@@ -30,21 +30,25 @@ pub fn watch(
     reads: Reads,
     tenants: &Tenants,
     tenant: &str,
-    from: u64,
+    from: RecordIndex,
 ) -> Result<BoxStream<'static, Result<Change, CallError>>, CallError> {
     let tenant = tenants.name(tenant)?;
     let pages = stream::try_unfold((reads, tenant, from), |(reads, tenant, next)| async move {
         // Waits for the record `next`; the stream ends with its caller or the node.
         let mut applied = reads.context.group.watch_applied();
-        if applied.wait_for(|now| now.size > next).await.is_err() {
+        if applied
+            .wait_for(|now| now.size > next.size_before())
+            .await
+            .is_err()
+        {
             return Ok(None);
         }
         let wanted = tenant.clone();
         let (changes, after) = reads
             .read(move |tables| {
                 let end = tables.head()?.size;
-                let records = tables.record_range(next, end, RECORDS_AT_A_TIME)?;
-                let after = next + records.len() as u64;
+                let records = tables.record_range(next, end.next_index(), RECORDS_AT_A_TIME)?;
+                let after = next.after(records.len() as u64);
                 let mut changes = Vec::new();
                 for bytes in records {
                     changes.extend(change(tables, &wanted, &bytes)?);
@@ -84,7 +88,7 @@ fn change(
         Document::AddRendition(d) => d.uid,
         _ => return Ok(None),
     };
-    let invoice = tables.invoice(Uid(uid), record.index + 1)?;
+    let invoice = tables.invoice(Uid(uid), record.index.next().size_before())?;
     Ok(invoice
         .filter(|invoice| invoice.metadata.identity.tenant == tenant)
         .map(|invoice| Change {

@@ -5,22 +5,23 @@
 //! agrees with the leader, and the leader is only when a majority differs from it. Leaves
 //! acting on it to the caller.
 
+use crate::domain::ids::{LogIndex, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whether these nodes are more than half of the voters.
-pub fn is_majority(voters: &BTreeSet<u64>, nodes: impl IntoIterator<Item = u64>) -> bool {
-    let agreeing: BTreeSet<u64> = nodes.into_iter().filter(|n| voters.contains(n)).collect();
+pub fn is_majority(voters: &BTreeSet<NodeId>, nodes: impl IntoIterator<Item = NodeId>) -> bool {
+    let agreeing: BTreeSet<NodeId> = nodes.into_iter().filter(|n| voters.contains(n)).collect();
     2 * agreeing.len() > voters.len()
 }
 
 /// What a comparison said last, by node.
 #[derive(Clone, Debug, Default)]
-pub struct Agreement(BTreeMap<u64, Compared>);
+pub struct Agreement(BTreeMap<NodeId, Compared>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Compared {
     same: bool,
-    at: u64,
+    at: LogIndex,
 }
 
 /// What follows.
@@ -28,19 +29,19 @@ struct Compared {
 pub enum StateComparison {
     Agrees,
     /// The node has another state than a majority, at this index.
-    Diverged(u64),
+    Diverged(LogIndex),
     /// The leader itself has.
-    LeaderDiverged(u64),
+    LeaderDiverged(LogIndex),
 }
 
 impl Agreement {
     /// Takes a comparison of a node with the leader, and says what follows.
     pub fn compare(
         &mut self,
-        leader: u64,
-        voters: &BTreeSet<u64>,
-        node: u64,
-        at: u64,
+        leader: NodeId,
+        voters: &BTreeSet<NodeId>,
+        node: NodeId,
+        at: LogIndex,
         same: bool,
     ) -> StateComparison {
         self.0.insert(node, Compared { same, at });
@@ -67,33 +68,75 @@ mod tests {
 
     #[test]
     fn i12_a_divergent_node_is_named_only_by_a_majority() {
-        let voters = BTreeSet::from([1, 2, 3]);
+        let voters = BTreeSet::from([1, 2, 3].map(NodeId::new));
         let mut agreement = Agreement::default();
         // Two that differ, and no third voice yet: nobody is believed alone.
         assert_eq!(
-            agreement.compare(1, &voters, 2, 10, false),
+            agreement.compare(
+                NodeId::new(1),
+                &voters,
+                NodeId::new(2),
+                LogIndex::new(10),
+                false
+            ),
             StateComparison::Agrees
         );
         assert_eq!(
-            agreement.compare(1, &voters, 3, 10, true),
+            agreement.compare(
+                NodeId::new(1),
+                &voters,
+                NodeId::new(3),
+                LogIndex::new(10),
+                true
+            ),
             StateComparison::Agrees
         );
         assert_eq!(
-            agreement.compare(1, &voters, 2, 11, false),
-            StateComparison::Diverged(11)
+            agreement.compare(
+                NodeId::new(1),
+                &voters,
+                NodeId::new(2),
+                LogIndex::new(11),
+                false
+            ),
+            StateComparison::Diverged(LogIndex::new(11))
         );
         // Both others differ: it is the leader.
         let mut agreement = Agreement::default();
-        agreement.compare(1, &voters, 2, 10, false);
+        agreement.compare(
+            NodeId::new(1),
+            &voters,
+            NodeId::new(2),
+            LogIndex::new(10),
+            false,
+        );
         assert_eq!(
-            agreement.compare(1, &voters, 3, 12, false),
-            StateComparison::LeaderDiverged(12)
+            agreement.compare(
+                NodeId::new(1),
+                &voters,
+                NodeId::new(3),
+                LogIndex::new(12),
+                false
+            ),
+            StateComparison::LeaderDiverged(LogIndex::new(12))
         );
         // A learner's voice does not count.
         let mut agreement = Agreement::default();
-        agreement.compare(1, &voters, 9, 10, true);
+        agreement.compare(
+            NodeId::new(1),
+            &voters,
+            NodeId::new(9),
+            LogIndex::new(10),
+            true,
+        );
         assert_eq!(
-            agreement.compare(1, &voters, 2, 10, false),
+            agreement.compare(
+                NodeId::new(1),
+                &voters,
+                NodeId::new(2),
+                LogIndex::new(10),
+                false
+            ),
             StateComparison::Agrees
         );
     }

@@ -7,6 +7,7 @@
 
 use super::messages::NodeHealth;
 use super::peer_monitor::PeerMonitor;
+use crate::domain::ids::NodeId;
 use crate::objective::disk::{Judge, Window};
 use crate::raft::context::Context;
 use crate::store::StoreError;
@@ -121,7 +122,7 @@ impl DiskWatch {
     }
 
     /// Voters that answered lately and whose disks are not slow.
-    fn better(&self) -> Vec<u64> {
+    fn better(&self) -> Vec<NodeId> {
         let voters = self.context.group.status().voters;
         let quick = |health: &NodeHealth| {
             !health.disk_slow && health.fsync_p99.is_none_or(|p99| p99 <= self.limit)

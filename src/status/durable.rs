@@ -9,6 +9,7 @@
 
 use super::messages::{DurabilityReply, DurabilityRequest};
 use super::table::StatusTable;
+use crate::domain::ids::NodeId;
 use crate::objective::write::meets;
 use crate::transport::{Class, Failure, Method};
 use bytes::Bytes;
@@ -92,21 +93,21 @@ impl StatusTable {
     fn reached(&self, request: &DurabilityRequest) -> DurabilityReply {
         let raft = self.context().group.status();
         let known = self.known();
-        let holds = |node: &u64| match request.record {
+        let holds = |node: &NodeId| match request.record {
             None => true,
             Some(record) => {
                 request.holders.contains(node)
-                    || known
-                        .get(node)
-                        .is_some_and(|seen| seen.status.progress.body_complete > record)
+                    || known.get(node).is_some_and(|seen| {
+                        seen.status.progress.body_complete > record.size_before()
+                    })
             }
         };
-        let flushed = |node: &u64| {
+        let flushed = |node: &NodeId| {
             let matched = raft.matched.get(node).copied().flatten();
             matched.is_some_and(|index| index >= request.raft_index)
         };
         let everyone = raft.members.keys().copied();
-        let nodes: Vec<u64> = everyone.filter(|n| flushed(n) && holds(n)).collect();
+        let nodes: Vec<NodeId> = everyone.filter(|n| flushed(n) && holds(n)).collect();
         DurabilityReply {
             met: meets(request.level, &self.context().group.level_members(), &nodes),
             nodes,

@@ -5,6 +5,7 @@
 //! to the files beside.
 
 use crate::domain::cause::Cause;
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
 use crate::objective::timing::Profile;
 use crate::objective::write::WriteLevel;
 use crate::raft::identity::Disk;
@@ -22,7 +23,7 @@ const STATUSES_MAX: usize = 256;
 /// Who a node is and how it is configured: as long as it runs, the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeIdentity {
-    pub node: u64,
+    pub node: NodeId,
     /// Of its data directory.
     pub incarnation: Disk,
     /// Of everything that must be configured alike on every node.
@@ -35,12 +36,12 @@ pub struct NodeIdentity {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeProgress {
     /// Raft index applied, and the rolling state hash after it.
-    pub applied_index: u64,
+    pub applied_index: LogIndex,
     pub state_hash: Digest,
     /// Records in its log.
-    pub log_size: u64,
+    pub log_size: TreeSize,
     /// Records below which it holds every record and body durably.
-    pub body_complete: u64,
+    pub body_complete: TreeSize,
 }
 
 /// How well a node is.
@@ -88,7 +89,7 @@ pub struct StatusReply {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllStatuses {
     /// Set when the asking node's state contradicts that of a majority: where.
-    pub diverged_at: Option<u64>,
+    pub diverged_at: Option<LogIndex>,
     /// Every status, and its age in ms.
     pub statuses: Vec<(NodeStatus, u64)>,
 }
@@ -96,11 +97,11 @@ pub struct AllStatuses {
 /// A question how durable an entry and what it names are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DurabilityRequest {
-    pub raft_index: u64,
+    pub raft_index: LogIndex,
     /// The record whose bodies must be held too; `None` where it names none.
-    pub record: Option<u64>,
+    pub record: Option<RecordIndex>,
     /// Nodes that signed for the bodies.
-    pub holders: Vec<u64>,
+    pub holders: Vec<NodeId>,
     pub level: WriteLevel,
     pub wait_ms: u64,
 }
@@ -109,11 +110,11 @@ pub struct DurabilityRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DurabilityReply {
     pub met: bool,
-    pub nodes: Vec<u64>,
+    pub nodes: Vec<NodeId>,
 }
 
 impl NodeStatus {
-    pub fn node(&self) -> u64 {
+    pub fn node(&self) -> NodeId {
         self.identity.node
     }
 
@@ -125,11 +126,13 @@ impl NodeStatus {
             profile,
             software,
         } = &self.identity;
-        w.u64(*node).raw(incarnation).digest(config_digest);
+        w.u64(node.get()).raw(incarnation).digest(config_digest);
         w.text(&profile.to_string()).text(software);
         let progress = &self.progress;
-        w.u64(progress.applied_index).digest(&progress.state_hash);
-        w.u64(progress.log_size).u64(progress.body_complete);
+        w.u64(progress.applied_index.get())
+            .digest(&progress.state_hash);
+        w.u64(progress.log_size.get())
+            .u64(progress.body_complete.get());
         let health = &self.health;
         w.u8(u8::from(health.ready));
         let micros = health.fsync_p99.map(|time| time.as_micros() as u64);
@@ -144,7 +147,7 @@ impl NodeStatus {
     fn read(r: &mut Reader<'_>) -> Result<NodeStatus, DecodeError> {
         Ok(NodeStatus {
             identity: NodeIdentity {
-                node: r.u64()?,
+                node: NodeId::read(r)?,
                 incarnation: r.array()?,
                 config_digest: r.digest()?,
                 profile: {
@@ -154,10 +157,10 @@ impl NodeStatus {
                 software: r.text()?,
             },
             progress: NodeProgress {
-                applied_index: r.u64()?,
+                applied_index: LogIndex::read(r)?,
                 state_hash: r.digest()?,
-                log_size: r.u64()?,
-                body_complete: r.u64()?,
+                log_size: TreeSize::read(r)?,
+                body_complete: TreeSize::read(r)?,
             },
             health: NodeHealth {
                 ready: r.flag()?,
@@ -198,7 +201,7 @@ impl StatusReply {
         self.own.write(&mut w);
         w.option(self.of_all.as_ref(), |w, all| {
             w.option(all.diverged_at.as_ref(), |w, at| {
-                w.u64(*at);
+                w.u64(at.get());
             });
             w.list(&all.statuses, |w, (status, age_ms)| {
                 status.write(w);
@@ -214,7 +217,7 @@ impl StatusReply {
                 own: NodeStatus::read(r)?,
                 of_all: r.option(|r| {
                     Ok(AllStatuses {
-                        diverged_at: r.option(Reader::u64)?,
+                        diverged_at: r.option(LogIndex::read)?,
                         statuses: r.list(|r| Ok((NodeStatus::read(r)?, r.u64()?)))?,
                     })
                 })?,
@@ -252,12 +255,12 @@ impl DurabilityRequest {
     pub fn encode(&self) -> Vec<u8> {
         let (class, k) = self.level.to_statement().code();
         let mut w = Writer::new();
-        w.u8(MESSAGE_VERSION).u64(self.raft_index);
+        w.u8(MESSAGE_VERSION).u64(self.raft_index.get());
         w.option(self.record.as_ref(), |w, record| {
-            w.u64(*record);
+            w.u64(record.get());
         });
         w.list(&self.holders, |w, node| {
-            w.u64(*node);
+            w.u64(node.get());
         });
         w.u8(class).u8(k).u64(self.wait_ms);
         w.finish()
@@ -266,9 +269,9 @@ impl DurabilityRequest {
     pub fn decode(bytes: &[u8]) -> Result<DurabilityRequest, Failure> {
         read_message(bytes, |r| {
             Ok(DurabilityRequest {
-                raft_index: r.u64()?,
-                record: r.option(Reader::u64)?,
-                holders: r.list(Reader::u64)?,
+                raft_index: LogIndex::read(r)?,
+                record: r.option(RecordIndex::read)?,
+                holders: r.list(NodeId::read)?,
                 level: Level::from_code(r.u8()?, r.u8()?)
                     .and_then(WriteLevel::from_statement)
                     .ok_or_else(|| r.error("a write level"))?,
@@ -283,7 +286,7 @@ impl DurabilityReply {
         let mut w = Writer::new();
         w.u8(MESSAGE_VERSION).u8(u8::from(self.met));
         w.list(&self.nodes, |w, node| {
-            w.u64(*node);
+            w.u64(node.get());
         });
         w.finish()
     }
@@ -292,7 +295,7 @@ impl DurabilityReply {
         read_message(bytes, |r| {
             Ok(DurabilityReply {
                 met: r.flag()?,
-                nodes: r.list(Reader::u64)?,
+                nodes: r.list(NodeId::read)?,
             })
         })
     }
@@ -305,17 +308,17 @@ mod tests {
     fn status() -> NodeStatus {
         NodeStatus {
             identity: NodeIdentity {
-                node: 3,
+                node: NodeId::new(3),
                 incarnation: [4; 16],
                 config_digest: Digest([5; 32]),
                 profile: Profile::Wan,
                 software: "muniment 0.1.0".into(),
             },
             progress: NodeProgress {
-                applied_index: 9,
+                applied_index: LogIndex::new(9),
                 state_hash: Digest([7; 32]),
-                log_size: 8,
-                body_complete: 6,
+                log_size: TreeSize::new(8),
+                body_complete: TreeSize::new(6),
             },
             health: NodeHealth {
                 ready: true,
@@ -339,7 +342,7 @@ mod tests {
             assert_eq!(StatusRequest::decode(&request.encode()), Ok(request));
         }
         let all = AllStatuses {
-            diverged_at: Some(4),
+            diverged_at: Some(LogIndex::new(4)),
             statuses: vec![(status(), 20)],
         };
         for of_all in [None, Some(AllStatuses::default()), Some(all)] {
@@ -407,9 +410,9 @@ mod tests {
     #[test]
     fn durability_reads_back_and_others_are_refused() {
         let request = DurabilityRequest {
-            raft_index: 1,
-            record: Some(2),
-            holders: vec![1, 3],
+            raft_index: LogIndex::new(1),
+            record: Some(RecordIndex::new(2)),
+            holders: [1, 3].map(NodeId::new).to_vec(),
             level: WriteLevel::Regions(2),
             wait_ms: 100,
         };
@@ -417,7 +420,7 @@ mod tests {
         assert_eq!(read, Ok(request.clone()));
         let reply = DurabilityReply {
             met: false,
-            nodes: vec![1],
+            nodes: vec![NodeId::new(1)],
         };
         assert_eq!(DurabilityReply::decode(&reply.encode()), Ok(reply));
         let mut later = request.encode();

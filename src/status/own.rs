@@ -8,6 +8,7 @@ use super::disk_health::DiskHealth;
 use super::messages::{NodeHealth, NodeIdentity, NodeProgress, NodeStatus};
 use super::messages::{StatusReply, StatusRequest};
 use crate::bodies::Bodies;
+use crate::domain::ids::TreeSize;
 use crate::raft::context::Context;
 use crate::recorder::booted::Booted;
 use crate::transport::{Class, Failure, Method};
@@ -22,7 +23,7 @@ pub struct OwnParts {
     /// Slow to change: who it is and how it is configured.
     pub identity: NodeIdentity,
     /// Up to which record every body is held here.
-    pub complete: watch::Receiver<u64>,
+    pub complete: watch::Receiver<TreeSize>,
     pub booted: watch::Receiver<Option<Booted>>,
     pub bodies: Bodies,
     pub disk: DiskHealth,

@@ -8,6 +8,7 @@
 
 use super::messages::{NodeIdentity, NodeStatus};
 use super::own::OwnStatus;
+use crate::domain::ids::NodeId;
 use crate::objective::disk::quantile;
 use crate::objective::timing::{Contradiction, Profile};
 use crate::transport::Failure;
@@ -60,7 +61,7 @@ pub struct TimingView {
     pub slow: bool,
     pub peers: Vec<PeerView>,
     /// Members whose round trips contradict the profile now, and why.
-    pub contradictions: Vec<(u64, Contradiction)>,
+    pub contradictions: Vec<(NodeId, Contradiction)>,
 }
 
 /// Cheap to clone.
@@ -69,7 +70,7 @@ pub struct PeerMonitor(Arc<Inner>);
 
 struct Inner {
     own: OwnStatus,
-    known: Mutex<BTreeMap<u64, KnownPeer>>,
+    known: Mutex<BTreeMap<NodeId, KnownPeer>>,
 }
 
 struct KnownPeer {
@@ -118,7 +119,7 @@ impl PeerMonitor {
             .collect();
         let others: Vec<_> = peers.iter().map(|p| (p.node, p.config_digest)).collect();
         let most = most_differ(&own.config_digest, &others)?;
-        let nodes: Vec<_> = most.iter().map(u64::to_string).collect();
+        let nodes: Vec<_> = most.iter().map(NodeId::to_string).collect();
         let of = format!(
             "the cluster configuration differs from that of nodes {}",
             nodes.join(", ")
@@ -244,16 +245,18 @@ impl PeerMonitor {
         }
     }
 
-    async fn ask(&self, node: u64, address: &str) {
+    async fn ask(&self, node: NodeId, address: &str) {
         match self.0.own.exchange(address, false, ANSWER_MAX).await {
             Ok((reply, took)) if reply.own.node() == node => self.note(reply.own, took),
             Ok((reply, _)) => tracing::warn!(
-                node,
-                found = reply.own.node(),
+                node = node.get(),
+                found = reply.own.node().get(),
                 address,
                 "another node answers at a member's address"
             ),
-            Err(failure) => tracing::debug!(node, %failure, "a member did not say its status"),
+            Err(failure) => {
+                tracing::debug!(node = node.get(), %failure, "a member did not say its status")
+            }
         }
     }
 
@@ -277,14 +280,14 @@ impl PeerMonitor {
         if known.round_trips.len() == ROUND_TRIPS {
             let median = known.view().round_trip_median;
             if let Some(found) = profile.contradicted_by(Some(median), None) {
-                tracing::warn!(node, %found, "the profile does not fit the way to a member");
+                tracing::warn!(node = node.get(), %found, "the profile does not fit the way to a member");
                 known.round_trips.clear();
                 known.round_trips.push_back(median);
             }
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<u64, KnownPeer>> {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<NodeId, KnownPeer>> {
         lock(&self.0.known)
     }
 }
@@ -313,10 +316,10 @@ impl std::fmt::Display for IncompatiblePeer {
 
 /// The nodes that agree on another digest than `own`, if they are most of all heard,
 /// this node included.
-fn most_differ(own: &Digest, others: &[(u64, Digest)]) -> Option<Vec<u64>> {
+fn most_differ(own: &Digest, others: &[(NodeId, Digest)]) -> Option<Vec<NodeId>> {
     let all = others.len() + 1;
     others.iter().find_map(|(_, digest)| {
-        let alike: Vec<u64> = others
+        let alike: Vec<NodeId> = others
             .iter()
             .filter(|(_, other)| other == digest)
             .map(|(node, _)| *node)
@@ -354,18 +357,43 @@ mod tests {
     fn only_the_node_that_differs_from_most_is_not_ready() {
         let (a, b, c) = (digest(1), digest(2), digest(3));
         // All alike; alone; one other that differs: nobody can tell who is wrong.
-        assert_eq!(most_differ(&a, &[(2, a), (3, a)]), None);
+        assert_eq!(
+            most_differ(&a, &[(NodeId::new(2), a), (NodeId::new(3), a)]),
+            None
+        );
         assert_eq!(most_differ(&a, &[]), None);
-        assert_eq!(most_differ(&a, &[(2, b)]), None);
+        assert_eq!(most_differ(&a, &[(NodeId::new(2), b)]), None);
         // One of three: it sees two that agree, each of them sees one that does not.
-        assert_eq!(most_differ(&a, &[(2, b), (3, b)]), Some(vec![2, 3]));
-        assert_eq!(most_differ(&b, &[(1, a), (3, b)]), None);
+        assert_eq!(
+            most_differ(&a, &[(NodeId::new(2), b), (NodeId::new(3), b)]),
+            Some([2, 3].map(NodeId::new).to_vec())
+        );
+        assert_eq!(
+            most_differ(&b, &[(NodeId::new(1), a), (NodeId::new(3), b)]),
+            None
+        );
         // Three ways of three: no majority.
-        assert_eq!(most_differ(&a, &[(2, b), (3, c)]), None);
+        assert_eq!(
+            most_differ(&a, &[(NodeId::new(2), b), (NodeId::new(3), c)]),
+            None
+        );
         // Two of five.
-        let two = [(2, a), (3, b), (4, b), (5, b)];
-        assert_eq!(most_differ(&a, &two), Some(vec![3, 4, 5]));
+        let two = [(2, a), (3, b), (4, b), (5, b)].map(|(node, d)| (NodeId::new(node), d));
+        assert_eq!(
+            most_differ(&a, &two),
+            Some([3, 4, 5].map(NodeId::new).to_vec())
+        );
         // Two against two, as in the middle of a change of all nodes.
-        assert_eq!(most_differ(&a, &[(2, a), (3, b), (4, b)]), None);
+        assert_eq!(
+            most_differ(
+                &a,
+                &[
+                    (NodeId::new(2), a),
+                    (NodeId::new(3), b),
+                    (NodeId::new(4), b)
+                ]
+            ),
+            None
+        );
     }
 }

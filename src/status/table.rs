@@ -8,6 +8,7 @@
 use super::agreement::{Agreement, StateComparison};
 use super::messages::{AllStatuses, DurabilityRequest, NodeStatus, StatusReply, StatusRequest};
 use super::own::OwnStatus;
+use crate::domain::ids::{LogIndex, NodeId, Term, TreeSize};
 use crate::objective::lag::{History, Lag, Sample};
 use crate::raft::context::Context;
 use crate::transport::{Failure, Method};
@@ -39,10 +40,10 @@ pub struct StatusTable(Arc<Inner>);
 
 struct Inner {
     own: OwnStatus,
-    known: watch::Sender<BTreeMap<u64, KnownStatus>>,
+    known: watch::Sender<BTreeMap<NodeId, KnownStatus>>,
     history: Mutex<History>,
     /// Made anew with each term that this node leads.
-    agreement: Mutex<(u64, Agreement)>,
+    agreement: Mutex<(Term, Agreement)>,
     /// Replicas found with another state, this one included.
     divergences: AtomicU64,
 }
@@ -73,12 +74,12 @@ impl StatusTable {
     }
 
     /// What is known, by node.
-    pub fn known(&self) -> BTreeMap<u64, KnownStatus> {
+    pub fn known(&self) -> BTreeMap<NodeId, KnownStatus> {
         self.0.known.borrow().clone()
     }
 
     /// The same, as it changes.
-    pub(super) fn watch(&self) -> watch::Receiver<BTreeMap<u64, KnownStatus>> {
+    pub(super) fn watch(&self) -> watch::Receiver<BTreeMap<NodeId, KnownStatus>> {
         self.0.known.subscribe()
     }
 
@@ -92,14 +93,14 @@ impl StatusTable {
     }
 
     /// How far a holder of everything below `complete` is behind this node's log.
-    pub fn lag(&self, complete: u64) -> Lag {
+    pub fn lag(&self, complete: TreeSize) -> Lag {
         let now = self.context().clock.monotonic();
         lock(&self.0.history).lag(complete, now)
     }
 
     /// How a member is now, asked directly; `None` when it does not answer, or answers
     /// from another disk than the ledger knows it by.
-    pub async fn ask(&self, node: u64) -> Option<NodeStatus> {
+    pub async fn ask(&self, node: NodeId) -> Option<NodeStatus> {
         let group = &self.context().group;
         if node == group.node() {
             return Some(self.0.own.now());
@@ -196,7 +197,11 @@ impl StatusTable {
             StateComparison::Agrees => None,
             StateComparison::Diverged(at) => {
                 self.0.divergences.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(node = status.node(), at, "a replica has another state");
+                tracing::error!(
+                    node = status.node().get(),
+                    at = at.get(),
+                    "a replica has another state"
+                );
                 Some(at)
             }
             StateComparison::LeaderDiverged(at) => {
@@ -223,7 +228,7 @@ impl StatusTable {
     fn compare(&self, status: &NodeStatus) -> StateComparison {
         let group = &self.context().group;
         let at = status.progress.applied_index;
-        if at == 0 {
+        if at == LogIndex::START {
             // Nothing is applied there, or the first entry alone: the index does not tell.
             return StateComparison::Agrees;
         }
@@ -232,7 +237,7 @@ impl StatusTable {
             return StateComparison::Agrees;
         };
         let raft = group.status();
-        let voters: BTreeSet<u64> = raft.voters.into_iter().collect();
+        let voters: BTreeSet<NodeId> = raft.voters.into_iter().collect();
         let mut agreement = lock(&self.0.agreement);
         if agreement.0 != raft.term {
             *agreement = (raft.term, Agreement::default());

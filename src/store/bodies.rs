@@ -13,6 +13,7 @@ use super::engine::{Batch, Engine, prefix_end};
 use super::flush::Flusher;
 use super::{Blocking, StoreError, stamps};
 use crate::domain::cause::AnyError;
+use crate::domain::ids::{BodyId, UploadEpoch};
 use crate::sync::Shared;
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
@@ -20,9 +21,6 @@ use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::Rendition;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, MutexGuard};
-
-/// A body's name: UUIDv7 bytes.
-pub type BodyId = [u8; 16];
 
 const VERSION: u8 = 1;
 
@@ -39,7 +37,7 @@ pub struct BodyManifest {
     pub length: u64,
     pub sha256: Digest,
     /// Replicated upload epoch in which it was stored.
-    pub epoch: u64,
+    pub epoch: UploadEpoch,
     /// Length and SHA-256 of each chunk, in order.
     pub chunks: Vec<(u32, Digest)>,
 }
@@ -48,9 +46,10 @@ impl BodyManifest {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.u8(VERSION).u64(self.length).digest(&self.sha256);
-        w.u64(self.epoch).list(&self.chunks, |w, (length, digest)| {
-            w.u32(*length).digest(digest);
-        });
+        w.u64(self.epoch.get())
+            .list(&self.chunks, |w, (length, digest)| {
+                w.u32(*length).digest(digest);
+            });
         w.finish()
     }
 
@@ -62,7 +61,7 @@ impl BodyManifest {
         let manifest = BodyManifest {
             length: r.u64()?,
             sha256: r.digest()?,
-            epoch: r.u64()?,
+            epoch: UploadEpoch::read(&mut r)?,
             chunks: r.list(|r| Ok((r.u32()?, r.digest()?)))?,
         };
         r.end()?;
@@ -280,16 +279,16 @@ fn unreadable(error: impl Into<Box<AnyError>>) -> StoreError {
 }
 
 pub(super) fn chunk_key(body: &BodyId, number: u32) -> Vec<u8> {
-    [b"c", &body[..], &number.to_be_bytes()].concat()
+    [&b"c"[..], body.as_bytes(), &number.to_be_bytes()].concat()
 }
 
 /// All chunks of a body.
 pub(super) fn chunk_prefix(body: &BodyId) -> Vec<u8> {
-    [b"c", &body[..]].concat()
+    [&b"c"[..], body.as_bytes()].concat()
 }
 
 pub(super) fn manifest_key(body: &BodyId) -> Vec<u8> {
-    [b"m", &body[..]].concat()
+    [&b"m"[..], body.as_bytes()].concat()
 }
 
 /// Whether the body is here as what it is said to be, and undamaged.

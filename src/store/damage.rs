@@ -10,9 +10,10 @@
 //! Tests: `src/store/damage_tests.rs`.
 
 use super::StoreError;
-use super::bodies::{BodyId, BodyManifest, BodyStore, Content};
+use super::bodies::{BodyManifest, BodyStore, Content};
 use super::bodies::{chunk_key, manifest_key, read_manifest};
 use super::engine::{Batch, Engine, prefix_end};
+use crate::domain::ids::{BodyId, NodeId};
 use bytes::Bytes;
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
@@ -127,7 +128,7 @@ fn found(r: &mut Reader<'_>) -> Result<DamageKind, DecodeError> {
 }
 
 pub(super) fn damage_key(body: &BodyId) -> Vec<u8> {
-    [DAMAGE, &body[..]].concat()
+    [DAMAGE, body.as_bytes()].concat()
 }
 
 fn slot_key(slot: u64) -> Vec<u8> {
@@ -327,7 +328,10 @@ impl BodyStore {
                     Some(body) => [&damage_key(&body)[..], &[0]].concat(),
                 };
                 let rows = engine.scan(&start, &prefix_end(DAMAGE), limit)?;
-                let body = |key: &[u8]| key.get(1..).and_then(|id| id.try_into().ok());
+                let body = |key: &[u8]| {
+                    key.get(1..)
+                        .and_then(|id| id.try_into().ok().map(BodyId::new))
+                };
                 Ok(rows.iter().filter_map(|(key, _)| body(key)).collect())
             })
             .await
@@ -340,7 +344,7 @@ impl BodyStore {
         body: BodyId,
         manifest: Option<BodyManifest>,
         mended: Vec<DamageFinding>,
-        from: u64,
+        from: NodeId,
     ) -> Result<bool, StoreError> {
         if !mended.is_empty() {
             // The good bytes first: the mark may not go before they are durable.
@@ -401,12 +405,12 @@ impl BodyStore {
     }
 
     /// A note is on record.
-    pub async fn noted(&self, seq: u64) -> Result<(), StoreError> {
+    pub async fn noted(&self, number: u64) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
                 let mut batch = Batch::new();
-                batch.delete(note_key(seq));
+                batch.delete(note_key(number));
                 engine.write(batch)
             })
             .await
@@ -443,7 +447,7 @@ impl BodyStore {
                     let mut r = Reader::new(bytes);
                     r.u8()?;
                     Ok(SetAside {
-                        body: r.array()?,
+                        body: BodyId::new(r.array()?),
                         chunk: r.option(Reader::u32)?,
                         found: found(&mut r)?,
                         bytes: r.bytes()?.to_vec(),
@@ -469,7 +473,7 @@ fn set_aside(
     let count = count.and_then(|bytes| bytes.try_into().ok());
     let count = count.map_or(0, u64::from_be_bytes);
     let mut w = Writer::new();
-    w.u8(VERSION).raw(body);
+    w.u8(VERSION).raw(body.as_bytes());
     w.option(finding.chunk.as_ref(), |w, chunk| {
         w.u32(*chunk);
     });

@@ -1,6 +1,7 @@
 //! Damage on an engine whose bytes can be changed, lost, or made unreadable.
 
 use super::*;
+use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use crate::stop::Stop;
 use crate::store::Blocking;
 use crate::store::engine::{Op, Pair, View};
@@ -74,7 +75,7 @@ impl Engine for Rotten {
     }
 }
 
-const BODY: BodyId = [7; 16];
+const BODY: BodyId = BodyId::new([7; 16]);
 
 fn store() -> (Arc<Rotten>, BodyStore) {
     let engine = Arc::new(Rotten::default());
@@ -101,7 +102,7 @@ async fn stored(store: &BodyStore) -> BodyManifest {
     let manifest = BodyManifest {
         length: whole.len() as u64,
         sha256: Digest::of(&[&whole]),
-        epoch: 1,
+        epoch: UploadEpoch::new(1),
         chunks: chunks
             .iter()
             .map(|c| (c.len() as u32, Digest::of(&[c])))
@@ -170,7 +171,12 @@ async fn i10_a_bad_chunk_is_set_aside_and_its_body_is_not_held_until_it_is_mende
     assert_eq!(good, Chunk::Good("one".into()));
     store.put_chunk(BODY, 1, "two".into()).await.unwrap();
     assert!(!held(&store, &manifest).await, "not before it is mended");
-    assert!(store.mend(BODY, None, vec![finding], 3).await.unwrap());
+    assert!(
+        store
+            .mend(BODY, None, vec![finding], NodeId::new(3))
+            .await
+            .unwrap()
+    );
     engine.memory.crash();
     let store = opened(&engine);
     assert!(held(&store, &manifest).await);
@@ -179,7 +185,9 @@ async fn i10_a_bad_chunk_is_set_aside_and_its_body_is_not_held_until_it_is_mende
     assert_eq!(chunk, Chunk::Good("two".into()));
     let notes = store.notes(10).await.unwrap();
     let outcomes: Vec<_> = scrubs(&notes).iter().map(|note| note.outcome).collect();
-    let repaired = ScrubOutcome::Repaired { from: 3 };
+    let repaired = ScrubOutcome::Repaired {
+        from: NodeId::new(3),
+    };
     assert_eq!(outcomes, [ScrubOutcome::Quarantined, repaired]);
     for (seq, _) in notes {
         store.noted(seq).await.unwrap();
@@ -206,10 +214,15 @@ async fn i10_chunks_that_are_gone_or_give_no_bytes_are_damage_too() {
     let findings = store.damage(BODY).await.unwrap().unwrap().findings;
     store.put_chunk(BODY, 0, "one".into()).await.unwrap();
     let part = vec![findings[0]];
-    assert!(!store.mend(BODY, None, part, 2).await.unwrap());
+    assert!(!store.mend(BODY, None, part, NodeId::new(2)).await.unwrap());
     assert!(!held(&store, &manifest).await);
     store.put_chunk(BODY, 2, "three".into()).await.unwrap();
-    assert!(store.mend(BODY, None, findings, 2).await.unwrap());
+    assert!(
+        store
+            .mend(BODY, None, findings, NodeId::new(2))
+            .await
+            .unwrap()
+    );
     assert!(held(&store, &manifest).await);
     assert_eq!(scrubs(&store.notes(10).await.unwrap()).len(), 4);
 }
@@ -250,7 +263,7 @@ async fn i10_a_bad_manifest_is_damage_of_its_body() {
         let damage = store.damage(BODY).await.unwrap().unwrap();
         assert_eq!(damage.content, Some(named));
         let mended = vec![finding];
-        let whole = store.mend(BODY, Some(manifest.clone()), mended, 2);
+        let whole = store.mend(BODY, Some(manifest.clone()), mended, NodeId::new(2));
         assert!(whole.await.unwrap());
         assert!(held(&store, &manifest).await);
     }
@@ -300,7 +313,10 @@ async fn what_is_set_aside_is_bounded() {
         let finding = store.quarantine(BODY, suspect(&manifest, 1), How::Read);
         let finding = finding.await.unwrap().unwrap();
         store.put_chunk(BODY, 1, "two".into()).await.unwrap();
-        store.mend(BODY, None, vec![finding], 2).await.unwrap();
+        store
+            .mend(BODY, None, vec![finding], NodeId::new(2))
+            .await
+            .unwrap();
     }
     let aside = store.set_aside().await.unwrap();
     assert_eq!(aside.len() as u64, SET_ASIDE_MAX);

@@ -6,6 +6,7 @@
 //! alone, never a vote, a log or an identity.
 
 use super::engine::prefix_end;
+use crate::domain::ids::{LogIndex, TreeSize};
 
 /// Which copy of the replicated state is in force; a snapshot is installed as the next
 /// one and then flipped to.
@@ -50,21 +51,23 @@ pub const PURGED: &[u8] = b"NP";
 pub const GENERATION: &[u8] = b"NG";
 
 /// A cosigned note, by the size of its tree.
-pub fn kept_note(size: u64) -> Vec<u8> {
+pub fn kept_note(size: TreeSize) -> Vec<u8> {
     let mut key = b"NK".to_vec();
-    key.extend_from_slice(&size.to_be_bytes());
+    key.extend_from_slice(&size.get().to_be_bytes());
     key
 }
 
-pub fn log_entry(index: u64) -> Vec<u8> {
+pub fn log_entry(index: LogIndex) -> Vec<u8> {
     let mut key = vec![b'L'];
-    key.extend_from_slice(&index.to_be_bytes());
+    key.extend_from_slice(&index.get().to_be_bytes());
     key
 }
 
 /// The index in a key made by [`log_entry`].
-pub fn log_index(key: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(key.strip_prefix(b"L")?.try_into().ok()?))
+pub fn log_index(key: &[u8]) -> Option<LogIndex> {
+    Some(LogIndex::new(u64::from_be_bytes(
+        key.strip_prefix(b"L")?.try_into().ok()?,
+    )))
 }
 
 /// The last eight bytes of a key as a number: the record index in index tables.
@@ -79,8 +82,11 @@ mod tests {
 
     #[test]
     fn ranges_hold_their_own_keys_only() {
-        assert_eq!(log_index(&log_entry(7)), Some(7));
-        assert_eq!(trailing_u64(&log_entry(7)), Some(7));
+        assert_eq!(
+            log_index(&log_entry(LogIndex::new(7))),
+            Some(LogIndex::new(7))
+        );
+        assert_eq!(trailing_u64(&log_entry(LogIndex::new(7))), Some(7));
         let (start, end) = Generation(0xffff_ffff).range();
         assert!(Generation(0xffff_ffff).key(&[0xff; 3]) < end && start < end);
     }

@@ -11,6 +11,7 @@ use super::engine::{Batch, Engine};
 use super::flush::{Flusher, OnDurable};
 use super::watermark::{DurableVote, LogPosition, TRAIL, Watermark, WatermarkFile};
 use super::{Blocking, StoreError, keys};
+use crate::domain::ids::LogIndex;
 use crate::sync::Shared;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -30,7 +31,7 @@ pub struct Extent {
     /// The opaque id of the newest purged entry.
     pub purged: Option<Vec<u8>>,
     /// The newest entry: index and bytes.
-    pub last: Option<(u64, Vec<u8>)>,
+    pub last: Option<(LogIndex, Vec<u8>)>,
 }
 
 /// Cheap to clone.
@@ -43,7 +44,7 @@ pub struct LogStore {
     /// What the watermark should say soon.
     synced: Arc<watch::Sender<Option<LogPosition>>>,
     /// The index that the next entry must have, once it is known.
-    next: Shared<Option<u64>>,
+    next: Shared<Option<LogIndex>>,
 }
 
 impl LogStore {
@@ -109,8 +110,8 @@ impl LogStore {
     /// Fewer than asked without reaching the limit means that the log ends there.
     pub async fn read(
         &self,
-        start: u64,
-        end: u64,
+        start: LogIndex,
+        end: LogIndex,
         bytes_max: usize,
     ) -> Result<Vec<Vec<u8>>, StoreError> {
         let engine = self.engine.clone();
@@ -119,7 +120,7 @@ impl LogStore {
                 let mut entries = Vec::new();
                 let (mut next, mut bytes) = (start, 0);
                 while next < end && bytes < bytes_max {
-                    let limit = PAGE_ENTRIES.min((end - next) as usize);
+                    let limit = PAGE_ENTRIES.min((end.count_since(next)) as usize);
                     let page = engine.scan(&keys::log_entry(next), &keys::log_entry(end), limit)?;
                     if page.is_empty() {
                         break;
@@ -134,7 +135,7 @@ impl LogStore {
                             )));
                         }
                         bytes += value.len();
-                        next += 1;
+                        next = next.next();
                         entries.push(value);
                         if bytes >= bytes_max {
                             break;
@@ -159,7 +160,7 @@ impl LogStore {
             .run(move || {
                 let mut next = next.lock();
                 if next.is_none() {
-                    *next = last_entry(engine.as_ref())?.map(|(index, _)| index + 1);
+                    *next = last_entry(engine.as_ref())?.map(|(index, _)| index.next());
                 }
                 let mut batch = Batch::new();
                 for StoredEntry { id, bytes } in entries {
@@ -168,7 +169,7 @@ impl LogStore {
                         "log entry {} does not follow on: the next is {next:?}",
                         id.index
                     );
-                    *next = Some(id.index + 1);
+                    *next = Some(id.index.next());
                     batch.put(keys::log_entry(id.index), bytes);
                 }
                 engine.write(batch)
@@ -208,25 +209,31 @@ impl LogStore {
                     })?;
                 }
                 let mut batch = Batch::new();
-                let first = last.map_or(0, |id| id.index + 1);
-                batch.delete_range(keys::log_entry(first), keys::log_entry(u64::MAX));
-                *next.lock() = last.map(|id| id.index + 1);
+                let first = last.map_or(LogIndex::START, |id| id.index.next());
+                batch.delete_range(
+                    keys::log_entry(first),
+                    keys::log_entry(LogIndex::new(u64::MAX)),
+                );
+                *next.lock() = last.map(|id| id.index.next());
                 engine.write(batch)
             })
             .await
     }
 
     /// Removes everything up to and including `index`; `id` is the opaque log id.
-    pub async fn purge(&self, index: u64, id: Vec<u8>) -> Result<(), StoreError> {
+    pub async fn purge(&self, index: LogIndex, id: Vec<u8>) -> Result<(), StoreError> {
         let (engine, next) = (self.engine.clone(), self.next.clone());
         self.blocking
             .run(move || {
                 // A snapshot may stand for more than was here.
                 let mut next = next.lock();
-                *next = next.map(|next| next.max(index + 1));
+                *next = next.map(|next| next.max(index.next()));
                 let mut batch = Batch::new();
                 batch.put(keys::PURGED, id);
-                batch.delete_range(keys::log_entry(0), keys::log_entry(index + 1));
+                batch.delete_range(
+                    keys::log_entry(LogIndex::START),
+                    keys::log_entry(index.next()),
+                );
                 engine.write(batch)
             })
             .await
@@ -289,8 +296,8 @@ impl LogStore {
 
 /// Where reading from `start` begins: at the first entry found, if all before it was
 /// purged; else at `start`, which then must be there.
-fn begin(engine: &dyn Engine, start: u64, found: &[u8]) -> Result<u64, StoreError> {
-    let (first, end) = (keys::log_entry(0), keys::log_entry(start));
+fn begin(engine: &dyn Engine, start: LogIndex, found: &[u8]) -> Result<LogIndex, StoreError> {
+    let (first, end) = (keys::log_entry(LogIndex::START), keys::log_entry(start));
     if engine.scan(&first, &end, 1)?.is_empty() {
         return Ok(keys::log_index(found).unwrap_or(start));
     }
@@ -298,8 +305,11 @@ fn begin(engine: &dyn Engine, start: u64, found: &[u8]) -> Result<u64, StoreErro
 }
 
 /// The newest entry: index and bytes.
-fn last_entry(engine: &dyn Engine) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-    let (start, end) = (keys::log_entry(0), keys::log_entry(u64::MAX));
+fn last_entry(engine: &dyn Engine) -> Result<Option<(LogIndex, Vec<u8>)>, StoreError> {
+    let (start, end) = (
+        keys::log_entry(LogIndex::START),
+        keys::log_entry(LogIndex::new(u64::MAX)),
+    );
     let Some((key, bytes)) = engine.scan_back(&start, &end, 1)?.pop() else {
         return Ok(None);
     };
@@ -312,6 +322,7 @@ fn last_entry(engine: &dyn Engine) -> Result<Option<(u64, Vec<u8>)>, StoreError>
 mod tests {
     use super::super::memory::MemoryEngine;
     use super::*;
+    use crate::domain::ids::{NodeId, Term};
     use crate::stop::Stop;
 
     fn start(engine: Arc<MemoryEngine>) -> LogStore {
@@ -323,7 +334,10 @@ mod tests {
 
     fn entries(indexes: std::ops::Range<u64>) -> Vec<StoredEntry> {
         let entry = |index| StoredEntry {
-            id: LogPosition { term: 1, index },
+            id: LogPosition {
+                term: Term::new(1),
+                index: LogIndex::new(index),
+            },
             bytes: vec![index as u8],
         };
         indexes.map(entry).collect()
@@ -337,8 +351,8 @@ mod tests {
 
     fn vote(term: u64, node: u64) -> DurableVote {
         DurableVote {
-            term,
-            node,
+            term: Term::new(term),
+            node: NodeId::new(node),
             committed: false,
         }
     }
@@ -349,12 +363,20 @@ mod tests {
         append(&start(engine.clone()), 0..3).await;
         let log = start(engine);
         append(&log, 3..5).await;
-        let kept = LogPosition { term: 1, index: 1 };
+        let kept = LogPosition {
+            term: Term::new(1),
+            index: LogIndex::new(1),
+        };
         log.truncate_after(Some(kept)).await.unwrap();
         append(&log, 2..4).await;
-        assert_eq!(log.read(0, 9, 100).await.unwrap(), [[0], [1], [2], [3]]);
+        assert_eq!(
+            log.read(LogIndex::START, LogIndex::new(9), 100)
+                .await
+                .unwrap(),
+            [[0], [1], [2], [3]]
+        );
         // A snapshot of more than was here: what comes next follows on it.
-        log.purge(20, Vec::new()).await.unwrap();
+        log.purge(LogIndex::new(20), Vec::new()).await.unwrap();
         append(&log, 21..22).await;
     }
 

@@ -5,6 +5,7 @@
 //! directory is first used; lines of text, so that a person can read them.
 
 use super::StoreError;
+use crate::domain::ids::NodeId;
 use muniment_evidence::digest::{hex, unhex};
 use std::io::Write as _;
 use std::path::Path;
@@ -18,7 +19,7 @@ const NAME: &str = "MUNIMENT";
 pub struct Marker {
     pub format: u32,
     pub origin: String,
-    pub node: u64,
+    pub node: NodeId,
     /// Random; changes when the disk is wiped.
     pub incarnation: [u8; 16],
 }
@@ -48,7 +49,7 @@ impl Marker {
     }
 
     /// Refuses another ledger, node or format.
-    pub fn check(&self, origin: &str, node: u64) -> Result<(), StoreError> {
+    pub fn check(&self, origin: &str, node: NodeId) -> Result<(), StoreError> {
         let differ = |what: &str| {
             Err(StoreError::beside(format!(
                 "the data directory belongs to {what}"
@@ -115,7 +116,7 @@ fn parse(text: &str) -> Option<Marker> {
     Some(Marker {
         format: field("format")?.parse().ok()?,
         origin: field("origin")?.to_owned(),
-        node: field("node")?.parse().ok()?,
+        node: NodeId::new(field("node")?.parse().ok()?),
         incarnation: unhex(field("incarnation")?)?.try_into().ok()?,
     })
 }
@@ -132,7 +133,7 @@ mod tests {
         let first = Marker {
             format: FORMAT,
             origin: "ledger.example/0".into(),
-            node: 1,
+            node: NodeId::new(1),
             incarnation: [7; 16],
         };
         assert_eq!(Marker::claim(&path, first.clone()).unwrap(), first);
@@ -144,7 +145,7 @@ mod tests {
         let refusals = [
             (
                 Marker {
-                    node: 2,
+                    node: NodeId::new(2),
                     ..first.clone()
                 },
                 "node 1, not node 2",

@@ -7,6 +7,7 @@
 
 use super::engine::{Batch, Engine};
 use super::{Blocking, StoreError, keys};
+use crate::domain::ids::{RecordIndex, TreeSize};
 use std::sync::Arc;
 
 /// How long a note is kept, in seconds: a week, at most 600,000 notes or about 500 MB. Any
@@ -21,7 +22,7 @@ const REMOVED_AT_A_TIME: usize = 4;
 /// A kept note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptNote {
-    pub size: u64,
+    pub size: TreeSize,
     pub note: String,
 }
 
@@ -44,7 +45,7 @@ impl NoteStore {
         self.blocking
             .run(move || {
                 let mut batch = Batch::new();
-                let (start, end) = (keys::kept_note(0), keys::kept_note(kept.size));
+                let (start, end) = (keys::kept_note(TreeSize::EMPTY), keys::kept_note(kept.size));
                 for (key, value) in engine.scan(&start, &end, REMOVED_AT_A_TIME)? {
                     if kept_at_s(&value)? + KEPT_S_MAX < now_s {
                         batch.delete(key);
@@ -58,21 +59,23 @@ impl NoteStore {
     }
 
     /// The first notes with a size above `index`, in order; one page.
-    pub async fn above(&self, index: u64) -> Result<Vec<KeptNote>, StoreError> {
+    pub async fn above(&self, index: RecordIndex) -> Result<Vec<KeptNote>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
-                let Some(first) = index.checked_add(1) else {
-                    return Ok(Vec::new());
-                };
-                let (start, end) = (keys::kept_note(first), keys::kept_note(u64::MAX));
+                let first = index.size_through();
+                let (start, end) = (
+                    keys::kept_note(first),
+                    keys::kept_note(TreeSize::new(u64::MAX)),
+                );
                 let found = engine.scan(&start, &end, PAGE_NOTES)?.into_iter();
                 found
                     .map(|(key, value)| {
                         let size = keys::trailing_u64(&key);
                         Ok(KeptNote {
-                            size: size
-                                .ok_or_else(|| StoreError::corrupt("the key of a kept note"))?,
+                            size: TreeSize::new(
+                                size.ok_or_else(|| StoreError::corrupt("the key of a kept note"))?,
+                            ),
                             note: text(&value)?,
                         })
                     })
@@ -86,13 +89,18 @@ impl NoteStore {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
-                let (start, end) = (keys::kept_note(0), keys::kept_note(u64::MAX));
+                let (start, end) = (
+                    keys::kept_note(TreeSize::EMPTY),
+                    keys::kept_note(TreeSize::new(u64::MAX)),
+                );
                 let Some((key, value)) = engine.scan_back(&start, &end, 1)?.pop() else {
                     return Ok(None);
                 };
                 let size = keys::trailing_u64(&key);
                 Ok(Some(KeptNote {
-                    size: size.ok_or_else(|| StoreError::corrupt("the key of a kept note"))?,
+                    size: TreeSize::new(
+                        size.ok_or_else(|| StoreError::corrupt("the key of a kept note"))?,
+                    ),
                     note: text(&value)?,
                 }))
             })
@@ -119,7 +127,7 @@ mod tests {
 
     fn note(size: u64) -> KeptNote {
         KeptNote {
-            size,
+            size: TreeSize::new(size),
             note: format!("note of {size}"),
         }
     }
@@ -131,9 +139,12 @@ mod tests {
         for size in [3, 700, 12] {
             notes.keep(note(size), 1000).await.unwrap();
         }
-        assert_eq!(notes.above(2).await.unwrap()[0], note(3));
-        assert_eq!(notes.above(3).await.unwrap(), [note(12), note(700)]);
-        assert_eq!(notes.above(700).await.unwrap(), []);
+        assert_eq!(notes.above(RecordIndex::new(2)).await.unwrap()[0], note(3));
+        assert_eq!(
+            notes.above(RecordIndex::new(3)).await.unwrap(),
+            [note(12), note(700)]
+        );
+        assert_eq!(notes.above(RecordIndex::new(700)).await.unwrap(), []);
         assert_eq!(notes.newest().await.unwrap(), Some(note(700)));
     }
 
@@ -145,8 +156,8 @@ mod tests {
         }
         notes.keep(note(11), 1006 + KEPT_S_MAX).await.unwrap();
         // Those of 1001 to 1004; the others go with the next.
-        assert_eq!(notes.above(0).await.unwrap()[0], note(5));
+        assert_eq!(notes.above(RecordIndex::FIRST).await.unwrap()[0], note(5));
         notes.keep(note(12), 1006 + KEPT_S_MAX).await.unwrap();
-        assert_eq!(notes.above(0).await.unwrap()[0], note(6));
+        assert_eq!(notes.above(RecordIndex::FIRST).await.unwrap()[0], note(6));
     }
 }

@@ -6,8 +6,9 @@
 //! [`crate::bodies::orphans`].
 
 use super::StoreError;
-use super::bodies::{BodyId, BodyStore, chunk_prefix, read_manifest};
+use super::bodies::{BodyStore, chunk_prefix, read_manifest};
 use super::engine::{Batch, prefix_end};
+use crate::domain::ids::{BodyId, UploadEpoch};
 use bytes::Bytes;
 
 /// Chunks of an unsealed body that are read at a time to learn their length.
@@ -15,8 +16,8 @@ const CHUNKS_AT_ONCE: usize = 4;
 
 const PREFIX: u8 = b'e';
 
-pub(super) fn put(batch: &mut Batch, body: &BodyId, epoch: u64) {
-    batch.put(key(body), epoch.to_be_bytes());
+pub(super) fn put(batch: &mut Batch, body: &BodyId, epoch: UploadEpoch) {
+    batch.put(key(body), epoch.get().to_be_bytes());
 }
 
 pub(super) fn delete(batch: &mut Batch, body: &BodyId) {
@@ -24,12 +25,12 @@ pub(super) fn delete(batch: &mut Batch, body: &BodyId) {
 }
 
 fn key(body: &BodyId) -> Vec<u8> {
-    [&[PREFIX], &body[..]].concat()
+    [&[PREFIX], &body.as_bytes()[..]].concat()
 }
 
 /// The smallest key after that of a body.
 fn after(body: &BodyId) -> Vec<u8> {
-    [&[PREFIX], &body[..], &[0]].concat()
+    [&[PREFIX], &body.as_bytes()[..], &[0]].concat()
 }
 
 impl BodyStore {
@@ -38,7 +39,7 @@ impl BodyStore {
         &self,
         body: BodyId,
         bytes: Bytes,
-        epoch: u64,
+        epoch: UploadEpoch,
     ) -> Result<(), StoreError> {
         let engine = self.engine.clone();
         self.blocking
@@ -56,7 +57,7 @@ impl BodyStore {
         &self,
         last: Option<BodyId>,
         limit: usize,
-    ) -> Result<Vec<(BodyId, u64)>, StoreError> {
+    ) -> Result<Vec<(BodyId, UploadEpoch)>, StoreError> {
         let engine = self.engine.clone();
         self.blocking
             .run(move || {
@@ -64,9 +65,9 @@ impl BodyStore {
                 let found = engine.scan(&start, &prefix_end(&[PREFIX]), limit)?;
                 let read = found.into_iter().map(|(key, value)| {
                     let damaged = |_| StoreError::corrupt("the stamp of a body");
-                    let body = key[1..].try_into().map_err(damaged)?;
+                    let body = key[1..].try_into().map(BodyId::new).map_err(damaged)?;
                     let epoch: [u8; 8] = value[..].try_into().map_err(damaged)?;
-                    Ok((body, u64::from_be_bytes(epoch)))
+                    Ok((body, UploadEpoch::new(u64::from_be_bytes(epoch))))
                 });
                 read.collect()
             })

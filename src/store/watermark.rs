@@ -13,6 +13,7 @@
 //! write costs one step back and not the file.
 
 use super::StoreError;
+use crate::domain::ids::{LogIndex, NodeId, Term};
 use muniment_evidence::codec::{Reader, Writer};
 use muniment_evidence::digest::Digest;
 use std::cmp::Ordering;
@@ -32,8 +33,8 @@ const SLOT_BYTES: u64 = 4096;
 /// A vote: its term, for whom, and whether a quorum granted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct DurableVote {
-    pub term: u64,
-    pub node: u64,
+    pub term: Term,
+    pub node: NodeId,
     pub committed: bool,
 }
 
@@ -53,8 +54,8 @@ impl DurableVote {
 /// A position in the log: term and index of an entry; the order is that of Raft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct LogPosition {
-    pub term: u64,
-    pub index: u64,
+    pub term: Term,
+    pub index: LogIndex,
 }
 
 /// What was durable, at least.
@@ -151,12 +152,12 @@ fn encode(counter: u64, watermark: &Watermark) -> Vec<u8> {
     let mut w = Writer::new();
     w.raw(MAGIC).u8(VERSION).u64(counter);
     w.u8(u8::from(watermark.vote.is_some()))
-        .u64(vote.term)
-        .u64(vote.node)
+        .u64(vote.term.get())
+        .u64(vote.node.get())
         .u8(u8::from(vote.committed));
     w.u8(u8::from(watermark.last_log.is_some()))
-        .u64(last.term)
-        .u64(last.index);
+        .u64(last.term.get())
+        .u64(last.index.get());
     let mut bytes = w.finish();
     let sum = Digest::of(&[&bytes]);
     bytes.extend_from_slice(&sum.0);
@@ -175,14 +176,14 @@ fn decode(bytes: &[u8; SLOT_LENGTH]) -> Option<(u64, Watermark)> {
     let counter = r.u64().ok()?;
     let has_vote = r.u8().ok()? == 1;
     let vote = DurableVote {
-        term: r.u64().ok()?,
-        node: r.u64().ok()?,
+        term: Term::read(&mut r).ok()?,
+        node: NodeId::read(&mut r).ok()?,
         committed: r.u8().ok()? == 1,
     };
     let has_log = r.u8().ok()? == 1;
     let last = LogPosition {
-        term: r.u64().ok()?,
-        index: r.u64().ok()?,
+        term: Term::read(&mut r).ok()?,
+        index: LogIndex::read(&mut r).ok()?,
     };
     let watermark = Watermark {
         vote: has_vote.then_some(vote),
@@ -198,11 +199,14 @@ mod tests {
     fn watermark(index: u64) -> Watermark {
         Watermark {
             vote: Some(DurableVote {
-                term: 3,
-                node: 1,
+                term: Term::new(3),
+                node: NodeId::new(1),
                 committed: true,
             }),
-            last_log: Some(LogPosition { term: 3, index }),
+            last_log: Some(LogPosition {
+                term: Term::new(3),
+                index: LogIndex::new(index),
+            }),
         }
     }
 
@@ -214,14 +218,46 @@ mod tests {
             committed,
         };
         for (before, after, may) in [
-            (vote(3, 1, false), vote(4, 2, false), true),
-            (vote(3, 1, true), vote(2, 1, true), false),
-            (vote(3, 1, false), vote(3, 2, false), false),
-            (vote(3, 1, false), vote(3, 1, true), true),
-            (vote(3, 1, false), vote(3, 2, true), true),
-            (vote(3, 1, true), vote(3, 1, false), false),
-            (vote(3, 1, true), vote(3, 2, true), false),
-            (vote(3, 1, true), vote(3, 1, true), true),
+            (
+                vote(Term::new(3), NodeId::new(1), false),
+                vote(Term::new(4), NodeId::new(2), false),
+                true,
+            ),
+            (
+                vote(Term::new(3), NodeId::new(1), true),
+                vote(Term::new(2), NodeId::new(1), true),
+                false,
+            ),
+            (
+                vote(Term::new(3), NodeId::new(1), false),
+                vote(Term::new(3), NodeId::new(2), false),
+                false,
+            ),
+            (
+                vote(Term::new(3), NodeId::new(1), false),
+                vote(Term::new(3), NodeId::new(1), true),
+                true,
+            ),
+            (
+                vote(Term::new(3), NodeId::new(1), false),
+                vote(Term::new(3), NodeId::new(2), true),
+                true,
+            ),
+            (
+                vote(Term::new(3), NodeId::new(1), true),
+                vote(Term::new(3), NodeId::new(1), false),
+                false,
+            ),
+            (
+                vote(Term::new(3), NodeId::new(1), true),
+                vote(Term::new(3), NodeId::new(2), true),
+                false,
+            ),
+            (
+                vote(Term::new(3), NodeId::new(1), true),
+                vote(Term::new(3), NodeId::new(1), true),
+                true,
+            ),
         ] {
             assert_eq!(after.may_follow(&before), may, "{after:?} after {before:?}");
         }

@@ -11,6 +11,7 @@ use super::breaker::Breaker;
 use super::post::WitnessEndpoint;
 use crate::clock::SharedClock;
 use crate::domain::cause::Cause;
+use crate::domain::ids::TreeSize;
 use crate::stop::Stop;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey};
@@ -32,8 +33,8 @@ pub trait CheckpointSource: Send + Sync + 'static {
     /// The proof between two sizes that the log has; `old` is at most `new`.
     fn consistency(
         &self,
-        old: u64,
-        new: u64,
+        old: TreeSize,
+        new: TreeSize,
     ) -> impl Future<Output = Result<Vec<Digest>, Cause>> + Send;
     /// Takes each cosignature once, verified, in the order of sizes.
     fn witnessed(&self, witness: &str, cosigned: Cosigned) -> impl Future<Output = ()> + Send;
@@ -45,7 +46,7 @@ pub trait CheckpointSource: Send + Sync + 'static {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WitnessProgress {
     /// The size that it cosigned last.
-    pub size: Option<u64>,
+    pub size: Option<TreeSize>,
     /// When it did, milliseconds since 1970.
     pub success_at_ms: Option<u64>,
     /// The last moment at which it had all that this node had; `None` off duty.
@@ -54,10 +55,10 @@ pub struct WitnessProgress {
 
 impl WitnessProgress {
     /// How long records have been waiting for the witness, at most. `None` off duty.
-    pub fn lag(&self, now: Duration, size: u64) -> Option<Duration> {
+    pub fn lag(&self, now: Duration, size: TreeSize) -> Option<Duration> {
         let covered_at = self.covered_at?;
         // The empty log needs no witness.
-        if self.size.unwrap_or(0) >= size {
+        if self.size.unwrap_or(TreeSize::EMPTY) >= size {
             return Some(Duration::ZERO);
         }
         Some(now.saturating_sub(covered_at))
@@ -95,7 +96,7 @@ pub struct Submitter {
     progress: SharedProgress,
     breaker: Breaker,
     /// What the witness is thought to have cosigned; it corrects us if not.
-    old: u64,
+    old: TreeSize,
     alarmed: bool,
 }
 
@@ -123,7 +124,7 @@ impl Submitter {
             clock,
             progress,
             breaker: Breaker::default(),
-            old: 0,
+            old: TreeSize::EMPTY,
             alarmed: false,
         }
     }
@@ -166,7 +167,7 @@ impl Submitter {
                 .submit(source, &signed, &new)
                 .await
                 .map_err(|why| (why, new.size)),
-            Err(why) => Err((Failure::Source(why), 0)),
+            Err(why) => Err((Failure::Source(why), TreeSize::EMPTY)),
         };
         match submitted {
             Ok(cosigned) => {
@@ -204,7 +205,7 @@ impl Submitter {
                 // A leader that has just begun may apply what the last one showed; if it
                 // stays so, this ledger lost what the witness saw.
                 let why = format!("it has cosigned size {old}, this node has {}", new.size);
-                self.old = 0;
+                self.old = TreeSize::EMPTY;
                 return Err(Failure::Witness(why.into()));
             }
             let proof = source.consistency(old, new.size).await;
@@ -248,7 +249,7 @@ impl Submitter {
     }
 
     /// `size` is this node's, 0 if it could not tell.
-    fn fail<S: CheckpointSource>(&mut self, source: &S, failure: Failure, size: u64) {
+    fn fail<S: CheckpointSource>(&mut self, source: &S, failure: Failure, size: TreeSize) {
         let (now, name) = (self.clock.monotonic(), self.key.name.as_str());
         let mut dice = [0];
         self.clock.random(&mut dice);

@@ -7,6 +7,7 @@ use super::server::{Refused, Witness, router};
 use crate::clock::{Clock as _, SharedClock, SystemClock};
 use crate::config::witness_server::WitnessConfig;
 use crate::domain::cause::Cause;
+use crate::domain::ids::TreeSize;
 use crate::stop::Stop;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{SecretKey, Signer as _};
@@ -48,14 +49,21 @@ impl Log {
     }
 
     fn signed(&self, size: u64) -> String {
-        let root = tree::root_at(&self.0, size).unwrap();
+        let root = tree::root_at(&self.0, TreeSize::new(size)).unwrap();
         let origin = ORIGIN.to_owned();
-        Checkpoint { origin, size, root }.sign(&log_key())
+        Checkpoint {
+            origin,
+            size: TreeSize::new(size),
+            root,
+        }
+        .sign(&log_key())
     }
 
     fn request(&self, old: u64, new: u64) -> Vec<u8> {
+        let signed = self.signed(new);
+        let (old, new) = (TreeSize::new(old), TreeSize::new(new));
         let proof = tree::consistency_proof(&self.0, old, new).unwrap();
-        let request = AddCheckpoint::new(old, proof, &self.signed(new)).unwrap();
+        let request = AddCheckpoint::new(old, proof, &signed).unwrap();
         request.encode().into_bytes()
     }
 }
@@ -129,7 +137,12 @@ fn a_restart_remembers_what_was_cosigned() {
     let again = open(dir.path());
     assert_eq!(again.last(&heads::name_of(ORIGIN)).unwrap(), shown);
     let refusal = refused(again.add_checkpoint(&log.request(0, 41)));
-    assert_eq!(refusal, WitnessRefusal::NotLast { size: 40 });
+    assert_eq!(
+        refusal,
+        WitnessRefusal::NotLast {
+            size: TreeSize::new(40)
+        }
+    );
     let fork = refused(again.add_checkpoint(&Log::new(2).request(40, 41)));
     assert_eq!(fork, WitnessRefusal::Inconsistent);
     again.add_checkpoint(&log.request(40, 41)).unwrap();
@@ -206,7 +219,7 @@ impl CheckpointSource for Node {
         Ok(self.log.signed(self.size.load(Ordering::Relaxed)))
     }
 
-    async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Digest>, Cause> {
+    async fn consistency(&self, old: TreeSize, new: TreeSize) -> Result<Vec<Digest>, Cause> {
         Ok(tree::consistency_proof(&self.log.0, old, new).unwrap())
     }
 
@@ -214,7 +227,7 @@ impl CheckpointSource for Node {
         assert_eq!(witness, NAME);
         let size = cosigned.checkpoint.size;
         self.cosigned.lock().unwrap().push(cosigned);
-        self.newest.send_replace(size);
+        self.newest.send_replace(size.get());
     }
 
     fn failed(&self, _witness: &str) {
@@ -279,11 +292,13 @@ async fn answers_have_the_statuses_of_the_protocol() {
         let origin = origin.to_owned();
         let signed = Checkpoint {
             origin,
-            size: 1,
+            size: TreeSize::new(1),
             root,
         }
         .sign(&SecretKey::from_seed(&[9; 32]));
-        AddCheckpoint::new(0, vec![], &signed).unwrap().encode()
+        AddCheckpoint::new(TreeSize::EMPTY, vec![], &signed)
+            .unwrap()
+            .encode()
     };
     for (body, status, kind, said) in [
         (text(0, 20), 200, "text/plain", NAME),
@@ -324,16 +339,19 @@ async fn an_outage_is_caught_up_by_one_proof() {
     served.await.unwrap();
     node.size.store(400, Ordering::Relaxed);
     until(|| node.failures.load(Ordering::Relaxed) > 0).await;
-    assert_eq!(progress.now().size, Some(3));
+    assert_eq!(progress.now().size, Some(TreeSize::new(3)));
     let later = SystemClock.monotonic() + Duration::from_secs(9);
-    assert!(progress.now().lag(later, 400).unwrap() >= Duration::from_secs(9));
-    assert_eq!(progress.now().lag(later, 3), Some(Duration::ZERO));
+    assert!(progress.now().lag(later, TreeSize::new(400)).unwrap() >= Duration::from_secs(9));
+    assert_eq!(
+        progress.now().lag(later, TreeSize::new(3)),
+        Some(Duration::ZERO)
+    );
 
     let (_, stop, served) = serving(open(dir.path()), &address.to_string()).await;
     node.until_cosigned(400).await;
-    assert_eq!(progress.now().size, Some(400));
+    assert_eq!(progress.now().size, Some(TreeSize::new(400)));
     let cosigned = node.cosigned.lock().unwrap().clone();
-    let sizes: Vec<u64> = cosigned.iter().map(|c| c.checkpoint.size).collect();
+    let sizes: Vec<u64> = cosigned.iter().map(|c| c.checkpoint.size.get()).collect();
     assert_eq!(sizes, [3, 400]);
     let note = Note::parse(cosigned[1].note.as_bytes()).unwrap();
     assert!(matches!(note.vouch(&witness_key()), Vouch::Cosigned { .. }));
@@ -390,7 +408,7 @@ async fn a_follower_submits_nothing_and_shows_nothing() {
     node.leads.store(false, Ordering::Relaxed);
     node.size.store(50, Ordering::Relaxed);
     until(|| progress.now().size.is_none()).await;
-    assert_eq!(progress.now().lag(Duration::MAX, 50), None);
+    assert_eq!(progress.now().lag(Duration::MAX, TreeSize::new(50)), None);
     // It leads again: the witness is where it left it.
     node.leads.store(true, Ordering::Relaxed);
     node.until_cosigned(50).await;

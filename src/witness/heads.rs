@@ -139,6 +139,7 @@ fn checksum(note: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::TreeSize;
     use muniment_evidence::key::{SecretKey, Signer as _};
 
     const ORIGIN: &str = "ledger.example/0";
@@ -146,7 +147,7 @@ mod tests {
     fn cosigned(size: u64, key: &SecretKey) -> String {
         let checkpoint = Checkpoint {
             origin: ORIGIN.into(),
-            size,
+            size: TreeSize::new(size),
             root: Digest([size as u8; 32]),
         };
         checkpoint.sign(&SecretKey::from_seed(&[1; 32])) + &checkpoint.cosign("w", key, 77)
@@ -164,12 +165,12 @@ mod tests {
         for size in [3, 9] {
             file.replace(&cosigned(size, &key)).unwrap();
             let kept = file_in(dir.path(), &key).load().unwrap().unwrap();
-            assert_eq!((kept.head.size, kept.time_s), (size, 77));
+            assert_eq!((kept.head.size.get(), kept.time_s), (size, 77));
             assert_eq!(kept.note, cosigned(size, &key));
         }
         // A crash between writing and renaming leaves the old note in force.
         fs::write(file.path.with_extension("new"), b"half").unwrap();
-        assert_eq!(file.load().unwrap().unwrap().head.size, 9);
+        assert_eq!(file.load().unwrap().unwrap().head.size, TreeSize::new(9));
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl Witness {
             self.stop.broken(why.clone());
             return Err(Refused::Own(why));
         }
-        tracing::info!(origin = new.origin, size = new.size, "cosigned");
+        tracing::info!(origin = new.origin, size = new.size.get(), "cosigned");
         *memory = Memory::Known(Some(kept));
         Ok(line)
     }
@@ -189,7 +189,7 @@ fn suspect(request: &AddCheckpoint, last: Option<&Kept>) {
         }
         _ => {
             let (origin, size) = (&new.origin, new.size);
-            tracing::warn!(origin, size, root = %new.root, "not shown to be consistent");
+            tracing::warn!(origin, size = size.get(), root = %new.root, "not shown to be consistent");
         }
     }
 }

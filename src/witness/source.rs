@@ -10,6 +10,7 @@ use super::client::{CheckpointSource, SharedProgress, Submitter, WitnessSchedule
 use super::post::WitnessEndpoint;
 use crate::checkpoint::keys::KeysInForce;
 use crate::domain::cause::Cause;
+use crate::domain::ids::TreeSize;
 use crate::raft::reads::Reads;
 use crate::recorder::Intent;
 use crate::recorder::writes::Writes;
@@ -37,7 +38,7 @@ pub struct WitnessNotes {
     pub progress: BTreeMap<String, SharedProgress>,
     notes: Mutex<BTreeMap<String, Cosigned>>,
     /// When, and of what size, the newest ANCHOR of each witness was recorded here.
-    anchored: Mutex<BTreeMap<String, (Duration, u64)>>,
+    anchored: Mutex<BTreeMap<String, (Duration, TreeSize)>>,
 }
 
 impl WitnessNotes {
@@ -131,9 +132,9 @@ impl WitnessSource {
     }
 
     /// Whether the records from `from` to `to` hold anything but ANCHORs.
-    async fn has_news(&self, from: u64, to: u64) -> Result<bool, Cause> {
+    async fn has_news(&self, from: TreeSize, to: TreeSize) -> Result<bool, Cause> {
         let looking = self.reads.read(move |tables| {
-            let records = tables.record_range(from, to, LOOKED_AT_MAX)?;
+            let records = tables.record_range(from.next_index(), to.next_index(), LOOKED_AT_MAX)?;
             let anchor = |record: &Vec<u8>| record[Record::KIND_AT] == Kind::Anchor as u8;
             Ok(records.len() == LOOKED_AT_MAX || !records.iter().all(anchor))
         });
@@ -154,7 +155,7 @@ impl CheckpointSource for WitnessSource {
         signed.await.map_err(Cause::new)
     }
 
-    async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Digest>, Cause> {
+    async fn consistency(&self, old: TreeSize, new: TreeSize) -> Result<Vec<Digest>, Cause> {
         let proof = self
             .reads
             .read(move |tables| tree::consistency_proof(&tables.tree_rows(), old, new));

@@ -5,6 +5,7 @@ use crate::harness::{
     issue, key, metric, upload,
 };
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::report::Verdict;
 use muniment_evidence::verify::Expected;
@@ -404,7 +405,7 @@ async fn a_thousand_downloads_of_one_cold_invoice_read_it_once() {
         .unwrap();
     let before = metric(node, "muniment_body_chunk_reads ").await;
     let wants = (0..1000).map(|_| download(node, "HOT"));
-    let records: HashSet<u64> = futures::future::join_all(wants)
+    let records: HashSet<RecordIndex> = futures::future::join_all(wants)
         .await
         .into_iter()
         .map(|got| {
@@ -445,7 +446,7 @@ async fn every_replica_serves_the_log_and_its_health() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
-    let checkpoint = cosigned_by_all(&cluster, size).await;
+    let checkpoint = cosigned_by_all(&cluster, size.get()).await;
     let tile = format!("/tile/0/000.p/{size}");
     let entries = format!("/tile/entries/000.p/{size}");
     let (head, rows) = http(&cluster.nodes[0], &tile).await;
@@ -464,16 +465,19 @@ async fn every_replica_serves_the_log_and_its_health() {
             assert_eq!(record.outcome, Outcome::Ok);
             (rest, count) = (after, count + 1);
         }
-        assert_eq!(count as u64, size);
+        assert_eq!(TreeSize::new(count as u64), size);
         assert!(
-            http(node, &format!("/tile/0/000.p/{}", size + 1))
+            http(node, &format!("/tile/0/000.p/{}", size.get() + 1))
                 .await
                 .0
                 .contains("404")
         );
         assert!(http(node, "/healthz").await.0.contains("200"));
         assert!(http(node, "/readyz").await.0.contains("200"));
-        assert_eq!(metric(node, "muniment_evidence_size ").await, size as f64);
+        assert_eq!(
+            metric(node, "muniment_evidence_size ").await,
+            size.get() as f64
+        );
         assert_eq!(metric(node, "muniment_ready ").await, 1.0);
     }
     let report = cluster.verify(&cluster.export(2).await);

@@ -5,6 +5,7 @@ use crate::harness::{
 };
 use muniment::keyring::guard::{FILE_NAME, SignGuard};
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::TreeSize;
 use muniment_evidence::ledger::{Ledger, Vouched};
 use muniment_evidence::receipt::Receipt;
 use muniment_proto::v1;
@@ -25,7 +26,7 @@ async fn issue_some(cluster: &Cluster, name: &str, count: u64) -> Ledger {
 }
 
 fn nodes_of(vouched: &Vouched) -> Vec<u64> {
-    vouched.cosigners.iter().map(|c| c.node).collect()
+    vouched.cosigners.iter().map(|c| c.node.get()).collect()
 }
 
 /// The size of the log once nothing more comes.
@@ -144,7 +145,7 @@ async fn a_node_whose_guard_is_of_another_history_stops() {
     let data = cluster.nodes[2].dir.join("data");
     std::fs::remove_file(data.join(FILE_NAME)).unwrap();
     let mut other = SignGuard::load(&data, ORIGIN).unwrap();
-    other.advance(3, Digest([7; 32])).unwrap();
+    other.advance(TreeSize::new(3), Digest([7; 32])).unwrap();
     cluster.nodes[2].start();
     assert_eq!(cluster.nodes[2].ended().await, Some(70));
     let log = cluster.nodes[2].log();

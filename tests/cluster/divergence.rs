@@ -9,6 +9,7 @@ use muniment::ledger::tree_rows::StoredRows;
 use muniment::store::engine::{Batch, Engine as _, View as _};
 use muniment::store::rocks::{Purpose, RocksEngine};
 use muniment::store::snapshot;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::tree::{Frontier, leaf_hash};
 use tokio::time::Instant;
 
@@ -28,7 +29,7 @@ enum Rewritten {
 fn alter(node: &Node, how: Rewritten) {
     let engine = RocksEngine::open(&node.dir.join("data/ledger"), Purpose::Ledger).unwrap();
     let generation = snapshot::current(&engine).unwrap();
-    let record_key = tables::record(ALTERED).within(generation);
+    let record_key = tables::record(RecordIndex::new(ALTERED)).within(generation);
     let row = tables::tree_row(0, ALTERED).within(generation);
     let mut record = engine.get(&record_key).unwrap().unwrap();
     // The last byte of the signature: it can still be read.
@@ -63,7 +64,7 @@ async fn one_away() -> (Cluster, usize) {
     // The guard trails what is signed: what it is to remember must be in it.
     let data = cluster.nodes[away].dir.join("data");
     let deadline = Instant::now() + SOON;
-    while SignGuard::load(&data, ORIGIN).unwrap().size() <= ALTERED {
+    while SignGuard::load(&data, ORIGIN).unwrap().size() <= TreeSize::new(ALTERED) {
         assert!(Instant::now() < deadline, "the guard does not follow");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }

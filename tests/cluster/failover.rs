@@ -211,7 +211,7 @@ async fn a_paused_old_leader_never_signs_what_others_contradict() {
     for note in notes {
         let note = Note::parse(note.as_bytes()).unwrap();
         let checkpoint = Checkpoint::parse(&note.text).unwrap();
-        assert_eq!(roots.get(&checkpoint.size), Some(&checkpoint.root));
+        assert_eq!(roots.get(&checkpoint.size.get()), Some(&checkpoint.root));
     }
 }
 

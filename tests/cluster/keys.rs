@@ -6,6 +6,7 @@ use muniment::clock::SystemClock;
 use muniment::keyring;
 use muniment_client::v1;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{NodeId, RecordIndex};
 use muniment_evidence::key::{PublicKey, SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::note::{Note, VerifierKey, Vouch};
@@ -40,7 +41,7 @@ fn change(action: Action, role: Role, node: u64, zone: &str, key: PublicKey) -> 
     KeyChange {
         action,
         role,
-        node,
+        node: NodeId::new(node),
         region: if place {
             "region-1".to_owned()
         } else {
@@ -325,7 +326,7 @@ async fn a_revoked_key_speaks_no_more_and_a_missing_one_is_told() {
     let (id, zone) = (cluster.nodes[2].id, cluster.nodes[2].zone.clone());
     let size = cluster.settled().await[0].log_size;
     let revoke = Action::Revoke {
-        trusted_until: size,
+        trusted_until: RecordIndex::new(size),
     };
     let changes = vec![
         change(revoke, Role::Statement, id, "", stolen),

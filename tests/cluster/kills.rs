@@ -3,6 +3,7 @@
 use crate::harness::{Cluster, Node, body, download, issue};
 use muniment_evidence::bundle::{BundleParser, Frame};
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::RecordIndex;
 use muniment_evidence::opening::Document;
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::report::Verdict;
@@ -100,7 +101,7 @@ async fn download_for_ever(
                 let receipt = muniment_evidence::receipt::Receipt::decode(&receipt).unwrap();
                 let record = Record::decode(&receipt.record).unwrap();
                 assert_eq!(record.outcome, Outcome::Ok);
-                seen.delivered.lock().unwrap().push(record.index);
+                seen.delivered.lock().unwrap().push(record.index.get());
             }
             Err(status) if passing(&status) => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -228,7 +229,7 @@ async fn check(cluster: &Cluster, issued: &HashMap<String, (Digest, u64)>, deliv
     }
     for index in delivered {
         assert!(
-            ok_downloads.contains(index),
+            ok_downloads.contains(&RecordIndex::new(*index)),
             "download {index} has no record"
         );
     }

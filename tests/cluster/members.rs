@@ -2,6 +2,7 @@
 
 use crate::harness::{Cluster, Node, SOON, body, download, issue};
 use muniment_client::v1;
+use muniment_evidence::ids::NodeId;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{Document, ModeDocument};
 use muniment_evidence::record::{Outcome, Record};
@@ -152,11 +153,12 @@ async fn i8_a_voter_is_replaced_under_load_and_nothing_acknowledged_is_lost() {
         .map(|mode| (mode.phase, mode.number, mode.voters))
         .collect();
     let expected = [
-        (Phase::Prepare, 0, vec![1, 2, 3]),
-        (Phase::Done, 0, vec![1, 2, 3]),
-        (Phase::Prepare, 1, vec![1, 2, 4]),
-        (Phase::Done, 1, vec![1, 2, 4]),
-    ];
+        (Phase::Prepare, 0, [1, 2, 3]),
+        (Phase::Done, 0, [1, 2, 3]),
+        (Phase::Prepare, 1, [1, 2, 4]),
+        (Phase::Done, 1, [1, 2, 4]),
+    ]
+    .map(|(phase, number, voters)| (phase, number, voters.map(NodeId::new).to_vec()));
     assert_eq!(phases, expected);
     let report = cluster.verify(&cluster.export(four).await);
     assert_eq!(
@@ -183,7 +185,7 @@ async fn a_learner_is_promoted_turned_and_removed_and_a_poor_layout_is_refused()
     let roles = modes(&cluster.nodes[0]).await.pop().unwrap();
     assert_eq!(
         (roles.sync_learners, roles.async_learners),
-        (vec![], vec![4])
+        (vec![], vec![NodeId::new(4)])
     );
     // Two of three voters in one zone: its loss would stop the ledger.
     let why = cluster.muniment(&["cluster", "replace", "3", "4"]).await;

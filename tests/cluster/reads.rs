@@ -5,11 +5,13 @@
 
 use crate::harness::{Cluster, Node, SOON, body, issue, key};
 use bytes::Bytes;
+use muniment::domain::ids::RecoveryEpoch;
 use muniment::objective::read::Token;
 use muniment_client::{
     BodySource, Client, ClientError, ClientOptions, SessionToken, UploadRequest,
 };
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{LogIndex, TreeSize};
 use muniment_evidence::note::{Checkpoint, Note};
 use muniment_proto::v1;
 use muniment_proto::v1::read_level::{Bounded, Level, Linearizable, Local};
@@ -268,7 +270,7 @@ async fn as_of_an_index_every_replica_gives_the_same_answer_for_ever() {
         assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
         assert_eq!(field(&status), "read.as_of");
     }
-    assert_eq!(notes[0].size, issued + 1);
+    assert_eq!(notes[0].size, TreeSize::new(issued + 1));
     assert!(notes.iter().all(|note| note.root == notes[0].root));
 
     // A replica that lacks the record waits for it.
@@ -299,11 +301,11 @@ async fn a_token_that_the_ledger_does_not_have_is_data_loss() {
         ..token
     };
     let ahead = Token {
-        raft_index: token.raft_index + 1_000_000,
+        raft_index: LogIndex::new(token.raft_index.get() + 1_000_000),
         ..token
     };
     let recovered = Token {
-        recovery_epoch: 1,
+        recovery_epoch: RecoveryEpoch::new(1),
         ..token
     };
     for node in &cluster.nodes {
@@ -413,10 +415,13 @@ async fn the_client_reads_what_it_wrote_in_its_own_zone() {
         assert_eq!(issued.answered.zone, "zone-1", "writes go where they went");
         let token = client.session_token().unwrap();
         let token = Token::decode(&token.encode()).unwrap();
-        assert_eq!(token.raft_index, issued.answered.applied_index);
+        assert_eq!(
+            token.raft_index,
+            LogIndex::new(issued.answered.applied_index)
+        );
         let (_, answered) = client.get(key(&number).unwrap(), None).await.unwrap();
         assert_eq!(answered.zone, "zone-3");
-        assert!(answered.applied_index >= token.raft_index);
+        assert!(answered.applied_index >= token.raft_index.get());
     }
     // Away, it is passed by.
     cluster.nodes[2].kill();

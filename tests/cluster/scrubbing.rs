@@ -1,6 +1,7 @@
 //! Damage on a node's disk: served from elsewhere, repaired, recorded; found by the scrub.
 
 use crate::harness::{Cluster, Node, SOON, Settings, body, download, issue, metric};
+use muniment_evidence::ids::NodeId;
 use muniment_evidence::opening::{DamageKind, Document, How, ScrubDocument, ScrubOutcome};
 use muniment_evidence::report::Verdict;
 use muniment_proto::v1;
@@ -115,7 +116,7 @@ async fn i10_a_damaged_chunk_is_served_from_another_holder_repaired_and_recorded
     let ScrubOutcome::Repaired { from } = found[1].outcome else {
         panic!("{found:?}");
     };
-    assert_ne!(from, node.id);
+    assert_ne!(from, NodeId::new(node.id));
     assert_eq!(
         metric(node, "muniment_chunks_quarantined_total ").await,
         1.0

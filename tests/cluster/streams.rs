@@ -4,6 +4,7 @@ use crate::harness::{Cluster, Node, SOON, body, download, header, issue, key, up
 use muniment_client::v1;
 use muniment_evidence::bundle::{BundleParser, Frame, MAGIC};
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::note::{Checkpoint, Note};
 use muniment_evidence::record::Record;
 use muniment_evidence::report::Verdict;
@@ -165,7 +166,7 @@ async fn checkpoints_come_as_the_log_grows_and_each_goes_on_from_the_one_before(
             let next = next.unwrap().unwrap();
             let note = Note::parse(next.note.as_bytes()).unwrap();
             let head = Checkpoint::parse(&note.text).unwrap();
-            assert_eq!(head.size, next.size);
+            assert_eq!(head.size, TreeSize::new(next.size));
             if cosigned {
                 assert!(note.signatures.len() >= 2, "{}", next.note);
             }
@@ -174,8 +175,8 @@ async fn checkpoints_come_as_the_log_grows_and_each_goes_on_from_the_one_before(
         for pair in heads.windows(2) {
             assert!(pair[0].size < pair[1].size);
             let request = v1::GetConsistencyProofRequest {
-                old_size: pair[0].size,
-                new_size: pair[1].size,
+                old_size: pair[0].size.get(),
+                new_size: pair[1].size.get(),
             };
             let proof = node
                 .evidence()
@@ -221,7 +222,10 @@ async fn bundles_are_cosigned_sliced_selected_and_resumed() {
     let bytes = export(node, slice).await;
     let report = cluster.verify(&bytes);
     assert_eq!(report.verdict(), Verdict::Verified, "{report}");
-    assert_eq!((report.range, report.counts.total()), (Some((3, 7)), 4));
+    assert_eq!(
+        (report.range, report.counts.total()),
+        (Some((RecordIndex::new(3), TreeSize::new(7))), 4)
+    );
     assert!(report.cosigners.len() >= 2, "{report}");
     let Frame::Manifest(manifest) = &frames(&bytes)[0] else {
         panic!("a manifest comes first");
@@ -249,8 +253,8 @@ async fn bundles_are_cosigned_sliced_selected_and_resumed() {
     let before_checkpoint = frames(&whole).len() as u64 - 1;
     for skip in [1, 5, before_checkpoint] {
         let rest = v1::ExportRequest {
-            to_index: manifest.end,
-            head: manifest.head,
+            to_index: manifest.end.get(),
+            head: manifest.head.get(),
             skip_frames: skip,
             ..Default::default()
         };

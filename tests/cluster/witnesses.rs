@@ -3,6 +3,7 @@
 use crate::harness::{Cluster, Node, ORIGIN, SOON, Settings, body, free_ports, http_at, issue};
 use muniment::keyring::Keyring;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::TreeSize;
 use muniment_evidence::keychange::Role;
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
 use std::path::PathBuf;
@@ -149,7 +150,7 @@ async fn an_outage_of_the_witness_delays_only_its_cosignatures() {
     let first = size(&cluster.nodes[leader]).await;
     until("the first head is witnessed", async || {
         let shown = witness.shown(&log).await;
-        shown.is_some_and(|checkpoint| checkpoint.size >= first)
+        shown.is_some_and(|checkpoint| checkpoint.size >= TreeSize::new(first))
     })
     .await;
 
@@ -185,7 +186,7 @@ async fn an_outage_of_the_witness_delays_only_its_cosignatures() {
     })
     .await;
     let shown = witness.shown(&log).await.unwrap();
-    assert!(shown.size >= behind, "{shown:?}");
+    assert!(shown.size >= TreeSize::new(behind), "{shown:?}");
 
     // The next leader knows nothing of this witness, and is told by it.
     cluster.nodes[leader].kill();
@@ -195,5 +196,5 @@ async fn an_outage_of_the_witness_delays_only_its_cosignatures() {
         gauge(node, "size").await.is_some_and(|size| size > behind)
     })
     .await;
-    assert!(witness.shown(&log).await.unwrap().size > behind);
+    assert!(witness.shown(&log).await.unwrap().size > TreeSize::new(behind));
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use muniment::domain::call_error::CallError;
 use muniment::domain::draft::InvoiceKey;
+use muniment::domain::ids::RecordIndex;
 use muniment::objective::write::WriteLevel;
 use muniment::service::admission::UploadTurn;
 use muniment::service::download::{self, DownloadEvidence, DownloadPiece, DownloadRequest};
@@ -125,19 +126,24 @@ impl Caller {
         match self.send(draft, &body).await {
             Ok(issued) => {
                 let index = issued.invoice.record_index;
+                cluster.trace.note(
+                    What::Call,
+                    parts.reads.place.node.get(),
+                    number,
+                    index.get(),
+                );
                 cluster
-                    .trace
-                    .note(What::Call, parts.reads.place.node, number, index);
-                cluster.oracle.issued(number, index, &issued.receipt.record);
+                    .oracle
+                    .issued(number, index.get(), &issued.receipt.record);
                 cluster.events.push(Event::Issued {
                     node: self.machine.node,
                     number,
-                    index,
+                    index: index.get(),
                     took_body: !issued.repeated,
                     began_us,
                 });
                 if self.rng.once_in(5) {
-                    wait_for_note(&parts, &cluster, index).await;
+                    wait_for_note(&parts, &cluster, index.get()).await;
                 }
             }
             Err(error) => failed(&parts, &cluster, &format!("issue of {number}"), &error).await,
@@ -203,16 +209,20 @@ async fn wait_for_note(parts: &Parts, cluster: &Cluster, index: u64) {
         vouched.is_ok_and(|vouched| vouched.cosigners.len() >= 3)
     };
     let deadline = Instant::now() + NOTE_MAX;
-    let Some(note) = parts.cosigning.wait(index, deadline, by_three).await else {
+    let Some(note) = parts
+        .cosigning
+        .wait(RecordIndex::new(index), deadline, by_three)
+        .await
+    else {
         let why = format!("no note for record {index}");
-        return cluster.oracle.failed(parts.reads.place.node, why);
+        return cluster.oracle.failed(parts.reads.place.node.get(), why);
     };
     match ledger.checkpoint(note.as_bytes()) {
         Ok(vouched) => {
             let checkpoint = vouched.checkpoint;
             cluster
                 .oracle
-                .noted(index, checkpoint.size, checkpoint.root);
+                .noted(index, checkpoint.size.get(), checkpoint.root);
         }
         Err((_, why)) => cluster.oracle.breach(format!("a cosigned note {why}")),
     }
@@ -250,6 +260,7 @@ async fn download_one(parts: &Parts, cluster: &Cluster, number: u64, evidence: M
         match piece {
             Ok(DownloadPiece::Bytes(bytes)) => hasher.update(&bytes),
             Ok(DownloadPiece::End { .. }) => {
+                let index = index.map(RecordIndex::get);
                 return cluster.oracle.downloaded(number, index, hasher.finish());
             }
             Err(error) => return failed(parts, cluster, &what, &error).await,
@@ -264,7 +275,7 @@ async fn download_one(parts: &Parts, cluster: &Cluster, number: u64, evidence: M
 async fn failed(parts: &Parts, cluster: &Cluster, what: &str, error: &CallError) {
     cluster.trace.note(
         What::Call,
-        parts.reads.place.node,
+        parts.reads.place.node.get(),
         u64::MAX,
         digest(what.as_bytes()),
     );
@@ -274,7 +285,7 @@ async fn failed(parts: &Parts, cluster: &Cluster, what: &str, error: &CallError)
         | CallError::BelowLevel { .. } => {
             cluster
                 .oracle
-                .failed(parts.reads.place.node, format!("{what}: {error:?}"));
+                .failed(parts.reads.place.node.get(), format!("{what}: {error:?}"));
         }
         error => {
             let node = parts.reads.place.node;
@@ -298,7 +309,7 @@ async fn hand_over(parts: Arc<Parts>, cluster: Arc<Cluster>) {
                     .oracle
                     .seen()
                     .bundles
-                    .insert(parts.reads.place.node, bundle);
+                    .insert(parts.reads.place.node.get(), bundle);
                 return;
             }
             Err(error) => failed(&parts, &cluster, "export", &error).await,

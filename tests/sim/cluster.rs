@@ -10,6 +10,7 @@ use crate::operator::Orders;
 use crate::oracle::Oracle;
 use crate::rng::Rng;
 use crate::trace::Trace;
+use muniment::domain::ids::NodeId;
 use muniment::keyring::Keyring;
 use muniment::service::found::MemberSpec;
 use muniment::store::engine::{Batch, Engine as _, View as _};
@@ -103,7 +104,7 @@ impl Cluster {
 
     pub fn founders(&self) -> Vec<MemberSpec> {
         let member = |node| MemberSpec {
-            node,
+            node: NodeId::new(node),
             region: region(node),
             zone: zone(node),
             peer_address: address(node),

@@ -5,14 +5,13 @@
 
 use crate::disk::{Visit, Which};
 use crate::mirror::Ledger;
+pub use muniment::domain::ids::BodyId;
 use muniment::store::engine::Batch;
 use muniment_evidence::opening::{Document, Holding, Rendition};
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::statement::Level;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-
-pub type BodyId = [u8; 16];
 
 /// What a part of the run saw.
 #[derive(Clone, Debug)]
@@ -193,7 +192,7 @@ impl Recorded {
     pub fn voter_sets(&self) -> Vec<BTreeSet<u64>> {
         let mut sets = self.members.voters.clone();
         if let Some((_, mode)) = &self.ledger.preparing {
-            sets.push(mode.voters.iter().copied().collect());
+            sets.push(mode.voters.iter().map(|node| node.get()).collect());
         }
         sets
     }

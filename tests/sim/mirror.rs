@@ -193,7 +193,8 @@ impl Mirror {
         for op in &batch.ops {
             match op {
                 Op::Put(key, value) if key.first() == Some(&b'c') => {
-                    let body = *key[1..].first_chunk().ok_or("a chunk of no body")?;
+                    let body = key[1..].first_chunk().ok_or("a chunk of no body")?;
+                    let body = BodyId::new(*body);
                     let number = rows::chunk(key)?;
                     facts.push(Fact::ChunkWritten {
                         node,
@@ -203,7 +204,8 @@ impl Mirror {
                     });
                 }
                 Op::DeleteRange(start, _) if start.first() == Some(&b'c') => {
-                    let body = *start[1..].first_chunk().ok_or("chunks of no body")?;
+                    let body = start[1..].first_chunk().ok_or("chunks of no body")?;
+                    let body = BodyId::new(*body);
                     let mirror = self.node(node);
                     mirror.held.remove(&body);
                     let image = mirror.bodies.get(&body).cloned().unwrap_or_default();
@@ -304,7 +306,7 @@ impl Mirror {
                 node,
                 visit,
                 raft_index: state.raft_index,
-                size: state.head.size,
+                size: state.head.size.get(),
                 state_hash: state.head.state_hash.0,
                 installed: flipped.is_some(),
             });
@@ -348,9 +350,10 @@ impl Mirror {
             && let Some(document) = &recorded.document
         {
             self.ledger
-                .take(index, recorded.record.statement.node, document);
+                .take(index, recorded.record.statement.node.get(), document);
             for rendition in recorded.renditions() {
-                self.named.insert(rendition.body_id, index);
+                self.named
+                    .insert(rendition.body_id, index);
             }
         }
         Ok(recorded)
@@ -380,14 +383,14 @@ impl Ledger {
                 self.upload_epoch = 1;
                 for member in &genesis.members {
                     let place = (member.region.clone(), member.zone.clone());
-                    self.places.insert(member.node, place);
+                    self.places.insert(member.node.get(), place);
                 }
             }
             Document::Key(change) => {
                 for change in &change.changes {
                     if change.action == Action::Add && change.role.is_nodes() {
                         let place = (change.region.clone(), change.zone.clone());
-                        self.places.insert(change.node, place);
+                        self.places.insert(change.node.get(), place);
                     }
                 }
             }
@@ -404,7 +407,8 @@ impl Ledger {
                 Phase::Abort => self.preparing = None,
                 Phase::Done => {
                     self.preparing = None;
-                    self.sync_learners.clone_from(&mode.sync_learners);
+                    let learners = mode.sync_learners.iter();
+                    self.sync_learners = learners.map(|node| node.get()).collect();
                 }
             },
             _ => {}

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment::domain::cause::{AnyError, Cause};
+use muniment::domain::ids::NodeId;
 use muniment::transport::{Class, FRAME_BYTES_MAX, Failure, Frames, Method, Serve, Transport};
 use std::io;
 use std::sync::Arc;
@@ -307,14 +308,14 @@ async fn answer(net: Net, peers: Arc<dyn Serve>, stream: TcpStream) {
     // A caller that is gone needs no answer, hence the results that nobody reads below.
     match kind {
         CALL => {
-            let _ = match peers.call(from, method, body).await {
+            let _ = match peers.call(NodeId::new(from), method, body).await {
                 Ok(answer) => write(&said, &mut writer, DATA, &answer).await,
                 Err(failure) => write_failure(&said, &mut writer, &failure).await,
             };
         }
         STREAM => {
             let reader = Reader::new(said.clone(), reader, true);
-            let opening = peers.stream(from, method, incoming(reader, None));
+            let opening = peers.stream(NodeId::new(from), method, incoming(reader, None));
             let _ = answer_stream(&said, opening, &mut writer).await;
         }
         _ => {}

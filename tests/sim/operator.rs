@@ -9,6 +9,7 @@ use crate::cluster::{self, Cluster};
 use crate::oracle::Phase;
 use futures::stream::StreamExt as _;
 use muniment::domain::call_error::CallError;
+use muniment::domain::ids::NodeId;
 use muniment::membership::ChangeSteps;
 use muniment::service::{Parts, keys, status};
 use muniment_evidence::key::{SecretKey, Signer as _};
@@ -126,10 +127,10 @@ async fn transfer(parts: Arc<Parts>, cluster: Arc<Cluster>) {
             continue;
         }
         let wanted = cluster.orders.0.lock().unwrap().transfer.take();
-        let Some(to) = wanted.filter(|to| *to != parts.reads.place.node) else {
+        let Some(to) = wanted.filter(|to| *to != parts.reads.place.node.get()) else {
             continue;
         };
-        if status::transfer(&parts.reads.context.group, to)
+        if status::transfer(&parts.reads.context.group, NodeId::new(to))
             .await
             .is_ok()
         {
@@ -145,7 +146,7 @@ async fn work(parts: Arc<Parts>, cluster: Arc<Cluster>) {
         if !working || parts.writes.booted().is_err() || !parts.reads.context.group.is_leader() {
             continue;
         }
-        let Some(wish) = cluster.orders.begin(parts.reads.place.node) else {
+        let Some(wish) = cluster.orders.begin(parts.reads.place.node.get()) else {
             continue;
         };
         let ended = fulfil(&parts, &cluster, wish).await;
@@ -160,30 +161,42 @@ async fn fulfil(parts: &Arc<Parts>, cluster: &Cluster, wish: Wish) -> Result<(),
     let voters = parts.reads.context.group.status().voters;
     let settled = roles.preparing.is_none();
     let learns = |node: &u64, sync: bool| match sync {
-        true => roles.sync_learners.contains(node),
-        false => roles.async_learners.contains(node),
+        true => roles.sync_learners.contains(&NodeId::new(*node)),
+        false => roles.async_learners.contains(&NodeId::new(*node)),
     };
     match wish {
         Wish::Keys(node) => add_keys(parts, cluster, node).await,
         Wish::Learn { node, sync }
-            if settled && (learns(&node, sync) || voters.contains(&node)) =>
+            if settled && (learns(&node, sync) || voters.contains(&NodeId::new(node))) =>
         {
             Ok(())
         }
         Wish::Learn { node, sync } => {
             let addresses = (cluster::address(node), cluster::name(node));
-            end(parts.membership.add(node, Some(addresses), sync).await?).await
+            end(parts
+                .membership
+                .add(NodeId::new(node), Some(addresses), sync)
+                .await?)
+            .await
         }
-        Wish::Promote(node) if settled && voters.contains(&node) => Ok(()),
-        Wish::Promote(node) => end(parts.membership.promote(node).await?).await,
+        Wish::Promote(node) if settled && voters.contains(&NodeId::new(node)) => Ok(()),
+        Wish::Promote(node) => end(parts.membership.promote(NodeId::new(node)).await?).await,
         Wish::Replace { old, new }
-            if settled && voters.contains(&new) && !voters.contains(&old) =>
+            if settled
+                && voters.contains(&NodeId::new(new))
+                && !voters.contains(&NodeId::new(old)) =>
         {
             Ok(())
         }
-        Wish::Replace { old, new } => end(parts.membership.replace(old, new).await?).await,
-        Wish::Remove(node) if settled && roles.gone.contains(&node) => Ok(()),
-        Wish::Remove(node) => end(parts.membership.remove(node).await?).await,
+        Wish::Replace { old, new } => {
+            end(parts
+                .membership
+                .replace(NodeId::new(old), NodeId::new(new))
+                .await?)
+            .await
+        }
+        Wish::Remove(node) if settled && roles.gone.contains(&NodeId::new(node)) => Ok(()),
+        Wish::Remove(node) => end(parts.membership.remove(NodeId::new(node)).await?).await,
     }
 }
 
@@ -196,7 +209,7 @@ async fn end(mut steps: ChangeSteps) -> Result<(), CallError> {
 
 async fn add_keys(parts: &Parts, cluster: &Cluster, node: u64) -> Result<(), CallError> {
     let view = keys::list(parts).await?;
-    if view.known.history.members.contains_key(&node) {
+    if view.known.history.members.contains_key(&NodeId::new(node)) {
         return Ok(());
     }
     let keys = [
@@ -206,7 +219,7 @@ async fn add_keys(parts: &Parts, cluster: &Cluster, node: u64) -> Result<(), Cal
     let change = |(role, key): &(Role, SecretKey)| KeyChange {
         action: Action::Add,
         role: *role,
-        node,
+        node: NodeId::new(node),
         region: cluster::region(node),
         zone: cluster::zone(node),
         key: key.public(),

@@ -83,7 +83,7 @@ pub fn judge(end: &End) -> Result<Run, String> {
         counts: end.counts.clone(),
         judged: end.judged.clone(),
         simulated: end.simulated,
-        records: head.size,
+        records: head.size.get(),
         root: head.root,
     };
     let faults = run.counts.values().sum::<u64>();

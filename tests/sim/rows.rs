@@ -4,6 +4,7 @@
 //! a breach, for no run writes garbage. Leaves following to the mirror.
 
 use crate::facts::{BodyId, Members};
+use muniment::domain::ids::LogIndex;
 use muniment::ledger::rows::{LedgerHead, Row as _};
 use muniment::raft::codec::Wire;
 use muniment::raft::types::{LogId, StoredMembership};
@@ -72,7 +73,7 @@ impl LedgerImage {
                 Op::Put(key, value) if key.first() == Some(&b'L') => {
                     let index = keys::log_index(key).ok_or("a log key without an index")?;
                     self.log
-                        .insert(index, number(value.get(1..9).unwrap_or_default())?);
+                        .insert(index.get(), number(value.get(1..9).unwrap_or_default())?);
                 }
                 Op::DeleteRange(start, end) if start.first() == Some(&b'S') => {
                     self.generations
@@ -81,9 +82,10 @@ impl LedgerImage {
                 Op::DeleteRange(start, end) if start.first() == Some(&b'L') => {
                     let (start, end) = (keys::log_index(start), keys::log_index(end));
                     let (start, end) = start.zip(end).ok_or("a range of the log")?;
-                    self.log.retain(|index, _| *index < start || *index >= end);
-                    if start == 0 && end < u64::MAX {
-                        self.purged = self.purged.max(end);
+                    self.log
+                        .retain(|index, _| *index < start.get() || *index >= end.get());
+                    if start == LogIndex::START && end < LogIndex::new(u64::MAX) {
+                        self.purged = self.purged.max(end.get());
                     }
                 }
                 _ => {}
@@ -133,8 +135,12 @@ fn applied(bytes: &[u8]) -> Result<(u64, Members), String> {
 
 pub fn members(membership: &muniment::raft::types::Membership) -> Members {
     Members {
-        voters: membership.get_joint_config().clone(),
-        learners: membership.learner_ids().collect(),
+        voters: membership
+            .get_joint_config()
+            .iter()
+            .map(|set| set.iter().map(|node| node.get()).collect())
+            .collect(),
+        learners: membership.learner_ids().map(|node| node.get()).collect(),
     }
 }
 
@@ -166,7 +172,7 @@ pub fn apply_bodies(
         let Some((table, body)) = key.split_first() else {
             continue;
         };
-        let Some(body) = body.first_chunk::<16>().copied() else {
+        let Some(body) = body.first_chunk().copied().map(BodyId::new) else {
             continue;
         };
         if !matches!(table, b'c' | b'm' | b'e') {

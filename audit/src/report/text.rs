@@ -2,6 +2,7 @@
 
 use crate::summary;
 use crate::summary::words::utc;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::report::{LEVEL_DEFAULT, OpenedRecord, Report, Verdict, shown};
 use std::fmt;
 
@@ -128,7 +129,11 @@ fn write_record(f: &mut fmt::Formatter<'_>, report: &Report, opened: &OpenedReco
     }
 }
 
-fn write_bundle(f: &mut fmt::Formatter<'_>, report: &Report, range: (u64, u64)) -> fmt::Result {
+fn write_bundle(
+    f: &mut fmt::Formatter<'_>,
+    report: &Report,
+    range: (RecordIndex, TreeSize),
+) -> fmt::Result {
     let (first, end) = range;
     let total = report.counts.total();
     writeln!(
@@ -174,7 +179,11 @@ fn write_bundle(f: &mut fmt::Formatter<'_>, report: &Report, range: (u64, u64)) 
         return Ok(());
     };
     if unfinished.count > 0 {
-        let list: Vec<String> = unfinished.indexes.iter().map(u64::to_string).collect();
+        let list: Vec<String> = unfinished
+            .indexes
+            .iter()
+            .map(RecordIndex::to_string)
+            .collect();
         let more = unfinished.count > unfinished.indexes.len() as u64;
         writeln!(
             f,

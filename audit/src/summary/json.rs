@@ -155,7 +155,7 @@ fn system_value(document: &Document) -> Value {
             })),
         )]),
         Document::Scrub(d) => Value::object([
-            ("body_id", uuid(&d.body_id).into()),
+            ("body_id", d.body_id.to_string().into()),
             ("chunk", d.chunk.map(u64::from).into()),
             ("found", d.found.name().into()),
             ("how", d.how.name().into()),
@@ -204,7 +204,7 @@ fn renditions_value(renditions: &[Rendition]) -> Value {
             ("media_type", rendition.media_type.as_str().into()),
             ("length", rendition.length.into()),
             ("sha256", rendition.sha256.into()),
-            ("body_id", uuid(&rendition.body_id).into()),
+            ("body_id", rendition.body_id.to_string().into()),
         ])
     }))
 }
@@ -212,7 +212,7 @@ fn renditions_value(renditions: &[Rendition]) -> Value {
 fn holdings_value(holdings: &[Holding]) -> Value {
     Value::list(holdings.iter().map(|holding| {
         Value::object([
-            ("body_id", uuid(&holding.body_id).into()),
+            ("body_id", holding.body_id.to_string().into()),
             ("node", holding.node.into()),
             ("zone", holding.zone.as_str().into()),
             ("incarnation", hex(&holding.incarnation).into()),

@@ -202,7 +202,7 @@ fn system_lines(document: &Document, lines: &mut Lines) {
             ("setting", text)
         })),
         Document::Scrub(d) => {
-            lines.push(("body", uuid(&d.body_id)));
+            lines.push(("body", d.body_id.to_string()));
             lines.push(("found", d.to_string()));
         }
         Document::Mode(d) => {
@@ -291,6 +291,7 @@ fn rendition_lines(renditions: &[Rendition], holdings: &[Holding], lines: &mut L
 mod tests {
     use super::*;
     use muniment_evidence::digest::Digest;
+    use muniment_evidence::ids::{NodeId, RecordIndex, Sequence};
     use muniment_evidence::key::Signature;
     use muniment_evidence::opening::Money;
     use muniment_evidence::record::{Reason, Record};
@@ -319,7 +320,7 @@ mod tests {
     fn only_ok_is_called_issued() {
         let mut opened = OpenedRecord {
             record: Record {
-                index: 3,
+                index: RecordIndex::new(3),
                 prev: Digest::ZERO,
                 committed_at_ms: 0,
                 outcome: Outcome::Ok,
@@ -328,9 +329,9 @@ mod tests {
                     mode: Mode::None,
                     level: Level::Zones(2),
                     ledger: Digest::ZERO,
-                    node: 2,
-                    lane: Lane::Strict(7),
-                    seq: 3,
+                    node: NodeId::new(2),
+                    lane: Lane::Strict(RecordIndex::new(7)),
+                    seq: Sequence::new(3),
                     prev: Digest::ZERO,
                     witnessed_at_ms: 5,
                     document: Digest::ZERO,
@@ -345,7 +346,7 @@ mod tests {
         assert!(sentence(&opened).contains("was issued"));
         for outcome in [
             Outcome::Refused(Reason::IdentityTaken),
-            Outcome::DuplicateOf(1),
+            Outcome::DuplicateOf(RecordIndex::new(1)),
         ] {
             opened.record.outcome = outcome;
             let all = format!("{} {:?}", sentence(&opened), lines(&opened));

@@ -1,6 +1,7 @@
 //! Values as people write them.
 
 use muniment_evidence::digest::hex;
+use muniment_evidence::ids::NodeId;
 use muniment_evidence::keychange::{Action, KeyChange};
 use muniment_evidence::opening::{Identity, Money};
 use muniment_evidence::statement::{Level, Mode};
@@ -77,7 +78,7 @@ pub(crate) fn utc(ms: u64) -> String {
 
 pub(super) fn key_change(change: &KeyChange) -> String {
     let whose = match change.node {
-        0 => "the ledger".to_owned(),
+        NodeId::NONE => "the ledger".to_owned(),
         node => format!("node {node}"),
     };
     let what = match change.action {

@@ -8,6 +8,7 @@ use super::traffic::{Site, Traffic, Written};
 use muniment_evidence::bundle::{BundleWriter, CheckpointFrame, Frame, Manifest, RecordFrame};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::genesis::Genesis;
+use muniment_evidence::ids::{NodeId, RecordIndex, Sequence, TreeSize};
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::note::Checkpoint;
 use muniment_evidence::opening::{
@@ -71,9 +72,9 @@ pub fn write(
     stream.frame(&Frame::Manifest(Manifest {
         origin: ORIGIN.into(),
         ledger,
-        first: 0,
-        end,
-        head: end,
+        first: RecordIndex::new(0),
+        end: TreeSize::new(end),
+        head: TreeSize::new(end),
         selection: String::new(),
         peaks: Vec::new(),
         genesis: genesis.clone(),
@@ -100,7 +101,7 @@ pub fn write(
     }
     let checkpoint = Checkpoint {
         origin: ORIGIN.into(),
-        size: end,
+        size: TreeSize::new(end),
         root: frontier.root(),
     };
     let note = checkpoint.sign(&key(0, 3));
@@ -149,7 +150,7 @@ fn key(node: u8, purpose: u8) -> SecretKey {
 
 fn record(index: u64, prev: Digest, time_ms: u64, written: &Written) -> [u8; Record::LENGTH] {
     Record {
-        index,
+        index: RecordIndex::new(index),
         prev,
         committed_at_ms: time_ms,
         outcome: Outcome::Ok,
@@ -162,7 +163,7 @@ fn record(index: u64, prev: Digest, time_ms: u64, written: &Written) -> [u8; Rec
 /// GENESIS, by node 1.
 fn found() -> Written {
     let members = (1..=NODES).map(|node| Member {
-        node,
+        node: NodeId::new(node),
         region: "r1".into(),
         zone: format!("z{node}"),
         statement_key: key(node as u8, 1).public(),
@@ -182,9 +183,9 @@ fn found() -> Written {
         mode: Mode::None,
         level: Level::None,
         ledger: Digest::ZERO,
-        node: 1,
+        node: NodeId::new(1),
         lane: Lane::Boot,
-        seq: 0,
+        seq: Sequence::new(0),
         prev: Digest::ZERO,
         witnessed_at_ms: BEGUN_AT_MS,
         document: commit_document(&document.salt, &document.bytes),

@@ -14,6 +14,7 @@ mod bundle;
 mod proofs;
 mod traffic;
 
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::receipt::Receipt;
 use muniment_evidence::statement::Kind;
 use muniment_evidence::tree::{MemoryRows, inclusion_proof};
@@ -133,7 +134,7 @@ fn measure_in(dir: &Path, records: u64) -> Result<Value, Box<dyn Error>> {
         levels.push(verify_apart(dir, level)?);
     }
     let receipt = issue.map(|(index, record, document, actor)| {
-        let Ok(path) = inclusion_proof(&rows, index, made);
+        let Ok(path) = inclusion_proof(&rows, RecordIndex::new(index), TreeSize::new(made));
         let receipt = Receipt {
             genesis: sealed.genesis.clone(),
             keys: Vec::new(),

@@ -4,6 +4,7 @@
 //! spread by a fixed rule, so that two runs ask for the same. Leaves printing to `main`.
 
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::tree::{
     Frontier, MemoryRows, consistency_proof, inclusion_proof, leaf_hash, root_at,
     verify_consistency, verify_inclusion,
@@ -26,22 +27,42 @@ pub fn measure() -> Value {
         rows.extend(frontier.append(leaf(index)));
     }
     let per_size = SIZES.map(|size| {
-        let Ok(root) = root_at(&rows, size);
+        let Ok(root) = root_at(&rows, TreeSize::new(size));
         let (mut inclusion, mut consistency) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
             let index = scattered(round) % size;
             let begun = Instant::now();
-            let Ok(path) = black_box(inclusion_proof(&rows, index, size));
+            let Ok(path) = black_box(inclusion_proof(
+                &rows,
+                RecordIndex::new(index),
+                TreeSize::new(size),
+            ));
             inclusion.push(begun.elapsed().as_nanos() as u64);
-            let holds = verify_inclusion(&leaf(index), index, size, &path, &root);
+            let holds = verify_inclusion(
+                &leaf(index),
+                RecordIndex::new(index),
+                TreeSize::new(size),
+                &path,
+                &root,
+            );
             assert!(holds, "the path of {index} in {size}");
 
             let old = index + 1;
             let begun = Instant::now();
-            let Ok(proof) = black_box(consistency_proof(&rows, old, size));
+            let Ok(proof) = black_box(consistency_proof(
+                &rows,
+                TreeSize::new(old),
+                TreeSize::new(size),
+            ));
             consistency.push(begun.elapsed().as_nanos() as u64);
-            let Ok(old_root) = root_at(&rows, old);
-            let holds = verify_consistency(old, size, &proof, &old_root, &root);
+            let Ok(old_root) = root_at(&rows, TreeSize::new(old));
+            let holds = verify_consistency(
+                TreeSize::new(old),
+                TreeSize::new(size),
+                &proof,
+                &old_root,
+                &root,
+            );
             assert!(holds, "from {old} to {size}");
         }
         json!({

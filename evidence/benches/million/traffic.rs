@@ -6,6 +6,7 @@
 //! makes records of them. Shared by what measures the verifier and what fills a store.
 
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{BodyId, NodeId, RecordIndex, Sequence, UploadEpoch};
 use muniment_evidence::key::{SecretKey, Signature, Signer as _};
 use muniment_evidence::opening::{
     Actor, BootDocument, Delivered, Document, DownloadDocument, Holding, Identity, IssueDocument,
@@ -112,7 +113,7 @@ impl Traffic {
         let at = (round % sites) as usize;
         if step == ROUND - 1 {
             let ends = self.under_way.drain(..).map(|download| Delivered {
-                download,
+                download: RecordIndex::new(download),
                 bytes: BODY_BYTES,
                 complete: true,
             });
@@ -140,7 +141,7 @@ impl Traffic {
             software: "traffic".into(),
             outboxes: Vec::new(),
         });
-        let lane = Lane::Strict(self.next);
+        let lane = Lane::Strict(RecordIndex::new(self.next));
         let written = self.sign(at, &document);
         let signer = &mut self.signers[at];
         (signer.lane, signer.seq, signer.prev) = (lane, 0, Digest::ZERO);
@@ -182,9 +183,9 @@ impl Traffic {
                 _ => Level::None,
             },
             ledger: self.ledger,
-            node: signer.site.node,
+            node: NodeId::new(signer.site.node),
             lane: signer.lane,
-            seq: signer.seq,
+            seq: Sequence::new(signer.seq),
             prev: signer.prev,
             witnessed_at_ms: self.time_ms,
             document: commit_document(&document.salt, &document.bytes),
@@ -214,13 +215,13 @@ impl Traffic {
         let holding = |site: &Site| {
             let mut holding = Holding {
                 ledger: self.ledger,
-                body_id,
+                body_id: BodyId::new(body_id),
                 sha256,
                 length: BODY_BYTES,
-                node: site.node,
+                node: NodeId::new(site.node),
                 incarnation: site.incarnation,
                 zone: site.zone.clone(),
-                epoch: 1,
+                epoch: UploadEpoch::new(1),
                 signature: Signature([0; 64]),
             };
             holding.signature = site.key.sign(&holding.signed_bytes());
@@ -238,7 +239,7 @@ impl Traffic {
                 media_type: "application/pdf".into(),
                 length: BODY_BYTES,
                 sha256,
-                body_id,
+                body_id: BodyId::new(body_id),
             }],
             holdings: holders.map(|signer| holding(&signer.site)).collect(),
         }

@@ -5,6 +5,7 @@
 //! since an ANCHOR speaks of a size that has gone by.
 
 use crate::class::FindingClass;
+use crate::ids::RecordIndex;
 use crate::ledger::Ledger;
 use crate::note::{Checkpoint, Note, VerifierKey, Vouch};
 use crate::opening::AnchorDocument;
@@ -15,13 +16,13 @@ use crate::tree::{self, MemoryRows, TreeRow};
 /// See the module.
 pub(super) struct Anchors {
     /// Where the records begin: in a slice the rows before are not there.
-    first: u64,
+    first: RecordIndex,
     rows: MemoryRows,
-    noted: Vec<(u64, AnchorDocument)>,
+    noted: Vec<(RecordIndex, AnchorDocument)>,
 }
 
 impl Anchors {
-    pub(super) fn new(first: u64) -> Anchors {
+    pub(super) fn new(first: RecordIndex) -> Anchors {
         Anchors {
             first,
             rows: MemoryRows::new(),
@@ -30,12 +31,12 @@ impl Anchors {
     }
 
     pub(super) fn keep(&mut self, rows: Vec<TreeRow>) {
-        if self.first == 0 {
+        if self.first == RecordIndex::FIRST {
             self.rows.extend(rows);
         }
     }
 
-    pub(super) fn note(&mut self, index: u64, anchor: &AnchorDocument) {
+    pub(super) fn note(&mut self, index: RecordIndex, anchor: &AnchorDocument) {
         self.noted.push((index, anchor.clone()));
     }
 
@@ -43,7 +44,7 @@ impl Anchors {
         let Some(ledger) = ledger else {
             return;
         };
-        if self.first > 0 {
+        if self.first != RecordIndex::FIRST {
             let detail = "anchors can be compared in a bundle from record 0 only";
             return report.find(Finding::whole(FindingClass::MissingData, detail));
         }
@@ -53,7 +54,7 @@ impl Anchors {
                 continue;
             };
             // Within the log, by the checks of level 5.
-            let Ok(root) = tree::root_at(&self.rows, checkpoint.size.min(*index));
+            let Ok(root) = tree::root_at(&self.rows, checkpoint.size.min(index.size_before()));
             if root == checkpoint.root {
                 agreeing += 1;
                 if !report.outside.contains(&witness) {

@@ -8,6 +8,7 @@
 use crate::bundle::RecordFrame;
 use crate::class::FindingClass;
 use crate::digest::Digest;
+use crate::ids::TreeSize;
 use crate::ledger::Ledger;
 use crate::record::Record;
 use crate::record_checks::{self, Opened};
@@ -52,7 +53,7 @@ pub(super) struct Rules {
     pub ledger: Option<Ledger>,
     pub level: u8,
     /// Of the manifest.
-    pub end: u64,
+    pub end: TreeSize,
 }
 
 /// See the module.

@@ -17,6 +17,7 @@ use crate::bundle::{BundleError, BundleParser, CheckpointFrame, Fault, Frame, Ma
 use crate::chain::Chain;
 use crate::class::FindingClass;
 use crate::digest::Digest;
+use crate::ids::RecordIndex;
 use crate::ledger::Ledger;
 use crate::note::Checkpoint;
 use crate::opening::Document;
@@ -75,7 +76,7 @@ impl Default for VerifyOptions {
 /// }
 /// let report = verifier.finish();
 /// assert_eq!(report.exit_code(), 0);
-/// assert_eq!(report.range, Some((0, report.counts.total())));
+/// assert_eq!(report.range.map(|(first, end)| (first.get(), end.get())), Some((0, report.counts.total())));
 /// assert!(report.head_size.is_some());
 /// ```
 pub struct BundleVerifier<O: Observer = ()> {
@@ -100,7 +101,7 @@ struct Replay {
     chain: Chain,
     frontier: Frontier,
     /// Of a selection: the roots to which paths led, the first record and their number.
-    led_to: HashMap<Option<Digest>, (u64, u64)>,
+    led_to: HashMap<Option<Digest>, (RecordIndex, u64)>,
     /// The saved head, until it is compared.
     head: Option<Checkpoint>,
     checkpoints: Checkpoints,
@@ -219,10 +220,10 @@ impl<O: Observer> BundleVerifier<O> {
             let detail = "the manifest names another ledger than its genesis";
             report.find(Finding::whole(FindingClass::Structure, detail));
         }
-        let frontier = Frontier::from_parts(manifest.first, manifest.peaks.clone())
+        let frontier = Frontier::from_parts(manifest.first.size_before(), manifest.peaks.clone())
             .expect("the parser takes no manifest with another number of peaks");
         // The last peak of an odd size is the leaf of the record before.
-        let last = match manifest.first % 2 {
+        let last = match manifest.first.get() % 2 {
             1 => manifest.peaks.last().copied(),
             _ => None,
         };
@@ -323,8 +324,8 @@ impl<O: Observer> BundleVerifier<O> {
         let report = &mut self.report;
         let (next, end) = (replay.chain.next(), replay.manifest.end);
         let selects = report.selection.is_some();
-        if !self.broken && !selects && next != end {
-            let class = if next < end {
+        if !self.broken && !selects && next.size_before() != end {
+            let class = if end.contains(next) {
                 FindingClass::MissingData
             } else {
                 FindingClass::Structure
@@ -465,14 +466,14 @@ impl Replay {
     }
 
     /// A record of a selection: within the range, after the one before.
-    fn select(&mut self, index: u64, led_to: Option<Digest>) -> Vec<Finding> {
+    fn select(&mut self, index: RecordIndex, led_to: Option<Digest>) -> Vec<Finding> {
         let (_, count) = self.led_to.entry(led_to).or_insert((index, 0));
         *count += 1;
-        if index >= self.manifest.end || index < self.chain.next() {
+        if !self.manifest.end.contains(index) || index < self.chain.next() {
             let detail = "repeated, out of order, or not within the range";
             return vec![Finding::at(FindingClass::BrokenChain, index, detail)];
         }
-        self.chain.skip_to(index + 1);
+        self.chain.skip_to(index.next());
         Vec::new()
     }
 
@@ -488,7 +489,7 @@ impl Replay {
 
     /// When the tree has just reached the saved head's size.
     fn compare_head(&mut self, report: &mut Report) {
-        if report.selection.is_some() || self.frontier.size() < self.manifest.first {
+        if report.selection.is_some() || self.frontier.size() < self.manifest.first.size_before() {
             return;
         }
         let (size, root) = (self.frontier.size(), || self.frontier.root());

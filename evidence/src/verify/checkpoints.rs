@@ -7,6 +7,7 @@
 use crate::bundle::Manifest;
 use crate::class::FindingClass;
 use crate::digest::Digest;
+use crate::ids::TreeSize;
 use crate::note::Checkpoint;
 use crate::tree;
 
@@ -15,7 +16,7 @@ use crate::tree;
 pub(super) struct Checkpoints {
     pub count: u64,
     /// Size and root of the newest that holds.
-    pub newest: Option<(u64, Digest)>,
+    pub newest: Option<(TreeSize, Digest)>,
     /// Root at the manifest's end, as a checkpoint says.
     pub end_root: Option<Digest>,
     pub policy_missing: Option<String>,
@@ -42,7 +43,7 @@ impl Checkpoints {
             self.newest = Some((*size, *root));
             return Ok(());
         };
-        let newest = self.newest.map_or(0, |(size, _)| size);
+        let newest = self.newest.map_or(TreeSize::EMPTY, |(size, _)| size);
         if *size <= newest || *size > manifest.head {
             let detail = format!(
                 "a checkpoint is of size {size}, after one of {newest} and with the head at {}",

@@ -7,6 +7,7 @@
 
 use crate::class::FindingClass;
 use crate::genesis::Genesis;
+use crate::ids::TreeSize;
 use crate::keys::KeyValidity;
 use crate::ledger::Ledger;
 use crate::note::{Checkpoint, Note, NoteError};
@@ -70,7 +71,7 @@ pub(super) fn by_policy(
 ) -> Result<(), NotMet> {
     let mut note = Note::parse(note.as_bytes()).map_err(NotMet::Unreadable)?;
     // A policy may be older than the retirement of a member's key.
-    let size = Checkpoint::parse(&note.text).map_or(0, |checkpoint| checkpoint.size);
+    let size = Checkpoint::parse(&note.text).map_or(TreeSize::EMPTY, |checkpoint| checkpoint.size);
     for (_, _, life, key) in ledger.cosigners() {
         if life.at_size(size) != KeyValidity::InForce {
             let id = key.id();

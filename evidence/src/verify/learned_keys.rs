@@ -6,6 +6,7 @@
 
 use crate::class::FindingClass;
 use crate::digest::Digest;
+use crate::ids::{RecordIndex, TreeSize};
 use crate::ledger::Ledger;
 use crate::opening::{Document, PUBLIC_SALT, commit_document};
 use crate::receipt::KeyRecord;
@@ -20,9 +21,9 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(super) struct LearnedKeys {
     /// By index.
-    leaves: BTreeMap<u64, Digest>,
+    leaves: BTreeMap<RecordIndex, Digest>,
     /// Where the path of each leads, in the tree of the size given when it was taken.
-    led_to: Vec<(u64, Option<Digest>)>,
+    led_to: Vec<(RecordIndex, Option<Digest>)>,
     /// CheckedRecord once all keys are known: a later record may revoke the key of an earlier.
     records: Vec<Record>,
 }
@@ -33,7 +34,7 @@ impl LearnedKeys {
         &mut self,
         ledger: &mut Ledger,
         key: &KeyRecord,
-        size: u64,
+        size: TreeSize,
     ) -> Result<(), Finding> {
         let record = Record::decode(&key.record).map_err(|e| {
             let detail = format!("a KEY record cannot be read: {e}");
@@ -41,7 +42,7 @@ impl LearnedKeys {
         })?;
         let index = record.index;
         let last = self.leaves.last_key_value().map(|(index, _)| *index);
-        let in_order = last.is_none_or(|last| last < index) && index < size;
+        let in_order = last.is_none_or(|last| last < index) && size.contains(index);
         let is_key = record.statement.kind == Kind::Key && record.outcome == Outcome::Ok;
         if !in_order || !is_key {
             let detail = "stands among the KEY records, and is none or not the next";

@@ -4,6 +4,7 @@ use super::expectations::open_ledger;
 use super::learned_keys::LearnedKeys;
 use crate::class::FindingClass;
 use crate::digest::Digest;
+use crate::ids::{NodeId, OutboxId, RecordIndex, Sequence, TreeSize};
 use crate::opening::{Actor, Document, DownloadDocument};
 use crate::promise::Promise;
 use crate::record::{Outcome, Record};
@@ -17,11 +18,11 @@ use crate::trust::Trust;
 pub struct Promised {
     /// Leaf hash of the genesis record.
     pub ledger: Digest,
-    pub node: u64,
+    pub node: NodeId,
     /// Region and zone of the node.
     pub place: Option<(String, String)>,
-    pub outbox: u64,
-    pub seq: u64,
+    pub outbox: OutboxId,
+    pub seq: Sequence,
     /// Hash of the statement that is to be recorded.
     pub statement: Digest,
     pub witnessed_at_ms: u64,
@@ -40,7 +41,7 @@ pub struct Promised {
 /// let trust = Trust::parse(trust).expect("three lines");
 /// let (report, promised) = verify::promise(promise, Some(&trust));
 /// assert_eq!(report.exit_code(), 0);
-/// assert_eq!(promised.expect("it holds").seq, 0);
+/// assert_eq!(promised.expect("it holds").seq.get(), 0);
 /// ```
 pub fn promise(bytes: &[u8], trust: Option<&Trust>) -> (Report, Option<Promised>) {
     let mut report = Report::new(EvidenceKind::Promise, LEVEL_DEFAULT, trust.is_some());
@@ -61,7 +62,7 @@ fn check(bytes: &[u8], trust: Option<&Trust>, report: &mut Report) -> Option<Pro
     let mut ledger = open_ledger(&promise.genesis, trust, report)?;
     let mut learned = LearnedKeys::default();
     for key in &promise.keys {
-        if let Err(finding) = learned.take(&mut ledger, key, u64::MAX) {
+        if let Err(finding) = learned.take(&mut ledger, key, TreeSize::new(u64::MAX)) {
             report.find(finding);
             return None;
         }
@@ -81,7 +82,7 @@ fn check(bytes: &[u8], trust: Option<&Trust>, report: &mut Report) -> Option<Pro
     };
     // What the record would be, wherever it comes to stand.
     let record = Record {
-        index: u64::MAX,
+        index: RecordIndex::new(u64::MAX),
         prev: Digest::ZERO,
         committed_at_ms: 0,
         outcome: Outcome::Ok,

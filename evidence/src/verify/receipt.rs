@@ -4,6 +4,7 @@ use super::expectations::{by_policy, open_ledger};
 use super::learned_keys::LearnedKeys;
 use crate::class::FindingClass;
 use crate::digest::Digest;
+use crate::ids::TreeSize;
 use crate::note::Checkpoint;
 use crate::policy::Policy;
 use crate::receipt::Receipt;
@@ -75,7 +76,7 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
         return report;
     };
     // The size is only claimed here; the signatures that make it more need the keys.
-    let claimed = Checkpoint::parse(receipt.checkpoint_text()).map_or(0, |c| c.size);
+    let claimed = Checkpoint::parse(receipt.checkpoint_text()).map_or(TreeSize::EMPTY, |c| c.size);
     let mut learned = LearnedKeys::default();
     for key in &receipt.keys {
         if let Err(finding) = learned.take(&mut ledger, key, claimed) {

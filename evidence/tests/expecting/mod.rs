@@ -1,6 +1,7 @@
 //! What the verifier is asked, and what it says first.
 
 use muniment_evidence::class::FindingClass;
+use muniment_evidence::ids::RecordIndex;
 use muniment_evidence::report::{Report, Verdict};
 use muniment_evidence::trust::Trust;
 use muniment_evidence::verify::Expected;
@@ -18,5 +19,5 @@ pub fn first(report: &Report) -> (FindingClass, Option<u64>) {
     let first = report.findings.first().expect("a finding");
     assert_eq!(report.verdict(), Verdict::Failed(first.class));
     assert_eq!(report.exit_code(), first.class.exit_code());
-    (first.class, first.index)
+    (first.class, first.index.map(RecordIndex::get))
 }

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use muniment_evidence::bundle::{CheckpointFrame, Frame};
 use muniment_evidence::digest::hex;
+use muniment_evidence::ids::{OutboxId, RecordIndex, TreeSize};
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, Role};
 use muniment_evidence::note::VerifierKey;
@@ -85,9 +86,9 @@ pub fn small() -> Ledger {
     let download = ledger.download(2, uid);
     ledger.end(2, &[download]);
     ledger.issue(1, "F-1", Outcome::Refused(Reason::IdentityTaken));
-    ledger.issue(1, "F-1", Outcome::DuplicateOf(4));
+    ledger.issue(1, "F-1", Outcome::DuplicateOf(RecordIndex::new(4)));
     let deferred = document(&ledger, download);
-    ledger.record(3, Lane::Outbox(3), deferred, Outcome::Ok);
+    ledger.record(3, Lane::Outbox(OutboxId::new(3)), deferred, Outcome::Ok);
     ledger.issue(2, "F-2", Outcome::Ok);
     ledger
 }
@@ -135,7 +136,9 @@ fn key_of_turn(ledger: &Ledger, node: u64, turn: u8) -> SecretKey {
 /// Revokes the node's first key and adds its second.
 pub fn revoke(ledger: &mut Ledger, node: u64, trusted_until: u64) {
     let (stolen, fresh) = (ledger.key(node), key_of_turn(ledger, node, 1));
-    let action = Action::Revoke { trusted_until };
+    let action = Action::Revoke {
+        trusted_until: RecordIndex::new(trusted_until),
+    };
     let changes = vec![
         ledger.node_change(action, Role::Statement, node, &stolen),
         ledger.node_change(Action::Add, Role::Statement, node, &fresh),
@@ -170,9 +173,10 @@ pub fn later() -> Vec<Frame> {
     shown.entries.truncate(end as usize);
     let mut frames = shown.frames(0);
     if let Frame::Manifest(manifest) = &mut frames[0] {
-        manifest.head = head;
+        manifest.head = TreeSize::new(head);
     }
-    let Ok(consistency) = tree::consistency_proof(&whole.rows(), end, head);
+    let Ok(consistency) =
+        tree::consistency_proof(&whole.rows(), TreeSize::new(end), TreeSize::new(head));
     frames.push(Frame::Checkpoint(CheckpointFrame {
         note: whole.cosigned_note(head),
         consistency,

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use muniment_evidence::bundle::{Frame, RecordFrame};
 use muniment_evidence::digest::Digest;
+use muniment_evidence::ids::{LogIndex, NodeId, OutboxId, RecordIndex, Sequence};
 use muniment_evidence::key::{PublicKey, SecretKey, Signature, Signer as _};
 use muniment_evidence::keychange::Action;
 use muniment_evidence::note::VerifierKey;
@@ -230,7 +231,12 @@ fn with_revoked_log_key() -> Receipt {
     let mut ledger = small();
     let (old, new) = (ledger.log_key_of(0), ledger.log_key_of(1));
     let trusted_until = ledger.len();
-    let revoke = ledger.log_change(Action::Revoke { trusted_until }, &old);
+    let revoke = ledger.log_change(
+        Action::Revoke {
+            trusted_until: RecordIndex::new(trusted_until),
+        },
+        &old,
+    );
     let add = ledger.log_change(Action::Add, &new);
     ledger.change_keys(vec![revoke, add], &[new]);
     ledger.receipt(4)
@@ -336,8 +342,8 @@ fn bundles() -> [(&'static str, Ledger); 14] {
         ledger.record(1, Lane::Boot, boot, Outcome::Ok);
     };
     let pending = |lost| BootOutbox {
-        id: 7,
-        next: 3,
+        id: OutboxId::new(7),
+        next: Sequence::new(3),
         last: Digest([7; 32]),
         lost,
     };
@@ -362,7 +368,8 @@ fn bundles() -> [(&'static str, Ledger); 14] {
         (
             "bundle-lane-gap.bin",
             forged(&|ledger| {
-                ledger.entries[10].record.statement.seq += 5;
+                let seq = &mut ledger.entries[10].record.statement.seq;
+                *seq = Sequence::new(seq.get() + 5);
                 ledger.resign(10);
             }),
         ),
@@ -371,13 +378,13 @@ fn bundles() -> [(&'static str, Ledger); 14] {
             forged(&|ledger| {
                 ledger.boot(1);
                 let download = document(ledger, 5);
-                ledger.record(1, Lane::Strict(1), download, Outcome::Ok);
+                ledger.record(1, Lane::Strict(RecordIndex::new(1)), download, Outcome::Ok);
             }),
         ),
         (
             "bundle-duplicate.bin",
             forged(&|ledger| {
-                ledger.issue(1, "X", Outcome::DuplicateOf(7));
+                ledger.issue(1, "X", Outcome::DuplicateOf(RecordIndex::new(7)));
             }),
         ),
         (
@@ -406,8 +413,8 @@ fn bundles() -> [(&'static str, Ledger); 14] {
             "bundle-stranger.bin",
             forged(&|ledger| {
                 let members = Document::Membership(MembershipDocument {
-                    log_index: 9,
-                    voters: vec![vec![1, 2, 9]],
+                    log_index: LogIndex::new(9),
+                    voters: vec![vec![NodeId::new(1), NodeId::new(2), NodeId::new(9)]],
                     learners: Vec::new(),
                 });
                 ledger.strict(1, members, Outcome::Ok);

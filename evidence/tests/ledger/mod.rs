@@ -8,6 +8,9 @@
 use muniment_evidence::bundle::{BundleWriter, CheckpointFrame, Frame, Manifest, RecordFrame};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::genesis::Genesis;
+use muniment_evidence::ids::{
+    BodyId, LogIndex, NodeId, OutboxId, RecordIndex, Sequence, Term, TreeSize, UploadEpoch,
+};
 use muniment_evidence::key::{SecretKey, Signature, Signer};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::ledger::cosigner_name;
@@ -92,7 +95,7 @@ impl Ledger {
         let download = ledger.download(1, uid);
         ledger.end(1, &[download]);
         ledger.issue(1, "A-1", Outcome::Refused(Reason::IdentityTaken));
-        ledger.issue(1, "A-1", Outcome::DuplicateOf(2));
+        ledger.issue(1, "A-1", Outcome::DuplicateOf(RecordIndex::new(2)));
         ledger
     }
 
@@ -103,9 +106,9 @@ impl Ledger {
             ledger.boot(node);
         }
         let leader = Document::Leader(LeaderDocument {
-            term: 1,
-            leader: 1,
-            log_index: 2,
+            term: Term::new(1),
+            leader: NodeId::new(1),
+            log_index: LogIndex::new(2),
         });
         ledger.strict(1, leader, Outcome::Ok);
         for i in 0..8 {
@@ -121,7 +124,7 @@ impl Ledger {
                     ledger.issue(node, "R-2", Outcome::Refused(Reason::IdentityTaken));
                 }
                 3 => {
-                    ledger.issue(node, "R-3", Outcome::DuplicateOf(issued));
+                    ledger.issue(node, "R-3", Outcome::DuplicateOf(RecordIndex::new(issued)));
                 }
                 4 => {
                     // A restart in the middle closes the node's strict lane.
@@ -143,7 +146,12 @@ impl Ledger {
                 _ => {}
             }
             let deferred = ledger.download_document(uid);
-            ledger.record(node, Lane::Outbox(node), deferred, Outcome::Ok);
+            ledger.record(
+                node,
+                Lane::Outbox(OutboxId::new(node)),
+                deferred,
+                Outcome::Ok,
+            );
         }
         ledger
     }
@@ -191,7 +199,7 @@ impl Ledger {
         KeyChange {
             action,
             role: Role::Log,
-            node: 0,
+            node: NodeId::NONE,
             region: String::new(),
             zone: String::new(),
             key: key.public(),
@@ -203,13 +211,9 @@ impl Ledger {
         KeyChange {
             action,
             role,
-            node,
+            node: NodeId::new(node),
             region: if add { "r1".into() } else { String::new() },
-            zone: if add {
-                format!("z{node}")
-            } else {
-                String::new()
-            },
+            zone: add.then(|| format!("z{node}")).unwrap_or_default(),
             key: key.public(),
         }
     }
@@ -230,7 +234,7 @@ impl Ledger {
 
     fn member(&self, node: u64) -> Member {
         Member {
-            node,
+            node: NodeId::new(node),
             region: "r1".into(),
             zone: format!("z{node}"),
             statement_key: self.key(node).public(),
@@ -257,13 +261,13 @@ impl Ledger {
         let holding = |node| {
             let mut holding = Holding {
                 ledger: self.id,
-                body_id: id,
+                body_id: BodyId::new(id),
                 sha256,
                 length,
-                node,
+                node: NodeId::new(node),
                 incarnation: [node as u8; 16],
                 zone: format!("z{node}"),
-                epoch: 1,
+                epoch: UploadEpoch::new(1),
                 signature: Signature([0; 64]),
             };
             holding.signature = self.key(node).sign(&holding.signed_bytes());
@@ -292,7 +296,7 @@ impl Ledger {
                 media_type: "application/pdf".into(),
                 length,
                 sha256,
-                body_id: id,
+                body_id: BodyId::new(id),
             }],
             holdings: vec![holding(1), holding(2)],
         }
@@ -336,7 +340,7 @@ impl Ledger {
 
     pub fn end(&mut self, node: u64, downloads: &[u64]) -> u64 {
         let ends = downloads.iter().map(|download| Delivered {
-            download: *download,
+            download: RecordIndex::new(*download),
             bytes: BODY.len() as u64,
             complete: true,
         });
@@ -344,7 +348,7 @@ impl Ledger {
     }
 
     pub fn strict(&mut self, node: u64, document: Document, outcome: Outcome) -> u64 {
-        let lane = Lane::Strict(self.boots[&node]);
+        let lane = Lane::Strict(RecordIndex::new(self.boots[&node]));
         self.record(node, lane, document, outcome)
     }
 
@@ -382,9 +386,9 @@ impl Ledger {
                 Level::None
             },
             ledger: self.id,
-            node,
+            node: NodeId::new(node),
             lane,
-            seq,
+            seq: Sequence::new(seq),
             prev,
             witnessed_at_ms: self.time_ms - 1,
             document: commit_document(&document.salt, &document.bytes),
@@ -393,7 +397,7 @@ impl Ledger {
         self.lanes.insert((node, lane), (seq + 1, statement.hash()));
         let signature = self.key(node).sign(&statement.signed_bytes());
         let record = Record {
-            index,
+            index: RecordIndex::new(index),
             prev: match index {
                 0 => Digest::ZERO,
                 _ => self.leaf(index - 1),
@@ -423,7 +427,7 @@ impl Ledger {
     /// statements and their signatures stay as they are.
     pub fn rechain(&mut self) {
         for i in 0..self.entries.len() {
-            self.entries[i].record.index = i as u64;
+            self.entries[i].record.index = RecordIndex::new(i as u64);
             self.entries[i].record.prev = match i {
                 0 => Digest::ZERO,
                 _ => self.leaf(i as u64 - 1),
@@ -433,7 +437,7 @@ impl Ledger {
 
     /// Signs the statement again after it was changed.
     pub fn resign(&mut self, index: u64) {
-        let key = self.key(self.entries[index as usize].record.statement.node);
+        let key = self.key(self.entries[index as usize].record.statement.node.get());
         let record = &mut self.entries[index as usize].record;
         record.signature = key.sign(&record.statement.signed_bytes());
     }
@@ -463,7 +467,7 @@ impl Ledger {
     pub fn checkpoint(&self, size: u64) -> Checkpoint {
         Checkpoint {
             origin: ORIGIN.into(),
-            size,
+            size: TreeSize::new(size),
             root: self.frontier(size).root(),
         }
     }
@@ -520,12 +524,13 @@ impl Ledger {
             .map(|entry| KeyRecord {
                 record: entry.record.encode().to_vec(),
                 opening: entry.document.bytes.clone(),
-                path: self.path(entry.record.index, size),
+                path: self.path(entry.record.index.get(), size),
             })
             .collect()
     }
 
     pub fn path(&self, index: u64, size: u64) -> Vec<Digest> {
+        let (index, size) = (RecordIndex::new(index), TreeSize::new(size));
         let Ok(path) = tree::inclusion_proof(&self.rows(), index, size);
         path
     }
@@ -544,9 +549,9 @@ impl Ledger {
         let mut frames = vec![Frame::Manifest(Manifest {
             origin: ORIGIN.into(),
             ledger: self.leaf(0),
-            first,
-            end: self.len(),
-            head: self.len(),
+            first: RecordIndex::new(first),
+            end: TreeSize::new(self.len()),
+            head: TreeSize::new(self.len()),
             selection: String::new(),
             peaks: self.frontier(first).peaks().to_vec(),
             genesis: self.genesis(),

@@ -27,6 +27,7 @@ use muniment_client::v1::get_receipt_request::What;
 use muniment_client::v1::{ExportRequest, GetReceiptRequest, ReadLevel, read_level};
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::digest::{Digest, Hasher};
+use muniment_evidence::ids::TreeSize;
 use muniment_evidence::note::NOTE_BYTES_MAX;
 use muniment_evidence::policy::{POLICY_BYTES_MAX, Policy};
 use muniment_evidence::report::Report;
@@ -297,7 +298,7 @@ async fn heads(args: Compare, reach: &Reach) -> Result<Exit, CommandFailure> {
     let (reply, _) = client.receipt(asked(What::RecordIndex(0), true)).await?;
     let receipt = reply.receipt.unwrap_or_default().bytes;
     let mut heads = Heads::new(all);
-    let sizes: Vec<u64> = heads.sizes().collect();
+    let sizes: Vec<TreeSize> = heads.sizes().collect();
     for pair in sizes.windows(2) {
         match client.consistency(pair[0], pair[1]).await {
             Ok(reply) => {

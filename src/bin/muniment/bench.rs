@@ -224,7 +224,7 @@ impl Load {
         if !self.policy.is_empty() {
             let request = v1::GetReceiptRequest {
                 what: Some(v1::get_receipt_request::What::RecordIndex(
-                    issued.proof.record_index,
+                    issued.proof.record_index.get(),
                 )),
                 policy: self.policy.clone(),
                 ..v1::GetReceiptRequest::default()

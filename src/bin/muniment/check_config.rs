@@ -6,6 +6,7 @@ use muniment::keyring::Keyring;
 use muniment::preflight::{PreflightFinding, preflight};
 use muniment::store::marker::Marker;
 use muniment::witness::post::WitnessEndpoint;
+use muniment_evidence::ids::NodeId;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -84,7 +85,7 @@ fn belongs(config: &Config) -> Result<String, Cause> {
     match Marker::read(dir).map_err(Cause::new)? {
         None => Ok("empty, will be this node's".into()),
         Some(marker) => marker
-            .check(&config.cluster.origin, config.node.id)
+            .check(&config.cluster.origin, NodeId::new(config.node.id))
             .map(|()| format!("node {} of {}", marker.node, marker.origin))
             .map_err(Cause::new),
     }

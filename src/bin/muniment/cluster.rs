@@ -13,6 +13,7 @@ use clap::Subcommand;
 use muniment_client::Client;
 use muniment_client::v1::{InitRequest, MemberSpec, StatusResponse};
 use muniment_evidence::digest::unhex;
+use muniment_evidence::ids::NodeId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -253,7 +254,7 @@ async fn status(reach: &Reach) -> Result<Exit, CommandFailure> {
     } else {
         Exit::Unavailable
     };
-    let view = zones::best(survey.leader(), survey.answers.values());
+    let view = zones::best(NodeId::new(survey.leader()), survey.answers.values());
     if reach.json {
         output::say_json(&json!({
             "leader": survey.leader(),

@@ -211,7 +211,7 @@ async fn head(args: Head, reach: &Reach) -> Result<Exit, CommandFailure> {
     if reach.json {
         output::say_json(&json!({
             "origin": checkpoint.origin,
-            "size": checkpoint.size,
+            "size": checkpoint.size.get(),
             "root": checkpoint.root.to_hex(),
             "signed_by": signatures.iter().map(|s| s.name.clone()).collect::<Vec<_>>(),
             "note": reply.note,
@@ -310,11 +310,11 @@ impl Row<'_> {
 
     fn to_value(&self) -> Value {
         json!({
-            "index": self.record.index,
+            "index": self.record.index.get(),
             "committed_at_ms": self.record.committed_at_ms,
             "kind": self.record.statement.kind.name(),
             "outcome": self.record.outcome.to_string(),
-            "node": self.record.statement.node,
+            "node": self.record.statement.node.get(),
             "about": self.about,
             "leaf_hash": self.record.leaf_hash().to_hex(),
             "record_hex": hex(&self.raw.record),
@@ -342,7 +342,7 @@ fn about(document: &Document) -> String {
             let set: Vec<_> = set.map(|s| format!("{} = {}", s.name, s.value)).collect();
             set.join(", ")
         }
-        Document::Scrub(d) => format!("body {}: {d}", uid(&d.body_id)),
+        Document::Scrub(d) => format!("body {}: {d}", d.body_id),
         Document::Mode(d) if d.reason.is_empty() => format!("{} of change {}", d.phase, d.number),
         Document::Mode(d) => format!("{} of change {}: {}", d.phase, d.number, d.reason),
     }

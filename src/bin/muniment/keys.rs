@@ -15,6 +15,7 @@ use clap::Subcommand;
 use muniment::keyring;
 use muniment_client::v1::{GetKeysResponse, KeyLife};
 use muniment_evidence::digest::{Digest, hex, unhex};
+use muniment_evidence::ids::{NodeId, RecordIndex};
 use muniment_evidence::key::{PublicKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::opening::Document;
@@ -145,7 +146,7 @@ impl Drawn {
             json!({
                 "action": action(change.action),
                 "role": change.role.to_string(),
-                "node": change.node,
+                "node": change.node.get(),
                 "key": hex(&change.key.0),
             })
         });
@@ -177,7 +178,7 @@ impl Drawn {
         )];
         for change in &self.document.changes {
             let whose = match change.node {
-                0 => String::new(),
+                NodeId::NONE => String::new(),
                 node => format!(" of node {node}"),
             };
             lines.push(format!(
@@ -272,7 +273,7 @@ async fn draft(args: Draft, reach: &Reach) -> Result<Exit, CommandFailure> {
     for text in &args.revoke {
         let parsed = text
             .rsplit_once(':')
-            .and_then(|(key, size)| Some((key, size.parse().ok()?)));
+            .and_then(|(key, size)| Some((key, RecordIndex::new(size.parse().ok()?))));
         let Some((key, trusted_until)) = parsed else {
             return Err(CommandFailure::usage("--revoke is KEY:SIZE"));
         };
@@ -328,7 +329,7 @@ fn addition(
     let change = KeyChange {
         action: Action::Add,
         role,
-        node,
+        node: NodeId::new(node),
         region,
         zone,
         key: key.public(),
@@ -356,7 +357,7 @@ fn ending(
         action,
         role: role_of(&life.role)
             .ok_or_else(|| CommandFailure::invalid(format!("the role {} is unknown", life.role)))?,
-        node: life.node,
+        node: NodeId::new(life.node),
         region: String::new(),
         zone: String::new(),
         key: PublicKey(key),

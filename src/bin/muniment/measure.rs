@@ -34,7 +34,7 @@ pub fn read_level(text: &str) -> Result<ReadLevel, String> {
                 local_only,
             }),
             Asked::Session(token) => Level::Session(token.encode().into()),
-            Asked::AsOf(index) => Level::AsOf(index),
+            Asked::AsOf(index) => Level::AsOf(index.get()),
         },
     };
     Ok(ReadLevel { level: Some(level) })

@@ -274,9 +274,9 @@ pub fn promise_line(promise: &PromiseProof) -> (&'static str, String) {
 
 pub fn promise_value(promise: &PromiseProof) -> Value {
     json!({
-        "node": promise.node,
-        "outbox": promise.outbox,
-        "seq": promise.seq,
+        "node": promise.node.get(),
+        "outbox": promise.outbox.get(),
+        "seq": promise.seq.get(),
         "verified": true,
         "pinned": promise.pinned,
         "promise_hex": hex(&promise.promise),
@@ -311,7 +311,7 @@ pub fn durability_value(durability: &v1::Durability) -> Value {
 
 pub fn proof_value(proof: &ReceiptProof) -> Value {
     json!({
-        "record_index": proof.record_index,
+        "record_index": proof.record_index.get(),
         "verified": true,
         "pinned": proof.pinned,
     })

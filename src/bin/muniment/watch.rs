@@ -7,6 +7,7 @@ use crate::exit::{CommandFailure, Exit};
 use crate::identity::TENANT_DEFAULT;
 use crate::output;
 use crate::reach::Reach;
+use muniment_evidence::ids::RecordIndex;
 use serde_json::json;
 
 #[derive(clap::Args)]
@@ -31,7 +32,7 @@ pub async fn run(args: WatchArgs, reach: &Reach) -> Result<Exit, CommandFailure>
             reply.answered.unwrap_or_default().log_size
         }
     };
-    let mut watch = client.watch(&args.tenant, from);
+    let mut watch = client.watch(&args.tenant, RecordIndex::new(from));
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
         let change = tokio::select! {

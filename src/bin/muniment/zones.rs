@@ -5,15 +5,16 @@
 
 use crate::output;
 use muniment_client::v1::{NodeStanding, StatusResponse, ZoneLoss};
+use muniment_evidence::ids::NodeId;
 use serde_json::{Value, json};
 
 /// The leader's view where it answered, else that of whoever has heard of most nodes.
 pub fn best<'a>(
-    leader: u64,
+    leader: NodeId,
     answers: impl Iterator<Item = &'a StatusResponse> + Clone,
 ) -> Option<&'a StatusResponse> {
     let mut all = answers.clone();
-    all.find(|answer| answer.node == leader && !answer.standings.is_empty())
+    all.find(|answer| answer.node == leader.get() && !answer.standings.is_empty())
         .or_else(|| answers.max_by_key(|answer| answer.standings.len()))
 }
 
@@ -129,8 +130,8 @@ mod tests {
             ..StatusResponse::default()
         };
         let answers = [answer(1, 3), answer(2, 2), answer(3, 0)];
-        assert_eq!(best(2, answers.iter()).unwrap().node, 2);
-        assert_eq!(best(3, answers.iter()).unwrap().node, 1);
-        assert_eq!(best(9, [].iter()), None);
+        assert_eq!(best(NodeId::new(2), answers.iter()).unwrap().node, 2);
+        assert_eq!(best(NodeId::new(3), answers.iter()).unwrap().node, 1);
+        assert_eq!(best(NodeId::new(9), [].iter()), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::membership_tests::{four, issue, issue_of, named};
 use super::*;
+use crate::domain::ids::BodyId;
 use muniment_evidence::opening::IssueDocument;
 
 /// A majority of the voters, and whatever else the level asks: nothing less is recorded.
@@ -12,10 +13,10 @@ fn i1_an_issue_held_by_too_few_is_refused() {
     let mut decided = |level, holders: &[(u64, u8)], enough| {
         number += 1;
         let said = issue(&ledger, &mut lane, number, level, holders);
-        let index = ledger.tip.head.size;
+        let index = ledger.tip.head.size.next_index();
         let expected = match enough {
-            true => ok(index),
-            false => refused(index, Reason::HoldingsInsufficient),
+            true => ok(index.get()),
+            false => refused(index.get(), Reason::HoldingsInsufficient),
         };
         let written = ledger.apply(0, vec![said]);
         assert_eq!(written, [expected], "{level:?} {holders:?}");
@@ -38,9 +39,9 @@ fn i1_an_issue_held_by_too_few_is_refused() {
 fn i4_apply_names_a_body_that_it_cannot_read() {
     let (mut ledger, mut lane) = four();
     let said = issue(&ledger, &mut lane, 1, Level::Quorum, &[(1, 1), (2, 2)]);
-    let index = ledger.tip.head.size;
-    assert_eq!(ledger.apply(0, vec![said]), [ok(index)]);
-    let named = ledger.tables().named(&[1; 16]).unwrap();
+    let index = ledger.tip.head.size.next_index();
+    assert_eq!(ledger.apply(0, vec![said]), [ok(index.get())]);
+    let named = ledger.tables().named(&BodyId::new([1; 16])).unwrap();
     assert_eq!(named.map(|row| row.index), Some(index));
 }
 
@@ -56,15 +57,15 @@ fn i7_one_identity_is_issued_once() {
         let mut document = named(&ledger, 1, &holders);
         change(&mut document);
         let said = issue_of(&ledger, &mut lane, Level::Quorum, document);
-        let index = ledger.tip.head.size;
+        let index = ledger.tip.head.size.next_index();
         let expected = match outcome {
-            None => ok(index),
+            None => ok(index.get()),
             Some(outcome) => Answer::Recorded { index, outcome },
         };
         assert_eq!(ledger.apply(0, vec![said]), [expected]);
     };
     run(&|_| {}, None);
-    let again = Some(Outcome::DuplicateOf(first));
+    let again = Some(Outcome::DuplicateOf(first.next_index()));
     run(&|d| d.uid = [9; 16], again);
     run(&|d| d.request_id = "another".into(), again);
     let other_bytes = |d: &mut IssueDocument| {

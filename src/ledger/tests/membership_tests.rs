@@ -1,6 +1,7 @@
 //! The members change while invoices are issued.
 
 use super::*;
+use crate::domain::ids::{BodyId, LogIndex, NodeId, RecordIndex, UploadEpoch};
 use crate::ledger::roles::Target;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{
@@ -11,14 +12,14 @@ impl TestLedger {
     /// Raft's members, as an entry of its log says.
     fn members(&mut self, voters: &[&[u64]], learners: &[u64]) {
         self.raft_index += 1;
-        let sets = voters.iter().map(|set| set.to_vec()).collect();
+        let sets = voters.iter().map(|set| nodes(set)).collect();
         let mut txn = Txn::begin(self.engine.as_ref(), Generation(0));
         apply::membership(
             &mut txn,
             &mut self.tip,
-            self.raft_index,
+            LogIndex::new(self.raft_index),
             sets,
-            learners.to_vec(),
+            nodes(learners),
         );
         self.engine.write(txn.into_batch()).unwrap();
     }
@@ -30,7 +31,7 @@ impl TestLedger {
         let change = change_keys(self, vec![add], &[&key]);
         let said = lane.write(self, &Document::Key(change));
         let index = self.tip.head.size;
-        assert_eq!(self.apply(0, vec![said]), [ok(index)]);
+        assert_eq!(self.apply(0, vec![said]), [ok(index.get())]);
     }
 
     fn say(&mut self, lane: &mut TestSigner, document: &Document) -> Answer {
@@ -39,22 +40,26 @@ impl TestLedger {
     }
 
     fn next_ok(&self) -> Answer {
-        ok(self.tip.head.size)
+        ok(self.tip.head.size.get())
     }
 
     fn next_refused(&self, reason: Reason) -> Answer {
-        refused(self.tip.head.size, reason)
+        refused(self.tip.head.size.get(), reason)
     }
+}
+
+fn nodes(ids: &[u64]) -> Vec<NodeId> {
+    ids.iter().copied().map(NodeId::new).collect()
 }
 
 fn step(phase: Phase, number: u64, prepared: u64, voters: &[u64], sync: &[u64]) -> Document {
     Document::Mode(ModeDocument {
         phase,
         number,
-        voters: voters.to_vec(),
-        sync_learners: sync.to_vec(),
+        voters: nodes(voters),
+        sync_learners: nodes(sync),
         async_learners: Vec::new(),
-        prepared: (phase != Phase::Prepare).then_some(prepared),
+        prepared: (phase != Phase::Prepare).then_some(RecordIndex::new(prepared)),
         reason: "a ledger".into(),
     })
 }
@@ -103,17 +108,17 @@ pub(super) fn named(ledger: &TestLedger, number: u64, holders: &[(u64, u8)]) -> 
         media_type: "application/pdf".into(),
         length: 4,
         sha256: Digest([5; 32]),
-        body_id: [number as u8; 16],
+        body_id: BodyId::new([number as u8; 16]),
     };
     let holding = |(node, disk): &(u64, u8)| Holding {
         ledger: ledger.tip.head.ledger,
         body_id: rendition.body_id,
         sha256: rendition.sha256,
         length: 4,
-        node: *node,
+        node: NodeId::new(*node),
         incarnation: [*disk; 16],
         zone: format!("z{node}"),
-        epoch: 1,
+        epoch: UploadEpoch::new(1),
         signature: muniment_evidence::key::Signature([0; 64]),
     };
     IssueDocument {
@@ -160,8 +165,8 @@ fn i8_voters_change_by_prepare_and_done_one_change_at_a_time() {
     let refused = ledger.next_refused(Reason::NotDue);
     assert_eq!(ledger.say(&mut lane, &second), refused);
     // Not done before Raft has changed, nor while both sets vote; nor given up then.
-    let done = step(Phase::Done, 0, prepared, &then, &[]);
-    let abort = step(Phase::Abort, 0, prepared, &then, &[]);
+    let done = step(Phase::Done, 0, prepared.get(), &then, &[]);
+    let abort = step(Phase::Abort, 0, prepared.get(), &then, &[]);
     let refused = ledger.next_refused(Reason::NotDue);
     assert_eq!(ledger.say(&mut lane, &done), refused);
     ledger.members(&[&now, &then], &[]);
@@ -172,7 +177,7 @@ fn i8_voters_change_by_prepare_and_done_one_change_at_a_time() {
     ledger.members(&[&then], &[]);
     let refused = ledger.next_refused(Reason::NotDue);
     assert_eq!(ledger.say(&mut lane, &abort), refused);
-    let other = step(Phase::Done, 0, prepared, &now, &[]);
+    let other = step(Phase::Done, 0, prepared.get(), &now, &[]);
     let refused = ledger.next_refused(Reason::NotDue);
     assert_eq!(ledger.say(&mut lane, &other), refused);
     let answer = ledger.next_ok();
@@ -180,7 +185,7 @@ fn i8_voters_change_by_prepare_and_done_one_change_at_a_time() {
     let row = ledger.tables().mode().unwrap();
     assert_eq!(
         (row.next, row.preparing, &row.gone[..]),
-        (1, None, &[3][..])
+        (1, None, &[NodeId::new(3)][..])
     );
     // Done once.
     let refused = ledger.next_refused(Reason::NotDue);
@@ -199,14 +204,17 @@ fn i8_a_change_is_given_up_while_the_voters_are_what_they_were() {
     let prepare = step(Phase::Prepare, 0, 0, &[1, 2, 4], &[]);
     assert_eq!(ledger.say(&mut lane, &prepare), answer);
     let preparing = ledger.tables().mode().unwrap().preparing.unwrap();
-    assert_eq!((preparing.index, preparing.from), (prepared, vec![1, 2, 3]));
+    assert_eq!(
+        (preparing.index, preparing.from),
+        (prepared.next_index(), nodes(&[1, 2, 3]))
+    );
     let target = Target {
-        voters: vec![1, 2, 4],
+        voters: [1, 2, 4].map(NodeId::new).to_vec(),
         ..Target::default()
     };
     assert_eq!(preparing.target, target);
     let answer = ledger.next_ok();
-    let abort = step(Phase::Abort, 0, prepared, &[1, 2, 4], &[]);
+    let abort = step(Phase::Abort, 0, prepared.get(), &[1, 2, 4], &[]);
     assert_eq!(ledger.say(&mut lane, &abort), answer);
     let row = ledger.tables().mode().unwrap();
     assert_eq!((row.preparing, row.gone), (None, Vec::new()));
@@ -273,7 +281,7 @@ fn i3_from_prepare_on_the_target_must_be_met_as_well() {
     assert_eq!(ledger.apply(0, vec![both]), [expected]);
     // Given up: the old set alone decides again.
     let answer = ledger.next_ok();
-    let abort = step(Phase::Abort, 0, prepared, &[1, 2, 4], &[]);
+    let abort = step(Phase::Abort, 0, prepared.get(), &[1, 2, 4], &[]);
     assert_eq!(ledger.say(&mut lane, &abort), answer);
     let old = issue(&ledger, &mut lane, 3, Level::Quorum, &[(2, 2), (3, 3)]);
     let expected = ledger.next_ok();
@@ -305,7 +313,7 @@ fn a_sync_learner_counts_for_all_once_its_change_is_done() {
     let expected = ledger.next_ok();
     assert_eq!(ledger.apply(0, vec![before]), [expected]);
     let answer = ledger.next_ok();
-    let done = step(Phase::Done, 0, prepared, &[1, 2, 3], &[4]);
+    let done = step(Phase::Done, 0, prepared.get(), &[1, 2, 3], &[4]);
     assert_eq!(ledger.say(&mut lane, &done), answer);
     let without = issue(&ledger, &mut lane, 2, Level::All, &three);
     let expected = ledger.next_refused(Reason::HoldingsInsufficient);

@@ -8,6 +8,7 @@ use super::state::{State, Tables};
 use super::tip::Tip;
 use super::txn::Txn;
 use crate::domain::command::{Answer, Command, Submission};
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Sequence};
 use crate::store::engine::Engine as _;
 use crate::store::keys::Generation;
 use crate::store::memory::MemoryEngine;
@@ -73,9 +74,9 @@ impl TestSigner {
             mode,
             level: Level::None,
             ledger: ledger.tip.head.ledger,
-            node: self.node,
+            node: NodeId::new(self.node),
             lane: self.lane,
-            seq: self.seq,
+            seq: Sequence::new(self.seq),
             prev: self.prev,
             witnessed_at_ms: 1,
             document: commit_document(&document.salt, &document.bytes),
@@ -120,8 +121,8 @@ impl TestLedger {
     fn boot(&mut self, boots: &mut TestSigner) -> TestSigner {
         let boot = boots.write(self, &boot(boots.node));
         let index = self.tip.head.size;
-        assert_eq!(self.apply(0, vec![boot]), [ok(index)]);
-        TestSigner::new(boots.node, Lane::Strict(index))
+        assert_eq!(self.apply(0, vec![boot]), [ok(index.get())]);
+        TestSigner::new(boots.node, Lane::Strict(index.next_index()))
     }
 
     pub(crate) fn apply(
@@ -135,7 +136,13 @@ impl TestLedger {
             submissions,
         };
         let mut txn = Txn::begin(self.engine.as_ref(), Generation(0));
-        let answers = apply::command(&mut txn, &mut self.tip, &command, self.raft_index).unwrap();
+        let answers = apply::command(
+            &mut txn,
+            &mut self.tip,
+            &command,
+            LogIndex::new(self.raft_index),
+        )
+        .unwrap();
         self.engine.write(txn.into_batch()).unwrap();
         // What is kept in memory is what a restart would read.
         let read = Tip::load(self.engine.as_ref(), Generation(0)).unwrap();
@@ -171,7 +178,7 @@ fn genesis() -> Document {
             .map(|node| {
                 let key = SecretKey::from_seed(&[node as u8; 32]).public();
                 Member {
-                    node,
+                    node: NodeId::new(node),
                     region: "r".into(),
                     zone: format!("z{node}"),
                     statement_key: key,
@@ -196,7 +203,7 @@ pub(crate) fn boot(node: u64) -> Document {
 /// Something harmless to say.
 pub(crate) fn remark(bytes: u64) -> Document {
     Document::DownloadEnd(vec![Delivered {
-        download: 0,
+        download: RecordIndex::FIRST,
         bytes,
         complete: false,
     }])
@@ -204,14 +211,14 @@ pub(crate) fn remark(bytes: u64) -> Document {
 
 pub(crate) fn ok(index: u64) -> Answer {
     Answer::Recorded {
-        index,
+        index: RecordIndex::new(index),
         outcome: Outcome::Ok,
     }
 }
 
 pub(crate) fn refused(index: u64, reason: Reason) -> Answer {
     Answer::Recorded {
-        index,
+        index: RecordIndex::new(index),
         outcome: Outcome::Refused(reason),
     }
 }
@@ -239,7 +246,7 @@ fn statement_key(action: Action, node: u64, key: &SecretKey) -> KeyChange {
     KeyChange {
         action,
         role: Role::Statement,
-        node,
+        node: NodeId::new(node),
         region: place("r".into()),
         zone: place(format!("z{node}")),
         key: key.public(),

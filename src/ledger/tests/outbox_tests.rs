@@ -1,6 +1,7 @@
 //! Outboxes: named at every boot, or lost for all to see.
 
 use super::*;
+use crate::domain::ids::{NodeId, OutboxId, Sequence};
 use crate::ledger::outboxes::OUTBOXES_MAX;
 use crate::ledger::rows::LaneRow;
 use muniment_evidence::opening::{BootOutbox, DownloadDocument};
@@ -9,8 +10,8 @@ const ID: u64 = 77;
 
 fn there(id: u64) -> BootOutbox {
     BootOutbox {
-        id,
-        next: 0,
+        id: OutboxId::new(id),
+        next: Sequence::FIRST,
         last: Digest::ZERO,
         lost: false,
     }
@@ -42,19 +43,25 @@ fn download(signer: &mut TestSigner, ledger: &TestLedger) -> Submission {
 }
 
 fn lane(ledger: &TestLedger, id: u64) -> Option<LaneRow> {
-    ledger.tables().lane(1, Lane::Outbox(id)).unwrap()
+    ledger
+        .tables()
+        .lane(NodeId::new(1), Lane::Outbox(OutboxId::new(id)))
+        .unwrap()
 }
 
 #[test]
 fn an_outbox_drains_over_boots_while_strict_lanes_close() {
     let (mut ledger, mut boots, mut strict) = TestLedger::booted();
-    let mut outbox = TestSigner::new(1, Lane::Outbox(ID));
+    let mut outbox = TestSigner::new(1, Lane::Outbox(OutboxId::new(ID)));
     // No BOOT has named it.
-    let early = download(&mut TestSigner::new(1, Lane::Outbox(ID)), &ledger);
+    let early = download(
+        &mut TestSigner::new(1, Lane::Outbox(OutboxId::new(ID))),
+        &ledger,
+    );
     assert_eq!(ledger.apply(0, vec![early]), [Answer::LaneClosed]);
     let first = boot(&mut boots, &ledger, vec![there(ID)]);
     assert_eq!(ledger.apply(0, vec![first]), [ok(2)]);
-    assert_eq!(ledger.tables().outboxes(1).unwrap().len(), 1);
+    assert_eq!(ledger.tables().outboxes(NodeId::new(1)).unwrap().len(), 1);
     // The invoice is not there, so REFUSED; the number is consumed all the same.
     let said: Vec<_> = (0..3).map(|_| download(&mut outbox, &ledger)).collect();
     let gone = refused(3, Reason::NotFound);
@@ -62,7 +69,7 @@ fn an_outbox_drains_over_boots_while_strict_lanes_close() {
     let stale = strict.write(&ledger, &remark(1));
     assert_eq!(ledger.apply(0, vec![stale]), [Answer::LaneClosed]);
     let again = BootOutbox {
-        next: 3,
+        next: Sequence::new(3),
         last: said[2].statement.hash(),
         ..there(ID)
     };
@@ -76,7 +83,7 @@ fn an_outbox_drains_over_boots_while_strict_lanes_close() {
         refused(6, Reason::NotFound),
     ];
     assert_eq!(answers, rest);
-    assert_eq!(lane(&ledger, ID).unwrap().next_seq, 3);
+    assert_eq!(lane(&ledger, ID).unwrap().next_seq, Sequence::new(3));
 }
 
 #[test]
@@ -84,7 +91,7 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
     let (mut ledger, mut boots, _) = TestLedger::booted();
     let named = boot(&mut boots, &ledger, vec![there(ID)]);
     ledger.apply(0, vec![named]);
-    let mut outbox = TestSigner::new(1, Lane::Outbox(ID));
+    let mut outbox = TestSigner::new(1, Lane::Outbox(OutboxId::new(ID)));
     let said = [
         download(&mut outbox, &ledger),
         download(&mut outbox, &ledger),
@@ -97,17 +104,17 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
         vec![there(78)],
         // Below what is recorded, and at it with another past.
         vec![BootOutbox {
-            next: 1,
+            next: Sequence::new(1),
             last,
             ..there(ID)
         }],
         vec![BootOutbox {
-            next: 2,
+            next: Sequence::new(2),
             last: Digest([9; 32]),
             ..there(ID)
         }],
         vec![BootOutbox {
-            next: 1,
+            next: Sequence::new(1),
             last,
             lost: true,
             ..there(ID)
@@ -115,7 +122,7 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
         // Twice, one that nobody knew as lost, and more than a node can have.
         vec![
             BootOutbox {
-                next: 2,
+                next: Sequence::new(2),
                 last,
                 ..there(ID)
             };
@@ -123,7 +130,7 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
         ],
         vec![
             BootOutbox {
-                next: 2,
+                next: Sequence::new(2),
                 last,
                 ..there(ID)
             },
@@ -133,7 +140,7 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
             },
         ],
         many.chain([BootOutbox {
-            next: 2,
+            next: Sequence::new(2),
             last,
             ..there(ID)
         }])
@@ -149,7 +156,7 @@ fn a_boot_that_leaves_an_outbox_out_or_takes_statements_back_is_refused() {
         &mut boots,
         &ledger,
         vec![BootOutbox {
-            next: 9,
+            next: Sequence::new(9),
             last,
             ..there(ID)
         }],
@@ -162,12 +169,12 @@ fn a_lost_outbox_is_closed_for_ever_and_need_not_be_named_again() {
     let (mut ledger, mut boots, _) = TestLedger::booted();
     let named = boot(&mut boots, &ledger, vec![there(ID)]);
     ledger.apply(0, vec![named]);
-    let mut outbox = TestSigner::new(1, Lane::Outbox(ID));
+    let mut outbox = TestSigner::new(1, Lane::Outbox(OutboxId::new(ID)));
     let first = download(&mut outbox, &ledger);
     let last = first.statement.hash();
     ledger.apply(0, vec![first.clone()]);
     let lost = BootOutbox {
-        next: 1,
+        next: Sequence::new(1),
         last,
         lost: true,
         ..there(ID)
@@ -175,14 +182,14 @@ fn a_lost_outbox_is_closed_for_ever_and_need_not_be_named_again() {
     let tells = boot(&mut boots, &ledger, vec![lost, there(78)]);
     assert_eq!(ledger.apply(0, vec![tells]), [ok(4)]);
     assert!(lane(&ledger, ID).unwrap().closed);
-    let ids: Vec<u64> = ledger
+    let ids: Vec<OutboxId> = ledger
         .tables()
-        .outboxes(1)
+        .outboxes(NodeId::new(1))
         .unwrap()
         .iter()
         .map(|o| o.0)
         .collect();
-    assert_eq!(ids, [78]);
+    assert_eq!(ids, [OutboxId::new(78)]);
     // Neither its next statement nor the id from its beginning.
     let late = download(&mut outbox, &ledger);
     assert_eq!(ledger.apply(0, vec![late]), [Answer::LaneClosed]);
@@ -199,7 +206,7 @@ fn only_deferred_downloads_stand_in_an_outbox() {
     let (mut ledger, mut boots, _) = TestLedger::booted();
     let named = boot(&mut boots, &ledger, vec![there(ID)]);
     ledger.apply(0, vec![named]);
-    let mut outbox = TestSigner::new(1, Lane::Outbox(ID));
+    let mut outbox = TestSigner::new(1, Lane::Outbox(OutboxId::new(ID)));
     let other = outbox.write(&ledger, &remark(1));
     assert_eq!(
         ledger.apply(0, vec![other]),

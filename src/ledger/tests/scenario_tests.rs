@@ -1,6 +1,7 @@
 //! Lanes, boots, keys and levels: what apply takes, refuses and remembers.
 
 use super::*;
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Sequence, Term, TreeSize};
 use crate::ledger::lanes::WINDOW;
 use crate::ledger::policy;
 use muniment_evidence::opening::LeaderDocument;
@@ -15,7 +16,7 @@ fn nothing_is_taken_before_genesis_and_genesis_once() {
     assert_eq!(ledger.apply(0, vec![first]), [ok(0)]);
     let second = signer.write(&ledger, &genesis());
     assert_eq!(ledger.apply(0, vec![second]), [Answer::WrongLedger]);
-    assert_eq!(ledger.tip.head.size, 1);
+    assert_eq!(ledger.tip.head.size, TreeSize::new(1));
     assert_eq!(ledger.tip.head.feature_level, policy::FEATURE_LEVEL);
 }
 
@@ -27,12 +28,14 @@ fn a_lane_takes_exactly_its_next_and_remembers_what_it_took() {
     // A gap consumes nothing; the same again is seen; what was missing follows.
     assert_eq!(
         ledger.apply(0, vec![said[2].clone()]),
-        [Answer::Gap { next: 1 }]
+        [Answer::Gap {
+            next: Sequence::new(1)
+        }]
     );
     let answers = ledger.apply(0, said.clone());
     assert_eq!(answers, [ok(2), ok(3), ok(4)]);
     assert_eq!(ledger.apply(0, said), [ok(2), ok(3), ok(4)]);
-    assert_eq!(ledger.tip.head.size, 5);
+    assert_eq!(ledger.tip.head.size, TreeSize::new(5));
 }
 
 #[test]
@@ -46,7 +49,7 @@ fn another_statement_under_a_taken_number_is_an_equivocation() {
     // The right number after another past is one too.
     let after_other = twin.write(&ledger, &remark(3));
     assert_eq!(ledger.apply(0, vec![after_other]), [Answer::Equivocation]);
-    assert_eq!(ledger.tip.head.size, 3);
+    assert_eq!(ledger.tip.head.size, TreeSize::new(3));
 }
 
 #[test]
@@ -57,16 +60,17 @@ fn a_boot_closes_the_older_lane_and_a_wiped_disk_may_not_boot() {
     assert_eq!(ledger.apply(0, vec![unsent]), [Answer::LaneClosed]);
     let said = new.write(&ledger, &remark(2));
     let size = ledger.tip.head.size;
-    assert_eq!(ledger.apply(0, vec![said]), [ok(size)]);
+    assert_eq!(ledger.apply(0, vec![said]), [ok(size.get())]);
     let Document::Boot(mut wiped) = boot(1) else {
         unreachable!("a boot document");
     };
     wiped.incarnation = [77; 16];
     let wiped = boots.write(&ledger, &Document::Boot(wiped));
     let answers = ledger.apply(0, vec![wiped]);
-    assert_eq!(answers, [refused(size + 1, Reason::Malformed)]);
+    assert_eq!(answers, [refused(size.get() + 1, Reason::Malformed)]);
     // A lane that no boot opened, and a node that is no member.
-    let stray = TestSigner::new(1, Lane::Strict(12345)).write(&ledger, &remark(1));
+    let stray =
+        TestSigner::new(1, Lane::Strict(RecordIndex::new(12345))).write(&ledger, &remark(1));
     assert_eq!(ledger.apply(0, vec![stray]), [Answer::LaneClosed]);
     let stranger = TestSigner::new(9, Lane::Boot).write(&ledger, &boot(9));
     assert_eq!(ledger.apply(0, vec![stranger]), [Answer::WrongLedger]);
@@ -93,22 +97,27 @@ fn time_never_goes_back_and_what_is_due_is_attested_once() {
     let earlier = lane.write(&ledger, &remark(2));
     ledger.apply(4_000, vec![earlier]);
     let tables = ledger.tables();
-    let times = [2, 3].map(|i| tables.expect_record(i).unwrap().committed_at_ms);
+    let times = [2, 3].map(|i| {
+        tables
+            .expect_record(RecordIndex::new(i))
+            .unwrap()
+            .committed_at_ms
+    });
     assert_eq!(times, [5_000, 5_000]);
 
     let mut txn = Txn::begin(ledger.engine.as_ref(), Generation(0));
-    apply::leader(&mut txn, &mut ledger.tip, 7, 40);
+    apply::leader(&mut txn, &mut ledger.tip, Term::new(7), LogIndex::new(40));
     ledger.engine.write(txn.into_batch()).unwrap();
     let leadership = |term| {
         Document::Leader(LeaderDocument {
             term,
-            leader: 1,
-            log_index: 40,
+            leader: NodeId::new(1),
+            log_index: LogIndex::new(40),
         })
     };
-    let wrong = lane.write(&ledger, &leadership(8));
-    let right = lane.write(&ledger, &leadership(7));
-    let again = lane.write(&ledger, &leadership(7));
+    let wrong = lane.write(&ledger, &leadership(Term::new(8)));
+    let right = lane.write(&ledger, &leadership(Term::new(7)));
+    let again = lane.write(&ledger, &leadership(Term::new(7)));
     let answers = ledger.apply(6_000, vec![wrong, right, again]);
     let expected = [
         refused(4, Reason::NotDue),
@@ -129,7 +138,7 @@ fn a_feature_above_the_ledgers_level_is_refused_not_applied() {
         proposed_at_ms: 0,
         submissions: vec![said],
     };
-    let answers = apply::command(&mut txn, &mut ledger.tip, &command, 9).unwrap();
+    let answers = apply::command(&mut txn, &mut ledger.tip, &command, LogIndex::new(9)).unwrap();
     assert_eq!(answers, [refused(2, Reason::FeatureLevel)]);
 }
 
@@ -185,9 +194,12 @@ fn a_change_of_keys_is_taken_once_and_only_from_those_who_may() {
     );
     assert_eq!(ledger.tip.head.key_serial, 1);
     let tables = ledger.tables();
-    assert_eq!(tables.key_changes().unwrap(), [5]);
+    assert_eq!(tables.key_changes().unwrap(), [5].map(RecordIndex::new));
     let history = tables.key_history().unwrap();
-    assert_eq!(history.statement_keys(1)[1].added, Some(5));
+    assert_eq!(
+        history.statement_keys(NodeId::new(1))[1].added,
+        Some(RecordIndex::new(5))
+    );
 }
 
 #[test]
@@ -198,8 +210,8 @@ fn a_key_in_use_is_not_retired_and_a_revoked_one_says_no_more() {
     apply::membership(
         &mut txn,
         &mut ledger.tip,
-        2,
-        vec![vec![1, 2, 3]],
+        LogIndex::new(2),
+        vec![[1, 2, 3].map(NodeId::new).to_vec()],
         Vec::new(),
     );
     ledger.engine.write(txn.into_batch()).unwrap();
@@ -223,7 +235,13 @@ fn a_key_in_use_is_not_retired_and_a_revoked_one_says_no_more() {
         ledger.apply(0, vec![early]),
         [refused(3, Reason::Malformed)]
     );
-    let revoke = statement_key(Action::Revoke { trusted_until: 3 }, 1, &old);
+    let revoke = statement_key(
+        Action::Revoke {
+            trusted_until: RecordIndex::new(3),
+        },
+        1,
+        &old,
+    );
     let changes = vec![revoke, statement_key(Action::Add, 1, &fresh)];
     let change = change_keys(&ledger, changes, &[&fresh]);
     let change = lane.write(&ledger, &Document::Key(change));

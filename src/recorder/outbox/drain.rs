@@ -7,6 +7,7 @@
 
 use super::{Download, Shared};
 use crate::domain::command::{Answer, Submission};
+use crate::domain::ids::{OutboxId, Sequence};
 use crate::ledger::lanes::WINDOW;
 use crate::recorder::answers::{
     Doubt, Landed, LaneContradiction, Then, landed, outbox_agrees, place,
@@ -34,7 +35,7 @@ const ROUTE_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error("{}", .0.describe(&format!("outbox {}", .1)))]
-    Contradiction(LaneContradiction, u64),
+    Contradiction(LaneContradiction, OutboxId),
     #[error("the outbox failed: {0}")]
     Store(#[from] crate::store::StoreError),
 }
@@ -147,8 +148,8 @@ impl Worker {
                 return Ok(Err(contradiction));
             }
             let mut recorded = Vec::new();
-            for seq in log.first()..row.next_seq {
-                let seen = match seq + WINDOW < row.next_seq {
+            for seq in log.first().up_to(row.next_seq) {
+                let seen = match seq.after(WINDOW) < row.next_seq {
                     // Recorded so long ago that its place is forgotten.
                     true => None,
                     false => tables.lane_window(node, lane, seq)?,
@@ -164,11 +165,11 @@ impl Worker {
     }
 
     /// Drops these, which are the first ones; notes the ends of their downloads.
-    async fn settle(&self, recorded: Vec<(u64, Option<Recorded>)>) -> Result<(), Broken> {
+    async fn settle(&self, recorded: Vec<(Sequence, Option<Recorded>)>) -> Result<(), Broken> {
         let Some((last, _)) = recorded.last() else {
             return Ok(());
         };
-        let (shared, first, next) = (self.shared.clone(), recorded[0].0, last + 1);
+        let (shared, first, next) = (self.shared.clone(), recorded[0].0, last.next());
         let dropped = self.shared.context.blocking.run(move || {
             let mut log = shared.log();
             assert_eq!(first, log.first(), "the first ones are recorded first");
@@ -191,12 +192,12 @@ impl Worker {
     }
 
     /// The end of the download, if it has ended already.
-    fn known(&self, seq: u64, recorded: Option<Recorded>) -> Option<Delivered> {
+    fn known(&self, seq: Sequence, recorded: Option<Recorded>) -> Option<Delivered> {
         let mut counts = self.shared.counts();
         let download = counts.downloads.remove(&seq)?;
         let Recorded { index, outcome } = recorded?;
         if outcome != Outcome::Ok {
-            tracing::error!(index, %outcome, "a promised download has no OK record");
+            tracing::error!(index = index.get(), %outcome, "a promised download has no OK record");
             return None;
         }
         match download {

@@ -6,6 +6,7 @@
 //! made before its BOOT names it. Blocking. Leaves deciding on a BOOT to apply.
 
 use crate::clock::Clock;
+use crate::domain::ids::{NodeId, OutboxId, Sequence};
 use crate::ledger::rows::LaneRow;
 use crate::ledger::state::Tables;
 use crate::store::StoreError;
@@ -25,7 +26,7 @@ pub struct OutboxInventory {
 pub fn take_inventory(
     dir: &OutboxDir,
     tables: &Tables,
-    node: u64,
+    node: NodeId,
     clock: &dyn Clock,
 ) -> Result<OutboxInventory, StoreError> {
     let named = tables.outboxes(node)?;
@@ -42,7 +43,7 @@ pub fn take_inventory(
             Ok(log) => open.push(log),
             Err(why) => {
                 tracing::error!(
-                    outbox = id,
+                    outbox = id.get(),
                     why,
                     "an outbox is LOST: what it had promised and not recorded will never be, \
                      and the next BOOT says so"
@@ -63,19 +64,24 @@ pub fn take_inventory(
         }
         let lane = tables.lane(node, Lane::Outbox(id))?;
         if lane.is_some() {
-            tracing::error!(outbox = id, "this outbox was reported as lost: put aside");
+            tracing::error!(
+                outbox = id.get(),
+                "this outbox was reported as lost: put aside"
+            );
             dir.set_aside(id)?;
         } else {
             match look(dir, id, &LaneRow::default(), &trusted)? {
                 Ok(log) => open.push(log),
-                Err(why) => tracing::error!(outbox = id, why, "an unused outbox is put aside"),
+                Err(why) => {
+                    tracing::error!(outbox = id.get(), why, "an unused outbox is put aside")
+                }
             }
         }
     }
     if open.is_empty() {
         let mut id = [0; 8];
         clock.random(&mut id);
-        open.push(dir.create(u64::from_be_bytes(id))?);
+        open.push(dir.create(OutboxId::new(u64::from_be_bytes(id)))?);
     }
     reported.extend(open.iter().map(|log| BootOutbox {
         id: log.id(),
@@ -89,7 +95,7 @@ pub fn take_inventory(
 /// The outbox, or why it is lost; then its file is out of the way.
 fn look(
     dir: &OutboxDir,
-    id: u64,
+    id: OutboxId,
     lane: &LaneRow,
     trusted: &[PublicKey],
 ) -> Result<Result<OutboxLog, String>, StoreError> {
@@ -113,7 +119,7 @@ fn look(
 }
 
 /// Whether the ledger would believe what is still to be recorded.
-fn is_trusted(log: &OutboxLog, from: u64, trusted: &[PublicKey]) -> bool {
+fn is_trusted(log: &OutboxLog, from: Sequence, trusted: &[PublicKey]) -> bool {
     log.waiting()
         .iter()
         .filter(|submission| submission.statement.seq >= from)

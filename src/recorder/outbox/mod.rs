@@ -19,6 +19,7 @@ use super::download_ends::DownloadEnds;
 use super::lane::LaneContext;
 use super::{Intent, StatementSigner};
 use crate::domain::command::Submission;
+use crate::domain::ids::{OutboxId, RecordIndex, Sequence};
 use crate::store::outbox::{APPEND_MAX, AppendRefusal, OutboxLog};
 use muniment_evidence::opening::Delivered;
 use muniment_evidence::statement::Lane;
@@ -53,7 +54,7 @@ pub enum OutboxRefusal {
 /// How an outbox stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboxStats {
-    pub id: u64,
+    pub id: OutboxId,
     pub pending: u64,
     /// Age of the oldest that waits.
     pub oldest: Option<Duration>,
@@ -87,12 +88,12 @@ struct Shared {
 }
 
 struct Counts {
-    id: u64,
+    id: OutboxId,
     /// When each that waits was signed, the oldest first.
     since: VecDeque<Since>,
     drained: u64,
     /// Downloads of this process whose end is to be noted, by seq.
-    downloads: HashMap<u64, Download>,
+    downloads: HashMap<Sequence, Download>,
 }
 
 /// An age that goes on counting.
@@ -106,7 +107,7 @@ struct Since {
 /// What is known so far of a download that was promised.
 enum Download {
     UnderWay,
-    Recorded(u64),
+    Recorded(RecordIndex),
     Ended { bytes: u64, complete: bool },
 }
 
@@ -327,7 +328,7 @@ fn number(signer: &StatementSigner, log: &OutboxLog, intents: &[Intent]) -> Vec<
     let (mut seq, mut prev) = (log.next(), log.last());
     let write = |intent: &Intent| {
         let submission = signer.sign(intent, Lane::Outbox(log.id()), seq, prev);
-        (seq, prev) = (seq + 1, submission.statement.hash());
+        (seq, prev) = (seq.next(), submission.statement.hash());
         submission
     };
     intents.iter().map(write).collect()

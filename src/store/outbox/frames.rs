@@ -8,6 +8,7 @@
 //! append never returned. Leaves files to the module above.
 
 use crate::domain::command::Submission;
+use crate::domain::ids::{OutboxId, Sequence};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::statement::Lane;
@@ -22,21 +23,25 @@ const VERSION: u8 = 1;
 pub(super) const HEADER_BYTES: usize = 8 + 1 + 8 + 8 + 32 + 32;
 const FRAME_HEAD_BYTES: usize = 4 + 8 + 4 + 32;
 
-pub(super) fn header(id: u64, first: u64, before: &Digest) -> Vec<u8> {
+pub(super) fn header(id: OutboxId, first: Sequence, before: &Digest) -> Vec<u8> {
     let mut w = Writer::new();
-    w.raw(MAGIC).u8(VERSION).u64(id).u64(first).digest(before);
+    w.raw(MAGIC)
+        .u8(VERSION)
+        .u64(id.get())
+        .u64(first.get())
+        .digest(before);
     let mut bytes = w.finish();
     let sum = Digest::of(&[&bytes]);
     bytes.extend_from_slice(&sum.0);
     bytes
 }
 
-pub(super) fn frame(first: u64, batch: &[Submission]) -> Vec<u8> {
+pub(super) fn frame(first: Sequence, batch: &[Submission]) -> Vec<u8> {
     let mut w = Writer::new();
     w.list(batch, |w, submission| submission.write(w));
     let payload = w.finish();
     let mut w = Writer::new();
-    w.raw(MARK).u64(first).u32(payload.len() as u32);
+    w.raw(MARK).u64(first.get()).u32(payload.len() as u32);
     let head = w.finish();
     let sum = Digest::of(&[&head, &payload]);
     [&head[..], &sum.0, &payload].concat()
@@ -44,7 +49,7 @@ pub(super) fn frame(first: u64, batch: &[Submission]) -> Vec<u8> {
 
 /// A file's content, up to where it is whole.
 pub(super) struct Parsed {
-    pub first: u64,
+    pub first: Sequence,
     pub before: Digest,
     pub last: Digest,
     pub waiting: VecDeque<Submission>,
@@ -58,16 +63,16 @@ pub enum FrameError {
     #[error("its first bytes are damaged")]
     Header,
     #[error("it is damaged from statement {0} on")]
-    Damaged(u64),
+    Damaged(Sequence),
     #[error("statement {found} stands where {expected} should")]
-    Misplaced { found: u64, expected: u64 },
+    Misplaced { found: Sequence, expected: Sequence },
     #[error("statement {0} does not follow from the one before")]
-    Unconnected(u64),
+    Unconnected(Sequence),
     #[error("a frame cannot be read: {0}")]
     Batch(#[from] DecodeError),
 }
 
-pub(super) fn parse(id: u64, bytes: &[u8]) -> Result<Parsed, FrameError> {
+pub(super) fn parse(id: OutboxId, bytes: &[u8]) -> Result<Parsed, FrameError> {
     let (first, before) = parse_header(id, bytes).ok_or(FrameError::Header)?;
     let mut parsed = Parsed {
         first,
@@ -77,7 +82,7 @@ pub(super) fn parse(id: u64, bytes: &[u8]) -> Result<Parsed, FrameError> {
         intact: HEADER_BYTES,
     };
     while parsed.intact < bytes.len() {
-        let next = first + parsed.waiting.len() as u64;
+        let next = first.after(parsed.waiting.len() as u64);
         let Some((begins, payload)) = frame_at(bytes, parsed.intact) else {
             let later = (parsed.intact + 1..bytes.len()).any(|at| {
                 bytes[at..].starts_with(MARK) && frame_at(bytes, at).is_some_and(|f| f.0 > next)
@@ -97,7 +102,7 @@ pub(super) fn parse(id: u64, bytes: &[u8]) -> Result<Parsed, FrameError> {
         for submission in batch {
             let statement = &submission.statement;
             let place = (statement.lane, statement.seq, statement.prev);
-            let seq = first + parsed.waiting.len() as u64;
+            let seq = first.after(parsed.waiting.len() as u64);
             if place != (Lane::Outbox(id), seq, parsed.last) {
                 return Err(FrameError::Unconnected(seq));
             }
@@ -109,25 +114,25 @@ pub(super) fn parse(id: u64, bytes: &[u8]) -> Result<Parsed, FrameError> {
     Ok(parsed)
 }
 
-fn parse_header(id: u64, bytes: &[u8]) -> Option<(u64, Digest)> {
+fn parse_header(id: OutboxId, bytes: &[u8]) -> Option<(Sequence, Digest)> {
     let (content, sum) = bytes.get(..HEADER_BYTES)?.split_at(HEADER_BYTES - 32);
     let mut r = Reader::new(content);
     let known = Digest::of(&[content]).0 == sum
         && r.raw(8).ok()? == MAGIC
         && r.u8().ok()? == VERSION
-        && r.u64().ok()? == id;
+        && r.u64().ok()? == id.get();
     known.then_some(())?;
-    Some((r.u64().ok()?, r.digest().ok()?))
+    Some((Sequence::read(&mut r).ok()?, r.digest().ok()?))
 }
 
 /// The frame that begins at `at`, if it is whole: its first seq and its payload.
-fn frame_at(bytes: &[u8], at: usize) -> Option<(u64, &[u8])> {
+fn frame_at(bytes: &[u8], at: usize) -> Option<(Sequence, &[u8])> {
     let head = bytes.get(at..at.checked_add(FRAME_HEAD_BYTES)?)?;
     let mut r = Reader::new(head);
     if r.raw(4).ok()? != MARK {
         return None;
     }
-    let (first, length) = (r.u64().ok()?, r.u32().ok()? as usize);
+    let (first, length) = (Sequence::read(&mut r).ok()?, r.u32().ok()? as usize);
     let sum = r.digest().ok()?;
     if length > FRAME_BYTES_MAX {
         return None;

@@ -19,6 +19,7 @@ use self::frames::{FRAME_BYTES_MAX, HEADER_BYTES, frame, header, parse};
 use super::StoreError;
 use super::marker::write_durably;
 use crate::domain::command::Submission;
+use crate::domain::ids::{OutboxId, Sequence};
 use crate::sync::Shared;
 use muniment_evidence::digest::Digest;
 use std::collections::{BTreeMap, VecDeque};
@@ -37,7 +38,7 @@ const FILE_BYTES_MAX: u64 = 1 << 30;
 /// the fsyncs of trimming are few beside those of appending.
 const TRIM_BYTES: u64 = 1 << 20;
 
-type Files = Shared<BTreeMap<u64, Vec<u8>>>;
+type Files = Shared<BTreeMap<OutboxId, Vec<u8>>>;
 
 /// Where the outboxes of a node lie. Cheap to clone.
 #[derive(Clone)]
@@ -52,14 +53,14 @@ enum Place {
 
 /// One outbox, held open.
 pub struct OutboxLog {
-    id: u64,
+    id: OutboxId,
     place: Place,
     /// `None` in memory.
     file: Option<File>,
     file_bytes: u64,
     /// Hash of the statement before the first that waits; zero at 0.
     before: Digest,
-    next: u64,
+    next: Sequence,
     last: Digest,
     waiting: VecDeque<Submission>,
     waiting_bytes: u64,
@@ -94,7 +95,7 @@ impl OutboxDir {
     }
 
     /// The ids for which there is a file, in order.
-    pub fn list(&self) -> Result<Vec<u64>, StoreError> {
+    pub fn list(&self) -> Result<Vec<OutboxId>, StoreError> {
         let dir = match &self.0 {
             Place::Memory(files) => return Ok(files.lock().keys().copied().collect()),
             Place::Disk(dir) => dir,
@@ -116,7 +117,7 @@ impl OutboxDir {
     }
 
     /// Makes an empty outbox, durably.
-    pub fn create(&self, id: u64) -> Result<OutboxLog, StoreError> {
+    pub fn create(&self, id: OutboxId) -> Result<OutboxLog, StoreError> {
         if let Place::Disk(dir) = &self.0 {
             std::fs::create_dir_all(dir).map_err(|error| StoreError::file(dir, error))?;
             let above = dir.parent().unwrap_or(Path::new("."));
@@ -131,7 +132,7 @@ impl OutboxDir {
             file: None,
             file_bytes: 0,
             before: Digest::ZERO,
-            next: 0,
+            next: Sequence::FIRST,
             last: Digest::ZERO,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -141,7 +142,7 @@ impl OutboxDir {
     }
 
     /// Opens an outbox and cuts a torn tail off.
-    pub fn open(&self, id: u64) -> Result<OutboxFound, StoreError> {
+    pub fn open(&self, id: OutboxId) -> Result<OutboxFound, StoreError> {
         let bytes = match &self.0 {
             Place::Memory(files) => files.lock().get(&id).cloned(),
             Place::Disk(dir) => read(&path(dir, id))?,
@@ -161,7 +162,7 @@ impl OutboxDir {
             file: None,
             file_bytes: intact as u64,
             before: parsed.before,
-            next: parsed.first + parsed.waiting.len() as u64,
+            next: parsed.first.after(parsed.waiting.len() as u64),
             last: parsed.last,
             waiting: parsed.waiting,
             waiting_bytes,
@@ -169,7 +170,7 @@ impl OutboxDir {
         log.attach()?;
         if intact < length {
             tracing::warn!(
-                outbox = id,
+                outbox = id.get(),
                 cut = length - intact,
                 "a torn append is cut off"
             );
@@ -179,7 +180,7 @@ impl OutboxDir {
     }
 
     /// Puts a file out of the way that cannot be relied on, for people to look at.
-    pub fn set_aside(&self, id: u64) -> Result<(), StoreError> {
+    pub fn set_aside(&self, id: OutboxId) -> Result<(), StoreError> {
         match &self.0 {
             Place::Memory(files) => {
                 files.lock().remove(&id);
@@ -196,12 +197,12 @@ impl OutboxDir {
 }
 
 impl OutboxLog {
-    pub fn id(&self) -> u64 {
+    pub fn id(&self) -> OutboxId {
         self.id
     }
 
     /// The seq that the next statement will have.
-    pub fn next(&self) -> u64 {
+    pub fn next(&self) -> Sequence {
         self.next
     }
 
@@ -211,8 +212,8 @@ impl OutboxLog {
     }
 
     /// The seq of the first statement that waits, or the next one where none does.
-    pub fn first(&self) -> u64 {
-        self.next - self.waiting.len() as u64
+    pub fn first(&self) -> Sequence {
+        self.next.before(self.waiting.len() as u64)
     }
 
     /// What was appended and not yet dropped, in order.
@@ -221,8 +222,8 @@ impl OutboxLog {
     }
 
     /// Hash of the statement before `seq`, where that is still known.
-    pub fn hash_before(&self, seq: u64) -> Option<Digest> {
-        match seq.checked_sub(self.first())? {
+    pub fn hash_before(&self, seq: Sequence) -> Option<Digest> {
+        match seq.get().checked_sub(self.first().get())? {
             0 => Some(self.before),
             n => Some(self.waiting.get(n as usize - 1)?.statement.hash()),
         }
@@ -237,7 +238,7 @@ impl OutboxLog {
                 (statement.seq, statement.prev) == expected,
                 "a statement is numbered under the lock of its outbox"
             );
-            expected = (statement.seq + 1, statement.hash());
+            expected = (statement.seq.next(), statement.hash());
         }
         let frame = frame(self.next, &batch);
         match &mut self.file {
@@ -266,7 +267,7 @@ impl OutboxLog {
     }
 
     /// Drops everything below `next`, which the ledger has recorded.
-    pub fn drained(&mut self, next: u64) -> Result<(), StoreError> {
+    pub fn drained(&mut self, next: Sequence) -> Result<(), StoreError> {
         while self.first() < next {
             let Some(gone) = self.waiting.pop_front() else {
                 break;
@@ -288,7 +289,7 @@ impl OutboxLog {
         let waiting: Vec<Submission> = self.waiting.iter().cloned().collect();
         for (chunk, seq) in waiting
             .chunks(APPEND_MAX)
-            .zip((first..).step_by(APPEND_MAX))
+            .zip(first.onwards().step_by(APPEND_MAX))
         {
             bytes.extend(frame(seq, chunk));
         }
@@ -336,13 +337,13 @@ impl OutboxLog {
     }
 }
 
-fn path(dir: &Path, id: u64) -> PathBuf {
-    dir.join(format!("{id:016x}.log"))
+fn path(dir: &Path, id: OutboxId) -> PathBuf {
+    dir.join(format!("{:016x}.log", id.get()))
 }
 
-fn id_of(name: &str) -> Option<u64> {
+fn id_of(name: &str) -> Option<OutboxId> {
     let hex = name.strip_suffix(".log").filter(|hex| hex.len() == 16)?;
-    u64::from_str_radix(hex, 16).ok()
+    u64::from_str_radix(hex, 16).ok().map(OutboxId::new)
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
@@ -366,6 +367,7 @@ fn bytes_of(submission: &Submission) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::NodeId;
     use muniment_evidence::key::Signature;
     use muniment_evidence::opening::Opening;
     use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
@@ -382,15 +384,15 @@ mod tests {
                     mode: Mode::Deferred,
                     level: Level::None,
                     ledger: Digest([1; 32]),
-                    node: 1,
-                    lane: Lane::Outbox(ID),
+                    node: NodeId::new(1),
+                    lane: Lane::Outbox(OutboxId::new(ID)),
                     seq,
                     prev,
-                    witnessed_at_ms: seq,
+                    witnessed_at_ms: seq.get(),
                     document: Digest([2; 32]),
                     actor: Digest([3; 32]),
                 };
-                (seq, prev) = (seq + 1, statement.hash());
+                (seq, prev) = (seq.next(), statement.hash());
                 Submission {
                     statement,
                     signature: Signature([4; 64]),
@@ -402,7 +404,7 @@ mod tests {
     }
 
     fn open(dir: &OutboxDir) -> OutboxLog {
-        match dir.open(ID).unwrap() {
+        match dir.open(OutboxId::new(ID)).unwrap() {
             OutboxFound::Open(log) => log,
             OutboxFound::Damaged(why) => panic!("damaged: {why}"),
             OutboxFound::Nothing => panic!("nothing there"),
@@ -421,22 +423,37 @@ mod tests {
         let (_held, places) = both();
         for dir in places {
             assert!(dir.list().unwrap().is_empty());
-            assert!(matches!(dir.open(ID).unwrap(), OutboxFound::Nothing));
-            let mut log = dir.create(ID).unwrap();
+            assert!(matches!(
+                dir.open(OutboxId::new(ID)).unwrap(),
+                OutboxFound::Nothing
+            ));
+            let mut log = dir.create(OutboxId::new(ID)).unwrap();
             log.append(more(&log, 3, 10)).unwrap();
             log.append(more(&log, 2, 10)).unwrap();
             let last = log.last();
             drop(log);
-            assert_eq!(dir.list().unwrap(), [ID]);
+            assert_eq!(dir.list().unwrap(), [ID].map(OutboxId::new));
             let mut log = open(&dir);
-            assert_eq!((log.first(), log.next(), log.last()), (0, 5, last));
-            log.drained(3).unwrap();
-            assert_eq!((log.first(), log.next(), log.waiting().len()), (3, 5, 2));
+            assert_eq!(
+                (log.first().get(), log.next().get(), log.last()),
+                (0, 5, last)
+            );
+            log.drained(Sequence::new(3)).unwrap();
+            assert_eq!(
+                (log.first().get(), log.next().get(), log.waiting().len()),
+                (3, 5, 2)
+            );
             let before = log.waiting()[0].statement.prev;
-            assert_eq!(log.hash_before(3), Some(before));
-            assert_eq!(log.hash_before(5), Some(last));
-            assert_eq!((log.hash_before(2), log.hash_before(6)), (None, None));
-            dir.set_aside(ID).unwrap();
+            assert_eq!(log.hash_before(Sequence::new(3)), Some(before));
+            assert_eq!(log.hash_before(Sequence::new(5)), Some(last));
+            assert_eq!(
+                (
+                    log.hash_before(Sequence::new(2)),
+                    log.hash_before(Sequence::new(6))
+                ),
+                (None, None)
+            );
+            dir.set_aside(OutboxId::new(ID)).unwrap();
             assert!(dir.list().unwrap().is_empty());
         }
     }
@@ -445,22 +462,25 @@ mod tests {
     #[test]
     fn a_mostly_drained_file_is_rewritten_and_goes_on() {
         let (held, [dir, _]) = both();
-        let file = path(&held.path().join("data/outbox"), ID);
-        let mut log = dir.create(ID).unwrap();
+        let file = path(&held.path().join("data/outbox"), OutboxId::new(ID));
+        let mut log = dir.create(OutboxId::new(ID)).unwrap();
         for _ in 0..5 {
             log.append(more(&log, 100, 4_000)).unwrap();
         }
         let long = std::fs::metadata(&file).unwrap().len();
         assert!(long > TRIM_BYTES);
-        log.drained(100).unwrap();
+        log.drained(Sequence::new(100)).unwrap();
         assert_eq!(std::fs::metadata(&file).unwrap().len(), long, "not yet");
-        log.drained(499).unwrap();
+        log.drained(Sequence::new(499)).unwrap();
         assert!(std::fs::metadata(&file).unwrap().len() < long / 10);
         log.append(more(&log, 2, 10)).unwrap();
         let last = log.last();
         drop(log);
         let log = open(&dir);
-        assert_eq!((log.first(), log.next(), log.last()), (499, 502, last));
+        assert_eq!(
+            (log.first().get(), log.next().get(), log.last()),
+            (499, 502, last)
+        );
     }
 
     /// A power cut may leave any part of the append that had not returned; everything that
@@ -468,8 +488,8 @@ mod tests {
     #[test]
     fn a_power_cut_costs_nothing_that_was_appended() {
         let (held, [dir, _]) = both();
-        let file = path(&held.path().join("data/outbox"), ID);
-        let mut log = dir.create(ID).unwrap();
+        let file = path(&held.path().join("data/outbox"), OutboxId::new(ID));
+        let mut log = dir.create(OutboxId::new(ID)).unwrap();
         log.append(more(&log, 2, 30)).unwrap();
         let synced = std::fs::read(&file).unwrap().len();
         log.append(more(&log, 3, 30)).unwrap();
@@ -487,9 +507,13 @@ mod tests {
                 }
                 std::fs::write(&file, &torn).unwrap();
                 let mut log = open(&dir);
-                assert_eq!(log.next(), 2, "cut at {length}");
+                assert_eq!(log.next(), Sequence::new(2), "cut at {length}");
                 log.append(more(&log, 1, 5)).unwrap();
-                assert_eq!(open(&dir).next(), 3, "goes on after {length}");
+                assert_eq!(
+                    open(&dir).next(),
+                    Sequence::new(3),
+                    "goes on after {length}"
+                );
             }
         }
     }
@@ -498,8 +522,8 @@ mod tests {
     #[test]
     fn damage_before_an_intact_frame_is_no_torn_tail() {
         let (held, [dir, _]) = both();
-        let file = path(&held.path().join("data/outbox"), ID);
-        let mut log = dir.create(ID).unwrap();
+        let file = path(&held.path().join("data/outbox"), OutboxId::new(ID));
+        let mut log = dir.create(OutboxId::new(ID)).unwrap();
         log.append(more(&log, 1, 20)).unwrap();
         let middle = std::fs::read(&file).unwrap().len();
         log.append(more(&log, 1, 20)).unwrap();
@@ -510,7 +534,7 @@ mod tests {
             let mut bad = whole.clone();
             bad[at] ^= 0x40;
             std::fs::write(&file, &bad).unwrap();
-            let found = dir.open(ID).unwrap();
+            let found = dir.open(OutboxId::new(ID)).unwrap();
             assert!(
                 matches!(found, OutboxFound::Damaged(_)),
                 "byte {at} of {end}"
@@ -519,10 +543,16 @@ mod tests {
         // A frame that is missing altogether is no torn write either.
         let gap = [&whole[..middle], &whole[end..]].concat();
         std::fs::write(&file, gap).unwrap();
-        assert!(matches!(dir.open(ID).unwrap(), OutboxFound::Damaged(_)));
+        assert!(matches!(
+            dir.open(OutboxId::new(ID)).unwrap(),
+            OutboxFound::Damaged(_)
+        ));
         // Nor is another outbox's file under this name.
-        dir.create(8).unwrap();
-        std::fs::rename(path(file.parent().unwrap(), 8), &file).unwrap();
-        assert!(matches!(dir.open(ID).unwrap(), OutboxFound::Damaged(_)));
+        dir.create(OutboxId::new(8)).unwrap();
+        std::fs::rename(path(file.parent().unwrap(), OutboxId::new(8)), &file).unwrap();
+        assert!(matches!(
+            dir.open(OutboxId::new(ID)).unwrap(),
+            OutboxFound::Damaged(_)
+        ));
     }
 }

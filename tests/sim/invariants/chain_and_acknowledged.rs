@@ -128,10 +128,10 @@ fn read(bundle: &[u8]) -> Result<Held, String> {
                     return Err(format!("record {index} opens to something else"));
                 };
                 let number = issue.metadata.identity.number;
-                held.issues.entry(number).or_default().push(index);
+                held.issues.entry(number).or_default().push(index.get());
             }
             Kind::Download => {
-                held.downloads.insert(index);
+                held.downloads.insert(index.get());
             }
             _ => {}
         }

@@ -5,6 +5,7 @@
 //! (that would have stopped it, which fails the run).
 
 use crate::world::End;
+use muniment::domain::ids::TreeSize;
 
 pub fn check(end: &End) -> Result<(), String> {
     let seen = end.cluster.oracle.seen();
@@ -13,7 +14,9 @@ pub fn check(end: &End) -> Result<(), String> {
     }
     let tables = end.log.tables().map_err(|error| error.to_string())?;
     for (size, root) in &seen.notes {
-        let final_root = tables.root_at(*size).map_err(|error| error.to_string())?;
+        let final_root = tables
+            .root_at(TreeSize::new(*size))
+            .map_err(|error| error.to_string())?;
         if final_root != *root {
             return Err(format!(
                 "a note of size {size} has root {root}; the log has {final_root}"

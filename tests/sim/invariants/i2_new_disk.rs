@@ -76,7 +76,7 @@ impl Invariant for NewDisk {
             Fact::Recorded(recorded) if recorded.is_ok() => {
                 let node = recorded.record.statement.node;
                 if let Some(Document::Boot(boot)) = &recorded.document {
-                    let first = *self.disks.entry(node).or_insert(boot.incarnation);
+                    let first = *self.disks.entry(node.get()).or_insert(boot.incarnation);
                     if first != boot.incarnation {
                         return Err(format!("node {node} has booted from two disks"));
                     }
@@ -85,13 +85,13 @@ impl Invariant for NewDisk {
                 let void: BTreeSet<u64> = recorded
                     .holdings()
                     .iter()
-                    .filter(|h| recorded.ledger.disks.get(&h.node) != Some(&h.incarnation))
-                    .map(|holding| holding.node)
+                    .filter(|h| recorded.ledger.disks.get(&h.node.get()) != Some(&h.incarnation))
+                    .map(|holding| holding.node.get())
                     .collect();
                 let good: BTreeSet<u64> = recorded
                     .holdings()
                     .iter()
-                    .map(|holding| holding.node)
+                    .map(|holding| holding.node.get())
                     .filter(|node| !void.contains(node))
                     .collect();
                 if !recorded.holdings().is_empty()

@@ -27,11 +27,11 @@ fn holders(recorded: &Recorded, rendition: &Rendition) -> BTreeSet<u64> {
             && holding.sha256 == rendition.sha256
             && holding.length == rendition.length
             && holding.ledger == recorded.record.statement.ledger;
-        let age = ledger.upload_epoch.checked_sub(holding.epoch);
-        let disk = ledger.disks.get(&holding.node);
+        let age = ledger.upload_epoch.checked_sub(holding.epoch.get());
+        let disk = ledger.disks.get(&holding.node.get());
         of_this && age.is_some_and(|age| age <= 1) && disk == Some(&holding.incarnation)
     });
-    counts.map(|holding| holding.node).collect()
+    counts.map(|holding| holding.node.get()).collect()
 }
 
 impl Invariant for HoldingsJudged {

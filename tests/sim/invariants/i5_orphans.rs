@@ -37,7 +37,7 @@ impl Invariant for Orphans {
                 self.collected.insert((*node, *body));
                 let present = mirror.nodes[node].state().head.upload_epoch;
                 if let (true, Some(stamp)) = (*sealed, *stamp) {
-                    if stamp + 2 > present {
+                    if stamp + 2 > present.get() {
                         return Err(format!(
                             "node {node} collects a body of epoch {stamp} in epoch {present}"
                         ));
@@ -49,7 +49,10 @@ impl Invariant for Orphans {
             Fact::Raw(Event::Wiped { node }) => self.collected.retain(|(of, _)| of != node),
             Fact::Recorded(recorded) if recorded.is_ok() => {
                 for holding in recorded.holdings() {
-                    if self.collected.contains(&(holding.node, holding.body_id)) {
+                    if self
+                        .collected
+                        .contains(&(holding.node.get(), holding.body_id))
+                    {
                         let (index, node) = (recorded.record.index, holding.node);
                         return Err(format!(
                             "record {index} names a body that node {node} has collected"

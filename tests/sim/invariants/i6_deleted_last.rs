@@ -30,7 +30,7 @@ impl Invariant for DeletedLast {
             return Ok(());
         };
         let durable = mirror.nodes[node].durable_state().head.upload_epoch;
-        if stamp + 2 > durable {
+        if stamp + 2 > durable.get() {
             return Err(format!(
                 "node {node} deletes a body of epoch {stamp}; durable is epoch {durable}"
             ));

@@ -36,16 +36,18 @@ impl IssuedOnce {
         let same_request = self.requests.get(&request).copied();
         let wrong = match recorded.record.outcome {
             Outcome::Ok => {
-                self.issued.insert(index);
-                self.identities.insert(identity, (index, content));
-                self.requests.insert(request, (index, content));
+                self.issued.insert(index.get());
+                self.identities.insert(identity, (index.get(), content));
+                self.requests.insert(request, (index.get(), content));
                 same_identity.or(same_request).is_some()
             }
             Outcome::DuplicateOf(first) => {
                 // The invoice may be asked for by this request id too from now on.
-                self.requests.entry(request).or_insert((first, content));
+                self.requests
+                    .entry(request)
+                    .or_insert((first.get(), content));
                 let firsts = [same_identity, same_request];
-                !firsts.contains(&Some((first, content)))
+                !firsts.contains(&Some((first.get(), content)))
             }
             Outcome::Refused(Reason::IdentityTaken) => {
                 same_identity.is_none_or(|(_, first)| first == content)

@@ -11,6 +11,7 @@
 use super::Invariant;
 use crate::facts::{Fact, Members, Recorded};
 use crate::mirror::Mirror;
+use muniment::domain::ids::RecordIndex;
 use muniment_evidence::mode::{ModeDocument, Phase};
 use muniment_evidence::opening::Document;
 use std::collections::BTreeSet;
@@ -29,7 +30,7 @@ impl MembersChange {
     fn mode(&mut self, recorded: &Recorded, mode: &ModeDocument) -> Result<(), String> {
         let index = recorded.record.index;
         let open = recorded.ledger.preparing.as_ref();
-        let target: BTreeSet<u64> = mode.voters.iter().copied().collect();
+        let target: BTreeSet<u64> = mode.voters.iter().map(|node| node.get()).collect();
         let in_force = |voters: &BTreeSet<u64>| recorded.members.voters == [voters.clone()];
         let wrong = match (mode.phase, open) {
             (Phase::Prepare, Some((before, _))) => Some(format!("PREPARE {before} is still open")),
@@ -38,7 +39,9 @@ impl MembersChange {
                 None
             }
             (_, None) => Some("no PREPARE is open".into()),
-            (Phase::Done | Phase::Abort, Some((prepare, _))) if mode.prepared != Some(*prepare) => {
+            (Phase::Done | Phase::Abort, Some((prepare, _)))
+                if mode.prepared != Some(RecordIndex::new(*prepare)) =>
+            {
                 Some(format!(
                     "PREPARE {prepare} is open, not {:?}",
                     mode.prepared
@@ -78,7 +81,7 @@ impl MembersChange {
                 members.voters
             ));
         };
-        let target: BTreeSet<u64> = mode.voters.iter().copied().collect();
+        let target: BTreeSet<u64> = mode.voters.iter().map(|node| node.get()).collect();
         let known =
             |set: &BTreeSet<u64>| *set == target || *set == self.from || *set == self.voters;
         if !members.voters.iter().all(known) {

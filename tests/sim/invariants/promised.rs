@@ -6,6 +6,7 @@
 //! was drained is gone with that disk, and no other node can tell it.
 
 use crate::world::End;
+use muniment::domain::ids::RecordIndex;
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::statement::Lane;
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ pub fn check(end: &End) -> Result<(), String> {
     let tables = end.log.tables().map_err(|error| error.to_string())?;
     let size = end.heads[0].size;
     let records = tables
-        .record_range(0, size, size as usize)
+        .record_range(RecordIndex::FIRST, size.next_index(), size.get() as usize)
         .map_err(|error| error.to_string())?;
     let mut released = HashMap::new();
     for bytes in records {
@@ -34,7 +35,7 @@ pub fn check(end: &End) -> Result<(), String> {
         };
         let (node, seq) = (promised.node, promised.seq);
         let record = released.get(&(node, outbox, seq));
-        let taken_away = record.is_none() && end.gone.contains(&node);
+        let taken_away = record.is_none() && end.gone.contains(&node.get());
         if !taken_away && record != Some(&promised.hash()) {
             return Err(format!(
                 "node {node} promised statement {seq} of outbox {outbox}; the log has not got it"

@@ -5,6 +5,7 @@
 //! its repair in the one log, and no reader was ever given a wrong byte (callers compare).
 
 use crate::world::End;
+use muniment::domain::ids::{BodyId, RecordIndex};
 use muniment::store::StoreError;
 use muniment_evidence::opening::{Document, ScrubOutcome};
 use muniment_evidence::record::Outcome;
@@ -20,12 +21,12 @@ pub fn check(end: &End) -> Result<usize, String> {
     }
 }
 
-type Places = BTreeSet<([u8; 16], Option<u32>)>;
+type Places = BTreeSet<(BodyId, Option<u32>)>;
 
 fn scrubs(end: &End) -> Result<(Places, Places), StoreError> {
     let tables = end.log.tables()?;
     let (mut found, mut repaired) = (Places::new(), Places::new());
-    for index in 0..tables.head()?.size {
+    for index in (0..tables.head()?.size.get()).map(RecordIndex::new) {
         let record = tables.expect_record(index)?;
         if record.statement.kind != Kind::Scrub || record.outcome != Outcome::Ok {
             continue;
