@@ -4,6 +4,8 @@
 //! field has a limit. Carries the ledger's first record and its changes of keys so far, so
 //! that origin and genesis alone pin it. Leaves verifying to [`crate::verify`], and
 //! the question whether it was kept to whoever has a bundle.
+//!
+//! Tests: `evidence/tests/encodings.rs`.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::genesis::Genesis;
@@ -76,40 +78,5 @@ impl Promise {
         }
         r.end()?;
         Ok(promise)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::Record;
-
-    #[test]
-    fn a_promise_has_one_encoding() {
-        let opening = |byte| Opening {
-            salt: [byte; 32],
-            bytes: vec![byte; 3],
-        };
-        let promise = Promise {
-            genesis: Genesis {
-                record: vec![1; Record::LENGTH],
-                opening: vec![2; 9],
-            },
-            keys: vec![KeyRecord {
-                record: vec![9; Record::LENGTH],
-                opening: vec![8; 3],
-                path: Vec::new(),
-            }],
-            statement: crate::statement::tests::sample(),
-            signature: Signature([3; 64]),
-            document: opening(4),
-            actor: opening(5),
-        };
-        let bytes = promise.encode();
-        assert_eq!(Promise::decode(&bytes), Ok(promise));
-        for length in 0..bytes.len() {
-            assert!(Promise::decode(&bytes[..length]).is_err());
-        }
-        assert!(Promise::decode(&[&bytes[..], &[0]].concat()).is_err());
     }
 }

@@ -3,6 +3,8 @@
 //! Promises: [`Receipt::decode`] reads only what [`Receipt::encode`] writes, and every
 //! field has a limit. Carries the ledger's first record and every change of its keys, so
 //! that origin and genesis alone pin it. Leaves verifying to [`crate::verify`].
+//!
+//! Tests: `evidence/tests/encodings.rs`.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
@@ -111,47 +113,5 @@ impl KeyRecord {
             opening: read_public(r)?,
             path: read_digests(r)?,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::Record;
-
-    #[test]
-    fn a_receipt_has_one_encoding() {
-        assert_eq!(Record::LENGTH, 290, "the error texts name it");
-        let receipt = Receipt {
-            genesis: Genesis {
-                record: vec![1; Record::LENGTH],
-                opening: vec![2; 9],
-            },
-            keys: vec![KeyRecord {
-                record: vec![9; Record::LENGTH],
-                opening: vec![8; 3],
-                path: vec![Digest([7; 32])],
-            }],
-            record: vec![3; Record::LENGTH],
-            document: Some(Opening {
-                salt: [4; 32],
-                bytes: vec![5],
-            }),
-            actor: None,
-            path: vec![Digest([6; 32])],
-            checkpoint: "note\n".into(),
-        };
-        let bytes = receipt.encode();
-        assert_eq!(Receipt::decode(&bytes), Ok(receipt.clone()));
-        for length in 0..bytes.len() {
-            assert!(Receipt::decode(&bytes[..length]).is_err());
-        }
-        assert!(Receipt::decode(&[&bytes[..], &[0]].concat()).is_err());
-        let mut short = receipt.clone();
-        short.record.pop();
-        assert!(Receipt::decode(&short.encode()).is_err());
-        let mut long = receipt;
-        long.path = vec![Digest::ZERO; PATH_MAX + 1];
-        assert!(Receipt::decode(&long.encode()).is_err());
     }
 }

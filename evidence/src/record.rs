@@ -3,6 +3,8 @@
 //! Promises: a fixed layout of [`Record::LENGTH`] bytes. Position and outcome are given
 //! by apply, equal on every replica; the statement and its signature are the node's.
 //! The leaf hash is at once the link that the next record names as `prev`.
+//!
+//! Tests: `evidence/tests/encodings.rs`.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
@@ -227,42 +229,5 @@ impl Record {
     /// SHA-256(0x00 ‖ record): the tree's leaf hash and the chain link.
     pub fn leaf_hash(&self) -> Digest {
         tree::leaf_hash(&self.encode())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_has_one_encoding() {
-        for outcome in [
-            Outcome::Ok,
-            Outcome::Refused(Reason::IdentityTaken),
-            Outcome::DuplicateOf(RecordIndex::new(9)),
-        ] {
-            let record = Record {
-                index: RecordIndex::new(1),
-                prev: Digest([2; 32]),
-                committed_at_ms: 3,
-                outcome,
-                statement: crate::statement::tests::sample(),
-                signature: Signature([8; 64]),
-            };
-            let bytes = record.encode();
-            assert_eq!(Record::decode(&bytes), Ok(record));
-            assert!(Record::decode(&bytes[1..]).is_err());
-        }
-        let mut w = Writer::new();
-        w.u8(0).u16(1).u64(0);
-        assert!(Outcome::read(&mut Reader::new(&w.finish())).is_err());
-        for (code, reason) in (1..).zip(Reason::ALL) {
-            assert_eq!(
-                (reason.code(), Reason::from_code(code)),
-                (code, Some(reason))
-            );
-        }
-        assert_eq!(Reason::from_code(0), None);
-        assert_eq!(Reason::from_code(999).map(Reason::code), Some(999));
     }
 }

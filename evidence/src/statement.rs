@@ -5,7 +5,7 @@
 //! the record's outcome ([`crate::record`]). The details stand behind two commitments
 //! ([`crate::opening`]).
 //!
-//! Tests: `evidence/tests/formats.rs`, `evidence/tests/tamper.rs`.
+//! Tests: `evidence/tests/encodings.rs`, `evidence/tests/formats.rs`, `evidence/tests/tamper.rs`.
 
 use crate::codec::{DecodeError, Reader};
 use crate::codes::coded;
@@ -283,41 +283,5 @@ impl Statement {
     /// Strict Ed25519 verification, as FORMAT.md prescribes.
     pub fn verify(&self, key: &PublicKey, signature: &Signature) -> bool {
         key.verify(&self.signed_bytes(), signature)
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    pub(crate) fn sample() -> Statement {
-        Statement {
-            kind: Kind::Issue,
-            mode: Mode::None,
-            level: Level::Zones(2),
-            ledger: Digest([1; 32]),
-            node: NodeId::new(2),
-            lane: Lane::Strict(RecordIndex::new(7)),
-            seq: Sequence::new(3),
-            prev: Digest([4; 32]),
-            witnessed_at_ms: 5,
-            document: Digest([6; 32]),
-            actor: Digest([7; 32]),
-        }
-    }
-
-    #[test]
-    fn a_statement_has_one_encoding() {
-        let bytes = sample().encode();
-        assert_eq!(Statement::decode(&bytes), Ok(sample()));
-        for length in 0..bytes.len() {
-            assert!(Statement::decode(&bytes[..length]).is_err());
-        }
-        assert!(Statement::decode(&[&bytes[..], &[0]].concat()).is_err());
-        for (at, wrong) in [(0, 9), (1, 0), (1, 27), (2, 3), (3, 9), (45, 3)] {
-            let mut bad = bytes;
-            bad[at] = wrong;
-            assert!(Statement::decode(&bad).is_err(), "byte {at}");
-        }
     }
 }

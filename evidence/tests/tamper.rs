@@ -508,7 +508,7 @@ fn holdings_are_checked_with_their_holders_keys() {
     let cases: [(FindingClass, &Change); 6] = [
         (FindingClass::BadSignature, &|h| h.signature.0[0] ^= 1),
         (FindingClass::BadSignature, &|h| {
-            h.epoch = UploadEpoch::new(2)
+            h.epoch = UploadEpoch::new(2);
         }),
         (FindingClass::UnknownKey, &|h| h.node = NodeId::new(8)),
         (FindingClass::Opening, &|h| h.zone = "z3".into()),

@@ -30,7 +30,7 @@ impl Guarding {
                 let asked = checked.may_sign(head.size, |size| tables.root_at(size).ok());
                 if asked.is_ok() {
                     let advanced = checked.advance(head.size, head.root);
-                    advanced.map_err(|error| StoreError::beside(error))?;
+                    advanced.map_err(StoreError::beside)?;
                 }
                 Ok((checked, asked))
             });
@@ -60,7 +60,7 @@ impl Guarding {
                 moving
                     .advance(head.size, head.root)
                     .map(|()| moving)
-                    .map_err(|error| StoreError::beside(error))
+                    .map_err(StoreError::beside)
             });
             match advanced.await {
                 Ok(back) => guard = back,

@@ -283,7 +283,7 @@ impl Round {
                 tally.differs(node, root);
             }
             Err(failure) => {
-                tracing::debug!(node = node.get(), size = size.get(), %failure, "not cosigned")
+                tracing::debug!(node = node.get(), size = size.get(), %failure, "not cosigned");
             }
         }
     }

@@ -434,14 +434,7 @@ async fn an_outbox_drains_in_order_when_the_leader_is_back() {
     let promised = futures::future::join_all(promises).await;
     let seqs: Vec<Sequence> = promised
         .iter()
-        .map(|p| {
-            p.as_ref()
-                .ok()
-                .expect("there is room")
-                .submission
-                .statement
-                .seq
-        })
+        .map(|p| p.as_ref().expect("there is room").submission.statement.seq)
         .collect();
     assert_eq!(seqs, (0..500).map(Sequence::new).collect::<Vec<_>>());
     assert_eq!(

@@ -55,7 +55,7 @@ type Waiting = Arc<Mutex<Waiters>>;
 
 /// Where batches go; made anew for each leader.
 pub enum LeaderRoute {
-    Here(Intake, NodeId),
+    Here(Box<Intake>, NodeId),
     There(LeaderStream),
 }
 
@@ -75,7 +75,7 @@ impl LeaderRoute {
     ) -> Option<LeaderRoute> {
         let (leader, peer) = group.leader()?;
         if leader == group.node() {
-            return Some(LeaderRoute::Here(intake.clone(), leader));
+            return Some(LeaderRoute::Here(Box::new(intake.clone()), leader));
         }
         let (frames, receiver) = mpsc::channel(BATCHES_ON_STREAM_MAX);
         let waiting: Waiting = Arc::default();

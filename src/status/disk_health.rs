@@ -109,7 +109,7 @@ impl DiskWatch {
         let probed = self
             .context
             .blocking
-            .run(move || probe().map_err(|error| StoreError::beside(error)))
+            .run(move || probe().map_err(StoreError::beside))
             .await;
         match probed {
             Ok(took) => Window::of(vec![took], None),

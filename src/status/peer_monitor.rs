@@ -255,7 +255,7 @@ impl PeerMonitor {
                 "another node answers at a member's address"
             ),
             Err(failure) => {
-                tracing::debug!(node = node.get(), %failure, "a member did not say its status")
+                tracing::debug!(node = node.get(), %failure, "a member did not say its status");
             }
         }
     }

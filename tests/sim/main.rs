@@ -134,7 +134,7 @@ fn judge(seed: u64, totals: &Mutex<Totals>) -> Option<String> {
         (Ok(_), Some(invariant)) => Some(format!("is known to fail by {invariant}, and does not")),
         (Ok(_), None) => None,
     };
-    let replays = first.ended.is_err() || seed % REPLAY_EVERY == 0;
+    let replays = first.ended.is_err() || seed.is_multiple_of(REPLAY_EVERY);
     if replays {
         let again = run(seed);
         if let Some(differs) = first.differs_from(&again) {

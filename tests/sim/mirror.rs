@@ -352,8 +352,7 @@ impl Mirror {
             self.ledger
                 .take(index, recorded.record.statement.node.get(), document);
             for rendition in recorded.renditions() {
-                self.named
-                    .insert(rendition.body_id, index);
+                self.named.insert(rendition.body_id, index);
             }
         }
         Ok(recorded)

@@ -140,7 +140,10 @@ pub fn members(membership: &muniment::raft::types::Membership) -> Members {
             .iter()
             .map(|set| set.iter().map(|node| node.get()).collect())
             .collect(),
-        learners: membership.learner_ids().map(|node| node.get()).collect(),
+        learners: membership
+            .learner_ids()
+            .map(muniment_evidence::ids::NodeId::get)
+            .collect(),
     }
 }
 

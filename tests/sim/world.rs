@@ -109,7 +109,7 @@ pub fn run(seed: u64, trace: Trace) -> Result<End, String> {
     world.until("every member has exported", |world| {
         let seen = world.cluster.oracle.seen();
         let exported = |machine: &&Arc<Machine>| seen.bundles.contains_key(&machine.node);
-        world.members().iter().all(|machine| exported(&machine))
+        world.members().iter().all(exported)
     })?;
     let log = State::new(world.members()[0].disks().ledger.clone());
     Ok(End {

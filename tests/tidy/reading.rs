@@ -275,9 +275,9 @@ fn literal(rest: &str, before: Option<char>) -> (usize, usize) {
             return (open, length + end.len());
         }
     }
-    if rest.starts_with('"') {
+    if let Some(inside) = rest.strip_prefix('"') {
         let (mut escaped, mut length) = (false, 0);
-        for c in rest[1..].chars() {
+        for c in inside.chars() {
             if c == '"' && !escaped {
                 break;
             }

@@ -213,7 +213,11 @@ impl Ledger {
             role,
             node: NodeId::new(node),
             region: if add { "r1".into() } else { String::new() },
-            zone: add.then(|| format!("z{node}")).unwrap_or_default(),
+            zone: if add {
+                format!("z{node}")
+            } else {
+                Default::default()
+            },
             key: key.public(),
         }
     }

@@ -73,7 +73,7 @@ pub fn take_inventory(
             match look(dir, id, &LaneRow::default(), &trusted)? {
                 Ok(log) => open.push(log),
                 Err(why) => {
-                    tracing::error!(outbox = id.get(), why, "an unused outbox is put aside")
+                    tracing::error!(outbox = id.get(), why, "an unused outbox is put aside");
                 }
             }
         }

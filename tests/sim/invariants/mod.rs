@@ -91,7 +91,9 @@ impl Checks {
 
     /// How often each had something to judge.
     pub fn judged(&self) -> BTreeMap<&'static str, u64> {
-        let of = |invariant: &Box<dyn Invariant + Send>| (invariant.name(), invariant.judged());
-        self.all.iter().map(of).collect()
+        let judged = self.all.iter();
+        judged
+            .map(|invariant| (invariant.name(), invariant.judged()))
+            .collect()
     }
 }
