@@ -35,8 +35,10 @@
 #![warn(clippy::unwrap_used)]
 
 pub mod clock;
+pub mod domain;
 pub mod keyring;
 pub mod objective;
+pub mod sync;
 
 #[cfg(feature = "node")]
 pub mod assemble;
@@ -46,8 +48,6 @@ pub mod bodies;
 pub mod checkpoint;
 #[cfg(feature = "node")]
 pub mod config;
-#[cfg(feature = "node")]
-pub mod domain;
 #[cfg(feature = "node")]
 pub mod http;
 #[cfg(feature = "node")]
@@ -72,7 +72,6 @@ pub mod status;
 pub mod stop;
 #[cfg(feature = "node")]
 pub mod store;
-pub mod sync;
 #[cfg(feature = "node")]
 pub mod telemetry;
 #[cfg(feature = "node")]
