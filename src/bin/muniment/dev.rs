@@ -468,7 +468,7 @@ mod tests {
         assert_eq!(log_key(&again[0]), before);
         let other_ports = lay_out(dir.path(), 3, 7500).err().unwrap().to_string();
         assert!(
-            other_ports.contains("laid out for port 7501"),
+            other_ports.contains("laid out for port 7401"),
             "{other_ports}"
         );
     }
