@@ -1,8 +1,6 @@
 //! A small realistic ledger, built in memory: what a healthy cluster would have written.
-//!
 //! Three nodes in three zones; boots, issues with holdings, downloads and their ends, a
-//! reversal, a void, refused and duplicate outcomes. Tests take it apart and put it
-//! together wrongly.
+//! reversal, a void, refused and duplicate outcomes, for tests to put together wrongly.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use muniment_evidence::bundle::{BundleWriter, CheckpointFrame, Frame, Manifest, RecordFrame};
@@ -589,10 +587,8 @@ impl Ledger {
 }
 
 pub fn checkpoint_frame(note: String) -> Frame {
-    Frame::Checkpoint(CheckpointFrame {
-        note,
-        consistency: Vec::new(),
-    })
+    let consistency = Vec::new();
+    Frame::Checkpoint(CheckpointFrame { note, consistency })
 }
 
 /// A whole bundle, its END digest right whatever the frames hold.
