@@ -4,6 +4,7 @@
 //! stays unknown, and a caller elsewhere asks again. Promises that every answer that is
 //! neither a success nor a passing fault is a breach. Leaves judging to the invariants.
 
+use crate::amending;
 use crate::cluster::{Cluster, Machine};
 use crate::facts::Event;
 use crate::oracle::{self, Phase};
@@ -51,7 +52,7 @@ pub fn start(parts: &Arc<Parts>, cluster: &Arc<Cluster>, machine: &Arc<Machine>,
     tokio::spawn(hand_over(parts.clone(), cluster.clone()));
 }
 
-fn someone() -> Principal {
+pub fn someone() -> Principal {
     Principal::anonymous("simulated".into(), "caller".into())
 }
 
@@ -72,7 +73,7 @@ impl Caller {
             {
                 continue;
             }
-            let turn = self.rng.below(12);
+            let turn = self.rng.below(13);
             if phase == Phase::Finish || turn < 7 {
                 if let Some(number) = oracle.number_to_issue(&mut self.rng) {
                     self.issue(number).await;
@@ -82,6 +83,7 @@ impl Caller {
                     7 => self.issue(number).await,
                     8 => self.issue_another(number).await,
                     9 | 10 => download_one(&self.parts, &self.cluster, number, Mode::Strict).await,
+                    11 => self.amend(number).await,
                     _ => download_one(&self.parts, &self.cluster, number, Mode::Deferred).await,
                 }
             }
@@ -150,6 +152,18 @@ impl Caller {
         }
     }
 
+    /// Something is added to what was issued, by the first call or by a repetition.
+    async fn amend(&self, number: u64) {
+        let (parts, cluster) = (&self.parts, &self.cluster);
+        let Some(kind) = amending::kind(number) else {
+            return;
+        };
+        match amending::amend(parts, kind, number).await {
+            Ok(receipt) => cluster.oracle.amended(kind, number, &receipt.record),
+            Err(error) => failed(parts, cluster, &format!("{kind} of {number}"), &error).await,
+        }
+    }
+
     /// What was issued, with other content: it must be refused, with the reason.
     async fn issue_another(&mut self, number: u64) {
         let (parts, cluster) = (self.parts.clone(), self.cluster.clone());
@@ -189,7 +203,7 @@ fn now_us() -> u64 {
     turmoil::sim_elapsed().map_or(0, |elapsed| elapsed.as_micros() as u64)
 }
 
-fn pieces(body: &Bytes) -> issue::UploadPieces {
+pub fn pieces(body: &Bytes) -> issue::UploadPieces {
     let pieces: Vec<_> = body
         .chunks(PIECE_BYTES)
         .map(|piece| Ok(body.slice_ref(piece)))

@@ -9,9 +9,11 @@ use crate::facts::{Event, Events};
 use crate::operator::Orders;
 use crate::oracle::Oracle;
 use crate::rng::Rng;
+use crate::rows;
 use crate::trace::Trace;
 use muniment::domain::ids::NodeId;
 use muniment::keyring::Keyring;
+use muniment::ledger::rows::{LedgerHead, Row as _};
 use muniment::service::found::MemberSpec;
 use muniment::store::engine::{Batch, Engine as _, View as _};
 use muniment::store::log::LogStore;
@@ -212,7 +214,28 @@ impl Machine {
         }
         bodies.write(batch).unwrap();
         bodies.sync().unwrap();
+        let (node, which) = (self.node, Which::Bodies);
+        self.events.push(Event::Synced { node, which });
         true
+    }
+
+    /// The state is another than the log says, from now on. The node must be down.
+    pub fn diverge(&self) {
+        let ledger = &self.disks().ledger.memory;
+        let mut batch = Batch::new();
+        for (key, value) in ledger.scan(b"S", b"T", ROWS_MAX).unwrap() {
+            let (_, table, _) = rows::state_key(&key).unwrap();
+            if table == rows::HEAD {
+                let mut head = LedgerHead::decode(&value).unwrap();
+                head.state_hash.0[0] ^= 1;
+                batch.put(key, head.encode());
+            }
+        }
+        ledger.write(batch).unwrap();
+        ledger.sync().unwrap();
+        let (node, which) = (self.node, Which::Ledger);
+        self.events.push(Event::Synced { node, which });
+        self.events.push(Event::Diverged { node });
     }
 
     /// Bodies that are known to be damaged here.

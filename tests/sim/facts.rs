@@ -46,6 +46,10 @@ pub enum Event {
     Wiped {
         node: u64,
     },
+    /// The state on the disk was changed: it is not what the log says.
+    Diverged {
+        node: u64,
+    },
     Full {
         node: u64,
         full: bool,

@@ -1,7 +1,7 @@
 //! What goes wrong in a run: every kind of fault, when, for how long, and how often.
 //!
 //! Promises that all of it follows from the seed. Keeps the majority's disks whole: one disk
-//! rots, at most one is wiped, and those two are not the same. Leaves doing it to the world.
+//! rots, at most one diverges or is wiped, and those two are not the same. Leaves doing it to the world.
 
 use crate::rng::Rng;
 use std::collections::BTreeMap;
@@ -36,12 +36,14 @@ pub enum Kind {
     FailedSync,
     /// Leadership is moved by the operator.
     Transfer,
+    /// The state of a node is changed under it.
+    Diverge,
     /// A disk is replaced by an empty one, and the node started again.
     Wipe,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 17] = [
+    pub const ALL: [Kind; 18] = [
         Kind::Kill,
         Kind::PowerCut,
         Kind::Blackout,
@@ -58,6 +60,7 @@ impl Kind {
         Kind::FullDisk,
         Kind::FailedSync,
         Kind::Transfer,
+        Kind::Diverge,
         Kind::Wipe,
     ];
 }

@@ -28,6 +28,8 @@ pub struct NodeMirror {
     durable: LedgerImage,
     bodies: BTreeMap<BodyId, BodyImage>,
     durable_bodies: BTreeMap<BodyId, BodyImage>,
+    /// What was durable on a disk that the world has taken away since.
+    taken_away: LedgerImage,
     unsynced_ledger: VecDeque<Arc<Batch>>,
     unsynced_bodies: VecDeque<Arc<Batch>>,
     /// Bodies that were whole and durable here once, and were not deleted since.
@@ -53,6 +55,11 @@ impl NodeMirror {
     /// Whether a power cut leaves this entry here, in the log or in the state.
     pub fn has_durably(&self, index: u64, term: u64) -> bool {
         self.durable.has_entry(index, term)
+    }
+
+    /// Whether it was so when the world took the disk away.
+    pub fn had_durably(&self, index: u64, term: u64) -> bool {
+        self.taken_away.has_entry(index, term)
     }
 
     fn cut_power(&mut self, ledger: usize, bodies: usize) -> Result<(), String> {
@@ -98,6 +105,8 @@ pub struct Mirror {
     pub ledger: Ledger,
     /// Body to the index of the OK record that names it.
     pub named: BTreeMap<BodyId, u64>,
+    /// The node whose state the world has changed, until another's is installed there.
+    pub diverged: Option<u64>,
     logged: BTreeSet<(u64, u64)>,
 }
 
@@ -136,14 +145,17 @@ impl Mirror {
             }
             Event::Up { node } => self.node(*node).up = true,
             Event::Wiped { node } => {
-                let held = std::mem::take(&mut self.node(*node).held);
+                let before = std::mem::take(self.node(*node));
                 // A copy that is destroyed later was there when it counted.
                 let fresh = NodeMirror {
-                    held,
+                    held: before.held,
+                    taken_away: before.durable,
                     ..NodeMirror::default()
                 };
                 self.nodes.insert(*node, fresh);
+                self.diverged.take_if(|diverged| diverged == node);
             }
+            Event::Diverged { node } => self.diverged = Some(*node),
             Event::Full { node, full } => self.node(*node).full = *full,
             _ => {}
         }
@@ -294,6 +306,7 @@ impl Mirror {
             }
         }
         if let Some(to) = flipped {
+            self.diverged.take_if(|diverged| *diverged == node);
             facts.push(Fact::Flipped {
                 node,
                 from,

@@ -61,23 +61,30 @@ fn config(node: u64) -> Config {
     Config::parse(&text).unwrap()
 }
 
-/// Runs a node until it is crashed, or ends by itself.
+/// Runs a node until it is crashed. One that ends by itself says so and then stands still:
+/// a process that is over takes its tasks along, which only the world can do, in that very
+/// step.
 pub async fn run(machine: Arc<Machine>, cluster: Arc<Cluster>) -> turmoil::Result {
+    let why = run_until_it_ends(&machine, &cluster).await;
+    // The world judges whether it had reason to.
+    *machine.ended.lock().unwrap() = Some(why);
+    std::future::pending().await
+}
+
+/// Why the node ended.
+async fn run_until_it_ends(machine: &Arc<Machine>, cluster: &Arc<Cluster>) -> String {
     let boot = machine.boots.fetch_add(1, Ordering::SeqCst);
     // Each start draws other numbers: a node that draws the same ids again is broken.
     let source = boot << 8 | machine.node;
     *machine.runtime.lock().unwrap() = Some(tokio::runtime::Handle::current());
     let stop = Stop::new();
-    let built = build(&machine, &cluster, source, &stop).await;
+    let built = build(machine, cluster, source, &stop).await;
     let assembled = match built {
         Ok(assembled) => assembled,
-        Err(error) => {
-            *machine.ended.lock().unwrap() = Some(format!("cannot start: {error}"));
-            return Ok(());
-        }
+        Err(error) => return format!("cannot start: {error}"),
     };
     let (peers, listening) = (assembled.peers.clone(), stop.clone());
-    let net = Net::new(machine.node, &cluster);
+    let net = Net::new(machine.node, cluster);
     tokio::spawn(async move {
         if let Err(why) = net::serve(net, peers).await {
             listening.broken(format!("the peer listener: {why}"));
@@ -91,14 +98,12 @@ pub async fn run(machine: Arc<Machine>, cluster: Arc<Cluster>) -> turmoil::Resul
     }
     // What rotted while the node was down is found although nobody reads it.
     parts.bodies.repairs.ask_scrub();
-    callers::start(parts, &cluster, &machine, source);
-    operator::start(parts, &cluster);
+    callers::start(parts, cluster, machine, source);
+    operator::start(parts, cluster);
     match stop.stopped().await {
-        // The world judges whether it had reason to.
-        Why::Broken(what) => *machine.ended.lock().unwrap() = Some(what.to_string()),
-        Why::Requested => {}
+        Why::Broken(what) => what.to_string(),
+        Why::Requested => "it was asked to".to_owned(),
     }
-    Ok(())
 }
 
 async fn build(

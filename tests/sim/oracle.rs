@@ -9,7 +9,8 @@ use crate::trace::digest;
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{Identity, Metadata};
-use muniment_evidence::statement::Statement;
+use muniment_evidence::record::{Outcome, Record};
+use muniment_evidence::statement::{Kind, Statement};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
@@ -36,6 +37,11 @@ pub struct Seen {
     pub acknowledged: BTreeMap<u64, u64>,
     /// Number to the digest of the record in its receipt.
     pub receipts: BTreeMap<u64, u64>,
+    /// Index and kind of the records by which something was added to an invoice, as callers
+    /// were told.
+    pub amended: BTreeMap<u64, Kind>,
+    /// Number to the digest of the record in the receipt of what was added to it.
+    pub amendments: BTreeMap<u64, u64>,
     /// Calls with other content that were refused as they must be.
     pub refused: u64,
     /// Record indexes of downloads of which the caller has every byte.
@@ -113,6 +119,25 @@ impl Oracle {
         let receipt = digest(record);
         if *seen.receipts.entry(number).or_insert(receipt) != receipt {
             let what = format!("i7: {number} has receipts for two records");
+            seen.breaches.push(what);
+        }
+    }
+
+    /// Something was added to an invoice; a repetition is told of the same record.
+    pub fn amended(&self, kind: Kind, number: u64, record: &[u8]) {
+        let mut seen = self.seen();
+        match Record::decode(record) {
+            Ok(record) if record.outcome == Outcome::Ok => {
+                seen.amended.insert(record.index.get(), kind);
+            }
+            other => {
+                let what = format!("the receipt for {kind} of {number} has {other:?}");
+                seen.breaches.push(what);
+            }
+        }
+        let receipt = digest(record);
+        if *seen.amendments.entry(number).or_insert(receipt) != receipt {
+            let what = format!("i7: {kind} of {number} has receipts for two records");
             seen.breaches.push(what);
         }
     }

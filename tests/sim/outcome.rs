@@ -27,6 +27,7 @@ const SHARED_SEEDS_MIN: u64 = 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     pub written: usize,
+    pub amended: usize,
     pub downloaded: usize,
     pub promised: usize,
     pub notes: usize,
@@ -44,10 +45,11 @@ impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} written, {} downloaded, {} promised, {} notes, {} damages repaired, {} calls \
+            "{} written, {} amended, {} downloaded, {} promised, {} notes, {} damages repaired, {} calls \
              failed, {} faults, {} installs, {} changes of members, {} transfers, {:.1} s \
              simulated, {} records, root {}",
             self.written,
+            self.amended,
             self.downloaded,
             self.promised,
             self.notes,
@@ -74,6 +76,7 @@ pub fn judge(end: &End) -> Result<Run, String> {
     let head = &end.heads[0];
     let run = Run {
         written: seen.acknowledged.len(),
+        amended: seen.amended.len(),
         downloaded: seen.delivered.len(),
         promised: seen.promised.len(),
         notes: seen.notes.len(),

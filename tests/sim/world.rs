@@ -2,10 +2,12 @@
 //!
 //! Promises that everything in it follows from the seed alone, and that every invariant is
 //! checked after every step. Faults never stop the load; healing is complete before the
-//! end is judged. Leaves judging to `invariants/`, and what goes wrong when to
-//! [`crate::faults`].
+//! end is judged. Leaves judging to `invariants/`, what goes wrong when to
+//! [`crate::faults`], and doing it to [`breaking`].
 
-use crate::cluster::{self, Cluster, FOUNDERS, Machine, NODES};
+mod breaking;
+
+use crate::cluster::{self, Cluster, FOUNDERS, Machine};
 use crate::facts::Event;
 use crate::faults::{Counts, Kind, Schedule};
 use crate::invariants::Checks;
@@ -13,6 +15,7 @@ use crate::node;
 use crate::operator::Wish;
 use crate::oracle::Phase;
 use crate::trace::{Trace, What, digest};
+use breaking::Broken;
 use muniment::ledger::rows::LedgerHead;
 use muniment::ledger::state::State;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,17 +56,6 @@ pub struct End {
     pub transferred: u64,
 }
 
-enum Broken {
-    Down(u64),
-    /// No message gets from the first to the second.
-    Cut(u64, u64),
-    SlowLink(u64, u64),
-    SlowDisk(u64),
-    FullDisk(u64),
-    /// Syncs fail until the node has noticed.
-    FailedSync(u64),
-}
-
 struct World<'a> {
     sim: Sim<'a>,
     machines: BTreeMap<u64, Arc<Machine>>,
@@ -92,6 +84,9 @@ pub fn run(seed: u64, trace: Trace) -> Result<End, String> {
     world.cluster.oracle.set_phase(Phase::Finish);
     world.until("every call is finished", |world| {
         world.cluster.oracle.seen().open.is_empty()
+    })?;
+    world.until("i12: the node that has diverged has stopped", |world| {
+        world.checks.diverged().is_none()
     })?;
     world.until("i8: the members are what was wanted", |world| {
         let (done, wanted) = world.cluster.orders.progress();
@@ -215,6 +210,8 @@ impl World<'_> {
                 // Nobody knows what a disk holds whose sync has failed.
                 let until = self.sim.elapsed() + self.schedule.lasts_ms(50, 1500);
                 self.crash(node, until, true);
+            } else if self.checks.diverged() == Some(node) && why.contains("diverged") {
+                self.divergence_found(node);
             } else if self.gone.contains(&node) {
                 self.crash(node, Duration::MAX, false);
             } else {
@@ -266,16 +263,18 @@ impl World<'_> {
         for _ in 0..KINDS_TRIED_MAX {
             let kind = self.schedule.draw();
             if self.break_something(kind) {
-                *self.counts.entry(kind).or_default() += 1;
-                let trace = &self.cluster.trace;
-                trace.note(What::Fault, 0, kind as u64, digest(&[]));
+                self.count(kind);
                 break;
             }
-            if kind != Kind::Wipe || self.wiped.is_none() {
-                later.push(kind);
-            }
+            later.push(kind);
         }
         self.schedule.later(later);
+    }
+
+    fn count(&mut self, kind: Kind) {
+        *self.counts.entry(kind).or_default() += 1;
+        let trace = &self.cluster.trace;
+        trace.note(What::Fault, 0, kind as u64, digest(&[]));
     }
 
     /// One of the ways in which members come and go.
@@ -299,236 +298,6 @@ impl World<'_> {
                 self.crash(node, Duration::MAX, false);
             }
         }
-    }
-
-    /// Nodes that may be hit, in order.
-    fn targets(&self) -> Vec<u64> {
-        let there = self
-            .machines
-            .keys()
-            .filter(|node| !self.gone.contains(node));
-        there.copied().collect()
-    }
-
-    fn lasts(&mut self, from_ms: u64, to_ms: u64) -> Duration {
-        self.sim.elapsed() + self.schedule.lasts_ms(from_ms, to_ms)
-    }
-
-    /// False where this kind cannot happen now.
-    fn break_something(&mut self, kind: Kind) -> bool {
-        let all = self.targets();
-        let one = *self.schedule.rng().pick(&all);
-        let others: Vec<u64> = all.iter().copied().filter(|node| *node != one).collect();
-        let other = *self.schedule.rng().pick(&others);
-        match kind {
-            Kind::Kill | Kind::PowerCut => {
-                let until = self.lasts(50, 2500);
-                self.crash(one, until, kind == Kind::PowerCut)
-            }
-            Kind::Blackout => {
-                let mut hit = false;
-                for node in all {
-                    let until = self.lasts(50, 1000);
-                    hit |= self.crash(node, until, true);
-                }
-                hit
-            }
-            Kind::Rot => self.rot(),
-            Kind::CutOneWay => self.cut(&[one], &[other], 3000),
-            Kind::Deaf => self.cut(&[one], &others, 2500),
-            Kind::CutBothWays => {
-                self.cut(&[one], &[other], 3000) && self.cut(&[other], &[one], 3000)
-            }
-            Kind::Isolated => self.cut(&[one], &others, 2500) && self.cut(&others, &[one], 2500),
-            Kind::Partition => {
-                let some = 1 + self.schedule.rng().below(all.len() as u64 - 1) as usize;
-                let (left, right) = all.split_at(some);
-                self.cut(left, right, 2500) && self.cut(right, left, 2500)
-            }
-            Kind::SlowLink => {
-                let latency = self.schedule.lasts_ms(20, 150);
-                let (a, b) = (cluster::name(one), cluster::name(other));
-                self.sim.set_link_latency(a, b, latency);
-                let until = self.lasts(500, 5000);
-                self.broken.push((until, Broken::SlowLink(one, other)));
-                true
-            }
-            Kind::ClockForward | Kind::ClockBack => {
-                let by = self.schedule.rng().between(1_000, 86_400_000) as i64;
-                let by = if kind == Kind::ClockBack { -by } else { by };
-                self.machines[&one].wall.jump_ms(by);
-                true
-            }
-            Kind::SlowDisk => {
-                let slow_ms = self.schedule.rng().between(20, 120);
-                self.machines[&one].mood.set_slow_ms(slow_ms);
-                let until = self.lasts(500, 3000);
-                self.broken.push((until, Broken::SlowDisk(one)));
-                true
-            }
-            Kind::FullDisk => {
-                self.full(one, true);
-                let until = self.lasts(1000, 5000);
-                self.broken.push((until, Broken::FullDisk(one)));
-                true
-            }
-            Kind::FailedSync => self.fail_sync(one),
-            Kind::Transfer => {
-                self.cluster.orders.transfer(one);
-                true
-            }
-            Kind::Wipe => self.wipe(),
-        }
-    }
-
-    fn full(&mut self, node: u64, full: bool) {
-        self.machines[&node].mood.set_full(full);
-        self.cluster.events.push(Event::Full { node, full });
-    }
-
-    fn fail_sync(&mut self, node: u64) -> bool {
-        if self.down.contains(&node) {
-            return false;
-        }
-        self.machines[&node].mood.set_sync_fails(true);
-        self.broken.push((Duration::MAX, Broken::FailedSync(node)));
-        true
-    }
-
-    /// The process of a node ends; with the power its unsynced writes go.
-    fn crash(&mut self, node: u64, until: Duration, power: bool) -> bool {
-        if !self.down.insert(node) {
-            return false;
-        }
-        self.silence(node);
-        self.sim.crash(cluster::name(node));
-        self.restore_links(node);
-        self.cluster.orders.forget(node);
-        let kept = power.then(|| self.machines[&node].cut_power(self.schedule.rng()));
-        self.cluster.events.push(Event::Down { node, kept });
-        self.broken.push((until, Broken::Down(node)));
-        true
-    }
-
-    /// What a node says while its tasks are dropped reaches nobody: in which order they are
-    /// dropped depends on numbers that tokio counts through the whole process.
-    fn silence(&self, node: u64) {
-        for other in self.machines.keys().filter(|other| **other != node) {
-            self.sim
-                .partition(cluster::name(node), cluster::name(*other));
-        }
-    }
-
-    /// The links of a node are as faults have left them.
-    fn restore_links(&self, node: u64) {
-        for other in self.machines.keys().filter(|other| **other != node) {
-            self.sim.repair(cluster::name(node), cluster::name(*other));
-        }
-        for (_, what) in &self.broken {
-            if let Broken::Cut(from, to) = what
-                && (*from == node || *to == node)
-            {
-                let names = (cluster::name(*from), cluster::name(*to));
-                self.sim.partition_oneway(names.0, names.1);
-            }
-        }
-    }
-
-    /// One disk alone is bad: another copy stays good.
-    fn rot(&mut self) -> bool {
-        let node = self.rotten;
-        if self.gone.contains(&node) {
-            return false;
-        }
-        let until = self.lasts(50, 1500);
-        let crashed = self.crash(node, until, false);
-        crashed && self.machines[&node].rot(self.schedule.rng())
-    }
-
-    /// One node loses its disk, comes back with an empty one under its old id, is told, and
-    /// is replaced by another.
-    fn wipe(&mut self) -> bool {
-        let (done, wanted) = self.cluster.orders.progress();
-        // Members are changed one after the other, and no two are missed at a time.
-        let settled = wanted > 0 && done == wanted;
-        let all = self.targets();
-        let able: Vec<u64> = all
-            .into_iter()
-            .filter(|node| *node != self.rotten)
-            .collect();
-        if self.wiped.is_some() || !settled {
-            return false;
-        }
-        let node = *self.schedule.rng().pick(&able);
-        let until = self.lasts(500, 3000);
-        if !self.crash(node, until, true) {
-            return false;
-        }
-        self.machines[&node].wipe();
-        self.wiped = Some(node);
-        self.gone.insert(node);
-        self.start(NODES);
-        let wishes = [
-            Wish::Keys(NODES),
-            Wish::Learn {
-                node: NODES,
-                sync: true,
-            },
-            Wish::Replace {
-                old: node,
-                new: NODES,
-            },
-        ];
-        self.cluster.orders.want(wishes.to_vec());
-        true
-    }
-
-    fn cut(&mut self, from: &[u64], to: &[u64], most_ms: u64) -> bool {
-        let until = self.lasts(50, most_ms);
-        for source in from {
-            for target in to {
-                let names = (cluster::name(*source), cluster::name(*target));
-                self.sim.partition_oneway(names.0, names.1);
-                self.broken.push((until, Broken::Cut(*source, *target)));
-            }
-        }
-        true
-    }
-
-    /// Mends what was broken until `now`.
-    fn mend(&mut self, now: Duration) {
-        let broken = std::mem::take(&mut self.broken);
-        for (until, what) in broken {
-            match what {
-                Broken::Down(node) if self.gone.contains(&node) && self.wiped != Some(node) => {}
-                _ if until > now => self.broken.push((until, what)),
-                Broken::Down(node) => {
-                    self.down.remove(&node);
-                    self.cluster.events.push(Event::Up { node });
-                    self.sim.bounce(cluster::name(node));
-                }
-                Broken::Cut(from, to) => {
-                    let names = (cluster::name(from), cluster::name(to));
-                    self.sim.repair_oneway(names.0, names.1);
-                }
-                Broken::SlowLink(a, b) => {
-                    let names = || (cluster::name(a), cluster::name(b));
-                    self.sim.set_link_latency(names().0, names().1, TICK);
-                    self.sim
-                        .set_link_max_message_latency(names().0, names().1, LATENCY_MAX);
-                }
-                Broken::SlowDisk(node) => self.machines[&node].mood.set_slow_ms(0),
-                Broken::FullDisk(node) => self.full(node, false),
-                Broken::FailedSync(node) => self.machines[&node].mood.set_sync_fails(false),
-            }
-        }
-    }
-
-    fn heal(&mut self) {
-        // A node whose sync fails may not have noticed yet.
-        self.broken
-            .retain(|(_, what)| !matches!(what, Broken::Down(node) if self.gone.contains(node)));
-        self.mend(Duration::MAX);
     }
 
     fn heads(&self) -> Result<Vec<LedgerHead>, String> {

@@ -3,7 +3,7 @@
 //! After any crashes, power cuts and partitions, once healed: every replica holds the
 //! same log and state; that log verifies from its first record to its last; every
 //! acknowledged issue has exactly one OK record, the one that was named to its caller;
-//! every delivered download has its OK record. A failed call may have either outcome, but
+//! so has what was added to an invoice; every delivered download has its OK record. A failed call may have either outcome, but
 //! never two.
 
 use crate::oracle::{self, Seen};
@@ -23,6 +23,8 @@ struct Held {
     /// Number to the indexes of its OK ISSUE records.
     issues: BTreeMap<String, Vec<u64>>,
     downloads: BTreeSet<u64>,
+    /// What was added to invoices: index and kind.
+    amendments: BTreeMap<u64, Kind>,
 }
 
 pub fn check(end: &End) -> Result<(), String> {
@@ -42,6 +44,14 @@ pub fn check(end: &End) -> Result<(), String> {
     for (number, records) in &held.issues {
         if records.len() != 1 {
             return Err(format!("{number} has the OK records {records:?}"));
+        }
+    }
+    for (index, kind) in &seen.amended {
+        let recorded = held.amendments.get(index);
+        if recorded != Some(kind) {
+            return Err(format!(
+                "{kind} was acknowledged as record {index}, which is {recorded:?}"
+            ));
         }
     }
     match seen.delivered.difference(&held.downloads).next() {
@@ -132,6 +142,9 @@ fn read(bundle: &[u8]) -> Result<Held, String> {
             }
             Kind::Download => {
                 held.downloads.insert(index.get());
+            }
+            kind @ (Kind::Reverse | Kind::Void | Kind::AddRendition) => {
+                held.amendments.insert(index.get(), kind);
             }
             _ => {}
         }

@@ -4,8 +4,8 @@
 //! Checked: no node is ever on record with two disks, so a wiped one does not come back
 //! under its old id; no record with outcome OK needs a holding of another disk than that of
 //! its node's BOOT; what a wiped disk says counts for nothing in Raft: an entry is applied
-//! anywhere only once it is durable on a majority of the voters without the wiped ones; and
-//! a wiped node that is started again is told and ends.
+//! anywhere only once it is durable on a majority of the voters, where a wiped one counts
+//! with what its lost disk had; and a wiped node that is started again is told and ends.
 
 use super::Invariant;
 use crate::facts::{Event, Fact};
@@ -41,7 +41,10 @@ impl NewDisk {
         };
         let has = |of: &&u64| {
             let image = mirror.nodes.get(of);
-            !self.wiped.contains_key(of) && image.is_some_and(|m| m.has_durably(index, term))
+            image.is_some_and(|image| match self.wiped.contains_key(of) {
+                true => image.had_durably(index, term),
+                false => image.has_durably(index, term),
+            })
         };
         let majority = |set: &BTreeSet<u64>| 2 * set.iter().filter(has).count() > set.len();
         let sets = mirror.nodes[&node].state().members.voters;

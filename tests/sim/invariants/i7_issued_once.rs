@@ -3,8 +3,9 @@
 //! content has its own reason. Both live as long as the invoice.
 //!
 //! Checked on every record as it is applied first: an identity and a request id have one
-//! OK record each, and nothing else is acknowledged; a duplicate points at the OK record of the same content; a refusal as
-//! taken or reused has such a record of other content before it. What callers are told is
+//! OK record each, be it of an issue or of a reversal, and nothing else is acknowledged; a
+//! duplicate points at the OK record of the same content; a refusal as taken or reused has
+//! such a record of other content before it. What callers are told is
 //! compared by the oracle.
 
 use super::Invariant;
@@ -77,7 +78,9 @@ impl Invariant for IssuedOnce {
     fn take(&mut self, _mirror: &Mirror, fact: &Fact, _now: Duration) -> Result<(), String> {
         match fact {
             Fact::Recorded(recorded) => match &recorded.document {
-                Some(Document::Issue(issue)) => self.issue(recorded, issue),
+                Some(Document::Issue(issue) | Document::Reverse(issue)) => {
+                    self.issue(recorded, issue)
+                }
                 _ => Ok(()),
             },
             Fact::Raw(Event::Issued { number, index, .. }) if !self.issued.contains(index) => Err(

@@ -56,7 +56,8 @@ impl MembersChange {
             )),
             _ => None,
         };
-        self.judged += u64::from(mode.phase == Phase::Done);
+        // A change of learners alone is one too, and is not counted.
+        self.judged += u64::from(mode.phase == Phase::Done && target != self.from);
         match wrong {
             Some(why) => Err(format!(
                 "record {index} is {:?} of {target:?}: {why}",

@@ -89,6 +89,11 @@ impl Checks {
         Ok(())
     }
 
+    /// The node whose state is not what the log says.
+    pub fn diverged(&self) -> Option<u64> {
+        self.mirror.diverged
+    }
+
     /// How often each had something to judge.
     pub fn judged(&self) -> BTreeMap<&'static str, u64> {
         let judged = self.all.iter();
