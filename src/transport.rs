@@ -3,7 +3,7 @@
 //! gRPC stands below it in `rpc/`, the simulator beside it in the tests. Promises of an
 //! implementation: a call ends by its deadline; a stream ends when either side drops it;
 //! classes do not wait for each other, so that bulk never delays a heartbeat. Leaves the
-//! meaning of frames to the floors that send them. Frames are at most
+//! meaning of frames to the layers that send them. Frames are at most
 //! [`FRAME_BYTES_MAX`].
 
 use crate::domain::cause::Cause;

@@ -12,7 +12,7 @@ pub const PEER_CONNECTIONS_MAX: usize = 256;
 pub const DIALLED_CONNECTIONS_MAX: usize = 3 * 64;
 /// HTTP connections: scrapers, probes and a few auditors.
 pub const HTTP_CONNECTIONS_MAX: usize = 256;
-/// Listeners, logs of the databases, floor, guard, snapshots being sent, the runtime.
+/// Listeners, logs of the databases, watermark, guard, snapshots being sent, the runtime.
 pub const OWN_FILES_MAX: usize = 128;
 
 /// Statements of one lane that are accepted but not yet resolved. Each of them must still

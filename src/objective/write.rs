@@ -200,69 +200,21 @@ mod tests {
     #[test]
     fn a_level_needs_a_majority_and_its_places() {
         let five = members(&["a1", "a1", "a2", "b1", "b1"]);
-        assert!(!meets(
-            WriteLevel::Quorum,
-            &five,
-            &[NodeId::new(1), NodeId::new(2)]
-        ));
-        assert!(meets(
-            WriteLevel::Quorum,
-            &five,
-            &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]
-        ));
-        assert!(meets(
-            WriteLevel::Zones(2),
-            &five,
-            &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]
-        ));
-        assert!(!meets(
-            WriteLevel::Zones(3),
-            &five,
-            &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]
-        ));
-        assert!(!meets(
-            WriteLevel::Regions(2),
-            &five,
-            &[NodeId::new(1), NodeId::new(2), NodeId::new(3)]
-        ));
-        assert!(meets(
-            WriteLevel::Regions(2),
-            &five,
-            &[NodeId::new(1), NodeId::new(2), NodeId::new(4)]
-        ));
-        assert!(!meets(
-            WriteLevel::All,
-            &five,
-            &[
-                NodeId::new(1),
-                NodeId::new(2),
-                NodeId::new(3),
-                NodeId::new(4)
-            ]
-        ));
-        assert!(meets(
-            WriteLevel::All,
-            &five,
-            &[
-                NodeId::new(1),
-                NodeId::new(2),
-                NodeId::new(3),
-                NodeId::new(4),
-                NodeId::new(5)
-            ]
-        ));
+        let met = |level, members: &[LevelMember], holders: &[u64]| {
+            let holders: Vec<_> = holders.iter().copied().map(NodeId::new).collect();
+            meets(level, members, &holders)
+        };
+        assert!(!met(WriteLevel::Quorum, &five, &[1, 2]));
+        assert!(met(WriteLevel::Quorum, &five, &[1, 2, 3]));
+        assert!(met(WriteLevel::Zones(2), &five, &[1, 2, 3]));
+        assert!(!met(WriteLevel::Zones(3), &five, &[1, 2, 3]));
+        assert!(!met(WriteLevel::Regions(2), &five, &[1, 2, 3]));
+        assert!(met(WriteLevel::Regions(2), &five, &[1, 2, 4]));
+        assert!(!met(WriteLevel::All, &five, &[1, 2, 3, 4]));
+        assert!(met(WriteLevel::All, &five, &[1, 2, 3, 4, 5]));
         // Strangers and repetitions do not count.
-        assert!(!meets(
-            WriteLevel::Quorum,
-            &five,
-            &[
-                NodeId::new(1),
-                NodeId::new(1),
-                NodeId::new(2),
-                NodeId::new(9)
-            ]
-        ));
-        assert!(!meets(WriteLevel::Quorum, &[], &[NodeId::new(1)]));
+        assert!(!met(WriteLevel::Quorum, &five, &[1, 1, 2, 9]));
+        assert!(!met(WriteLevel::Quorum, &[], &[1]));
     }
 
     /// Compared with trying out every majority.

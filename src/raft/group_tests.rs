@@ -1,7 +1,7 @@
 //! Groups of nodes in one process, on memory, with lines between them that can be cut.
 //!
 //! Time is tokio's and paused: it moves when everybody waits. What a node does with a
-//! frame is a [`Serve`], so that floors above can join in ([`TestCluster::serve`]).
+//! frame is a [`Serve`], so that layers above can join in ([`TestCluster::serve`]).
 
 use super::group::{GroupSettings, RaftGroup};
 use super::leadership::{Leadership, TransferError};
@@ -205,8 +205,8 @@ impl TestCluster {
         let silent = Arc::new(|_| {});
         let blocking = Blocking::Inline;
         let flusher = Flusher::start("test", engine.clone(), blocking, stop.clone(), silent);
-        let floor = WatermarkFile::in_memory();
-        let log = LogStore::start(engine.clone(), blocking, flusher, floor, stop.clone());
+        let watermark = WatermarkFile::in_memory();
+        let log = LogStore::start(engine.clone(), blocking, flusher, watermark, stop.clone());
         let group = RaftGroup::start(
             settings(node, clock.clone()),
             engine.clone(),

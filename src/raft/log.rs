@@ -114,7 +114,7 @@ impl RaftLogReader<TypeConfig> for RaftLog {
             Some(bytes) => Some(decode::<Vote>(&bytes)?),
         };
         // The watermark file may know a newer vote than a database that lost its tail.
-        let floor = self
+        let noted = self
             .store
             .watermark()
             .vote
@@ -122,9 +122,9 @@ impl RaftLogReader<TypeConfig> for RaftLog {
                 true => Vote::new_committed(vote.term.get(), vote.node),
                 false => Vote::new(vote.term.get(), vote.node),
             });
-        Ok(match (stored, floor) {
-            (Some(stored), Some(floor)) if floor > stored => Some(floor),
-            (None, floor) => floor,
+        Ok(match (stored, noted) {
+            (Some(stored), Some(noted)) if noted > stored => Some(noted),
+            (None, noted) => noted,
             (stored, _) => stored,
         })
     }
@@ -154,12 +154,12 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        let floor = DurableVote {
+        let noted = DurableVote {
             term: Term::new(vote.leader_id().term()),
             node: *vote.leader_id().node_id(),
             committed: vote.is_committed(),
         };
-        Ok(self.store.save_vote(floor, codec::encode(vote)).await?)
+        Ok(self.store.save_vote(noted, codec::encode(vote)).await?)
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {

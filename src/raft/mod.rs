@@ -1,9 +1,9 @@
-//! Consensus: the only floor that names openraft.
+//! Consensus: the only layer that names openraft.
 //!
 //! Raft (Ongaro and Ousterhout, 2014) puts commands into one order on all nodes, and
 //! openraft implements it. A node proposes a command; the leader appends it to its log and
 //! sends it to the followers; when a majority has it durably it is committed, and every
-//! node applies it to its state. This floor hosts the library: it gives it our storage, our
+//! node applies it to its state. This layer hosts the library: it gives it our storage, our
 //! network and our bytes, and hands the rest of the node a plain view of it.
 //!
 //! # What runs

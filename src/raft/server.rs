@@ -2,7 +2,7 @@
 //!
 //! Promises: a node whose log is below its watermark neither votes nor campaigns; snapshot
 //! installs happen one at a time (overlapping ones are refused, the leader tries again).
-//! Leaves other methods to the floors that they are of.
+//! Leaves other methods to the layers that they are of.
 
 use super::codec::{self, Wire};
 use super::group::RaftGroup;

@@ -19,13 +19,13 @@ use std::sync::Arc;
 async fn open(
     engine: Arc<dyn Engine>,
     blocking: Blocking,
-    floor: WatermarkFile,
+    watermark: WatermarkFile,
     snapshots: Option<std::path::PathBuf>,
 ) -> (RaftLog, Machine) {
     let stop = Stop::new();
     let silent = Arc::new(|_| {});
     let flusher = Flusher::start("test", engine.clone(), blocking, stop.clone(), silent);
-    let store = LogStore::start(engine.clone(), blocking, flusher, floor, stop);
+    let store = LogStore::start(engine.clone(), blocking, flusher, watermark, stop);
     let (machine, _) = Machine::open(engine, blocking, snapshots).await.unwrap();
     (RaftLog::new(store), machine)
 }
@@ -58,9 +58,9 @@ impl StoreBuilder<TypeConfig, RaftLog, Machine, tempfile::TempDir> for OnDisk {
         use crate::store::rocks::{Purpose, RocksEngine};
         let dir = tempfile::tempdir().unwrap();
         let engine = RocksEngine::open(&dir.path().join("ledger"), Purpose::Ledger).unwrap();
-        let floor = WatermarkFile::open(&dir.path().join("watermark")).unwrap();
+        let watermark = WatermarkFile::open(&dir.path().join("watermark")).unwrap();
         let snapshots = Some(dir.path().join("snapshots"));
-        let (log, machine) = open(Arc::new(engine), Blocking::Pool, floor, snapshots).await;
+        let (log, machine) = open(Arc::new(engine), Blocking::Pool, watermark, snapshots).await;
         Ok((dir, log, machine))
     }
 }
@@ -101,14 +101,14 @@ mod durability {
     fn what_was_promised_survives_a_power_cut() {
         TypeConfig::run(async {
             let engine = Arc::new(MemoryEngine::new());
-            let floor = WatermarkFile::in_memory();
-            let (mut log, _) = open(engine.clone(), Blocking::Inline, floor, None).await;
+            let watermark = WatermarkFile::in_memory();
+            let (mut log, _) = open(engine.clone(), Blocking::Inline, watermark, None).await;
             append(&mut log, (0..5).map(entry).collect()).await;
             log.save_vote(&Vote::new(3, NodeId::new(2))).await.unwrap();
             log.append([entry(5)], IOFlushed::noop()).await.unwrap();
             engine.crash();
-            let floor = WatermarkFile::in_memory();
-            let (mut log, _) = open(engine, Blocking::Inline, floor, None).await;
+            let watermark = WatermarkFile::in_memory();
+            let (mut log, _) = open(engine, Blocking::Inline, watermark, None).await;
             assert_eq!(
                 log.read_vote().await.unwrap(),
                 Some(Vote::new(3, NodeId::new(2)))
@@ -128,21 +128,21 @@ mod durability {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("watermark");
             let engine = Arc::new(MemoryEngine::new());
-            let floor = WatermarkFile::open(&path).unwrap();
-            let (mut log, _) = open(engine, Blocking::Pool, floor, None).await;
+            let watermark = WatermarkFile::open(&path).unwrap();
+            let (mut log, _) = open(engine, Blocking::Pool, watermark, None).await;
             log.save_vote(&Vote::new_committed(4, NodeId::new(1)))
                 .await
                 .unwrap();
             append(&mut log, (0..9).map(entry).collect()).await;
             let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
             loop {
-                let floor = WatermarkFile::open(&path).unwrap().get();
-                let vote = floor.vote.unwrap();
+                let watermark = WatermarkFile::open(&path).unwrap().get();
+                let vote = watermark.vote.unwrap();
                 assert_eq!(
                     (vote.term, vote.node, vote.committed),
                     (Term::new(4), NodeId::new(1), true)
                 );
-                if floor
+                if watermark
                     .last_log
                     .is_some_and(|last| last.index == LogIndex::new(8))
                 {
@@ -150,14 +150,14 @@ mod durability {
                 }
                 assert!(
                     tokio::time::Instant::now() < deadline,
-                    "the floor does not follow"
+                    "the watermark does not follow"
                 );
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
             // An engine that lost everything: the vote is known all the same.
             let empty = Arc::new(MemoryEngine::new());
-            let floor = WatermarkFile::open(&path).unwrap();
-            let (mut log, _) = open(empty, Blocking::Pool, floor, None).await;
+            let watermark = WatermarkFile::open(&path).unwrap();
+            let (mut log, _) = open(empty, Blocking::Pool, watermark, None).await;
             let vote = log.read_vote().await.unwrap();
             assert_eq!(vote, Some(Vote::new_committed(4, NodeId::new(1))));
         });

@@ -1,6 +1,6 @@
 //! The types openraft is instantiated with.
 //!
-//! Promises that these names stay inside `raft/`: other floors see commands, answers,
+//! Promises that these names stay inside `raft/`: other layers see commands, answers,
 //! peers and indexes.
 
 use super::runtime::Runtime;

@@ -2,7 +2,7 @@
 //!
 //! Promises: one connection per peer and class, kept and reopened as needed; calls end by
 //! their deadline; a silent connection is noticed within [`KEEPALIVE_INTERVAL`] plus
-//! [`KEEPALIVE_TIMEOUT`]. Leaves retries to the floors that call.
+//! [`KEEPALIVE_TIMEOUT`]. Leaves retries to the layers that call.
 
 use crate::domain::cause::Cause;
 use crate::domain::ids::NodeId;

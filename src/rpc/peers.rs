@@ -1,6 +1,6 @@
 //! Serving peers over gRPC: frames in, frames out.
 //!
-//! Promises that a node of another ledger is refused. Leaves frames to the floors.
+//! Promises that a node of another ledger is refused. Leaves frames to the layers.
 
 use crate::domain::cause::Cause;
 use crate::domain::ids::NodeId;

@@ -69,75 +69,29 @@ mod tests {
     #[test]
     fn i12_a_divergent_node_is_named_only_by_a_majority() {
         let voters = BTreeSet::from([1, 2, 3].map(NodeId::new));
+        // Node 1 leads; what it says of another at an index, and what follows.
+        let compare = |agreement: &mut Agreement, node, at, same| {
+            let (node, at) = (NodeId::new(node), LogIndex::new(at));
+            agreement.compare(NodeId::new(1), &voters, node, at, same)
+        };
+        let at = LogIndex::new;
         let mut agreement = Agreement::default();
         // Two that differ, and no third voice yet: nobody is believed alone.
-        assert_eq!(
-            agreement.compare(
-                NodeId::new(1),
-                &voters,
-                NodeId::new(2),
-                LogIndex::new(10),
-                false
-            ),
-            StateComparison::Agrees
-        );
-        assert_eq!(
-            agreement.compare(
-                NodeId::new(1),
-                &voters,
-                NodeId::new(3),
-                LogIndex::new(10),
-                true
-            ),
-            StateComparison::Agrees
-        );
-        assert_eq!(
-            agreement.compare(
-                NodeId::new(1),
-                &voters,
-                NodeId::new(2),
-                LogIndex::new(11),
-                false
-            ),
-            StateComparison::Diverged(LogIndex::new(11))
-        );
+        let first = compare(&mut agreement, 2, 10, false);
+        assert_eq!(first, StateComparison::Agrees);
+        let third = compare(&mut agreement, 3, 10, true);
+        assert_eq!(third, StateComparison::Agrees);
+        let named = compare(&mut agreement, 2, 11, false);
+        assert_eq!(named, StateComparison::Diverged(at(11)));
         // Both others differ: it is the leader.
         let mut agreement = Agreement::default();
-        agreement.compare(
-            NodeId::new(1),
-            &voters,
-            NodeId::new(2),
-            LogIndex::new(10),
-            false,
-        );
-        assert_eq!(
-            agreement.compare(
-                NodeId::new(1),
-                &voters,
-                NodeId::new(3),
-                LogIndex::new(12),
-                false
-            ),
-            StateComparison::LeaderDiverged(LogIndex::new(12))
-        );
+        compare(&mut agreement, 2, 10, false);
+        let named = compare(&mut agreement, 3, 12, false);
+        assert_eq!(named, StateComparison::LeaderDiverged(at(12)));
         // A learner's voice does not count.
         let mut agreement = Agreement::default();
-        agreement.compare(
-            NodeId::new(1),
-            &voters,
-            NodeId::new(9),
-            LogIndex::new(10),
-            true,
-        );
-        assert_eq!(
-            agreement.compare(
-                NodeId::new(1),
-                &voters,
-                NodeId::new(2),
-                LogIndex::new(10),
-                false
-            ),
-            StateComparison::Agrees
-        );
+        compare(&mut agreement, 9, 10, true);
+        let named = compare(&mut agreement, 2, 10, false);
+        assert_eq!(named, StateComparison::Agrees);
     }
 }

@@ -147,6 +147,35 @@ async fn the_same_call_twice_at_once_stores_one_body_and_both_get_its_receipt() 
     assert!(!second.await.unwrap().repeated);
 }
 
+/// A place is for bytes that are wanted: what was issued is told again without one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repetition_is_answered_while_every_place_for_uploads_is_taken() {
+    let settings = Settings {
+        limits: "uploads_in_flight = 1",
+        ..Settings::default()
+    };
+    let cluster = Cluster::start_with(settings).await;
+    let node = &cluster.nodes[0];
+    let first = issue(node, "DONE", "done", b"done").await.unwrap();
+    let bytes = body(1, 2 * MIB);
+    let mut messages = upload(header("HELD", "held", &bytes), &bytes);
+    let rest = messages.split_off(messages.len() / 2);
+    let (open, gate) = oneshot::channel();
+    let mut held = node.invoices();
+    let held = tokio::spawn(async move { held.issue(gated(messages, rest, gate)).await });
+    until("the only place is taken", async || {
+        metric(node, "muniment_uploads_in_flight").await == 1.0
+    })
+    .await;
+    let again = issue(node, "DONE", "done", b"done").await.unwrap();
+    assert!(again.repeated);
+    assert_eq!(again.receipt, first.receipt);
+    let other = issue(node, "MORE", "more", b"more").await.unwrap_err();
+    assert_eq!(other.code(), Code::ResourceExhausted, "{other:?}");
+    open.send(()).unwrap();
+    assert!(!held.await.unwrap().unwrap().into_inner().repeated);
+}
+
 /// Clients that go away, a node that is killed midway: after two upload epochs nothing is
 /// left of it anywhere, and what a record names is all there.
 #[tokio::test(flavor = "multi_thread")]
