@@ -39,6 +39,10 @@ for name in "${chosen[@]}"; do
   # Times are kept, so that only what the patch touches is compiled again.
   (cd "$root" && git ls-files -z | tar --null -T - -c) | tar -x -C "$copy"
   patch -s -p1 -d "$copy" <"$patch"
+  # Compiled in a third of the time: no program beside the test, and less optimised.
+  sed -i '/^\[\[bin\]\]/,/^$/d; /^default-run/d' "$copy/Cargo.toml"
+  printf '\n[profile.release.package.muniment]\nopt-level = 1\n' >>"$copy/Cargo.toml"
+  rm -r "$copy/src/bin"
   log=$CARGO_TARGET_DIR/mutant-$name.log
   (cd "$copy" && MUNIMENT_SIM_HUNT=1 MUNIMENT_SIM_SEEDS=$seeds cargo test --release \
     --no-default-features --features node --test sim -- --nocapture) >"$log" 2>&1 || true
