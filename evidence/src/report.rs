@@ -169,6 +169,8 @@ pub struct Report {
     pub cosigners: Vec<Cosigner>,
     /// KEY records from which the keys were learned.
     pub key_records: u64,
+    /// Whether a checkpoint shows that none of them was left out.
+    pub keys_tied: bool,
     /// Whether the signatures meet the policy; `None` when none was given.
     pub policy_met: Option<bool>,
     /// Witnesses of the policy that are not the operator's own and have signed.
@@ -222,6 +224,7 @@ impl Report {
             unfinished: None,
             cosigners: Vec::new(),
             key_records: 0,
+            keys_tied: false,
             policy_met: None,
             outside: Vec::new(),
             anchors: None,

@@ -83,6 +83,7 @@ pub fn to_value(report: &Report) -> Value {
         ("head_size", report.head_size.into()),
         ("cosigners", Value::list(cosigners)),
         ("key_records", report.key_records.into()),
+        ("keys_tied", report.keys_tied.into()),
         ("policy_met", report.policy_met.into()),
         ("outside_cosigners", Value::list(outside)),
         ("anchors", report.anchors.into()),

@@ -22,6 +22,7 @@ use crate::ledger::Ledger;
 use crate::note::Checkpoint;
 use crate::opening::Document;
 use crate::policy::Policy;
+use crate::receipt::LastRecord;
 use crate::record::Outcome;
 use crate::report::{
     EvidenceKind, Finding, LEVEL_DEFAULT, LEVEL_MAX, Report, UNFINISHED_MAX, Unfinished,
@@ -62,9 +63,9 @@ impl Default for VerifyOptions {
 /// use muniment_evidence::trust::Trust;
 /// use muniment_evidence::verify::{BundleVerifier, VerifyOptions};
 ///
-/// # let bundle = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/bundle-small.bin"));
-/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/trust"));
-/// # let kept = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/head"));
+/// # let bundle = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/bundle-small.bin"));
+/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/trust"));
+/// # let kept = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/head"));
 /// let mut verifier = BundleVerifier::new(VerifyOptions {
 ///     trust: Some(Trust::parse(trust).expect("three lines")),
 ///     // A checkpoint that you kept from earlier: the ledger cannot have been rewritten since.
@@ -96,6 +97,10 @@ struct Replay {
     /// `None` when the genesis does not hold.
     ledger: Option<Ledger>,
     learned: LearnedKeys,
+    /// The record before the head.
+    last: Option<LastRecord>,
+    /// A record counts other KEY records than those shown.
+    miscounted: bool,
     /// Once all KEY records were taken, and what needs the keys was begun.
     rules: Option<Arc<Rules>>,
     chain: Chain,
@@ -194,6 +199,12 @@ impl<O: Observer> BundleVerifier<O> {
                 }
                 return;
             }
+            Frame::Last(last) => {
+                if let Some(replay) = &mut self.replay {
+                    replay.last = Some(last);
+                }
+                return;
+            }
             Frame::Checkpoint(frame) => {
                 self.check_all();
                 return self.checkpoint(&frame);
@@ -234,6 +245,8 @@ impl<O: Observer> BundleVerifier<O> {
             manifest,
             ledger,
             learned: LearnedKeys::default(),
+            last: None,
+            miscounted: false,
             rules: None,
             frontier,
             led_to: HashMap::new(),
@@ -441,7 +454,15 @@ impl Replay {
         }
         let ok = record.outcome == Outcome::Ok;
         let kind = record.statement.kind;
-        if let Some(fault) = self.learned.unlisted(&record, &checked.leaf) {
+        let learned = &self.learned;
+        if let Some(fault) = learned.unlisted(&record, &checked.leaf) {
+            report.find(fault);
+        }
+        if let Some(fault) = learned.miscounted(&record)
+            && self.ledger.is_some()
+            && !std::mem::replace(&mut self.miscounted, true)
+        {
+            // One that is left out is missed by all records after it.
             report.find(fault);
         }
         if ok && kind == Kind::DownloadEnd && !matches!(document, Some(Document::DownloadEnd(_))) {
@@ -516,6 +537,10 @@ impl Replay {
         match newest {
             Some((size, root)) if size == self.manifest.head => {
                 self.learned.compare(&root, report);
+                match self.learned.tie(self.last.as_ref(), None, size, &root) {
+                    Ok(()) => report.keys_tied = true,
+                    Err(fault) => report.find(fault),
+                }
             }
             Some((size, _)) => {
                 let detail = format!(

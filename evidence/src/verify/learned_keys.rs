@@ -1,15 +1,16 @@
 //! The changes of a ledger's keys, as the evidence brings them along.
 //!
 //! Promises: a key is known only from GENESIS or from a KEY record that those endorse who
-//! may, and every KEY record that is shown is among those that were learned. Leaves the
-//! rules of a change to [`crate::keys`].
+//! may, every KEY record that is shown is among those that were learned, and none below a
+//! checkpoint was left out: each record counts those before it, and the last one under the
+//! checkpoint is shown. Leaves the rules of a change to [`crate::keys`].
 
 use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::ids::{RecordIndex, TreeSize};
 use crate::ledger::Ledger;
 use crate::opening::{Document, PUBLIC_SALT, commit_document};
-use crate::receipt::KeyRecord;
+use crate::receipt::{KeyRecord, LastRecord};
 use crate::record::{Outcome, Record};
 use crate::record_checks;
 use crate::report::{Finding, Report};
@@ -97,6 +98,72 @@ impl LearnedKeys {
             let detail = "this KEY record is not among those that the evidence begins with";
             Finding::at(FindingClass::BrokenChain, record.index, detail)
         })
+    }
+
+    /// A record counts the KEY records before it; another number is not theirs.
+    pub(super) fn miscounted(&self, record: &Record) -> Option<Finding> {
+        let below = self.records.partition_point(|key| key.index < record.index);
+        (record.keys != below as u64).then(|| {
+            let detail = format!(
+                "counts {} KEY records before it; of those shown, {below} are",
+                record.keys
+            );
+            let class = match record.keys > below as u64 {
+                true => FindingClass::MissingData,
+                false => FindingClass::BrokenChain,
+            };
+            Finding::at(class, record.index, detail)
+        })
+    }
+
+    /// Whether what was learned is all that there is under a checkpoint of this size and
+    /// root, as its last record says. `shown` is a record that is proven there already: it
+    /// may be the last one itself.
+    pub(super) fn tie(
+        &self,
+        last: Option<&LastRecord>,
+        shown: Option<&Record>,
+        size: TreeSize,
+        root: &Digest,
+    ) -> Result<(), Finding> {
+        let is_last = |record: &Record| size.last() == Some(record.index);
+        let last = match (last, shown) {
+            (Some(last), shown) => {
+                let record = Record::decode(&last.record).map_err(|e| {
+                    let detail = format!("the last record cannot be read: {e}");
+                    Finding::whole(FindingClass::Structure, detail)
+                })?;
+                if !is_last(&record) || shown.is_some_and(is_last) {
+                    let detail = format!("stands for the last of {size} records, and is not it");
+                    return Err(Finding::at(FindingClass::BrokenChain, record.index, detail));
+                }
+                let leaf = tree::leaf_hash(&last.record);
+                if !tree::verify_inclusion(&leaf, record.index, size, &last.path, root) {
+                    let detail = "the path of the last record does not lead to the checkpoint's                                   root";
+                    return Err(Finding::at(FindingClass::BadTree, record.index, detail));
+                }
+                record
+            }
+            (None, Some(shown)) if is_last(shown) => shown.clone(),
+            (None, _) => {
+                let detail = "the last record under the checkpoint is not shown, so nobody can \
+                              tell whether a change of keys was left out";
+                return Err(Finding::whole(FindingClass::MissingData, detail));
+            }
+        };
+        let (counted, learned) = (last.keys_through(), self.records.len() as u64);
+        if counted == learned {
+            return Ok(());
+        }
+        let detail = format!(
+            "{counted} KEY records are under the checkpoint, {learned} are shown: what was left \
+             out may revoke a key"
+        );
+        let class = match counted > learned {
+            true => FindingClass::MissingData,
+            false => FindingClass::BrokenChain,
+        };
+        Err(Finding::whole(class, detail))
     }
 
     /// Whether all of them are in the tree.

@@ -36,8 +36,8 @@ pub struct Promised {
 /// use muniment_evidence::trust::Trust;
 /// use muniment_evidence::verify;
 ///
-/// # let promise = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/promise"));
-/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/trust"));
+/// # let promise = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/promise"));
+/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/trust"));
 /// let trust = Trust::parse(trust).expect("three lines");
 /// let (report, promised) = verify::promise(promise, Some(&trust));
 /// assert_eq!(report.exit_code(), 0);
@@ -85,6 +85,7 @@ fn check(bytes: &[u8], trust: Option<&Trust>, report: &mut Report) -> Option<Pro
         index: RecordIndex::new(u64::MAX),
         prev: Digest::ZERO,
         committed_at_ms: 0,
+        keys: promise.keys.len() as u64,
         outcome: Outcome::Ok,
         statement,
         signature: promise.signature,

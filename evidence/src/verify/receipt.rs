@@ -37,10 +37,10 @@ pub struct Expected<'a> {
 /// use muniment_evidence::trust::Trust;
 /// use muniment_evidence::verify::{self, Expected};
 ///
-/// # let receipt = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/receipt-issue.bin"));
-/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/trust"));
-/// # let policy = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/policy"));
-/// # let invoice = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/invoice.pdf"));
+/// # let receipt = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/receipt-issue.bin"));
+/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/trust"));
+/// # let policy = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/policy"));
+/// # let invoice = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/invoice.pdf"));
 /// let trust = Trust::parse(trust).expect("three lines");
 /// let policy = Policy::parse(policy).expect("a policy");
 /// let digest = Digest::of(&[invoice]);
@@ -113,6 +113,9 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
     if let Some(fault) = learned.unlisted(&record, &tree::leaf_hash(&receipt.record)) {
         report.find(fault);
     }
+    if let Some(fault) = learned.miscounted(&record) {
+        report.find(fault);
+    }
     match ledger.checkpoint(receipt.checkpoint.as_bytes()) {
         Ok(vouched) => {
             let Checkpoint { size, root, .. } = vouched.checkpoint;
@@ -125,6 +128,10 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
                 let detail =
                     format!("the path does not lead from record {index} to the checkpoint's root");
                 report.find(Finding::at(FindingClass::BadTree, index, detail));
+            }
+            match learned.tie(receipt.last.as_ref(), Some(&record), size, &root) {
+                Ok(()) => report.keys_tied = true,
+                Err(fault) => report.find(fault),
             }
             if let Some(policy) = expected.policy {
                 match by_policy(policy, &ledger, &receipt.checkpoint, &mut report) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An independent verifier of Muniment's evidence, format v1.
+"""An independent verifier of Muniment's evidence, format v2.
 
 What it is for: it was written from FORMAT.md and without the Rust code, so that where
 both agree on the frozen vectors, the document says enough. Section and check numbers
@@ -22,7 +22,7 @@ from hashlib import sha256
 
 from checkpoint import Policy, Trust, parse_checkpoint, parse_note, vouch
 from evidence import (CODES, Broken, DecodeError, Reader, Record, consistent, frames, leaf_hash,
-                      node_hash, read_genesis, read_key_record, root_by_path)
+                      node_hash, read_genesis, read_key_record, read_last, root_by_path)
 from ledger import Ledger, genesis_of
 
 MIB = 1024 * 1024
@@ -96,6 +96,33 @@ class Lessons:
             if led_to != root:
                 report.find("BAD_TREE", index, "the path of the KEY record leads elsewhere")
 
+    def miscounted(self, record, report):
+        below = sum(key.index < record.index for key in self.taken)
+        if record.keys != below:
+            name = "MISSING_DATA" if record.keys > below else "BROKEN_CHAIN"
+            report.find(name, record.index, f"counts {record.keys} KEY records, not {below}")
+
+    def tie(self, last, shown, size, root, report):
+        """Section 6.3."""
+        if last is None:
+            if shown is None or shown.index != size - 1:
+                return report.find("MISSING_DATA", None, "the last record is not shown")
+            record = shown
+        else:
+            try:
+                record = Record(last[0])
+            except DecodeError as why:
+                return report.find("STRUCTURE", None, f"the last record: {why}")
+            if record.index != size - 1 or (shown and shown.index == size - 1):
+                return report.find("BROKEN_CHAIN", record.index, "not the last record")
+            if root_by_path(leaf_hash(last[0]), record.index, size, last[1]) != root:
+                return report.find("BAD_TREE", record.index, "the last record leads elsewhere")
+        counted = record.keys + (record.ok and record.kind == "KEY")
+        if counted != len(self.taken):
+            name = "MISSING_DATA" if counted > len(self.taken) else "BROKEN_CHAIN"
+            report.find(name, None, f"{counted} KEY records, {len(self.taken)} are shown")
+        return None
+
     def unlisted(self, record, leaf, report):
         if record.ok and record.kind == "KEY" and self.leaves.get(record.index) != leaf:
             report.find("BROKEN_CHAIN", record.index, "a KEY record that was not listed")
@@ -108,13 +135,14 @@ def verify_receipt(data, trust=None, policy=None, document=None):
         if len(data) > 4 * MIB:
             raise DecodeError("too long")
         reader = Reader(data)
-        reader.magic(b"muniment-receipt/v1\n")
+        reader.magic(b"muniment-receipt/v2\n")
         genesis = read_genesis(reader)
         keys = reader.list(read_key_record, most=1024)
         record_bytes = reader.record()
         shown = reader.option(Reader.opening)
         actor = reader.option(Reader.opening)
         path = reader.list(Reader.digest, most=64)
+        last = reader.option(read_last)
         note = reader.note()
         reader.end()
     except DecodeError as why:
@@ -142,11 +170,13 @@ def verify_receipt(data, trust=None, policy=None, document=None):
         report.find(name, record.index, detail)
     leaf = leaf_hash(record_bytes)
     lessons.unlisted(record, leaf, report)
+    lessons.miscounted(record, report)
     try:
         size, root = ledger.checkpoint(note.encode())
         lessons.compare(root, report)
         if root_by_path(leaf, record.index, size, path) != root:
             report.find("BAD_TREE", record.index, "the path leads elsewhere")
+        lessons.tie(last, record, size, root, report)
         if policy and (why := policy.lacks(ledger.cleared(note, size))):
             report.find("POLICY", None, why)
     except Broken as fault:
@@ -195,7 +225,7 @@ class Bundle:
         self.begun, self.whole, self.head = False, True, None
         self.count, self.newest, self.end_root = 0, None, None
         self.met, self.lacking, self.astray = False, None, {}
-        self.leaves, self.anchors = [], []
+        self.leaves, self.anchors, self.last = [], [], None
 
     def find(self, name, index, detail):
         self.report.find(name, index, detail)
@@ -232,6 +262,9 @@ class Bundle:
     def take_key(self, key):
         if self.ledger:
             self.lessons.take(self.ledger, key, self.report)
+
+    def take_last(self, last):
+        self.last = last
 
     def begin(self):
         """Checks 7 and 8, and 20 before the first record."""
@@ -288,6 +321,8 @@ class Bundle:
         for name, detail in faults:
             self.find(name, index, detail)
         self.lessons.unlisted(record, leaf, self.report)
+        if self.ledger:
+            self.lessons.miscounted(record, self.report)
         if self.level >= 6 and record.ok and record.kind == "ANCHOR" and opened:
             self.anchors.append((index, opened))
         if not self.selects:
@@ -451,6 +486,7 @@ class Bundle:
             self.find("CHECKPOINT", None, "no checkpoint of the head's size")
         elif self.newest:
             self.lessons.compare(self.newest[1], self.report)
+            self.lessons.tie(self.last, None, *self.newest, self.report)
         if self.end_root is not None:
             for index in sorted(i for root, i in self.astray.items() if root != self.end_root):
                 self.find("BAD_TREE", index, "the path leads elsewhere")
