@@ -110,7 +110,7 @@ pub(crate) fn promised(
     let bytes = promise
         .ok_or_else(|| ClientError::unproven("the answer has no promise"))?
         .bytes;
-    let (report, promised) = verify::promise(&bytes, trust);
+    let (report, promised) = verify::promise(&bytes, trust, None);
     let Some(promised) = promised else {
         let why = match report.findings.first() {
             Some(finding) => finding.to_string(),
@@ -142,7 +142,7 @@ pub(crate) fn any(
         Expected {
             trust,
             policy,
-            document: None,
+            ..Expected::default()
         },
     );
     match report.verdict() {

@@ -82,7 +82,7 @@ pub fn to_value(report: &Report) -> Value {
         ("selection", report.selection.clone().into()),
         ("head_size", report.head_size.into()),
         ("cosigners", Value::list(cosigners)),
-        ("key_records", report.key_records.into()),
+        ("key_records", (report.keys.len() as u64).into()),
         ("keys_tied", report.keys_tied.into()),
         ("policy_met", report.policy_met.into()),
         ("outside_cosigners", Value::list(outside)),

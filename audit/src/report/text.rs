@@ -76,7 +76,7 @@ impl fmt::Display for Text<'_> {
         if let Some(met) = report.policy_met {
             writeln!(f, "Policy      {}", if met { "met" } else { "not met" })?;
         }
-        match (report.key_records, report.keys_tied) {
+        match (report.keys.len(), report.keys_tied) {
             (0, true) => {}
             (changes, true) => {
                 writeln!(

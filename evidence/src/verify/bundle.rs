@@ -11,6 +11,7 @@ use super::anchors::Anchors;
 use super::batch::{CheckedRecord, RecordCheckers, Rules, ShownRecord};
 use super::checkpoints::Checkpoints;
 use super::expectations::{by_policy, open_ledger};
+use super::known_keys::KnownKeys;
 use super::learned_keys::LearnedKeys;
 use super::observer::{Observer, SeenRecord};
 use crate::bundle::{BundleError, BundleParser, CheckpointFrame, Fault, Frame, Manifest};
@@ -39,6 +40,8 @@ pub struct VerifyOptions {
     pub trust: Option<Trust>,
     /// Whose signatures a checkpoint must carry; from level 2 on.
     pub policy: Option<Policy>,
+    /// The changes of keys that are known already.
+    pub keys: Option<KnownKeys>,
     /// A checkpoint note of the same ledger, kept from earlier; compared from level 3 on.
     pub head: Option<Vec<u8>>,
     /// 0 structure, 1 and signatures, 2 and checkpoints, 3 and the saved head, 4 and full
@@ -51,6 +54,7 @@ impl Default for VerifyOptions {
         VerifyOptions {
             trust: None,
             policy: None,
+            keys: None,
             head: None,
             level: LEVEL_DEFAULT,
         }
@@ -389,6 +393,9 @@ impl Replay {
         if let Some(rules) = &self.rules {
             return rules.clone();
         }
+        if let (Some(ledger), Some(known)) = (&mut self.ledger, &options.keys) {
+            known.join(&self.learned, self.manifest.head, ledger, report);
+        }
         let mut ready = self.ledger.clone();
         ready.iter_mut().for_each(Ledger::make_ready);
         let rules = Arc::new(Rules {
@@ -536,9 +543,9 @@ impl Replay {
         }
         match newest {
             Some((size, root)) if size == self.manifest.head => {
-                self.learned.compare(&root, report);
+                let in_tree = self.learned.compare(&root, report);
                 match self.learned.tie(self.last.as_ref(), None, size, &root) {
-                    Ok(()) => report.keys_tied = true,
+                    Ok(()) => report.keys_tied = in_tree,
                     Err(fault) => report.find(fault),
                 }
             }

@@ -8,6 +8,7 @@
 use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::ids::{RecordIndex, TreeSize};
+use crate::keychange::RecordedChange;
 use crate::ledger::Ledger;
 use crate::opening::{Document, PUBLIC_SALT, commit_document};
 use crate::receipt::{KeyRecord, LastRecord};
@@ -27,9 +28,24 @@ pub(super) struct LearnedKeys {
     led_to: Vec<(RecordIndex, Option<Digest>)>,
     /// CheckedRecord once all keys are known: a later record may revoke the key of an earlier.
     records: Vec<Record>,
+    keys: Vec<RecordedChange>,
 }
 
 impl LearnedKeys {
+    pub(super) fn leaf(&self, index: RecordIndex) -> Option<&Digest> {
+        self.leaves.get(&index)
+    }
+
+    pub(super) fn indexes(&self) -> impl Iterator<Item = RecordIndex> {
+        self.leaves.keys().copied()
+    }
+
+    /// The size after the last of them.
+    pub(super) fn size(&self) -> TreeSize {
+        let last = self.leaves.last_key_value();
+        last.map_or(TreeSize::EMPTY, |(index, _)| index.size_through())
+    }
+
     /// Takes the next KEY record; `size` is that of the tree of its path.
     pub(super) fn take(
         &mut self,
@@ -72,13 +88,18 @@ impl LearnedKeys {
         self.leaves.insert(index, leaf);
         let led_to = tree::root_by_inclusion(&leaf, index, size, &key.path);
         self.led_to.push((index, led_to));
+        self.keys.push(RecordedChange {
+            index,
+            leaf,
+            document,
+        });
         self.records.push(record);
         Ok(())
     }
 
     /// The statements of the KEY records, under the keys as they are known now.
     pub(super) fn check(&self, ledger: &Ledger, report: &mut Report) {
-        report.key_records = self.records.len() as u64;
+        report.keys.clone_from(&self.keys);
         for record in &self.records {
             let faults = record_checks::belongs(ledger, record)
                 .into_iter()
@@ -167,12 +188,13 @@ impl LearnedKeys {
     }
 
     /// Whether all of them are in the tree.
-    pub(super) fn compare(&self, root: &Digest, report: &mut Report) {
+    pub(super) fn compare(&self, root: &Digest, report: &mut Report) -> bool {
         for (index, led_to) in &self.led_to {
             if *led_to != Some(*root) {
                 let detail = "the path of the KEY record does not lead to the checkpoint's root";
                 report.find(Finding::at(FindingClass::BadTree, *index, detail));
             }
         }
+        self.led_to.iter().all(|(_, led_to)| *led_to == Some(*root))
     }
 }

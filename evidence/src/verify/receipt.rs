@@ -1,6 +1,7 @@
 //! One record, proven: the checks of a receipt in their order.
 
 use super::expectations::{by_policy, open_ledger};
+use super::known_keys::KnownKeys;
 use super::learned_keys::LearnedKeys;
 use crate::class::FindingClass;
 use crate::digest::Digest;
@@ -21,6 +22,8 @@ pub struct Expected<'a> {
     pub trust: Option<&'a Trust>,
     /// Whose signatures there must be.
     pub policy: Option<&'a Policy>,
+    /// The changes of keys that are known already.
+    pub keys: Option<&'a KnownKeys>,
     /// SHA-256 and length of a file that should be the one of the record.
     pub document: Option<(&'a Digest, u64)>,
 }
@@ -49,6 +52,7 @@ pub struct Expected<'a> {
 ///     Expected {
 ///         trust: Some(&trust),
 ///         policy: Some(&policy),
+///         keys: None,
 ///         document: Some((&digest, invoice.len() as u64)),
 ///     },
 /// );
@@ -83,6 +87,9 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
             report.find(finding);
             return report;
         }
+    }
+    if let Some(known) = expected.keys {
+        known.join(&learned, claimed, &mut ledger, &mut report);
     }
     learned.check(&ledger, &mut report);
     let record = match Record::decode(&receipt.record) {
@@ -122,7 +129,7 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
             report.size = Some(size);
             report.root = Some(root);
             report.cosigners = vouched.cosigners;
-            learned.compare(&root, &mut report);
+            let in_tree = learned.compare(&root, &mut report);
             let leaf = tree::leaf_hash(&receipt.record);
             if !tree::verify_inclusion(&leaf, index, size, &receipt.path, &root) {
                 let detail =
@@ -130,7 +137,7 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
                 report.find(Finding::at(FindingClass::BadTree, index, detail));
             }
             match learned.tie(receipt.last.as_ref(), Some(&record), size, &root) {
-                Ok(()) => report.keys_tied = true,
+                Ok(()) => report.keys_tied = in_tree,
                 Err(fault) => report.find(fault),
             }
             if let Some(policy) = expected.policy {

@@ -31,6 +31,7 @@ pub fn all() -> Vec<Vector> {
 
 fn honest() -> Vec<Vector> {
     let (small, rotation) = (small(), rotation());
+    let revoked = negative::with_revoked_node_key();
     let size = small.len();
     let genesis = small.genesis();
     let framed = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes(), bytes].concat();
@@ -58,6 +59,7 @@ fn honest() -> Vec<Vector> {
         ("bundle-slice.bin", cosigned(&small, 5)),
         ("bundle-rotation.bin", cosigned(&rotation, 0)),
         ("bundle-reserved.bin", cosigned(&reserved(), 0)),
+        ("slice-revoked.bin", seal(&revoked.frames(6))),
         ("bundle-later.bin", seal(&later())),
         ("bundle-anchor.bin", seal(&anchored(false).frames(0))),
         ("selection.bin", seal(&selection)),

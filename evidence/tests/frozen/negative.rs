@@ -63,7 +63,7 @@ fn forged(change: Change<'_, Ledger>) -> Ledger {
     ledger
 }
 
-fn receipts() -> [(&'static str, Receipt); 23] {
+fn receipts() -> [(&'static str, Receipt); 25] {
     let small = small();
     let rotation = rotation();
     let signed = |signature: &dyn Fn(&SecretKey, &[u8], Signature) -> Signature| {
@@ -155,6 +155,11 @@ fn receipts() -> [(&'static str, Receipt); 23] {
             stripped(with_revoked_node_key().receipt(4)),
         ),
         (
+            "receipt-before-revocation.bin",
+            with_stolen_node_key().receipt(4),
+        ),
+        ("receipt-thief.bin", without_revocation().receipt(4)),
+        (
             "receipt-last-withheld.bin",
             altered(&small, 4, &|receipt| receipt.last = None),
         ),
@@ -183,15 +188,30 @@ fn stripped(mut receipt: Receipt) -> Receipt {
     receipt
 }
 
-/// Record 4 is signed with a stolen key, which was revoked from there on.
-fn with_revoked_node_key() -> Ledger {
+/// Record 4 is signed with a stolen key, and nobody knows.
+fn with_stolen_node_key() -> Ledger {
     let mut ledger = Ledger::found(1);
     ledger.boot(1);
     ledger.boot(2);
     ledger.issue(2, "V-1", Outcome::Ok);
     ledger.issue(2, "V-2", Outcome::Ok);
+    ledger
+}
+
+/// It was revoked from there on.
+pub fn with_revoked_node_key() -> Ledger {
+    let mut ledger = with_stolen_node_key();
     revoke(&mut ledger, 2, 4);
     ledger.boot(1);
+    ledger
+}
+
+/// Whoever stole the log key too goes on as if it had not been.
+fn without_revocation() -> Ledger {
+    let mut ledger = with_stolen_node_key();
+    for number in ["V-3", "V-4", "V-5"] {
+        ledger.issue(2, number, Outcome::Ok);
+    }
     ledger
 }
 
@@ -410,7 +430,7 @@ fn opened(frame: &mut Frame) -> &mut RecordFrame {
     }
 }
 
-fn bundles() -> [(&'static str, Ledger); 14] {
+fn bundles() -> [(&'static str, Ledger); 15] {
     let boot_with = |ledger: &mut Ledger, outboxes: Vec<BootOutbox>| {
         let boot = Document::Boot(BootDocument {
             incarnation: [1; 16],
@@ -496,6 +516,7 @@ fn bundles() -> [(&'static str, Ledger); 14] {
         ),
         ("bundle-stale-key.bin", stale_key),
         ("bundle-revoked.bin", revoked),
+        ("bundle-thief.bin", without_revocation()),
         (
             "bundle-outbox-lost.bin",
             forged(&|ledger| boot_with(ledger, vec![pending(true)])),
