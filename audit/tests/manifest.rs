@@ -6,7 +6,7 @@ use std::process::Command;
 
 /// The files are the formats' and lie with them.
 fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../evidence/testdata/v1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../evidence/testdata/v2")
 }
 
 /// The program itself is run, as an auditor would.

@@ -131,7 +131,7 @@ fn what_is_lost_is_told_and_touches_no_other_promise() {
 #[test]
 fn the_frozen_promise_is_kept_by_the_frozen_bundle() {
     let below = |name: &str| {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../evidence/testdata/v1");
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../evidence/testdata/v2");
         root.join(name).to_str().unwrap().to_owned()
     };
     let (promise, trust) = (below("promise"), below("trust"));

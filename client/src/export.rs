@@ -180,7 +180,7 @@ mod tests {
             selection: String::new(),
             peaks: Vec::new(),
             genesis: Genesis {
-                record: vec![1; 290],
+                record: vec![1; 298],
                 opening: Vec::new(),
             },
         };

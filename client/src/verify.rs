@@ -110,7 +110,7 @@ pub(crate) fn promised(
     let bytes = promise
         .ok_or_else(|| ClientError::unproven("the answer has no promise"))?
         .bytes;
-    let (report, promised) = verify::promise(&bytes, trust);
+    let (report, promised) = verify::promise(&bytes, trust, None);
     let Some(promised) = promised else {
         let why = match report.findings.first() {
             Some(finding) => finding.to_string(),
@@ -142,7 +142,7 @@ pub(crate) fn any(
         Expected {
             trust,
             policy,
-            document: None,
+            ..Expected::default()
         },
     );
     match report.verdict() {
@@ -211,7 +211,7 @@ mod tests {
     fn an_answer_without_a_promise_or_with_a_broken_one_is_unproven() {
         let voided = ReceiptClaim::Voided { uid: "" };
         assert!(promised(None, None, voided).is_err());
-        let bytes = Bytes::from_static(b"muniment-promise/v1\n");
+        let bytes = Bytes::from_static(b"muniment-promise/v2\n");
         assert!(matches!(
             promised(Some(v1::Promise { bytes }), None, voided),
             Err(ClientError::Unproven(Unproven {
@@ -228,7 +228,7 @@ mod tests {
             claim(None, None, voided),
             Err(ClientError::Unproven(Unproven { report: None, .. }))
         ));
-        let bytes = Bytes::from_static(b"muniment-receipt/v1\n");
+        let bytes = Bytes::from_static(b"muniment-receipt/v2\n");
         assert!(matches!(
             claim(Some(v1::Receipt { bytes }), None, voided),
             Err(ClientError::Unproven(Unproven {

@@ -9,7 +9,7 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::{Hasher, tag};
-use crate::frame::{CHECKPOINT, KEY, MANIFEST, PROVEN, RECORD};
+use crate::frame::{CHECKPOINT, KEY, LAST, MANIFEST, PROVEN, RECORD};
 pub use crate::frame::{CheckpointFrame, Frame, Manifest, RecordFrame};
 use crate::receipt::KEYS_MAX;
 use crate::record::Record;
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// The first line of a bundle.
-pub const MAGIC: &[u8] = b"muniment-bundle/v1\n";
+pub const MAGIC: &[u8] = b"muniment-bundle/v2\n";
 
 /// The most payload bytes of one frame: a record and two openings of 1 MiB fit, and a
 /// reader may hold a frame in memory without fear.
@@ -103,6 +103,7 @@ enum Stage {
     Manifest,
     Keys,
     Records,
+    Last,
     Checkpoints,
     Ended,
 }
@@ -174,7 +175,7 @@ impl BundleParser {
             return Ok(None);
         };
         let length = u32::from_be_bytes([a, b, c, d]);
-        if !matches!(kind, MANIFEST..=PROVEN | END) {
+        if !matches!(kind, MANIFEST..=LAST | END) {
             return Err(self.error(Fault::UnknownFrame(kind)));
         }
         if length as usize > FRAME_BYTES_MAX {
@@ -191,8 +192,12 @@ impl BundleParser {
             (Stage::Keys, KEY) => Stage::Keys,
             (Stage::Keys | Stage::Records, RECORD) if !self.selects => Stage::Records,
             (Stage::Keys | Stage::Records, PROVEN) if self.selects => Stage::Records,
-            (Stage::Keys | Stage::Records | Stage::Checkpoints, CHECKPOINT) => Stage::Checkpoints,
-            (Stage::Keys | Stage::Records | Stage::Checkpoints, END) => Stage::Ended,
+            (Stage::Keys | Stage::Records, LAST) => Stage::Last,
+            (Stage::Magic | Stage::Manifest | Stage::Ended, _) => {
+                return Err(self.error(Fault::OutOfOrder));
+            }
+            (_, CHECKPOINT) => Stage::Checkpoints,
+            (_, END) => Stage::Ended,
             _ => return Err(self.error(Fault::OutOfOrder)),
         };
         let whole = HEADER + payload.len();
@@ -348,7 +353,7 @@ impl fmt::Display for BundleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "at byte {} of the bundle: ", self.offset)?;
         match &self.fault {
-            Fault::NotABundle => f.write_str("the line muniment-bundle/v1 is missing"),
+            Fault::NotABundle => f.write_str("the line muniment-bundle/v2 is missing"),
             Fault::UnknownFrame(kind) => write!(f, "a frame of the unknown type {kind}"),
             Fault::FrameTooLong(length) => {
                 write!(f, "a frame of {length} bytes is over the limit of 4 MiB")

@@ -12,7 +12,7 @@ use crate::parts::{
     read_consistency, read_digests, read_note, read_opening, read_record, write_digests,
     write_opening,
 };
-use crate::receipt::KeyRecord;
+use crate::receipt::{KeyRecord, LastRecord};
 
 /// The largest tree size in a manifest: keeps sizes far from the end of u64.
 pub const SIZE_MAX: TreeSize = TreeSize::new(1 << 62);
@@ -25,6 +25,7 @@ pub(crate) const RECORD: u8 = 2;
 pub(crate) const CHECKPOINT: u8 = 3;
 pub(crate) const KEY: u8 = 4;
 pub(crate) const PROVEN: u8 = 5;
+pub(crate) const LAST: u8 = 6;
 
 /// One piece of a bundle. The END frame is the writer's and the parser's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub enum Frame {
     Manifest(Manifest),
     /// An OK KEY record below [`Manifest::head`], its path that of the tree of that size.
     Key(KeyRecord),
+    /// The record before [`Manifest::head`], its path that of the tree of that size.
+    Last(LastRecord),
     /// Of a range: every record in turn.
     Record(RecordFrame),
     /// Of a selection: a record, and its path in the tree of size [`Manifest::end`].
@@ -90,6 +93,10 @@ impl Frame {
                 key.write(&mut w);
                 KEY
             }
+            Frame::Last(last) => {
+                last.write(&mut w);
+                LAST
+            }
             Frame::Record(frame) => {
                 frame.write(&mut w);
                 RECORD
@@ -113,6 +120,7 @@ impl Frame {
         let frame = match kind {
             MANIFEST => Frame::Manifest(read_manifest(&mut r)?),
             KEY => Frame::Key(KeyRecord::read(&mut r)?),
+            LAST => Frame::Last(LastRecord::read(&mut r)?),
             RECORD => Frame::Record(RecordFrame::read(&mut r)?),
             PROVEN => Frame::Proven(RecordFrame::read(&mut r)?, read_digests(&mut r)?),
             CHECKPOINT => Frame::Checkpoint(CheckpointFrame {

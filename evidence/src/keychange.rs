@@ -163,3 +163,12 @@ fn read_change(r: &mut Reader<'_>) -> Result<KeyChange, DecodeError> {
         key: PublicKey(r.array()?),
     })
 }
+
+/// A change of keys and the record that made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedChange {
+    pub index: RecordIndex,
+    /// Leaf hash of the record.
+    pub leaf: Digest,
+    pub document: KeyDocument,
+}

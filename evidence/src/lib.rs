@@ -24,8 +24,8 @@
 //! use muniment_evidence::trust::Trust;
 //! use muniment_evidence::verify::{self, Expected};
 //!
-//! # let receipt = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/receipt-issue.bin"));
-//! # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/trust"));
+//! # let receipt = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/receipt-issue.bin"));
+//! # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/trust"));
 //! // `trust` is a file of three lines that you have from someone you trust.
 //! let trust = Trust::parse(trust)?;
 //! let expected = Expected { trust: Some(&trust), ..Expected::default() };

@@ -39,11 +39,11 @@ pub(crate) fn write_digests(w: &mut Writer, digests: &[Digest]) {
 }
 
 pub(crate) fn read_record(r: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
-    let record = read_bounded(r, Record::LENGTH, "a record of 290 bytes")?;
+    let record = read_bounded(r, Record::LENGTH, "a record of 298 bytes")?;
     if record.len() == Record::LENGTH {
         Ok(record)
     } else {
-        Err(r.error("a record of 290 bytes"))
+        Err(r.error("a record of 298 bytes"))
     }
 }
 

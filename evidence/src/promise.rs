@@ -16,7 +16,7 @@ use crate::receipt::{KEYS_MAX, KeyRecord, RECEIPT_BYTES_MAX};
 use crate::statement::Statement;
 
 /// The first line of a promise file.
-pub const MAGIC: &[u8] = b"muniment-promise/v1\n";
+pub const MAGIC: &[u8] = b"muniment-promise/v2\n";
 
 /// The most bytes of a promise file: what a receipt may have.
 pub const PROMISE_BYTES_MAX: usize = RECEIPT_BYTES_MAX;
@@ -56,7 +56,7 @@ impl Promise {
             return Err(r.error("a promise of at most 4 MiB"));
         }
         if !bytes.starts_with(MAGIC) {
-            return Err(r.error("the line muniment-promise/v1"));
+            return Err(r.error("the line muniment-promise/v2"));
         }
         r.raw(MAGIC.len())?;
         let promise = Promise {

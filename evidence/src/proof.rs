@@ -32,8 +32,8 @@ const VERSION: &str = "c2sp.org/tlog-proof@v1";
 /// use muniment_evidence::proof::TlogProof;
 /// use muniment_evidence::tree;
 ///
-/// # let proof = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/proof.tlog-proof"));
-/// # let policy = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/policy"));
+/// # let proof = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/proof.tlog-proof"));
+/// # let policy = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/policy"));
 /// let proof = TlogProof::decode(proof)?;
 /// let policy = Policy::parse(policy).expect("a policy");
 /// // The ledger puts the record itself beside the proof.

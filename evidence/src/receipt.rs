@@ -16,7 +16,7 @@ use crate::parts::{
 };
 
 /// The first line of a receipt file.
-pub const MAGIC: &[u8] = b"muniment-receipt/v1\n";
+pub const MAGIC: &[u8] = b"muniment-receipt/v2\n";
 
 /// The most bytes of a receipt file: three openings, a note, and room for the rest.
 pub const RECEIPT_BYTES_MAX: usize = 4 * OPENING_BYTES_MAX;
@@ -35,6 +35,16 @@ pub struct KeyRecord {
     pub path: Vec<Digest>,
 }
 
+/// The last record under a checkpoint, which counts the KEY records before it: none can be
+/// left out of what is shown beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastRecord {
+    /// The raw bytes of the record.
+    pub record: Vec<u8>,
+    /// From the leaf's sibling up to the root's child.
+    pub path: Vec<Digest>,
+}
+
 /// See FORMAT.md, "Receipt".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -49,6 +59,8 @@ pub struct Receipt {
     pub actor: Option<Opening>,
     /// From the leaf's sibling up to the root's child.
     pub path: Vec<Digest>,
+    /// The last record under the checkpoint; `None` where this receipt is about that one.
+    pub last: Option<LastRecord>,
     /// The signed note over the tree's head.
     pub checkpoint: String,
 }
@@ -63,6 +75,7 @@ impl Receipt {
         w.option(self.document.as_ref(), write_opening);
         w.option(self.actor.as_ref(), write_opening);
         write_digests(&mut w, &self.path);
+        w.option(self.last.as_ref(), |w, last| last.write(w));
         w.text(&self.checkpoint);
         w.finish()
     }
@@ -73,7 +86,7 @@ impl Receipt {
             return Err(r.error("a receipt of at most 4 MiB"));
         }
         if !bytes.starts_with(MAGIC) {
-            return Err(r.error("the line muniment-receipt/v1"));
+            return Err(r.error("the line muniment-receipt/v2"));
         }
         r.raw(MAGIC.len())?;
         let receipt = Receipt {
@@ -83,6 +96,7 @@ impl Receipt {
             document: r.option(read_opening)?,
             actor: r.option(read_opening)?,
             path: read_digests(&mut r)?,
+            last: r.option(LastRecord::read)?,
             checkpoint: read_note(&mut r)?,
         };
         if receipt.keys.len() > KEYS_MAX {
@@ -98,6 +112,20 @@ impl Receipt {
     pub fn checkpoint_text(&self) -> &str {
         let end = self.checkpoint.rfind("\n\n").map_or(0, |at| at + 1);
         &self.checkpoint[..end]
+    }
+}
+
+impl LastRecord {
+    pub(crate) fn write(&self, w: &mut Writer) {
+        w.bytes(&self.record);
+        write_digests(w, &self.path);
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<LastRecord, DecodeError> {
+        Ok(LastRecord {
+            record: read_record(r)?,
+            path: read_digests(r)?,
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
 use crate::ids::RecordIndex;
 use crate::key::Signature;
-use crate::statement::Statement;
+use crate::statement::{Kind, Statement};
 use crate::tree;
 use std::fmt;
 
@@ -178,25 +178,28 @@ pub struct Record {
     pub prev: Digest,
     /// The leader's clock when it proposed, clamped so that it never goes back: a claim.
     pub committed_at_ms: u64,
+    /// OK KEY records before this one: whoever shows a later record cannot leave one out.
+    pub keys: u64,
     pub outcome: Outcome,
     pub statement: Statement,
     pub signature: Signature,
 }
 
 impl Record {
-    pub const VERSION: u8 = 1;
-    pub const LENGTH: usize = 60 + Statement::LENGTH + 64;
+    pub const VERSION: u8 = 2;
+    pub const LENGTH: usize = 68 + Statement::LENGTH + 64;
     /// Offset of the outcome's code.
-    pub const OUTCOME_AT: usize = 49;
+    pub const OUTCOME_AT: usize = 57;
     /// Offset of the statement's kind.
-    pub const KIND_AT: usize = 61;
+    pub const KIND_AT: usize = 69;
 
     pub fn encode(&self) -> [u8; Record::LENGTH] {
         let mut w = Writer::new();
         w.u8(Record::VERSION)
             .u64(self.index.get())
             .digest(&self.prev)
-            .u64(self.committed_at_ms);
+            .u64(self.committed_at_ms)
+            .u64(self.keys);
         self.outcome.write(&mut w);
         w.raw(&self.statement.encode()).raw(&self.signature.0);
         w.finish()
@@ -207,11 +210,12 @@ impl Record {
     pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         let mut r = Reader::new(bytes);
         if r.u8()? != Record::VERSION {
-            return Err(r.error("record version 1"));
+            return Err(r.error("record version 2"));
         }
         let index = RecordIndex::read(&mut r)?;
         let prev = r.digest()?;
         let committed_at_ms = r.u64()?;
+        let keys = r.u64()?;
         let outcome = Outcome::read(&mut r)?;
         let statement = Statement::decode(r.raw(Statement::LENGTH)?)?;
         let signature = Signature(r.array()?);
@@ -220,10 +224,17 @@ impl Record {
             index,
             prev,
             committed_at_ms,
+            keys,
             outcome,
             statement,
             signature,
         })
+    }
+
+    /// OK KEY records up to this one and with it.
+    pub fn keys_through(&self) -> u64 {
+        let is_change = self.statement.kind == Kind::Key && self.outcome == Outcome::Ok;
+        self.keys.saturating_add(u64::from(is_change))
     }
 
     /// SHA-256(0x00 ‖ record): the tree's leaf hash and the chain link.

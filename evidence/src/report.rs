@@ -7,6 +7,7 @@
 use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::ids::{RecordIndex, TreeSize};
+use crate::keychange::RecordedChange;
 use crate::lanes::OpenOutbox;
 use crate::ledger::Cosigner;
 use crate::opening::{Actor, Document};
@@ -167,8 +168,10 @@ pub struct Report {
     /// Known from level 5 on, when the stream is whole and no record is missing.
     pub unfinished: Option<Unfinished>,
     pub cosigners: Vec<Cosigner>,
-    /// KEY records from which the keys were learned.
-    pub key_records: u64,
+    /// The changes from which the keys were learned.
+    pub keys: Vec<RecordedChange>,
+    /// Whether a checkpoint shows that none of them was left out.
+    pub keys_tied: bool,
     /// Whether the signatures meet the policy; `None` when none was given.
     pub policy_met: Option<bool>,
     /// Witnesses of the policy that are not the operator's own and have signed.
@@ -221,7 +224,8 @@ impl Report {
             counts: Counts::default(),
             unfinished: None,
             cosigners: Vec::new(),
-            key_records: 0,
+            keys: Vec::new(),
+            keys_tied: false,
             policy_met: None,
             outside: Vec::new(),
             anchors: None,

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// More cannot be read in an afternoon or two. Unit tests count, since they are read too.
-const LINES_MAX: usize = 9_000;
+const LINES_MAX: usize = 10_000;
 
 #[test]
 fn the_library_depends_on_three_crates_and_no_more() {

@@ -10,7 +10,7 @@ use muniment_evidence::ids::{NodeId, RecordIndex, Sequence};
 use muniment_evidence::key::Signature;
 use muniment_evidence::opening::Opening;
 use muniment_evidence::promise::Promise;
-use muniment_evidence::receipt::{KeyRecord, PATH_MAX, Receipt};
+use muniment_evidence::receipt::{KeyRecord, LastRecord, PATH_MAX, Receipt};
 use muniment_evidence::record::{Outcome, Reason, Record};
 use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
 
@@ -56,6 +56,7 @@ fn a_record_has_one_encoding() {
             index: RecordIndex::new(1),
             prev: Digest([2; 32]),
             committed_at_ms: 3,
+            keys: 4,
             outcome,
             statement: sample(),
             signature: Signature([8; 64]),
@@ -79,7 +80,7 @@ fn a_record_has_one_encoding() {
 
 #[test]
 fn a_receipt_has_one_encoding() {
-    assert_eq!(Record::LENGTH, 290, "the error texts name it");
+    assert_eq!(Record::LENGTH, 298, "the error texts name it");
     let receipt = Receipt {
         genesis: Genesis {
             record: vec![1; Record::LENGTH],
@@ -97,6 +98,10 @@ fn a_receipt_has_one_encoding() {
         }),
         actor: None,
         path: vec![Digest([6; 32])],
+        last: Some(LastRecord {
+            record: vec![5; Record::LENGTH],
+            path: vec![Digest([4; 32])],
+        }),
         checkpoint: "note\n".into(),
     };
     let bytes = receipt.encode();

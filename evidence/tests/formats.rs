@@ -1,6 +1,6 @@
-//! Frozen bytes: what format v1 wrote once, it writes and reads for ever.
+//! Frozen bytes: what format v2 wrote once, it writes and reads for ever.
 //!
-//! Every file of `testdata/v1` is made again in memory and compared. New files are added thus:
+//! Every file of `testdata/v2` is made again in memory and compared. New files are added thus:
 //! describe them in `frozen/`, run this test once with `MUNIMENT_WRITE_VECTORS=1`, which
 //! writes those that do not exist yet, and add a line to the manifest.
 
@@ -20,7 +20,7 @@ const HINT: &str = "frozen files are added to, never edited: if the format itsel
                     MUNIMENT_WRITE_VECTORS=1";
 
 fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v2")
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn a_verifier_written_from_the_document_agrees_on_every_frozen_file() {
             return;
         }
     };
-    let manifest_path = directory().join("testdata/v1/MANIFEST.tsv");
+    let manifest_path = directory().join("testdata/v2/MANIFEST.tsv");
     let output = python(program)
         .arg(directory().join("tests/python/verify.py"))
         .arg("manifest")

@@ -108,7 +108,7 @@ fn a_rotation_fails_no_verification_before_during_or_after() {
             }
             early.push((ledger.receipt(3).encode(), ledger.note(ledger.len())));
         });
-        assert_eq!(bundle(&last).key_records, 4);
+        assert_eq!(bundle(&last).keys.len(), 4);
         // Receipts and heads from every step still hold at the end.
         let trust = last.trust();
         for (receipt, note) in early {

@@ -13,7 +13,7 @@ use muniment_evidence::promise::Promise;
 use muniment_evidence::record::Outcome;
 use muniment_evidence::report::Verdict;
 use muniment_evidence::statement::{Lane, Mode};
-use muniment_evidence::verify;
+use muniment_evidence::verify::{self, Expected, KnownKeys};
 use promising::promise;
 
 const OUTBOX: u64 = 40;
@@ -35,7 +35,7 @@ fn a_promise_that_is_altered_or_of_another_kind_does_not_verify() {
     let (ledger, index) = with_download(Outcome::Ok);
     let good = promise(&ledger, index);
     let class = |promise: &Promise| {
-        let (report, promised) = verify::promise(&promise.encode(), Some(&ledger.trust()));
+        let (report, promised) = verify::promise(&promise.encode(), Some(&ledger.trust()), None);
         assert_eq!(promised.is_some(), report.holds());
         match report.verdict() {
             Verdict::Failed(class) => Some(class),
@@ -72,10 +72,10 @@ fn a_promise_that_is_altered_or_of_another_kind_does_not_verify() {
         altered(&|p| p.statement.node = NodeId::new(99)),
         Some(FindingClass::UnknownKey)
     );
-    let unpinned = verify::promise(&good.encode(), None).0;
+    let unpinned = verify::promise(&good.encode(), None, None).0;
     assert_eq!(unpinned.verdict(), Verdict::Unpinned);
     let other = Ledger::found(2).trust();
-    let untrusted = verify::promise(&good.encode(), Some(&other)).0;
+    let untrusted = verify::promise(&good.encode(), Some(&other), None).0;
     assert_eq!(
         untrusted.verdict(),
         Verdict::Failed(FindingClass::Untrusted)
@@ -99,7 +99,7 @@ fn a_retired_key_still_promises_and_a_revoked_one_does_not() {
         keys: ledger.key_records(ledger.len()),
         ..good.clone()
     };
-    assert!(verify::promise(&retired.encode(), None).0.holds());
+    assert!(verify::promise(&retired.encode(), None, None).0.holds());
     let revoke = Action::Revoke {
         trusted_until: RecordIndex::new(2),
     };
@@ -109,10 +109,15 @@ fn a_retired_key_still_promises_and_a_revoked_one_does_not() {
         keys: ledger.key_records(ledger.len()),
         ..good
     };
-    let report = verify::promise(&revoked.encode(), None).0;
+    let report = verify::promise(&revoked.encode(), None, None).0;
     assert_eq!(
         report.verdict(),
         Verdict::Failed(FindingClass::Revoked),
         "{report}"
     );
+    // The same promise, as its node wrote it before: what is known since counts too.
+    let later = verify::receipt(&ledger.receipt(0).encode(), Expected::default());
+    let known = KnownKeys::of(&later).expect("the receipt shows all changes");
+    let report = verify::promise(&retired.encode(), None, Some(&known)).0;
+    assert_eq!(report.verdict(), Verdict::Failed(FindingClass::Revoked));
 }

@@ -105,11 +105,13 @@ fn submit(
         index,
         prev: tip.head.last_leaf,
         committed_at_ms: tip.head.committed_at_ms.max(proposed_at_ms),
+        keys: tip.head.key_serial,
         outcome,
         statement: statement.clone(),
         signature: submission.signature,
     };
     let leaf = leaf_hash(&record.encode());
+    tip.head.key_serial = record.keys_through();
     txn.put(tables::record(index), &record);
     txn.put(tables::document(index), &submission.document);
     txn.put(tables::actor(index), &submission.actor);
@@ -123,9 +125,6 @@ fn submit(
     if outcome == Outcome::Ok {
         // A statement may lie about lengths; a sum must not stop apply.
         tip.head.body_bytes = tip.head.body_bytes.saturating_add(body_bytes);
-    }
-    if statement.kind == Kind::Key && outcome == Outcome::Ok {
-        tip.head.key_serial += 1;
     }
     if statement.kind == Kind::Policy && outcome == Outcome::Ok {
         policy::take(&mut tip.head, &submission.document.bytes);

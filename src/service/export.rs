@@ -163,6 +163,7 @@ impl Exporter {
             .reads
             .read(move |tables| Ok((manifest(tables, words)?, keys(tables)?)));
         let (manifest, keys) = read.await.map_err(Some)?;
+        let head = manifest.head;
         self.out.frame(&Frame::Manifest(manifest)).await?;
         for key in keys {
             self.out.frame(&Frame::Key(key)).await?;
@@ -190,6 +191,12 @@ impl Exporter {
                 };
                 self.out.frame(&frame).await?;
             }
+        }
+        let last = self
+            .reads
+            .read(move |tables| prove::last_record(tables, head));
+        if let Some(last) = last.await.map_err(Some)? {
+            self.out.frame(&Frame::Last(last)).await?;
         }
         for note in notes {
             self.out.frame(&Frame::Checkpoint(note)).await?;

@@ -24,7 +24,7 @@ use muniment_evidence::genesis::Genesis;
 use muniment_evidence::ledger::Ledger;
 use muniment_evidence::note::{Checkpoint, Note};
 use muniment_evidence::policy::Policy;
-use muniment_evidence::receipt::Receipt;
+use muniment_evidence::receipt::{LastRecord, Receipt};
 use muniment_evidence::tree::{self, Rows as _};
 use muniment_evidence::trust::Trust;
 use std::collections::BTreeSet;
@@ -100,7 +100,12 @@ impl Prover {
             return Err(damaged("does not hash to its leaf"));
         }
         let (document, actor) = tables.openings(index)?;
+        let is_last = size.last() == Some(index);
         Ok(Receipt {
+            last: match is_last {
+                true => None,
+                false => last_record(tables, size)?,
+            },
             genesis: (*self.genesis).clone(),
             keys: self.signer.known.proven(tables, size)?,
             path: tree::inclusion_proof(&rows, index, size)?,
@@ -110,6 +115,23 @@ impl Prover {
             actor,
         })
     }
+}
+
+/// The last record of the tree of this size, proven: it counts the changes of keys.
+pub(super) fn last_record(
+    tables: &Tables,
+    size: TreeSize,
+) -> Result<Option<LastRecord>, crate::store::StoreError> {
+    let Some(index) = size.last() else {
+        return Ok(None);
+    };
+    let record = tables.record_bytes(index)?.ok_or_else(|| {
+        crate::store::StoreError::corrupt(format!("the record {index} is missing"))
+    })?;
+    Ok(Some(LastRecord {
+        record,
+        path: tree::inclusion_proof(&tables.tree_rows(), index, size)?,
+    }))
 }
 
 /// Which record a receipt is asked for.

@@ -40,7 +40,7 @@ fn promise_of(header: &v1::DownloadHeader) -> Vec<u8> {
 
 /// What a bundle of the whole log says of a promise.
 fn judge(cluster: &Cluster, promise: &[u8], bundle: &[u8]) -> Audited {
-    let (report, promised) = verify::promise(promise, Some(&cluster.trust));
+    let (report, promised) = verify::promise(promise, Some(&cluster.trust), None);
     assert_eq!(report.verdict(), Verdict::Verified, "{report}");
     let options = VerifyOptions {
         trust: Some(cluster.trust.clone()),

@@ -45,8 +45,8 @@ PATH_HASHES_MAX = 64
 ANSWER_TIMEOUT_S = 30
 
 # evidence/FORMAT.md, section 4: the record and the parts of it that are read here.
-RECORD_VERSION = 1
-RECORD_BYTES = 290
+RECORD_VERSION = 2
+RECORD_BYTES = 298
 ZERO = bytes(32)
 OUTCOMES = {0: "OK", 1: "REFUSED", 2: "DUPLICATE_OF"}
 STRICT_NUMBER = re.compile(r"0|[1-9][0-9]{0,19}")
@@ -302,16 +302,16 @@ def check_records(records, leaves):
         time_ms = int.from_bytes(record[41:49], "big")
         need(time_ms >= committed_at_ms, f"record {index}: time goes back")
         committed_at_ms = time_ms
-        outcome = OUTCOMES.get(record[49])
-        reason = int.from_bytes(record[50:52], "big")
-        earlier = int.from_bytes(record[52:60], "big")
-        need(outcome is not None, f"record {index}: outcome {record[49]}")
+        outcome = OUTCOMES.get(record[57])
+        reason = int.from_bytes(record[58:60], "big")
+        earlier = int.from_bytes(record[60:68], "big")
+        need(outcome is not None, f"record {index}: outcome {record[57]}")
         need((reason != 0) == (outcome == "REFUSED"), f"record {index}: reason {reason}")
         repeats = outcome == "DUPLICATE_OF"
         need(earlier < index if repeats else earlier == 0, f"record {index}: repeats {earlier}")
         # The ledger is named by the leaf hash of its first record, which cannot name itself.
         ledger = leaves[0] if index else ZERO
-        need(record[65:97] == ledger, f"record {index}: of another ledger")
+        need(record[73:105] == ledger, f"record {index}: of another ledger")
         counts[outcome] += 1
     return counts
 

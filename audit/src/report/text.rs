@@ -76,8 +76,19 @@ impl fmt::Display for Text<'_> {
         if let Some(met) = report.policy_met {
             writeln!(f, "Policy      {}", if met { "met" } else { "not met" })?;
         }
-        if report.key_records > 0 {
-            writeln!(f, "Keys        changed by {} records", report.key_records)?;
+        match (report.keys.len(), report.keys_tied) {
+            (0, true) => {}
+            (changes, true) => {
+                writeln!(
+                    f,
+                    "Keys        changed by {changes} records, all of them shown"
+                )?;
+            }
+            (changes, false) => writeln!(
+                f,
+                "Keys        not tied to a checkpoint: {changes} changes are shown, there may be \
+                 others"
+            )?,
         }
         if let Some(opened) = &report.record {
             write_record(f, report, opened)?;

@@ -323,6 +323,7 @@ mod tests {
                 index: RecordIndex::new(3),
                 prev: Digest::ZERO,
                 committed_at_ms: 0,
+                keys: 0,
                 outcome: Outcome::Ok,
                 statement: Statement {
                     kind: Kind::Issue,

@@ -14,6 +14,7 @@ use muniment_evidence::note::Checkpoint;
 use muniment_evidence::opening::{
     Actor, Document, GenesisDocument, Member, Opening, commit_actor, commit_document,
 };
+use muniment_evidence::receipt::LastRecord;
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
 use muniment_evidence::tree::{Frontier, TreeRow};
@@ -80,6 +81,7 @@ pub fn write(
         genesis: genesis.clone(),
     }))?;
     let (mut frontier, mut prev) = (Frontier::new(), Digest::ZERO);
+    let mut last = None;
     let mut written = founding;
     for index in 0..end {
         if index > 0 {
@@ -87,6 +89,12 @@ pub fn write(
         }
         let record = record(index, prev, traffic.time_ms(), &written);
         prev = muniment_evidence::tree::leaf_hash(&record);
+        if index + 1 == end {
+            // Every peak is a sibling on the last leaf's way up, the smallest first.
+            let path = frontier.peaks().iter().rev().copied().collect();
+            let record = record.to_vec();
+            last = Some(Frame::Last(LastRecord { record, path }));
+        }
         let rows = frontier.append(prev);
         stream.frame(&Frame::Record(RecordFrame {
             record: record.to_vec(),
@@ -99,6 +107,7 @@ pub fn write(
             rows,
         });
     }
+    stream.frame(&last.expect("the log is not empty"))?;
     let checkpoint = Checkpoint {
         origin: ORIGIN.into(),
         size: TreeSize::new(end),
@@ -153,6 +162,7 @@ fn record(index: u64, prev: Digest, time_ms: u64, written: &Written) -> [u8; Rec
         index: RecordIndex::new(index),
         prev,
         committed_at_ms: time_ms,
+        keys: 0,
         outcome: Outcome::Ok,
         statement: written.statement.clone(),
         signature: written.signature,

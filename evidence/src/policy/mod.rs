@@ -36,8 +36,8 @@ const NONE: &str = "none";
 /// use muniment_evidence::note::Note;
 /// use muniment_evidence::policy::Policy;
 ///
-/// # let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/policy"));
-/// # let note = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/note"));
+/// # let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/policy"));
+/// # let note = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/note"));
 /// // One log, three witnesses, and a quorum of two of them.
 /// let policy = Policy::parse(text)?;
 /// let verdict = policy.evaluate(&Note::parse(note).expect("a note"));

@@ -11,6 +11,7 @@ use super::anchors::Anchors;
 use super::batch::{CheckedRecord, RecordCheckers, Rules, ShownRecord};
 use super::checkpoints::Checkpoints;
 use super::expectations::{by_policy, open_ledger};
+use super::known_keys::KnownKeys;
 use super::learned_keys::LearnedKeys;
 use super::observer::{Observer, SeenRecord};
 use crate::bundle::{BundleError, BundleParser, CheckpointFrame, Fault, Frame, Manifest};
@@ -22,6 +23,7 @@ use crate::ledger::Ledger;
 use crate::note::Checkpoint;
 use crate::opening::Document;
 use crate::policy::Policy;
+use crate::receipt::LastRecord;
 use crate::record::Outcome;
 use crate::report::{
     EvidenceKind, Finding, LEVEL_DEFAULT, LEVEL_MAX, Report, UNFINISHED_MAX, Unfinished,
@@ -38,6 +40,8 @@ pub struct VerifyOptions {
     pub trust: Option<Trust>,
     /// Whose signatures a checkpoint must carry; from level 2 on.
     pub policy: Option<Policy>,
+    /// The changes of keys that are known already.
+    pub keys: Option<KnownKeys>,
     /// A checkpoint note of the same ledger, kept from earlier; compared from level 3 on.
     pub head: Option<Vec<u8>>,
     /// 0 structure, 1 and signatures, 2 and checkpoints, 3 and the saved head, 4 and full
@@ -50,6 +54,7 @@ impl Default for VerifyOptions {
         VerifyOptions {
             trust: None,
             policy: None,
+            keys: None,
             head: None,
             level: LEVEL_DEFAULT,
         }
@@ -62,9 +67,9 @@ impl Default for VerifyOptions {
 /// use muniment_evidence::trust::Trust;
 /// use muniment_evidence::verify::{BundleVerifier, VerifyOptions};
 ///
-/// # let bundle = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/bundle-small.bin"));
-/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/trust"));
-/// # let kept = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/head"));
+/// # let bundle = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/bundle-small.bin"));
+/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/trust"));
+/// # let kept = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/head"));
 /// let mut verifier = BundleVerifier::new(VerifyOptions {
 ///     trust: Some(Trust::parse(trust).expect("three lines")),
 ///     // A checkpoint that you kept from earlier: the ledger cannot have been rewritten since.
@@ -96,6 +101,10 @@ struct Replay {
     /// `None` when the genesis does not hold.
     ledger: Option<Ledger>,
     learned: LearnedKeys,
+    /// The record before the head.
+    last: Option<LastRecord>,
+    /// A record counts other KEY records than those shown.
+    miscounted: bool,
     /// Once all KEY records were taken, and what needs the keys was begun.
     rules: Option<Arc<Rules>>,
     chain: Chain,
@@ -194,6 +203,12 @@ impl<O: Observer> BundleVerifier<O> {
                 }
                 return;
             }
+            Frame::Last(last) => {
+                if let Some(replay) = &mut self.replay {
+                    replay.last = Some(last);
+                }
+                return;
+            }
             Frame::Checkpoint(frame) => {
                 self.check_all();
                 return self.checkpoint(&frame);
@@ -234,6 +249,8 @@ impl<O: Observer> BundleVerifier<O> {
             manifest,
             ledger,
             learned: LearnedKeys::default(),
+            last: None,
+            miscounted: false,
             rules: None,
             frontier,
             led_to: HashMap::new(),
@@ -376,6 +393,9 @@ impl Replay {
         if let Some(rules) = &self.rules {
             return rules.clone();
         }
+        if let (Some(ledger), Some(known)) = (&mut self.ledger, &options.keys) {
+            known.join(&self.learned, self.manifest.head, ledger, report);
+        }
         let mut ready = self.ledger.clone();
         ready.iter_mut().for_each(Ledger::make_ready);
         let rules = Arc::new(Rules {
@@ -441,7 +461,15 @@ impl Replay {
         }
         let ok = record.outcome == Outcome::Ok;
         let kind = record.statement.kind;
-        if let Some(fault) = self.learned.unlisted(&record, &checked.leaf) {
+        let learned = &self.learned;
+        if let Some(fault) = learned.unlisted(&record, &checked.leaf) {
+            report.find(fault);
+        }
+        if let Some(fault) = learned.miscounted(&record)
+            && self.ledger.is_some()
+            && !std::mem::replace(&mut self.miscounted, true)
+        {
+            // One that is left out is missed by all records after it.
             report.find(fault);
         }
         if ok && kind == Kind::DownloadEnd && !matches!(document, Some(Document::DownloadEnd(_))) {
@@ -515,7 +543,11 @@ impl Replay {
         }
         match newest {
             Some((size, root)) if size == self.manifest.head => {
-                self.learned.compare(&root, report);
+                let in_tree = self.learned.compare(&root, report);
+                match self.learned.tie(self.last.as_ref(), None, size, &root) {
+                    Ok(()) => report.keys_tied = in_tree,
+                    Err(fault) => report.find(fault),
+                }
             }
             Some((size, _)) => {
                 let detail = format!(

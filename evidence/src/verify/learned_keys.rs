@@ -1,15 +1,17 @@
 //! The changes of a ledger's keys, as the evidence brings them along.
 //!
 //! Promises: a key is known only from GENESIS or from a KEY record that those endorse who
-//! may, and every KEY record that is shown is among those that were learned. Leaves the
-//! rules of a change to [`crate::keys`].
+//! may, every KEY record that is shown is among those that were learned, and none below a
+//! checkpoint was left out: each record counts those before it, and the last one under the
+//! checkpoint is shown. Leaves the rules of a change to [`crate::keys`].
 
 use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::ids::{RecordIndex, TreeSize};
+use crate::keychange::RecordedChange;
 use crate::ledger::Ledger;
 use crate::opening::{Document, PUBLIC_SALT, commit_document};
-use crate::receipt::KeyRecord;
+use crate::receipt::{KeyRecord, LastRecord};
 use crate::record::{Outcome, Record};
 use crate::record_checks;
 use crate::report::{Finding, Report};
@@ -26,9 +28,24 @@ pub(super) struct LearnedKeys {
     led_to: Vec<(RecordIndex, Option<Digest>)>,
     /// CheckedRecord once all keys are known: a later record may revoke the key of an earlier.
     records: Vec<Record>,
+    keys: Vec<RecordedChange>,
 }
 
 impl LearnedKeys {
+    pub(super) fn leaf(&self, index: RecordIndex) -> Option<&Digest> {
+        self.leaves.get(&index)
+    }
+
+    pub(super) fn indexes(&self) -> impl Iterator<Item = RecordIndex> {
+        self.leaves.keys().copied()
+    }
+
+    /// The size after the last of them.
+    pub(super) fn size(&self) -> TreeSize {
+        let last = self.leaves.last_key_value();
+        last.map_or(TreeSize::EMPTY, |(index, _)| index.size_through())
+    }
+
     /// Takes the next KEY record; `size` is that of the tree of its path.
     pub(super) fn take(
         &mut self,
@@ -71,13 +88,18 @@ impl LearnedKeys {
         self.leaves.insert(index, leaf);
         let led_to = tree::root_by_inclusion(&leaf, index, size, &key.path);
         self.led_to.push((index, led_to));
+        self.keys.push(RecordedChange {
+            index,
+            leaf,
+            document,
+        });
         self.records.push(record);
         Ok(())
     }
 
     /// The statements of the KEY records, under the keys as they are known now.
     pub(super) fn check(&self, ledger: &Ledger, report: &mut Report) {
-        report.key_records = self.records.len() as u64;
+        report.keys.clone_from(&self.keys);
         for record in &self.records {
             let faults = record_checks::belongs(ledger, record)
                 .into_iter()
@@ -99,13 +121,80 @@ impl LearnedKeys {
         })
     }
 
+    /// A record counts the KEY records before it; another number is not theirs.
+    pub(super) fn miscounted(&self, record: &Record) -> Option<Finding> {
+        let below = self.records.partition_point(|key| key.index < record.index);
+        (record.keys != below as u64).then(|| {
+            let detail = format!(
+                "counts {} KEY records before it; of those shown, {below} are",
+                record.keys
+            );
+            let class = match record.keys > below as u64 {
+                true => FindingClass::MissingData,
+                false => FindingClass::BrokenChain,
+            };
+            Finding::at(class, record.index, detail)
+        })
+    }
+
+    /// Whether what was learned is all that there is under a checkpoint of this size and
+    /// root, as its last record says. `shown` is a record that is proven there already: it
+    /// may be the last one itself.
+    pub(super) fn tie(
+        &self,
+        last: Option<&LastRecord>,
+        shown: Option<&Record>,
+        size: TreeSize,
+        root: &Digest,
+    ) -> Result<(), Finding> {
+        let is_last = |record: &Record| size.last() == Some(record.index);
+        let last = match (last, shown) {
+            (Some(last), shown) => {
+                let record = Record::decode(&last.record).map_err(|e| {
+                    let detail = format!("the last record cannot be read: {e}");
+                    Finding::whole(FindingClass::Structure, detail)
+                })?;
+                if !is_last(&record) || shown.is_some_and(is_last) {
+                    let detail = format!("stands for the last of {size} records, and is not it");
+                    return Err(Finding::at(FindingClass::BrokenChain, record.index, detail));
+                }
+                let leaf = tree::leaf_hash(&last.record);
+                if !tree::verify_inclusion(&leaf, record.index, size, &last.path, root) {
+                    let detail = "the path of the last record does not lead to the checkpoint's                                   root";
+                    return Err(Finding::at(FindingClass::BadTree, record.index, detail));
+                }
+                record
+            }
+            (None, Some(shown)) if is_last(shown) => shown.clone(),
+            (None, _) => {
+                let detail = "the last record under the checkpoint is not shown, so nobody can \
+                              tell whether a change of keys was left out";
+                return Err(Finding::whole(FindingClass::MissingData, detail));
+            }
+        };
+        let (counted, learned) = (last.keys_through(), self.records.len() as u64);
+        if counted == learned {
+            return Ok(());
+        }
+        let detail = format!(
+            "{counted} KEY records are under the checkpoint, {learned} are shown: what was left \
+             out may revoke a key"
+        );
+        let class = match counted > learned {
+            true => FindingClass::MissingData,
+            false => FindingClass::BrokenChain,
+        };
+        Err(Finding::whole(class, detail))
+    }
+
     /// Whether all of them are in the tree.
-    pub(super) fn compare(&self, root: &Digest, report: &mut Report) {
+    pub(super) fn compare(&self, root: &Digest, report: &mut Report) -> bool {
         for (index, led_to) in &self.led_to {
             if *led_to != Some(*root) {
                 let detail = "the path of the KEY record does not lead to the checkpoint's root";
                 report.find(Finding::at(FindingClass::BadTree, *index, detail));
             }
         }
+        self.led_to.iter().all(|(_, led_to)| *led_to == Some(*root))
     }
 }

@@ -10,13 +10,14 @@
 //! * [`Observer`]: who looks on meanwhile
 //!
 //! What all begin with lies in `expectations` (the pin, the policy) and `learned_keys` (the
-//! changes of keys).
+//! changes of keys). What the auditor knows of those from before is [`KnownKeys`].
 
 mod anchors;
 mod batch;
 pub mod bundle;
 mod checkpoints;
 mod expectations;
+mod known_keys;
 mod learned_keys;
 mod observer;
 mod promise;
@@ -24,6 +25,7 @@ mod receipt;
 
 pub use crate::report::{LEVEL_DEFAULT, LEVEL_MAX};
 pub use bundle::{BundleVerifier, VerifyOptions};
+pub use known_keys::KnownKeys;
 pub use observer::{Observer, SeenRecord};
 pub use promise::{Promised, promise};
 pub use receipt::{Expected, receipt};

@@ -1,6 +1,7 @@
 //! One promise, checked in itself: the checks in their order.
 
 use super::expectations::open_ledger;
+use super::known_keys::KnownKeys;
 use super::learned_keys::LearnedKeys;
 use crate::class::FindingClass;
 use crate::digest::Digest;
@@ -30,27 +31,38 @@ pub struct Promised {
     pub actor: Actor,
 }
 
-/// Verifies the bytes of a promise file; what was promised only if everything holds.
+/// Verifies the bytes of a promise file; what was promised only if everything holds. It
+/// carries the changes of keys that its node knew; a later revocation counts where `keys` has
+/// it.
 ///
 /// ```
 /// use muniment_evidence::trust::Trust;
 /// use muniment_evidence::verify;
 ///
-/// # let promise = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/promise"));
-/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/trust"));
+/// # let promise = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/promise"));
+/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/trust"));
 /// let trust = Trust::parse(trust).expect("three lines");
-/// let (report, promised) = verify::promise(promise, Some(&trust));
+/// let (report, promised) = verify::promise(promise, Some(&trust), None);
 /// assert_eq!(report.exit_code(), 0);
 /// assert_eq!(promised.expect("it holds").seq.get(), 0);
 /// ```
-pub fn promise(bytes: &[u8], trust: Option<&Trust>) -> (Report, Option<Promised>) {
+pub fn promise(
+    bytes: &[u8],
+    trust: Option<&Trust>,
+    keys: Option<&KnownKeys>,
+) -> (Report, Option<Promised>) {
     let mut report = Report::new(EvidenceKind::Promise, LEVEL_DEFAULT, trust.is_some());
-    let promised = check(bytes, trust, &mut report);
+    let promised = check(bytes, trust, keys, &mut report);
     let promised = promised.filter(|_| report.holds());
     (report, promised)
 }
 
-fn check(bytes: &[u8], trust: Option<&Trust>, report: &mut Report) -> Option<Promised> {
+fn check(
+    bytes: &[u8],
+    trust: Option<&Trust>,
+    keys: Option<&KnownKeys>,
+    report: &mut Report,
+) -> Option<Promised> {
     let promise = match Promise::decode(bytes) {
         Ok(promise) => promise,
         Err(e) => {
@@ -66,6 +78,9 @@ fn check(bytes: &[u8], trust: Option<&Trust>, report: &mut Report) -> Option<Pro
             report.find(finding);
             return None;
         }
+    }
+    if let Some(known) = keys {
+        known.join(&learned, learned.size(), &mut ledger, report);
     }
     learned.check(&ledger, report);
     let statement = promise.statement;
@@ -85,6 +100,7 @@ fn check(bytes: &[u8], trust: Option<&Trust>, report: &mut Report) -> Option<Pro
         index: RecordIndex::new(u64::MAX),
         prev: Digest::ZERO,
         committed_at_ms: 0,
+        keys: promise.keys.len() as u64,
         outcome: Outcome::Ok,
         statement,
         signature: promise.signature,

@@ -1,6 +1,7 @@
 //! One record, proven: the checks of a receipt in their order.
 
 use super::expectations::{by_policy, open_ledger};
+use super::known_keys::KnownKeys;
 use super::learned_keys::LearnedKeys;
 use crate::class::FindingClass;
 use crate::digest::Digest;
@@ -21,6 +22,8 @@ pub struct Expected<'a> {
     pub trust: Option<&'a Trust>,
     /// Whose signatures there must be.
     pub policy: Option<&'a Policy>,
+    /// The changes of keys that are known already.
+    pub keys: Option<&'a KnownKeys>,
     /// SHA-256 and length of a file that should be the one of the record.
     pub document: Option<(&'a Digest, u64)>,
 }
@@ -37,10 +40,10 @@ pub struct Expected<'a> {
 /// use muniment_evidence::trust::Trust;
 /// use muniment_evidence::verify::{self, Expected};
 ///
-/// # let receipt = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/receipt-issue.bin"));
-/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/trust"));
-/// # let policy = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/policy"));
-/// # let invoice = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v1/invoice.pdf"));
+/// # let receipt = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/receipt-issue.bin"));
+/// # let trust = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/trust"));
+/// # let policy = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/policy"));
+/// # let invoice = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/v2/invoice.pdf"));
 /// let trust = Trust::parse(trust).expect("three lines");
 /// let policy = Policy::parse(policy).expect("a policy");
 /// let digest = Digest::of(&[invoice]);
@@ -49,6 +52,7 @@ pub struct Expected<'a> {
 ///     Expected {
 ///         trust: Some(&trust),
 ///         policy: Some(&policy),
+///         keys: None,
 ///         document: Some((&digest, invoice.len() as u64)),
 ///     },
 /// );
@@ -84,6 +88,9 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
             return report;
         }
     }
+    if let Some(known) = expected.keys {
+        known.join(&learned, claimed, &mut ledger, &mut report);
+    }
     learned.check(&ledger, &mut report);
     let record = match Record::decode(&receipt.record) {
         Ok(record) => record,
@@ -113,18 +120,25 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
     if let Some(fault) = learned.unlisted(&record, &tree::leaf_hash(&receipt.record)) {
         report.find(fault);
     }
+    if let Some(fault) = learned.miscounted(&record) {
+        report.find(fault);
+    }
     match ledger.checkpoint(receipt.checkpoint.as_bytes()) {
         Ok(vouched) => {
             let Checkpoint { size, root, .. } = vouched.checkpoint;
             report.size = Some(size);
             report.root = Some(root);
             report.cosigners = vouched.cosigners;
-            learned.compare(&root, &mut report);
+            let in_tree = learned.compare(&root, &mut report);
             let leaf = tree::leaf_hash(&receipt.record);
             if !tree::verify_inclusion(&leaf, index, size, &receipt.path, &root) {
                 let detail =
                     format!("the path does not lead from record {index} to the checkpoint's root");
                 report.find(Finding::at(FindingClass::BadTree, index, detail));
+            }
+            match learned.tie(receipt.last.as_ref(), Some(&record), size, &root) {
+                Ok(()) => report.keys_tied = in_tree,
+                Err(fault) => report.find(fault),
             }
             if let Some(policy) = expected.policy {
                 match by_policy(policy, &ledger, &receipt.checkpoint, &mut report) {

@@ -1,4 +1,4 @@
-//! The frozen vectors of format v1, made again in memory from small ledgers.
+//! The frozen vectors of format v2, made again in memory from small ledgers.
 //!
 //! Promises the same bytes at every run: keys, salts and times are all derived. Leaves
 //! the comparison with the files to `formats`, and the forgeries to `negative`.
@@ -19,7 +19,7 @@ use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::{Kind, Lane};
 use muniment_evidence::tree;
 
-/// A file below `testdata/v1`.
+/// A file below `testdata/v2`.
 pub type Vector = (String, Vec<u8>);
 
 /// Every frozen file but the manifest, which is written by hand.
@@ -31,6 +31,7 @@ pub fn all() -> Vec<Vector> {
 
 fn honest() -> Vec<Vector> {
     let (small, rotation) = (small(), rotation());
+    let revoked = negative::with_revoked_node_key();
     let size = small.len();
     let genesis = small.genesis();
     let framed = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes(), bytes].concat();
@@ -58,6 +59,7 @@ fn honest() -> Vec<Vector> {
         ("bundle-slice.bin", cosigned(&small, 5)),
         ("bundle-rotation.bin", cosigned(&rotation, 0)),
         ("bundle-reserved.bin", cosigned(&reserved(), 0)),
+        ("slice-revoked.bin", seal(&revoked.frames(6))),
         ("bundle-later.bin", seal(&later())),
         ("bundle-anchor.bin", seal(&anchored(false).frames(0))),
         ("selection.bin", seal(&selection)),
@@ -172,8 +174,12 @@ pub fn later() -> Vec<Frame> {
     let mut shown = whole.clone();
     shown.entries.truncate(end as usize);
     let mut frames = shown.frames(0);
-    if let Frame::Manifest(manifest) = &mut frames[0] {
-        manifest.head = TreeSize::new(head);
+    for frame in &mut frames {
+        match frame {
+            Frame::Manifest(manifest) => manifest.head = TreeSize::new(head),
+            Frame::Last(last) => *last = whole.last_record(head),
+            _ => {}
+        }
     }
     let Ok(consistency) =
         tree::consistency_proof(&whole.rows(), TreeSize::new(end), TreeSize::new(head));

@@ -16,7 +16,7 @@ use muniment_evidence::note::VerifierKey;
 use muniment_evidence::opening::{
     BootDocument, BootOutbox, Document, MembershipDocument, Opening, commit_document,
 };
-use muniment_evidence::receipt::Receipt;
+use muniment_evidence::receipt::{LastRecord, Receipt};
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Lane;
 use sha2::{Digest as _, Sha512};
@@ -63,7 +63,7 @@ fn forged(change: Change<'_, Ledger>) -> Ledger {
     ledger
 }
 
-fn receipts() -> [(&'static str, Receipt); 18] {
+fn receipts() -> [(&'static str, Receipt); 25] {
     let small = small();
     let rotation = rotation();
     let signed = |signature: &dyn Fn(&SecretKey, &[u8], Signature) -> Signature| {
@@ -111,7 +111,7 @@ fn receipts() -> [(&'static str, Receipt); 18] {
         (
             "receipt-outcome.bin",
             altered(&small, 7, &|receipt| {
-                receipt.record[49..60].fill(0);
+                receipt.record[57..68].fill(0);
             }),
         ),
         (
@@ -146,7 +146,73 @@ fn receipts() -> [(&'static str, Receipt); 18] {
         ),
         ("receipt-key-unendorsed.bin", with_unendorsed_key()),
         ("receipt-revoked-log-key.bin", with_revoked_log_key()),
+        (
+            "receipt-revocation-stripped.bin",
+            stripped(with_revoked_log_key()),
+        ),
+        (
+            "receipt-node-revocation-stripped.bin",
+            stripped(with_revoked_node_key().receipt(4)),
+        ),
+        (
+            "receipt-before-revocation.bin",
+            with_stolen_node_key().receipt(4),
+        ),
+        ("receipt-thief.bin", without_revocation().receipt(4)),
+        (
+            "receipt-last-withheld.bin",
+            altered(&small, 4, &|receipt| receipt.last = None),
+        ),
+        (
+            "receipt-last-other.bin",
+            altered(&small, 4, &|receipt| {
+                receipt.last = Some(LastRecord {
+                    record: small.entries[9].record.encode().to_vec(),
+                    path: small.path(9, size),
+                });
+            }),
+        ),
+        (
+            "receipt-last-path.bin",
+            altered(&small, 4, &|receipt| {
+                let last = receipt.last.as_mut().expect("record 4 is not the last");
+                last.path[0].0[0] ^= 1;
+            }),
+        ),
     ]
+}
+
+/// Without its newest KEY record: who was revoked is not, to whoever believes it.
+fn stripped(mut receipt: Receipt) -> Receipt {
+    receipt.keys.pop();
+    receipt
+}
+
+/// Record 4 is signed with a stolen key, and nobody knows.
+fn with_stolen_node_key() -> Ledger {
+    let mut ledger = Ledger::found(1);
+    ledger.boot(1);
+    ledger.boot(2);
+    ledger.issue(2, "V-1", Outcome::Ok);
+    ledger.issue(2, "V-2", Outcome::Ok);
+    ledger
+}
+
+/// It was revoked from there on.
+pub fn with_revoked_node_key() -> Ledger {
+    let mut ledger = with_stolen_node_key();
+    revoke(&mut ledger, 2, 4);
+    ledger.boot(1);
+    ledger
+}
+
+/// Whoever stole the log key too goes on as if it had not been.
+fn without_revocation() -> Ledger {
+    let mut ledger = with_stolen_node_key();
+    for number in ["V-3", "V-4", "V-5"] {
+        ledger.issue(2, number, Outcome::Ok);
+    }
+    ledger
 }
 
 /// S + L: the same signature to whoever does not ask for the smallest.
@@ -250,7 +316,7 @@ fn bundles_by_bytes() -> [(&'static str, Vec<u8>); 5] {
         bytes[at] ^= by;
         bytes
     };
-    let manifest_at = "muniment-bundle/v1\n".len();
+    let manifest_at = "muniment-bundle/v2\n".len();
     let length = &bytes[manifest_at + 1..manifest_at + 5];
     let length = u32::from_be_bytes(length.try_into().expect("four bytes"));
     let second_frame_at = manifest_at + 5 + length as usize;
@@ -260,12 +326,15 @@ fn bundles_by_bytes() -> [(&'static str, Vec<u8>); 5] {
         ("bundle-digest.bin", changed(end - 1, 1)),
         // The digest does not cover the counts beside it.
         ("bundle-counts.bin", changed(end - 33, 8)),
-        // Type 2 becomes 6.
-        ("bundle-frame.bin", changed(second_frame_at, 4)),
+        // Type 2 becomes 66.
+        ("bundle-frame.bin", changed(second_frame_at, 64)),
     ]
 }
 
-fn bundles_by_frames() -> [(&'static str, Vec<Frame>); 9] {
+/// Where the records of a bundle without KEY records begin: after the manifest.
+const AT: usize = 1;
+
+fn bundles_by_frames() -> [(&'static str, Vec<Frame>); 14] {
     let small = small();
     let frames = |change: Change<'_, Vec<Frame>>| {
         let mut frames = cosigned_frames(&small, 0);
@@ -284,6 +353,11 @@ fn bundles_by_frames() -> [(&'static str, Vec<Frame>); 9] {
     vouch(&mut other_root, small.note(small.len()));
     let mut rotation = cosigned_frames(&rotation(), 0);
     rotation.remove(2);
+    let mut miscounted = small.clone();
+    for entry in &mut miscounted.entries[8..] {
+        entry.record.keys = 1;
+    }
+    miscounted.rechain_only();
     let mut later = later();
     if let Some(Frame::Checkpoint(last)) = later.last_mut() {
         last.consistency[1].0[7] ^= 1;
@@ -292,16 +366,16 @@ fn bundles_by_frames() -> [(&'static str, Vec<Frame>); 9] {
         (
             "bundle-missing.bin",
             frames(&|frames| {
-                frames.remove(1 + 6);
+                frames.remove(AT + 6);
             }),
         ),
         (
             "bundle-repeated.bin",
-            frames(&|frames| frames.insert(1 + 6, frames[1 + 6].clone())),
+            frames(&|frames| frames.insert(AT + 6, frames[AT + 6].clone())),
         ),
         (
             "bundle-public-opening.bin",
-            frames(&|frames| opened(&mut frames[1 + 1]).document = None),
+            frames(&|frames| opened(&mut frames[AT + 1]).document = None),
         ),
         (
             "bundle-no-checkpoint.bin",
@@ -312,16 +386,41 @@ fn bundles_by_frames() -> [(&'static str, Vec<Frame>); 9] {
         ("bundle-root.bin", other_root),
         ("bundle-key-hidden.bin", rotation),
         ("bundle-later-consistency.bin", later),
-        ("selection-order.bin", chosen(&|frames| frames.swap(1, 2))),
+        (
+            "bundle-revocation-stripped.bin",
+            without_keys(with_revoked_node_key().frames(0)),
+        ),
+        (
+            "slice-revocation-stripped.bin",
+            without_keys(with_revoked_node_key().frames(6)),
+        ),
+        (
+            "selection-revocation-stripped.bin",
+            without_keys(with_revoked_node_key().selection(&[3, 4])),
+        ),
+        (
+            "bundle-last-withheld.bin",
+            frames(&|frames| frames.retain(|frame| !matches!(frame, Frame::Last(_)))),
+        ),
+        ("bundle-keys-miscounted.bin", miscounted.frames(0)),
+        (
+            "selection-order.bin",
+            chosen(&|frames| frames.swap(AT, AT + 1)),
+        ),
         (
             "selection-path.bin",
             chosen(&|frames| {
-                if let Frame::Proven(_, path) = &mut frames[2] {
+                if let Frame::Proven(_, path) = &mut frames[AT + 1] {
                     path[0].0[3] ^= 1;
                 }
             }),
         ),
     ]
+}
+
+fn without_keys(mut frames: Vec<Frame>) -> Vec<Frame> {
+    frames.retain(|frame| !matches!(frame, Frame::Key(_)));
+    frames
 }
 
 fn opened(frame: &mut Frame) -> &mut RecordFrame {
@@ -331,7 +430,7 @@ fn opened(frame: &mut Frame) -> &mut RecordFrame {
     }
 }
 
-fn bundles() -> [(&'static str, Ledger); 14] {
+fn bundles() -> [(&'static str, Ledger); 15] {
     let boot_with = |ledger: &mut Ledger, outboxes: Vec<BootOutbox>| {
         let boot = Document::Boot(BootDocument {
             incarnation: [1; 16],
@@ -350,12 +449,7 @@ fn bundles() -> [(&'static str, Ledger); 14] {
     let mut stale_key = rotation();
     stale_key.turns.insert(1, 0);
     stale_key.issue(1, "K-4", Outcome::Ok);
-    let mut revoked = Ledger::found(1);
-    revoked.boot(1);
-    revoked.boot(2);
-    revoked.issue(2, "V-1", Outcome::Ok);
-    revoked.issue(2, "V-2", Outcome::Ok);
-    revoke(&mut revoked, 2, 4);
+    let revoked = with_revoked_node_key();
     [
         (
             "bundle-time.bin",
@@ -422,6 +516,7 @@ fn bundles() -> [(&'static str, Ledger); 14] {
         ),
         ("bundle-stale-key.bin", stale_key),
         ("bundle-revoked.bin", revoked),
+        ("bundle-thief.bin", without_revocation()),
         (
             "bundle-outbox-lost.bin",
             forged(&|ledger| boot_with(ledger, vec![pending(true)])),

@@ -18,7 +18,7 @@ use muniment_evidence::opening::{
     IssueDocument, LeaderDocument, Member, Metadata, Money, Opening, PUBLIC_SALT, Rendition,
     VoidDocument, commit_actor, commit_document,
 };
-use muniment_evidence::receipt::{KeyRecord, Receipt};
+use muniment_evidence::receipt::{KeyRecord, LastRecord, Receipt};
 use muniment_evidence::record::{Outcome, Reason, Record};
 use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
 use muniment_evidence::tree::{self, Frontier, MemoryRows};
@@ -405,6 +405,7 @@ impl Ledger {
                 _ => self.leaf(index - 1),
             },
             committed_at_ms: self.time_ms,
+            keys: self.keys_before(index),
             outcome,
             statement,
             signature,
@@ -425,16 +426,26 @@ impl Ledger {
         self.entries[index as usize].record.leaf_hash()
     }
 
-    /// Makes indexes and chain links agree again after entries were changed; the
+    /// Makes indexes, counts and chain links agree again after entries were changed; the
     /// statements and their signatures stay as they are.
     pub fn rechain(&mut self) {
         for i in 0..self.entries.len() {
             self.entries[i].record.index = RecordIndex::new(i as u64);
-            self.entries[i].record.prev = match i {
-                0 => Digest::ZERO,
-                _ => self.leaf(i as u64 - 1),
-            };
+            self.entries[i].record.keys = self.keys_before(i as u64);
+            self.link(i);
         }
+    }
+
+    /// As [`Ledger::rechain`], for counts of KEY records that stay wrong.
+    pub fn rechain_only(&mut self) {
+        (0..self.entries.len()).for_each(|i| self.link(i));
+    }
+
+    fn link(&mut self, at: usize) {
+        self.entries[at].record.prev = match at {
+            0 => Digest::ZERO,
+            _ => self.leaf(at as u64 - 1),
+        };
     }
 
     /// Signs the statement again after it was changed.
@@ -502,8 +513,24 @@ impl Ledger {
             document: Some(entry.document.clone()),
             actor: Some(entry.actor.clone()),
             path: self.path(index, self.len()),
+            last: (index + 1 < self.len()).then(|| self.last_record(self.len())),
             checkpoint: self.cosigned_note(self.len()),
         }
+    }
+
+    /// The record before `size`, proven in the tree of that size.
+    pub fn last_record(&self, size: u64) -> LastRecord {
+        let record = &self.entries[size as usize - 1].record;
+        LastRecord {
+            record: record.encode().to_vec(),
+            path: self.path(size - 1, size),
+        }
+    }
+
+    /// OK KEY records before this one.
+    fn keys_before(&self, index: u64) -> u64 {
+        let before = self.entries[..index as usize].last();
+        before.map_or(0, |entry| entry.record.keys_through())
     }
 
     pub fn frame(&self, index: u64) -> Frame {
@@ -560,6 +587,7 @@ impl Ledger {
         })];
         frames.extend(self.key_records(self.len()).into_iter().map(Frame::Key));
         frames.extend((first..self.len()).map(|index| self.frame(index)));
+        frames.push(Frame::Last(self.last_record(self.len())));
         frames.push(checkpoint_frame(self.note(self.len())));
         frames
     }
@@ -571,13 +599,13 @@ impl Ledger {
             manifest.selection = "tenant=default issuer=local".into();
         }
         frames.retain(|frame| !matches!(frame, Frame::Record(_)));
-        let checkpoint = frames.pop();
+        let end = frames.split_off(frames.len() - 2);
         for index in indexes {
             if let Frame::Record(frame) = self.frame(*index) {
                 frames.push(Frame::Proven(frame, self.path(*index, self.len())));
             }
         }
-        frames.extend(checkpoint);
+        frames.extend(end);
         frames
     }
 

@@ -93,8 +93,8 @@ class Reader:
             raise DecodeError("another first line")
 
     def record(self):
-        if len(record := self.bytes()) != 290:
-            raise DecodeError("a record of 290 bytes")
+        if len(record := self.bytes()) != 298:
+            raise DecodeError("a record of 298 bytes")
         return record
 
     def opening(self):
@@ -116,14 +116,19 @@ def read_key_record(reader):
     return reader.record(), reader.bytes(MIB), reader.list(Reader.digest, most=64)
 
 
+def read_last(reader):
+    return reader.record(), reader.list(Reader.digest, most=64)
+
+
 class Record:
     """Sections 3 and 4."""
 
     def __init__(self, data):
         self.data, reader = data, Reader(data)
-        if reader.u8() != 1:
-            raise DecodeError("record version 1")
+        if reader.u8() != 2:
+            raise DecodeError("record version 2")
         self.index, self.prev, self.committed_at = reader.u64(), reader.digest(), reader.u64()
+        self.keys = reader.u64()
         self.outcome, self.reason = reader.u8(), reader.number(2)
         self.duplicate_of = reader.u64()
         fine = {0: self.reason == 0 and self.duplicate_of == 0,
@@ -376,14 +381,15 @@ FRAMES = {
     4: ("take_key", read_key_record),
     2: ("take_record", read_record_frame(False)),
     5: ("take_record", read_record_frame(True)),
+    6: ("take_last", read_last),
     3: ("take_checkpoint", lambda r: (r.note(), r.list(Reader.digest, most=65))),
 }
-ORDER = {1: 0, 4: 1, 2: 2, 5: 2, 3: 3, 255: 4}
+ORDER = {1: 0, 4: 1, 2: 2, 5: 2, 6: 3, 3: 4, 255: 5}
 
 
 def frames(data):
     """Section 10, checks 1, 2, 26, 27: yields what to do and with what."""
-    magic = b"muniment-bundle/v1\n"
+    magic = b"muniment-bundle/v2\n"
     if not magic.startswith(data[:len(magic)]):
         raise Broken("STRUCTURE", "another first line")
     truncated = Broken("MISSING_DATA", "the stream does not reach END")
@@ -396,7 +402,7 @@ def frames(data):
             raise Broken("STRUCTURE", f"a frame at {at}")
         if len(data) - at - 5 < length:
             raise truncated
-        once = kind in (1, 255)
+        once = kind in (1, 6, 255)
         if (ORDER[kind] < stage or (stage == -1) != (kind == 1) or (once and ORDER[kind] == stage)
                 or kind == (2 if selects else 5)):
             raise Broken("STRUCTURE", f"a frame out of order at {at}")
@@ -418,7 +424,7 @@ def frames(data):
         if kind == 1:
             selects = frame["selection"] != ""
         if kind in (2, 5):
-            code = (frame[0][61], frame[0][49])
+            code = (frame[0][69], frame[0][57])
             counts[code] = counts.get(code, 0) + 1
         yield FRAMES[kind][0], frame
         stage, at = ORDER[kind], at + 5 + length

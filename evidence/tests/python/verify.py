@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An independent verifier of Muniment's evidence, format v1.
+"""An independent verifier of Muniment's evidence, format v2.
 
 What it is for: it was written from FORMAT.md and without the Rust code, so that where
 both agree on the frozen vectors, the document says enough. Section and check numbers
@@ -7,8 +7,8 @@ below are those of FORMAT.md. It promises the same exit code, class and first ba
 as muniment-verify. It leaves speed, words for people, and everything but receipts and
 bundles to that program.
 
-    verify.py receipt FILE [--trust FILE] [--policy FILE] [--document FILE]
-    verify.py bundle FILE [--trust FILE] [--policy FILE] [--head FILE] [--level 0..6]
+    verify.py receipt FILE [--trust FILE] [--policy FILE] [--keys FILE] [--document FILE]
+    verify.py bundle FILE [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE] [--level 0..6]
     verify.py manifest FILE
 
 Needs Python 3.9 and the package `cryptography`. Prints one line of JSON; for a manifest
@@ -22,7 +22,7 @@ from hashlib import sha256
 
 from checkpoint import Policy, Trust, parse_checkpoint, parse_note, vouch
 from evidence import (CODES, Broken, DecodeError, Reader, Record, consistent, frames, leaf_hash,
-                      node_hash, read_genesis, read_key_record, root_by_path)
+                      node_hash, read_genesis, read_key_record, read_last, root_by_path)
 from ledger import Ledger, genesis_of
 
 MIB = 1024 * 1024
@@ -32,7 +32,7 @@ class Report:
     """Findings in order; the first decides."""
 
     def __init__(self):
-        self.findings = []
+        self.findings, self.lessons, self.ledger = [], None, None
 
     def find(self, name, index, detail):
         self.findings.append((name, index, detail))
@@ -63,6 +63,7 @@ class Lessons:
 
     def __init__(self, claimed):
         self.claimed, self.taken, self.leaves, self.led_to = claimed, [], {}, []
+        self.keys, self.tied, self.in_tree = [], False, False
 
     def take(self, ledger, key, report):
         record_bytes, opening, path = key
@@ -82,9 +83,29 @@ class Lessons:
             return False
         leaf = leaf_hash(record_bytes)
         self.taken.append(record)
+        self.keys.append((record, leaf, opening))
         self.leaves[record.index] = leaf
         self.led_to.append((record.index, root_by_path(leaf, record.index, self.claimed, path)))
         return True
+
+    def join(self, known, ledger, size, report):
+        """Section 6.4: what the auditor knows already."""
+        if known is None or known.ledger != ledger.id:
+            return
+        for record, leaf, opening in known.keys:
+            if record.index < size:
+                if self.leaves.get(record.index) != leaf:
+                    report.find("FORK", record.index, "a known change of keys is not shown")
+            else:
+                try:
+                    ledger.teach(record, opening)
+                except Broken:
+                    report.find("FORK", record.index, "a known change of keys does not go on")
+        last = known.keys[-1][0].index if known.keys else -1
+        indexes = {record.index for record, _, _ in known.keys}
+        for index in self.leaves:
+            if index < last and index not in indexes:
+                return report.find("FORK", index, "a change of keys that is not known")
 
     def judge(self, ledger, report):
         for record in self.taken:
@@ -95,26 +116,56 @@ class Lessons:
         for index, led_to in self.led_to:
             if led_to != root:
                 report.find("BAD_TREE", index, "the path of the KEY record leads elsewhere")
+        self.in_tree = all(led_to == root for _, led_to in self.led_to)
+
+    def miscounted(self, record, report):
+        below = sum(key.index < record.index for key in self.taken)
+        if record.keys != below:
+            name = "MISSING_DATA" if record.keys > below else "BROKEN_CHAIN"
+            report.find(name, record.index, f"counts {record.keys} KEY records, not {below}")
+
+    def tie(self, last, shown, size, root, report):
+        """Section 6.3."""
+        if last is None:
+            if shown is None or shown.index != size - 1:
+                return report.find("MISSING_DATA", None, "the last record is not shown")
+            record = shown
+        else:
+            try:
+                record = Record(last[0])
+            except DecodeError as why:
+                return report.find("STRUCTURE", None, f"the last record: {why}")
+            if record.index != size - 1 or (shown and shown.index == size - 1):
+                return report.find("BROKEN_CHAIN", record.index, "not the last record")
+            if root_by_path(leaf_hash(last[0]), record.index, size, last[1]) != root:
+                return report.find("BAD_TREE", record.index, "the last record leads elsewhere")
+        counted = record.keys + (record.ok and record.kind == "KEY")
+        if counted != len(self.taken):
+            name = "MISSING_DATA" if counted > len(self.taken) else "BROKEN_CHAIN"
+            return report.find(name, None, f"{counted} KEY records, {len(self.taken)} are shown")
+        self.tied = self.in_tree
+        return None
 
     def unlisted(self, record, leaf, report):
         if record.ok and record.kind == "KEY" and self.leaves.get(record.index) != leaf:
             report.find("BROKEN_CHAIN", record.index, "a KEY record that was not listed")
 
 
-def verify_receipt(data, trust=None, policy=None, document=None):
+def verify_receipt(data, trust=None, policy=None, document=None, known=None):
     """Section 9."""
     report = Report()
     try:
         if len(data) > 4 * MIB:
             raise DecodeError("too long")
         reader = Reader(data)
-        reader.magic(b"muniment-receipt/v1\n")
+        reader.magic(b"muniment-receipt/v2\n")
         genesis = read_genesis(reader)
         keys = reader.list(read_key_record, most=1024)
         record_bytes = reader.record()
         shown = reader.option(Reader.opening)
         actor = reader.option(Reader.opening)
         path = reader.list(Reader.digest, most=64)
+        last = reader.option(read_last)
         note = reader.note()
         reader.end()
     except DecodeError as why:
@@ -131,6 +182,8 @@ def verify_receipt(data, trust=None, policy=None, document=None):
     for key in keys:
         if not lessons.take(ledger, key, report):
             return report
+    lessons.join(known, ledger, claimed, report)
+    report.lessons, report.ledger = lessons, ledger.id
     lessons.judge(ledger, report)
     try:
         record = Record(record_bytes)
@@ -142,11 +195,13 @@ def verify_receipt(data, trust=None, policy=None, document=None):
         report.find(name, record.index, detail)
     leaf = leaf_hash(record_bytes)
     lessons.unlisted(record, leaf, report)
+    lessons.miscounted(record, report)
     try:
         size, root = ledger.checkpoint(note.encode())
         lessons.compare(root, report)
         if root_by_path(leaf, record.index, size, path) != root:
             report.find("BAD_TREE", record.index, "the path leads elsewhere")
+        lessons.tie(last, record, size, root, report)
         if policy and (why := policy.lacks(ledger.cleared(note, size))):
             report.find("POLICY", None, why)
     except Broken as fault:
@@ -189,13 +244,14 @@ class Tree:
 class Bundle:
     """Section 10; check numbers are those of its table."""
 
-    def __init__(self, trust, policy, head, level):
+    def __init__(self, trust, policy, head, level, known=None):
         self.trust, self.policy, self.head_note, self.level = trust, policy, head, level
         self.report, self.manifest, self.ledger = Report(), None, None
         self.begun, self.whole, self.head = False, True, None
         self.count, self.newest, self.end_root = 0, None, None
         self.met, self.lacking, self.astray = False, None, {}
-        self.leaves, self.anchors = [], []
+        self.leaves, self.anchors, self.last = [], [], None
+        self.known = known
 
     def find(self, name, index, detail):
         self.report.find(name, index, detail)
@@ -233,6 +289,9 @@ class Bundle:
         if self.ledger:
             self.lessons.take(self.ledger, key, self.report)
 
+    def take_last(self, last):
+        self.last = last
+
     def begin(self):
         """Checks 7 and 8, and 20 before the first record."""
         if self.begun:
@@ -240,6 +299,8 @@ class Bundle:
         self.begun = True
         if not self.ledger:
             return
+        self.lessons.join(self.known, self.ledger, self.manifest["head"], self.report)
+        self.report.lessons, self.report.ledger = self.lessons, self.ledger.id
         if self.level >= 1:
             self.lessons.judge(self.ledger, self.report)
         if self.head_note is not None and self.level >= 3:
@@ -288,6 +349,8 @@ class Bundle:
         for name, detail in faults:
             self.find(name, index, detail)
         self.lessons.unlisted(record, leaf, self.report)
+        if self.ledger:
+            self.lessons.miscounted(record, self.report)
         if self.level >= 6 and record.ok and record.kind == "ANCHOR" and opened:
             self.anchors.append((index, opened))
         if not self.selects:
@@ -451,6 +514,7 @@ class Bundle:
             self.find("CHECKPOINT", None, "no checkpoint of the head's size")
         elif self.newest:
             self.lessons.compare(self.newest[1], self.report)
+            self.lessons.tie(self.last, None, *self.newest, self.report)
         if self.end_root is not None:
             for index in sorted(i for root, i in self.astray.items() if root != self.end_root):
                 self.find("BAD_TREE", index, "the path leads elsewhere")
@@ -483,6 +547,20 @@ class Bundle:
         return None
 
 
+class Known:
+    """What other evidence, which holds, says of the keys: section 6.4."""
+
+    def __init__(self, data, trust):
+        if data.startswith(b"muniment-receipt/v2\n"):
+            report = verify_receipt(data, trust)
+        else:
+            report = Bundle(trust, None, None, 2).verify(data)
+        meant = all(name != "UNTRUSTED" for name, _, _ in report.findings)
+        if not (meant and report.lessons and report.lessons.tied):
+            raise DecodeError("the keys are not to be used")
+        self.ledger, self.keys = report.ledger, report.lessons.keys
+
+
 def refused(code, why):
     return {"exit_code": code, "class": None, "index": None, "detail": str(why)}
 
@@ -492,8 +570,8 @@ def run(arguments):
     if len(arguments) < 2 or arguments[0] not in ("receipt", "bundle"):
         return refused(2, __doc__)
     command, path, rest = arguments[0], arguments[1], arguments[2:]
-    flags = {"receipt": ("--trust", "--policy", "--document"),
-             "bundle": ("--trust", "--policy", "--head", "--level")}[command]
+    flags = {"receipt": ("--trust", "--policy", "--keys", "--document"),
+             "bundle": ("--trust", "--policy", "--keys", "--head", "--level")}[command]
     if len(rest) % 2 or any(flag not in flags for flag in rest[::2]):
         return refused(2, __doc__)
     given = dict(zip(rest[::2], rest[1::2]))
@@ -510,12 +588,13 @@ def run(arguments):
         trust, policy = read.get("--trust"), read.get("--policy")
         trust = None if trust is None else Trust(trust)
         policy = None if policy is None else Policy(policy)
+        known = Known(read["--keys"], trust) if "--keys" in read else None
     except (OSError, DecodeError) as why:
         return refused(4, why)
     if command == "receipt":
-        report = verify_receipt(read["data"], trust, policy, read.get("--document"))
+        report = verify_receipt(read["data"], trust, policy, read.get("--document"), known)
     else:
-        report = Bundle(trust, policy, read.get("--head"), int(level)).verify(read["data"])
+        report = Bundle(trust, policy, read.get("--head"), int(level), known).verify(read["data"])
     return report.end(trust is not None)
 
 

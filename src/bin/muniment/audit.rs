@@ -174,8 +174,8 @@ async fn prove(args: Prove, reach: &Reach) -> Result<Exit, CommandFailure> {
     if let Some((digest, length)) = &document {
         let expected = Expected {
             trust: client.trust(),
-            policy: None,
             document: Some((digest, *length)),
+            ..Expected::default()
         };
         report = verify::receipt(&receipt, expected);
     }

@@ -13,19 +13,20 @@ use std::collections::BTreeMap;
 pub const USAGE: &str = "\
 Checks Muniment's evidence offline, and answers questions about it.
 
-  muniment-verify receipt FILE [--trust FILE] [--policy FILE] [--document FILE] [--json]
-  muniment-verify bundle FILE [--trust FILE] [--policy FILE] [--head FILE]
+  muniment-verify receipt FILE [--trust FILE] [--policy FILE] [--keys FILE]
+                  [--document FILE] [--json]
+  muniment-verify bundle FILE [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE]
                   [--level 0..6] [--json]
   muniment-verify invoice FILE NUMBER|UID [--tenant T] [--scheme S] [--issuer I]
-                  [--period P] [--trust FILE] [--policy FILE] [--head FILE] [--json]
+                  [--period P] [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE] [--json]
   muniment-verify reconcile FILE [--csv FILE] [--write FILE]
-                  [--trust FILE] [--policy FILE] [--head FILE] [--json]
+                  [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE] [--json]
   muniment-verify sample FILE --count K --seed TEXT [--kind ISSUE]
-                  [--trust FILE] [--policy FILE] [--head FILE] [--json]
+                  [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE] [--json]
   muniment-verify promise FILE [--bundle FILE]
-                  [--trust FILE] [--policy FILE] [--head FILE] [--json]
+                  [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE] [--json]
   muniment-verify heads NOTE... [--bundle FILE | --genesis FILE]
-                  [--trust FILE] [--policy FILE] [--json]
+                  [--trust FILE] [--policy FILE] [--keys FILE] [--json]
   muniment-verify --help | --version
 
   receipt    one record, proven
@@ -38,6 +39,8 @@ Checks Muniment's evidence offline, and answers questions about it.
 
   --trust FILE     the ledger that you mean: its origin and genesis, from someone you trust
   --policy FILE    whose signatures a checkpoint must carry (C2SP tlog-policy)
+  --keys FILE      a receipt or bundle that you have: a revocation in it holds here too,
+                   and evidence of a later size that lacks it is of another history
   --document FILE  the invoice that the receipt should be about
   --head FILE      a checkpoint that you kept from earlier: shows a rewritten ledger
   --level N        0 structure, 1 +signatures, 2 +checkpoint, 3 +saved head,
@@ -78,41 +81,44 @@ const FORMS: [Form; 7] = [
     Form {
         name: "receipt",
         operands: (1, 1),
-        flags: &["--trust", "--policy", "--document"],
+        flags: &["--trust", "--policy", "--keys", "--document"],
     },
     Form {
         name: "bundle",
         operands: (1, 1),
-        flags: &["--trust", "--policy", "--head", "--level"],
+        flags: &["--trust", "--policy", "--keys", "--head", "--level"],
     },
     Form {
         name: "invoice",
         operands: (2, 2),
         flags: &[
-            "--trust", "--policy", "--head", "--tenant", "--scheme", "--issuer", "--period",
+            "--trust", "--policy", "--keys", "--head", "--tenant", "--scheme", "--issuer",
+            "--period",
         ],
     },
     Form {
         name: "reconcile",
         operands: (1, 1),
-        flags: &["--trust", "--policy", "--head", "--csv", "--write"],
+        flags: &[
+            "--trust", "--policy", "--keys", "--head", "--csv", "--write",
+        ],
     },
     Form {
         name: "sample",
         operands: (1, 1),
         flags: &[
-            "--trust", "--policy", "--head", "--count", "--seed", "--kind",
+            "--trust", "--policy", "--keys", "--head", "--count", "--seed", "--kind",
         ],
     },
     Form {
         name: "promise",
         operands: (1, 1),
-        flags: &["--trust", "--policy", "--head", "--bundle"],
+        flags: &["--trust", "--policy", "--keys", "--head", "--bundle"],
     },
     Form {
         name: "heads",
         operands: (1, muniment_audit::heads::HEADS_MAX),
-        flags: &["--trust", "--policy", "--bundle", "--genesis"],
+        flags: &["--trust", "--policy", "--keys", "--bundle", "--genesis"],
     },
 ];
 

@@ -17,10 +17,12 @@ use muniment_audit::{csv, report};
 use muniment_evidence::note::NOTE_BYTES_MAX;
 use muniment_evidence::policy::{POLICY_BYTES_MAX, Policy};
 use muniment_evidence::promise::PROMISE_BYTES_MAX;
-use muniment_evidence::receipt::RECEIPT_BYTES_MAX;
+use muniment_evidence::receipt::{MAGIC as RECEIPT_MAGIC, RECEIPT_BYTES_MAX};
 use muniment_evidence::report::Report;
 use muniment_evidence::trust::{TRUST_BYTES_MAX, Trust};
-use muniment_evidence::verify::{self, BundleVerifier, Expected, Observer, VerifyOptions};
+use muniment_evidence::verify::{
+    self, BundleVerifier, Expected, KnownKeys, Observer, VerifyOptions,
+};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -43,7 +45,7 @@ fn main() -> ExitCode {
         Some("--help" | "-h" | "help") => return print(0, USAGE),
         Some("--version" | "-V") => {
             let version = env!("CARGO_PKG_VERSION");
-            return print(0, &format!("muniment-verify {version}, formats v1\n"));
+            return print(0, &format!("muniment-verify {version}, formats v2\n"));
         }
         _ => {}
     }
@@ -120,13 +122,61 @@ fn policy(arguments: &Arguments) -> Result<Option<Policy>, EarlyExit> {
     arguments.flag("--policy").map(read).transpose()
 }
 
+/// The changes of keys in evidence that the caller has already, under the same pin.
+fn keys(arguments: &Arguments, trust: Option<&Trust>) -> Result<Option<KnownKeys>, EarlyExit> {
+    let Some(path) = arguments.flag("--keys") else {
+        return Ok(None);
+    };
+    let options = VerifyOptions {
+        trust: trust.cloned(),
+        // Checkpoints, and the last record under them: what else is in it does not matter.
+        level: 2,
+        ..VerifyOptions::default()
+    };
+    let mut verifier = BundleVerifier::new(options);
+    // A receipt is read whole; of a bundle no more than its first bytes are held.
+    let mut held = Vec::new();
+    files::stream(path, true, |piece| {
+        if held.len() <= RECEIPT_BYTES_MAX {
+            held.extend_from_slice(piece);
+        }
+        if held.len() >= RECEIPT_MAGIC.len() && !held.starts_with(RECEIPT_MAGIC) {
+            verifier.push(&std::mem::take(&mut held));
+        }
+    })?;
+    let report = match held.starts_with(RECEIPT_MAGIC) {
+        true => {
+            let expected = Expected {
+                trust,
+                ..Expected::default()
+            };
+            verify::receipt(&held, expected)
+        }
+        false => {
+            verifier.push(&held);
+            verifier.finish()
+        }
+    };
+    let why = || {
+        let said = report.findings.first().map(ToString::to_string);
+        let said = said.unwrap_or_else(|| "it does not show all changes of keys".to_owned());
+        EarlyExit(
+            UNREADABLE_CODE,
+            format!("the keys in {path} are not to be used: {said}"),
+        )
+    };
+    KnownKeys::of(&report).ok_or_else(why).map(Some)
+}
+
 fn receipt(arguments: &Arguments) -> Result<Report, EarlyExit> {
     let (trust, policy) = (trust(arguments)?, policy(arguments)?);
     let document = arguments.flag("--document").map(files::hash).transpose()?;
     let bytes = files::read(&arguments.operands[0], RECEIPT_BYTES_MAX)?;
+    let keys = keys(arguments, trust.as_ref())?;
     let expected = Expected {
         trust: trust.as_ref(),
         policy: policy.as_ref(),
+        keys: keys.as_ref(),
         document: document.as_ref().map(|(digest, length)| (digest, *length)),
     };
     Ok(verify::receipt(&bytes, expected))
@@ -140,8 +190,10 @@ fn bundle<O: Observer>(
 ) -> Result<(Report, O), EarlyExit> {
     let head = arguments.flag("--head");
     let head = head.map(|path| files::read(path, NOTE_BYTES_MAX));
+    let trust = trust(arguments)?;
     let options = VerifyOptions {
-        trust: trust(arguments)?,
+        keys: keys(arguments, trust.as_ref())?,
+        trust,
         policy: policy(arguments)?,
         head: head.transpose()?,
         level: arguments.level,
@@ -188,7 +240,8 @@ fn reconcile(arguments: &Arguments) -> Result<Audited, EarlyExit> {
 fn promise(arguments: &Arguments) -> Result<Audited, EarlyExit> {
     let trust = trust(arguments)?;
     let bytes = files::read(&arguments.operands[0], PROMISE_BYTES_MAX)?;
-    let (report, promised) = verify::promise(&bytes, trust.as_ref());
+    let keys = keys(arguments, trust.as_ref())?;
+    let (report, promised) = verify::promise(&bytes, trust.as_ref(), keys.as_ref());
     match (arguments.flag("--bundle"), promised) {
         (Some(path), Some(promised)) => {
             let (report, question) = bundle(path, arguments, PromiseQuestion::new(promised))?;
@@ -213,9 +266,11 @@ fn heads(arguments: &Arguments) -> Result<Audited, EarlyExit> {
     let (trust, policy) = (trust(arguments)?, policy(arguments)?);
     let path = arguments.flag("--genesis").unwrap_or_default();
     let receipt = files::read(path, RECEIPT_BYTES_MAX)?;
+    let keys = keys(arguments, trust.as_ref())?;
     let expected = Expected {
         trust: trust.as_ref(),
         policy: policy.as_ref(),
+        keys: keys.as_ref(),
         document: None,
     };
     Ok(heads.conclude_by_receipt(&receipt, expected))
