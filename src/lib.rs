@@ -6,8 +6,8 @@
 //!
 //! The house has layers; a layer uses only layers above it in this list:
 //!
-//! * [`stop`], [`clock`], [`sync`]: ending a node; the only reader of OS time and
-//!   randomness; a value held by several tasks
+//! * [`stop`], [`supervise`], [`clock`], [`sync`]: ending a node; tasks that live as long as
+//!   it; the only reader of OS time and randomness; a value held by several tasks
 //! * [`domain`]: ids, drafts, the command and its answers; pure
 //! * [`objective`]: RPO and RTO as arithmetic; pure
 //! * [`config`]: the file, every key; [`preflight`] beside it looks at the machine
@@ -72,6 +72,8 @@ pub mod status;
 pub mod stop;
 #[cfg(feature = "node")]
 pub mod store;
+#[cfg(feature = "node")]
+pub mod supervise;
 #[cfg(feature = "node")]
 pub mod telemetry;
 #[cfg(feature = "node")]

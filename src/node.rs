@@ -2,7 +2,11 @@
 //!
 //! Promises the order of a start (ports, directory, stores, Raft, peers, boot, clients)
 //! and of a graceful stop (not ready, leadership handed over, calls drained, Raft ended,
-//! logs synced). Nothing imports this file but the binary and the tests.
+//! logs synced). A broken promise waits for none of it: within [`HAND_OVER_MAX`] leadership
+//! goes to another if that can be told, no listener takes any more, and the databases are
+//! left as a crash would leave them, since closing them would wait for the very disk that
+//! may be the reason. Leaves cutting off what is connected, and the end of the process, to
+//! the binary. Nothing imports this file but the binary and the tests.
 //!
 //! Tests: `tests/cluster/restarts.rs`, `tests/cluster/failover.rs`.
 
@@ -18,13 +22,14 @@ use crate::keyring::guard::SignGuard;
 use crate::objective::budget;
 use crate::preflight;
 use crate::rpc::{dial::Dialer, server};
-use crate::stop::{Stop, Why};
+use crate::stop::Stop;
 use crate::store::Blocking;
 use crate::store::engine::Engine;
 use crate::store::marker::{self, Marker};
 use crate::store::outbox::OutboxDir;
 use crate::store::rocks::{Purpose, RocksEngine};
 use crate::store::watermark::WatermarkFile;
+use crate::supervise::{self, Life};
 use crate::telemetry::Metrics;
 use crate::transport::Serve;
 use crate::witness::post::WitnessEndpoint;
@@ -33,7 +38,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
+
+/// For handing leadership over once a promise is broken: together with the end of the
+/// runtime, callers and peers are rid of the node in two seconds.
+const HAND_OVER_MAX: Duration = Duration::from_secs(1);
 
 /// Why a node could not run, or stopped by itself.
 #[derive(Debug)]
@@ -110,11 +119,13 @@ pub async fn run(
     let client_server = serve_clients(listeners.client, &running, metrics.clone(), &stop);
     let source = http::source::NodeSource {
         parts: running.parts.clone(),
-        engines: [("ledger", engines.ledger), ("bodies", engines.bodies)],
+        engines: [
+            ("ledger", engines.ledger.clone()),
+            ("bodies", engines.bodies.clone()),
+        ],
     };
     let source = Arc::new(source);
-    let http_server = http::serve(listeners.http, source, metrics, raised(drain));
-    let http_server = tokio::spawn(http_server);
+    let http_server = serve_http(listeners.http, source, metrics, drain, &stop);
     tracing::info!(
         node = config.node.id,
         zone = config.node.zone,
@@ -124,27 +135,67 @@ pub async fn run(
         "node is up"
     );
 
-    let why = stop.stopped().await;
-    if let Why::Broken(what) = why {
-        // Nothing that follows may be trusted: no hand-over, no drain.
-        return Err(NodeError::Broken(Cause::new(&*what)));
+    let group = running.parts.reads.context.group.clone();
+    let serving = Serving {
+        running,
+        clients: client_server,
+        peers: peer_server,
+        http: http_server,
+        closing,
+    };
+    let listening = serving.abort_handles();
+    tokio::select! {
+        biased;
+        what = stop.broke() => {
+            let handed = tokio::time::timeout(HAND_OVER_MAX, group.hand_over()).await;
+            if handed.is_err() {
+                tracing::warn!("leadership was not handed over in time");
+            }
+            for server in listening {
+                server.abort();
+            }
+            // Never dropped: closing a database waits for its disk.
+            let _left_open = std::mem::ManuallyDrop::new(engines);
+            Err(NodeError::Broken(Cause::new(&*what)))
+        }
+        ended = serving.stop_gracefully(&config, &stop) => ended,
     }
-    tracing::info!("stopping: handing over and draining");
-    running.drain().await;
-    let limit = Duration::from_millis(config.limits.drain_ms);
-    if tokio::time::timeout(limit, client_server).await.is_err() {
-        tracing::warn!("some calls did not end in time and are cut off");
+}
+
+/// A node that serves.
+struct Serving {
+    running: Running,
+    clients: JoinHandle<()>,
+    peers: JoinHandle<()>,
+    http: JoinHandle<()>,
+    closing: watch::Sender<bool>,
+}
+
+impl Serving {
+    fn abort_handles(&self) -> [AbortHandle; 3] {
+        [&self.clients, &self.peers, &self.http].map(JoinHandle::abort_handle)
     }
-    running.record_download_ends(limit).await;
-    stop.drained();
-    http_server.abort();
-    closing.send_replace(true);
-    running.end_raft().await;
-    peer_server.abort();
-    let synced = running.sync().await;
-    synced.map_err(|error| NodeError::Broken(Cause::new(error)))?;
-    tracing::info!("stopped");
-    Ok(())
+
+    /// Waits until the node is asked to stop, and stops it.
+    async fn stop_gracefully(self, config: &Config, stop: &Stop) -> Result<(), NodeError> {
+        stop.stopped().await;
+        tracing::info!("stopping: handing over and draining");
+        self.running.drain().await;
+        let limit = Duration::from_millis(config.limits.drain_ms);
+        if tokio::time::timeout(limit, self.clients).await.is_err() {
+            tracing::warn!("some calls did not end in time and are cut off");
+        }
+        self.running.record_download_ends(limit).await;
+        stop.drained();
+        self.http.abort();
+        self.closing.send_replace(true);
+        self.running.end_raft().await;
+        self.peers.abort();
+        let synced = self.running.sync().await;
+        synced.map_err(|error| NodeError::Broken(Cause::new(error)))?;
+        tracing::info!("stopped");
+        Ok(())
+    }
 }
 
 fn serve_peers(
@@ -156,10 +207,11 @@ fn serve_peers(
 ) -> JoinHandle<()> {
     let (limits, stop) = (config.limits.clone(), stop.clone());
     let origin = config.cluster.origin.clone();
-    tokio::spawn(async move {
+    let broken = stop.clone();
+    supervise::keep(&stop, Life::UntilUnused, "the peer listener", async move {
         let served = server::serve_peers(origin, peers, &limits, listener, raised(close));
         if let Err(why) = served.await {
-            stop.broken(format!("the peer listener: {why}"));
+            broken.broken(format!("the peer listener: {why}"));
         }
     })
 }
@@ -172,12 +224,29 @@ fn serve_clients(
 ) -> JoinHandle<()> {
     let (parts, stop) = (running.parts.clone(), stop.clone());
     let drain = parts.admission.draining.clone();
-    tokio::spawn(async move {
-        let served = server::serve_clients(parts, metrics, listener, raised(drain));
-        if let Err(why) = served.await {
-            stop.broken(format!("the client listener: {why}"));
-        }
-    })
+    let broken = stop.clone();
+    supervise::keep(
+        &stop,
+        Life::UntilUnused,
+        "the client listener",
+        async move {
+            let served = server::serve_clients(parts, metrics, listener, raised(drain));
+            if let Err(why) = served.await {
+                broken.broken(format!("the client listener: {why}"));
+            }
+        },
+    )
+}
+
+fn serve_http(
+    listener: TcpListener,
+    source: Arc<http::source::NodeSource>,
+    metrics: Arc<Metrics>,
+    drain: watch::Receiver<bool>,
+    stop: &Stop,
+) -> JoinHandle<()> {
+    let served = http::serve(listener, source, metrics, raised(drain));
+    supervise::keep(stop, Life::UntilUnused, "the HTTP listener", served)
 }
 
 async fn raised(mut signal: watch::Receiver<bool>) {

@@ -68,6 +68,20 @@ impl Stop {
         self.0.why.borrow().clone()
     }
 
+    /// Waits until a promise is broken; says which.
+    pub async fn broke(&self) -> Arc<str> {
+        let mut receiver = self.0.why.subscribe();
+        loop {
+            if let Some(Why::Broken(what)) = receiver.borrow_and_update().clone() {
+                return what;
+            }
+            // The sender lives in `self`, which is borrowed here.
+            if receiver.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// All calls have ended: what they needed may end too.
     pub fn drained(&self) {
         self.0.drained.send_replace(true);

@@ -43,7 +43,8 @@ pub enum Method {
     WantNote = 13,
     /// Wait until an entry and its bodies are as durable as asked.
     Durable = 16,
-    /// Tells a node by which disk the ledger knows it: one on another disk ends.
+    /// Tells a node by which disk the ledger knows it: one that hears of another disk from
+    /// a majority of the voters ends.
     StrangeDisk = 18,
     /// The status of a node: who it is, how far, how well. Answered with the other's own.
     Status = 19,
@@ -137,11 +138,26 @@ pub fn read_message<T>(
 /// Frames of one direction of a stream; an error ends it.
 pub type Frames = BoxStream<'static, Result<Bytes, Failure>>;
 
-/// Reaches peers by address (`host:port`).
+/// Whom a frame is meant for, and where that node is reached (`host:port`). An address may
+/// have passed to another node: the receiver compares the id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    pub node: NodeId,
+    pub address: String,
+}
+
+/// The two ends of a call or stream, as its first frame names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameEnds {
+    pub from: NodeId,
+    pub to: NodeId,
+}
+
+/// Reaches peers.
 pub trait Transport: Send + Sync {
     fn call(
         &self,
-        address: String,
+        to: Destination,
         class: Class,
         method: Method,
         body: Bytes,
@@ -151,7 +167,7 @@ pub trait Transport: Send + Sync {
     /// The first answer need not come before the first frame was sent.
     fn stream(
         &self,
-        address: String,
+        to: Destination,
         class: Class,
         method: Method,
         frames: BoxStream<'static, Bytes>,
@@ -162,14 +178,14 @@ pub trait Transport: Send + Sync {
 pub trait Serve: Send + Sync {
     fn call(
         &self,
-        from: NodeId,
+        ends: FrameEnds,
         method: Method,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>>;
 
     fn stream(
         &self,
-        from: NodeId,
+        ends: FrameEnds,
         method: Method,
         frames: Frames,
     ) -> BoxFuture<'static, Result<Frames, Failure>>;

@@ -3,8 +3,8 @@
 //! Promises the order: 1 a founded ledger is applied here and fresh, 2 it is the one that
 //! this node is configured and keyed for, 3 the outboxes are inventoried, 4 the node's
 //! BOOT, which tells of them, is committed, 5 the sign guard allows, 6 the lanes open and
-//! clients are served. Whatever fails for good stops the node. Afterwards it attests what
-//! falls due, and moves upload epochs, until the node ends.
+//! clients are served. Whatever fails for good stops the node. Afterwards it starts what
+//! attests what falls due, and what moves upload epochs.
 
 use crate::bodies::{Bodies, epochs};
 use crate::checkpoint::guarding::Guarding;
@@ -19,6 +19,7 @@ use crate::recorder::outbox::{OutboxBounds, OutboxLane, inventory};
 use crate::recorder::{StatementSigner, boot, due, lane};
 use crate::store::StoreError;
 use crate::store::outbox::{OutboxDir, OutboxLog};
+use crate::supervise::{self, Life};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::genesis::Genesis;
 use muniment_evidence::key::{PublicKey, SecretKey, Signer as _};
@@ -50,7 +51,7 @@ pub(super) struct Booting {
 }
 
 impl Booting {
-    /// Boots, then attests what is due until the node ends.
+    /// Boots, then starts what goes on until the node ends.
     pub async fn run(self) {
         let Booting {
             context,
@@ -76,19 +77,15 @@ impl Booting {
         let recorder = ready.recorder.clone();
         booted.send_replace(Some(ready));
         let (stop, blocking) = (context.stop.clone(), context.blocking);
-        let (stopping, recording) = (stop.clone(), recorder.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = epochs::tick(bodies, context, recording) => {}
-                _ = stopping.stopped() => {}
+        let ticking = epochs::tick(bodies, context, recorder.clone());
+        supervise::keep(&stop, Life::UntilStopped, "the upload epochs", ticking);
+        let broken = stop.clone();
+        supervise::keep(&stop, Life::UntilStopped, "what is due", async move {
+            let attested = due::attest(recorder, group, reader, state, blocking).await;
+            if let Err(error) = attested {
+                broken.broken(format!("what is due cannot be read: {error}"));
             }
         });
-        tokio::select! {
-            () = due::attest(recorder, group, reader, state, blocking) => {}
-            _ = stop.stopped() => {}
-        }
-        // Held until the end, so that readers of the signal never see it closed.
-        drop(booted);
     }
 
     async fn once(self) -> Result<Booted, Cause> {
@@ -117,7 +114,7 @@ impl Booting {
             stop: self.context.stop,
         };
         let recorder = lane::start(lane.clone(), index, self.queue);
-        let download_ends = DownloadEnds::start(recorder.clone());
+        let download_ends = DownloadEnds::start(recorder.clone(), &lane.stop);
         let mut outboxes = outboxes.into_iter();
         let mut start =
             |log| OutboxLane::start(lane.clone(), download_ends.clone(), log, self.bounds);

@@ -37,6 +37,7 @@ use crate::raft::reader::ReadBarrier;
 use crate::raft::reads::{NodePlace, Reads};
 use crate::recorder::boot;
 use crate::recorder::booted::Booted;
+use crate::recorder::holdings::HoldingVerifier;
 use crate::recorder::intake::Intake;
 use crate::recorder::outbox::OutboxBounds;
 use crate::recorder::writes::Writes;
@@ -58,6 +59,7 @@ use crate::store::notes::NoteStore;
 use crate::store::outbox::OutboxDir;
 use crate::store::watermark::WatermarkFile;
 use crate::store::{Blocking, StoreError};
+use crate::supervise::{self, Life};
 use crate::telemetry::Metrics;
 use crate::transport::{Serve, Transport};
 use crate::witness::client::WitnessSchedule;
@@ -128,6 +130,8 @@ pub struct Running {
     /// The log; its watermark is what a crash leaves behind.
     pub log: LogStore,
     draining: watch::Sender<bool>,
+    /// Held until the end, so that readers of the signal never see it closed.
+    _booted: watch::Sender<Option<Booted>>,
     engines: Engines,
 }
 
@@ -135,7 +139,8 @@ impl Assembled {
     /// Begins to boot and starts what needs peers; each part of it ends with the node.
     pub fn start(self) -> Running {
         let parts = &self.running.parts;
-        tokio::spawn(self.booting.run());
+        let stop = &parts.reads.context.stop;
+        supervise::keep(stop, Life::UntilUnused, "booting", self.booting.run());
         parts.membership.start_resuming();
         self.source.start(self.witnesses, self.schedule);
         let (bodies, context) = (parts.bodies.clone(), parts.reads.context.clone());
@@ -250,7 +255,7 @@ pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, StoreE
             pending_max: config.deferred.max_pending,
             age_max: Duration::from_millis(config.deferred.max_age_ms),
         },
-        booted,
+        booted: booted.clone(),
     };
     Ok(Assembled {
         peers: built.peers,
@@ -265,6 +270,7 @@ pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, StoreE
             parts: built.parts,
             log,
             draining,
+            _booted: booted,
             engines: ground.engines,
         },
     })
@@ -332,7 +338,7 @@ impl Ground<'_> {
             booted: boots.clone(),
             record_max: Duration::from_millis(config.limits.request_deadline_ms),
         };
-        let bodies = self.bodies();
+        let bodies = self.bodies(boots.clone());
         let complete = complete::start(bodies.clone(), state.clone(), stop.clone());
         let keys = Arc::new(KeysInForce::new(context.clone(), self.keyring.clone()));
         let cluster = self.cluster(complete.clone(), boots.clone(), bodies.clone());
@@ -399,7 +405,7 @@ impl Ground<'_> {
     }
 
     /// The body layer, and what collects and repairs in it.
-    fn bodies(&self) -> Bodies {
+    fn bodies(&self, booted: watch::Receiver<Option<Booted>>) -> Bodies {
         let (node, context) = (&self.config.node, &self.context);
         let (engine, flusher) = (self.engines.bodies.clone(), self.bodies_flusher.clone());
         let bodies = Bodies::new(BodyContext {
@@ -412,6 +418,11 @@ impl Ground<'_> {
             },
             store: BodyStore::new(engine, context.blocking, flusher),
             group: context.group.clone(),
+            holdings: HoldingVerifier {
+                state: context.state.clone(),
+                blocking: context.blocking,
+            },
+            booted,
             blocking: context.blocking,
             transport: context.transport.clone(),
             clock: context.clock.clone(),

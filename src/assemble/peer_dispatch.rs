@@ -1,13 +1,16 @@
 //! What peers may ask of this node: frames go to the layer that understands them.
+//!
+//! Promises that a frame reaches no layer before its two ends were held against the members
+//! that this node knows, and that each layer is told whose it is. Leaves that judgement to
+//! [`crate::raft::hearing`], and the meaning of frames to the layers.
 
 use crate::bodies::Bodies;
 use crate::checkpoint::Cosigning;
-use crate::domain::ids::NodeId;
 use crate::raft::group::RaftGroup;
 use crate::recorder::intake::Intake;
 use crate::recorder::route;
 use crate::status::table::StatusTable;
-use crate::transport::{Failure, Frames, Method, Serve};
+use crate::transport::{Failure, FrameEnds, Frames, Method, Serve};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 
@@ -23,19 +26,20 @@ pub(super) struct PeerDispatch {
 impl Serve for PeerDispatch {
     fn call(
         &self,
-        _from: NodeId,
+        ends: FrameEnds,
         method: Method,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
         let (group, cosigning) = (self.group.clone(), self.cosigning.clone());
         let status = self.status.clone();
         async move {
+            group.hear(ends, method)?;
             match method {
                 Method::Cosign | Method::Note | Method::DivergenceNotice | Method::WantNote => {
                     cosigning.serve(method, body).await
                 }
-                Method::Status | Method::Durable => status.serve(method, body).await,
-                _ => group.serve_call(method, body).await,
+                Method::Status | Method::Durable => status.serve(ends.from, method, body).await,
+                _ => group.serve_call(ends.from, method, body).await,
             }
         }
         .boxed()
@@ -43,16 +47,18 @@ impl Serve for PeerDispatch {
 
     fn stream(
         &self,
-        from: NodeId,
+        ends: FrameEnds,
         method: Method,
         frames: Frames,
     ) -> BoxFuture<'static, Result<Frames, Failure>> {
         let (group, bodies, intake) =
             (self.group.clone(), self.bodies.clone(), self.intake.clone());
         async move {
+            group.hear(ends, method)?;
+            let from = ends.from;
             match method {
-                Method::Append => Ok(group.serve_append(frames)),
-                Method::Snapshot => group.serve_snapshot(frames),
+                Method::Append => Ok(group.serve_append(from, frames)),
+                Method::Snapshot => group.serve_snapshot(from, frames),
                 Method::Submit => Ok(route::serve(intake, from, frames)),
                 Method::PutBody => bodies.serve_put(frames).await,
                 Method::GetBody => bodies.serve_get(frames).await,

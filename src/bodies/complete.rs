@@ -20,6 +20,7 @@ use crate::stop::Stop;
 use crate::store;
 use crate::store::bodies::content;
 use crate::store::keys::Generation;
+use crate::supervise::{self, Life};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{Document, Rendition};
@@ -76,20 +77,25 @@ impl Mark {
 /// Follows what is applied for as long as the node runs.
 pub fn start(bodies: Bodies, state: State, stop: Stop) -> watch::Receiver<TreeSize> {
     let (index, watched) = watch::channel(TreeSize::EMPTY);
-    tokio::spawn(async move {
-        let follower = Follower {
-            bodies,
-            state,
-            index,
-        };
-        tokio::select! {
-            Err(error) = follower.follow() => {
-                stop.broken(format!("the bodies held here cannot be checked: {error}"));
+    let broken = stop.clone();
+    supervise::keep(
+        &stop,
+        Life::UntilStopped,
+        "the body-complete index",
+        async move {
+            let follower = Follower {
+                bodies,
+                state,
+                index,
+            };
+            tokio::select! {
+                Err(error) = follower.follow() => {
+                    broken.broken(format!("the bodies held here cannot be checked: {error}"));
+                }
+                () = follower.publish() => {}
             }
-            () = follower.publish() => {}
-            _ = stop.stopped() => {}
-        }
-    });
+        },
+    );
     watched
 }
 

@@ -11,6 +11,7 @@ use crate::domain::ids::NodeId;
 use crate::raft::context::Context;
 use crate::recorder::writes::Writes;
 use crate::recorder::{self, Intent};
+use crate::supervise::{self, Life};
 use muniment_evidence::opening::Document;
 use muniment_evidence::record::Outcome;
 use std::time::Duration;
@@ -22,16 +23,17 @@ const FULL_PAUSE: Duration = Duration::from_millis(200);
 
 /// Records what is noted, for as long as the node runs.
 pub fn start(bodies: Bodies, context: Context, writes: Writes) {
-    tokio::spawn(async move {
-        tokio::select! {
-            result = follow(&bodies, &writes) => {
-                if let Err(error) = result {
-                    context.storage_failed(&error);
-                }
+    let stop = context.stop.clone();
+    supervise::keep(
+        &stop,
+        Life::UntilStopped,
+        "the records of damage",
+        async move {
+            if let Err(error) = follow(&bodies, &writes).await {
+                context.storage_failed(&error);
             }
-            _ = context.stop.stopped() => {}
-        }
-    });
+        },
+    );
 }
 
 /// Ends when the node does, or with a fault of storage.

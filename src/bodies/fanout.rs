@@ -12,7 +12,7 @@ use super::queue::{IngestPermit, PeerQueue};
 use crate::domain::cause::Cause;
 use crate::domain::ids::{BodyId, NodeId};
 use crate::raft::types::Peer;
-use crate::transport::{Class, Failure, Frames, Method};
+use crate::transport::{Class, Destination, Failure, Frames, Method};
 use bytes::Bytes;
 use futures::stream::StreamExt as _;
 use muniment_evidence::opening::Holding;
@@ -110,7 +110,10 @@ impl Bodies {
             };
             let head = futures::stream::iter([Bytes::from(header.encode())]);
             let opening = self.transport.stream(
-                route.address,
+                Destination {
+                    node: route.node,
+                    address: route.address,
+                },
                 Class::Bulk,
                 Method::PutBody,
                 head.chain(taken).boxed(),

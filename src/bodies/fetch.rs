@@ -9,6 +9,7 @@ use super::{Bodies, BodyError};
 use crate::domain::ids::{BodyId, NodeId};
 use crate::raft::types::Peer;
 use crate::store::bodies::content;
+use crate::transport::Destination;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment_evidence::digest::{Digest, Hasher};
@@ -20,7 +21,8 @@ use std::ops::Range;
 #[derive(Clone, Debug)]
 pub struct BodyLocation {
     pub node: NodeId,
-    address: Option<String>,
+    /// `None` where it is this node.
+    elsewhere: Option<Destination>,
     body: BodyId,
     /// Length and digest of each chunk.
     pub(super) chunks: Vec<(u32, Digest)>,
@@ -45,7 +47,7 @@ impl Bodies {
         };
         let own = BodyLocation {
             node: self.holder.node,
-            address: None,
+            elsewhere: None,
             body,
             chunks: manifest.chunks,
         };
@@ -90,13 +92,12 @@ impl Bodies {
         peer: Peer,
         rendition: &Rendition,
     ) -> Result<BodyLocation, BodyError> {
-        let pull = self
-            .pull(&peer.address, rendition.body_id, u32::MAX)
-            .await?;
+        let holder = peer.destination(node);
+        let pull = self.pull(&holder, rendition.body_id, u32::MAX).await?;
         pull.check(rendition)?;
         Ok(BodyLocation {
             node,
-            address: Some(peer.address),
+            elsewhere: Some(holder),
             body: rendition.body_id,
             chunks: pull.chunks,
         })
@@ -120,7 +121,7 @@ impl Bodies {
             }
             start = end;
         }
-        let whole = range == (0..rendition.length) && source.address.is_some();
+        let whole = range == (0..rendition.length) && source.elsewhere.is_some();
         let this = self.clone();
         let state = (this, source, rendition, whole.then(Hasher::new));
         stream::try_unfold(
@@ -153,7 +154,7 @@ impl Bodies {
     ) -> Result<Bytes, BodyError> {
         let read = async {
             let body = source.body;
-            if source.address.is_some() {
+            if source.elsewhere.is_some() {
                 match self.fetch(source, number, digest).await {
                     // Another may have what this one has lost meanwhile.
                     Err(BodyError::Unavailable(_)) => {}
@@ -164,7 +165,8 @@ impl Bodies {
             }
             self.fetch_from_any(source, number, digest).await
         };
-        self.chunk_cache.get((source.body, number), read).await
+        let key = (source.body, number, digest);
+        self.chunk_cache.get(key, read).await
     }
 
     /// One chunk from whichever other node has it as it should be: of a body that is damaged
@@ -179,7 +181,7 @@ impl Bodies {
         for (node, peer) in self.others(source.body) {
             let elsewhere = BodyLocation {
                 node,
-                address: Some(peer.address),
+                elsewhere: Some(peer.destination(node)),
                 body: source.body,
                 chunks: Vec::new(),
             };
@@ -198,10 +200,10 @@ impl Bodies {
         number: u32,
         digest: Digest,
     ) -> Result<Bytes, BodyError> {
-        let Some(address) = &source.address else {
+        let Some(holder) = &source.elsewhere else {
             return Err(BodyError::Unavailable("no other holder".into()));
         };
-        let mut pull = self.pull(address, source.body, number).await?;
+        let mut pull = self.pull(holder, source.body, number).await?;
         pull.next(digest).await
     }
 }

@@ -15,7 +15,9 @@
 //!    What travels is in [`frames`]: a header, pieces, an end with length and digest.
 //! 4. The last chunk and the manifest (length, digest, digest of each chunk) are written
 //!    and synced. Each holder does the same ([`serve`]), compares the digest in the end
-//!    frame with its own, and only then signs a *holding*: "I have these bytes durably".
+//!    frame with its own, and only then signs a *holding*: "I have these bytes durably". It
+//!    signs nothing before it has booted, so that it is in force what it signs with. Whoever
+//!    collects holdings verifies each where it arrives, before anything is numbered.
 //! 5. When the holdings meet the write level (say, two zones) the upload is over, and the
 //!    record may name the body. Slower holders go on in the background.
 //!
@@ -94,6 +96,8 @@ use crate::config::Repair;
 use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use crate::objective::write::LevelMember;
 use crate::raft::group::RaftGroup;
+use crate::recorder::booted::Booted;
+use crate::recorder::holdings::HoldingVerifier;
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
 use crate::transport::Transport;
@@ -102,6 +106,7 @@ use muniment_evidence::key::Signer;
 use muniment_evidence::opening::Holding;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// The body plane of a node. Cheap to clone.
 #[derive(Clone)]
@@ -118,6 +123,8 @@ pub struct BodyPlane {
     pub chunk_cache: ChunkCache,
     pub repairs: RepairQueue,
     group: RaftGroup,
+    holdings: HoldingVerifier,
+    booted: watch::Receiver<Option<Booted>>,
     blocking: Blocking,
     clock: SharedClock,
     inbound: InboundBodies,
@@ -141,6 +148,10 @@ pub struct BodyContext {
     pub holder: LocalHolder,
     pub store: BodyStore,
     pub group: RaftGroup,
+    /// Judges what other holders sign.
+    pub holdings: HoldingVerifier,
+    /// Before it has booted a node signs nothing.
+    pub booted: watch::Receiver<Option<Booted>>,
     pub blocking: Blocking,
     pub transport: Arc<dyn Transport>,
     pub clock: SharedClock,
@@ -168,6 +179,8 @@ impl Bodies {
             chunk_cache: ChunkCache::new(),
             repairs: RepairQueue::new(&context.repair),
             group: context.group,
+            holdings: context.holdings,
+            booted: context.booted,
             blocking: context.blocking,
             clock: context.clock,
             inbound: InboundBodies::default(),

@@ -18,6 +18,7 @@ use crate::store;
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
 use crate::store::flush::Flusher;
+use crate::supervise::{self, Life};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,14 +75,17 @@ pub fn start(bodies: &Bodies, state: State, ledger: Flusher, stop: Stop) {
         ledger,
     };
     let applied = bodies.group.watch_applied();
-    tokio::spawn(async move {
-        tokio::select! {
-            Err(error) = collector.follow(applied) => {
-                stop.broken(format!("orphans cannot be collected: {error}"));
+    let broken = stop.clone();
+    supervise::keep(
+        &stop,
+        Life::UntilStopped,
+        "the collection of orphans",
+        async move {
+            if let Err(error) = collector.follow(applied).await {
+                broken.broken(format!("orphans cannot be collected: {error}"));
             }
-            _ = stop.stopped() => {}
-        }
-    });
+        },
+    );
 }
 
 pub(super) struct Collector {

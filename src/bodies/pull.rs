@@ -8,7 +8,7 @@
 use super::frames::{decode_digests, encode_request};
 use super::{Bodies, BodyError};
 use crate::domain::ids::BodyId;
-use crate::transport::{Class, Frames, Method};
+use crate::transport::{Class, Destination, Frames, Method};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use muniment_evidence::digest::Digest;
@@ -26,18 +26,18 @@ pub(super) struct Pull {
 }
 
 impl Bodies {
-    /// Asks the node at `address` for a body from one chunk on; from `u32::MAX` on, for its
+    /// Asks a node for a body from one chunk on; from `u32::MAX` on, for its
     /// digests alone.
     pub(super) async fn pull(
         &self,
-        address: &str,
+        holder: &Destination,
         body: BodyId,
         first_chunk: u32,
     ) -> Result<Pull, BodyError> {
         let request = stream::iter([encode_request(body, first_chunk)]).boxed();
-        let opening =
-            self.transport
-                .stream(address.to_owned(), Class::Bulk, Method::GetBody, request);
+        let opening = self
+            .transport
+            .stream(holder.clone(), Class::Bulk, Method::GetBody, request);
         let first = async {
             let mut frames = opening.await.map_err(unavailable)?;
             let first = frame(&mut frames).await?;

@@ -21,6 +21,7 @@ use crate::stop::Stop;
 use crate::store;
 use crate::store::bodies::BodyManifest;
 use crate::store::damage::{Chunk, DamageFinding};
+use crate::supervise::{self, Life};
 use muniment_evidence::digest::{Digest, Hasher};
 use muniment_evidence::opening::{How, Rendition};
 use std::sync::atomic::Ordering;
@@ -39,13 +40,10 @@ pub fn start(bodies: &Bodies, state: &State, stop: &Stop) {
         bodies: bodies.clone(),
         state: state.clone(),
     };
-    let (running, stopping) = (stop.clone(), stop.clone());
-    tokio::spawn(async move {
-        tokio::select! {
-            Err(error) = repairer.run() => {
-                running.broken(format!("bodies cannot be repaired: {error}"));
-            }
-            _ = stopping.stopped() => {}
+    let broken = stop.clone();
+    supervise::keep(stop, Life::UntilStopped, "repair", async move {
+        if let Err(error) = repairer.run().await {
+            broken.broken(format!("bodies cannot be repaired: {error}"));
         }
     });
     scrub::start(bodies.clone(), state.clone(), stop.clone());
@@ -214,7 +212,10 @@ impl Repairer {
         let BodyPlane { store, repairs, .. } = &*self.bodies;
         // Before the call: what comes while nobody reads would hold up others on the way.
         repairs.rate_limiter.take(wanted.length).await;
-        let mut pull = self.bodies.pull(&peer.address, wanted.body_id, 0).await?;
+        let mut pull = self
+            .bodies
+            .pull(&peer.destination(node), wanted.body_id, 0)
+            .await?;
         pull.check(wanted)?;
         let chunks = pull.chunks.clone();
         // Its digest is the whole body's, and was compared.

@@ -15,6 +15,7 @@ use crate::stop::Stop;
 use crate::store;
 use crate::store::bodies::content;
 use crate::store::damage::Suspect;
+use crate::supervise::{self, Life};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::opening::{How, Rendition};
 use std::sync::atomic::Ordering;
@@ -80,17 +81,15 @@ impl Position {
 pub(super) fn start(bodies: Bodies, state: State, stop: Stop) {
     // Before anybody can ask.
     let asked = bodies.repairs.asked.subscribe();
-    tokio::spawn(async move {
+    let broken = stop.clone();
+    supervise::keep(&stop, Life::UntilStopped, "the scrub", async move {
         let scrubber = Scrubber {
             rate_limiter: RateLimiter::new(bodies.repairs.settings.scrub_bytes_per_s),
             bodies,
             state,
         };
-        tokio::select! {
-            Err(error) = scrubber.run(asked) => {
-                stop.broken(format!("the bodies held here cannot be scrubbed: {error}"));
-            }
-            _ = stop.stopped() => {}
+        if let Err(error) = scrubber.run(asked).await {
+            broken.broken(format!("the bodies held here cannot be scrubbed: {error}"));
         }
     });
 }

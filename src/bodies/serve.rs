@@ -1,7 +1,7 @@
 //! What a holder does for its peers: takes bodies, signs for them, gives them out.
 //!
-//! Promises: a holding is signed only after the body was hashed here and is durable
-//! here; an upload without its end frame leaves nothing; a body that is held is never
+//! Promises: a holding is signed only after this node has booted, and the body was hashed
+//! here and is durable here; an upload without its end frame leaves nothing; a body that is held is never
 //! written over; a disk that is nearly full takes none; an upload whose epoch has passed
 //! is refused, before its first byte and before its seal. A relay passes frames on while
 //! they come, and its members' holdings back. Leaves admission of uploads to the node that
@@ -40,6 +40,9 @@ impl Bodies {
     /// its own first.
     pub async fn serve_put(&self, mut frames: Frames) -> Result<Frames, Failure> {
         let header = BodyHeader::decode(&next(&mut frames).await?).map_err(refused)?;
+        if self.booted.borrow().is_none() {
+            return Err(refused("this node has not booted into the ledger yet"));
+        }
         let head = self.group.applied();
         if header.ledger != head.ledger {
             return Err(refused("a body of another ledger"));

@@ -1,9 +1,11 @@
 //! One body on its way in: stored here and, while still arriving, at the other voters.
 //!
-//! Promises: `finish` returns when the holdings meet the level, and no sooner; holders
+//! Promises: `finish` returns when the holdings meet the level, and no sooner; each was
+//! verified here, this node's own too, so that none is numbered that would be refused; holders
 //! that are slower go on in the background; a peer that stalls is given up for this
 //! body rather than holding the client up, and a client that is faster than disk and peers
 //! is held up rather than filling memory. Nothing is kept of an upload that is dropped.
+//! Tests: `tests/sim/main.rs`, `tests/cluster/bodies.rs`.
 
 use super::disk_budget::DiskReservation;
 use super::fanout::{Fanout, FanoutAnswer, routes};
@@ -14,6 +16,7 @@ use super::writer::BodyWriter;
 use super::{Bodies, BodyError, SealedBody};
 use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use crate::objective::write::{LevelMember, WriteLevel, meets};
+use crate::recorder::holdings::HoldingVerifier;
 use crate::store::bodies::BodyStore;
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
@@ -141,54 +144,97 @@ impl BodyUpload {
         let guard = unsealed.keep();
         let body = writer.seal(epoch).await?;
         drop(guard);
+        let wanted = Wanted {
+            verifier: bodies.holdings.clone(),
+            level,
+            until,
+            members: bodies.members(),
+            body,
+        };
         let own = bodies.sign(ledger, &body, epoch);
-        let members = bodies.members();
-        let holdings = gather(&mut peers, level, until, &members, &body, own).await?;
+        let holdings = wanted.gather(&mut peers, own).await?;
         Ok(Ok(StoredBody { body, holdings }))
     }
 }
 
-/// Waits for the holdings that meet the level, of which `own` is the first.
-async fn gather(
-    peers: &mut Fanout,
+/// What holdings are collected for.
+struct Wanted {
+    verifier: HoldingVerifier,
     level: WriteLevel,
     until: Instant,
-    members: &[LevelMember],
-    body: &SealedBody,
-    own: Holding,
-) -> Result<Vec<Holding>, BodyError> {
-    let mut holdings = vec![own];
-    let mut why = String::new();
-    let gather = async {
-        loop {
-            let held: Vec<NodeId> = holdings.iter().map(|h| h.node).collect();
-            if meets(level, members, &held) {
-                return true;
-            }
+    members: Vec<LevelMember>,
+    body: SealedBody,
+}
+
+/// Holdings that count, and why the last one that does not was left out.
+#[derive(Default)]
+struct Gathered {
+    holdings: Vec<Holding>,
+    why: String,
+}
+
+impl Gathered {
+    fn nodes(&self) -> Vec<NodeId> {
+        self.holdings.iter().map(|holding| holding.node).collect()
+    }
+}
+
+impl Wanted {
+    /// Waits for the holdings that meet the level; `own` is looked at first.
+    async fn gather(&self, peers: &mut Fanout, own: Holding) -> Result<Vec<Holding>, BodyError> {
+        let mut gathered = Gathered::default();
+        let collecting = self.collect(peers, own, &mut gathered);
+        // In time, and not broken: else what there is by then decides.
+        if let Ok(collected) = tokio::time::timeout_at(self.until, collecting).await {
+            collected?;
+        }
+        let held = gathered.nodes();
+        if meets(self.level, &self.members, &held) {
+            return Ok(gathered.holdings);
+        }
+        let others = self.members.iter().map(|member| member.node);
+        let others: Vec<NodeId> = others.filter(|node| !held.contains(node)).collect();
+        let why = format!("nodes {others:?} have not signed{}", gathered.why);
+        Err(BodyError::TooFewHolders { held, why })
+    }
+
+    async fn collect(
+        &self,
+        peers: &mut Fanout,
+        own: Holding,
+        gathered: &mut Gathered,
+    ) -> Result<(), BodyError> {
+        self.take(own, gathered).await?;
+        while !meets(self.level, &self.members, &gathered.nodes()) {
             match peers.next().await {
-                None => return false,
-                Some(FanoutAnswer::Holding { holding, .. }) if of(&holding, body) => {
-                    if !held.contains(&holding.node) {
-                        holdings.push(holding);
-                    }
+                None => return Ok(()),
+                Some(FanoutAnswer::Holding { holding, .. }) if of(&holding, &self.body) => {
+                    self.take(holding, gathered).await?;
                 }
                 Some(FanoutAnswer::Holding { via, .. }) => {
-                    why = format!("; node {via} signed for something else");
+                    gathered.why = format!("; node {via} signed for something else");
                 }
                 Some(FanoutAnswer::Failed { via, failure }) => {
-                    why = format!("; node {via}: {failure}");
+                    gathered.why = format!("; node {via}: {failure}");
                 }
             }
         }
-    };
-    if tokio::time::timeout_at(until, gather).await == Ok(true) {
-        return Ok(holdings);
+        Ok(())
     }
-    let held: Vec<NodeId> = holdings.iter().map(|h| h.node).collect();
-    let others = members.iter().map(|member| member.node);
-    let others: Vec<NodeId> = others.filter(|node| !held.contains(node)).collect();
-    let why = format!("nodes {others:?} have not signed{why}");
-    Err(BodyError::TooFewHolders { held, why })
+
+    /// Takes a holding that the ledger will take, once.
+    async fn take(&self, holding: Holding, gathered: &mut Gathered) -> Result<(), BodyError> {
+        let node = holding.node;
+        match self.verifier.verify(holding).await? {
+            Ok(holding) if !gathered.nodes().contains(&node) => gathered.holdings.push(holding),
+            Ok(_) => {}
+            Err(fault) => {
+                tracing::error!(node = node.get(), %fault, "a holding does not count");
+                gathered.why = format!("; the holding of node {node} does not count: {fault}");
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Unsealed {

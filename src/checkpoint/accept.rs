@@ -9,7 +9,7 @@ use super::rounds::diverged;
 use super::{Cosigning, ROUND_MAX};
 use crate::domain::cause::{AnyError, Cause};
 use crate::domain::ids::NodeId;
-use crate::status::agreement::is_majority;
+use crate::objective::majority::is_majority;
 use crate::transport::Failure;
 use muniment_evidence::ledger::Vouched;
 use std::collections::BTreeSet;

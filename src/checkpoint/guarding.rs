@@ -10,6 +10,7 @@ use crate::domain::ids::TreeSize;
 use crate::keyring::guard::{GuardRefusal, SignGuard, TRAIL};
 use crate::raft::context::Context;
 use crate::store::StoreError;
+use crate::supervise::{self, Life};
 use std::time::Duration;
 
 /// How long a node waits at a time to catch up with what it signed before.
@@ -45,7 +46,13 @@ impl Guarding {
             }
         }
         let guarded = guard.size();
-        tokio::spawn(self.follow(guard));
+        let stop = self.0.stop.clone();
+        supervise::keep(
+            &stop,
+            Life::UntilUnused,
+            "the sign guard",
+            self.follow(guard),
+        );
         Ok(guarded)
     }
 

@@ -74,6 +74,7 @@ use crate::recorder::booted::Booted;
 use crate::store::StoreError;
 use crate::store::flush::Flusher;
 use crate::store::notes::NoteStore;
+use crate::supervise::{self, Life};
 use crate::transport::{Failure, Method};
 use bytes::Bytes;
 use cosigners::Cosigners;
@@ -155,18 +156,14 @@ impl Cosigning {
             divergences: AtomicU64::new(0),
         }));
         let running = cosigned.clone();
-        tokio::spawn(async move {
-            let stop = running.0.context.stop.clone();
+        let stop = running.0.context.stop.clone();
+        supervise::keep(&stop, Life::UntilStopped, "cosigning", async move {
+            // None of them ends before the node.
             tokio::select! {
-                _ = stop.stopped() => {}
-                _ = async {
-                    tokio::join!(
-                        running.lead(),
-                        running.spread(),
-                        running.keep(),
-                        running.forward_wants(),
-                    )
-                } => {}
+                () = running.lead() => {}
+                () = running.spread() => {}
+                () = running.keep() => {}
+                () = running.forward_wants() => {}
             }
         });
         cosigned

@@ -215,7 +215,7 @@ impl Cosigning {
         let (class, method) = (Class::Control, Method::Cosign);
         let call = context
             .transport
-            .call(peer.address, class, method, body, ROUND_MAX);
+            .call(peer.destination(node), class, method, body, ROUND_MAX);
         let answer = call.await.and_then(|bytes| CosignReply::decode(&bytes));
         (node, answer)
     }
@@ -312,10 +312,10 @@ impl Round {
             let note = cosigners::note(&self.signed, tally.lines());
             let body = Bytes::from(messages::encode_notes(&[note]));
             let (class, method) = (Class::Control, Method::DivergenceNotice);
-            let address = peer.address.clone();
-            let telling = context
-                .transport
-                .call(address, class, method, body, ROUND_MAX);
+            let telling =
+                context
+                    .transport
+                    .call(peer.destination(node), class, method, body, ROUND_MAX);
             tokio::spawn(async move {
                 if let Err(failure) = telling.await {
                     // The next round finds it again.

@@ -7,7 +7,8 @@
 use super::messages::encode_notes;
 use super::{Cosigning, ROUND_MAX};
 use crate::domain::ids::{NodeId, TreeSize};
-use crate::transport::{Class, Method};
+use crate::supervise::{self, Life};
+use crate::transport::{Class, Destination, Method};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,7 +48,12 @@ impl Cosigning {
                 }
                 workers.entry(node).or_insert_with(|| Worker {
                     address: peer.address.clone(),
-                    task: tokio::spawn(self.clone().spread_to(node, peer.address)),
+                    task: supervise::keep(
+                        &self.0.context.stop,
+                        Life::UntilUnused,
+                        "the notes to a member",
+                        self.clone().spread_to(node, peer.address),
+                    ),
                 });
             }
         }
@@ -72,7 +78,10 @@ impl Cosigning {
                 let notes: Vec<Arc<str>> = news.iter().map(|n| n.note.clone()).collect();
                 let body = Bytes::from(encode_notes(&notes));
                 let (class, method) = (Class::Control, Method::Note);
-                let to = address.clone();
+                let to = Destination {
+                    node,
+                    address: address.clone(),
+                };
                 // Its own wait for what it has not applied, and the way there and back.
                 let limit = 2 * ROUND_MAX;
                 match context.transport.call(to, class, method, body, limit).await {

@@ -7,7 +7,7 @@
 
 use super::cosigners::Lines;
 use crate::domain::ids::NodeId;
-use crate::status::agreement::is_majority;
+use crate::objective::majority::is_majority;
 use muniment_evidence::digest::Digest;
 use std::collections::{BTreeMap, BTreeSet};
 

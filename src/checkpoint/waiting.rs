@@ -72,14 +72,15 @@ impl Cosigning {
             self.want(size);
             return;
         }
-        let Some((_, leader)) = context.group.leader() else {
+        let Some((node, leader)) = context.group.leader() else {
             return;
         };
         let body = Bytes::from(encode_want(size));
         let (class, method) = (Class::Control, Method::WantNote);
-        let asked = context
-            .transport
-            .call(leader.address, class, method, body, ROUND_MAX);
+        let asked =
+            context
+                .transport
+                .call(leader.destination(node), class, method, body, ROUND_MAX);
         if let Err(failure) = asked.await {
             tracing::debug!(%failure, "the leader was not asked for a note");
         }

@@ -1,7 +1,8 @@
 //! The HTTP connections: how many, how long, and how they end.
 //!
 //! Promises: at most [`CONNECTIONS_MAX`] at once, each of which serves one request at a
-//! time; none can be held by sending or reading slowly for longer than [`LIFE_MAX`]; a
+//! time; of these, [`QUICK_PLACES`] are given back within seconds, so that a probe or a
+//! scrape finds one while auditors hold all others; none can be held by sending or reading slowly for longer than [`LIFE_MAX`]; a
 //! shutdown ends idle ones at once and all within [`GRACE`]. Leaves the answers to the
 //! router.
 
@@ -12,11 +13,17 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// Scrapers, probes and a few auditors. Bounds tile reads too.
 pub const CONNECTIONS_MAX: usize = crate::objective::budget::HTTP_CONNECTIONS_MAX;
+/// Places for one quick request each, taken when all others are.
+pub const QUICK_PLACES: usize = 16;
+/// For the head of a quick request to arrive.
+pub const QUICK_HEAD_TIMEOUT: Duration = Duration::from_secs(1);
+/// For a quick request as a whole.
+pub const QUICK_LIFE_MAX: Duration = Duration::from_secs(5);
 /// For a request's head to arrive, the wait on a kept connection included.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Who reads slowly gives his place back in the end.
@@ -28,23 +35,73 @@ pub const GRACE: Duration = Duration::from_secs(3);
 /// Between attempts to accept when the machine is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+const _: () = assert!(QUICK_PLACES < CONNECTIONS_MAX);
+
+/// What a connection may take of time.
+#[derive(Clone, Copy)]
+struct Allowance {
+    head: Duration,
+    life: Duration,
+    /// For the last answer to be taken, once the connection is to end.
+    answer: Duration,
+    /// Whether more than one request may come over it.
+    keep_alive: bool,
+}
+
+const USUAL: Allowance = Allowance {
+    head: HEAD_TIMEOUT,
+    life: LIFE_MAX,
+    answer: ANSWER_TIMEOUT,
+    keep_alive: true,
+};
+
+const QUICK: Allowance = Allowance {
+    head: QUICK_HEAD_TIMEOUT,
+    life: QUICK_LIFE_MAX,
+    answer: QUICK_HEAD_TIMEOUT,
+    keep_alive: false,
+};
+
+/// The places of all connections.
+struct Places {
+    usual: Arc<Semaphore>,
+    quick: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new() -> Places {
+        Places {
+            usual: Arc::new(Semaphore::new(CONNECTIONS_MAX - QUICK_PLACES)),
+            quick: Arc::new(Semaphore::new(QUICK_PLACES)),
+        }
+    }
+
+    /// The next one that is free, and what it allows.
+    async fn take(&self) -> (OwnedSemaphorePermit, Allowance) {
+        let never_closed = "the semaphore is never closed";
+        tokio::select! {
+            biased;
+            place = self.usual.clone().acquire_owned() => (place.expect(never_closed), USUAL),
+            place = self.quick.clone().acquire_owned() => (place.expect(never_closed), QUICK),
+        }
+    }
+}
+
 /// Serves until `shutdown`; returns once the connections have ended or [`GRACE`] is over.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new();
     let (ending, ended) = watch::channel(false);
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
         // A place first: who finds none waits in the kernel's queue, not in our memory.
-        let place = tokio::select! {
+        let (place, allowed) = tokio::select! {
             () = &mut shutdown => break,
-            place = places.clone().acquire_owned() => {
-                place.expect("the semaphore is never closed")
-            }
+            taken = places.take() => taken,
         };
         let accepted = tokio::select! {
             () = &mut shutdown => break,
@@ -54,7 +111,7 @@ pub async fn serve(
             Ok((stream, _)) => {
                 let (router, ended) = (router.clone(), ended.clone());
                 connections.spawn(async move {
-                    connection(stream, router, ended).await;
+                    connection(stream, router, allowed, ended).await;
                     drop(place);
                 });
             }
@@ -72,25 +129,31 @@ pub async fn serve(
     let _ = tokio::time::timeout(GRACE, all).await;
 }
 
-async fn connection(stream: TcpStream, router: Router, mut ended: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    allowed: Allowance,
+    mut ended: watch::Receiver<bool>,
+) {
     // Answers are small; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(allowed.head)
+        .keep_alive(allowed.keep_alive)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(serving);
     let end = async {
         tokio::select! {
             _ = ended.wait_for(|ended| *ended) => {}
-            () = tokio::time::sleep(LIFE_MAX) => {}
+            () = tokio::time::sleep(allowed.life) => {}
         }
     };
     let result = tokio::select! {
         result = &mut serving => result,
         () = end => {
             serving.as_mut().graceful_shutdown();
-            match tokio::time::timeout(ANSWER_TIMEOUT, serving).await {
+            match tokio::time::timeout(allowed.answer, serving).await {
                 Ok(result) => result,
                 Err(_) => return,
             }
@@ -134,6 +197,25 @@ mod tests {
             answer.push_str(std::str::from_utf8(&piece[..length]).unwrap());
         }
         answer
+    }
+
+    /// Auditors who hold their connections open must not make a probe fail: a node that does
+    /// not answer one is killed.
+    #[tokio::test]
+    async fn a_probe_is_answered_while_all_usual_places_are_held() {
+        let (address, _stop, _done) = start().await;
+        let mut held = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            held.push(TcpStream::connect(address).await.unwrap());
+        }
+        for _ in 0..3 {
+            let mut probe = TcpStream::connect(address).await.unwrap();
+            let answered = tokio::time::timeout(3 * QUICK_HEAD_TIMEOUT, ask(&mut probe)).await;
+            let answer = answered.expect("answered in time");
+            assert!(answer.starts_with("HTTP/1.1 200"));
+            // One request, and the place is free again.
+            assert_eq!(probe.read(&mut [0; 1]).await.unwrap(), 0);
+        }
     }
 
     /// A scraper's kept connection must not hold up the end of a node.

@@ -57,6 +57,7 @@ use crate::raft::types::Peer;
 use crate::recorder::writes::Writes;
 use crate::status::peer_monitor::{IncompatiblePeer, PeerMonitor};
 use crate::status::table::StatusTable;
+use crate::transport::Destination;
 use futures::stream::{BoxStream, StreamExt as _};
 use plan::{CurrentMembers, Wish};
 use std::sync::Arc;
@@ -267,7 +268,11 @@ impl MembershipChanges {
         let Some((address, client_address)) = addresses else {
             return Err(bad("peer_address", "is needed for a node that is no member yet").into());
         };
-        match self.0.parts.peers.fits(&address).await {
+        let to = Destination {
+            node,
+            address: address.clone(),
+        };
+        match self.0.parts.peers.fits(&to).await {
             Ok(()) => {}
             Err(IncompatiblePeer::Away(failure)) => {
                 return Err(self.unavailable(format!("node {node} at {address}: {failure}")));

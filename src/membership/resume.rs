@@ -7,6 +7,7 @@
 use super::change::{ChangeWait, Stuck};
 use super::{MembershipChanges, Progress, STEPS_AHEAD};
 use crate::domain::call_error::CallError;
+use crate::supervise::{self, Life};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -22,13 +23,14 @@ impl MembershipChanges {
     /// Ends what was left for as long as the node runs.
     pub fn start_resuming(&self) {
         let changes = self.clone();
-        tokio::spawn(async move {
-            let stop = changes.0.parts.reads.context.stop.clone();
-            tokio::select! {
-                () = changes.resume() => {}
-                _ = stop.stopped() => {}
-            }
-        });
+        let stop = changes.0.parts.reads.context.stop.clone();
+        let resuming = async move { changes.resume().await };
+        supervise::keep(
+            &stop,
+            Life::UntilStopped,
+            "changes that were left",
+            resuming,
+        );
     }
 
     async fn resume(&self) {

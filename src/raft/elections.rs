@@ -7,6 +7,7 @@
 
 use super::group::RaftGroup;
 use crate::store::watermark::LogPosition;
+use crate::supervise::{self, Life};
 use crate::transport::Failure;
 use openraft::async_runtime::WatchReceiver as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +46,8 @@ impl RaftGroup {
         self.campaign.below_watermark.store(true, Ordering::SeqCst);
         self.update_campaigning();
         let (group, raft) = (self.clone(), self.raft.clone());
-        tokio::spawn(async move {
+        let watch = "the watch for the watermark";
+        supervise::keep(&self.stop, Life::UntilUnused, watch, async move {
             let mut metrics = raft.metrics();
             loop {
                 let last = metrics.borrow_watched().last_log_index;

@@ -7,7 +7,7 @@
 //! [`super::membership`]. Tests: `group_tests`.
 
 use super::elections::Campaign;
-use super::identity::{Disk, KnownDisks};
+use super::identity::{Disk, DiskWords, KnownDisks};
 use super::log::{RaftLog, watermark_id};
 use super::machine::Machine;
 use super::network::PeerNetwork;
@@ -23,6 +23,8 @@ use crate::stop::Stop;
 use crate::store::engine::Engine;
 use crate::store::log::LogStore;
 use crate::store::{Blocking, StoreError};
+use crate::supervise::{self, Life};
+use crate::sync::Shared;
 use crate::transport::Transport;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::storage::RaftLogStorage as _;
@@ -72,6 +74,9 @@ pub struct RaftGroup {
     /// Held while members are changed: one change at a time from this node.
     pub(super) changing: Arc<tokio::sync::Mutex<()>>,
     pub(super) disks: KnownDisks,
+    /// What others say about this node's disk.
+    pub(super) disk_words: Shared<DiskWords>,
+    pub(super) transport: Arc<dyn Transport>,
     pub(super) stop: Stop,
     pub(super) node: NodeId,
     pub(super) progress: Progress,
@@ -131,7 +136,7 @@ impl RaftGroup {
         let state = State::new(engine.clone());
         let disks = KnownDisks::new(settings.incarnation, state, blocking);
         let factory = PeerNetwork {
-            transport,
+            transport: transport.clone(),
             blocking,
             disks: disks.clone(),
         };
@@ -148,6 +153,8 @@ impl RaftGroup {
             installing: Arc::default(),
             changing: Arc::default(),
             disks,
+            disk_words: Shared::default(),
+            transport,
             stop: stop.clone(),
             node: settings.node,
             progress,
@@ -167,20 +174,29 @@ impl RaftGroup {
 
     fn watch_for_fatal(&self, stop: Stop) {
         let mut metrics = self.raft.metrics();
-        tokio::spawn(async move {
-            loop {
-                let running = metrics.borrow_watched().running_state.clone();
-                if let Err(fatal) = running {
-                    if stop.why().is_none() {
-                        stop.broken(format!("raft: {fatal}"));
+        let kept = stop.clone();
+        supervise::keep(
+            &kept,
+            Life::UntilUnused,
+            "the watch over Raft",
+            async move {
+                loop {
+                    let running = metrics.borrow_watched().running_state.clone();
+                    if let Err(fatal) = running {
+                        if stop.why().is_none() {
+                            stop.broken(format!("raft: {fatal}"));
+                        }
+                        return;
                     }
-                    return;
+                    if metrics.changed().await.is_err() {
+                        if stop.why().is_none() {
+                            stop.broken("raft has ended before the node".to_owned());
+                        }
+                        return;
+                    }
                 }
-                if metrics.changed().await.is_err() {
-                    return;
-                }
-            }
-        });
+            },
+        );
     }
 
     pub fn node(&self) -> NodeId {

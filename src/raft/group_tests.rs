@@ -3,26 +3,30 @@
 //! Time is tokio's and paused: it moves when everybody waits. What a node does with a
 //! frame is a [`Serve`], so that layers above can join in ([`TestCluster::serve`]).
 
+use super::codec;
+use super::context::Context;
 use super::group::{GroupSettings, RaftGroup};
+use super::identity::KnownDiskNotice;
 use super::leadership::{Leadership, TransferError};
 use super::proposals::GroupRefusal;
 use super::reader::ReadBarrier;
-use super::types::Peer;
+use super::types::{Peer, TypeConfig, Vote};
 use crate::clock::{SeededClock, SharedClock};
 use crate::domain::command::Command;
 use crate::domain::ids::{LogIndex, NodeId, Term};
 use crate::ledger::state::State;
 use crate::objective::timing::Profile;
-use crate::stop::Stop;
+use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::flush::Flusher;
 use crate::store::log::LogStore;
 use crate::store::memory::MemoryEngine;
 use crate::store::watermark::WatermarkFile;
-use crate::transport::{Class, Failure, Frames, Method, Serve, Transport};
+use crate::transport::{Class, Destination, Failure, FrameEnds, Frames, Method, Serve, Transport};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{BoxStream, StreamExt as _};
+use openraft::raft::VoteRequest;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -76,7 +80,7 @@ impl LineEnd {
 impl Transport for LineEnd {
     fn call(
         &self,
-        address: String,
+        to: Destination,
         _class: Class,
         method: Method,
         body: Bytes,
@@ -84,9 +88,9 @@ impl Transport for LineEnd {
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
         let (from, lines) = (self.node, self.lines.clone());
         async move {
-            let (to, serve) = lines.reach(from, &address)?;
-            let answered =
-                tokio::time::timeout(deadline, serve.call(NodeId::new(from), method, body)).await;
+            let ends = ends(from, &to);
+            let (to, serve) = lines.reach(from, &to.address)?;
+            let answered = tokio::time::timeout(deadline, serve.call(ends, method, body)).await;
             lines.reach(to, &from.to_string())?;
             answered.unwrap_or(Err(Failure::Timeout))
         }
@@ -95,7 +99,7 @@ impl Transport for LineEnd {
 
     fn stream(
         &self,
-        address: String,
+        to: Destination,
         _class: Class,
         method: Method,
         frames: BoxStream<'static, Bytes>,
@@ -106,12 +110,20 @@ impl Transport for LineEnd {
         };
         async move {
             let from = end.node;
-            let (to, serve) = end.lines.reach(from, &address)?;
+            let ends = ends(from, &to);
+            let (to, serve) = end.lines.reach(from, &to.address)?;
             let frames = end.while_whole(from, to, frames.map(Ok).boxed());
-            let answers = serve.stream(NodeId::new(from), method, frames).await?;
+            let answers = serve.stream(ends, method, frames).await?;
             Ok(end.while_whole(to, from, answers))
         }
         .boxed()
+    }
+}
+
+fn ends(from: u64, to: &Destination) -> FrameEnds {
+    FrameEnds {
+        from: NodeId::new(from),
+        to: to.node,
     }
 }
 
@@ -121,25 +133,30 @@ struct ServeRaft(RaftGroup);
 impl Serve for ServeRaft {
     fn call(
         &self,
-        _from: NodeId,
+        ends: FrameEnds,
         method: Method,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
         let group = self.0.clone();
-        async move { group.serve_call(method, body).await }.boxed()
+        async move {
+            group.hear(ends, method)?;
+            group.serve_call(ends.from, method, body).await
+        }
+        .boxed()
     }
 
     fn stream(
         &self,
-        _from: NodeId,
+        ends: FrameEnds,
         method: Method,
         frames: Frames,
     ) -> BoxFuture<'static, Result<Frames, Failure>> {
         let group = self.0.clone();
         async move {
+            group.hear(ends, method)?;
             match method {
-                Method::Append => Ok(group.serve_append(frames)),
-                Method::Snapshot => group.serve_snapshot(frames),
+                Method::Append => Ok(group.serve_append(ends.from, frames)),
+                Method::Snapshot => group.serve_snapshot(ends.from, frames),
                 _ => Err(Failure::Refused("not a stream of Raft".into())),
             }
         }
@@ -156,6 +173,19 @@ pub(crate) struct TestNode {
     pub transport: Arc<dyn Transport>,
     pub clock: SharedClock,
     pub stop: Stop,
+}
+
+impl TestNode {
+    pub fn context(&self) -> Context {
+        Context {
+            group: self.group.clone(),
+            state: self.state.clone(),
+            blocking: Blocking::Inline,
+            clock: self.clock.clone(),
+            stop: self.stop.clone(),
+            transport: self.transport.clone(),
+        }
+    }
 }
 
 /// See the module.
@@ -434,7 +464,9 @@ async fn a_node_below_its_watermark_neither_votes_nor_campaigns() {
         index: LogIndex::new(group.status().last_log_index.get() + 5),
     };
     group.wait_for_watermark(None, far);
-    let refused = group.serve_call(Method::Vote, Bytes::new()).await;
+    let refused = group
+        .serve_call(NodeId::new(leader), Method::Vote, Bytes::new())
+        .await;
     assert!(matches!(refused, Err(Failure::Refused(why)) if why.to_string().contains("watermark")));
     // The leader sends what it lacks, and it takes part again.
     for _ in 0..6 {
@@ -488,4 +520,44 @@ async fn members_come_and_go_one_change_at_a_time() {
         .collect();
     group.change_voters(voters).await.unwrap();
     assert!(group.member(NodeId::new(gone)).is_none());
+}
+
+/// A number in a message is its sender's, or the message is not heard.
+#[tokio::test(start_paused = true)]
+async fn nobody_votes_in_the_name_of_another() {
+    let cluster = TestCluster::start(3).await;
+    let group = &cluster.node(1).group;
+    let request = VoteRequest::<TypeConfig>::new(Vote::new(99, NodeId::new(2)), None);
+    let body = Bytes::from(codec::encode(&request));
+    for method in [Method::Vote, Method::PreVote] {
+        let refused = group.serve_call(NodeId::new(3), method, body.clone()).await;
+        let why = refused.unwrap_err().to_string();
+        assert!(why.contains("node 3 speaks as node 2"), "{why}");
+        let heard = group.serve_call(NodeId::new(2), method, body.clone()).await;
+        assert!(heard.is_ok());
+    }
+}
+
+/// One peer may say what it likes about the disk of another: that ends nobody (I2).
+#[tokio::test(start_paused = true)]
+async fn i2_a_node_that_one_peer_calls_a_stranger_goes_on() {
+    let cluster = TestCluster::start(3).await;
+    let node = cluster.node(1);
+    let notice = KnownDiskNotice {
+        known: [0xee; 16],
+        voters: [1, 2, 3].map(NodeId::new).into(),
+    };
+    let tell = |from| {
+        let (group, body) = (node.group.clone(), notice.encode());
+        async move {
+            let told = group.serve_call(NodeId::new(from), Method::StrangeDisk, body);
+            told.await.unwrap();
+        }
+    };
+    for from in [2, 2, 9] {
+        tell(from).await;
+        assert_eq!(node.stop.why(), None);
+    }
+    tell(3).await;
+    assert!(matches!(node.stop.why(), Some(Why::Broken(_))));
 }

@@ -53,7 +53,8 @@
 //! lacks, since its vote could elect a leader without it. A pre-vote comes first, so that a
 //! node that was cut off does not depose a leader that works. With each vote, and at the
 //! head of each stream of answers, a node shows which disk it runs on; the answers of a
-//! disk that the ledger does not know count for nothing ([`identity`], I2).
+//! disk that the ledger does not know count for nothing ([`identity`], I2). Whoever meets
+//! such a node tells it; it ends once a majority of the voters has.
 //!
 //! # Snapshots
 //!
@@ -91,6 +92,7 @@
 //! * [`progress`], [`status`]: how far this replica is, how the group is
 //! * [`membership`]: learners and voters
 //! * [`reader`]: permission to read; [`reads`]: a read level made true
+//! * [`hearing`]: whose frames are heard; [`identity`]: on which disk a node runs
 //! * [`context`]: what the tasks and verbs of a node share
 //! * [`log`], [`machine`]: storage; [`network`], [`server`]: the two ends of a line;
 //!   [`codec`]: bytes; [`types`]: the library's type parameters
@@ -102,6 +104,7 @@ pub mod codec;
 pub mod context;
 mod elections;
 pub mod group;
+pub mod hearing;
 pub mod identity;
 pub mod leadership;
 pub mod log;

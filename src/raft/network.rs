@@ -7,13 +7,13 @@
 //! Tests: `src/raft/group_tests.rs`.
 
 use super::codec::{self, Wire};
-use super::identity::{self, Disk, KnownDisks};
+use super::identity::{self, KnownDisks};
 use super::machine::SnapshotData;
 use super::types::{Peer, TypeConfig, Vote};
 use crate::domain::ids::NodeId;
 use crate::store::Blocking;
 use crate::store::snapshot::SnapshotPiece;
-use crate::transport::{Class, Failure, Frames, Method, Transport};
+use crate::transport::{Class, Destination, Failure, Frames, Method, Transport};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use muniment_evidence::codec::Writer;
@@ -40,8 +40,6 @@ const APPEND_ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Pause before a peer that was not reached is tried again: short, since a restarted
 /// follower should be found again within a heartbeat or two.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// How long it may take to tell a node that its disk is not known.
-const TELL_MAX: Duration = Duration::from_secs(1);
 /// Without a piece taken or an answer for this long, a snapshot transfer is given up.
 const SNAPSHOT_STALL_MAX: Duration = Duration::from_secs(60);
 /// Snapshot pieces read ahead of the connection: bounds memory to this many MiB.
@@ -61,11 +59,10 @@ pub struct PeerNetwork {
 impl PeerNetwork {
     fn link(&self, target: NodeId, peer: &Peer, class: Class) -> Link {
         Link {
-            target,
             disks: self.disks.clone(),
             transport: self.transport.clone(),
             blocking: self.blocking,
-            address: peer.address.clone(),
+            to: peer.destination(target),
             class,
         }
     }
@@ -90,11 +87,10 @@ impl RaftNetworkFactory<TypeConfig> for PeerNetwork {
 /// One peer, one class of traffic.
 #[derive(Clone)]
 pub struct Link {
-    target: NodeId,
     disks: KnownDisks,
     transport: Arc<dyn Transport>,
     blocking: Blocking,
-    address: String,
+    to: Destination,
     class: Class,
 }
 
@@ -110,10 +106,15 @@ impl Link {
         option: &RPCOption,
     ) -> Result<A, RPCError<TypeConfig>> {
         let body = Bytes::from(codec::encode(request));
-        let address = self.address.clone();
         let answer = self
             .transport
-            .call(address, Class::Control, method, body, option.hard_ttl())
+            .call(
+                self.to.clone(),
+                Class::Control,
+                method,
+                body,
+                option.hard_ttl(),
+            )
             .await
             .map_err(unreachable)?;
         let answer = self.recognised(&answer).await?;
@@ -123,14 +124,10 @@ impl Link {
     /// What follows the disk that the peer shows; an error if the ledger knows another.
     async fn recognised(&self, answer: &Bytes) -> Result<Bytes, Unreachable<TypeConfig>> {
         let (disk, rest) = identity::shown(answer).map_err(unreachable)?;
-        match self.disks.recognise(self.target, &disk).await {
+        match self.disks.recognise(self.to.node, &disk).await {
             Ok(()) => Ok(rest),
-            Err(stranger) => {
-                if let Some(known) = stranger.known {
-                    self.tell(known);
-                }
-                Err(unreachable(stranger.why))
-            }
+            // The exchange of statuses, which meets every member, tells it.
+            Err(unheard) => Err(unreachable(unheard)),
         }
     }
 
@@ -142,24 +139,6 @@ impl Link {
             Ok(None) => Err(unreachable("the stream ended before it began")),
             Err(_) => Err(unreachable("the stream did not begin in time")),
         }
-    }
-
-    /// A node on a strange disk is told which one the ledger knows; it ends by that.
-    fn tell(&self, known: Disk) {
-        let (transport, address) = (self.transport.clone(), self.address.clone());
-        tokio::spawn(async move {
-            let asked = identity::tell(known);
-            let told = transport.call(
-                address,
-                Class::Control,
-                Method::StrangeDisk,
-                asked,
-                TELL_MAX,
-            );
-            if let Err(failure) = told.await {
-                tracing::debug!(%failure, "a node on a strange disk was told");
-            }
-        });
     }
 }
 
@@ -240,12 +219,9 @@ impl NetStreamAppend<TypeConfig> for Link {
                 *noted.lock().expect("nobody panics with it") = Some(Instant::now());
                 Bytes::from(codec::encode(&request))
             });
-            let opening = link.transport.stream(
-                link.address.clone(),
-                link.class,
-                Method::Append,
-                frames.boxed(),
-            );
+            let opening =
+                link.transport
+                    .stream(link.to.clone(), link.class, Method::Append, frames.boxed());
             let mut answers = match tokio::time::timeout(APPEND_ANSWER_MAX, opening).await {
                 Ok(Ok(answers)) => answers,
                 Ok(Err(failure)) => {
@@ -355,7 +331,7 @@ impl NetSnapshot<TypeConfig> for Link {
         let answering = async move {
             let mut answers = link
                 .transport
-                .stream(link.address.clone(), Class::Bulk, Method::Snapshot, frames)
+                .stream(link.to.clone(), Class::Bulk, Method::Snapshot, frames)
                 .await
                 .map_err(unreachable)?;
             link.greeted(&mut answers).await?;

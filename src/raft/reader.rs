@@ -14,6 +14,7 @@ use crate::clock::SharedClock;
 use crate::domain::cause::Cause;
 use crate::domain::ids::LogIndex;
 use crate::objective::freshness::Freshness;
+use crate::supervise::{self, Life};
 use crate::transport::{Class, Method, Transport};
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -58,7 +59,8 @@ impl ReadBarrier {
         let (waiting, mut queue) = mpsc::unbounded_channel::<Waiter>();
         let freshness = Arc::new(Mutex::new(Freshness::default()));
         let (asking, proofs) = (group.clone(), freshness.clone());
-        tokio::spawn(async move {
+        let stop = group.stop.clone();
+        supervise::keep(&stop, Life::UntilUnused, "the read index", async move {
             loop {
                 let mut waiters = match tokio::time::timeout(PROBE_EVERY, queue.recv()).await {
                     Ok(Some(first)) => vec![first],
@@ -149,7 +151,7 @@ async fn ask(group: &RaftGroup, transport: &dyn Transport) -> Result<LogIndex, N
     }
     let answer = transport
         .call(
-            leader.1.address,
+            leader.1.destination(leader.0),
             Class::Control,
             Method::ReadIndex,
             Bytes::new(),

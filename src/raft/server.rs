@@ -1,27 +1,33 @@
 //! Serving Raft's peers: votes, appends, snapshots, transfers, read index.
 //!
-//! Promises: a node whose log is below its watermark neither votes nor campaigns; snapshot
+//! Promises: a vote, an append, a snapshot, a transfer is taken from the node that it names
+//! alone; a node whose log is below its watermark neither votes nor campaigns; snapshot
 //! installs happen one at a time (overlapping ones are refused, the leader tries again).
 //! Leaves other methods to the layers that they are of.
 
 use super::codec::{self, Wire};
 use super::group::RaftGroup;
-use super::identity;
+use super::hearing::own_number;
+use super::identity::{self, Disk, KnownDiskNotice};
 use super::machine::SnapshotData;
 use super::network::{Accepted, FRAME_END, FRAME_HEADER, FRAME_PAIRS};
 use super::types::{SnapshotMeta, TypeConfig, Vote};
 use crate::domain::cause::{AnyError, Cause};
+use crate::domain::ids::NodeId;
 use crate::store::snapshot::{Installer, Received};
-use crate::transport::{Failure, Frames, Method};
+use crate::transport::{Class, Destination, Failure, Frames, Method};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use muniment_evidence::codec::Reader;
 use muniment_evidence::digest::Digest;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
+use openraft::vote::RaftLeaderId as _;
 use std::time::Duration;
 
 /// Without a frame for this long, an incoming snapshot is given up.
 const SNAPSHOT_STALL_MAX: Duration = Duration::from_secs(60);
+/// How long it may take to tell a node that its disk is not known.
+const TELL_MAX: Duration = Duration::from_secs(1);
 
 fn refused(why: impl Into<Box<AnyError>>) -> Failure {
     Failure::Refused(Cause::new(why))
@@ -31,25 +37,38 @@ fn read<T: Wire>(body: &[u8]) -> Result<T, Failure> {
     codec::decode(body).map_err(refused)
 }
 
+/// Whose vote it is: the candidate's or the leader's.
+fn speaker(vote: &Vote) -> NodeId {
+    *vote.leader_id().node_id()
+}
+
 impl RaftGroup {
     /// Answers a call of one of Raft's methods.
-    pub async fn serve_call(&self, method: Method, body: Bytes) -> Result<Bytes, Failure> {
+    pub async fn serve_call(
+        &self,
+        from: NodeId,
+        method: Method,
+        body: Bytes,
+    ) -> Result<Bytes, Failure> {
         let answer = match method {
             Method::Vote => {
                 self.may_vote()?;
                 let request: VoteRequest<TypeConfig> = read(&body)?;
+                own_number(from, speaker(&request.vote))?;
                 let answer = self.raft.vote(request).await.map_err(refused)?;
                 return Ok(self.show(&codec::encode(&answer)));
             }
             Method::PreVote => {
                 self.may_vote()?;
                 let request: VoteRequest<TypeConfig> = read(&body)?;
+                own_number(from, speaker(&request.vote))?;
                 let answer = self.raft.pre_vote(request).await.map_err(refused)?;
                 return Ok(self.show(&codec::encode(&answer)));
             }
             Method::TransferLeader => {
                 self.may_vote()?;
                 let request: TransferLeaderRequest<TypeConfig> = read(&body)?;
+                own_number(from, speaker(request.from_leader()))?;
                 let taken = self.raft.handle_transfer_leader(request).await;
                 let accepted = Accepted(taken.map_err(refused)?.is_ok());
                 return Ok(self.show(&codec::encode(&accepted)));
@@ -59,7 +78,7 @@ impl RaftGroup {
                 index.get().to_be_bytes().to_vec()
             }
             Method::StrangeDisk => {
-                self.recognise_self(&body)?;
+                self.recognise_self(from, &body)?;
                 Vec::new()
             }
             _ => return Err(refused("not a call of Raft")),
@@ -71,34 +90,62 @@ impl RaftGroup {
         identity::show(self.disks.own(), answer)
     }
 
-    /// A peer says by which disk the ledger knows this node: if by another, this one is
-    /// new, and the node ends.
-    fn recognise_self(&self, told: &[u8]) -> Result<(), Failure> {
-        let known = identity::told(told).map_err(refused)?;
-        if known != *self.disks.own() {
-            let node = self.node();
-            let why = format!(
+    /// A peer says by which disk the ledger knows this node: if a majority of the voters
+    /// says by another, this one is new, and the node ends.
+    fn recognise_self(&self, from: NodeId, told: &[u8]) -> Result<(), Failure> {
+        let told = KnownDiskNotice::decode(told).map_err(refused)?;
+        let (own, node) = (self.disks.own(), self.node());
+        let voters = self.status().voters.into_iter().collect();
+        if told.known != *own {
+            let (by, voters) = (from.get(), &voters);
+            tracing::warn!(
+                by,
+                ?voters,
+                "told that the ledger knows another disk of this node"
+            );
+        }
+        if self.disk_words.lock().take(own, &voters, from, told) {
+            self.stop.broken(format!(
                 "this disk is new, but the ledger knows node {node} with another disk; join \
                  under a new id"
-            );
-            self.stop.broken(why.clone());
-            return Err(refused(why));
+            ));
         }
         Ok(())
     }
 
+    /// Tells a node, which shows another disk, by which one the ledger knows it. It ends
+    /// once a majority of the voters has told it so.
+    pub fn tell_known_disk(&self, to: Destination, known: Disk) {
+        let voters = self.status().voters.into_iter().collect();
+        let notice = KnownDiskNotice { known, voters }.encode();
+        let transport = self.transport.clone();
+        tokio::spawn(async move {
+            let (class, method) = (Class::Control, Method::StrangeDisk);
+            let told = transport.call(to, class, method, notice, TELL_MAX);
+            if let Err(failure) = told.await {
+                // It is met again within a second.
+                tracing::debug!(%failure, "a node on another disk was not told");
+            }
+        });
+    }
+
     /// The appends of one leader, answered in order, after this node's disk is shown.
-    pub fn serve_append(&self, frames: Frames) -> Frames {
+    pub fn serve_append(&self, from: NodeId, frames: Frames) -> Frames {
         let leader_seen = self.leader_seen.clone();
-        // A frame that cannot be read ends the stream: the leader opens another.
+        // A frame that cannot be read, or is another's, ends the stream: the leader opens
+        // another.
         let requests = frames
+            .map(move |frame| {
+                let request = read::<AppendEntriesRequest<TypeConfig>>(&frame?)?;
+                own_number(from, speaker(&request.vote))?;
+                Ok::<_, Failure>(request)
+            })
+            .take_while(|request| std::future::ready(request.is_ok()))
+            .filter_map(|request| std::future::ready(request.ok()))
             .inspect(move |_| {
                 *leader_seen.lock().expect("nobody panics with it") =
                     Some(tokio::time::Instant::now());
-            })
-            .map(|frame| read::<AppendEntriesRequest<TypeConfig>>(&frame?))
-            .take_while(|request| std::future::ready(request.is_ok()))
-            .filter_map(|request| std::future::ready(request.ok()));
+            });
         let answers = self.raft.stream_append(requests.boxed());
         let answers = answers.map(|answer| match answer {
             Ok(answer) => Ok(Bytes::from(codec::encode(&answer))),
@@ -108,7 +155,7 @@ impl RaftGroup {
     }
 
     /// Receives and installs one snapshot, after this node's disk is shown.
-    pub fn serve_snapshot(&self, frames: Frames) -> Result<Frames, Failure> {
+    pub fn serve_snapshot(&self, from: NodeId, frames: Frames) -> Result<Frames, Failure> {
         let Ok(single) = self.installing.clone().try_lock_owned() else {
             return Err(refused("another snapshot is being installed"));
         };
@@ -118,14 +165,14 @@ impl RaftGroup {
         let (group, greeting) = (self.clone(), self.show(&[]));
         let installed = async move {
             let _single = single;
-            group.install(frames).await
+            group.install(from, frames).await
         };
         let answers = stream::iter([Ok(greeting)]).chain(stream::once(installed));
         Ok(answers.boxed())
     }
 
-    async fn install(&self, frames: Frames) -> Result<Bytes, Failure> {
-        let (vote, meta, received) = self.receive(frames).await?;
+    async fn install(&self, from: NodeId, frames: Frames) -> Result<Bytes, Failure> {
+        let (vote, meta, received) = self.receive(from, frames).await?;
         let snapshot = openraft::storage::Snapshot {
             meta,
             snapshot: SnapshotData::Received(received),
@@ -135,7 +182,11 @@ impl RaftGroup {
         Ok(Bytes::from(codec::encode(&vote)))
     }
 
-    async fn receive(&self, mut frames: Frames) -> Result<(Vote, SnapshotMeta, Received), Failure> {
+    async fn receive(
+        &self,
+        from: NodeId,
+        mut frames: Frames,
+    ) -> Result<(Vote, SnapshotMeta, Received), Failure> {
         let mut header: Option<(Vote, SnapshotMeta)> = None;
         let mut installer: Option<Installer> = None;
         loop {
@@ -154,7 +205,9 @@ impl RaftGroup {
                         let meta = SnapshotMeta::read(&mut r)?;
                         Ok((vote, meta))
                     });
-                    header = Some(read.map_err(refused)?);
+                    let (vote, meta) = read.map_err(refused)?;
+                    own_number(from, speaker(&vote))?;
+                    header = Some((vote, meta));
                     let engine = self.engine.clone();
                     let begun = self.blocking.run(move || Installer::begin(engine)).await;
                     installer = Some(begun.map_err(refused)?);

@@ -3,7 +3,7 @@
 use super::log::RaftLog;
 use super::machine::Machine;
 use super::types::TypeConfig;
-use crate::domain::ids::{LogIndex, NodeId, Term};
+use crate::domain::ids::NodeId;
 use crate::stop::Stop;
 use crate::store::Blocking;
 use crate::store::engine::Engine;
@@ -124,6 +124,7 @@ mod durability {
     #[cfg(feature = "rocksdb")]
     #[test]
     fn the_floor_trails_the_log_and_keeps_the_vote() {
+        use crate::domain::ids::{LogIndex, Term};
         TypeConfig::run(async {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("watermark");

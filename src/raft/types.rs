@@ -6,6 +6,7 @@
 use super::runtime::Runtime;
 use crate::domain::command::Answer;
 use crate::domain::ids::NodeId;
+use crate::transport::Destination;
 use bytes::Bytes;
 use std::fmt;
 
@@ -39,6 +40,16 @@ pub struct Peer {
     pub client_address: String,
     pub zone: String,
     pub region: String,
+}
+
+impl Peer {
+    /// Where the member of this id is reached.
+    pub fn destination(&self, node: NodeId) -> Destination {
+        Destination {
+            node,
+            address: self.address.clone(),
+        }
+    }
 }
 
 openraft::declare_raft_types!(

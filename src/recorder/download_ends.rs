@@ -4,8 +4,10 @@
 //! graceful stop is recorded. Not awaited by anyone: no END means "possibly all
 //! delivered". Leaves the DOWNLOAD itself to `service/`.
 
-use super::Intent;
 use super::lane::Recorder;
+use super::{Intent, RecorderError};
+use crate::stop::Stop;
+use crate::supervise::{self, Life};
 use muniment_evidence::opening::{Delivered, Document};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +17,9 @@ use tokio::time::Instant;
 const PERIOD: Duration = Duration::from_millis(100);
 /// Downloads in one record: 17 bytes each, far below an entry.
 const ENDS_MAX: usize = 1000;
+
+/// Pause before a full recorder is asked again.
+const FULL_PAUSE: Duration = Duration::from_millis(200);
 
 /// An index, a count and a flag each; they and the rest of a statement fit an entry.
 const _: () = assert!(ENDS_MAX * (8 + 8 + 1) * 2 < super::lane::ENTRY_BYTES);
@@ -29,9 +34,10 @@ enum Message {
 pub struct DownloadEnds(mpsc::Sender<Message>);
 
 impl DownloadEnds {
-    pub fn start(recorder: Recorder) -> DownloadEnds {
+    pub fn start(recorder: Recorder, stop: &Stop) -> DownloadEnds {
         let (sender, messages) = mpsc::channel(2 * ENDS_MAX);
-        tokio::spawn(collect(recorder, messages));
+        let collecting = collect(recorder, messages);
+        supervise::keep(stop, Life::UntilUnused, "the DOWNLOAD_ENDs", collecting);
         DownloadEnds(sender)
     }
 
@@ -51,6 +57,16 @@ impl DownloadEnds {
         if self.0.send(Message::Flush(done)).await.is_ok() {
             // The collector has gone with the recorder: nothing is left to wait for.
             let _ = flushed.await;
+        }
+    }
+}
+
+/// Records, however long the recorder's queue is full.
+async fn record(recorder: &Recorder, intent: Intent) -> Result<(), RecorderError> {
+    loop {
+        match recorder.record(intent.clone()).await {
+            Err(RecorderError::Full) => tokio::time::sleep(FULL_PAUSE).await,
+            recorded => return recorded.map(drop),
         }
     }
 }
@@ -84,7 +100,7 @@ async fn collect(recorder: Recorder, mut messages: mpsc::Receiver<Message>) {
         if !ends.is_empty() {
             let intent = Intent::system(Document::DownloadEnd(std::mem::take(&mut ends)));
             let recorded = match &flushing {
-                Some(_) => recorder.record(intent).await.map(drop),
+                Some(_) => record(&recorder, intent).await,
                 None => recorder.note(intent).await,
             };
             if recorded.is_err() {

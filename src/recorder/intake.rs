@@ -1,9 +1,12 @@
 //! The leader's side: verify, stamp, propose, in the order of arrival.
 //!
-//! Promises: no statement or holding with a bad signature is proposed; verification runs
-//! off the Raft task; commands of one node are queued in the order they came. Apply never
-//! verifies signatures: it relies on this. Leaves lanes and outcomes to apply.
+//! Promises: no statement or holding with a bad signature is proposed; what is taken without
+//! one, this node's own statements and GENESIS, comes by the local route and never out of a
+//! frame, whatever number stands in it; verification runs off the Raft task; commands of
+//! one node are queued in the order they came. Apply never verifies signatures: it relies on
+//! this. Leaves lanes and outcomes to apply.
 
+use super::holdings::signed_by_any;
 use crate::clock::SharedClock;
 use crate::domain::command::{Command, Submission};
 use crate::domain::ids::NodeId;
@@ -31,6 +34,15 @@ pub enum SubmissionRejected {
     Store(#[from] crate::store::StoreError),
 }
 
+/// By which way submissions came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubmissionSource {
+    /// From this very process, which has just signed them.
+    Local,
+    /// In frames of this member.
+    Peer(NodeId),
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Intake {
@@ -50,10 +62,10 @@ impl Intake {
         }
     }
 
-    /// Verifies submissions of `from` and gives them back.
+    /// Verifies submissions and gives them back.
     pub async fn verify(
         &self,
-        from: NodeId,
+        by: SubmissionSource,
         submissions: Vec<Submission>,
     ) -> Result<Vec<Submission>, SubmissionRejected> {
         let (state, own) = (self.state.clone(), self.group.node());
@@ -66,7 +78,7 @@ impl Intake {
                     history: None,
                 };
                 for submission in &submissions {
-                    if let Err(why) = check(&mut keys, from, own, submission)? {
+                    if let Err(why) = check(&mut keys, by, own, submission)? {
                         return Ok(Err(why));
                     }
                 }
@@ -135,11 +147,15 @@ fn key_of_boot(submission: &Submission) -> Option<PublicKey> {
 /// `Ok(Err(why))` is a bad submission; `Err` is a storage fault.
 fn check(
     keys: &mut Keys<'_>,
-    from: NodeId,
+    by: SubmissionSource,
     own: NodeId,
     submission: &Submission,
 ) -> Result<Result<(), String>, crate::store::StoreError> {
     let statement = &submission.statement;
+    let from = match by {
+        SubmissionSource::Local => own,
+        SubmissionSource::Peer(node) => node,
+    };
     if statement.node != from {
         return Ok(Err(format!(
             "node {from} submits a statement of node {}",
@@ -147,13 +163,15 @@ fn check(
         )));
     }
     if statement.kind == Kind::Genesis {
-        // Its keys are its own content; apply takes it at size 0 alone.
-        return Ok(Ok(()));
+        // Its keys are its own content; apply takes it at size 0 alone. Who founds leads.
+        return Ok(match by {
+            SubmissionSource::Local => Ok(()),
+            SubmissionSource::Peer(node) => Err(format!("node {node} submits a GENESIS")),
+        });
     }
     let Some(row) = keys.row(from)? else {
         return Ok(Err(format!("node {from} is not a member of the ledger")));
     };
-    // What this very node has just signed need not be verified by it.
     let newest = row.statement_key;
     let key = match key_of_boot(submission) {
         // A node may start under any key in force. A stranger's would leave a record that
@@ -177,7 +195,8 @@ fn check(
             let mut named = keys.named(from)?.iter();
             named.any(|life| life.trusted_until.is_none() && signed(&life.key))
         }
-        _ => from == own || statement.verify(&key, &submission.signature),
+        // What this very process has just signed need not be verified by it.
+        _ => by == SubmissionSource::Local || statement.verify(&key, &submission.signature),
     };
     if !good {
         return Ok(Err(format!(
@@ -200,12 +219,7 @@ fn check(
             None => return Ok(Err(format!("a holding of unknown node {}", holding.node))),
         };
         // It may have been signed before the holder started under another key.
-        if !holding.verify(&key)
-            && !keys
-                .named(holding.node)?
-                .iter()
-                .any(|life| life.trusted_until.is_none() && holding.verify(&life.key))
-        {
+        if !holding.verify(&key) && !signed_by_any(&holding, keys.named(holding.node)?) {
             return Ok(Err(format!(
                 "a holding of node {} has a bad signature",
                 holding.node
@@ -237,9 +251,20 @@ mod tests {
     use muniment_evidence::key::{SecretKey, Signature, Signer as _};
     use muniment_evidence::opening::{IssueDocument, Metadata};
 
-    fn evaluate(
+    /// Node 2 leads, and is handed this.
+    fn evaluate(ledger: &TestLedger, from: u64, submission: &Submission) -> Result<(), String> {
+        let by = SubmissionSource::Peer(NodeId::new(from));
+        judged(ledger, by, NodeId::new(2), submission)
+    }
+
+    /// Node 1 leads, and is handed this by itself.
+    fn evaluate_own(ledger: &TestLedger, submission: &Submission) -> Result<(), String> {
+        judged(ledger, SubmissionSource::Local, NodeId::new(1), submission)
+    }
+
+    fn judged(
         ledger: &TestLedger,
-        from: NodeId,
+        by: SubmissionSource,
         own: NodeId,
         submission: &Submission,
     ) -> Result<(), String> {
@@ -249,28 +274,54 @@ mod tests {
             rows: HashMap::new(),
             history: None,
         };
-        check(&mut keys, from, own, submission).unwrap()
+        check(&mut keys, by, own, submission).unwrap()
     }
 
     #[test]
     fn a_leader_proposes_no_statement_with_a_bad_signature() {
         let (ledger, _, mut lane) = TestLedger::booted();
         let good = lane.write(&ledger, &remark(1));
-        assert_eq!(
-            evaluate(&ledger, NodeId::new(1), NodeId::new(2), &good),
-            Ok(())
-        );
+        assert_eq!(evaluate(&ledger, 1, &good), Ok(()));
         let mut forged = good.clone();
         forged.signature.0[5] ^= 1;
-        assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(2), &forged).is_err());
+        assert!(evaluate(&ledger, 1, &forged).is_err());
         let mut altered = good.clone();
         altered.statement.witnessed_at_ms += 1;
-        assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(2), &altered).is_err());
+        assert!(evaluate(&ledger, 1, &altered).is_err());
         // Signed well, but handed in by another node, or by a stranger.
-        assert!(evaluate(&ledger, NodeId::new(3), NodeId::new(2), &good).is_err());
+        assert!(evaluate(&ledger, 3, &good).is_err());
         let stranger =
             TestSigner::new(9, Lane::Strict(RecordIndex::new(1))).write(&ledger, &remark(1));
-        assert!(evaluate(&ledger, NodeId::new(9), NodeId::new(2), &stranger).is_err());
+        assert!(evaluate(&ledger, 9, &stranger).is_err());
+    }
+
+    /// Whoever claims to be the leader is not the leader: a number in a frame takes the place
+    /// of no signature. Only what comes by the local route is taken as just signed.
+    #[test]
+    fn a_statement_in_the_leaders_name_needs_its_signature_unless_it_comes_from_within() {
+        let (ledger, _, mut lane) = TestLedger::booted();
+        let mut unsigned = lane.write(&ledger, &remark(1));
+        unsigned.signature = Signature([0; 64]);
+        let in_its_name = SubmissionSource::Peer(NodeId::new(1));
+        let told = judged(&ledger, in_its_name, NodeId::new(1), &unsigned);
+        assert!(told.unwrap_err().contains("bad signature"));
+        assert_eq!(evaluate_own(&ledger, &unsigned), Ok(()));
+        // Nor does what comes from within speak for another node.
+        let other = judged(&ledger, SubmissionSource::Local, NodeId::new(2), &unsigned);
+        assert!(other.is_err());
+    }
+
+    #[test]
+    fn a_genesis_is_taken_from_within_alone() {
+        let (ledger, ..) = TestLedger::booted();
+        let mut founding = TestSigner::new(1, Lane::Boot).write(&ledger, &remark(1));
+        founding.statement.kind = Kind::Genesis;
+        assert_eq!(evaluate_own(&ledger, &founding), Ok(()));
+        assert!(
+            evaluate(&ledger, 1, &founding)
+                .unwrap_err()
+                .contains("GENESIS")
+        );
     }
 
     /// It comes from a file, so that not even the node's own is taken unseen.
@@ -278,14 +329,11 @@ mod tests {
     fn a_leader_proposes_no_statement_of_an_outbox_with_a_bad_signature() {
         let (ledger, ..) = TestLedger::booted();
         let good = TestSigner::new(1, Lane::Outbox(OutboxId::new(7))).write(&ledger, &remark(1));
-        assert_eq!(
-            evaluate(&ledger, NodeId::new(1), NodeId::new(1), &good),
-            Ok(())
-        );
+        assert_eq!(evaluate_own(&ledger, &good), Ok(()));
         let mut forged = good.clone();
         forged.signature.0[5] ^= 1;
-        assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(1), &forged).is_err());
-        assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(2), &forged).is_err());
+        assert!(evaluate_own(&ledger, &forged).is_err());
+        assert!(evaluate(&ledger, 1, &forged).is_err());
     }
 
     #[test]
@@ -312,16 +360,13 @@ mod tests {
             })
         };
         let forged = lane.write(&ledger, &issue(&holding));
-        assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(1), &forged).is_err());
+        assert!(evaluate_own(&ledger, &forged).is_err());
         let key = SecretKey::from_seed(&[3; 32]);
         holding.signature = key.sign(&holding.signed_bytes());
         let good = lane.write(&ledger, &issue(&holding));
-        assert_eq!(
-            evaluate(&ledger, NodeId::new(1), NodeId::new(1), &good),
-            Ok(())
-        );
+        assert_eq!(evaluate_own(&ledger, &good), Ok(()));
         holding.node = NodeId::new(2);
         let anothers = lane.write(&ledger, &issue(&holding));
-        assert!(evaluate(&ledger, NodeId::new(1), NodeId::new(1), &anothers).is_err());
+        assert!(evaluate_own(&ledger, &anothers).is_err());
     }
 }

@@ -16,7 +16,7 @@ use super::route::{
 };
 use super::window::SendWindow;
 pub use super::window::UNRESOLVED_MAX;
-use super::{Intent, Recorded, RecorderError, StatementSigner, StopOnPanic};
+use super::{Intent, Recorded, RecorderError, StatementSigner};
 use crate::domain::command::Answer;
 use crate::domain::ids::{RecordIndex, Sequence};
 use crate::ledger::rows::{LaneRow, WindowRow};
@@ -25,6 +25,7 @@ use crate::raft::group::RaftGroup;
 use crate::raft::reader::ReadBarrier;
 use crate::stop::Stop;
 use crate::store::Blocking;
+use crate::supervise::{self, Life};
 use crate::transport::{FRAME_BYTES_MAX, Transport};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use muniment_evidence::digest::Digest;
@@ -46,6 +47,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 const RESOLVE_ROUND: Duration = Duration::from_secs(2);
 /// Pause between attempts to find a leader.
 const ROUTE_PAUSE: Duration = Duration::from_millis(20);
+/// Between two routes that brought nothing, at most: a leader that answers at once, and
+/// refuses, is not asked as fast as it answers.
+const FRUITLESS_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Sending never waits for the stream, and the leader verifies all that is in flight side
 /// by side; an entry, and one more that Raft may append behind a full message, fit a frame.
@@ -57,8 +61,8 @@ const _: () = assert!(
 
 type Waiter = oneshot::Sender<Result<Recorded, RecorderError>>;
 
-struct Request {
-    intent: Intent,
+pub(super) struct Request {
+    pub intent: Intent,
     waiter: Option<Waiter>,
 }
 
@@ -69,6 +73,13 @@ pub struct Recorder {
 }
 
 impl Recorder {
+    /// One whose queue nobody serves but the test.
+    #[cfg(test)]
+    pub(super) fn unserved(queue_max: usize) -> (Recorder, mpsc::Receiver<Request>) {
+        let (queue, requests) = mpsc::channel(queue_max);
+        (Recorder { queue }, requests)
+    }
+
     /// Records an intent; returns when its record is committed, whatever its outcome. If
     /// the caller goes away, a numbered statement goes on all the same.
     pub async fn record(&self, intent: Intent) -> Result<Recorded, RecorderError> {
@@ -122,8 +133,10 @@ pub fn start(context: LaneContext, boot: RecordIndex, queue_max: usize) -> Recor
         route: None,
         in_flight: FuturesUnordered::new(),
         oldest_unsent: None,
+        fruitless: 0,
     };
-    tokio::spawn(worker.run());
+    let stop = worker.context.stop.clone();
+    supervise::keep(&stop, Life::UntilUnused, "the lane", worker.run());
     Recorder { queue }
 }
 
@@ -141,6 +154,8 @@ struct Worker {
     in_flight: FuturesUnordered<Flight>,
     /// Since when something waits to be sent.
     oldest_unsent: Option<Instant>,
+    /// How often it was looked up in a row with nothing new recorded.
+    fruitless: u32,
 }
 
 /// Number and hash of a statement, and what the ledger remembers under that number.
@@ -160,7 +175,6 @@ enum Broken {
 impl Worker {
     async fn run(mut self) {
         let stop = self.context.stop.clone();
-        let _guard = StopOnPanic(stop.clone());
         tokio::select! {
             broken = self.work() => {
                 if let Err(why) = broken {
@@ -253,6 +267,9 @@ impl Worker {
 
     /// Tells those who wait.
     fn settle(&mut self, recorded: Vec<(Sequence, Recorded)>) {
+        if !recorded.is_empty() {
+            self.fruitless = 0;
+        }
         for (seq, recorded) in recorded {
             if let Some(waiter) = self.window.resolve(seq) {
                 // A caller that has gone finds the outcome by its request id.
@@ -264,9 +281,17 @@ impl Worker {
     /// Finds out from the applied state what became of what was sent, and starts over
     /// from there.
     async fn resolve(&mut self, why: Doubt) -> Result<(), Broken> {
-        tracing::info!(%why, unresolved = self.window.len(), "resolving the lane");
+        let unresolved = self.window.len();
+        match &why {
+            Doubt::Lost(lost) if lost.is_about_content() => {
+                tracing::error!(%why, unresolved, "this node's statements are not taken");
+            }
+            _ => tracing::info!(%why, unresolved, "resolving the lane"),
+        }
         self.route = None;
         self.in_flight = FuturesUnordered::new();
+        tokio::time::sleep(fruitless_pause(self.fruitless)).await;
+        self.fruitless = self.fruitless.saturating_add(1);
         while let Err(why) = self.context.reader.linearizable(RESOLVE_ROUND).await {
             tracing::debug!(why = %why.0, "not resolved yet");
         }
@@ -322,9 +347,31 @@ fn flight(first: Sequence, count: usize, answered: BatchAnswer) -> Flight {
     })
 }
 
+/// Nothing after the first loss, so that a change of leaders costs no more than it must.
+fn fruitless_pause(times: u32) -> Duration {
+    match times.checked_sub(1) {
+        None => Duration::ZERO,
+        Some(more) => ROUTE_PAUSE
+            .saturating_mul(1 << more.min(10))
+            .min(FRUITLESS_PAUSE_MAX),
+    }
+}
+
 async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_that_bring_nothing_are_opened_ever_more_slowly() {
+        let pauses = [0, 1, 2, 3, 7, u32::MAX].map(fruitless_pause);
+        let ms = pauses.map(|pause| pause.as_millis());
+        assert_eq!(ms, [0, 20, 40, 80, 1000, 1000]);
     }
 }

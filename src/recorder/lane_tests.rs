@@ -5,6 +5,7 @@
 //! nodes are those of [`crate::raft::group_tests`].
 
 use super::boot::{BootContext, BootError};
+use super::due;
 use super::intake::Intake;
 use super::lane::{self, LaneContext, Recorder};
 use super::outbox::inventory::take_inventory;
@@ -19,7 +20,7 @@ use crate::recorder::download_ends::DownloadEnds;
 use crate::stop::Why;
 use crate::store::Blocking;
 use crate::store::outbox::OutboxDir;
-use crate::transport::{Class, Failure, Frames, Method, Serve};
+use crate::transport::{Class, Destination, Failure, FrameEnds, Frames, Method, Serve};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
@@ -42,26 +43,26 @@ struct ServeNode {
 impl Serve for ServeNode {
     fn call(
         &self,
-        _from: NodeId,
+        ends: FrameEnds,
         method: Method,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
         let group = self.group.clone();
-        async move { group.serve_call(method, body).await }.boxed()
+        async move { group.serve_call(ends.from, method, body).await }.boxed()
     }
 
     fn stream(
         &self,
-        from: NodeId,
+        ends: FrameEnds,
         method: Method,
         frames: Frames,
     ) -> BoxFuture<'static, Result<Frames, Failure>> {
         let (group, intake) = (self.group.clone(), self.intake.clone());
         async move {
             match method {
-                Method::Append => Ok(group.serve_append(frames)),
-                Method::Snapshot => group.serve_snapshot(frames),
-                _ => Ok(route::serve(intake, NodeId::new(from.get()), frames)),
+                Method::Append => Ok(group.serve_append(ends.from, frames)),
+                Method::Snapshot => group.serve_snapshot(ends.from, frames),
+                _ => Ok(route::serve(intake, ends.from, frames)),
             }
         }
         .boxed()
@@ -137,7 +138,8 @@ async fn founded() -> TestCluster {
         };
         cluster.serve(node.node, Arc::new(serve));
     }
-    let first = cluster.node(1);
+    // GENESIS is taken from within alone.
+    let first = cluster.node(cluster.leader().await);
     let signer = signer(first, Digest::ZERO);
     booting(first).found(&signer, genesis(3)).await.unwrap();
     cluster
@@ -427,7 +429,7 @@ async fn an_outbox_drains_in_order_when_the_leader_is_back() {
     let (context, _, recorder) = lane_telling(&cluster, node.node, told).await;
     let log = found.open.pop().expect("one is made");
     let lane = Lane::Outbox(log.id());
-    let ends = DownloadEnds::start(recorder.clone());
+    let ends = DownloadEnds::start(recorder.clone(), &node.stop);
     let outbox = OutboxLane::start(context, ends, log, bounds(500));
     cluster.cut_off(node.node, true);
     let promises = (0..500).map(|n| outbox.append(remark(n)));
@@ -481,10 +483,11 @@ async fn a_stream_answers_each_batch_and_ends_where_it_cannot_be_read() {
     let batch = |id, submission: &Submission| encode_batch(id, std::slice::from_ref(submission));
     let submit = |frames: Vec<Bytes>| {
         let sent = stream::iter(frames).boxed();
-        let address = leader.to_string();
-        let answers = node
-            .transport
-            .stream(address, Class::Log, Method::Submit, sent);
+        let to = Destination {
+            node: NodeId::new(leader),
+            address: leader.to_string(),
+        };
+        let answers = node.transport.stream(to, Class::Log, Method::Submit, sent);
         async move { answers.await.unwrap().collect::<Vec<_>>().await }
     };
     let answers = submit(vec![batch(5, &first), batch(6, &forged), batch(7, &second)]).await;
@@ -500,7 +503,10 @@ async fn a_stream_answers_each_batch_and_ends_where_it_cannot_be_read() {
     for (id, answer) in &read {
         match id {
             5 | 7 => assert!(ok(answer), "{answer:?}"),
-            6 => assert!(answer.is_err(), "{answer:?}"),
+            6 => {
+                let bad = answer.as_ref().unwrap_err();
+                assert!(bad.is_about_content(), "{bad}");
+            }
             other => panic!("nothing was sent under {other}"),
         }
     }
@@ -511,4 +517,29 @@ async fn a_stream_answers_each_batch_and_ends_where_it_cannot_be_read() {
         matches!(answers[..], [Err(Failure::Refused(_))]),
         "{answers:?}"
     );
+}
+
+/// A queue that is full for a while costs time, and not the attesting of what is due: a
+/// leader that stopped attesting would do so until it is started again.
+#[tokio::test(start_paused = true)]
+async fn what_is_due_waits_for_a_full_recorder_and_goes_on() {
+    let cluster = founded().await;
+    let node = cluster.node(cluster.leader().await);
+    let (recorder, mut queue) = Recorder::unserved(1);
+    recorder.note(remark(1)).await.unwrap();
+    let attesting = tokio::spawn(due::attest(
+        recorder.clone(),
+        node.group.clone(),
+        node.reader.clone(),
+        node.state.clone(),
+        Blocking::Inline,
+    ));
+    tokio::time::sleep(LONG).await;
+    assert!(!attesting.is_finished(), "it has given up");
+    let first = queue.recv().await.unwrap().intent.document;
+    assert_eq!(first, remark(1).document);
+    let next = tokio::time::timeout(LONG, queue.recv()).await;
+    let document = next.expect("it goes on").unwrap().intent.document;
+    // The members that it was founded with.
+    assert!(matches!(document, Document::Membership(_)), "{document:?}");
 }

@@ -89,6 +89,7 @@
 //! * [`boot`]: a BOOT record before anything else; [`booted`]: what there is afterwards
 //! * [`lane`]: the strict lane of this boot; [`window`], [`answers`]: its protocol, pure
 //! * [`route`]: to the leader, here or elsewhere, in order
+//! * [`holdings`]: other nodes' signatures, verified before anything is numbered
 //! * [`intake`]: the leader's side: verify, stamp, propose
 //! * [`due`]: LEADER and MEMBERSHIP, as they fall due
 //! * [`download_ends`]: DOWNLOAD_END, several in one record
@@ -103,6 +104,7 @@ pub mod boot;
 pub mod booted;
 pub mod download_ends;
 pub mod due;
+pub mod holdings;
 pub mod intake;
 pub mod lane;
 pub mod outbox;
@@ -118,7 +120,6 @@ mod window_tests;
 use crate::clock::SharedClock;
 use crate::domain::command::Submission;
 use crate::domain::ids::{NodeId, RecordIndex, Sequence};
-use crate::stop::Stop;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::Signer;
 use muniment_evidence::opening::{Actor, Document, Opening, commit_actor, commit_document};
@@ -207,18 +208,6 @@ impl StatementSigner {
             signature,
             document,
             actor,
-        }
-    }
-}
-
-/// Stops the node when the task that holds it panics: a broken promise of a lane must not
-/// end that lane alone.
-struct StopOnPanic(Stop);
-
-impl Drop for StopOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.broken("a lane has broken its own rules".into());
         }
     }
 }

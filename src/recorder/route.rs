@@ -5,7 +5,7 @@
 //! about what was sent over it. Leaves finding out to [`super::lane`].
 //! Tests: `src/recorder/lane_tests.rs`.
 
-use super::intake::{Intake, SubmissionRejected};
+use super::intake::{Intake, SubmissionRejected, SubmissionSource};
 use crate::domain::cause::Cause;
 use crate::domain::command::{Answer, Submission};
 use crate::domain::ids::NodeId;
@@ -39,12 +39,24 @@ pub enum RouteLost {
     Stream(#[source] Failure),
     #[error("an answer of the leader cannot be read: {0}")]
     Unreadable(#[source] DecodeError),
-    /// As the leader says it.
+    /// As the leader says it: it does not lead any more, or cannot tell.
     #[error("the leader refuses: {0}")]
     Refused(String),
+    /// As the leader says it: what was sent is bad, and stays so.
+    #[error("the leader finds a statement bad: {0}")]
+    Bad(String),
     /// This node leads.
     #[error("{0}")]
     Rejected(#[source] SubmissionRejected),
+}
+
+impl RouteLost {
+    /// Whether the leader refused what was sent for its content: another route to it will not
+    /// help, only another leader or other keys.
+    pub fn is_about_content(&self) -> bool {
+        use SubmissionRejected::Bad;
+        matches!(self, RouteLost::Bad(_) | RouteLost::Rejected(Bad(_)))
+    }
 }
 
 /// What became of one batch.
@@ -55,7 +67,7 @@ type Waiting = Arc<Mutex<Waiters>>;
 
 /// Where batches go; made anew for each leader.
 pub enum LeaderRoute {
-    Here(Box<Intake>, NodeId),
+    Here(Box<Intake>),
     There(LeaderStream),
 }
 
@@ -75,12 +87,17 @@ impl LeaderRoute {
     ) -> Option<LeaderRoute> {
         let (leader, peer) = group.leader()?;
         if leader == group.node() {
-            return Some(LeaderRoute::Here(Box::new(intake.clone()), leader));
+            return Some(LeaderRoute::Here(Box::new(intake.clone())));
         }
         let (frames, receiver) = mpsc::channel(BATCHES_ON_STREAM_MAX);
         let waiting: Waiting = Arc::default();
         let frames_out = tokio_stream::wrappers::ReceiverStream::new(receiver).boxed();
-        let opening = transport.stream(peer.address, Class::Log, Method::Submit, frames_out);
+        let opening = transport.stream(
+            peer.destination(leader),
+            Class::Log,
+            Method::Submit,
+            frames_out,
+        );
         tokio::spawn(receive(opening, waiting.clone()));
         Some(LeaderRoute::There(LeaderStream {
             frames,
@@ -92,9 +109,12 @@ impl LeaderRoute {
     /// Sends one batch after all that were sent before it.
     pub async fn send(&mut self, batch: Vec<Submission>) -> Result<BatchAnswer, RouteLost> {
         match self {
-            LeaderRoute::Here(intake, node) => {
+            LeaderRoute::Here(intake) => {
                 let lost = RouteLost::Rejected;
-                let verified = intake.verify(*node, batch).await.map_err(lost)?;
+                let verified = intake
+                    .verify(SubmissionSource::Local, batch)
+                    .await
+                    .map_err(lost)?;
                 let ticket = intake.queue(verified).await.map_err(lost)?;
                 let done = async move {
                     let done = ticket.done().await;
@@ -165,7 +185,7 @@ pub fn serve(intake: Intake, from: NodeId, frames: Frames) -> Frames {
                 async move {
                     let (id, batch) = decode_batch(&frame?)
                         .map_err(|error| Failure::Refused(Cause::new(error)))?;
-                    Ok((id, intake.verify(from, batch).await))
+                    Ok((id, intake.verify(SubmissionSource::Peer(from), batch).await))
                 }
             }
         })
@@ -187,9 +207,12 @@ pub fn serve(intake: Intake, from: NodeId, frames: Frames) -> Frames {
             let answered = match ticket {
                 Ok(ticket) => match ticket.done().await {
                     Ok(done) => Ok(done.answers),
-                    Err(refusal) => Err(refusal.to_string()),
+                    Err(refusal) => Err(BatchRefusal::Passing(refusal.to_string())),
                 },
-                Err(rejected) => Err(rejected.to_string()),
+                Err(SubmissionRejected::Bad(why)) => Err(BatchRefusal::Bad(why)),
+                Err(rejected @ (SubmissionRejected::Refused(_) | SubmissionRejected::Store(_))) => {
+                    Err(BatchRefusal::Passing(rejected.to_string()))
+                }
             };
             Ok(encode_answer(id, &answered))
         })
@@ -203,6 +226,14 @@ pub fn serve(intake: Intake, from: NodeId, frames: Frames) -> Frames {
             std::future::ready(Some(answer))
         })
         .boxed()
+}
+
+/// Why a batch was not queued, as it goes over the line.
+enum BatchRefusal {
+    /// Elsewhere or later it may be.
+    Passing(String),
+    /// A statement in it is bad.
+    Bad(String),
 }
 
 pub(super) fn encode_batch(id: u64, batch: &[Submission]) -> Bytes {
@@ -221,15 +252,18 @@ fn decode_batch(frame: &[u8]) -> Result<(u64, Vec<Submission>), DecodeError> {
     Ok(batch)
 }
 
-fn encode_answer(id: u64, answered: &Result<Vec<Answer>, String>) -> Bytes {
+fn encode_answer(id: u64, answered: &Result<Vec<Answer>, BatchRefusal>) -> Bytes {
     let mut w = Writer::new();
     w.u8(1).u64(id);
     match answered {
         Ok(answers) => {
             w.u8(0).list(answers, |w, a| a.write(w));
         }
-        Err(why) => {
+        Err(BatchRefusal::Passing(why)) => {
             w.u8(1).text(why);
+        }
+        Err(BatchRefusal::Bad(why)) => {
+            w.u8(2).text(why);
         }
     }
     Bytes::from(w.finish())
@@ -247,7 +281,8 @@ pub(super) fn decode_answer(
     let answered = match r.u8()? {
         0 => Ok(r.list(Answer::read)?),
         1 => Err(RouteLost::Refused(r.text()?)),
-        _ => return Err(r.error("0 or 1")),
+        2 => Err(RouteLost::Bad(r.text()?)),
+        _ => return Err(r.error("0, 1 or 2")),
     };
     r.end()?;
     Ok((id, answered))

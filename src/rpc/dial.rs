@@ -6,7 +6,7 @@
 
 use crate::domain::cause::Cause;
 use crate::domain::ids::NodeId;
-use crate::transport::{Class, Failure, Frames, Method, Transport};
+use crate::transport::{Class, Destination, Failure, Frames, Method, Transport};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{BoxStream, Stream, StreamExt as _};
@@ -74,10 +74,11 @@ impl Dialer {
             .max_encoding_message_size(self.message_bytes))
     }
 
-    fn frame(&self, method: Method, body: Bytes) -> PeerFrame {
+    fn frame(&self, to: NodeId, method: Method, body: Bytes) -> PeerFrame {
         PeerFrame {
             method: method as u32,
             from: self.node.get(),
+            to: to.get(),
             origin: self.origin.clone(),
             body,
         }
@@ -97,14 +98,14 @@ fn failure(status: Status) -> Failure {
 impl Transport for Dialer {
     fn call(
         &self,
-        address: String,
+        to: Destination,
         class: Class,
         method: Method,
         body: Bytes,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
-        let client = self.client(&address, class);
-        let frame = self.frame(method, body);
+        let client = self.client(&to.address, class);
+        let frame = self.frame(to.node, method, body);
         async move {
             let mut client = client?;
             let called = tokio::time::timeout(deadline, client.call(frame)).await;
@@ -119,13 +120,13 @@ impl Transport for Dialer {
 
     fn stream(
         &self,
-        address: String,
+        to: Destination,
         class: Class,
         method: Method,
         frames: BoxStream<'static, Bytes>,
     ) -> BoxFuture<'static, Result<Frames, Failure>> {
-        let client = self.client(&address, class);
-        let first = self.frame(method, Bytes::new());
+        let client = self.client(&to.address, class);
+        let first = self.frame(to.node, method, Bytes::new());
         let outgoing = Outgoing {
             first: Some(first),
             rest: frames,

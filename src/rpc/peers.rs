@@ -1,10 +1,11 @@
 //! Serving peers over gRPC: frames in, frames out.
 //!
-//! Promises that a node of another ledger is refused. Leaves frames to the layers.
+//! Promises that a node of another ledger is refused, and that who speaks to whom reaches
+//! every layer below. Leaves comparing that with the members, and frames, to the layers.
 
 use crate::domain::cause::Cause;
 use crate::domain::ids::NodeId;
-use crate::transport::{Failure, Method, Serve};
+use crate::transport::{Failure, FrameEnds, Method, Serve};
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _};
 use muniment_proto::v1::PeerFrame;
@@ -31,6 +32,14 @@ impl Peers {
     }
 }
 
+/// Who speaks to whom, as the frame says. Whoever serves compares it with what is known.
+fn ends(frame: &PeerFrame) -> FrameEnds {
+    FrameEnds {
+        from: NodeId::new(frame.from),
+        to: NodeId::new(frame.to),
+    }
+}
+
 fn status(failure: Failure) -> Status {
     match failure {
         Failure::Unreachable(why) => Status::unavailable(why.to_string()),
@@ -51,10 +60,7 @@ impl PeerService for Peers {
     async fn call(&self, request: Request<PeerFrame>) -> Result<Response<PeerFrame>, Status> {
         let frame = request.into_inner();
         let method = self.method(&frame)?;
-        let body = self
-            .serve
-            .call(NodeId::new(frame.from), method, frame.body)
-            .await;
+        let body = self.serve.call(ends(&frame), method, frame.body).await;
         answer(body).map(Response::new)
     }
 
@@ -75,7 +81,7 @@ impl PeerService for Peers {
         });
         let served = self
             .serve
-            .stream(NodeId::new(first.from), method, frames.boxed())
+            .stream(ends(&first), method, frames.boxed())
             .await;
         Ok(Response::new(served.map_err(status)?.map(answer).boxed()))
     }

@@ -14,6 +14,7 @@ use super::peers::Peers;
 use crate::config::Limits;
 use crate::objective::budget::PEER_CONNECTIONS_MAX;
 use crate::service::Parts;
+use crate::supervise;
 use crate::telemetry::Metrics;
 use crate::transport::Serve;
 use futures::stream::{self, Stream, StreamExt as _};
@@ -75,7 +76,10 @@ pub async fn serve_clients(
     let limits = parts.admission.limits.clone();
     let bytes = limits.message_bytes;
     let (health, health_service) = tonic_health::server::health_reporter();
-    let watching = tokio::spawn(report_health(parts.clone(), health));
+    let (stop, reporting) = (parts.reads.context.stop.clone(), parts.clone());
+    let watching = supervise::restart(&stop, "the health service", move || {
+        report_health(reporting.clone(), health.clone())
+    });
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -138,7 +142,8 @@ pub async fn serve_peers(
     Ok(served?)
 }
 
-/// Keeps the standard health service in step with readiness.
+/// Keeps the standard health service in step with readiness, also when what signals a change
+/// of it has gone: it is looked at every second all the same.
 async fn report_health(parts: Arc<Parts>, health: tonic_health::server::HealthReporter) {
     let (mut booted, mut draining) = (
         parts.writes.booted.clone(),
@@ -171,10 +176,10 @@ async fn report_health(parts: Arc<Parts>, health: tonic_health::server::HealthRe
         health.set_service_status("", status).await;
         tokio::select! {
             now = parts.reads.context.group.leadership_changed(seen) => seen = Some(now),
-            changed = booted.changed() => if changed.is_err() { return },
-            changed = draining.changed() => if changed.is_err() { return },
+            () = supervise::changed(&mut booted) => {}
+            () = supervise::changed(&mut draining) => {}
             () = tokio::time::sleep(HEALTH_EVERY) => {}
-            changed = drained.changed() => if changed.is_err() { return },
+            () = supervise::changed(&mut drained) => {}
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Promises: a ledger is founded once, on an empty node, with members that can meet the
 //! levels that its tenants are promised, whose ways fit the timing profile.
+//! Tests: `tests/sim/main.rs`, `tests/cluster/profiles.rs`.
 
 use super::{Parts, prove};
 use crate::domain::call_error::CallError;
@@ -12,6 +13,7 @@ use crate::objective::write;
 use crate::raft::types::Peer;
 use crate::recorder::StatementSigner;
 use crate::status::peer_monitor::IncompatiblePeer;
+use crate::transport::Destination;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::PublicKey;
 use muniment_evidence::keychange::Role;
@@ -24,6 +26,8 @@ use std::time::Duration;
 const FOUNDING_MAX: Duration = Duration::from_secs(30);
 /// Members of a founding; more are added later.
 const MEMBERS_MAX: usize = 64;
+
+const NO_MAJORITY: &str = "no majority of the members answered; start them and make the call again";
 
 /// A founding member.
 #[derive(Clone, Debug)]
@@ -67,6 +71,7 @@ pub async fn found(parts: &Parts, founding: Founding) -> Result<Trust, CallError
         let founded = group.initialize(peers(&founding.members)).await;
         founded.map_err(|why| parts.reads.unavailable(why))?;
     }
+    lead(parts).await?;
     let keyring = parts.keys.keyring();
     let log_keys = keyring.public(Role::Log);
     let log_key = log_keys
@@ -84,9 +89,7 @@ pub async fn found(parts: &Parts, founding: Founding) -> Result<Trust, CallError
         Ok(Ok(())) => {}
         Ok(Err(why)) => return Err(parts.reads.unavailable(why.to_string())),
         Err(_) => {
-            return Err(parts.reads.unavailable(
-                "no majority of the members answered; start them and make the call again",
-            ));
+            return Err(parts.reads.unavailable(NO_MAJORITY));
         }
     }
     let mut booted = parts.writes.booted.clone();
@@ -96,6 +99,29 @@ pub async fn found(parts: &Parts, founding: Founding) -> Result<Trust, CallError
         _ => Err(parts
             .reads
             .unavailable("founded, but this node has not booted in time")),
+    }
+}
+
+/// GENESIS is taken from within alone, so whoever leads the empty group founds: waits until
+/// this node does, or says who does.
+async fn lead(parts: &Parts) -> Result<(), CallError> {
+    let group = &parts.reads.context.group;
+    let mut seen = None;
+    let led = async {
+        loop {
+            let now = group.leadership_changed(seen).await;
+            match now.leader {
+                Some(leader) => return leader,
+                None => seen = Some(now),
+            }
+        }
+    };
+    match tokio::time::timeout(FOUNDING_MAX, led).await {
+        Ok(leader) if leader == group.node() => Ok(()),
+        Ok(leader) => Err(parts.reads.unavailable(format!(
+            "node {leader} leads the group that is to be founded: make the call there"
+        ))),
+        Err(_) => Err(parts.reads.unavailable(NO_MAJORITY)),
     }
 }
 
@@ -180,7 +206,11 @@ fn check(parts: &Parts, founding: &Founding) -> Result<(), CallError> {
 async fn check_ways(parts: &Parts, members: &[MemberSpec]) -> Result<(), CallError> {
     for member in members.iter().filter(|m| m.node != parts.reads.place.node) {
         let (node, address) = (member.node, &member.peer_address);
-        match parts.cluster.peers.fits(address).await {
+        let to = Destination {
+            node,
+            address: address.clone(),
+        };
+        match parts.cluster.peers.fits(&to).await {
             Ok(()) => {}
             Err(IncompatiblePeer::Away(failure)) => {
                 return Err(parts.reads.unavailable(format!(

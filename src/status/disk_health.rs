@@ -12,6 +12,7 @@ use crate::objective::disk::{Judge, Window};
 use crate::raft::context::Context;
 use crate::store::StoreError;
 use crate::store::flush::Flusher;
+use crate::supervise;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -41,6 +42,7 @@ impl DiskHealth {
 }
 
 /// What watching a disk needs.
+#[derive(Clone)]
 pub struct DiskWatch {
     pub context: Context,
     pub peers: PeerMonitor,
@@ -56,13 +58,8 @@ pub struct DiskWatch {
 impl DiskWatch {
     /// Watches the disk until the node stops.
     pub fn start(self) {
-        tokio::spawn(async move {
-            let stop = self.context.stop.clone();
-            tokio::select! {
-                () = self.run() => {}
-                _ = stop.stopped() => {}
-            }
-        });
+        let stop = self.context.stop.clone();
+        supervise::restart(&stop, "the watch on the disk", move || self.clone().run());
     }
 
     async fn run(self) {

@@ -8,7 +8,7 @@
 //! holdings alone. Leaves what to tell the caller to `service/levels`.
 
 use super::messages::{DurabilityReply, DurabilityRequest};
-use super::table::StatusTable;
+use super::table::{StatusSource, StatusTable};
 use crate::domain::ids::NodeId;
 use crate::objective::write::meets;
 use crate::transport::{Class, Failure, Method};
@@ -39,12 +39,12 @@ impl StatusTable {
             request.wait_ms = left.min(WAIT_MAX).as_millis() as u64;
             let answer = match group.leader() {
                 Some((leader, _)) if leader == group.node() => self.reach(request.clone()).await,
-                Some((_, peer)) => {
+                Some((leader, peer)) => {
                     let body = Bytes::from(request.encode());
                     let limit = Duration::from_millis(request.wait_ms) + CALL_EXTRA;
                     let (class, method) = (Class::Control, Method::Durable);
                     let transport = &self.context().transport;
-                    let call = transport.call(peer.address, class, method, body, limit);
+                    let call = transport.call(peer.destination(leader), class, method, body, limit);
                     call.await
                         .and_then(|answer| DurabilityReply::decode(&answer))
                 }
@@ -98,7 +98,9 @@ impl StatusTable {
             Some(record) => {
                 request.holders.contains(node)
                     || known.get(node).is_some_and(|seen| {
-                        seen.status.progress.body_complete > record.size_before()
+                        // What a leader before this one told of it is not its word.
+                        seen.by == StatusSource::Itself
+                            && seen.status.progress.body_complete > record.size_before()
                     })
             }
         };

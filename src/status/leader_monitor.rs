@@ -6,6 +6,7 @@
 
 use crate::raft::context::Context;
 use crate::raft::group::RaftGroup;
+use crate::supervise;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -34,11 +35,9 @@ impl LeaderMonitor {
             since: Mutex::default(),
         }));
         let (watching, stop) = (monitor.clone(), context.stop.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = stop.stopped() => {}
-                () = watching.watch(on_over) => {}
-            }
+        supervise::restart(&stop, "the watch over leadership", move || {
+            let (watching, on_over) = (watching.clone(), on_over.clone());
+            async move { watching.watch(on_over).await }
         });
         monitor
     }

@@ -16,9 +16,11 @@ use muniment_evidence::statement::Level;
 use std::time::Duration;
 
 /// Of [`StatusRequest`] and [`StatusReply`].
-pub const STATUS_VERSION: u8 = 1;
+pub const STATUS_VERSION: u8 = 2;
 /// Statuses in one answer: more members than any ledger has, far below a frame.
 const STATUSES_MAX: usize = 256;
+/// Earlier states in one status: a few steps of different width.
+const MARKS_MAX: usize = 8;
 
 /// Who a node is and how it is configured: as long as it runs, the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +68,8 @@ pub struct NodeHealth {
 pub struct NodeStatus {
     pub identity: NodeIdentity,
     pub progress: NodeProgress,
+    /// Its rolling state hash after some earlier entries, for others to compare.
+    pub marks: Vec<(LogIndex, Digest)>,
     pub health: NodeHealth,
 }
 
@@ -88,8 +92,6 @@ pub struct StatusReply {
 /// What the leader knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllStatuses {
-    /// Set when the asking node's state contradicts that of a majority: where.
-    pub diverged_at: Option<LogIndex>,
     /// Every status, and its age in ms.
     pub statuses: Vec<(NodeStatus, u64)>,
 }
@@ -133,6 +135,9 @@ impl NodeStatus {
             .digest(&progress.state_hash);
         w.u64(progress.log_size.get())
             .u64(progress.body_complete.get());
+        w.list(&self.marks, |w, (index, hash)| {
+            w.u64(index.get()).digest(hash);
+        });
         let health = &self.health;
         w.u8(u8::from(health.ready));
         let micros = health.fsync_p99.map(|time| time.as_micros() as u64);
@@ -161,6 +166,11 @@ impl NodeStatus {
                 state_hash: r.digest()?,
                 log_size: TreeSize::read(r)?,
                 body_complete: TreeSize::read(r)?,
+            },
+            marks: {
+                let marks = r.list(|r| Ok((LogIndex::read(r)?, r.digest()?)))?;
+                let few = marks.len() <= MARKS_MAX;
+                few.then_some(marks).ok_or_else(|| r.error("a few marks"))?
             },
             health: NodeHealth {
                 ready: r.flag()?,
@@ -200,9 +210,6 @@ impl StatusReply {
         w.u8(STATUS_VERSION);
         self.own.write(&mut w);
         w.option(self.of_all.as_ref(), |w, all| {
-            w.option(all.diverged_at.as_ref(), |w, at| {
-                w.u64(at.get());
-            });
             w.list(&all.statuses, |w, (status, age_ms)| {
                 status.write(w);
                 w.u64(*age_ms);
@@ -217,7 +224,6 @@ impl StatusReply {
                 own: NodeStatus::read(r)?,
                 of_all: r.option(|r| {
                     Ok(AllStatuses {
-                        diverged_at: r.option(LogIndex::read)?,
                         statuses: r.list(|r| Ok((NodeStatus::read(r)?, r.u64()?)))?,
                     })
                 })?,
@@ -301,6 +307,23 @@ impl DurabilityReply {
     }
 }
 
+/// A status of a node, for tests of what is made of it.
+#[cfg(test)]
+pub(super) fn status_for_tests(node: NodeId) -> NodeStatus {
+    NodeStatus {
+        identity: NodeIdentity {
+            node,
+            incarnation: [node.get() as u8; 16],
+            config_digest: Digest([5; 32]),
+            profile: Profile::Lan,
+            software: "muniment".into(),
+        },
+        progress: NodeProgress::default(),
+        marks: Vec::new(),
+        health: NodeHealth::default(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,6 +343,7 @@ mod tests {
                 log_size: TreeSize::new(8),
                 body_complete: TreeSize::new(6),
             },
+            marks: vec![(LogIndex::new(2), Digest([6; 32]))],
             health: NodeHealth {
                 ready: true,
                 fsync_p99: Some(Duration::from_micros(1234)),
@@ -342,7 +366,6 @@ mod tests {
             assert_eq!(StatusRequest::decode(&request.encode()), Ok(request));
         }
         let all = AllStatuses {
-            diverged_at: Some(LogIndex::new(4)),
             statuses: vec![(status(), 20)],
         };
         for of_all in [None, Some(AllStatuses::default()), Some(all)] {
@@ -355,7 +378,7 @@ mod tests {
 
     /// What stands on the wire: a change of these bytes is a new version.
     #[test]
-    fn the_bytes_of_version_1_are_these() {
+    fn the_bytes_of_version_2_are_these() {
         let request = StatusRequest {
             own: status(),
             of_all: true,
@@ -363,7 +386,7 @@ mod tests {
         let number = |n: u64| n.to_be_bytes().to_vec();
         let text = |text: &str| [&(text.len() as u32).to_be_bytes()[..], text.as_bytes()].concat();
         let bytes = [
-            vec![1],
+            vec![2],
             number(3),
             vec![4; 16],
             vec![5; 32],
@@ -373,6 +396,9 @@ mod tests {
             vec![7; 32],
             number(8),
             number(6),
+            vec![0, 0, 0, 1],
+            number(2),
+            vec![6; 32],
             vec![1],
             vec![1],
             number(1234),
@@ -395,10 +421,10 @@ mod tests {
             of_all: false,
         };
         let mut later = request.encode();
-        later[0] = 2;
+        later[0] = 3;
         later.extend_from_slice(b"and what we do not know yet");
         match StatusRequest::decode(&later) {
-            Err(Failure::Refused(why)) => assert!(why.to_string().contains("version 2"), "{why}"),
+            Err(Failure::Refused(why)) => assert!(why.to_string().contains("version 3"), "{why}"),
             other => panic!("{other:?}"),
         }
         assert!(StatusRequest::decode(&[]).is_err());

@@ -9,9 +9,10 @@
 //! **The messages.** There is one exchange. A node sends its [`messages::NodeStatus`] and
 //! is answered with the other's: who it is and how it is configured, how far it is, how
 //! well it is. If it says that it takes the other for the leader, and the other leads, the
-//! answer also holds all statuses that the leader knows, each with its age, and where the
-//! asking node's state contradicts that of a majority. A second message asks the leader to
-//! wait until an entry is as durable as a write level asks ([`durable`]).
+//! answer also holds all statuses that the leader knows, each with its age: for show, since
+//! what a node is, it tells itself. A status is taken from its own node alone, on the disk that
+//! the ledger knows. A second message asks the leader to wait until an entry is as durable as
+//! a write level asks ([`durable`]).
 //!
 //! **The order.** Each node asks the leader ten times a second ([`table`]): so the leader
 //! knows everybody's progress, and everybody knows what the leader knows. Each node asks
@@ -29,9 +30,9 @@
 //!
 //! **What can go wrong.** A node that is cut off knows old statuses; each is shown with its
 //! age. A node that lies about itself is believed, as Raft believes it; what must be proven
-//! is cosigned (`checkpoint/`). A node whose state hash differs from the leader's at the
-//! same index is not believed alone, nor is the leader: only a majority decides
-//! ([`agreement`]), and the node on the other side stops. One node with a wrong
+//! is cosigned (`checkpoint/`). States are compared at one index, by every node for itself:
+//! it stops when a majority of the voters tells it of one other state there ([`replicas`],
+//! [`agreement`]), and never because one of them, leader or not, says so. One node with a wrong
 //! configuration makes itself unready, never the others. A message of a newer version is
 //! refused by its number, so that nodes of two builds do without each other's status
 //! rather than misread it.
@@ -39,7 +40,7 @@
 //! * [`messages`]: byte for byte
 //! * [`own`]: this node's own status, and asking others for theirs
 //! * [`table`]: what is known of all; [`durable`]: waiting until a level is reached
-//! * [`agreement`]: whose state has diverged
+//! * [`replicas`]: this replica's state beside the others'; [`agreement`]: the counting
 //! * [`peer_monitor`]: who the others are, and how far away
 //! * [`leader_monitor`]: how long nobody led
 //! * [`disk_health`]: a slow disk gives leadership up
@@ -51,4 +52,5 @@ pub mod leader_monitor;
 pub mod messages;
 pub mod own;
 pub mod peer_monitor;
+pub mod replicas;
 pub mod table;

@@ -1,17 +1,22 @@
 //! This node's own status, and asking others for theirs.
 //!
 //! Promises: what is said to be held is never more than what the log is said to have. A
-//! question is small, urgent traffic and never waits for bulk. Leaves what follows from
+//! status is taken from the node that it is about, on the disk that the ledger knows, and
+//! else from nobody; a node on another disk is told. A question is small, urgent traffic and
+//! never waits for bulk. Leaves what follows from
 //! the answers to [`super::table`] and [`super::peer_monitor`].
 
 use super::disk_health::DiskHealth;
 use super::messages::{NodeHealth, NodeIdentity, NodeProgress, NodeStatus};
 use super::messages::{StatusReply, StatusRequest};
+use super::replicas::ReplicaComparison;
 use crate::bodies::Bodies;
-use crate::domain::ids::TreeSize;
+use crate::domain::cause::Cause;
+use crate::domain::ids::{NodeId, TreeSize};
 use crate::raft::context::Context;
+use crate::raft::hearing::Unheard;
 use crate::recorder::booted::Booted;
-use crate::transport::{Class, Failure, Method};
+use crate::transport::{Class, Destination, Failure, Method};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,11 +36,17 @@ pub struct OwnParts {
 
 /// See the module. Cheap to clone.
 #[derive(Clone)]
-pub struct OwnStatus(Arc<(Context, OwnParts)>);
+pub struct OwnStatus(Arc<(Context, OwnParts, ReplicaComparison)>);
 
 impl OwnStatus {
     pub fn new(context: Context, parts: OwnParts) -> OwnStatus {
-        OwnStatus(Arc::new((context, parts)))
+        let replicas = ReplicaComparison::new(context.clone());
+        OwnStatus(Arc::new((context, parts, replicas)))
+    }
+
+    /// The states of the replicas, compared with this node's.
+    pub fn replicas(&self) -> &ReplicaComparison {
+        &self.0.2
     }
 
     pub fn context(&self) -> &Context {
@@ -52,7 +63,7 @@ impl OwnStatus {
 
     /// As it is now.
     pub fn now(&self) -> NodeStatus {
-        let (context, parts) = &*self.0;
+        let (context, parts, replicas) = &*self.0;
         // Before the log, so that the index is never beyond it.
         let body_complete = *parts.complete.borrow();
         let applied = context.group.applied();
@@ -66,6 +77,7 @@ impl OwnStatus {
                 log_size: applied.size,
                 body_complete,
             },
+            marks: replicas.own_marks(applied.raft_index),
             health: NodeHealth {
                 ready: parts.booted.borrow().is_some(),
                 fsync_p99,
@@ -82,7 +94,7 @@ impl OwnStatus {
     /// `of_all` asks for every status that the other, which leads, knows.
     pub async fn exchange(
         &self,
-        address: &str,
+        to: Destination,
         of_all: bool,
         limit: Duration,
     ) -> Result<(StatusReply, Duration), Failure> {
@@ -91,9 +103,36 @@ impl OwnStatus {
         let (class, method) = (Class::Control, Method::Status);
         let began = Instant::now();
         let transport = &self.context().transport;
-        let call = transport.call(address.to_owned(), class, method, body, limit);
+        let call = transport.call(to.clone(), class, method, body, limit);
         let answer = call.await?;
         let took = began.elapsed();
-        Ok((StatusReply::decode(&answer)?, took))
+        let reply = StatusReply::decode(&answer)?;
+        self.believe(&to, &reply.own).await?;
+        Ok((reply, took))
+    }
+
+    /// Hears the status that a node tells of itself; an error where it is another node's, or
+    /// is told from another disk than the ledger knows. Such a node is told.
+    async fn believe(&self, from: &Destination, status: &NodeStatus) -> Result<(), Failure> {
+        let group = &self.context().group;
+        let told = self.recognise(from.node, status).await;
+        if let Err(Unheard::OtherDisk { known, .. }) = &told {
+            group.tell_known_disk(from.clone(), *known);
+        }
+        told.map_err(|unheard| Failure::Refused(Cause::new(unheard)))?;
+        if group.member(from.node).is_some() {
+            self.replicas().hear(status);
+        }
+        Ok(())
+    }
+
+    /// Whether a status is that of `node`, from the disk that the ledger knows.
+    pub(super) async fn recognise(&self, node: NodeId, status: &NodeStatus) -> Result<(), Unheard> {
+        if status.node() != node {
+            let claimed = status.node();
+            return Err(Unheard::SpeaksAs { node, claimed });
+        }
+        let disks = self.context().group.disks();
+        disks.recognise(node, &status.identity.incarnation).await
     }
 }

@@ -11,7 +11,8 @@ use super::own::OwnStatus;
 use crate::domain::ids::NodeId;
 use crate::objective::disk::quantile;
 use crate::objective::timing::{Contradiction, Profile};
-use crate::transport::Failure;
+use crate::supervise;
+use crate::transport::{Destination, Failure};
 use muniment_evidence::digest::Digest;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -87,12 +88,10 @@ impl PeerMonitor {
             known: Mutex::default(),
         }));
         let running = monitor.clone();
-        tokio::spawn(async move {
-            let stop = running.0.own.context().stop.clone();
-            tokio::select! {
-                () = running.run() => {}
-                _ = stop.stopped() => {}
-            }
+        let stop = running.0.own.context().stop.clone();
+        supervise::restart(&stop, "the questions to the members", move || {
+            let running = running.clone();
+            async move { running.run().await }
         });
         monitor
     }
@@ -159,12 +158,12 @@ impl PeerMonitor {
 
     /// Measures the way to a peer: the median of a series, the best of a few where the
     /// first contradicts the profile.
-    pub async fn measure(&self, address: &str) -> Result<MeasuredPeer, Failure> {
+    pub async fn measure(&self, to: &Destination) -> Result<MeasuredPeer, Failure> {
         let mut best: Option<MeasuredPeer> = None;
         for _ in 0..SERIES_MAX {
             let (mut times, mut last) = (Vec::new(), None);
             for number in 0..=SERIES {
-                let (reply, took) = self.0.own.exchange(address, false, ANSWER_MAX).await?;
+                let (reply, took) = self.0.own.exchange(to.clone(), false, ANSWER_MAX).await?;
                 if number > 0 {
                     times.push(took);
                 }
@@ -188,10 +187,10 @@ impl PeerMonitor {
         best.ok_or(Failure::Timeout)
     }
 
-    /// Whether the node at `address` may be a member of this cluster: it is configured
+    /// Whether this node may be a member of this cluster: it is configured
     /// alike, and what is measured does not contradict the profile.
-    pub async fn fits(&self, address: &str) -> Result<(), IncompatiblePeer> {
-        let measured = self.measure(address).await;
+    pub async fn fits(&self, to: &Destination) -> Result<(), IncompatiblePeer> {
+        let measured = self.measure(to).await;
         let measured = measured.map_err(IncompatiblePeer::Away)?;
         let (own, there) = (self.0.own.identity(), &measured.identity);
         if there.profile != own.profile {
@@ -229,8 +228,8 @@ impl PeerMonitor {
                 }
                 let (monitor, asked) = (self.clone(), asked.clone());
                 tokio::spawn(async move {
-                    monitor.ask(node, &peer.address).await;
-                    lock(&asked).remove(&node);
+                    let _asking = Asking { asked, node };
+                    monitor.ask(peer.destination(node)).await;
                 });
             }
             tokio::time::sleep(EVERY).await;
@@ -245,18 +244,15 @@ impl PeerMonitor {
         }
     }
 
-    async fn ask(&self, node: NodeId, address: &str) {
-        match self.0.own.exchange(address, false, ANSWER_MAX).await {
-            Ok((reply, took)) if reply.own.node() == node => self.note(reply.own, took),
-            Ok((reply, _)) => tracing::warn!(
-                node = node.get(),
-                found = reply.own.node().get(),
-                address,
-                "another node answers at a member's address"
-            ),
-            Err(failure) => {
-                tracing::debug!(node = node.get(), %failure, "a member did not say its status");
+    async fn ask(&self, to: Destination) {
+        let node = to.node.get();
+        match self.0.own.exchange(to, false, ANSWER_MAX).await {
+            Ok((reply, took)) => self.note(reply.own, took),
+            // Another node at its address, or another disk under its id.
+            Err(failure @ Failure::Refused(_)) => {
+                tracing::warn!(node, %failure, "what answers for a member is not believed");
             }
+            Err(failure) => tracing::debug!(node, %failure, "a member did not say its status"),
         }
     }
 
@@ -289,6 +285,18 @@ impl PeerMonitor {
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<NodeId, KnownPeer>> {
         lock(&self.0.known)
+    }
+}
+
+/// A question under way; however it ends, the member is asked again.
+struct Asking {
+    asked: Arc<Mutex<BTreeSet<NodeId>>>,
+    node: NodeId,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        lock(&self.asked).remove(&self.node);
     }
 }
 

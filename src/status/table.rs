@@ -1,20 +1,19 @@
 //! The statuses of all nodes, as the leader knows them and tells them.
 //!
-//! From them come lags and recovery points, how durable an entry is beyond Raft's
-//! majority, and whether replicas have the same state (I12): a node that a majority
-//! contradicts stops. Promises: what is shown says how old it is; who is a member no more
-//! is forgotten.
+//! From them come lags and recovery points, and how durable an entry is beyond Raft's
+//! majority. Promises: what is shown says how old it is; who is a member no more is
+//! forgotten; what a member tells of another is for show, and nothing follows from it.
 
-use super::agreement::{Agreement, StateComparison};
 use super::messages::{AllStatuses, DurabilityRequest, NodeStatus, StatusReply, StatusRequest};
 use super::own::OwnStatus;
-use crate::domain::ids::{LogIndex, NodeId, Term, TreeSize};
+use crate::domain::cause::Cause;
+use crate::domain::ids::{NodeId, TreeSize};
 use crate::objective::lag::{History, Lag, Sample};
 use crate::raft::context::Context;
+use crate::supervise::{self, Life};
 use crate::transport::{Failure, Method};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -32,6 +31,17 @@ const ASK_MAX: Duration = Duration::from_secs(2);
 pub struct KnownStatus {
     pub status: NodeStatus,
     pub at: Duration,
+    /// By whose word.
+    pub by: StatusSource,
+}
+
+/// Who told a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusSource {
+    /// The node that it is about.
+    Itself,
+    /// Whoever led then.
+    Leader,
 }
 
 /// See the module. Cheap to clone.
@@ -42,10 +52,6 @@ struct Inner {
     own: OwnStatus,
     known: watch::Sender<BTreeMap<NodeId, KnownStatus>>,
     history: Mutex<History>,
-    /// Made anew with each term that this node leads.
-    agreement: Mutex<(Term, Agreement)>,
-    /// Replicas found with another state, this one included.
-    divergences: AtomicU64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -59,17 +65,16 @@ impl StatusTable {
             own,
             known: watch::channel(BTreeMap::new()).0,
             history: Mutex::default(),
-            agreement: Mutex::default(),
-            divergences: AtomicU64::default(),
         }));
         let running = table.clone();
-        tokio::spawn(async move {
-            let stop = running.context().stop.clone();
-            tokio::select! {
-                () = stop.over() => {}
-                () = running.report() => {}
-            }
-        });
+        let stop = running.context().stop.clone();
+        let reporting = async move { running.report().await };
+        supervise::keep(
+            &stop,
+            Life::UntilDrained,
+            "the reports to the leader",
+            reporting,
+        );
         table
     }
 
@@ -89,7 +94,7 @@ impl StatusTable {
 
     /// How often a replica was found with another state than a majority.
     pub fn divergences(&self) -> u64 {
-        self.0.divergences.load(Ordering::Relaxed)
+        self.0.own.replicas().divergences()
     }
 
     /// How far a holder of everything below `complete` is behind this node's log.
@@ -105,12 +110,9 @@ impl StatusTable {
         if node == group.node() {
             return Some(self.0.own.now());
         }
-        let peer = group.member(node)?;
-        let known = group.disks().of(node).await.ok()?;
-        let asked = self.0.own.exchange(&peer.address, false, ASK_MAX).await;
-        let status = asked.ok()?.0.own;
-        let same_disk = known.is_none_or(|known| known == status.identity.incarnation);
-        (status.node() == node && same_disk).then_some(status)
+        let to = group.member(node)?.destination(node);
+        let asked = self.0.own.exchange(to, false, ASK_MAX).await;
+        Some(asked.ok()?.0.own)
     }
 
     async fn report(&self) {
@@ -124,11 +126,12 @@ impl StatusTable {
                 body_bytes: applied.body_bytes,
                 at: self.context().clock.monotonic(),
             });
-            self.take(self.0.own.now(), Duration::ZERO);
+            self.take(self.0.own.now(), Duration::ZERO, StatusSource::Itself);
             let group = &self.context().group;
             let leader = group.leader().filter(|(leader, _)| *leader != group.node());
-            let Some((_, peer)) = leader else { continue };
-            match self.0.own.exchange(&peer.address, true, REPORT_MAX).await {
+            let Some((node, peer)) = leader else { continue };
+            let to = peer.destination(node);
+            match self.0.own.exchange(to, true, REPORT_MAX).await {
                 Ok((reply, _)) => match reply.of_all {
                     Some(all) => self.take_all(all),
                     None => tracing::debug!("nobody leads there any more"),
@@ -140,35 +143,31 @@ impl StatusTable {
     }
 
     fn take_all(&self, all: AllStatuses) {
-        if let Some(at) = all.diverged_at {
-            self.context().stop.broken(format!(
-                "this node's replicated state has diverged: at Raft index {at} a majority has \
-                 another state hash; keep its disk for the inquiry, remove the node and let it \
-                 join under a new id"
-            ));
-            return;
-        }
         for (status, age_ms) in all.statuses {
             if status.node() != self.context().group.node() {
-                self.take(status, Duration::from_millis(age_ms));
+                let age = Duration::from_millis(age_ms);
+                self.take(status, age, StatusSource::Leader);
             }
         }
     }
 
-    fn take(&self, status: NodeStatus, age: Duration) {
+    fn take(&self, status: NodeStatus, age: Duration, by: StatusSource) {
         let at = self.context().clock.monotonic().saturating_sub(age);
         let members = self.context().group.status().members;
         self.0.known.send_modify(|known| {
             known.retain(|node, _| members.contains_key(node));
-            known.insert(status.node(), KnownStatus { status, at });
+            known.insert(status.node(), KnownStatus { status, at, by });
         });
     }
 
     /// Answers a call of another node.
-    pub async fn serve(&self, method: Method, body: Bytes) -> Result<Bytes, Failure> {
+    pub async fn serve(&self, from: NodeId, method: Method, body: Bytes) -> Result<Bytes, Failure> {
         match method {
             Method::Status => {
-                let reply = self.answer(StatusRequest::decode(&body)?)?;
+                let request = StatusRequest::decode(&body)?;
+                let recognised = self.0.own.recognise(from, &request.own).await;
+                recognised.map_err(|unheard| Failure::Refused(Cause::new(unheard)))?;
+                let reply = self.answer(request);
                 Ok(Bytes::from(reply.encode()))
             }
             Method::Durable => {
@@ -179,71 +178,31 @@ impl StatusTable {
         }
     }
 
-    fn answer(&self, request: StatusRequest) -> Result<StatusReply, Failure> {
+    /// Whoever asks is who it says it is.
+    fn answer(&self, request: StatusRequest) -> StatusReply {
         let group = &self.context().group;
-        let is_member = group.member(request.own.node()).is_some();
-        let of_all = match request.of_all && group.is_leader() && is_member {
-            true => Some(self.answer_as_leader(request.own)?),
-            false => None,
-        };
-        Ok(StatusReply {
+        let mut of_all = None;
+        if group.member(request.own.node()).is_some() {
+            self.0.own.replicas().hear(&request.own);
+            if request.of_all && group.is_leader() {
+                self.take(request.own, Duration::ZERO, StatusSource::Itself);
+                of_all = Some(self.all());
+            }
+        }
+        StatusReply {
             own: self.0.own.now(),
             of_all,
-        })
+        }
     }
 
-    fn answer_as_leader(&self, status: NodeStatus) -> Result<AllStatuses, Failure> {
-        let diverged_at = match self.compare(&status) {
-            StateComparison::Agrees => None,
-            StateComparison::Diverged(at) => {
-                self.0.divergences.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(
-                    node = status.node().get(),
-                    at = at.get(),
-                    "a replica has another state"
-                );
-                Some(at)
-            }
-            StateComparison::LeaderDiverged(at) => {
-                self.0.divergences.fetch_add(1, Ordering::Relaxed);
-                self.context().stop.broken(format!(
-                    "this node's replicated state has diverged: at Raft index {at} a majority \
-                     of the members has another state hash than this node, which leads"
-                ));
-                return Err(Failure::Refused("this node has diverged".into()));
-            }
-        };
-        self.take(status, Duration::ZERO);
+    fn all(&self) -> AllStatuses {
         let now = self.context().clock.monotonic();
         let known = self.known().into_values().map(|known| {
             let age = now.saturating_sub(known.at);
             (known.status, age.as_millis() as u64)
         });
-        Ok(AllStatuses {
-            diverged_at,
+        AllStatuses {
             statuses: known.collect(),
-        })
-    }
-
-    fn compare(&self, status: &NodeStatus) -> StateComparison {
-        let group = &self.context().group;
-        let at = status.progress.applied_index;
-        if at == LogIndex::START {
-            // Nothing is applied there, or the first entry alone: the index does not tell.
-            return StateComparison::Agrees;
         }
-        let Some(own) = group.state_hash_at(at) else {
-            // Not applied here yet, or too long ago.
-            return StateComparison::Agrees;
-        };
-        let raft = group.status();
-        let voters: BTreeSet<NodeId> = raft.voters.into_iter().collect();
-        let mut agreement = lock(&self.0.agreement);
-        if agreement.0 != raft.term {
-            *agreement = (raft.term, Agreement::default());
-        }
-        let same = own == status.progress.state_hash;
-        let node = status.node();
-        agreement.1.compare(group.node(), &voters, node, at, same)
     }
 }

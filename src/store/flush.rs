@@ -8,6 +8,7 @@
 use super::engine::Engine;
 use super::{Blocking, StoreError};
 use crate::stop::Stop;
+use crate::supervise::{self, Life};
 use crate::sync::Shared;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -61,7 +62,8 @@ impl Flusher {
         let (sender, mut queue) = mpsc::unbounded_channel::<OnDurable>();
         let times = Shared::<Times>::default();
         let noted = times.clone();
-        tokio::spawn(async move {
+        let kept = stop.clone();
+        supervise::keep(&kept, Life::UntilUnused, "a flusher", async move {
             while let Some(first) = queue.recv().await {
                 let mut waiting = vec![first];
                 while let Ok(next) = queue.try_recv() {

@@ -12,6 +12,7 @@ use super::flush::{Flusher, OnDurable};
 use super::watermark::{DurableVote, LogPosition, TRAIL, Watermark, WatermarkFile};
 use super::{Blocking, StoreError, keys};
 use crate::domain::ids::LogIndex;
+use crate::supervise::{self, Life};
 use crate::sync::Shared;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -65,7 +66,8 @@ impl LogStore {
         };
         let mut synced = store.synced.subscribe();
         let (watermark, blocking) = (store.watermark.clone(), store.blocking);
-        tokio::spawn(async move {
+        let kept = stop.clone();
+        supervise::keep(&kept, Life::UntilUnused, "the log's trail", async move {
             while synced.changed().await.is_ok() {
                 // The trail: many syncs, one write of the file.
                 tokio::time::sleep(TRAIL).await;

@@ -28,6 +28,7 @@ pub const EXCHANGE_MAX: Duration = Duration::from_secs(10);
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Where a witness takes requests.
+#[derive(Clone)]
 pub struct WitnessEndpoint {
     host: String,
     port: u16,

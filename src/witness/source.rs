@@ -14,6 +14,7 @@ use crate::domain::ids::TreeSize;
 use crate::raft::reads::Reads;
 use crate::recorder::Intent;
 use crate::recorder::writes::Writes;
+use crate::supervise;
 use crate::telemetry::Metrics;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::VerifierKey;
@@ -86,8 +87,13 @@ impl WitnessSource {
         for WitnessTarget { key, target } in witnesses {
             let progress = source.notes.progress.get(&key.name).cloned();
             let (progress, clock) = (progress.unwrap_or_default(), context.clock.clone());
-            let submitter = Submitter::new(key, target, schedule, clock, progress);
-            tokio::spawn(submitter.run(source.clone(), context.stop.clone()));
+            let (source, stop) = (source.clone(), context.stop.clone());
+            supervise::restart(&context.stop, "the submitter to a witness", move || {
+                let (key, target) = (key.clone(), target.clone());
+                let (clock, progress) = (clock.clone(), progress.clone());
+                let submitter = Submitter::new(key, target, schedule, clock, progress);
+                submitter.run(source.clone(), stop.clone())
+            });
         }
     }
 }

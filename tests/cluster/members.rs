@@ -212,7 +212,8 @@ async fn a_learner_is_promoted_turned_and_removed_and_a_poor_layout_is_refused()
     }
 }
 
-/// A disk that was wiped has forgotten its votes and acknowledgements (I2).
+/// A disk that was wiped has forgotten its votes and acknowledgements (I2): it makes no
+/// quorum, and ends by the words of a majority, not of one.
 #[tokio::test(flavor = "multi_thread")]
 async fn i2_a_wiped_disk_counts_for_no_quorum_and_its_node_ends() {
     let mut cluster = Cluster::start().await;
@@ -234,18 +235,24 @@ async fn i2_a_wiped_disk_counts_for_no_quorum_and_its_node_ends() {
     let probe = cluster.nodes[leader].probe();
     // Two of three answer, but one of them is not the one that the ledger knows.
     let asked = tokio::spawn(async move { issue(&probe, "W-2", "w-2", &body(2, 1000)).await });
-    let code = cluster.nodes[wiped].ended().await;
-    assert_eq!(code, Some(70));
-    let log = cluster.nodes[wiped].log();
-    assert!(log.contains("join under a new id"), "{log}");
+    let told = "told that the ledger knows another disk of this node";
+    let deadline = Instant::now() + SOON;
+    while !cluster.nodes[wiped].log().contains(told) {
+        assert!(Instant::now() < deadline, "nobody tells it");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
     let after = cluster.nodes[leader]
         .status()
         .await
         .unwrap()
         .committed_index;
     assert_eq!(before, after, "a wiped disk made a quorum");
-    // With an honest second, things go on.
+    // With an honest second, a majority says so, and things go on.
     cluster.nodes[away].start();
+    let code = cluster.nodes[wiped].ended().await;
+    assert_eq!(code, Some(70));
+    let log = cluster.nodes[wiped].log();
+    assert!(log.contains("join under a new id"), "{log}");
     let deadline = Instant::now() + SOON;
     while issue(&cluster.nodes[leader], "W-2", "w-2", &body(2, 1000))
         .await

@@ -13,7 +13,9 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment::domain::cause::{AnyError, Cause};
 use muniment::domain::ids::NodeId;
-use muniment::transport::{Class, FRAME_BYTES_MAX, Failure, Frames, Method, Serve, Transport};
+use muniment::transport::{
+    Class, Destination, FRAME_BYTES_MAX, Failure, FrameEnds, Frames, Method, Serve, Transport,
+};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,8 +42,8 @@ const ALIVE: u8 = 5;
 const UNREACHABLE: u8 = 6;
 const TIMEOUT: u8 = 7;
 const REFUSED: u8 = 8;
-/// Method and caller, in front of the body of the first frame.
-const HEAD_BYTES: usize = 4 + 8;
+/// Method, caller and who is meant, in front of the body of the first frame.
+const HEAD_BYTES: usize = 4 + 8 + 8;
 
 fn gone(why: impl Into<Box<AnyError>>) -> Failure {
     Failure::Unreachable(Cause::new(why))
@@ -136,9 +138,10 @@ impl Net {
         }
     }
 
-    fn head(&self, method: Method, body: &[u8]) -> Vec<u8> {
+    fn head(&self, to: NodeId, method: Method, body: &[u8]) -> Vec<u8> {
         let method = (method as u32).to_be_bytes();
-        [&method[..], &self.node.to_be_bytes(), body].concat()
+        let (from, to) = (self.node.to_be_bytes(), to.get().to_be_bytes());
+        [&method[..], &from, &to, body].concat()
     }
 }
 
@@ -158,16 +161,16 @@ async fn dial(
 impl Transport for Net {
     fn call(
         &self,
-        address: String,
+        to: Destination,
         _class: Class,
         method: Method,
         body: Bytes,
         deadline: Duration,
     ) -> BoxFuture<'static, Result<Bytes, Failure>> {
-        let (head, said) = (self.head(method, &body), self.said(method));
+        let (head, said) = (self.head(to.node, method, &body), self.said(method));
         let exchange = async move {
             // The writing half stays open: closing it would tell the peer to forget us.
-            let (mut reader, _writer) = dial(&said, address, CALL, &head).await?;
+            let (mut reader, _writer) = dial(&said, to.address, CALL, &head).await?;
             match read(&said, &mut reader).await? {
                 (DATA, answer) => Ok(answer),
                 (kind, content) => Err(read_failure(kind, &content)),
@@ -182,14 +185,14 @@ impl Transport for Net {
 
     fn stream(
         &self,
-        address: String,
+        to: Destination,
         _class: Class,
         method: Method,
         frames: BoxStream<'static, Bytes>,
     ) -> BoxFuture<'static, Result<Frames, Failure>> {
-        let (head, said) = (self.head(method, &[]), self.said(method));
+        let (head, said) = (self.head(to.node, method, &[]), self.said(method));
         async move {
-            let (reader, writer) = dial(&said, address, STREAM, &head).await?;
+            let (reader, writer) = dial(&said, to.address, STREAM, &head).await?;
             let sending = Sending(tokio::spawn(send(said.clone(), writer, frames)));
             let reader = Reader::new(said, reader, false);
             Ok(incoming(reader, Some(sending)))
@@ -301,21 +304,21 @@ async fn answer(net: Net, peers: Arc<dyn Serve>, stream: TcpStream) {
     let Ok(Ok((kind, head))) = timeout(SILENCE_MAX, read(&unknown, &mut reader)).await else {
         return;
     };
-    let Some((method, from, body)) = read_head(&head) else {
+    let Some((method, ends, body)) = read_head(&head) else {
         return;
     };
     let said = net.said(method);
     // A caller that is gone needs no answer, hence the results that nobody reads below.
     match kind {
         CALL => {
-            let _ = match peers.call(NodeId::new(from), method, body).await {
+            let _ = match peers.call(ends, method, body).await {
                 Ok(answer) => write(&said, &mut writer, DATA, &answer).await,
                 Err(failure) => write_failure(&said, &mut writer, &failure).await,
             };
         }
         STREAM => {
             let reader = Reader::new(said.clone(), reader, true);
-            let opening = peers.stream(NodeId::new(from), method, incoming(reader, None));
+            let opening = peers.stream(ends, method, incoming(reader, None));
             let _ = answer_stream(&said, opening, &mut writer).await;
         }
         _ => {}
@@ -356,8 +359,15 @@ async fn answer_stream(
     }
 }
 
-fn read_head(frame: &Bytes) -> Option<(Method, u64, Bytes)> {
+fn read_head(frame: &Bytes) -> Option<(Method, FrameEnds, Bytes)> {
     let method = u32::from_be_bytes(frame.get(..4)?.try_into().ok()?);
-    let from = u64::from_be_bytes(frame.get(4..HEAD_BYTES)?.try_into().ok()?);
-    Some((Method::from_code(method)?, from, frame.slice(HEAD_BYTES..)))
+    let node = |at: usize| {
+        let bytes = frame.get(at..at + 8)?.try_into().ok()?;
+        Some(NodeId::new(u64::from_be_bytes(bytes)))
+    };
+    let ends = FrameEnds {
+        from: node(4)?,
+        to: node(12)?,
+    };
+    Some((Method::from_code(method)?, ends, frame.slice(HEAD_BYTES..)))
 }

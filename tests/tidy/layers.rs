@@ -7,8 +7,9 @@ use super::reading::{Broken, Source, closing, ident, places, sources, split_list
 
 /// The layers of `src/`, the lowest first: each may use itself and those before it. One
 /// that is not there holds nothing.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "stop",
+    "supervise",
     "clock",
     "sync",
     "domain",

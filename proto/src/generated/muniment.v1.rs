@@ -4336,6 +4336,9 @@ pub struct PeerFrame {
     pub origin: ::prost::alloc::string::String,
     #[prost(bytes = "bytes", tag = "4")]
     pub body: ::prost::bytes::Bytes,
+    /// The node that is meant; in the first frame. Another one refuses it.
+    #[prost(uint64, tag = "5")]
+    pub to: u64,
 }
 /// Generated client implementations.
 pub mod peer_service_client {

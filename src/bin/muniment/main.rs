@@ -52,6 +52,7 @@ use clap::{Parser, Subcommand};
 use exit::{CommandFailure, Exit};
 use reach::Reach;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// A replicated store for issued invoices that can prove itself.
 #[derive(Parser)]
@@ -132,6 +133,10 @@ commands! {
     }
 }
 
+/// For work that waits for a disk when the process ends; whoever has to be sure of it has
+/// waited for it by then.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -145,7 +150,10 @@ fn main() -> ExitCode {
             return exit::conclude(Err(failure), cli.reach.json);
         }
     };
-    runtime.block_on(run(cli.command, cli.reach))
+    let code = runtime.block_on(run(cli.command, cli.reach));
+    // Cuts off what is connected at once, and does not wait for a disk that hangs.
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    code
 }
 
 /// Help and version go to stdout; what cannot be parsed goes to stderr, as JSON where that

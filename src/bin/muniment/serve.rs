@@ -1,4 +1,9 @@
 //! `muniment serve`: one node, until a signal or a broken promise ends it.
+//!
+//! Promises that a node whose promise is broken is gone within [`BROKEN_MAX`], whatever hangs:
+//! it returns its code, and the runtime is given a few seconds. The library of the database
+//! waits for threads of its own when a process exits; if that takes too long, the process is
+//! killed and ends by SIGKILL instead of with its code.
 
 use muniment::clock::SystemClock;
 use muniment::config::Config;
@@ -8,12 +13,16 @@ use muniment::telemetry;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The node stopped because a promise was broken: look at the log before restarting.
 pub const EXIT_BROKEN: u8 = 70;
 /// The node could not start: mend the configuration or the machine.
 pub const EXIT_START: u8 = 78;
+
+/// From a broken promise to the end of the process, at the very most.
+const BROKEN_MAX: Duration = Duration::from_secs(9);
 
 #[derive(clap::Args)]
 pub struct ServeArgs {
@@ -38,11 +47,24 @@ pub async fn run(args: ServeArgs, _json: bool) -> ExitCode {
     }
 }
 
+/// A thread of its own: whatever holds up the others, it does not wait for them.
+fn end_when_broken(stop: Stop) {
+    std::thread::spawn(move || {
+        futures::executor::block_on(stop.broke());
+        std::thread::sleep(BROKEN_MAX);
+        eprintln!("muniment: the node does not end by itself and is killed");
+        let killed =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        tracing::error!(?killed, "the process could not be killed");
+    });
+}
+
 async fn serve(args: ServeArgs) -> Result<(), node::NodeError> {
     let config = Config::load(&args.config).map_err(node::NodeError::start)?;
     telemetry::start_logging(&config.log).map_err(node::NodeError::start)?;
     let listeners = Listeners::bind(&config).await?;
     let stop = Stop::new();
+    end_when_broken(stop.clone());
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let mut signals = signal(kind).map_err(node::NodeError::start)?;
         let stop = stop.clone();

@@ -9,12 +9,13 @@ use super::{Download, Shared};
 use crate::domain::command::{Answer, Submission};
 use crate::domain::ids::{OutboxId, Sequence};
 use crate::ledger::lanes::WINDOW;
+use crate::recorder::Recorded;
 use crate::recorder::answers::{
     Doubt, Landed, LaneContradiction, Then, landed, outbox_agrees, place,
 };
 use crate::recorder::lane::ENTRY_BYTES;
 use crate::recorder::route::{LeaderRoute, RouteLost};
-use crate::recorder::{Recorded, StopOnPanic};
+use crate::supervise::{self, Life};
 use muniment_evidence::opening::Delivered;
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::Lane;
@@ -41,17 +42,16 @@ enum Broken {
 }
 
 /// Drains for as long as the node runs.
-pub(super) async fn drain(shared: Arc<Shared>) {
+pub(super) fn start(shared: Arc<Shared>) {
     let stop = shared.context.stop.clone();
-    let _guard = StopOnPanic(stop.clone());
     let mut worker = Worker {
         shared,
         route: None,
     };
-    tokio::select! {
-        why = worker.work() => stop.broken(why.to_string()),
-        _ = stop.stopped() => {}
-    }
+    let broken = stop.clone();
+    supervise::keep(&stop, Life::UntilStopped, "an outbox", async move {
+        broken.broken(worker.work().await.to_string());
+    });
 }
 
 struct Worker {

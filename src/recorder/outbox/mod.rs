@@ -21,6 +21,7 @@ use super::{Intent, StatementSigner};
 use crate::domain::command::Submission;
 use crate::domain::ids::{OutboxId, RecordIndex, Sequence};
 use crate::store::outbox::{APPEND_MAX, AppendRefusal, OutboxLog};
+use crate::supervise::{self, Life};
 use muniment_evidence::opening::Delivered;
 use muniment_evidence::statement::Lane;
 use std::collections::{HashMap, VecDeque};
@@ -150,8 +151,10 @@ impl OutboxLane {
             appended: Notify::new(),
         });
         let (queue, requests) = mpsc::channel(APPENDS_WAITING_MAX);
-        tokio::spawn(write(shared.clone(), requests));
-        tokio::spawn(drain::drain(shared.clone()));
+        let stop = &shared.context.stop;
+        let writing = write(shared.clone(), requests);
+        supervise::keep(stop, Life::UntilUnused, "an outbox's writer", writing);
+        drain::start(shared.clone());
         OutboxLane { queue, shared }
     }
 
