@@ -1,5 +1,6 @@
 //! `muniment serve`: one node, until a signal or a broken promise ends it.
 
+use crate::output;
 use muniment::clock::SystemClock;
 use muniment::config::Config;
 use muniment::node::{self, Listeners};
@@ -29,7 +30,7 @@ pub async fn run(args: ServeArgs, _json: bool) -> ExitCode {
     match serve(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("muniment: {error}");
+            output::complain(&format!("muniment: {error}"));
             match error {
                 node::NodeError::Start(_) => ExitCode::from(EXIT_START),
                 node::NodeError::Broken(_) => ExitCode::from(EXIT_BROKEN),
