@@ -11,9 +11,8 @@ use muniment_evidence::digest::hex;
 use muniment_evidence::report::Report;
 use serde_json::{Value, json};
 use std::io::{self, Write};
-use std::os::fd::{AsFd as _, OwnedFd};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
 
 /// Whether somebody still reads what is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,18 +49,17 @@ pub fn heard(written: io::Result<()>) -> Result<Audience, CommandFailure> {
 
 /// Waits until nobody reads stdout any more: for commands that may be silent for long.
 pub async fn reader_gone() {
-    let gone = async {
-        let stdout: OwnedFd = io::stdout().as_fd().try_clone_to_owned()?;
-        // A file or /dev/null cannot be waited for, and its reader does not go away.
-        AsyncFd::with_interest(stdout, Interest::ERROR)?
-            .ready(Interest::ERROR)
-            .await
-            .map(drop)
-    };
-    if let Err(error) = gone.await {
-        tracing::debug!(%error, "stdout is no pipe");
+    // Opened anew, since waiting makes a descriptor non-blocking for all who share it.
+    if let Err(error) = pipe_broken("/proc/self/fd/1").await {
+        // A file, a terminal: its reader does not go away.
+        tracing::debug!(%error, "stdout is no pipe that can be waited for");
         std::future::pending::<()>().await;
     }
+}
+
+async fn pipe_broken(path: &str) -> io::Result<()> {
+    let sender = pipe::OpenOptions::new().open_sender(path)?;
+    sender.ready(Interest::ERROR).await.map(drop)
 }
 
 /// Writes a line to stderr.
@@ -491,6 +489,21 @@ mod tests {
         }
         let whole = write_line(&mut Full(7, io::ErrorKind::StorageFull), "12345");
         assert_eq!(whole.unwrap(), Audience::Listens);
+    }
+
+    #[tokio::test]
+    async fn a_pipe_is_seen_to_break_and_nothing_else_is() {
+        use std::os::fd::AsRawFd as _;
+        let (reader, writer) = std::io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+        let broken = tokio::spawn(async move { pipe_broken(&path).await });
+        tokio::task::yield_now().await;
+        assert!(!broken.is_finished(), "it is read");
+        drop(reader);
+        broken.await.unwrap().unwrap();
+        for other in ["/dev/null", "/dev/full", "/proc/self/exe"] {
+            assert!(pipe_broken(other).await.is_err(), "{other}");
+        }
     }
 
     #[test]
