@@ -1,7 +1,8 @@
 //! The preflight: what a node needs of its machine, looked at before it starts.
 //!
-//! Promises: each check says what it found and, when it fails, what to do. Changes
-//! nothing but a probe file that it removes. Leaves starting to `node`, and what lies on
+//! Promises: each check says what it found and, when it fails, what to do. The preflight
+//! makes and changes nothing on disk: what an fsync takes is measured on a file without a
+//! name. Leaves starting to `node`, and what lies on
 //! the machine already (keys, an older data directory) to those who read such files: they
 //! hand in their findings.
 
@@ -76,10 +77,10 @@ pub fn preflight(config: &Config, files: Vec<PreflightFinding>) -> Vec<Preflight
     let dir = &config.node.data_dir;
     let mut findings = vec![
         PreflightFinding::new("data directory writable", writable(dir)),
-        PreflightFinding::new("fsync", fsync(dir, config.cluster.profile)),
+        PreflightFinding::new("fsync", fsync_unnamed(dir, config.cluster.profile)),
         PreflightFinding::new(
             "free space",
-            free_space(dir, config.limits.disk_reserve_bytes),
+            free_space(there(dir), config.limits.disk_reserve_bytes),
         ),
         PreflightFinding::new("file descriptors", descriptors(config.limits.connections)),
     ];
@@ -95,26 +96,64 @@ pub fn preflight(config: &Config, files: Vec<PreflightFinding>) -> Vec<Preflight
     findings
 }
 
+/// The directory, or the one above it in which the node will make it.
+fn there(dir: &Path) -> &Path {
+    let mut above = dir.ancestors();
+    let there = above.find(|dir| *dir != Path::new("") && dir.symlink_metadata().is_ok());
+    there.unwrap_or(Path::new("."))
+}
+
 fn writable(dir: &Path) -> Result<String, Unfit> {
-    let shown = dir.display().to_string();
-    let made = std::fs::create_dir_all(dir).and_then(|()| {
-        let probe = dir.join(PROBE);
-        std::fs::write(&probe, b"probe")?;
-        std::fs::remove_file(&probe)
-    });
-    match made {
-        Ok(()) => Ok(shown),
-        Err(error) => Err(Unfit::Unusable {
-            place: shown,
-            error,
-            advice: "; give the node's user write permission",
-        }),
+    use rustix::fs::Access;
+    let there = there(dir);
+    let unusable = |error| Unfit::Unusable {
+        place: there.display().to_string(),
+        error,
+        advice: "; give the node's user write permission",
+    };
+    let metadata = std::fs::metadata(there).map_err(unusable)?;
+    if !metadata.is_dir() {
+        return Err(unusable(std::io::ErrorKind::NotADirectory.into()));
+    }
+    rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| unusable(error.into()))?;
+    let shown = dir.display();
+    Ok(match there == dir {
+        true => shown.to_string(),
+        false => format!(
+            "{shown} is not there; the node makes it in {}",
+            there.display()
+        ),
+    })
+}
+
+/// The same as at a start, on a file without a name where `dir` is or will be.
+fn fsync_unnamed(dir: &Path, profile: Profile) -> Result<String, Unfit> {
+    use rustix::fs::{Mode, OFlags};
+    use rustix::io::Errno;
+    let there = there(dir);
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    match rustix::fs::open(there, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => {
+            let mut file = std::fs::File::from(file);
+            fsync(there, profile, || fsync_page(&mut file))
+        }
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => Ok(
+            "not measured: this file system has no files without a name; the node measures it \
+             when it starts"
+                .to_owned(),
+        ),
+        Err(error) => Err(Unfit::at(there, error.into())),
     }
 }
 
 /// What an fsync usually takes below `dir`, or that the profile does not allow it.
-fn fsync(dir: &Path, profile: Profile) -> Result<String, Unfit> {
-    let median = usual_fsync(dir, profile).map_err(|error| Unfit::at(dir, error))?;
+fn fsync(
+    dir: &Path,
+    profile: Profile,
+    probe: impl FnMut() -> std::io::Result<Duration>,
+) -> Result<String, Unfit> {
+    let median = usual_fsync(profile, probe).map_err(|error| Unfit::at(dir, error))?;
     match profile.contradicted_by(None, Some(median)) {
         Some(why) => Err(Unfit::SlowDisk {
             dir: dir.to_owned(),
@@ -128,16 +167,19 @@ fn fsync(dir: &Path, profile: Profile) -> Result<String, Unfit> {
 /// profile: its node would be in everybody's way.
 pub fn disk_fits(dir: &Path, profile: Profile) -> Result<(), Unfit> {
     std::fs::create_dir_all(dir).map_err(|error| Unfit::at(dir, error))?;
-    fsync(dir, profile).map(drop)
+    fsync(dir, profile, || probe_fsync(dir)).map(drop)
 }
 
 /// The best median of a few series; one that fits is enough.
-fn usual_fsync(dir: &Path, profile: Profile) -> std::io::Result<Duration> {
+fn usual_fsync(
+    profile: Profile,
+    mut probe: impl FnMut() -> std::io::Result<Duration>,
+) -> std::io::Result<Duration> {
     let mut best = Duration::MAX;
     for _ in 0..FSYNC_SERIES {
         let mut times = Vec::new();
         for _ in 0..FSYNC_PROBES {
-            times.push(probe_fsync(dir)?);
+            times.push(probe()?);
         }
         best = best.min(quantile(&mut times, 50).unwrap_or_default());
         if profile.contradicted_by(None, Some(best)).is_none() {
@@ -152,15 +194,19 @@ pub fn probe_fsync(dir: &Path) -> std::io::Result<Duration> {
     let path = dir.join(PROBE);
     let probed = (|| -> std::io::Result<Duration> {
         let mut file = std::fs::File::create(&path)?;
-        file.write_all(&[0; 4096])?;
-        let started = tokio::time::Instant::now();
-        file.sync_data()?;
-        Ok(started.elapsed())
+        fsync_page(&mut file)
     })();
     // Also after a failure: a new directory must stay empty.
     let removed = std::fs::remove_file(&path);
     let took = probed?;
     removed.map(|()| took)
+}
+
+fn fsync_page(file: &mut std::fs::File) -> std::io::Result<Duration> {
+    file.write_all(&[0; 4096])?;
+    let started = tokio::time::Instant::now();
+    file.sync_data()?;
+    Ok(started.elapsed())
 }
 
 /// Bytes that the node's user may still write below `dir`.
@@ -224,10 +270,84 @@ fn port(address: SocketAddr) -> Result<String, Unfit> {
     let place = address.to_string();
     match TcpListener::bind(address) {
         Ok(_) => Ok(place),
-        Err(error) => Err(Unfit::Unusable {
-            place,
-            error,
-            advice: "; another process may be using it",
-        }),
+        Err(error) => {
+            let advice = match error.kind() {
+                std::io::ErrorKind::AddrNotAvailable => "; it is no address of this machine",
+                std::io::ErrorKind::PermissionDenied => "; this user may not listen there",
+                _ => "; another process may be using it",
+            };
+            Err(Unfit::Unusable {
+                place,
+                error,
+                advice,
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::MetadataExt as _;
+
+    /// Every path below, with what it is and when it was changed.
+    fn tree(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
+        let mut all = BTreeMap::new();
+        let mut left = vec![dir.to_owned()];
+        while let Some(path) = left.pop() {
+            let metadata = path.symlink_metadata().unwrap();
+            if metadata.is_dir() {
+                let entries = std::fs::read_dir(&path).unwrap();
+                left.extend(entries.map(|entry| entry.unwrap().path()));
+            }
+            all.insert(
+                path,
+                (metadata.len(), metadata.mtime(), metadata.mtime_nsec()),
+            );
+        }
+        all
+    }
+
+    /// A check that makes the directory makes it for the wrong user.
+    #[test]
+    fn the_preflight_changes_nothing_on_disk() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("there")).unwrap();
+        for data in ["there", "missing", "missing/and/below"] {
+            let mut config = Config::parse(crate::config::EXAMPLE).unwrap();
+            config.node.data_dir = root.path().join(data);
+            let before = tree(root.path());
+            let findings = preflight(&config, Vec::new());
+            assert_eq!(tree(root.path()), before, "{data}");
+            let of_disk = |what: &str| findings.iter().find(|f| f.what == what).unwrap();
+            for what in ["data directory writable", "free space"] {
+                assert!(of_disk(what).good, "{data}: {}", of_disk(what).detail);
+            }
+            let said = &of_disk("data directory writable").detail;
+            assert_eq!(
+                said.contains("the node makes it"),
+                data != "there",
+                "{said}"
+            );
+        }
+        // A file where the directory is to be.
+        std::fs::write(root.path().join("file"), "x").unwrap();
+        for data in ["file", "file/below"] {
+            assert!(writable(&root.path().join(data)).is_err(), "{data}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_told_apart_from_one_in_use() {
+        // 192.0.2.0/24 is of documents alone (RFC 5737).
+        let elsewhere = port("192.0.2.1:7401".parse().unwrap()).unwrap_err();
+        assert!(
+            elsewhere.to_string().contains("no address of this machine"),
+            "{elsewhere}"
+        );
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let in_use = port(taken.local_addr().unwrap()).unwrap_err();
+        assert!(in_use.to_string().contains("another process"), "{in_use}");
     }
 }

@@ -3,17 +3,19 @@
 //!
 //! Promises: OK records alone, each in one row by issuer, month of the issue date (of the
 //! commitment, where there is none), currency and kind; sums are exact, in i128 minor
-//! units. A VOID stands in the row of the invoice that it voids. What could not be placed
-//! or read is counted, and then equal figures are not called reconciled. Keeps some forty
-//! bytes for each invoice. Leaves the file to [`super::csv`].
+//! units. A VOID stands in the row of the invoice that it voids. A REVERSE stands with what
+//! it took off, negative, in the currency of the invoice that it reverses, whether it said
+//! how much or took all that was left. What could not be placed or read is counted, and then
+//! equal figures are not called reconciled. Keeps some sixty bytes for each invoice. Leaves the file to [`super::csv`].
 
 use crate::answer::{AuditAnswer, Audited, Ending};
+use crate::invoice::reversal;
 use crate::json::Value;
 use crate::summary::words::utc;
 use muniment_evidence::bundle::Manifest;
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::ids::{RecordIndex, TreeSize};
-use muniment_evidence::opening::{Document, IssueDocument};
+use muniment_evidence::opening::{Document, IssueDocument, Money};
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::report::{Report, shown};
 use muniment_evidence::statement::Kind;
@@ -62,6 +64,24 @@ impl Sum {
             exponent,
         })
     }
+
+    /// The same, taken off.
+    fn taken_off(self) -> Option<Sum> {
+        let minor_units = self.minor_units.checked_neg()?;
+        Some(Sum {
+            minor_units,
+            ..self
+        })
+    }
+}
+
+impl From<&Money> for Sum {
+    fn from(money: &Money) -> Sum {
+        Sum {
+            minor_units: money.minor_units.into(),
+            exponent: money.exponent,
+        }
+    }
 }
 
 /// 1.5 and 1.50 are the same sum.
@@ -108,7 +128,7 @@ pub struct Difference {
 #[derive(Default)]
 pub struct Reckoning {
     ours: Figures,
-    /// Of each invoice: the place of its row among `rows`, and its amount.
+    /// Of each invoice: the place of its row among `rows`, and what is left of its amount.
     invoices: HashMap<[u8; 16], (u32, Sum)>,
     rows: Vec<FigureKey>,
     places: HashMap<FigureKey, u32>,
@@ -125,13 +145,15 @@ pub struct Missing {
     pub withheld: u64,
     /// Voids of invoices that were issued before the first record, or are not shown.
     pub voids: u64,
+    /// Reversals of all that was left of such an invoice, which state no total either.
+    pub reversals: u64,
     /// Amounts too large to be added.
     pub amounts: u64,
 }
 
 impl Missing {
     fn total(self) -> u64 {
-        self.withheld + self.voids + self.amounts
+        self.withheld + self.voids + self.reversals + self.amounts
     }
 }
 
@@ -189,6 +211,7 @@ impl Reckoning {
         let Missing {
             withheld,
             voids,
+            reversals,
             amounts,
         } = self.missing;
         for (count, what) in [
@@ -196,6 +219,10 @@ impl Reckoning {
             (
                 voids,
                 "voids are of invoices that are not among these records",
+            ),
+            (
+                reversals,
+                "reversals take all that is left of invoices that are not among these records",
             ),
             (amounts, "amounts are too large to be added"),
         ] {
@@ -254,26 +281,58 @@ impl Reckoning {
             ("differences", differences.into()),
             ("withheld", self.missing.withheld.into()),
             ("voids_unplaced", self.missing.voids.into()),
+            ("reversals_unplaced", self.missing.reversals.into()),
             ("amounts_unsummed", self.missing.amounts.into()),
             ("rows", Value::list(rows)),
         ])
     }
 
     fn issue(&mut self, d: &IssueDocument, record: &Record) {
+        let total = d.metadata.total.as_ref();
+        let currency = total.map_or_else(String::new, |total| total.currency.clone());
+        let amount = total.map_or(Sum::default(), Sum::from);
+        self.place(d, record, currency, amount);
+    }
+
+    /// What was taken off decides, not the total that the reversal states, if it states one.
+    fn reverse(&mut self, d: &IssueDocument, record: &Record) {
+        let Some((uid, said)) = reversal(d) else {
+            return self.issue(d, record);
+        };
+        let target = self.invoices.get(&uid).copied();
+        let row = target.and_then(|(place, _)| self.rows.get(usize::try_from(place).ok()?));
+        let taken = match (said, target, row) {
+            (Some(amount), ..) => Some((amount.currency.clone(), Sum::from(amount))),
+            (None, Some((_, left)), Some(row)) => Some((row.currency.clone(), left)),
+            // The reversal's own total is all there is to go by.
+            (None, ..) if d.metadata.total.is_some() => return self.issue(d, record),
+            (None, ..) => None,
+        };
+        let Some((currency, taken)) = taken else {
+            self.missing.reversals += 1;
+            return;
+        };
+        let Some(taken_off) = taken.taken_off() else {
+            self.missing.amounts += 1;
+            return;
+        };
+        if let Some((_, left)) = self.invoices.get_mut(&uid) {
+            match left.plus(taken_off) {
+                Some(rest) => *left = rest,
+                None => self.missing.amounts += 1,
+            }
+        }
+        self.place(d, record, currency, taken_off);
+    }
+
+    /// Counts an invoice in its row, and remembers it for what is taken off it or void.
+    fn place(&mut self, d: &IssueDocument, record: &Record, currency: String, amount: Sum) {
         let key = FigureKey {
             issuer: d.metadata.identity.issuer.clone(),
             month: month(&d.metadata.issue_date, record.committed_at_ms),
-            currency: d
-                .metadata
-                .total
-                .as_ref()
-                .map_or_else(String::new, |total| total.currency.clone()),
+            currency,
             kind: record.statement.kind,
         };
-        let amount = d.metadata.total.as_ref().map_or(Sum::default(), |t| Sum {
-            minor_units: t.minor_units.into(),
-            exponent: t.exponent,
-        });
         let place = match self.places.get(&key) {
             Some(place) => *place,
             None => {
@@ -325,7 +384,8 @@ impl Observer for Reckoning {
             return;
         }
         match seen.document {
-            Some(Document::Issue(d) | Document::Reverse(d)) => self.issue(d, seen.record),
+            Some(Document::Issue(d)) => self.issue(d, seen.record),
+            Some(Document::Reverse(d)) => self.reverse(d, seen.record),
             Some(Document::Void(d)) => self.void(&d.uid),
             _ => self.missing.withheld += 1,
         }

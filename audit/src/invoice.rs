@@ -14,7 +14,7 @@ use crate::answer::Ending;
 use muniment_evidence::bundle::Manifest;
 use muniment_evidence::digest::{Digest, unhex};
 use muniment_evidence::ids::{RecordIndex, TreeSize};
-use muniment_evidence::opening::{Delivered, Document, Identity};
+use muniment_evidence::opening::{Delivered, Document, Identity, IssueDocument, Money};
 use muniment_evidence::record::Outcome;
 use muniment_evidence::report::OpenedRecord;
 use muniment_evidence::statement::Kind;
@@ -379,15 +379,24 @@ impl Observer for InvoiceQuestion {
 
 /// The invoices that a REVERSE takes back; none for any other document.
 fn reversed(document: &Document) -> Vec<[u8; 16]> {
-    let Document::Reverse(reversal) = document else {
-        return Vec::new();
-    };
-    let references = reversal.metadata.references.iter();
+    match document {
+        Document::Reverse(d) => reversals(d).map(|(uid, _)| uid).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Which invoice a REVERSE takes back, and how much of it; all that is left where it does not
+/// say.
+pub(crate) fn reversal(d: &IssueDocument) -> Option<([u8; 16], Option<&Money>)> {
+    reversals(d).next()
+}
+
+fn reversals(d: &IssueDocument) -> impl Iterator<Item = ([u8; 16], Option<&Money>)> {
+    let references = d.metadata.references.iter();
     references
         .filter(|reference| reference.relation == "REVERSES")
         .filter_map(|reference| match WhichInvoice::uid(&reference.target) {
-            Some(WhichInvoice::Uid(uid)) => Some(uid),
+            Some(WhichInvoice::Uid(uid)) => Some((uid, reference.amount.as_ref())),
             _ => None,
         })
-        .collect()
 }

@@ -5,7 +5,7 @@ mod ledger;
 mod running;
 
 use ledger::{BODY, Ledger};
-use running::{Files, run};
+use running::{Files, run, run_into};
 
 #[test]
 fn a_receipt_with_its_document_ends_in_zero_and_another_document_in_twenty() {
@@ -66,6 +66,43 @@ fn a_bundle_is_verified_by_level_and_head() {
     let short = files.write("short", &ledger.bundle()[..3000]);
     let (code, out, _) = run(&["bundle", &short, "--trust", &trust]);
     assert_eq!(code, 15, "{out}");
+}
+
+/// Whoever only looks at the exit code must not take a report that was lost for a good one.
+#[test]
+fn a_report_that_cannot_be_written_ends_in_four_whatever_the_command() {
+    let files = Files::new("full");
+    let ledger = Ledger::small();
+    let bundle = files.write("bundle", ledger.bundle());
+    let receipt = files.write("receipt", ledger.receipt(2).encode());
+    let note = files.write("note", ledger.note(2));
+    for command in [
+        &["--help"][..],
+        &["--version"],
+        &["receipt", &receipt],
+        &["bundle", &bundle],
+        &["invoice", &bundle, "A-1"],
+        &["reconcile", &bundle, "--write", "/dev/null"],
+        &["sample", &bundle, "--count", "1", "--seed", "s"],
+        &["promise", &receipt],
+        &["heads", &note, "--bundle", &bundle],
+    ] {
+        for json in [&[][..], &["--json"]] {
+            if command[0].starts_with("--") && !json.is_empty() {
+                continue;
+            }
+            let full = std::fs::File::options().write(true).open("/dev/full");
+            let (code, err) = run_into(&[command, json].concat(), full.unwrap().into());
+            assert_eq!(code, 4, "{command:?}: {err}");
+            assert!(err.contains("standard output"), "{err}");
+            // A reader who has read enough changes nothing.
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let expected = run(&[command, json].concat()).0;
+            let (code, err) = run_into(&[command, json].concat(), writer.into());
+            assert_eq!((code, err.as_str()), (expected, ""), "{command:?}");
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use muniment_audit::sample::rank;
 use muniment_evidence::bundle::Frame;
 use muniment_evidence::digest::hex;
 use muniment_evidence::ids::RecordIndex;
-use muniment_evidence::opening::{Delivered, Document, Reference, VoidDocument};
+use muniment_evidence::opening::{Delivered, Document, Money, Reference, VoidDocument};
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::Kind;
 use running::{Files, json, run};
@@ -340,6 +340,72 @@ fn figures_are_reconciled_row_by_row() {
     let none = case.files.write("none.csv", table.lines().next().unwrap());
     let value = case.ask_of(&later, "reconcile", &["--csv", &none], 15);
     assert_eq!(value["answer"]["voids_unplaced"], 1);
+}
+
+/// A reversal that says no amount takes all that is left, and that is what books must show.
+#[test]
+fn a_reversal_stands_with_what_it_took_off() {
+    let mut ledger = Ledger::found(1);
+    ledger.boot(1);
+    let money = |minor_units: i64| Money {
+        minor_units,
+        currency: "EUR".into(),
+        exponent: 2,
+    };
+    let mut uids = Vec::new();
+    for (number, total) in [
+        ("A", Some(1000)),
+        ("B", Some(500)),
+        ("C", None),
+        ("D", Some(70)),
+    ] {
+        let mut invoice = ledger.invoice(number);
+        invoice.metadata.total = total.map(money);
+        uids.push(invoice.uid);
+        ledger.strict(1, Document::Issue(invoice), Outcome::Ok);
+    }
+    let first_reversal = ledger.len();
+    for (number, target, amount, total) in [
+        ("A-1", 0, Some(300), Some(-300)),
+        // All that is left: 7.00.
+        ("A-2", 0, None, None),
+        // What was taken off decides, whatever total is stated, and with which sign.
+        ("B-1", 1, Some(200), Some(200)),
+        ("B-2", 1, None, Some(-999)),
+        // There was no total to take anything off.
+        ("C-1", 2, None, None),
+    ] {
+        let mut reversal = ledger.invoice(number);
+        reversal.metadata.total = total.map(money);
+        reversal.metadata.references = vec![Reference {
+            relation: "REVERSES".into(),
+            target: uid_text(&uids[target]),
+            sha256: None,
+            amount: amount.map(money),
+        }];
+        ledger.strict(1, Document::Reverse(reversal), Outcome::Ok);
+    }
+    let case = Case::new("reversals", ledger);
+    let value = case.ask("reconcile", &["--write", "/dev/null"], 0);
+    let rows = value["answer"]["rows"].as_array().unwrap().iter();
+    let reversals: Vec<_> = rows
+        .filter(|row| row["kind"] == "REVERSE")
+        .map(|row| {
+            (
+                row["currency"].clone(),
+                row["count"].clone(),
+                row["sum"].clone(),
+            )
+        })
+        .collect();
+    let row = |currency: &str, count: u64, sum: &str| (currency.into(), count.into(), sum.into());
+    assert_eq!(reversals, [row("", 1, "0"), row("EUR", 4, "-15.00")]);
+    // Where the invoices are not shown, what was left of them is not known.
+    let later = case.altered(first_reversal, |_, _| {});
+    let value = case.ask_of(&later, "reconcile", &["--write", "/dev/null"], 0);
+    assert_eq!(value["answer"]["reversals_unplaced"], 2);
+    let (_, out, _) = run(&["reconcile", &later, "--write", "/dev/null"]);
+    assert!(out.contains("2 reversals take all that is left"), "{out}");
 }
 
 #[test]

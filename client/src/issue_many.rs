@@ -9,7 +9,8 @@
 
 use crate::retry::{RetryLoop, backoff, wait_before_repeat};
 use crate::services::invoice_service;
-use crate::upload::{self, ChunkReader};
+use crate::source::ChunkReader;
+use crate::upload;
 use crate::{BodySource, Client, ClientError, IssuedInvoice, Measure, UploadRequest};
 use futures::Stream;
 use futures::future::BoxFuture;
@@ -312,7 +313,7 @@ impl<F: FnMut(usize, Result<IssuedInvoice, ClientError>) + Send> Run<'_, F> {
             item: index,
             upload: Some(upload::header(&waiting.upload, &waiting.measure)),
         };
-        let mut reader = ChunkReader::from(waiting.source.clone());
+        let mut reader = ChunkReader::new(&waiting.source, waiting.measure);
         Box::pin(async move {
             let mut part = Part::Header(header);
             let mut result = Ok(());

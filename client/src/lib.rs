@@ -51,6 +51,7 @@ mod options;
 mod retry;
 mod services;
 mod session;
+mod source;
 mod token;
 mod upload;
 mod verify;
@@ -61,8 +62,9 @@ pub use self::download::Downloaded;
 pub use self::error::{ClientError, ServerRefusal, Unproven};
 pub use self::members::{MemberChange, MemberSteps};
 pub use self::options::ClientOptions;
+pub use self::source::{BodySource, Measure};
 pub use self::token::{SessionToken, UnknownToken};
-pub use self::upload::{BodySource, IssuedInvoice, Measure, UploadRequest};
+pub use self::upload::{IssuedInvoice, UploadRequest};
 pub use self::verify::{PromiseProof, ReceiptProof};
 pub use self::watch::Watch;
 /// What proofs and questions name.

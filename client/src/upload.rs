@@ -3,39 +3,22 @@
 //! Promises: length and SHA-256 are announced before the first chunk, so the server keeps
 //! nothing that was altered on the way; a repetition sends the very same bytes under the
 //! same request id, so it is safe. Every receipt is verified. Leaves the choice of the
-//! request id to the caller.
+//! request id to the caller, reading the bytes to [`crate::source`].
 
 use crate::services::{AuthChannel, invoice_service};
 use crate::session::AnsweredReply;
+use crate::source::{BodySource, ChunkReader, Measure};
 use crate::verify::{self, ReceiptClaim, ReceiptProof};
 use crate::{Client, ClientError};
 use bytes::Bytes;
 use futures::Stream;
 use futures::stream::BoxStream;
-use muniment_evidence::digest::{Digest, Hasher};
 use muniment_proto::v1;
 use std::io;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use tokio::fs::File;
-use tokio::io::AsyncReadExt as _;
 use tonic::{Response, Status};
-
-/// Small enough that a server fans out while it still receives, large enough that the
-/// frames around it do not count. The protocol's limit is 1 MiB.
-const CHUNK_BYTES: usize = 256 * 1024;
-
-/// Where the bytes come from. They are read more than once: to hash them, and again for
-/// each attempt.
-#[derive(Clone, Debug)]
-pub enum BodySource {
-    /// Bytes at hand.
-    Memory(Bytes),
-    /// Read as it is sent, never held whole.
-    File(PathBuf),
-}
 
 /// What is to be stored, apart from the bytes.
 #[derive(Clone, Debug, Default)]
@@ -67,40 +50,6 @@ pub struct IssuedInvoice {
     pub answered: v1::Answered,
 }
 
-/// Length and digest of a source, as announced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Measure {
-    /// In bytes.
-    pub length: u64,
-    /// Of all bytes.
-    pub sha256: Digest,
-}
-
-impl BodySource {
-    /// Reads the source once.
-    pub async fn measure(&self) -> Result<Measure, ClientError> {
-        let mut reader = ChunkReader::from(self.clone());
-        let (mut hasher, mut length) = (Hasher::new(), 0);
-        loop {
-            let chunk = reader.next().await.map_err(|e| self.unreadable(e))?;
-            if chunk.is_empty() {
-                let sha256 = hasher.finish();
-                return Ok(Measure { length, sha256 });
-            }
-            hasher.update(&chunk);
-            length += chunk.len() as u64;
-        }
-    }
-
-    pub(crate) fn unreadable(&self, error: io::Error) -> ClientError {
-        let what = match self {
-            BodySource::Memory(_) => "cannot read from memory".to_owned(),
-            BodySource::File(path) => format!("cannot read {}", path.display()),
-        };
-        ClientError::local(what, error)
-    }
-}
-
 impl Client {
     /// Issues an invoice once. The same call again, also of another process, gives the first
     /// outcome.
@@ -123,7 +72,7 @@ impl Client {
         let header = header(upload, &measure);
         let reply = self
             .send(
-                source,
+                (source, measure),
                 || v1::IssueRequest {
                     part: Some(v1::issue_request::Part::Header(header.clone())),
                 },
@@ -152,7 +101,7 @@ impl Client {
         };
         let reply = self
             .send(
-                source,
+                (source, measure),
                 || v1::ReverseRequest {
                     part: Some(v1::reverse_request::Part::Header(header.clone())),
                 },
@@ -186,7 +135,7 @@ impl Client {
         };
         let reply = self
             .send(
-                source,
+                (source, measure),
                 || v1::AddRenditionRequest {
                     part: Some(v1::add_rendition_request::Part::Header(header.clone())),
                 },
@@ -239,7 +188,7 @@ impl Client {
     /// Sends header and chunks, from endpoint to endpoint until one answers.
     async fn send<M, R, Fut>(
         &self,
-        source: &BodySource,
+        (source, measure): (&BodySource, Measure),
         header: impl Fn() -> M,
         wrap: fn(Bytes) -> M,
         call: impl Fn(AuthChannel, Parts<M>) -> Fut,
@@ -252,7 +201,8 @@ impl Client {
         let mut attempts = self.endpoints.attempts(self.deadline);
         loop {
             let broken = Arc::new(OnceLock::new());
-            let parts = parts(header(), source.clone(), wrap, Arc::clone(&broken));
+            let reader = ChunkReader::new(source, measure);
+            let parts = parts(header(), reader, wrap, Arc::clone(&broken));
             match attempts.within(call(attempts.channel(), parts)).await {
                 Ok(response) => {
                     attempts.succeeded();
@@ -302,11 +252,11 @@ impl<M> Stream for Parts<M> {
 /// the server refuses by the length announced; the reason is left in `broken`.
 fn parts<M: Send + 'static>(
     header: M,
-    source: BodySource,
+    reader: ChunkReader,
     wrap: fn(Bytes) -> M,
     broken: Arc<OnceLock<io::Error>>,
 ) -> Parts<M> {
-    let state = (Some(header), ChunkReader::from(source), broken);
+    let state = (Some(header), reader, broken);
     Parts(Box::pin(futures::stream::unfold(
         state,
         move |(header, mut reader, broken)| async move {
@@ -326,46 +276,12 @@ fn parts<M: Send + 'static>(
     )))
 }
 
-/// Hands out chunks; an empty one is the end.
-pub(crate) enum ChunkReader {
-    Memory(Bytes),
-    Unopened(PathBuf),
-    File(File),
-}
-
-impl From<BodySource> for ChunkReader {
-    fn from(source: BodySource) -> ChunkReader {
-        match source {
-            BodySource::Memory(bytes) => ChunkReader::Memory(bytes),
-            BodySource::File(path) => ChunkReader::Unopened(path),
-        }
-    }
-}
-
-impl ChunkReader {
-    pub(crate) async fn next(&mut self) -> io::Result<Bytes> {
-        if let ChunkReader::Unopened(path) = self {
-            let file = File::open(path).await?;
-            *self = ChunkReader::File(file);
-        }
-        match self {
-            ChunkReader::Memory(bytes) => Ok(bytes.split_to(bytes.len().min(CHUNK_BYTES))),
-            ChunkReader::File(file) => {
-                let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-                file.take(CHUNK_BYTES as u64)
-                    .read_to_end(&mut chunk)
-                    .await?;
-                Ok(chunk.into())
-            }
-            ChunkReader::Unopened(_) => unreachable!("opened above"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::CHUNK_BYTES;
     use futures::StreamExt as _;
+    use muniment_evidence::digest::Digest;
 
     fn sent(bytes: Bytes) -> Bytes {
         bytes
@@ -386,7 +302,8 @@ mod tests {
             assert_eq!(measure.sha256, Digest::of(&[&body]));
             let broken = Arc::new(OnceLock::new());
             let header = Bytes::from_static(b"header");
-            let all: Vec<Bytes> = parts(header, source, sent, broken).collect().await;
+            let reader = ChunkReader::new(&source, measure);
+            let all: Vec<Bytes> = parts(header, reader, sent, broken).collect().await;
             assert_eq!(all[0], "header");
             assert_eq!(all[1].len(), CHUNK_BYTES);
             assert_eq!(all[1..].concat(), body);
@@ -402,7 +319,12 @@ mod tests {
             Err(ClientError::Local { .. })
         ));
         let broken = Arc::new(OnceLock::new());
-        let all: Vec<Bytes> = parts(Bytes::new(), source, sent, Arc::clone(&broken))
+        let announced = Measure {
+            length: 0,
+            sha256: Digest::ZERO,
+        };
+        let reader = ChunkReader::new(&source, announced);
+        let all: Vec<Bytes> = parts(Bytes::new(), reader, sent, Arc::clone(&broken))
             .collect()
             .await;
         assert_eq!(all.len(), 1);

@@ -70,11 +70,20 @@ pub struct ZoneView {
     pub lost: Lag,
 }
 
+/// A node of which nothing newer is known counts as away: it reports ten times as often, and
+/// a report that is not answered is made anew after a second.
+const HEARD_MAX: Duration = Duration::from_secs(3);
+
 /// One row per zone. A node that has not been heard of for a while counts with what it held
-/// then: that does not go away.
+/// then, which does not go away, and not among those that would carry on.
 pub fn zones(parts: &Parts) -> Vec<ZoneView> {
     let table = &parts.cluster.status;
     let known = table.known();
+    let now = parts.reads.context.clock.monotonic();
+    let up = |node: &NodeId| {
+        let at = known.get(node).map(|known| known.at);
+        at.is_some_and(|at| now.saturating_sub(at) <= HEARD_MAX)
+    };
     let complete = |node: &NodeId| known.get(node).map(|k| k.status.progress.body_complete);
     let holders: Vec<Holder> = parts
         .bodies
@@ -82,6 +91,7 @@ pub fn zones(parts: &Parts) -> Vec<ZoneView> {
         .into_iter()
         .map(|member| Holder {
             complete: complete(&member.node),
+            up: up(&member.node),
             member,
         })
         .collect();

@@ -119,6 +119,13 @@ async fn reversals_and_voids_follow_the_amounts() {
     let status = reverse(c, "O-1", "R-2", euro(6_001)).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert_eq!(reason(&status), "REVERSAL_EXCEEDS");
+    // It names the invoice that is exceeded, not the one that would exceed it.
+    let said = status.message();
+    assert!(
+        said.contains("invoice O-1 of") && said.contains("10000 EUR"),
+        "{said}"
+    );
+    assert!(!said.contains("R-2"), "{said}");
     let status = void(a, "O-1", "v-1").await.unwrap_err();
     assert_eq!(reason(&status), "ALREADY_REVERSED");
     // Without an amount: all that is left. The same call again is the first outcome.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use muniment::clock::SystemClock;
 use muniment::keyring;
 use muniment_client::v1;
-use muniment_evidence::digest::Digest;
+use muniment_evidence::digest::{Digest, hex};
 use muniment_evidence::ids::{NodeId, RecordIndex};
 use muniment_evidence::key::{PublicKey, SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
@@ -437,4 +437,59 @@ async fn offline_root_keys_decide_where_there_are_any() {
     let report = cluster.verify(&cluster.export(2).await);
     assert_eq!(report.verdict(), Verdict::Verified, "{report}");
     assert_eq!(report.keys.len(), 3);
+}
+
+/// Each step as docs/operating.md has it: "The log key", then "Add a node".
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_added_after_the_log_key_was_rotated() {
+    let mut cluster = Cluster::start().await;
+    let dirs: Vec<_> = cluster.nodes.iter().map(|n| n.dir.join("keys")).collect();
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let keygen = ["keygen", "--out", &text(&dirs[0]), "--add", "log", "--json"];
+    let made = cluster.muniment(&keygen).await.unwrap();
+    let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+    let file = made["file"].as_str().unwrap();
+    let name = Path::new(file).file_name().unwrap().to_str().unwrap();
+    for dir in &dirs[1..] {
+        std::fs::copy(file, dir.join(name)).unwrap();
+    }
+    let draft = text(&cluster.nodes[0].dir.join("change.json"));
+    let first = text(&dirs[0].join("log.key"));
+    let old = hex(&keyring::read_key(&dirs[0].join("log.key"))
+        .unwrap()
+        .public()
+        .0);
+    for (change, value) in [("--add", format!("log:{file}")), ("--retire", old)] {
+        let drawn = ["keys", "draft", change, &value, "-o", &draft];
+        cluster.muniment(&drawn).await.unwrap();
+        let endorse = ["keys", "endorse", &draft, "--with", &first];
+        cluster.muniment(&endorse).await.unwrap();
+        cluster.muniment(&["keys", "submit", &draft]).await.unwrap();
+    }
+
+    let four = cluster.add_node("zone-4").await;
+    cluster.nodes[four].terminate();
+    let copied = cluster.nodes[four].dir.join("keys").join(name);
+    std::fs::copy(file, copied).unwrap();
+    cluster.nodes[four].start();
+    // The retired key no longer lets anybody in, and the message says so.
+    let refused = cluster.admit(four).await.unwrap_err();
+    assert!(
+        refused.contains("no active log key endorses the change"),
+        "{refused}"
+    );
+    cluster.admit_with(four, name).await.unwrap();
+    cluster.add(four, &[]).await.unwrap();
+    cluster.wait_ready().await;
+    let id = cluster.nodes[four].id.to_string();
+    cluster
+        .muniment(&["cluster", "promote", &id])
+        .await
+        .unwrap();
+    issue(&cluster.nodes[four], "by-4", "by-4", b"a body")
+        .await
+        .unwrap();
+    // It has the retired key too, so it makes the old receipts as the others do.
+    let early = receipt(&cluster.nodes[0], of_record(1)).await;
+    assert_eq!(receipt(&cluster.nodes[four], of_record(1)).await, early);
 }

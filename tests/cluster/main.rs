@@ -3,6 +3,7 @@
 mod bodies;
 mod breadth;
 mod budgets;
+mod command_line;
 mod cosignatures;
 mod deferred;
 mod divergence;

@@ -1,6 +1,7 @@
 //! Auditors' questions to live nodes, asked as an auditor does: by the command line.
 
 use crate::harness::{Cluster, body, download, issue};
+use muniment_evidence::class::FindingClass;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::trust::Trust;
 use serde_json::Value;
@@ -26,13 +27,18 @@ impl Auditor<'_> {
     }
 
     fn asks_of(&self, trust: &str, words: &[&str], expected: i32) -> Value {
+        self.asks_with(&["--trust", trust], words, expected)
+    }
+
+    fn asks_with(&self, pin: &[&str], words: &[&str], expected: i32) -> Value {
         let endpoint = format!("http://127.0.0.1:{}", self.cluster.nodes[1].ports[0]);
         let Output {
             status,
             stdout,
             stderr,
         } = Command::new(env!("CARGO_BIN_EXE_muniment"))
-            .args(["--endpoints", &endpoint, "--trust", trust, "--json"])
+            .args(["--endpoints", &endpoint, "--json"])
+            .args(pin)
             .arg("evidence")
             .args(words)
             .output()
@@ -76,8 +82,8 @@ async fn an_auditor_gets_verified_answers_from_a_live_ledger() {
     assert_eq!(records.unwrap()[1]["record"]["node"], 3);
     let uid = value["answer"]["invoices"][0]["uid"].as_str().unwrap();
     assert_eq!(auditor.asks(&["who", "--uid", uid], 0)["proven"], true);
-    auditor.asks(&["who", "Q-3"], 3);
-    auditor.asks(&["who", "Q-1", "--to", "2"], 3);
+    auditor.asks(&["who", "Q-3"], 5);
+    auditor.asks(&["who", "Q-1", "--to", "2"], 5);
 
     // Books.
     let ours = dir.join("ours.csv");
@@ -88,8 +94,8 @@ async fn an_auditor_gets_verified_answers_from_a_live_ledger() {
     auditor.asks(&["reconcile", "--csv", ours], 0);
     let theirs = auditor.file("theirs.csv", table.replace(",2,0", ",3,0"));
     assert_eq!(
-        auditor.asks(&["reconcile", "--csv", &theirs], 12)["exit_code"],
-        12
+        auditor.asks(&["reconcile", "--csv", &theirs], 26)["exit_code"],
+        26
     );
 
     // A sample is the same whoever draws it.
@@ -112,7 +118,8 @@ async fn an_auditor_gets_verified_answers_from_a_live_ledger() {
     let value = auditor.asks(&["prove", "Q-1", "--document", &document, "-o", receipt], 0);
     assert_eq!(value["report"]["document_matches"], true);
     assert!(std::fs::metadata(receipt).unwrap().len() > 500);
-    auditor.asks(&["prove", "Q-1", "--document", &other], 8);
+    auditor.asks(&["prove", "Q-1", "--document", &other], 20);
+    auditor.asks(&["prove", "Q-9"], 5);
     assert_eq!(
         auditor.asks(&["prove", "--index", "0"], 0)["record_index"],
         0
@@ -124,7 +131,23 @@ async fn an_auditor_gets_verified_answers_from_a_live_ledger() {
         ..cluster.trust.clone()
     };
     let wrong = auditor.file("wrong", wrong.to_string());
-    assert_eq!(auditor.asks_of(&wrong, &["who", "Q-1"], 8)["proven"], false);
+    assert_eq!(
+        auditor.asks_of(&wrong, &["who", "Q-1"], 22)["proven"],
+        false
+    );
+
+    // Without a pin, whatever is asked: the code of the verifier's own UNPINNED.
+    let unpinned = i32::from(FindingClass::Unpinned.exit_code());
+    for words in [
+        &["receipt", "0"][..],
+        &["prove", "Q-1"],
+        &["who", "Q-1"],
+        &["reconcile", "--write", "/dev/null"],
+        &["sample", "--count", "1", "--seed", "s"],
+        &["heads"],
+    ] {
+        auditor.asks_with(&[], words, unpinned);
+    }
 
     heads_are_of_one_history(cluster, dir, &bytes).await;
 }
@@ -147,7 +170,7 @@ async fn heads_are_of_one_history(mut cluster: Cluster, dir: &Path, bytes: &[u8]
     assert_eq!(heads.len(), 4);
     assert!(heads[0]["size"].as_u64() < heads[3]["size"].as_u64());
     let junk = auditor.file("junk.note", "junk");
-    auditor.asks(&["heads", "--against", &junk], 8);
+    auditor.asks(&["heads", "--against", &junk], 18);
 
     // A node that does not answer is not taken to agree.
     cluster.nodes[2].kill();

@@ -216,6 +216,52 @@ fn every_flag_of_the_command_line_is_described() {
     broken.tell();
 }
 
+/// One table for what a command does, one for what both programs say of evidence.
+#[test]
+fn exit_codes_are_those_of_the_code() {
+    let mut broken = Broken::default();
+    let exits = text("src/bin/muniment/exit.rs");
+    let rows = exits
+        .split("Exit::")
+        .filter_map(|rest| rest.split_once(" => ("));
+    let commands: BTreeSet<u64> = rows
+        .filter_map(|(_, rest)| rest.split(',').next()?.parse().ok())
+        .collect();
+    let classes = text("evidence/src/class.rs");
+    let named = classes.lines().filter_map(|line| {
+        let (code, name) = line.split_once(" = ")?.1.split_once(" \"")?;
+        Some((code.parse().ok()?, name.trim_end_matches("\",").to_owned()))
+    });
+    let mut verdicts: BTreeMap<u64, String> = named.collect();
+    assert!(commands.len() > 10 && verdicts.len() > 15, "no codes found");
+    // Beside the classes: verified, usage, files, not found.
+    verdicts.extend([0, 2, 4, 5].map(|code| (code, String::new())));
+    for (page, header) in [("docs/cli.md", "code"), ("docs/auditing.md", "code")] {
+        let mut told = BTreeSet::new();
+        for (line, cells) in rows_of(&text(page), header) {
+            let Ok(code) = cells[0].parse::<u64>() else {
+                continue;
+            };
+            told.insert(code);
+            let known = match page {
+                "docs/cli.md" => commands.contains(&code),
+                _ => verdicts.get(&code).is_some_and(|name| *name == cells[1]),
+            };
+            if !known {
+                broken.note(page, line, &format!("{code}: nothing ends so"));
+            }
+        }
+        let all: BTreeSet<u64> = match page {
+            "docs/cli.md" => commands.clone(),
+            _ => verdicts.keys().copied().collect(),
+        };
+        for code in all.difference(&told) {
+            broken.note(page, 1, &format!("exit code {code} is missing"));
+        }
+    }
+    broken.tell();
+}
+
 #[test]
 fn every_field_of_the_metadata_is_described() {
     const PAGE: &str = "docs/reference/metadata.md";

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A directory of its own, gone at the end.
 pub struct Files(pub PathBuf);
@@ -40,6 +40,18 @@ pub fn run(arguments: &[&str]) -> (i32, String, String) {
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+/// With its standard output going there: the exit code, and what it complains of.
+pub fn run_into(arguments: &[&str], stdout: Stdio) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_muniment-verify"))
+        .args(arguments)
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    (output.status.code().unwrap(), complaint)
 }
 
 /// The outputs of a run that is expected to end so; its JSON.

@@ -3,12 +3,13 @@
 //! Promises: the same command again is the same addition. Leaves which roles may be added
 //! to the ledger.
 
+use crate::document::{EmptyDocuments, document};
 use crate::exit::{CommandFailure, Exit};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
 use crate::{files, identity, issue, measure, output};
+use muniment_client::UploadRequest;
 use muniment_client::v1::{Metadata, WriteLevel};
-use muniment_client::{BodySource, UploadRequest};
 
 #[derive(clap::Args)]
 pub struct AddRenditionArgs {
@@ -35,16 +36,21 @@ pub struct AddRenditionArgs {
     /// Names this call [default: made of invoice, role and content]
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
+    #[command(flatten)]
+    empty: EmptyDocuments,
 }
 
 pub async fn run(args: AddRenditionArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     let (which, file) = Which::with_file(args.target, args.file, args.uid, args.series)?;
+    let (source, measure) = document(&file, args.empty).await?;
     let client = reach.client()?;
     let (invoice, _) = which.find(&client, None).await?;
-    let source = BodySource::File(file.clone());
-    let sha256 = source.measure().await?.sha256;
     let request_id = args.request_id.unwrap_or_else(|| {
-        identity::request_id("add-rendition", &[&invoice.uid, &args.role], &sha256)
+        identity::request_id(
+            "add-rendition",
+            &[&invoice.uid, &args.role],
+            &measure.sha256,
+        )
     });
     let media_type = args
         .media_type
@@ -60,7 +66,7 @@ pub async fn run(args: AddRenditionArgs, reach: &Reach) -> Result<Exit, CommandF
         .add_rendition(&upload, &source, key_of(&invoice))
         .await?;
     if reach.json {
-        output::say_json(&issue::issued_value(&added));
+        output::say_json(&issue::issued_value(&added))?;
         return Ok(Exit::Ok);
     }
     let number = output::shown(&output::identity(&added.invoice).number);
@@ -74,6 +80,6 @@ pub async fn run(args: AddRenditionArgs, reach: &Reach) -> Result<Exit, CommandF
     rows.push(output::durability_line(&added.durability));
     rows.push(output::proof_line(&added.proof));
     rows.push(output::answered_line(&added.answered));
-    output::say(&(first + &output::lines(&rows)));
+    output::say(&(first + &output::lines(&rows)))?;
     Ok(Exit::Ok)
 }

@@ -3,8 +3,8 @@
 //!
 //! Promises: each answer is taken from evidence that was verified here, streamed straight
 //! into the verifier that `muniment-verify` runs, under the pin of the command line; it
-//! ends with 8 where the evidence does not hold or does not suffice. Leaves judgement and
-//! words to the evidence crate.
+//! ends with the very code that `muniment-verify` has for that answer: also with UNPINNED,
+//! where no pin was given. Leaves judgement and words to the evidence crate.
 //!
 //! Tests: `tests/cluster/questions.rs`.
 
@@ -15,7 +15,7 @@ use crate::output::{self, shown};
 use crate::reach::Reach;
 use crate::{files, identity};
 use clap::Subcommand;
-use muniment_audit::answer::{Audited, Ending};
+use muniment_audit::answer::{Audited, Ending, NOT_FOUND_CODE, SEVERAL_CODE};
 use muniment_audit::csv;
 use muniment_audit::figures::Reckoning;
 use muniment_audit::heads::{HEADS_MAX, Heads, NamedNote};
@@ -149,13 +149,24 @@ pub struct Compare {
 }
 
 pub async fn run(command: AuditCommand, reach: &Reach) -> Result<Exit, CommandFailure> {
-    match command {
+    let answered = match command {
         AuditCommand::Prove(args) => prove(args, reach).await,
         AuditCommand::Who(args) => who(args, reach).await,
         AuditCommand::Reconcile(args) => reconcile(args, reach).await,
         AuditCommand::Sample(args) => sample(args, reach).await,
         AuditCommand::Heads(args) => heads(args, reach).await,
-    }
+    };
+    answered.map_err(as_verifier)
+}
+
+/// A name that the ledger was asked for before its evidence ends as it does in a bundle.
+pub fn as_verifier(mut failure: CommandFailure) -> CommandFailure {
+    failure.exit = match failure.exit {
+        Exit::NotFound => Exit::Verdict(NOT_FOUND_CODE),
+        Exit::Ambiguous => Exit::Verdict(SEVERAL_CODE),
+        exit => exit,
+    };
+    failure
 }
 
 async fn prove(args: Prove, reach: &Reach) -> Result<Exit, CommandFailure> {
@@ -189,17 +200,14 @@ async fn prove(args: Prove, reach: &Reach) -> Result<Exit, CommandFailure> {
             "record_index": reply.record_index,
             "file": file,
             "report": output::report_value(&report),
-        }));
+        }))?;
     } else {
-        output::say(&to_text(&report));
+        output::say(&to_text(&report))?;
         if let Some(file) = file {
-            output::say(&format!("Saved as {}.", shown(&file)));
+            output::say(&format!("Saved as {}.", shown(&file)))?;
         }
     }
-    Ok(match report.holds() {
-        true => Exit::Ok,
-        false => Exit::Unproven,
-    })
+    Ok(Exit::Verdict(report.exit_code()))
 }
 
 async fn who(args: Who, reach: &Reach) -> Result<Exit, CommandFailure> {
@@ -216,7 +224,7 @@ async fn who(args: Who, reach: &Reach) -> Result<Exit, CommandFailure> {
     };
     let question = InvoiceQuestion::new(which);
     let (report, question) = stream(&reach.client()?, &args.terms, question).await?;
-    Ok(tell(&question.conclude(report), reach.json))
+    tell(&question.conclude(report), reach.json)
 }
 
 async fn reconcile(args: Reconcile, reach: &Reach) -> Result<Exit, CommandFailure> {
@@ -234,7 +242,7 @@ async fn reconcile(args: Reconcile, reach: &Reach) -> Result<Exit, CommandFailur
     {
         files::write(path, csv::write(ours.figures()).as_bytes()).await?;
     }
-    Ok(tell(&ours.conclude(theirs.as_ref(), report), reach.json))
+    tell(&ours.conclude(theirs.as_ref(), report), reach.json)
 }
 
 async fn sample(args: Draw, reach: &Reach) -> Result<Exit, CommandFailure> {
@@ -251,7 +259,7 @@ async fn sample(args: Draw, reach: &Reach) -> Result<Exit, CommandFailure> {
         ))
     })?;
     let (report, sample) = stream(&reach.client()?, &args.terms, sample).await?;
-    Ok(tell(&sample.conclude(report), reach.json))
+    tell(&sample.conclude(report), reach.json)
 }
 
 async fn heads(args: Compare, reach: &Reach) -> Result<Exit, CommandFailure> {
@@ -323,16 +331,18 @@ async fn heads(args: Compare, reach: &Reach) -> Result<Exit, CommandFailure> {
     if let (Some(path), Some(note), true) = (&args.save, largest, agree) {
         files::write(path, &note).await?;
     }
-    let exit = tell(&audited, reach.json);
+    let exit = tell(&audited, reach.json)?;
     for why in &silent {
         output::complain(&format!("muniment: no answer from {}", shown(why)));
     }
     let missing = audited.answer.ending == Ending::Fault(FindingClass::MissingData);
-    Ok(match (exit, silent.is_empty()) {
-        (Exit::Ok, false) => Exit::Unavailable,
-        (Exit::Unproven, false) if audited.report.holds() && missing => Exit::Unavailable,
-        (exit, _) => exit,
-    })
+    // Who is silent is not taken to agree; what is at fault stays a fault.
+    Ok(
+        match silent.is_empty() || !(agree || audited.report.holds() && missing) {
+            true => exit,
+            false => Exit::Unavailable,
+        },
+    )
 }
 
 /// The endpoints, and the nodes that those name.
@@ -420,31 +430,16 @@ impl<O: Observer + Unpin> AsyncWrite for Judge<O> {
     }
 }
 
-fn tell(audited: &Audited, json: bool) -> Exit {
-    let exit = exit_of(audited);
+fn tell(audited: &Audited, json: bool) -> Result<Exit, CommandFailure> {
+    let exit = Exit::Verdict(audited.exit_code());
     if json {
         let text = audited.to_json();
-        let mut value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        // The verifier has a code of its own, which stays in the report.
-        if let Some(code) = value.get_mut("exit_code") {
-            *code = json!(exit as u8);
-        }
-        output::say_json(&value);
+        let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        output::say_json(&value)?;
     } else {
-        output::say(&audited.to_string());
+        output::say(&audited.to_string())?;
     }
-    exit
-}
-
-fn exit_of(audited: &Audited) -> Exit {
-    match audited.answer.ending {
-        _ if !audited.report.holds() => Exit::Unproven,
-        Ending::Answered => Exit::Ok,
-        Ending::NotFound => Exit::NotFound,
-        Ending::Several => Exit::Ambiguous,
-        Ending::Fault(FindingClass::Reconciliation) => Exit::Differs,
-        Ending::Fault(_) => Exit::Unproven,
-    }
+    Ok(exit)
 }
 
 /// A file up to one byte over its limit, which its reader then refuses.

@@ -153,7 +153,7 @@ pub async fn run(args: BenchArgs, reach: &Reach) -> Result<Exit, CommandFailure>
         "run": format!("{:016x}", load.run),
         "issued_beforehand": seeded,
         "operations": all.to_value(seconds, args.size),
-    }));
+    }))?;
     Ok(Exit::Ok)
 }
 

@@ -3,11 +3,11 @@
 //! Promises: the file stays here, only its SHA-256 is sent; the exit code alone answers
 //! the question. Leaves proof to receipts: this answer is the server's word.
 
+use crate::document;
 use crate::exit::{CommandFailure, Exit};
 use crate::identity::TENANT_DEFAULT;
 use crate::reach::Reach;
 use crate::{measure, output};
-use muniment_client::BodySource;
 use muniment_client::v1::{Invoice, InvoiceStatus, ReadLevel};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -25,8 +25,8 @@ pub struct CheckArgs {
 }
 
 pub async fn run(args: CheckArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
+    let measure = document::read(&args.file).await?.1;
     let client = reach.client()?;
-    let measure = BodySource::File(args.file.clone()).measure().await?;
     let reply = client
         .check(&args.tenant, &measure.sha256, args.read)
         .await?;
@@ -40,7 +40,7 @@ pub async fn run(args: CheckArgs, reach: &Reach) -> Result<Exit, CommandFailure>
             "in_force": exit == Exit::Ok,
             "invoices": reply.invoices.iter().map(output::invoice_value).collect::<Vec<Value>>(),
             "answered": output::answered_value(&answered),
-        }));
+        }))?;
         return Ok(exit);
     }
     let says = match exit {
@@ -49,15 +49,15 @@ pub async fn run(args: CheckArgs, reach: &Reach) -> Result<Exit, CommandFailure>
         _ => "is not issued here.",
     };
     let file = args.file.display().to_string();
-    output::say(&format!("{} {says}", output::shown(&file)));
+    output::say(&format!("{} {says}", output::shown(&file)))?;
     if !reply.invoices.is_empty() {
-        output::say(&output::invoice_table(&reply.invoices));
+        output::say(&output::invoice_table(&reply.invoices))?;
     }
     let rows = [
         ("sha256", measure.sha256.to_hex()),
         output::answered_line(&answered),
     ];
-    output::say(&output::lines(&rows));
+    output::say(&output::lines(&rows))?;
     Ok(exit)
 }
 

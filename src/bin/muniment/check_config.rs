@@ -1,5 +1,9 @@
 //! `muniment check-config`: the preflight, before a node is started.
+//!
+//! Promises: nothing on disk is made or changed. Leaves the checks to `preflight`.
 
+use crate::exit::{self, CommandFailure, Exit};
+use crate::output;
 use muniment::config::Config;
 use muniment::domain::cause::Cause;
 use muniment::keyring::Keyring;
@@ -18,13 +22,12 @@ pub struct CheckConfigArgs {
 }
 
 pub async fn run(args: CheckConfigArgs, json: bool) -> ExitCode {
-    let config = match Config::load(&args.config) {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("muniment: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    exit::conclude(check(&args, json), json)
+}
+
+fn check(args: &CheckConfigArgs, json: bool) -> Result<Exit, CommandFailure> {
+    let config = Config::load(&args.config);
+    let config = config.map_err(|error| CommandFailure::new(Exit::Other, error.to_string()))?;
     let findings = preflight(&config, files(&config));
     let good = findings.iter().all(|finding| finding.good);
     let profile = config.cluster.profile;
@@ -41,25 +44,25 @@ pub async fn run(args: CheckConfigArgs, json: bool) -> ExitCode {
             "worst_leaderless_behind_ms": timing.worst_leaderless_behind_ms(),
             "checks": checks,
         });
-        println!("{shown}");
+        output::say(&shown.to_string())?;
     } else {
-        println!(
+        output::say(&format!(
             "profile {profile}: heartbeat {} ms, without a leader for at most about {} ms \
              ({} ms where the next one saw a longer log than its own)",
             timing.heartbeat_ms,
             timing.worst_leaderless_ms(),
             timing.worst_leaderless_behind_ms()
-        );
+        ))?;
         for finding in &findings {
             let mark = if finding.good { "ok  " } else { "FAIL" };
-            println!("{mark}  {:<32} {}", finding.what, finding.detail);
+            output::say(&format!("{mark}  {:<32} {}", finding.what, finding.detail))?;
         }
     }
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    // What is wrong was said above.
+    Ok(match good {
+        true => Exit::Ok,
+        false => Exit::Other,
+    })
 }
 
 /// What lies on the machine already, and whom it names.

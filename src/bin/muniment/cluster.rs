@@ -126,10 +126,10 @@ async fn init(args: Init, reach: &Reach) -> Result<Exit, CommandFailure> {
         files::write(path, trust.as_bytes()).await?;
     }
     if reach.json {
-        output::say_json(&json!({ "trust": trust }));
+        output::say_json(&json!({ "trust": trust }))?;
     } else {
-        output::say("The ledger is founded. Keep its trust file, and hand it to auditors:");
-        output::say(&trust);
+        output::say("The ledger is founded. Keep its trust file, and hand it to auditors:")?;
+        output::say(&trust)?;
     }
     Ok(Exit::Ok)
 }
@@ -269,7 +269,7 @@ async fn status(reach: &Reach) -> Result<Exit, CommandFailure> {
             "unreachable": survey.silent.iter().map(|(address, why)| {
                 json!({"endpoint": address, "why": why})
             }).collect::<Vec<Value>>(),
-        }));
+        }))?;
         return Ok(exit);
     }
     let says = match (survey.leader(), survey.serves()) {
@@ -282,23 +282,23 @@ async fn status(reach: &Reach) -> Result<Exit, CommandFailure> {
     } else {
         &first.origin
     };
-    output::say(&format!("Ledger {}. {says}\n", output::shown(origin)));
+    output::say(&format!("Ledger {}. {says}\n", output::shown(origin)))?;
     let headings = [
         "NODE", "ZONE", "REGION", "ROLE", "TERM", "APPLIED", "RECORDS", "BODIES", "COSIGNED",
         "LAG", "STATE", "READY",
     ];
     let rows: Vec<Vec<String>> = survey.answers.values().map(|a| cells(&survey, a)).collect();
-    output::say(&output::table(&headings, &rows));
+    output::say(&output::table(&headings, &rows))?;
     if let Some(view) = view {
-        output::say(&format!("\n{}", zones::text(view)));
+        output::say(&format!("\n{}", zones::text(view)))?;
     }
     for answer in survey.answers.values() {
         for reason in &answer.reasons {
-            output::say(&output::shown(&format!("node {}: {reason}", answer.node)));
+            output::say(&output::shown(&format!("node {}: {reason}", answer.node)))?;
         }
     }
     for (address, _) in &survey.silent {
-        output::say(&output::shown(&format!("{address} cannot be reached")));
+        output::say(&output::shown(&format!("{address} cannot be reached")))?;
     }
     Ok(exit)
 }
@@ -372,9 +372,9 @@ fn node_value(answer: &StatusResponse) -> Value {
 async fn transfer(args: Transfer, reach: &Reach) -> Result<Exit, CommandFailure> {
     let leader = reach.client()?.transfer(args.node).await?;
     if reach.json {
-        output::say_json(&json!({ "leader": leader }));
+        output::say_json(&json!({ "leader": leader }))?;
     } else {
-        output::say(&format!("Node {leader} leads."));
+        output::say(&format!("Node {leader} leads."))?;
     }
     Ok(Exit::Ok)
 }

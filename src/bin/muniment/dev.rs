@@ -4,6 +4,7 @@
 //! cluster serves; nodes end with this command. A node that was killed from outside is
 //! not restarted: its owner may do that with `muniment serve --config`.
 
+use crate::output;
 use crate::reach;
 use muniment::clock::SystemClock;
 use muniment::config::Config;
@@ -49,7 +50,7 @@ pub async fn run(args: DevArgs, json: bool) -> ExitCode {
     match dev(args, json).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("muniment dev: {error}");
+            output::complain(&format!("muniment dev: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -135,32 +136,37 @@ async fn serve(
     let description = describe(dir, nodes, &pids);
     let text = format!("{description:#}\n");
     write_durably(described, text.as_bytes()).map_err(Cause::new)?;
-    if json {
-        println!("{description}");
-    } else {
-        println!(
-            "{:<5} {:<8} {:<24} {:<24} pid",
-            "node", "zone", "grpc", "http"
-        );
-        for (node, pid) in nodes.iter().zip(&pids) {
-            let pid = pid.map_or("-".to_owned(), |pid| pid.to_string());
-            let http = format!("http://{}", node.http());
-            println!(
-                "{:<5} {:<8} {:<24} {http:<24} {pid}",
-                node.id,
-                node.zone,
-                node.url()
-            );
-        }
-        println!(
-            "\nserving; described in {}; Ctrl-C stops it",
-            described.display()
-        );
-    }
+    // A cluster that nobody could be told of is of no use: it is stopped.
+    let said = match json {
+        true => output::say(&description.to_string()),
+        false => output::say(&listing(nodes, &pids, described)),
+    };
+    said.map_err(|failure| Cause::from(failure.message()))?;
     loop {
         let ended = first_end(children).await;
-        eprintln!("muniment dev: {ended}; not restarted");
+        output::complain(&format!("muniment dev: {ended}; not restarted"));
     }
+}
+
+/// For people.
+fn listing(nodes: &[Node], pids: &[Option<u32>], described: &Path) -> String {
+    let headings = ["node", "zone", "grpc", "http", "pid"];
+    let rows: Vec<Vec<String>> = nodes
+        .iter()
+        .zip(pids)
+        .map(|(node, pid)| {
+            vec![
+                node.id.to_string(),
+                node.zone.clone(),
+                node.url(),
+                format!("http://{}", node.http()),
+                pid.map_or("-".to_owned(), |pid| pid.to_string()),
+            ]
+        })
+        .collect();
+    let table = output::table(&headings, &rows);
+    let described = described.display();
+    format!("{table}\nserving; described in {described}; Ctrl-C stops it")
 }
 
 /// Keys and configuration of each node, unless they are there.
@@ -328,7 +334,9 @@ async fn stop(children: Vec<Running>) {
             .is_err()
         {
             let id = running.id;
-            eprintln!("muniment dev: node {id} did not stop in time and is killed");
+            output::complain(&format!(
+                "muniment dev: node {id} did not stop in time and is killed"
+            ));
             let _ = running.child.kill().await;
         }
     });

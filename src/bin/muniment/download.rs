@@ -90,7 +90,7 @@ pub async fn run(args: DownloadArgs, reach: &Reach) -> Result<Exit, CommandFailu
             "body_from": done.body_from,
             "seconds": seconds,
             "answered": output::answered_value(&done.answered),
-        }));
+        }))?;
     } else if let Some(path) = file {
         let mut rows = vec![
             ("file", path.display().to_string()),
@@ -105,7 +105,7 @@ pub async fn run(args: DownloadArgs, reach: &Reach) -> Result<Exit, CommandFailu
             output::shown(&output::identity(&done.invoice).number),
             output::size(done.end - done.start),
             output::lines(&rows)
-        ));
+        ))?;
     }
     Ok(Exit::Ok)
 }

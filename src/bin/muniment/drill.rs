@@ -457,7 +457,7 @@ impl Drill {
                 "write_gap_ms": write_gap_ms,
                 "read_gaps_ms": reads.collect::<serde_json::Map<_, _>>(),
                 "record_index": index,
-            }));
+            }))?;
         } else {
             let gap =
                 |ms: Option<u64>| ms.map_or("no interruption".into(), |ms| format!("{ms} ms"));
@@ -481,7 +481,7 @@ impl Drill {
                 "Drill of the {}\n{}",
                 self.args.kill,
                 output::lines(&rows)
-            ));
+            ))?;
         }
         if missing > 0 {
             let why = format!("{missing} acknowledged invoices are missing");

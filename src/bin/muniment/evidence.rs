@@ -180,7 +180,7 @@ pub async fn run(args: EvidenceArgs, reach: &Reach) -> Result<Exit, CommandFailu
     match args.command {
         Command::Head(args) => head(args, reach).await,
         Command::Tail(args) => tail(args, reach).await,
-        Command::Receipt(args) => receipt(args, reach).await,
+        Command::Receipt(args) => receipt(args, reach).await.map_err(audit::as_verifier),
         Command::Trust(args) => trust(args, reach).await,
         Command::Policy(args) => policy(args, reach).await,
         Command::Export(args) => export(args, reach).await,
@@ -216,10 +216,10 @@ async fn head(args: Head, reach: &Reach) -> Result<Exit, CommandFailure> {
             "signed_by": signatures.iter().map(|s| s.name.clone()).collect::<Vec<_>>(),
             "note": reply.note,
             "answered": output::answered_value(&reply.answered.unwrap_or_default()),
-        }));
+        }))?;
     } else if args.output.is_none() {
         // The note itself: three lines and its signatures, made to be read and kept.
-        output::say(&reply.note);
+        output::say(&reply.note)?;
     }
     Ok(Exit::Ok)
 }
@@ -268,11 +268,11 @@ async fn tail(args: Tail, reach: &Reach) -> Result<Exit, CommandFailure> {
         .collect::<Result<Vec<_>, _>>()?;
     if reach.json {
         let values: Vec<Value> = rows.iter().map(Row::to_value).collect();
-        output::say_json(&json!({ "records": values }));
+        output::say_json(&json!({ "records": values }))?;
     } else {
         let headings = ["RECORD", "COMMITTED AT", "KIND", "OUTCOME", "NODE", "ABOUT"];
         let cells: Vec<Vec<String>> = rows.iter().map(Row::cells).collect();
-        output::say(&output::table(&headings, &cells));
+        output::say(&output::table(&headings, &cells))?;
     }
     Ok(Exit::Ok)
 }
@@ -385,14 +385,14 @@ async fn receipt(args: Receipt, reach: &Reach) -> Result<Exit, CommandFailure> {
             "record_index": reply.record_index,
             "file": file,
             "report": output::report_value(&report),
-        }));
+        }))?;
     } else {
-        output::say(&muniment_audit::report::to_text(&report));
+        output::say(&muniment_audit::report::to_text(&report))?;
         if let Some(file) = file {
-            output::say(&format!("Saved as {}.", output::shown(&file)));
+            output::say(&format!("Saved as {}.", output::shown(&file)))?;
         }
     }
-    Ok(Exit::Ok)
+    Ok(Exit::Verdict(report.exit_code()))
 }
 
 /// The receipt as other people's tools read it; the record is its `extra`.
@@ -417,9 +417,9 @@ async fn policy(args: Policy, reach: &Reach) -> Result<Exit, CommandFailure> {
         files::write(path, text.as_bytes()).await?;
     }
     if reach.json {
-        output::say_json(&json!({ "policy": text }));
+        output::say_json(&json!({ "policy": text }))?;
     } else if args.output.is_none() {
-        output::say(text.trim_end());
+        output::say(text.trim_end())?;
     }
     Ok(Exit::Ok)
 }
@@ -443,9 +443,9 @@ async fn trust(args: Trust, reach: &Reach) -> Result<Exit, CommandFailure> {
             "origin": trust.origin,
             "genesis": trust.genesis.to_hex(),
             "trust": text,
-        }));
+        }))?;
     } else if args.output.is_none() {
-        output::say(&text);
+        output::say(&text)?;
     }
     Ok(Exit::Ok)
 }
@@ -487,12 +487,12 @@ async fn export(args: Export, reach: &Reach) -> Result<Exit, CommandFailure> {
     let file = args.output.filter(|path| path.as_os_str() != "-");
     let file = file.map(|path| path.display().to_string());
     if reach.json {
-        output::say_json(&json!({ "file": file, "bytes": bytes }));
+        output::say_json(&json!({ "file": file, "bytes": bytes }))?;
     } else if let Some(file) = file {
         output::say(&format!(
             "Exported {} to {file}. Check it with: muniment-verify bundle {file} --trust FILE",
             output::size(bytes)
-        ));
+        ))?;
     }
     Ok(Exit::Ok)
 }

@@ -1,61 +1,74 @@
 //! Exit codes, and the failures that lead to them.
 //!
-//! Promises: the codes are stable (docs/cli.md has the table); a failure goes to stderr, in
-//! words or as one JSON document. Leaves what counts as a failure to the commands.
+//! Promises: the codes are stable (docs/cli.md has the table); what ends with a verdict on
+//! evidence ends with the code that `muniment-verify` has for it; a failure goes to stderr,
+//! in words or as one JSON document. Leaves what counts as a failure to the commands.
 
 use crate::output::{self, shown};
+use muniment_audit::answer::{NOT_FOUND_CODE, SEVERAL_CODE};
 use muniment_client::ClientError;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-/// How the process ends. Never renumbered.
+/// How a call ends. Never renumbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
-    Ok = 0,
-    Other = 1,
-    Usage = 2,
-    NotFound = 3,
-    Conflict = 4,
-    Invalid = 5,
-    Unavailable = 6,
-    Exhausted = 7,
-    Unproven = 8,
-    Ambiguous = 9,
+    Ok,
+    Other,
+    Usage,
+    NotFound,
+    Conflict,
+    Invalid,
+    Unavailable,
+    Exhausted,
+    Unproven,
+    Ambiguous,
     /// `check`: not issued here.
-    NotIssued = 10,
+    NotIssued,
     /// `check`: issued, but reversed or void.
-    NotInForce = 11,
-    /// `evidence reconcile`: the ledger's figures are not those of the file.
-    Differs = 12,
+    NotInForce,
     /// What a token names is not in the ledger.
-    Lost = 13,
+    Lost,
+    /// `evidence` and its questions: the verifier's own code, UNPINNED among them.
+    Verdict(u8),
 }
 
 impl Exit {
+    /// As scripts see it. 12 was `evidence reconcile` before it ended with the verifier's
+    /// code, and is not used again.
+    pub fn code(self) -> u8 {
+        self.row().0
+    }
+
     fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    fn row(self) -> (u8, &'static str) {
         match self {
-            Exit::Ok => "ok",
-            Exit::Other => "other",
-            Exit::Usage => "usage",
-            Exit::NotFound => "not_found",
-            Exit::Conflict => "conflict",
-            Exit::Invalid => "invalid",
-            Exit::Unavailable => "unavailable",
-            Exit::Exhausted => "exhausted",
-            Exit::Unproven => "unproven",
-            Exit::Ambiguous => "ambiguous",
-            Exit::NotIssued => "not_issued",
-            Exit::NotInForce => "not_in_force",
-            Exit::Differs => "differs",
-            Exit::Lost => "lost",
+            Exit::Ok => (0, "ok"),
+            Exit::Other => (1, "other"),
+            Exit::Usage => (2, "usage"),
+            Exit::NotFound => (3, "not_found"),
+            Exit::Conflict => (4, "conflict"),
+            Exit::Invalid => (5, "invalid"),
+            Exit::Unavailable => (6, "unavailable"),
+            Exit::Exhausted => (7, "exhausted"),
+            Exit::Unproven => (8, "unproven"),
+            Exit::Ambiguous => (9, "ambiguous"),
+            Exit::NotIssued => (10, "not_issued"),
+            Exit::NotInForce => (11, "not_in_force"),
+            Exit::Lost => (13, "lost"),
+            Exit::Verdict(NOT_FOUND_CODE) => (NOT_FOUND_CODE, "not_found"),
+            Exit::Verdict(SEVERAL_CODE) => (SEVERAL_CODE, "ambiguous"),
+            Exit::Verdict(code) => (code, "verdict"),
         }
     }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit as u8)
+        ExitCode::from(exit.code())
     }
 }
 
@@ -66,6 +79,8 @@ pub struct CommandFailure {
     message: String,
     /// Reason code, fields and the like; null when there is nothing more to say.
     details: Value,
+    /// Whoever was to read went away: there is nobody to complain to.
+    quiet: bool,
 }
 
 impl CommandFailure {
@@ -74,6 +89,7 @@ impl CommandFailure {
             exit,
             message: message.into(),
             details: Value::Null,
+            quiet: false,
         }
     }
 
@@ -87,7 +103,9 @@ impl CommandFailure {
 
     /// A file of this machine that cannot be read or written.
     pub fn local(what: impl std::fmt::Display, error: &std::io::Error) -> CommandFailure {
-        CommandFailure::new(Exit::Other, format!("{what}: {error}"))
+        let mut failure = CommandFailure::new(Exit::Other, format!("{what}: {error}"));
+        failure.quiet = error.kind() == std::io::ErrorKind::BrokenPipe;
+        failure
     }
 
     pub fn with(mut self, details: Value) -> CommandFailure {
@@ -98,7 +116,7 @@ impl CommandFailure {
     pub fn to_value(&self) -> Value {
         json!({
             "error": self.exit.name(),
-            "exit_code": self.exit as u8,
+            "exit_code": self.exit.code(),
             "message": self.message,
             "details": self.details,
         })
@@ -139,7 +157,10 @@ impl From<ClientError> for CommandFailure {
         {
             details = json!({ "report": output::report_value(report) });
         }
-        CommandFailure::new(exit, error.to_string()).with(details)
+        let mut failure = CommandFailure::new(exit, error.to_string()).with(details);
+        failure.quiet = matches!(&error, ClientError::Local { source, .. }
+            if source.kind() == std::io::ErrorKind::BrokenPipe);
+        failure
     }
 }
 
@@ -147,6 +168,7 @@ impl From<ClientError> for CommandFailure {
 pub fn conclude(result: Result<Exit, CommandFailure>, json: bool) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
+        Err(failure) if failure.quiet => failure.exit.into(),
         Err(failure) => {
             if json {
                 output::complain(&output::pretty(&failure.to_value()));

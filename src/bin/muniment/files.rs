@@ -9,6 +9,7 @@ use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use tokio::fs::File;
+use tokio::io::AsyncWriteExt as _;
 
 /// Where bytes go: a file, or something that has no name to be given later.
 pub enum OutputTarget {
@@ -74,10 +75,16 @@ impl OutputTarget {
 
     /// All bytes are there and right: the file gets its name.
     pub async fn keep(self) -> Result<(), CommandFailure> {
-        let OutputTarget::File { path, part, file } = self else {
-            return Ok(());
+        // A write that failed is told by the next call, and by none after the last.
+        let (path, part, mut file) = match self {
+            OutputTarget::Stream(mut file) => {
+                let flushed = file.flush().await;
+                return flushed.map_err(|e| CommandFailure::local("cannot write the bytes", &e));
+            }
+            OutputTarget::File { path, part, file } => (path, part, file),
         };
         let kept = async {
+            file.flush().await?;
             file.sync_all().await?;
             tokio::fs::rename(&part, &path).await
         };
@@ -103,7 +110,6 @@ impl OutputTarget {
 
 /// Writes a small file whole.
 pub async fn write(path: &Path, bytes: &[u8]) -> Result<(), CommandFailure> {
-    use tokio::io::AsyncWriteExt as _;
     let mut target = OutputTarget::open_file(path).await?;
     let written = async {
         target.sink().write_all(bytes).await?;

@@ -26,12 +26,12 @@ pub async fn run(args: GetArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
         output::say_json(&json!({
             "invoice": output::invoice_value(&invoice),
             "answered": output::answered_value(&answered),
-        }));
+        }))?;
     } else {
         let number = output::shown(&output::identity(&invoice).number);
         let mut rows = output::invoice_lines(&invoice);
         rows.push(output::answered_line(&answered));
-        output::say(&format!("{number}\n{}", output::lines(&rows)));
+        output::say(&format!("{number}\n{}", output::lines(&rows)))?;
     }
     Ok(Exit::Ok)
 }

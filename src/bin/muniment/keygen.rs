@@ -1,5 +1,7 @@
 //! `muniment keygen`: a node's keys, and the ledger's log key.
 
+use crate::exit::{self, CommandFailure, Exit};
+use crate::output;
 use muniment::clock::SystemClock;
 use muniment::keyring;
 use muniment_evidence::digest::hex;
@@ -30,22 +32,20 @@ fn role(text: &str) -> Result<Role, String> {
 }
 
 pub async fn run(args: KeygenArgs, json: bool) -> ExitCode {
-    match make(&args) {
-        Ok(value) => {
-            if json {
-                println!("{value}");
-            } else {
-                for (name, shown) in value.as_object().into_iter().flatten() {
-                    println!("{name:<20} {}", shown.as_str().unwrap_or_default());
-                }
-            }
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("muniment: {error}");
-            ExitCode::FAILURE
-        }
+    exit::conclude(tell(&args, json), json)
+}
+
+fn tell(args: &KeygenArgs, json: bool) -> Result<Exit, CommandFailure> {
+    let made = make(args);
+    let value = made.map_err(|error| CommandFailure::new(Exit::Other, error.to_string()))?;
+    if json {
+        output::say(&value.to_string())?;
+        return Ok(Exit::Ok);
     }
+    let rows = value.as_object().into_iter().flatten();
+    let rows = rows.map(|(name, text)| format!("{name:<20} {}", text.as_str().unwrap_or_default()));
+    output::say(&rows.collect::<Vec<_>>().join("\n"))?;
+    Ok(Exit::Ok)
 }
 
 fn make(args: &KeygenArgs) -> Result<serde_json::Value, keyring::KeyringError> {

@@ -167,10 +167,10 @@ impl Drawn {
         })
     }
 
-    fn say(&self, reach: &Reach) {
+    fn say(&self, reach: &Reach) -> Result<(), CommandFailure> {
         if reach.json {
-            output::say_json(&self.to_value());
-            return;
+            output::say_json(&self.to_value())?;
+            return Ok(());
         }
         let mut lines = vec![format!(
             "Change {} of the keys of {}, ledger {}",
@@ -194,7 +194,8 @@ impl Drawn {
             let how = if holds { "" } else { ", which does not hold" };
             lines.push(format!("  endorsed by {}{how}", hex(&endorsement.key.0)));
         }
-        output::say(&lines.join("\n"));
+        output::say(&lines.join("\n"))?;
+        Ok(())
     }
 }
 
@@ -219,12 +220,12 @@ async fn list(reach: &Reach) -> Result<Exit, CommandFailure> {
         output::say_json(&json!({
             "origin": keys.origin, "ledger": hex(&keys.ledger), "serial": keys.serial,
             "threshold": keys.threshold, "keys": rows.collect::<Vec<_>>(),
-        }));
+        }))?;
         return Ok(Exit::Ok);
     }
     let rows: Vec<Vec<String>> = keys.keys.iter().map(row).collect();
     let headings = ["ROLE", "NODE", "KEY", "ADDED", "STANDING"];
-    output::say(&output::table(&headings, &rows));
+    output::say(&output::table(&headings, &rows))?;
     let by = match keys.threshold {
         0 => "a log key".to_owned(),
         k => format!("{k} root keys"),
@@ -232,7 +233,7 @@ async fn list(reach: &Reach) -> Result<Exit, CommandFailure> {
     output::say(&format!(
         "Changes so far: {}. The next is endorsed by {by}.",
         keys.serial
-    ));
+    ))?;
     Ok(Exit::Ok)
 }
 
@@ -290,7 +291,7 @@ async fn draft(args: Draft, reach: &Reach) -> Result<Exit, CommandFailure> {
         document,
     };
     drawn.write(&args.output).await?;
-    drawn.say(reach);
+    drawn.say(reach)?;
     Ok(Exit::Ok)
 }
 
@@ -384,12 +385,12 @@ async fn endorse(args: Endorse, reach: &Reach) -> Result<Exit, CommandFailure> {
         drawn.document.endorse(&drawn.ledger, &key);
     }
     drawn.write(&args.file).await?;
-    drawn.say(reach);
+    drawn.say(reach)?;
     Ok(Exit::Ok)
 }
 
 fn show(args: &Show, reach: &Reach) -> Result<Exit, CommandFailure> {
-    Drawn::read(&args.file)?.say(reach);
+    Drawn::read(&args.file)?.say(reach)?;
     Ok(Exit::Ok)
 }
 
@@ -398,9 +399,9 @@ async fn submit(args: &Show, reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
     let index = client.change_keys(drawn.bytes()).await?;
     if reach.json {
-        output::say_json(&json!({ "record_index": index }));
+        output::say_json(&json!({ "record_index": index }))?;
     } else {
-        output::say(&format!("The keys are changed, by record {index}."));
+        output::say(&format!("The keys are changed, by record {index}."))?;
     }
     Ok(Exit::Ok)
 }

@@ -105,14 +105,14 @@ pub async fn run(args: ListArgs, reach: &Reach) -> Result<Exit, CommandFailure> 
             "cursor": request.cursor,
             "complete_until": complete_until,
             "answered": output::answered_value(&answered),
-        }));
+        }))?;
         return Ok(Exit::Ok);
     }
     if invoices.is_empty() {
-        output::say("No invoices.");
+        output::say("No invoices.")?;
         return Ok(Exit::Ok);
     }
-    output::say(&output::invoice_table(&invoices));
+    output::say(&output::invoice_table(&invoices))?;
     let more = if request.cursor.is_empty() {
         ""
     } else {
@@ -121,6 +121,6 @@ pub async fn run(args: ListArgs, reach: &Reach) -> Result<Exit, CommandFailure> 
     let shown = invoices.len();
     output::say(&format!(
         "{shown} shown, as of record {complete_until}{more}"
-    ));
+    ))?;
     Ok(Exit::Ok)
 }

@@ -4,11 +4,15 @@
 //! stderr, and ends with a code of the table in docs/cli.md. Leaves each command to its
 //! file, and all judgement of evidence to the client and the evidence crate.
 
+// What is printed past `output` would panic on a full disk, or be lost in silence.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod add_rendition;
 mod audit;
 mod bench;
 mod check;
 mod cluster;
+mod document;
 mod download;
 mod drill;
 mod evidence;
@@ -27,6 +31,7 @@ mod members;
 mod money;
 mod now;
 mod output;
+mod plan;
 mod reach;
 mod reverse;
 mod scrub;
@@ -165,13 +170,12 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let why = text.trim().trim_start_matches("error: ").to_owned();
         return exit::conclude(Err(CommandFailure::new(Exit::Usage, why)), true);
     }
-    // A closed pipe must not change the exit code.
-    let _ = error.print();
     if error.use_stderr() {
-        Exit::Usage.into()
-    } else {
-        Exit::Ok.into()
+        // There is nowhere else to say it; the exit code remains.
+        let _ = error.print();
+        return Exit::Usage.into();
     }
+    exit::conclude(output::heard(error.print()).map(|_| Exit::Ok), json)
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! Manifests: per-file metadata for a run of issues, as JSON or CSV.
 //!
-//! Promises: an unknown column is refused by name, so that a typing error never drops
-//! data; an empty field means "not said here". Leaves defaults and amounts to `issue`.
+//! Promises: an unknown column, one that stands twice, and a text with blanks around it are
+//! refused by line and name, so that a typing error never drops or changes data; an empty
+//! field means "not said here". Leaves defaults and amounts to `issue`.
 
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// What a manifest says about one file.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
@@ -26,18 +29,43 @@ pub struct ManifestEntry {
     pub currency: Option<String>,
     pub request_id: Option<String>,
     pub media_type: Option<String>,
+    #[serde(deserialize_with = "labels_once")]
     pub labels: BTreeMap<String, String>,
 }
 
 /// Labels are columns of their own: `label.batch`.
 const LABEL_PREFIX: &str = "label.";
 
+/// The other columns beside `file`, each a slot of an entry.
+const COLUMNS: [&str; 15] = [
+    "tenant",
+    "scheme",
+    "issuer",
+    "number",
+    "period",
+    "date",
+    "type_code",
+    "seller",
+    "seller_name",
+    "buyer",
+    "buyer_name",
+    "amount",
+    "currency",
+    "request_id",
+    "media_type",
+];
+
 /// Reads a manifest; what begins with a bracket is JSON (a list of objects), all else CSV
 /// with a heading line.
 pub fn parse(text: &str) -> Result<Vec<ManifestEntry>, String> {
     let text = text.trim_start_matches('\u{feff}');
     let entries = if text.trim_start().starts_with('[') {
-        serde_json::from_str(text).map_err(|e| e.to_string())?
+        let mut entries: Vec<ManifestEntry> =
+            serde_json::from_str(text).map_err(|e| e.to_string())?;
+        for (entry, number) in entries.iter_mut().zip(1..) {
+            entry.check(number)?;
+        }
+        entries
     } else {
         parse_csv(text)?
     };
@@ -59,6 +87,7 @@ fn parse_csv(text: &str) -> Result<Vec<ManifestEntry>, String> {
         return Err("the manifest is empty".to_owned());
     };
     let headings: Vec<String> = headings.iter().map(|h| h.trim().to_owned()).collect();
+    check_headings(&headings)?;
     rows.map(|(line, cells)| {
         if cells.len() != headings.len() {
             let (has, wants) = (cells.len(), headings.len());
@@ -68,18 +97,86 @@ fn parse_csv(text: &str) -> Result<Vec<ManifestEntry>, String> {
         }
         let mut entry = ManifestEntry::default();
         for (heading, cell) in headings.iter().zip(cells) {
+            blanks(&format!("line {line}"), heading, &cell)?;
             if !cell.is_empty() {
                 set(&mut entry, heading, cell)?;
-            } else if slot(&mut entry, heading).is_none()
-                && heading != "file"
-                && !heading.starts_with(LABEL_PREFIX)
-            {
-                return Err(unknown(heading));
             }
         }
         Ok(entry)
     })
     .collect()
+}
+
+/// Each is known and stands once, also where no row follows.
+fn check_headings(headings: &[String]) -> Result<(), String> {
+    let (mut seen, mut entry) = (std::collections::BTreeSet::new(), ManifestEntry::default());
+    for heading in headings {
+        if !seen.insert(heading) {
+            return Err(format!("the column {heading:?} stands twice"));
+        }
+        let label = heading.strip_prefix(LABEL_PREFIX);
+        let known = heading == "file"
+            || label.is_some_and(|key| !key.is_empty())
+            || slot(&mut entry, heading).is_some();
+        if !known {
+            return Err(unknown(heading));
+        }
+    }
+    Ok(())
+}
+
+/// A number with a blank before or after it is another number, which nobody sees.
+fn blanks(place: &str, heading: &str, text: &str) -> Result<(), String> {
+    match text.trim() == text {
+        true => Ok(()),
+        false => Err(format!(
+            "{place}, column {heading:?}: {text:?} begins or ends with a blank"
+        )),
+    }
+}
+
+impl ManifestEntry {
+    /// What CSV is checked for by its cells.
+    fn check(&mut self, number: usize) -> Result<(), String> {
+        let place = format!("entry {number}");
+        blanks(&place, "file", &self.file)?;
+        for column in COLUMNS {
+            if let Some(text) = slot(self, column) {
+                blanks(&place, column, text.as_deref().unwrap_or_default())?;
+            }
+        }
+        for (key, text) in &self.labels {
+            blanks(&place, "labels", key)?;
+            blanks(&place, &format!("{LABEL_PREFIX}{key}"), text)?;
+        }
+        Ok(())
+    }
+}
+
+/// A map as JSON has it would keep the last of two with the same key.
+fn labels_once<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Once;
+
+    impl<'de> Visitor<'de> for Once {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("labels, each once")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut labels = BTreeMap::new();
+            while let Some((key, value)) = map.next_entry::<String, String>()? {
+                if labels.contains_key(&key) {
+                    return Err(A::Error::custom(format!("the label {key:?} stands twice")));
+                }
+                labels.insert(key, value);
+            }
+            Ok(labels)
+        }
+    }
+
+    from.deserialize_map(Once)
 }
 
 fn set(entry: &mut ManifestEntry, heading: &str, cell: String) -> Result<(), String> {
@@ -201,6 +298,31 @@ mod tests {
             ("number\n1\n", "names no file"),
             ("file\na\na\n", "twice"),
             ("", "empty"),
+            ("file,ammount\n", "ammount"),
+            ("file,label.\n", "label."),
+            ("file,number,number\na,1,2\n", "stands twice"),
+            ("file,number, number\na,1,2\n", "stands twice"),
+            ("file,label.a,label.a\n", "stands twice"),
+            ("file,number\na,1\nb, 2\n", "line 3, column \"number\""),
+            ("file,number\na,\"2 \"\n", "line 2, column \"number\""),
+            ("file,number\na,2\u{a0}\n", "line 2, column \"number\""),
+            ("file,number\n a,2\n", "line 2, column \"file\""),
+            ("file,number\na,  \n", "line 2, column \"number\""),
+            ("file,label.x\na,\ty\n", "line 2, column \"label.x\""),
+            (
+                r#"[{"file": "a", "number": "1 "}]"#,
+                "entry 1, column \"number\"",
+            ),
+            (
+                r#"[{"file": "a"}, {"file": " b"}]"#,
+                "entry 2, column \"file\"",
+            ),
+            (r#"[{"file": "a", "labels": {"x": " 1"}}]"#, "label.x"),
+            (
+                r#"[{"file": "a", "labels": {"x": "1", "x": "2"}}]"#,
+                "twice",
+            ),
+            (r#"[{"file": "a", "number": "1", "number": "2"}]"#, "number"),
             (r#"[{"file": "a", "ammount": "1"}]"#, "ammount"),
             (r#"[{"number": "1"}]"#, "names no file"),
         ] {

@@ -4,7 +4,7 @@
 //! the change is done. Leaves the rules and the waiting to the leader.
 
 use crate::exit::{CommandFailure, Exit};
-use crate::output;
+use crate::output::{self, Audience};
 use crate::reach::Reach;
 use clap::Subcommand;
 use muniment_client::MemberChange;
@@ -78,19 +78,23 @@ pub async fn run(command: MembersCommand, reach: &Reach) -> Result<Exit, Command
     let client = reach.client()?;
     let mut steps = client.change_members(&command.change()).await?;
     let mut said = Vec::new();
+    // The change goes on, whoever hears of it: its end decides, then whether it was told.
+    let mut told = Ok(Audience::Listens);
     loop {
         let step = steps.next().await?;
         if reach.json {
             said.push(json!({ "phase": step.phase, "detail": step.detail }));
         } else {
-            output::say(&output::shown(&format!("{}: {}", step.phase, step.detail)));
+            let line = format!("{}: {}", step.phase, step.detail);
+            told = told.and_then(|_| output::say(&output::shown(&line)));
         }
         if step.done {
             break;
         }
     }
+    told?;
     if reach.json {
-        output::say_json(&json!({ "done": true, "steps": said }));
+        output::say_json(&json!({ "done": true, "steps": said }))?;
     }
     Ok(Exit::Ok)
 }

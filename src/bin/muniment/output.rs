@@ -1,28 +1,71 @@
 //! How answers look: aligned tables for people, one JSON document for programs.
 //!
-//! Promises: text from the ledger cannot drive a terminal; a closed pipe never panics and
-//! never changes an exit code; times are UTC. Leaves what is said to the commands.
+//! Promises: text from the ledger cannot drive a terminal; an answer that cannot be written
+//! is a failure of the command, except to a reader that has gone away, who has read enough;
+//! times are UTC. Leaves what is said to the commands.
 
+use crate::exit::CommandFailure;
 use crate::money;
 use muniment_client::{PromiseProof, ReceiptProof, SessionToken, v1};
 use muniment_evidence::digest::hex;
 use muniment_evidence::report::Report;
 use serde_json::{Value, json};
-use std::io::Write as _;
+use std::io::{self, Write};
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
+
+/// Whether somebody still reads what is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    Listens,
+    /// As `head` is after its lines: what goes on only for its sake may end.
+    Gone,
+}
 
 /// Writes a line to stdout.
-pub fn say(text: &str) {
-    // Whoever closed the pipe has read enough.
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
+pub fn say(text: &str) -> Result<Audience, CommandFailure> {
+    write_line(&mut io::stdout().lock(), text.trim_end_matches('\n'))
+}
+
+pub fn say_json(value: &Value) -> Result<Audience, CommandFailure> {
+    say(&pretty(value))
+}
+
+fn write_line(to: &mut impl Write, text: &str) -> Result<Audience, CommandFailure> {
+    heard(writeln!(to, "{text}").and_then(|()| to.flush()))
+}
+
+/// What writing to stdout came to.
+pub fn heard(written: io::Result<()>) -> Result<Audience, CommandFailure> {
+    match written {
+        Ok(()) => Ok(Audience::Listens),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Audience::Gone),
+        Err(error) => Err(CommandFailure::local(
+            "cannot write to standard output, so the answer is lost",
+            &error,
+        )),
+    }
+}
+
+/// Waits until nobody reads stdout any more: for commands that may be silent for long.
+pub async fn reader_gone() {
+    // Opened anew, since waiting makes a descriptor non-blocking for all who share it.
+    if let Err(error) = pipe_broken("/proc/self/fd/1").await {
+        // A file, a terminal: its reader does not go away.
+        tracing::debug!(%error, "stdout is no pipe that can be waited for");
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn pipe_broken(path: &str) -> io::Result<()> {
+    let sender = pipe::OpenOptions::new().open_sender(path)?;
+    sender.ready(Interest::ERROR).await.map(drop)
 }
 
 /// Writes a line to stderr.
 pub fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", text.trim_end_matches('\n'));
-}
-
-pub fn say_json(value: &Value) {
-    say(&pretty(value));
+    // There is nowhere else to say it; the exit code remains.
+    let _ = writeln!(io::stderr(), "{}", text.trim_end_matches('\n'));
 }
 
 pub fn pretty(value: &Value) -> String {
@@ -415,6 +458,52 @@ mod tests {
     fn text_from_the_ledger_cannot_drive_a_terminal() {
         assert_eq!(shown("a\u{1b}[2J\u{202e}b"), "a\\u{1b}[2J\\u{202e}b");
         assert_eq!(shown("发票 é"), "发票 é");
+    }
+
+    /// Takes so many bytes, then fails.
+    struct Full(usize, io::ErrorKind);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.0 {
+                0 => Err(self.1.into()),
+                room => {
+                    self.0 = room.saturating_sub(bytes.len());
+                    Ok(bytes.len().min(room))
+                }
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_written_is_a_failure_unless_nobody_reads_on() {
+        for room in 0..6 {
+            let full = write_line(&mut Full(room, io::ErrorKind::StorageFull), "12345");
+            assert_eq!(full.unwrap_err().exit, crate::exit::Exit::Other, "{room}");
+            let gone = write_line(&mut Full(room, io::ErrorKind::BrokenPipe), "12345");
+            assert_eq!(gone.unwrap(), Audience::Gone, "{room}");
+        }
+        let whole = write_line(&mut Full(7, io::ErrorKind::StorageFull), "12345");
+        assert_eq!(whole.unwrap(), Audience::Listens);
+    }
+
+    #[tokio::test]
+    async fn a_pipe_is_seen_to_break_and_nothing_else_is() {
+        use std::os::fd::AsRawFd as _;
+        let (reader, writer) = std::io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+        let broken = tokio::spawn(async move { pipe_broken(&path).await });
+        tokio::task::yield_now().await;
+        assert!(!broken.is_finished(), "it is read");
+        drop(reader);
+        broken.await.unwrap().unwrap();
+        for other in ["/dev/null", "/dev/full", "/proc/self/exe"] {
+            assert!(pipe_broken(other).await.is_err(), "{other}");
+        }
     }
 
     #[test]

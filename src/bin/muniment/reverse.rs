@@ -3,12 +3,13 @@
 //! Promises: the new invoice is of the target's tenant, scheme and issuer; the same command
 //! again is the same reversal. Leaves the reference and the arithmetic to the ledger.
 
+use crate::document::{EmptyDocuments, document};
 use crate::exit::{CommandFailure, Exit};
 use crate::issue::{issued_text, issued_value};
 use crate::lookup::{Which, key_of};
 use crate::reach::Reach;
 use crate::{files, identity, measure, money, now, output};
-use muniment_client::{BodySource, UploadRequest, v1};
+use muniment_client::{UploadRequest, v1};
 
 #[derive(clap::Args)]
 pub struct ReverseArgs {
@@ -38,23 +39,24 @@ pub struct ReverseArgs {
     /// Names this call [default: made of identity and content]
     #[arg(long, value_name = "R")]
     request_id: Option<String>,
+    #[command(flatten)]
+    empty: EmptyDocuments,
 }
 
 pub async fn run(args: ReverseArgs, reach: &Reach) -> Result<Exit, CommandFailure> {
     let (which, file) = Which::with_file(args.target, args.file, args.uid, args.series)?;
+    let (source, measure) = document(&file, args.empty).await?;
     let client = reach.client()?;
     let (target, _) = which.find(&client, None).await?;
     let amount = amount(args.amount.as_deref(), &target)?;
 
-    let source = BodySource::File(file.clone());
-    let sha256 = source.measure().await?.sha256;
     let identity = v1::Identity {
         number: args.new_number,
         ..output::identity(&target)
     };
     let request_id = args
         .request_id
-        .unwrap_or_else(|| identity::issue_request_id("reverse", &identity, &sha256));
+        .unwrap_or_else(|| identity::issue_request_id("reverse", &identity, &measure.sha256));
     let upload = UploadRequest {
         request_id,
         metadata: v1::Metadata {
@@ -78,11 +80,11 @@ pub async fn run(args: ReverseArgs, reach: &Reach) -> Result<Exit, CommandFailur
     if reach.json {
         let mut value = issued_value(&issued);
         value["target_uid"] = target.uid.into();
-        output::say_json(&value);
+        output::say_json(&value)?;
     } else {
         let number = output::shown(&output::identity(&target).number);
         let text = issued_text(&issued);
-        output::say(&format!("{text}  It reverses {number} ({}).", target.uid));
+        output::say(&format!("{text}  It reverses {number} ({}).", target.uid))?;
     }
     Ok(Exit::Ok)
 }

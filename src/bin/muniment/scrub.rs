@@ -6,7 +6,7 @@
 
 use crate::cluster::{STATUS_TIMEOUT, Survey};
 use crate::exit::{CommandFailure, Exit};
-use crate::output;
+use crate::output::{self, Audience};
 use crate::reach::Reach;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -44,6 +44,8 @@ pub async fn run(args: ScrubArgs, reach: &Reach) -> Result<Exit, CommandFailure>
     };
     let mut exit = Exit::Ok;
     let mut said: Vec<Value> = Vec::new();
+    // All of them are asked, whoever hears of it.
+    let mut told = Ok(Audience::Listens);
     for (node, address) in &meant {
         let asked = client.scrub_of(address, limit).await;
         let text = match &asked {
@@ -55,14 +57,16 @@ pub async fn run(args: ScrubArgs, reach: &Reach) -> Result<Exit, CommandFailure>
             }
         };
         if !reach.json {
-            output::say(&output::shown(&format!("node {node}: {text}")));
+            let line = format!("node {node}: {text}");
+            told = told.and_then(|_| output::say(&output::shown(&line)));
         }
         let started = asked.as_ref().ok();
         let why = asked.as_ref().err().map(ToString::to_string);
         said.push(json!({"node": node, "started": started, "why": why}));
     }
+    told?;
     if reach.json {
-        output::say_json(&json!({ "nodes": said }));
+        output::say_json(&json!({ "nodes": said }))?;
     }
     Ok(exit)
 }

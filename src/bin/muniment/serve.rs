@@ -5,6 +5,7 @@
 //! waits for threads of its own when a process exits; if that takes too long, the process is
 //! killed and ends by SIGKILL instead of with its code.
 
+use crate::output;
 use muniment::clock::SystemClock;
 use muniment::config::Config;
 use muniment::node::{self, Listeners};
@@ -38,7 +39,7 @@ pub async fn run(args: ServeArgs, _json: bool) -> ExitCode {
     match serve(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("muniment: {error}");
+            output::complain(&format!("muniment: {error}"));
             match error {
                 node::NodeError::Start(_) => ExitCode::from(EXIT_START),
                 node::NodeError::Broken(_) => ExitCode::from(EXIT_BROKEN),

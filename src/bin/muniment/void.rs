@@ -43,7 +43,7 @@ pub async fn run(args: VoidArgs, reach: &Reach) -> Result<Exit, CommandFailure> 
             "repeated": reply.repeated,
             "receipt": output::proof_value(&proof),
             "answered": output::answered_value(&answered),
-        }));
+        }))?;
     } else {
         let number = output::shown(&output::identity(&invoice).number);
         let how = if reply.repeated {
@@ -56,7 +56,7 @@ pub async fn run(args: VoidArgs, reach: &Reach) -> Result<Exit, CommandFailure> 
             output::proof_line(&proof),
             output::answered_line(&answered),
         ];
-        output::say(&format!("{number} {how}.\n{}", output::lines(&rows)));
+        output::say(&format!("{number} {how}.\n{}", output::lines(&rows)))?;
     }
     Ok(Exit::Ok)
 }

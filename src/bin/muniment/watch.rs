@@ -1,11 +1,11 @@
 //! `watch`: changes as they are committed, until Ctrl-C.
 //!
 //! Promises: one line per change, in the order of the log; with `--json` one document per
-//! line. Leaves reconnecting to the client.
+//! line; it ends quietly when nobody reads on. Leaves reconnecting to the client.
 
 use crate::exit::{CommandFailure, Exit};
 use crate::identity::TENANT_DEFAULT;
-use crate::output;
+use crate::output::{self, Audience};
 use crate::reach::Reach;
 use muniment_evidence::ids::RecordIndex;
 use serde_json::json;
@@ -39,16 +39,18 @@ pub async fn run(args: WatchArgs, reach: &Reach) -> Result<Exit, CommandFailure>
             change = watch.next() => change?,
             // Ending a watch by hand is not a failure.
             _ = tokio::signal::ctrl_c() => break,
+            // Nor is a reader who has read enough.
+            () = output::reader_gone() => break,
         };
         left -= 1;
         let invoice = change.invoice.unwrap_or_default();
-        if reach.json {
+        let reader = if reach.json {
             let value = json!({
                 "index": change.index,
                 "kind": change.kind,
                 "invoice": output::invoice_value(&invoice),
             });
-            output::say(&value.to_string());
+            output::say(&value.to_string())?
         } else {
             output::say(&output::shown(&format!(
                 "{:>8}  {}  {:<13}  {}  {}",
@@ -57,7 +59,10 @@ pub async fn run(args: WatchArgs, reach: &Reach) -> Result<Exit, CommandFailure>
                 change.kind,
                 output::identity(&invoice).number,
                 output::status(&invoice),
-            )));
+            )))?
+        };
+        if reader == Audience::Gone {
+            break;
         }
     }
     Ok(Exit::Ok)

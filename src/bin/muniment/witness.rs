@@ -1,5 +1,7 @@
 //! `muniment witness`: an outside witness, a process of its own, and its key.
 
+use crate::exit::{self, CommandFailure, Exit};
+use crate::output;
 use crate::serve::{EXIT_BROKEN, EXIT_START};
 use clap::Subcommand;
 use muniment::clock::SystemClock;
@@ -60,26 +62,22 @@ pub async fn run(args: WitnessArgs, json: bool) -> ExitCode {
                     }
                     NodeError::Broken(why) => (EXIT_BROKEN, format!("the witness stopped: {why}")),
                 };
-                eprintln!("muniment: {why}");
+                output::complain(&format!("muniment: {why}"));
                 ExitCode::from(code)
             }
         },
-        Command::Keygen(args) => match keygen(&args) {
-            Ok(key) if json => {
-                let dir = args.dir.display().to_string();
-                println!("{}", serde_json::json!({ "dir": dir, "witness_key": key }));
-                ExitCode::SUCCESS
-            }
-            Ok(key) => {
-                println!("{key}");
-                ExitCode::SUCCESS
-            }
-            Err(why) => {
-                eprintln!("muniment: {why}");
-                ExitCode::FAILURE
-            }
-        },
+        Command::Keygen(args) => exit::conclude(tell(&args, json), json),
     }
+}
+
+fn tell(args: &Keygen, json: bool) -> Result<Exit, CommandFailure> {
+    let key = keygen(args).map_err(|why| CommandFailure::new(Exit::Other, why))?;
+    let dir = args.dir.display().to_string();
+    output::say(&match json {
+        true => serde_json::json!({ "dir": dir, "witness_key": key }).to_string(),
+        false => key,
+    })?;
+    Ok(Exit::Ok)
 }
 
 fn keygen(args: &Keygen) -> Result<String, String> {

@@ -40,9 +40,14 @@ impl Cluster {
     /// The ledger learns the keys of a node, as the runbook says: drafted on that node with
     /// its keys, endorsed with the log key.
     pub async fn admit(&self, at: usize) -> Result<String, String> {
+        self.admit_with(at, "log.key").await
+    }
+
+    /// The same, with the log key that lies in a file of that name.
+    pub async fn admit_with(&self, at: usize, log_key: &str) -> Result<String, String> {
         let node = &self.nodes[at];
         let path = |name: &str| node.dir.join(name).display().to_string();
-        let (draft, log) = (path("join.json"), path("keys/log.key"));
+        let (draft, log) = (path("join.json"), path(&format!("keys/{log_key}")));
         let statement = format!("statement:{}:{}", path("keys/statement.key"), node.id);
         let cosignature = format!("cosignature:{}:{}", path("keys/cosignature.key"), node.id);
         let place = ["--region", "region-1", "--zone", &node.zone, "-o", &draft];

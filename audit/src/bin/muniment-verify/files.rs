@@ -6,7 +6,7 @@
 use crate::arguments::{EarlyExit, UNREADABLE_CODE};
 use muniment_evidence::digest::{Digest, Hasher};
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Read};
+use std::io::{self, IsTerminal as _, Read, Write as _};
 
 /// Read at a time.
 const PIECE_BYTES: usize = 1024 * 1024;
@@ -84,6 +84,11 @@ fn each_piece(
     }
 }
 
+/// A terminal that went away shows no progress, and changes no verdict.
+fn draw(text: &str) {
+    let _ = write!(io::stderr(), "{text}");
+}
+
 /// One line on standard error, for people only.
 struct Progress {
     shown: bool,
@@ -112,15 +117,16 @@ impl Progress {
                 let filled =
                     (self.done.min(total) as u128 * WIDTH as u128 / total as u128) as usize;
                 let bar = "#".repeat(filled) + &".".repeat(WIDTH as usize - filled);
-                eprint!("\rverifying [{bar}] {mebibytes} of {} MiB", total >> 20);
+                let total = total >> 20;
+                draw(&format!("\rverifying [{bar}] {mebibytes} of {total} MiB"));
             }
-            _ => eprint!("\rverifying {mebibytes} MiB"),
+            _ => draw(&format!("\rverifying {mebibytes} MiB")),
         }
     }
 
     fn clear(&self) {
         if self.shown {
-            eprint!("\r\u{1b}[K");
+            draw("\r\u{1b}[K");
         }
     }
 }

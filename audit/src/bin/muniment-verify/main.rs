@@ -4,6 +4,9 @@
 //! `reconcile --write` names, and ends with the exit code of the report or the answer.
 //! Leaves all verifying to [`muniment_evidence::verify`] and [`muniment_audit`].
 
+// What is printed past `print` and `stop` would panic on a full disk, or be lost in silence.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod arguments;
 mod files;
 
@@ -56,16 +59,26 @@ fn main() -> ExitCode {
 }
 
 fn print(code: u8, text: &str) -> ExitCode {
-    // A closed pipe must not change the verdict.
-    let _ = io::stdout().write_all(text.as_bytes());
-    ExitCode::from(code)
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes());
+    match written.and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::from(code),
+        // Whoever closed the pipe has read enough: that must not change the verdict.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(code),
+        Err(error) => {
+            let why = format!("cannot write to standard output, so the report is lost: {error}");
+            stop(&EarlyExit(UNREADABLE_CODE, why))
+        }
+    }
 }
 
 fn stop(EarlyExit(code, why): &EarlyExit) -> ExitCode {
-    eprintln!("muniment-verify: {why}");
-    if *code == USAGE_CODE {
-        eprintln!("Try: muniment-verify --help");
-    }
+    let hint = match *code == USAGE_CODE {
+        true => "\nTry: muniment-verify --help",
+        false => "",
+    };
+    // There is nowhere else to say it; the exit code remains.
+    let _ = writeln!(io::stderr(), "muniment-verify: {why}{hint}");
     ExitCode::from(*code)
 }
 
