@@ -11,6 +11,7 @@ use super::types::Peer;
 use crate::clock::{SeededClock, SharedClock};
 use crate::domain::command::Command;
 use crate::domain::ids::{LogIndex, NodeId, Term};
+use crate::keyring::guard::SignedHead;
 use crate::ledger::state::State;
 use crate::objective::timing::Profile;
 use crate::stop::Stop;
@@ -214,6 +215,7 @@ impl TestCluster {
             log,
             transport.clone(),
             stop.clone(),
+            SignedHead::default(),
         );
         let group = group.await.unwrap();
         let reader = ReadBarrier::start(group.clone(), transport.clone(), clock.clone());

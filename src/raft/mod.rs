@@ -120,4 +120,6 @@ pub mod types;
 #[cfg(test)]
 pub(crate) mod group_tests;
 #[cfg(test)]
+mod install_tests;
+#[cfg(test)]
 mod storage_tests;

@@ -35,7 +35,8 @@ pub async fn attest(
                 continue;
             }
             let reading = state.clone();
-            let due = blocking.run(move || reading.tables()?.due(ITEMS_MAX)).await;
+            let due = blocking.run(move || reading.read(|tables| tables.due(ITEMS_MAX)));
+            let due = due.await;
             let due = match due {
                 Ok(due) if !due.is_empty() => due,
                 Ok(_) => break,
