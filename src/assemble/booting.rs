@@ -188,7 +188,7 @@ impl Booting {
         let (state, dir) = (self.context.state.clone(), self.outboxes.clone());
         let (node, clock) = (self.context.group.node(), self.context.clock.clone());
         let taken = self.context.blocking.run(move || {
-            state.stable(|tables| {
+            state.read(|tables| {
                 let found = inventory::take_inventory(&dir, tables, node, clock.as_ref())?;
                 Ok((found.reported, found.open))
             })

@@ -218,6 +218,7 @@ pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, StoreE
         log.clone(),
         transport.clone(),
         stop.clone(),
+        guard.signed(),
     )
     .await?;
     let context = Context {

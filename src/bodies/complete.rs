@@ -128,7 +128,7 @@ impl Follower {
             applied.mark_unchanged();
             let (state, from) = (self.state.clone(), mark);
             let read = self.bodies.blocking;
-            let read = read.run(move || state.stable(|tables| page(tables, from)));
+            let read = read.run(move || state.read(|tables| page(tables, from)));
             let page = read.await?;
             let moved = mark != Some(page.mark);
             // Also where what comes next is waited for.
@@ -212,7 +212,7 @@ impl Follower {
 }
 
 /// The records from the mark to the end of their tile, each compared with its leaf.
-fn page(tables: &Tables, from: Option<Mark>) -> Result<Page, store::StoreError> {
+fn page(tables: &Tables<'_>, from: Option<Mark>) -> Result<Page, store::StoreError> {
     let damaged = |index, what| store::StoreError::corrupt(format!("record {index} {what}"));
     let head = tables.head()?;
     let mut mark = Mark {

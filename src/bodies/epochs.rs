@@ -90,7 +90,7 @@ async fn busy(
 }
 
 fn uploaded(
-    tables: &Tables,
+    tables: &Tables<'_>,
     from: TreeSize,
     size: TreeSize,
 ) -> Result<bool, crate::store::StoreError> {

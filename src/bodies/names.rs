@@ -21,7 +21,11 @@ pub struct Names {
 }
 
 /// What the records from `from` to the end of their tile name, below `end`.
-pub fn names(tables: &Tables, from: RecordIndex, end: RecordIndex) -> Result<Names, StoreError> {
+pub fn names(
+    tables: &Tables<'_>,
+    from: RecordIndex,
+    end: RecordIndex,
+) -> Result<Names, StoreError> {
     let end = end.min(tables.head()?.size.next_index());
     let next = end.min(from.after(TILE_WIDTH - from.get() % TILE_WIDTH));
     let mut named = Vec::new();
@@ -58,6 +62,6 @@ pub fn names(tables: &Tables, from: RecordIndex, end: RecordIndex) -> Result<Nam
 /// The record that names a body, and what the body is. `None`: nothing that is applied
 /// here names it.
 pub fn name_of(state: &State, body: BodyId) -> Result<Option<(RecordIndex, Content)>, StoreError> {
-    let row = state.stable(|tables| tables.named(&body))?;
+    let row = state.read(|tables| tables.named(&body))?;
     Ok(row.map(|row| (row.index, (row.length, row.sha256))))
 }

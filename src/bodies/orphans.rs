@@ -203,7 +203,7 @@ impl Collector {
     ) -> Result<Vec<(BodyId, UploadEpoch, Fate)>, BodyError> {
         let state = self.state.clone();
         let decided = self.blocking.run(move || {
-            state.stable(|tables| {
+            state.read(|tables| {
                 let present = tables.head()?.upload_epoch;
                 let decided = stamps.iter().map(|(body, stamp)| {
                     let named = tables.named(body)?.is_some();

@@ -99,7 +99,7 @@ impl Node {
     }
 
     fn head(&self) -> LedgerHead {
-        self.collector.state.tables().unwrap().head().unwrap()
+        self.collector.state.read(|tables| tables.head()).unwrap()
     }
 
     fn epoch(&self) -> UploadEpoch {

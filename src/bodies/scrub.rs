@@ -10,7 +10,7 @@ use super::names::names;
 use super::rate_limiter::RateLimiter;
 use super::{Bodies, BodyError};
 use crate::domain::ids::RecordIndex;
-use crate::ledger::state::{State, Tables};
+use crate::ledger::state::State;
 use crate::stop::Stop;
 use crate::store;
 use crate::store::bodies::content;
@@ -166,7 +166,7 @@ impl Scrubber {
         let repairs = &self.bodies.repairs;
         let state = self.state.clone();
         let head = self.bodies.blocking;
-        let head = head.run(move || state.stable(Tables::head)).await?;
+        let head = head.run(move || state.read(|tables| tables.head())).await?;
         let mut seen = repairs.seen.subscribe();
         let caught_up = seen.wait_for(|seen| *seen >= head.size);
         // If it does not catch up, a body is missing that no holder has.
@@ -178,8 +178,7 @@ impl Scrubber {
         let end = *repairs.seen.borrow();
         while let Some(from) = at.next.filter(|from| end.contains(*from)) {
             let (state, read) = (self.state.clone(), self.bodies.blocking);
-            let read =
-                read.run(move || state.stable(|tables| names(tables, from, end.next_index())));
+            let read = read.run(move || state.read(|tables| names(tables, from, end.next_index())));
             let page = read.await?;
             if page.next <= from {
                 // A snapshot took the place of the state; the rest is for the next pass.

@@ -3,11 +3,13 @@
 //! Promises: nothing is signed before the guard allowed it and was advanced durably to
 //! the head of this boot; afterwards the guard follows the applied head within
 //! [`TRAIL`], off the hot path. Signatures are made at sizes up to the applied head
-//! only, so the guard is never behind what was signed by more than its trail.
+//! only, so the guard is never behind what was signed by more than its trail. Each step is
+//! asked for like the first one: the head that it goes to continues what was signed.
 
 use crate::domain::cause::Cause;
 use crate::domain::ids::TreeSize;
 use crate::keyring::guard::{GuardRefusal, SignGuard, TRAIL};
+use crate::ledger::state::Tables;
 use crate::raft::context::Context;
 use crate::store::StoreError;
 use crate::supervise::{self, Life};
@@ -26,13 +28,7 @@ impl Guarding {
         loop {
             let (mut checked, state) = (guard, self.0.state.clone());
             let answer = self.0.blocking.run(move || {
-                let tables = state.tables()?;
-                let head = tables.head()?;
-                let asked = checked.may_sign(head.size, |size| tables.root_at(size).ok());
-                if asked.is_ok() {
-                    let advanced = checked.advance(head.size, head.root);
-                    advanced.map_err(StoreError::beside)?;
-                }
+                let asked = state.read(|tables| step(&mut checked, tables))?;
                 Ok((checked, asked))
             });
             let (back, asked) = answer.await.map_err(Cause::new)?;
@@ -63,11 +59,8 @@ impl Guarding {
             applied.mark_unchanged();
             let (state, mut moving) = (self.0.state.clone(), guard);
             let advanced = self.0.blocking.run(move || {
-                let head = state.tables()?.head()?;
-                moving
-                    .advance(head.size, head.root)
-                    .map(|()| moving)
-                    .map_err(StoreError::beside)
+                let asked = state.read(|tables| step(&mut moving, tables))?;
+                asked.map(|()| moving).map_err(StoreError::beside)
             });
             match advanced.await {
                 Ok(back) => guard = back,
@@ -80,4 +73,18 @@ impl Guarding {
             }
         }
     }
+}
+
+/// Moves the guard to the head of these tables, if they continue what was signed.
+fn step(
+    guard: &mut SignGuard,
+    tables: &Tables<'_>,
+) -> Result<Result<(), GuardRefusal>, StoreError> {
+    let head = tables.head()?;
+    let asked = guard.may_sign(head.size, |size| tables.root_at(size).ok());
+    if asked.is_ok() {
+        let advanced = guard.advance(head.size, head.root);
+        advanced.map_err(StoreError::beside)?;
+    }
+    Ok(asked)
 }

@@ -35,7 +35,7 @@ pub struct KeySnapshot {
 }
 
 impl KeySnapshot {
-    fn read(tables: &Tables) -> Result<KeySnapshot, store::StoreError> {
+    fn read(tables: &Tables<'_>) -> Result<KeySnapshot, store::StoreError> {
         let missing = |index: &RecordIndex| {
             store::StoreError::corrupt(format!("KEY record {index} is missing"))
         };
@@ -64,7 +64,7 @@ impl KeySnapshot {
     /// The KEY records below `size`, proven in the tree of that size.
     pub fn proven(
         &self,
-        tables: &Tables,
+        tables: &Tables<'_>,
         size: TreeSize,
     ) -> Result<Vec<KeyRecord>, store::StoreError> {
         let below = self
@@ -124,7 +124,7 @@ impl KeysInForce {
         }
         let (state, keyring) = (self.context.state.clone(), self.keyring.clone());
         let read = self.context.blocking.run(move || {
-            let known = state.stable(KeySnapshot::read)?;
+            let known = state.read(KeySnapshot::read)?;
             if let Err(error) = keyring.reload() {
                 tracing::warn!(%error, "the key files cannot be read again");
             }
@@ -166,7 +166,7 @@ impl KeysInForce {
 
     /// The head of this replica, signed by the log keys in force.
     pub async fn sign_head(&self, origin: &str) -> Result<String, CallError> {
-        let head = self.context.read(Tables::head).await?;
+        let head = self.context.read(|tables| tables.head()).await?;
         let signer = self.signer(origin).await?;
         let note = signer.sign(head.size, head.root);
         note.ok_or_else(|| self.without_log_key())

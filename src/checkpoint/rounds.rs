@@ -13,7 +13,6 @@ use super::recent::RecentCheckpoint;
 use super::tally::Tally;
 use super::{AGAIN_PAUSE, Cosigning, ROUND_MAX, Want};
 use crate::domain::ids::{NodeId, TreeSize};
-use crate::ledger::state::Tables;
 use crate::raft::types::Peer;
 use crate::recorder::booted::Booted;
 use crate::transport::{Class, Failure, Method};
@@ -151,7 +150,7 @@ impl Cosigning {
         let state = context.state.clone();
         let head = context
             .blocking
-            .run(move || state.stable(Tables::head))
+            .run(move || state.read(|tables| tables.head()))
             .await;
         let head = match head {
             Ok(head) => head,

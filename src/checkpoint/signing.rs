@@ -6,7 +6,8 @@
 //! guard trails the applied head, which nothing is signed beyond); before the log is
 //! flushed past the size; before the body-complete index covers it, for which each record
 //! was read back and hashed; nor when this node's own root differs. Sizes never go back,
-//! and a size has one root. Leaves whom to ask to [`super::rounds`].
+//! a size has one root, and what is signed continues what was signed before, also when a
+//! snapshot took the place of the state in between. Leaves whom to ask to [`super::rounds`].
 
 use super::messages::{CosignReply, CosignRequest};
 use super::{Cosigning, ROUND_MAX};
@@ -36,23 +37,38 @@ struct Signed(Option<(TreeSize, Digest)>);
 enum Refusal {
     /// A higher size is signed already.
     Behind(TreeSize),
-    /// The same size is signed with this root: the log was changed under the node.
-    Contradicts(Digest),
+    /// Another size was signed while this one was looked at.
+    Moved,
+    /// A size is signed with one root, and the log now has another there: the log was
+    /// changed under the node.
+    Contradicts {
+        at: TreeSize,
+        signed: Digest,
+        now: Digest,
+    },
 }
 
 impl Signed {
-    /// The monotone rule: the same again, or higher.
-    fn advance(&mut self, size: TreeSize, root: Digest) -> Result<(), Refusal> {
-        match self.0 {
-            Some((signed, _)) if size < signed => Err(Refusal::Behind(signed)),
-            Some((signed, other)) if size == signed && root != other => {
-                Err(Refusal::Contradicts(other))
-            }
-            _ => {
-                self.0 = Some((size, root));
-                Ok(())
+    /// The monotone rule: the same again, or higher on the same history. `before` is the
+    /// root that the log now has at the size signed last, as far as the asker knew it.
+    fn advance(
+        &mut self,
+        (size, root): (TreeSize, Digest),
+        before: Option<(TreeSize, Digest)>,
+    ) -> Result<(), Refusal> {
+        if let Some((at, signed)) = self.0 {
+            let now = match before {
+                _ if size < at => return Err(Refusal::Behind(at)),
+                _ if size == at => root,
+                Some((looked_at, now)) if looked_at == at => now,
+                _ => return Err(Refusal::Moved),
+            };
+            if now != signed {
+                return Err(Refusal::Contradicts { at, signed, now });
             }
         }
+        self.0 = Some((size, root));
+        Ok(())
     }
 }
 
@@ -76,7 +92,7 @@ impl Cosigning {
         let late = |_| refused("not everything of it is here in time");
         let holding = self.holds(ask.size);
         timeout_at(limit, holding).await.map_err(late)??;
-        let own = self.root_at(ask.size).await?;
+        let (own, before) = self.roots(ask.size).await?;
         if own != ask.root {
             tracing::error!(
                 size = ask.size.get(), %own, asked = %ask.root,
@@ -90,18 +106,18 @@ impl Cosigning {
         let advanced = {
             let mut signed = self.0.signed_sizes.signed.lock();
             let signed = signed.as_mut().expect("nobody panics with it");
-            signed.advance(ask.size, own)
+            signed.advance((ask.size, own), before)
         };
         match advanced {
             Ok(()) => {}
             Err(Refusal::Behind(signed)) => {
                 return Err(refused(format!("size {signed} is signed already")));
             }
-            Err(Refusal::Contradicts(other)) => {
-                let size = ask.size;
+            Err(Refusal::Moved) => return Err(refused("another size was signed meanwhile")),
+            Err(Refusal::Contradicts { at, signed, now }) => {
                 context.stop.broken(format!(
-                    "at size {size} this node signed root {other}, and its log now has root \
-                     {own}: its disk was changed under it"
+                    "at size {at} this node signed root {signed}, and its log now has root \
+                     {now}: its disk was changed under it"
                 ));
                 return Err(refused("the node is stopping"));
             }
@@ -139,13 +155,34 @@ impl Cosigning {
         covered.map(drop).map_err(stopping)
     }
 
+    /// This node's own root at a size that it has, and at the size that it signed last if
+    /// that is smaller: both of one moment.
+    async fn roots(&self, size: TreeSize) -> Result<(Digest, Option<(TreeSize, Digest)>), Failure> {
+        let context = &self.0.context;
+        let signed = *self
+            .0
+            .signed_sizes
+            .signed
+            .lock()
+            .expect("nobody panics with it");
+        let last = signed.0.map(|(last, _)| last).filter(|last| *last < size);
+        let state = context.state.clone();
+        let read = context.blocking.run(move || {
+            state.read(|tables| {
+                let before = last.map(|last| tables.root_at(last).map(|root| (last, root)));
+                Ok((tables.root_at(size)?, before.transpose()?))
+            })
+        });
+        read.await.map_err(|error| self.storage_failed(&error))
+    }
+
     /// This node's own root at a size that it has, from its stored rows.
     pub(super) async fn root_at(&self, size: TreeSize) -> Result<Digest, Failure> {
         let context = &self.0.context;
         let state = context.state.clone();
         let read = context
             .blocking
-            .run(move || state.stable(|tables| tables.root_at(size)));
+            .run(move || state.read(|tables| tables.root_at(size)));
         read.await.map_err(|error| self.storage_failed(&error))
     }
 }
@@ -158,17 +195,39 @@ mod tests {
     fn sizes_never_go_back_and_have_one_root() {
         let (one, two) = (Digest([1; 32]), Digest([2; 32]));
         let mut signed = Signed::default();
-        assert_eq!(signed.advance(TreeSize::new(7), one), Ok(()));
-        assert_eq!(signed.advance(TreeSize::new(7), one), Ok(()));
-        assert_eq!(
-            signed.advance(TreeSize::new(7), two),
-            Err(Refusal::Contradicts(one))
-        );
-        assert_eq!(
-            signed.advance(TreeSize::new(6), two),
-            Err(Refusal::Behind(TreeSize::new(7)))
-        );
-        assert_eq!(signed.advance(TreeSize::new(9), two), Ok(()));
-        assert_eq!(signed, Signed(Some((TreeSize::new(9), two))));
+        let seven = TreeSize::new(7);
+        let contradicted = Err(Refusal::Contradicts {
+            at: seven,
+            signed: one,
+            now: two,
+        });
+        assert_eq!(signed.advance((seven, one), None), Ok(()));
+        assert_eq!(signed.advance((seven, one), None), Ok(()));
+        assert_eq!(signed.advance((seven, two), None), contradicted);
+        let six = (TreeSize::new(6), two);
+        assert_eq!(signed.advance(six, None), Err(Refusal::Behind(seven)));
+        let nine = (TreeSize::new(9), two);
+        assert_eq!(signed.advance(nine, Some((seven, one))), Ok(()));
+        assert_eq!(signed, Signed(Some(nine)));
+    }
+
+    /// A snapshot may bring another history, longer than what was signed: a higher size is
+    /// signed only where the log still has what was signed before.
+    #[test]
+    fn a_higher_size_is_signed_only_on_the_history_that_was_signed() {
+        let (one, two) = (Digest([1; 32]), Digest([2; 32]));
+        let (seven, nine) = (TreeSize::new(7), TreeSize::new(9));
+        let mut signed = Signed(Some((seven, one)));
+        let rewritten = Err(Refusal::Contradicts {
+            at: seven,
+            signed: one,
+            now: two,
+        });
+        assert_eq!(signed.advance((nine, two), Some((seven, two))), rewritten);
+        // Nobody looked at what was signed: asked again, somebody does.
+        for before in [None, Some((TreeSize::new(5), one))] {
+            assert_eq!(signed.advance((nine, two), before), Err(Refusal::Moved));
+        }
+        assert_eq!(signed, Signed(Some((seven, one))));
     }
 }

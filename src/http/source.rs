@@ -3,6 +3,7 @@
 use super::tiles::Tile;
 use crate::domain::call_error::CallError;
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
+use crate::ledger::state::Tables;
 use crate::service::{Parts, prove, status};
 use crate::store::StoreError;
 use crate::store::engine::Engine;
@@ -30,8 +31,7 @@ impl NodeSource {
     pub async fn tile(&self, tile: Tile) -> Result<Option<Bytes>, StoreError> {
         let context = &self.parts.reads.context;
         let state = context.state.clone();
-        let read = context.blocking.run(move || {
-            let tables = state.tables()?;
+        let tile = move |tables: &Tables<'_>| {
             // From the tables, as for the checkpoint: who was shown a size finds its tiles.
             let size = tables.head()?.size;
             let Some(first) = tile.first().filter(|_| tile.is_within(size)) else {
@@ -46,7 +46,14 @@ impl NodeSource {
                 }
                 None => {
                     let (first, count) = (RecordIndex::new(first), tile.width as usize);
-                    for record in tables.record_range(first, first.after(tile.width), count)? {
+                    let records = tables.record_range(first, first.after(tile.width), count)?;
+                    // Caches keep what is shown here for good.
+                    if records.len() != count {
+                        return Err(StoreError::corrupt(format!(
+                            "records from {first} on are missing"
+                        )));
+                    }
+                    for record in records {
                         let length = u16::try_from(record.len())
                             .map_err(|_| StoreError::corrupt("a record of 64 KiB"))?;
                         bytes.extend_from_slice(&length.to_be_bytes());
@@ -55,8 +62,8 @@ impl NodeSource {
                 }
             }
             Ok(Some(Bytes::from(bytes)))
-        });
-        read.await
+        };
+        context.blocking.run(move || state.read(tile)).await
     }
 
     pub fn ready(&self) -> Result<(), Vec<String>> {

@@ -6,6 +6,8 @@
 //! * before it signs anything, a node has its own size ≥ the guarded size and its own
 //!   root at that size equal to the guarded root; behind it waits, different it stops;
 //! * a damaged guard is refused, never taken for an empty one;
+//! * a received snapshot is refused, and the node stops, unless it holds that root at that
+//!   size ([`SignedHead`]);
 //! * the guard never goes back, and never changes its root at one size.
 //!
 //! Crash order. First signature of a boot: 1 [`SignGuard::may_sign`], 2
@@ -25,6 +27,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long the guard may trail behind a signature.
@@ -81,6 +84,22 @@ struct Guarded {
     root: Digest,
 }
 
+/// What a node has signed, to be asked by whoever would change its history. Cheap to clone;
+/// moved by its [`SignGuard`] alone.
+#[derive(Clone, Debug, Default)]
+pub struct SignedHead(Arc<Mutex<Option<Guarded>>>);
+
+impl SignedHead {
+    fn now(&self) -> Option<Guarded> {
+        self.0.lock().expect("nobody panics with it").clone()
+    }
+
+    /// The highest size signed, and its root; `None` when nothing was.
+    pub fn last(&self) -> Option<(TreeSize, Digest)> {
+        self.now().map(|guarded| (guarded.size, guarded.root))
+    }
+}
+
 /// The guard of one node; see the module. Not shared: whoever signs owns it.
 #[derive(Debug)]
 pub struct SignGuard {
@@ -88,7 +107,7 @@ pub struct SignGuard {
     path: Option<PathBuf>,
     origin: String,
     /// `None` until something was signed.
-    now: Option<Guarded>,
+    now: SignedHead,
 }
 
 impl SignGuard {
@@ -121,7 +140,7 @@ impl SignGuard {
         Ok(SignGuard {
             path: Some(path),
             origin: origin.to_owned(),
-            now,
+            now: SignedHead(Arc::new(Mutex::new(now))),
         })
     }
 
@@ -130,15 +149,20 @@ impl SignGuard {
         SignGuard {
             path: None,
             origin: origin.to_owned(),
-            now: None,
+            now: SignedHead::default(),
         }
     }
 
     /// The highest size signed; 0 when nothing was.
     pub fn size(&self) -> TreeSize {
         self.now
-            .as_ref()
+            .now()
             .map_or(TreeSize::EMPTY, |guarded| guarded.size)
+    }
+
+    /// For whoever must not contradict it.
+    pub fn signed(&self) -> SignedHead {
+        self.now.clone()
     }
 
     /// Whether a node of this size may sign. `root_at` is its own root at a size that it
@@ -148,7 +172,7 @@ impl SignGuard {
         size: TreeSize,
         root_at: impl Fn(TreeSize) -> Option<Digest>,
     ) -> Result<(), GuardRefusal> {
-        let Some(guarded) = &self.now else {
+        let Some(guarded) = self.now.now() else {
             return Ok(());
         };
         if size < guarded.size {
@@ -175,8 +199,8 @@ impl SignGuard {
             size,
             root,
         };
-        match &self.now {
-            Some(guarded) if *guarded == next => return Ok(()),
+        match self.now.now() {
+            Some(guarded) if guarded == next => return Ok(()),
             Some(guarded) if size <= guarded.size => {
                 return Err(fail(
                     self.place(),
@@ -190,7 +214,7 @@ impl SignGuard {
         }
         self.persist(&next)
             .map_err(|error| fail(self.place(), error))?;
-        self.now = Some(next);
+        *self.now.0.lock().expect("nobody panics with it") = Some(next);
         Ok(())
     }
 

@@ -13,13 +13,14 @@
 //! * [`lanes`]: exactly once, by lane and seq
 //! * [`invoices`], [`founding`], [`keys`], [`policy`], [`membership`]: what each kind does
 //! * [`outboxes`]: what a BOOT says of its node's outboxes
-//! * [`state`], [`tree_rows`]: reading it
+//! * [`state`], [`tree_rows`]: reading it; [`look_through`]: one that came from elsewhere
 
 pub mod apply;
 pub mod founding;
 pub mod invoices;
 pub mod keys;
 pub mod lanes;
+pub mod look_through;
 pub mod membership;
 pub mod outboxes;
 pub mod policy;

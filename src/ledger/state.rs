@@ -1,7 +1,9 @@
 //! Reading the ledger: invoices folded from events, records, openings, proofs.
 //!
 //! Promises: an answer at size N folds records below N alone, so that lists and cursors
-//! bound to N never change (but for what is erased). Blocking: callers go through
+//! bound to N never change (but for what is erased); a visit reads one moment of the
+//! replicated state, also while a snapshot takes its place, for [`Tables`] are lent for one
+//! visit and live no longer. Blocking: callers go through
 //! [`crate::store::Blocking`]. Leaves freshness to `raft/`'s reader.
 //!
 //! Tests: `src/ledger/tests/holding_tests.rs`, `tests/cluster/breadth.rs`.
@@ -13,13 +15,14 @@ use super::rows::{
     VotersRow, WindowRow,
 };
 use super::tables::{self, FoundKey, ListKey, RowKey, RowRange};
+use super::tip;
 use super::tree_rows::StoredRows;
 use crate::domain::draft::InvoiceKey;
 use crate::domain::ids::{
     BodyId, LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize, Uid,
 };
 use crate::objective::write::WriteLevel;
-use crate::store::engine::Engine;
+use crate::store::engine::{Engine, View};
 use crate::store::keys::Generation;
 use crate::store::{StoreError, snapshot};
 use muniment_evidence::digest::Digest;
@@ -70,39 +73,36 @@ impl State {
         State { engine }
     }
 
-    /// The tables as they are now; holds for one read.
-    pub fn tables(&self) -> Result<Tables, StoreError> {
-        Ok(Tables {
-            generation: snapshot::current(self.engine.as_ref())?,
-            engine: self.engine.clone(),
-        })
-    }
-
-    /// Reads, and reads again if a snapshot took the place of the tables meanwhile: what
-    /// was read then is of no state at all.
-    pub fn stable<T>(
+    /// Visits the tables as they are at one moment.
+    pub fn read<T>(
         &self,
-        read: impl Fn(&Tables) -> Result<T, StoreError>,
+        read: impl FnOnce(&Tables<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        loop {
-            let tables = self.tables()?;
-            let found = read(&tables);
-            if snapshot::current(self.engine.as_ref())? == tables.generation {
-                return found;
-            }
-        }
+        let (mut read, mut found) = (Some(read), None);
+        self.engine.at_one_moment(&mut |view| {
+            let read = read.take().expect("an engine visits once");
+            found = Some(read(&Tables::of(view)?)?);
+            Ok(())
+        })?;
+        Ok(found.expect("an engine that did not visit has failed"))
     }
 }
 
-/// One generation of the tables.
-pub struct Tables {
-    engine: Arc<dyn Engine>,
+/// The tables of the generation in force, at one moment.
+pub struct Tables<'a> {
+    view: &'a dyn View,
     generation: Generation,
 }
 
-impl Tables {
+impl<'a> Tables<'a> {
+    /// What is in force in this view, which must not change while it is lent.
+    pub fn of(view: &'a dyn View) -> Result<Tables<'a>, StoreError> {
+        let generation = snapshot::current(view)?;
+        Ok(Tables { view, generation })
+    }
+
     fn row<R: Row>(&self, key: &RowKey<R>) -> Result<Option<R>, StoreError> {
-        key.read(self.engine.as_ref(), self.generation)
+        key.read(self.view, self.generation)
     }
 
     /// Up to `limit` rows of a range.
@@ -111,15 +111,16 @@ impl Tables {
         range: &RowRange<R>,
         limit: usize,
     ) -> Result<Vec<(FoundKey, R)>, StoreError> {
-        range.read(self.engine.as_ref(), self.generation, limit)
+        range.read(self.view, self.generation, limit)
     }
 
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
+    /// Of a ledger that is founded, or of none.
     pub fn head(&self) -> Result<LedgerHead, StoreError> {
-        Ok(self.row(&tables::head())?.unwrap_or_default())
+        Ok(tip::head(self.view, self.generation)?.unwrap_or_default())
     }
 
     pub fn node(&self, node: NodeId) -> Result<Option<NodeRow>, StoreError> {
@@ -332,7 +333,7 @@ impl Tables {
 
     pub fn record_bytes(&self, index: RecordIndex) -> Result<Option<Vec<u8>>, StoreError> {
         let key = tables::record(index).within(self.generation);
-        self.engine.get(&key)
+        self.view.get(&key)
     }
 
     /// Up to `limit` records from `from` on, below `end`, as they are stored.
@@ -343,7 +344,7 @@ impl Tables {
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, StoreError> {
         let range = tables::records(from, end);
-        let found = range.read_bytes(self.engine.as_ref(), self.generation, limit)?;
+        let found = range.read_bytes(self.view, self.generation, limit)?;
         Ok(found.into_iter().map(|(_, record)| record).collect())
     }
 
@@ -388,7 +389,7 @@ impl Tables {
     }
 
     pub fn tree_rows(&self) -> StoredRows<'_> {
-        StoredRows::new(self.engine.as_ref(), self.generation)
+        StoredRows::new(self.view, self.generation)
     }
 
     pub fn root_at(&self, size: TreeSize) -> Result<Digest, StoreError> {

@@ -8,6 +8,7 @@
 use super::rows::LedgerHead;
 use super::tables;
 use super::tree_rows::StoredRows;
+use crate::domain::ids::RecordIndex;
 use crate::store::StoreError;
 use crate::store::engine::View;
 use crate::store::keys::Generation;
@@ -24,7 +25,7 @@ impl Tip {
     /// Reads the head and recomputes the tree's right edge from its rows; a root other
     /// than the stored one is damage.
     pub fn load(view: &dyn View, generation: Generation) -> Result<Tip, StoreError> {
-        let Some(head) = tables::head().read(view, generation)? else {
+        let Some(head) = head(view, generation)? else {
             return Ok(Tip::default());
         };
         let frontier = Frontier::load(&StoredRows::new(view, generation), head.size)?;
@@ -38,4 +39,14 @@ impl Tip {
         }
         Ok(Tip { head, frontier })
     }
+}
+
+/// The head; `None` of a ledger that was never founded, which has no records either.
+pub fn head(view: &dyn View, generation: Generation) -> Result<Option<LedgerHead>, StoreError> {
+    let head = tables::head().read(view, generation)?;
+    let first = tables::record(RecordIndex::FIRST).within(generation);
+    if head.is_none() && view.get(&first)?.is_some() {
+        return Err(StoreError::corrupt("there are records and no head"));
+    }
+    Ok(head)
 }

@@ -301,7 +301,7 @@ impl MembershipChanges {
         self.0
             .parts
             .reads
-            .read(|tables: &Tables| Ok((tables.voters()?, tables.mode()?)))
+            .read(|tables: &Tables<'_>| Ok((tables.voters()?, tables.mode()?)))
             .await
     }
 

@@ -295,7 +295,7 @@ impl MembershipChanges {
     /// The members as of everything applied here.
     async fn current(&self) -> Result<CurrentMembers, CallError> {
         let replicated = self.group().status().members.into_keys().collect();
-        let read = self.0.parts.reads.read(|tables: &Tables| {
+        let read = self.0.parts.reads.read(|tables: &Tables<'_>| {
             let voters = tables.voters()?;
             Ok((voters, tables.mode()?, tables.nodes()?))
         });

@@ -36,10 +36,10 @@ impl Context {
     /// Reads the tables off the async workers.
     pub async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Tables) -> Result<T, store::StoreError> + Send + 'static,
+        read: impl FnOnce(&Tables<'_>) -> Result<T, store::StoreError> + Send + 'static,
     ) -> Result<T, CallError> {
         let state = self.state.clone();
-        let found = self.blocking.run(move || read(&state.tables()?)).await;
+        let found = self.blocking.run(move || state.read(read)).await;
         found.map_err(|error| self.storage_failed(&error))
     }
 

@@ -17,11 +17,13 @@ use super::runtime::drawing_from;
 use super::types::{Peer, TypeConfig};
 use crate::clock::SharedClock;
 use crate::domain::ids::NodeId;
+use crate::keyring::guard::SignedHead;
 use crate::ledger::state::State;
 use crate::objective::timing::Timing;
 use crate::stop::Stop;
 use crate::store::engine::Engine;
 use crate::store::log::LogStore;
+use crate::store::snapshot::Installs;
 use crate::store::{Blocking, StoreError};
 use crate::supervise::{self, Life};
 use crate::sync::Shared;
@@ -69,8 +71,8 @@ pub struct RaftGroup {
     /// Where a received snapshot is installed.
     pub(super) engine: Arc<dyn Engine>,
     pub(super) blocking: Blocking,
-    /// Held while a snapshot is received: one at a time.
-    pub(super) installing: Arc<tokio::sync::Mutex<()>>,
+    /// Lets in one snapshot at a time.
+    pub(super) installs: Installs,
     /// Held while members are changed: one change at a time from this node.
     pub(super) changing: Arc<tokio::sync::Mutex<()>>,
     pub(super) disks: KnownDisks,
@@ -94,6 +96,7 @@ impl RaftGroup {
         log: LogStore,
         transport: Arc<dyn Transport>,
         stop: Stop,
+        signed: SignedHead,
     ) -> Result<RaftGroup, StoreError> {
         let timing = &settings.timing;
         let config = Config {
@@ -126,8 +129,9 @@ impl RaftGroup {
             .last_log_id
             .map(|id| watermark_id(&id));
         let (machine, applied) =
-            Machine::open(engine.clone(), blocking, settings.snapshots).await?;
+            Machine::open(engine.clone(), blocking, settings.snapshots, signed).await?;
         let machine = machine.only_with(settings.has_disk_space.clone());
+        let installs = machine.installs();
         let progress = Progress {
             applied,
             hashes: machine.hashes(),
@@ -150,7 +154,7 @@ impl RaftGroup {
             raft,
             engine,
             blocking,
-            installing: Arc::default(),
+            installs,
             changing: Arc::default(),
             disks,
             disk_words: Shared::default(),

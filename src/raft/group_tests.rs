@@ -14,6 +14,7 @@ use super::types::{Peer, TypeConfig, Vote};
 use crate::clock::{SeededClock, SharedClock};
 use crate::domain::command::Command;
 use crate::domain::ids::{LogIndex, NodeId, Term};
+use crate::keyring::guard::SignedHead;
 use crate::ledger::state::State;
 use crate::objective::timing::Profile;
 use crate::stop::{Stop, Why};
@@ -244,6 +245,7 @@ impl TestCluster {
             log,
             transport.clone(),
             stop.clone(),
+            SignedHead::default(),
         );
         let group = group.await.unwrap();
         let reader = ReadBarrier::start(group.clone(), transport.clone(), clock.clone());

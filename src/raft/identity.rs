@@ -166,7 +166,10 @@ impl KnownDisks {
             return Ok(Some(disk));
         }
         let state = self.0.state.clone();
-        let read = self.0.blocking.run(move || state.tables()?.node(node));
+        let read = self
+            .0
+            .blocking
+            .run(move || state.read(|tables| tables.node(node)));
         let row = read.await?;
         let disk = row.and_then(|row| row.boot.map(|_| row.incarnation));
         if let Some(disk) = disk {

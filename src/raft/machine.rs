@@ -2,21 +2,26 @@
 //!
 //! Promises: an entry's writes, its log id and the membership go into one batch, so that
 //! a crash leaves whole applies only and start-up may apply again; answers go out after
-//! their writes are readable. Leaves what a command does to `ledger/`.
-//! Tests: `src/raft/storage_tests.rs`, `src/raft/group_tests.rs`.
+//! their writes are readable. A snapshot comes in force only if it holds what it was said
+//! to hold and continues the history that this node has applied and signed; any other is
+//! refused, which ends the library and with it the node. Leaves what a command does to
+//! `ledger/`.
+//! Tests: `src/raft/install_tests.rs`, `src/raft/storage_tests.rs`, `src/raft/group_tests.rs`.
 
 use super::codec;
 use super::group::HasDiskSpace;
 use super::types::{Answers, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::domain::command::Command;
 use crate::domain::ids::{LogIndex, Term, TreeSize, UploadEpoch};
+use crate::keyring::guard::SignedHead;
 use crate::ledger::roles::ModeRow;
+use crate::ledger::rows::LedgerHead;
 use crate::ledger::tip::Tip;
 use crate::ledger::txn::Txn;
-use crate::ledger::{apply, tables};
+use crate::ledger::{apply, look_through, tables};
 use crate::store::engine::Engine;
 use crate::store::keys::Generation;
-use crate::store::snapshot::{Received, Snapshot};
+use crate::store::snapshot::{Installs, Received, Snapshot};
 use crate::store::{Blocking, StoreError, snapshot};
 use futures::{Stream, StreamExt as _};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
@@ -103,6 +108,8 @@ pub struct Machine {
     snapshots: SnapshotStore,
     has_disk_space: HasDiskSpace,
     hashes: Arc<Mutex<StateHashes>>,
+    installs: Installs,
+    signed: SignedHead,
 }
 
 /// The newest snapshot, and where the next one is put.
@@ -123,6 +130,7 @@ impl Machine {
         engine: Arc<dyn Engine>,
         blocking: Blocking,
         snapshots: Option<PathBuf>,
+        signed: SignedHead,
     ) -> Result<(Machine, watch::Receiver<Applied>), StoreError> {
         let (opened, dir) = (engine.clone(), snapshots.clone());
         let state = blocking
@@ -131,7 +139,7 @@ impl Machine {
                 if let Some(dir) = dir {
                     empty_dir(&dir)?;
                 }
-                load(opened.as_ref())
+                load(opened.as_ref(), snapshot::current(opened.as_ref())?)
             })
             .await?;
         let (progress, watched) = watch::channel(state.progress());
@@ -150,6 +158,8 @@ impl Machine {
             progress,
             has_disk_space: Arc::new(|| true),
             hashes: Arc::default(),
+            installs: Installs::default(),
+            signed,
         };
         Ok((machine, watched))
     }
@@ -166,6 +176,11 @@ impl Machine {
     /// What other replicas are compared with.
     pub fn hashes(&self) -> Arc<Mutex<StateHashes>> {
         self.hashes.clone()
+    }
+
+    /// Lets in what is to be installed here.
+    pub fn installs(&self) -> Installs {
+        self.installs.clone()
     }
 
     /// Follows who is what.
@@ -210,7 +225,7 @@ fn empty_dir(dir: &std::path::Path) -> Result<(), StoreError> {
     std::fs::create_dir_all(dir).map_err(fail)
 }
 
-fn encode_applied(applied: Option<LogId>, membership: &StoredMembership) -> Vec<u8> {
+pub(super) fn encode_applied(applied: Option<LogId>, membership: &StoredMembership) -> Vec<u8> {
     let mut w = Writer::new();
     w.u8(1);
     codec::Wire::write(&applied, &mut w);
@@ -228,8 +243,7 @@ fn decode_applied(bytes: &[u8]) -> Result<(Option<LogId>, StoredMembership), Dec
     Ok(read)
 }
 
-fn load(engine: &dyn Engine) -> Result<State, StoreError> {
-    let generation = snapshot::current(engine)?;
+fn load(engine: &dyn Engine, generation: Generation) -> Result<State, StoreError> {
     let (applied, membership) = match engine.get(&generation.key(&tables::applied()))? {
         None => Default::default(),
         Some(bytes) => decode_applied(&bytes)
@@ -246,6 +260,33 @@ fn load(engine: &dyn Engine) -> Result<State, StoreError> {
 fn load_roles(engine: &dyn Engine, generation: Generation) -> Result<Arc<ModeRow>, StoreError> {
     let row = tables::mode().read(engine, generation)?;
     Ok(Arc::new(row.unwrap_or_default()))
+}
+
+/// Whether a received state is what it was said to be and continues what this node has
+/// applied and signed.
+fn check_received(
+    engine: &dyn Engine,
+    generation: Generation,
+    received: &State,
+    meta: &SnapshotMeta,
+    own: &LedgerHead,
+    signed: &SignedHead,
+) -> Result<(), StoreError> {
+    if received.applied != meta.last_log_id || received.membership != meta.last_membership {
+        return Err(StoreError::corrupt(format!(
+            "a received snapshot is of {:?} and was said to be of {:?}",
+            received.applied, meta.last_log_id
+        )));
+    }
+    let head = &received.tip.head;
+    // Nobody was promised anything by a ledger that is not founded.
+    let applied = (own.size > TreeSize::EMPTY).then_some((own.size, own.root));
+    // A node that was restored may be behind what it signed; it signs when it has caught up,
+    // and is asked again then.
+    let signed = signed.last().filter(|(size, _)| *size <= head.size);
+    let promised: Vec<_> = applied.into_iter().chain(signed).collect();
+    look_through::look_through(engine, generation, head, &promised)
+        .map_err(|error| StoreError::corrupt_in("a received snapshot is refused", error))
 }
 
 /// One entry, one batch.
@@ -388,19 +429,27 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn install_snapshot(
         &mut self,
-        _meta: &SnapshotMeta,
+        meta: &SnapshotMeta,
         data: SnapshotData,
     ) -> io::Result<()> {
         let received = match data {
             SnapshotData::Received(received) => received,
             SnapshotData::Taken(taken) => {
-                let engine = self.engine.clone();
-                self.blocking.run(move || taken.copy_into(engine)).await?
+                let (engine, permit) = (self.engine.clone(), self.installs.begin());
+                let permit = permit.ok_or_else(|| io::Error::other("another is installed"))?;
+                let copied = self.blocking.run(move || taken.copy_into(engine, permit));
+                copied.await?
             }
         };
+        let (engine, meta, signed) = (self.engine.clone(), meta.clone(), self.signed.clone());
+        let (generation, own) = (received.generation(), lock(&self.state).tip.head.clone());
+        let checked = self.blocking.run(move || {
+            let state = load(engine.as_ref(), generation)?;
+            check_received(engine.as_ref(), generation, &state, &meta, &own, &signed)?;
+            Ok(state)
+        });
+        let state = checked.await?;
         received.flip(self.engine.clone(), self.blocking).await?;
-        let engine = self.engine.clone();
-        let state = self.blocking.run(move || load(engine.as_ref())).await?;
         *lock(&self.state) = state;
         // What came before was of another copy; indexes would have a hole.
         *self.hashes.lock().expect("nobody panics with it") = StateHashes::default();

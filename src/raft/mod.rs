@@ -123,4 +123,6 @@ pub mod types;
 #[cfg(test)]
 pub(crate) mod group_tests;
 #[cfg(test)]
+mod install_tests;
+#[cfg(test)]
 mod storage_tests;

@@ -80,7 +80,7 @@ impl Reads {
     /// Reads the tables off the async workers.
     pub async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Tables) -> Result<T, store::StoreError> + Send + 'static,
+        read: impl FnOnce(&Tables<'_>) -> Result<T, store::StoreError> + Send + 'static,
     ) -> Result<T, CallError> {
         self.context.read(read).await
     }

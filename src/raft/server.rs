@@ -2,7 +2,8 @@
 //!
 //! Promises: a vote, an append, a snapshot, a transfer is taken from the node that it names
 //! alone; a node whose log is below its watermark neither votes nor campaigns; snapshot
-//! installs happen one at a time (overlapping ones are refused, the leader tries again).
+//! installs happen one at a time (overlapping ones are refused, the leader tries again): the
+//! permit goes with what is received into the library's queue, not with the stream.
 //! Leaves other methods to the layers that they are of.
 
 use super::codec::{self, Wire};
@@ -14,7 +15,7 @@ use super::network::{Accepted, FRAME_END, FRAME_HEADER, FRAME_PAIRS};
 use super::types::{SnapshotMeta, TypeConfig, Vote};
 use crate::domain::cause::{AnyError, Cause};
 use crate::domain::ids::NodeId;
-use crate::store::snapshot::{Installer, Received};
+use crate::store::snapshot::{InstallPermit, Installer, Received};
 use crate::transport::{Class, Destination, Failure, Frames, Method};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
@@ -156,23 +157,25 @@ impl RaftGroup {
 
     /// Receives and installs one snapshot, after this node's disk is shown.
     pub fn serve_snapshot(&self, from: NodeId, frames: Frames) -> Result<Frames, Failure> {
-        let Ok(single) = self.installing.clone().try_lock_owned() else {
+        let Some(permit) = self.installs.begin() else {
             return Err(refused("another snapshot is being installed"));
         };
         if !(self.has_disk_space)() {
             return Err(refused("this node's disk is nearly full"));
         }
         let (group, greeting) = (self.clone(), self.show(&[]));
-        let installed = async move {
-            let _single = single;
-            group.install(from, frames).await
-        };
+        let installed = async move { group.install(from, frames, permit).await };
         let answers = stream::iter([Ok(greeting)]).chain(stream::once(installed));
         Ok(answers.boxed())
     }
 
-    async fn install(&self, from: NodeId, frames: Frames) -> Result<Bytes, Failure> {
-        let (vote, meta, received) = self.receive(from, frames).await?;
+    async fn install(
+        &self,
+        from: NodeId,
+        frames: Frames,
+        permit: InstallPermit,
+    ) -> Result<Bytes, Failure> {
+        let (vote, meta, received) = self.receive(from, frames, permit).await?;
         let snapshot = openraft::storage::Snapshot {
             meta,
             snapshot: SnapshotData::Received(received),
@@ -186,7 +189,9 @@ impl RaftGroup {
         &self,
         from: NodeId,
         mut frames: Frames,
+        permit: InstallPermit,
     ) -> Result<(Vote, SnapshotMeta, Received), Failure> {
+        let mut permit = Some(permit);
         let mut header: Option<(Vote, SnapshotMeta)> = None;
         let mut installer: Option<Installer> = None;
         loop {
@@ -209,8 +214,9 @@ impl RaftGroup {
                     own_number(from, speaker(&vote))?;
                     header = Some((vote, meta));
                     let engine = self.engine.clone();
-                    let begun = self.blocking.run(move || Installer::begin(engine)).await;
-                    installer = Some(begun.map_err(refused)?);
+                    let permit = permit.take().expect("there is one header");
+                    let begun = self.blocking.run(move || Installer::begin(engine, permit));
+                    installer = Some(begun.await.map_err(refused)?);
                 }
                 (FRAME_PAIRS, true, Some(mut writing)) => {
                     let written = self

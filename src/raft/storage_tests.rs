@@ -4,6 +4,7 @@ use super::log::RaftLog;
 use super::machine::Machine;
 use super::types::TypeConfig;
 use crate::domain::ids::NodeId;
+use crate::keyring::guard::SignedHead;
 use crate::stop::Stop;
 use crate::store::Blocking;
 use crate::store::engine::Engine;
@@ -26,7 +27,9 @@ async fn open(
     let silent = Arc::new(|_| {});
     let flusher = Flusher::start("test", engine.clone(), blocking, stop.clone(), silent);
     let store = LogStore::start(engine.clone(), blocking, flusher, watermark, stop);
-    let (machine, _) = Machine::open(engine, blocking, snapshots).await.unwrap();
+    let (machine, _) = Machine::open(engine, blocking, snapshots, SignedHead::default())
+        .await
+        .unwrap();
     (RaftLog::new(store), machine)
 }
 

@@ -224,12 +224,12 @@ impl BootContext {
 
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(crate::ledger::state::Tables) -> Result<T, crate::store::StoreError>
+        read: impl FnOnce(&crate::ledger::state::Tables<'_>) -> Result<T, crate::store::StoreError>
         + Send
         + 'static,
     ) -> Result<T, BootError> {
         let state = self.state.clone();
-        Ok(self.blocking.run(move || read(state.tables()?)).await?)
+        Ok(self.blocking.run(move || state.read(read)).await?)
     }
 }
 

@@ -39,8 +39,8 @@ pub async fn attest(
                 continue;
             }
             let reading = state.clone();
-            let due = blocking.run(move || reading.tables()?.due(ITEMS_MAX)).await;
-            let due = due?;
+            let due = blocking.run(move || reading.read(|tables| tables.due(ITEMS_MAX)));
+            let due = due.await?;
             if due.is_empty() {
                 break;
             }

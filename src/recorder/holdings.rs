@@ -59,14 +59,14 @@ impl HoldingVerifier {
     ) -> Result<Result<Holding, HoldingFault>, StoreError> {
         let state = self.state.clone();
         let verified = self.blocking.run(move || {
-            let judged = state.stable(|tables| judged(tables, &holding))?;
+            let judged = state.read(|tables| judged(tables, &holding))?;
             Ok(judged.map(|()| holding))
         });
         verified.await
     }
 }
 
-fn judged(tables: &Tables, holding: &Holding) -> Result<Result<(), HoldingFault>, StoreError> {
+fn judged(tables: &Tables<'_>, holding: &Holding) -> Result<Result<(), HoldingFault>, StoreError> {
     let head = tables.head()?;
     let expected = Expected {
         ledger: head.ledger,

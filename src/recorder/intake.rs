@@ -11,7 +11,7 @@ use crate::clock::SharedClock;
 use crate::domain::command::{Command, Submission};
 use crate::domain::ids::NodeId;
 use crate::ledger::rows::NodeRow;
-use crate::ledger::state::{State, Tables};
+use crate::ledger::state::State;
 use crate::raft::group::RaftGroup;
 use crate::raft::proposals::{GroupRefusal, ProposalTicket};
 use crate::store::Blocking;
@@ -116,7 +116,7 @@ struct Keys<'a> {
 impl Keys<'_> {
     fn row(&mut self, node: NodeId) -> Result<Option<&NodeRow>, crate::store::StoreError> {
         if !self.rows.contains_key(&node) {
-            let row = self.state.tables()?.node(node)?;
+            let row = self.state.read(|tables| tables.node(node))?;
             self.rows.insert(node, row);
         }
         Ok(self.rows.get(&node).and_then(Option::as_ref))
@@ -125,7 +125,7 @@ impl Keys<'_> {
     /// The keys that the ledger ever named for the node's statements.
     fn named(&mut self, node: NodeId) -> Result<&[KeyLife], crate::store::StoreError> {
         if self.history.is_none() {
-            self.history = Some(self.state.stable(Tables::key_history)?);
+            self.history = Some(self.state.read(|tables| tables.key_history())?);
         }
         let history = self.history.as_ref().expect("read just above");
         Ok(history.statement_keys(node))

@@ -20,7 +20,7 @@ use super::{Intent, Recorded, RecorderError, StatementSigner};
 use crate::domain::command::Answer;
 use crate::domain::ids::{RecordIndex, Sequence};
 use crate::ledger::rows::{LaneRow, WindowRow};
-use crate::ledger::state::State;
+use crate::ledger::state::{State, Tables};
 use crate::raft::group::RaftGroup;
 use crate::raft::reader::ReadBarrier;
 use crate::stop::Stop;
@@ -316,8 +316,7 @@ impl Worker {
     async fn look_up(&mut self) -> Result<Option<(LaneRow, Seen)>, Broken> {
         let (node, lane) = (self.context.signer.node, self.lane);
         let (state, unresolved) = (self.context.state.clone(), self.window.unresolved());
-        let read = self.context.blocking.run(move || {
-            let tables = state.tables()?;
+        let look_up = move |tables: &Tables<'_>| {
             let Some(row) = tables.lane(node, lane)? else {
                 return Ok(None);
             };
@@ -329,7 +328,8 @@ impl Worker {
                 row,
                 seen.collect::<Result<Seen, crate::store::StoreError>>()?,
             )))
-        });
+        };
+        let read = self.context.blocking.run(move || state.read(look_up));
         Ok(read.await?)
     }
 

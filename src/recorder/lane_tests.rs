@@ -196,18 +196,14 @@ async fn record_all(recorder: &Recorder, count: u64) -> Vec<Recorded> {
 /// Records, of which none is on its way.
 async fn size(node: &TestNode) -> u64 {
     node.reader.linearizable(LONG).await.unwrap();
-    node.state.tables().unwrap().head().unwrap().size.get()
+    let head = node.state.read(|tables| tables.head());
+    head.unwrap().size.get()
 }
 
 async fn lane_length(node: &TestNode, of: u64, lane: Lane) -> u64 {
     node.reader.linearizable(LONG).await.unwrap();
-    let row = node
-        .state
-        .tables()
-        .unwrap()
-        .lane(NodeId::new(of), lane)
-        .unwrap();
-    row.map_or(0, |row| row.next_seq.get())
+    let row = node.state.read(|tables| tables.lane(NodeId::new(of), lane));
+    row.unwrap().map_or(0, |row| row.next_seq.get())
 }
 
 fn follow_on(recorded: &[Recorded]) {
@@ -422,9 +418,10 @@ async fn an_outbox_drains_in_order_when_the_leader_is_back() {
     let leader = cluster.leader().await;
     let node = cluster.node(cluster.another(leader));
     let dir = OutboxDir::in_memory();
-    let tables = node.state.tables().unwrap();
-    let mut found =
-        take_inventory(&dir, &tables, NodeId::new(node.node), node.clock.as_ref()).unwrap();
+    let found = node
+        .state
+        .read(|tables| take_inventory(&dir, tables, NodeId::new(node.node), node.clock.as_ref()));
+    let mut found = found.unwrap();
     let told = found.reported.clone();
     let (context, _, recorder) = lane_telling(&cluster, node.node, told).await;
     let log = found.open.pop().expect("one is made");

@@ -111,7 +111,7 @@ pub async fn export(
     };
     let from = wanted.from;
     tokio::spawn(async move {
-        let manifest = move |tables: &Tables, selection: String| {
+        let manifest = move |tables: &Tables<'_>, selection: String| {
             let tip = Frontier::load(&tables.tree_rows(), from.size_before())?;
             Ok(Manifest {
                 origin: booted.origin,
@@ -124,7 +124,7 @@ pub async fn export(
                 genesis: (*booted.genesis).clone(),
             })
         };
-        let keys = move |tables: &Tables| known.proven(tables, head);
+        let keys = move |tables: &Tables<'_>| known.proven(tables, head);
         let result = exporter
             .run(manifest, keys, from..end.next_index(), notes.frames)
             .await;
@@ -148,9 +148,11 @@ type Step<T> = Result<T, Option<CallError>>;
 impl Exporter {
     async fn run(
         mut self,
-        manifest: impl FnOnce(&Tables, String) -> Result<Manifest, store::StoreError> + Send + 'static,
+        manifest: impl FnOnce(&Tables<'_>, String) -> Result<Manifest, store::StoreError>
+        + Send
+        + 'static,
         keys: impl FnOnce(
-            &Tables,
+            &Tables<'_>,
         )
             -> Result<Vec<muniment_evidence::receipt::KeyRecord>, store::StoreError>
         + Send
@@ -266,7 +268,7 @@ impl SelectionFilter {
 
     fn filter(
         &mut self,
-        tables: &Tables,
+        tables: &Tables<'_>,
         page: Vec<ListedRecord>,
         end: RecordIndex,
     ) -> Result<Filtered, store::StoreError> {
@@ -294,7 +296,11 @@ impl SelectionFilter {
         Ok(filtered)
     }
 
-    fn takes(&mut self, tables: &Tables, listed: &ListedRecord) -> Result<bool, store::StoreError> {
+    fn takes(
+        &mut self,
+        tables: &Tables<'_>,
+        listed: &ListedRecord,
+    ) -> Result<bool, store::StoreError> {
         let record = Record::decode(&listed.record).map_err(|error| {
             store::StoreError::corrupt_in(format!("record {}", listed.index), error)
         })?;
@@ -333,7 +339,7 @@ impl SelectionFilter {
             .is_some_and(|of| of.tenant == identity.tenant && of.issuer == identity.issuer)
     }
 
-    fn of_issuer(&mut self, tables: &Tables, uid: Uid) -> Result<bool, store::StoreError> {
+    fn of_issuer(&mut self, tables: &Tables<'_>, uid: Uid) -> Result<bool, store::StoreError> {
         if let Some(known) = self.known.get(&uid) {
             return Ok(*known);
         }

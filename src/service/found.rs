@@ -8,7 +8,6 @@ use super::{Parts, prove};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, bad};
 use crate::domain::ids::{NodeId, TreeSize};
-use crate::ledger::state::Tables;
 use crate::objective::write;
 use crate::raft::types::Peer;
 use crate::recorder::StatementSigner;
@@ -57,7 +56,7 @@ pub async fn found(parts: &Parts, founding: Founding) -> Result<Trust, CallError
     check(parts, &founding)?;
     check_roots(&founding.root_keys, founding.threshold)?;
     check_layout(parts, &founding.members)?;
-    let head = parts.reads.read(Tables::head).await?;
+    let head = parts.reads.read(|tables| tables.head()).await?;
     if head.size > TreeSize::EMPTY {
         return Err(CallError::NotNow {
             reason: "ALREADY_FOUNDED",

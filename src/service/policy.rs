@@ -7,7 +7,6 @@
 use crate::checkpoint::keys::KeysInForce;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
-use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;
 use crate::raft::reads::{Answered, Reads};
 use crate::recorder::writes::Writes;
@@ -27,7 +26,7 @@ pub async fn policy(
     reads.fresh(ReadLevel::Linearizable).await?;
     let answered = reads.answered(true);
     let known = keys.now().await?;
-    let voters = reads.read(Tables::voters).await?;
+    let voters = reads.read(|tables| tables.voters()).await?;
     let failed =
         |error: muniment_evidence::policy::PolicyError| reads.unavailable(error.to_string());
     let mut builder = Policy::builder();

@@ -70,7 +70,7 @@ impl Prover {
     /// The first receipt; `None` without the log key.
     pub(super) fn receipt(
         &self,
-        tables: &Tables,
+        tables: &Tables<'_>,
         index: RecordIndex,
     ) -> Result<Option<Receipt>, crate::store::StoreError> {
         let size = tables.entry_end(index)?.ok_or_else(|| {
@@ -86,7 +86,7 @@ impl Prover {
     /// A receipt under a note of `size`, which is above the index.
     pub(super) fn receipt_under(
         &self,
-        tables: &Tables,
+        tables: &Tables<'_>,
         index: RecordIndex,
         size: TreeSize,
         checkpoint: String,
@@ -119,7 +119,7 @@ impl Prover {
 
 /// The last record of the tree of this size, proven: it counts the changes of keys.
 pub(super) fn last_record(
-    tables: &Tables,
+    tables: &Tables<'_>,
     size: TreeSize,
 ) -> Result<Option<LastRecord>, crate::store::StoreError> {
     let Some(index) = size.last() else {
@@ -279,7 +279,7 @@ pub async fn cosigned(parts: &Parts) -> Result<(String, Answered), CallError> {
 /// the log key alone while that is much newer. Its size never goes back on one node.
 pub async fn published(parts: &Parts) -> Result<String, CallError> {
     let booted = parts.writes.booted()?;
-    let head = parts.reads.read(Tables::head).await?;
+    let head = parts.reads.read(|tables| tables.head()).await?;
     match parts.cosigning.to_publish(head.size) {
         Some(note) => Ok(note.to_string()),
         None => parts.keys.sign_head(&booted.origin).await,

@@ -103,7 +103,7 @@ pub async fn list(
 
 /// Up to `count` records with their openings, within the answer's bytes.
 pub(super) fn page(
-    tables: &Tables,
+    tables: &Tables<'_>,
     from: RecordIndex,
     end: RecordIndex,
     count: usize,
@@ -136,7 +136,7 @@ impl Gathered {
     /// Whether more may be taken.
     fn take(
         &mut self,
-        tables: &Tables,
+        tables: &Tables<'_>,
         index: RecordIndex,
         record: Vec<u8>,
     ) -> Result<bool, store::StoreError> {
@@ -159,7 +159,7 @@ fn is_of(kinds: &[Kind], record: &[u8]) -> bool {
 }
 
 fn of_kinds(
-    tables: &Tables,
+    tables: &Tables<'_>,
     filter: &RecordFilter,
     end: RecordIndex,
     count: usize,
@@ -185,7 +185,7 @@ fn of_kinds(
 
 /// By the indexes of its events and downloads.
 fn of_invoice(
-    tables: &Tables,
+    tables: &Tables<'_>,
     uid: Uid,
     filter: &RecordFilter,
     end: RecordIndex,

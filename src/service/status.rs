@@ -7,7 +7,6 @@ use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
 use crate::domain::ids::{LogIndex, NodeId, TreeSize};
 use crate::ledger::rows::LedgerHead;
-use crate::ledger::state::Tables;
 use crate::objective::disk::evidence_reserve;
 use crate::objective::lag::Lag;
 use crate::objective::loss::{Holder, Loss, by_zone};
@@ -36,7 +35,7 @@ pub async fn status(parts: &Parts) -> Result<StatusView, CallError> {
     // State hash and applied index belong together: read again if apply moved between.
     loop {
         let before = group.applied();
-        let head = parts.reads.read(Tables::head).await?;
+        let head = parts.reads.read(|tables| tables.head()).await?;
         if group.applied() == before {
             return Ok(StatusView {
                 statuses: statuses(parts),

@@ -68,7 +68,7 @@ pub fn watch(
 }
 
 fn change(
-    tables: &Tables,
+    tables: &Tables<'_>,
     tenant: &str,
     bytes: &[u8],
 ) -> Result<Option<Change>, crate::store::StoreError> {

@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use crate::stop::Stop;
 use crate::store::Blocking;
-use crate::store::engine::{Op, Pair, View};
+use crate::store::engine::{Op, Pair, View, Visit};
 use crate::store::flush::Flusher;
 use crate::store::memory::MemoryEngine;
 use std::collections::HashSet;
@@ -64,6 +64,10 @@ impl Engine for Rotten {
 
     fn sync(&self) -> Result<(), StoreError> {
         self.memory.sync()
+    }
+
+    fn at_one_moment(&self, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.memory.at_one_moment(visit)
     }
 
     fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, StoreError> {

@@ -59,12 +59,19 @@ pub trait View: Send + Sync {
     fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError>;
 }
 
+/// What is done with a view of one moment.
+pub type Visit<'a> = dyn FnMut(&dyn View) -> Result<(), StoreError> + 'a;
+
 /// Reads and ordered writes.
 pub trait Engine: View {
     fn write(&self, batch: Batch) -> Result<(), StoreError>;
     /// Makes every write that has returned durable. A failure is final: the caller stops
     /// the node and never tries again (after a failed fsync nobody knows what is on disk).
     fn sync(&self) -> Result<(), StoreError>;
+    /// Lends a view of one moment for as long as `visit` runs: what is written or deleted
+    /// meanwhile does not show in it. Nothing goes from under such a visit, so that none
+    /// ever sees half of a change.
+    fn at_one_moment(&self, visit: &mut Visit<'_>) -> Result<(), StoreError>;
     /// A view of now that stays as it is, kept below `dir`, which must not exist yet.
     fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, StoreError>;
     /// Bytes that the engine will take from the disk without a further write: what is

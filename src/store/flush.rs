@@ -131,7 +131,7 @@ impl Times {
 mod tests {
     use super::*;
     use crate::stop::Why;
-    use crate::store::engine::{Batch, Engine, Pair, View};
+    use crate::store::engine::{Batch, Engine, Pair, View, Visit};
     use crate::store::memory::MemoryEngine;
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -172,6 +172,10 @@ mod tests {
                 return Err(StoreError::engine("no such luck"));
             }
             self.engine.sync()
+        }
+
+        fn at_one_moment(&self, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+            self.engine.at_one_moment(visit)
         }
 
         fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, StoreError> {

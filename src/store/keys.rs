@@ -8,8 +8,8 @@
 use super::engine::prefix_end;
 use crate::domain::ids::{LogIndex, TreeSize};
 
-/// Which copy of the replicated state is in force; a snapshot is installed as the next
-/// one and then flipped to.
+/// Which copy of the replicated state is in force; a snapshot is installed as one that was
+/// never begun before, and then flipped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation(pub u32);
 
@@ -32,10 +32,6 @@ impl Generation {
         let end = prefix_end(&start);
         (start, end)
     }
-
-    pub fn next(self) -> Generation {
-        Generation(self.0.wrapping_add(1))
-    }
 }
 
 /// Length of what [`Generation::key`] puts before a state key.
@@ -47,6 +43,8 @@ pub const VOTE: &[u8] = b"NV";
 pub const COMMITTED: &[u8] = b"NC";
 /// Newest log id that was purged.
 pub const PURGED: &[u8] = b"NP";
+/// The highest generation that an install ever began: u32. Never goes back.
+pub const GENERATION_BEGUN: &[u8] = b"NB";
 /// The generation in force: u32.
 pub const GENERATION: &[u8] = b"NG";
 

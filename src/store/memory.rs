@@ -4,7 +4,7 @@
 //! state of the last sync, as a power cut would. Leaves nothing on disk.
 
 use super::StoreError;
-use super::engine::{Batch, Engine, Op, Pair, View};
+use super::engine::{Batch, Engine, Op, Pair, View, Visit};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;
@@ -14,7 +14,8 @@ type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
 #[derive(Default)]
 struct State {
-    now: Map,
+    /// Shared with the views lent; a write while one is lent copies it.
+    now: Arc<Map>,
     /// Writes since the last sync; the durable state is `now` without them.
     unsynced: Vec<Batch>,
     durable: Map,
@@ -42,7 +43,7 @@ impl MemoryEngine {
         for batch in unsynced.iter().take(writes) {
             apply(&mut state.durable, batch);
         }
-        state.now = state.durable.clone();
+        state.now = Arc::new(state.durable.clone());
     }
 
     /// Writes that a power cut may lose.
@@ -53,6 +54,10 @@ impl MemoryEngine {
     /// What a power cut leaves of a key, whatever it loses.
     pub fn durable(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.lock().durable.get(key).cloned()
+    }
+
+    fn frozen(&self) -> Frozen {
+        Frozen(self.lock().now.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -81,7 +86,7 @@ impl View for MemoryEngine {
 impl Engine for MemoryEngine {
     fn write(&self, batch: Batch) -> Result<(), StoreError> {
         let mut state = self.lock();
-        apply(&mut state.now, &batch);
+        apply(Arc::make_mut(&mut state.now), &batch);
         state.unsynced.push(batch);
         Ok(())
     }
@@ -94,8 +99,12 @@ impl Engine for MemoryEngine {
         Ok(())
     }
 
+    fn at_one_moment(&self, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        visit(&self.frozen())
+    }
+
     fn checkpoint(&self, _dir: &Path) -> Result<Arc<dyn View>, StoreError> {
-        Ok(Arc::new(Frozen(self.lock().now.clone())))
+        Ok(Arc::new(self.frozen()))
     }
 
     fn size_bytes(&self) -> u64 {
@@ -108,7 +117,7 @@ impl Engine for MemoryEngine {
     }
 }
 
-struct Frozen(Map);
+struct Frozen(Arc<Map>);
 
 impl View for Frozen {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -155,6 +164,33 @@ fn apply(map: &mut Map, batch: &Batch) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every read of the replicated state rests on it.
+    #[test]
+    fn a_view_of_one_moment_sees_nothing_that_comes_later() {
+        let engine = MemoryEngine::new();
+        let put = |key: &[u8]| {
+            let mut batch = Batch::new();
+            batch.put(key, *b"v");
+            engine.write(batch).unwrap();
+        };
+        put(b"a");
+        let mut visits = 0;
+        let seen = engine.at_one_moment(&mut |view| {
+            put(b"b");
+            let mut batch = Batch::new();
+            batch.delete_range(*b"a", *b"b");
+            engine.write(batch)?;
+            assert_eq!(view.scan(b"a", b"z", 9)?.len(), 1);
+            assert!(view.get(b"a")?.is_some());
+            visits += 1;
+            Ok(())
+        });
+        seen.unwrap();
+        assert_eq!(visits, 1);
+        assert!(engine.get(b"a").unwrap().is_none());
+        assert!(engine.get(b"b").unwrap().is_some());
+    }
 
     #[test]
     fn a_crash_loses_what_was_not_synced_and_nothing_else() {

@@ -15,7 +15,7 @@
 //! | mark of complete bodies | `bodies/` | yes, for one ledger and generation | bodies that are missing would be vouched for | all records are looked at again |
 //! | stamps of bodies | `bodies/` | yes | a body that no record names stays, or is collected too early | as the first |
 //! | outbox | `outbox/`, beside the databases | no: checksums, numbers and signatures are looked at | a torn last append is cut off; damage before others counts as lost | the node's next BOOT says LOST |
-//! | snapshots | `snapshots/` | no: digest checked by the receiver | refused | built again |
+//! | snapshots | `snapshots/` | no: digest, content and history are checked by the receiver | refused | built again |
 
 pub mod bodies;
 pub mod damage;

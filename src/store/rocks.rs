@@ -5,11 +5,11 @@
 //! choice of what goes into which database to `ledger db` and `bodies db`.
 
 use super::StoreError;
-use super::engine::{Batch, Engine, Op, Pair, View};
+use super::engine::{Batch, Engine, Op, Pair, View, Visit};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, DB, DBCompressionType, Direction, ErrorKind, IteratorMode, Options,
-    ReadOptions, WriteBatch,
+    ReadOptions, Snapshot, WriteBatch,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -153,6 +153,14 @@ impl Engine for RocksEngine {
         self.0.flush_wal(true).map_err(StoreError::engine)
     }
 
+    fn at_one_moment(&self, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        let snapshot = self.0.snapshot();
+        visit(&Moment {
+            engine: self,
+            snapshot,
+        })
+    }
+
     fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, StoreError> {
         Checkpoint::new(&self.0)
             .and_then(|checkpoint| checkpoint.create_checkpoint(dir))
@@ -187,6 +195,42 @@ impl Engine for RocksEngine {
     }
 }
 
+/// The database at one sequence number.
+struct Moment<'a> {
+    engine: &'a RocksEngine,
+    snapshot: Snapshot<'a>,
+}
+
+impl Moment<'_> {
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Vec<Pair>, StoreError> {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        scan_with(options, &self.engine.0, start, end, limit, direction)
+            .map_err(|error| self.engine.failed(error))
+    }
+}
+
+impl View for Moment<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = self.snapshot.get(key);
+        found.map_err(|error| self.engine.failed(error))
+    }
+
+    fn scan(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+        self.scan(start, end, limit, Direction::Forward)
+    }
+
+    fn scan_back(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+        self.scan(start, end, limit, Direction::Reverse)
+    }
+}
+
 /// A checkpoint directory, read only.
 struct Frozen(DB);
 
@@ -211,10 +255,20 @@ fn scan(
     limit: usize,
     direction: Direction,
 ) -> Result<Vec<Pair>, rocksdb::Error> {
+    scan_with(ReadOptions::default(), db, start, end, limit, direction)
+}
+
+fn scan_with(
+    mut bounds: ReadOptions,
+    db: &DB,
+    start: &[u8],
+    end: &[u8],
+    limit: usize,
+    direction: Direction,
+) -> Result<Vec<Pair>, rocksdb::Error> {
     if start >= end || limit == 0 {
         return Ok(Vec::new());
     }
-    let mut bounds = ReadOptions::default();
     bounds.set_iterate_lower_bound(start);
     bounds.set_iterate_upper_bound(end);
     let mode = match direction {
@@ -262,6 +316,23 @@ mod tests {
                     memory.scan_back(&start, &end, limit).unwrap()
                 );
             }
+        }
+        // A view of one moment: neither what is put nor what is deleted later shows in it.
+        for engine in engines {
+            let seen = engine.at_one_moment(&mut |view| {
+                let before = view.scan(b"k", b"l", 100)?;
+                let mut batch = Batch::new();
+                batch.put([b'k', 100], [100]);
+                batch.delete_range([b'k', 15], [b'k', 18]);
+                engine.write(batch)?;
+                assert_eq!(view.scan(b"k", b"l", 100)?, before);
+                assert_eq!(view.scan_back(b"k", b"l", 1)?, before[before.len() - 1..]);
+                assert_eq!(view.get(&[b'k', 16])?, Some(vec![16]));
+                assert_eq!(view.get(&[b'k', 100])?, None);
+                Ok(())
+            });
+            seen.unwrap();
+            assert_eq!(engine.get(&[b'k', 16]).unwrap(), None);
         }
         let frozen = rocks.checkpoint(&dir.path().join("cp")).unwrap();
         let mut batch = Batch::new();

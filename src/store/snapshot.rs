@@ -2,11 +2,17 @@
 //!
 //! Promises: a snapshot is read from a checkpoint, so apply goes on meanwhile; it holds
 //! replicated keys alone (I9); a receiver writes it as a new generation and flips to it
-//! in one synced batch, so that a crash leaves either the old state or the new one.
+//! in one synced batch, so that a crash leaves either the old state or the new one; a
+//! generation's number is used once, also after installs that were given up; and two
+//! installs never overlap, for who holds an [`Installer`] or a [`Received`] holds the only
+//! [`InstallPermit`]. Whether what was received is true is for who flips to ask.
 //!
-//! Crash order of an install: 1 write pieces under the next generation, 2 compare the
-//! digest, 3 flip the generation and sync, 4 delete the old one. What a crash leaves of
-//! 1 or 4 is deleted at start by [`sweep`].
+//! Crash order of an install: 1 note the number of a new generation as begun, delete what
+//! earlier installs left, and sync, 2 write pieces under it, 3 compare the digest, 4 flip the
+//! generation and sync, 5 delete the old one. What a crash leaves of 2 or 5 is deleted at
+//! start by [`sweep`]. Readers need not be waited for in 5: each looks at one moment of the
+//! engine ([`Engine::at_one_moment`]), in which the old generation stays whole until the last
+//! such reader has gone.
 
 use super::engine::{Batch, Engine, Pair, View};
 use super::keys::{self, GENERATION_PREFIX_BYTES, Generation};
@@ -15,6 +21,7 @@ use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::{Digest, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// Bytes of one piece: well below the message limit, large enough to be few.
 pub const PIECE_BYTES: usize = 1 << 20;
@@ -62,8 +69,12 @@ impl Snapshot {
     }
 
     /// Writes it as the next generation, as a receiver would.
-    pub fn copy_into(&self, engine: Arc<dyn Engine>) -> Result<Received, StoreError> {
-        let mut installer = Installer::begin(engine)?;
+    pub fn copy_into(
+        &self,
+        engine: Arc<dyn Engine>,
+        permit: InstallPermit,
+    ) -> Result<Received, StoreError> {
+        let mut installer = Installer::begin(engine, permit)?;
         let mut pieces = self.pieces();
         loop {
             match pieces.next()? {
@@ -135,23 +146,50 @@ pub enum SnapshotPiece {
     End(Digest),
 }
 
-/// Writes a received snapshot as the next generation.
+/// Lets one install at a time into a database. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Installs(Arc<Mutex<()>>);
+
+impl Installs {
+    /// `None` while another install is under way.
+    pub fn begin(&self) -> Option<InstallPermit> {
+        let sole = self.0.clone().try_lock_owned().ok()?;
+        Some(InstallPermit { _sole: sole })
+    }
+}
+
+/// Goes with what is installed, from its first byte until it is in force or given up.
+#[derive(Debug)]
+pub struct InstallPermit {
+    _sole: OwnedMutexGuard<()>,
+}
+
+/// Writes a received snapshot as a new generation.
 pub struct Installer {
     engine: Arc<dyn Engine>,
+    permit: InstallPermit,
     generation: Generation,
     hasher: Hasher,
 }
 
 impl Installer {
-    /// Begins below the generation after the one in force; what lies there is removed.
-    pub fn begin(engine: Arc<dyn Engine>) -> Result<Installer, StoreError> {
-        let generation = current(engine.as_ref())?.next();
-        let (start, end) = generation.range();
+    /// Begins a generation whose number was never used; what installs that were given up
+    /// left is removed.
+    pub fn begin(engine: Arc<dyn Engine>, permit: InstallPermit) -> Result<Installer, StoreError> {
+        let current = current(engine.as_ref())?;
+        let begun = number(engine.as_ref(), keys::GENERATION_BEGUN)?;
+        let last = begun.map_or(current, |begun| begun.max(current));
+        let generation = last.0.checked_add(1).map(Generation);
+        let generation =
+            generation.ok_or_else(|| StoreError::corrupt("all generations are used up"))?;
         let mut batch = Batch::new();
-        batch.delete_range(start, end);
+        batch.put(keys::GENERATION_BEGUN, generation.0.to_be_bytes());
+        delete_but(&mut batch, current);
         engine.write(batch)?;
+        engine.sync()?;
         Ok(Installer {
             engine,
+            permit,
             generation,
             hasher: Hasher::new(),
         })
@@ -173,53 +211,73 @@ impl Installer {
         }
         Ok(Received {
             generation: self.generation,
+            permit: self.permit,
         })
     }
 }
 
 /// A complete snapshot under a generation that is not in force yet.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Received {
-    pub generation: Generation,
+    generation: Generation,
+    permit: InstallPermit,
 }
 
 impl Received {
+    /// Where it lies, for who asks whether it is true.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
     /// Flips to the received generation, durably, then removes the old one.
     pub async fn flip(self, engine: Arc<dyn Engine>, blocking: Blocking) -> Result<(), StoreError> {
         blocking
             .run(move || {
+                let Received { generation, permit } = self;
                 let old = current(engine.as_ref())?;
+                assert!(
+                    old < generation,
+                    "a generation in force is never flipped to"
+                );
                 let mut batch = Batch::new();
-                batch.put(keys::GENERATION, self.generation.0.to_be_bytes());
+                batch.put(keys::GENERATION, generation.0.to_be_bytes());
                 engine.write(batch)?;
                 engine.sync()?;
                 let (start, end) = old.range();
                 let mut batch = Batch::new();
                 batch.delete_range(start, end);
-                engine.write(batch)
+                engine.write(batch)?;
+                drop(permit);
+                Ok(())
             })
             .await
     }
 }
 
 /// The generation in force.
-pub fn current(engine: &dyn Engine) -> Result<Generation, StoreError> {
-    match engine.get(keys::GENERATION)? {
-        None => Ok(Generation(0)),
-        Some(bytes) => match bytes.try_into() {
-            Ok(bytes) => Ok(Generation(u32::from_be_bytes(bytes))),
-            Err(_) => Err(StoreError::corrupt("the generation is not four bytes")),
-        },
+pub fn current(view: &dyn View) -> Result<Generation, StoreError> {
+    Ok(number(view, keys::GENERATION)?.unwrap_or(Generation(0)))
+}
+
+fn number(view: &dyn View, key: &[u8]) -> Result<Option<Generation>, StoreError> {
+    match view.get(key)?.map(<[u8; 4]>::try_from) {
+        None => Ok(None),
+        Some(Ok(bytes)) => Ok(Some(Generation(u32::from_be_bytes(bytes)))),
+        Some(Err(_)) => Err(StoreError::corrupt("a generation is not four bytes")),
     }
 }
 
 /// Removes every generation but the one in force.
 pub fn sweep(engine: &dyn Engine) -> Result<(), StoreError> {
-    let (start, end) = current(engine)?.range();
     let mut batch = Batch::new();
+    delete_but(&mut batch, current(engine)?);
+    engine.write(batch)
+}
+
+fn delete_but(batch: &mut Batch, kept: Generation) {
+    let (start, end) = kept.range();
     batch.delete_range(b"S".to_vec(), start);
     batch.delete_range(end, b"T".to_vec());
-    engine.write(batch)
 }
 
 fn read_pairs(piece: &[u8]) -> Result<Vec<Pair>, StoreError> {
@@ -241,6 +299,10 @@ mod tests {
     use super::super::memory::MemoryEngine;
     use super::*;
 
+    fn permit() -> InstallPermit {
+        Installs::default().begin().unwrap()
+    }
+
     fn filled() -> MemoryEngine {
         let engine = MemoryEngine::new();
         let mut batch = Batch::new();
@@ -261,7 +323,7 @@ mod tests {
         old.put(Generation(0).key(b"old"), *b"state");
         old.put(keys::VOTE, *b"its own");
         target.write(old).unwrap();
-        let mut installer = Installer::begin(target.clone()).unwrap();
+        let mut installer = Installer::begin(target.clone(), permit()).unwrap();
         let (mut pieces, mut count) = (snapshot.pieces(), 0);
         let received = loop {
             match pieces.next().unwrap() {
@@ -287,11 +349,94 @@ mod tests {
         assert_eq!(target.get(keys::VOTE).unwrap().unwrap(), b"its own");
     }
 
+    fn begun(engine: &Arc<MemoryEngine>) -> Installer {
+        Installer::begin(engine.clone(), permit()).unwrap()
+    }
+
+    /// What is kept beside the database by generation must never meet another of its name.
+    #[tokio::test]
+    async fn a_generations_number_is_used_once_whatever_became_of_its_install() {
+        let engine = Arc::new(filled());
+        engine.sync().unwrap();
+        drop(begun(&engine));
+        engine.crash();
+        let mut aborted = begun(&engine);
+        let mut w = Writer::new();
+        w.bytes(b"left").bytes(b"over");
+        aborted.write(&w.finish()).unwrap();
+        let left = aborted.generation;
+        drop(aborted);
+        let installer = begun(&engine);
+        assert_eq!((left, installer.generation), (Generation(2), Generation(3)));
+        assert_eq!(engine.get(&left.key(b"left")).unwrap(), None);
+        let received = installer.finish(Hasher::new().finish()).unwrap();
+        received
+            .flip(engine.clone(), Blocking::Inline)
+            .await
+            .unwrap();
+        engine.crash();
+        sweep(engine.as_ref()).unwrap();
+        assert_eq!(begun(&engine).generation, Generation(4));
+    }
+
+    /// The permit lies in what was received: it outlives the stream that brought it.
+    #[tokio::test]
+    async fn the_next_install_begins_when_the_last_one_is_in_force_or_given_up() {
+        let (engine, installs) = (Arc::new(filled()), Installs::default());
+        let installer = Installer::begin(engine.clone(), installs.begin().unwrap()).unwrap();
+        assert!(installs.begin().is_none());
+        let received = installer.finish(Hasher::new().finish()).unwrap();
+        assert!(installs.begin().is_none());
+        received
+            .flip(engine.clone(), Blocking::Inline)
+            .await
+            .unwrap();
+        let given_up = Installer::begin(engine, installs.begin().unwrap()).unwrap();
+        assert!(installs.begin().is_none());
+        drop(given_up);
+        assert!(installs.begin().is_some());
+    }
+
+    /// After each prefix of an install's writes the old state is in force, or the new one.
+    #[tokio::test]
+    async fn a_crash_between_any_two_steps_leaves_one_whole_state() {
+        for kept in 0..3 {
+            let engine = Arc::new(filled());
+            engine.sync().unwrap();
+            let mut installer = begun(&engine);
+            let mut w = Writer::new();
+            w.bytes(b"new").bytes(b"state");
+            installer.write(&w.finish()).unwrap();
+            let (digest, new) = (installer.hasher.clone().finish(), installer.generation);
+            let received = installer.finish(digest).unwrap();
+            let crashes_before_the_flip = kept < 2;
+            if crashes_before_the_flip {
+                engine.crash_keeping(kept);
+            } else {
+                received
+                    .flip(engine.clone(), Blocking::Inline)
+                    .await
+                    .unwrap();
+                engine.crash();
+            }
+            sweep(engine.as_ref()).unwrap();
+            let (first, end) = current(engine.as_ref()).unwrap().range();
+            let rows = engine.scan(&first, &end, 10_000).unwrap().len();
+            let all = engine.scan(b"S", b"T", 10_000).unwrap().len();
+            assert_eq!(rows, if crashes_before_the_flip { 5000 } else { 1 });
+            assert_eq!(all, rows, "the other generation is collected");
+            assert_eq!(
+                current(engine.as_ref()).unwrap() == new,
+                !crashes_before_the_flip
+            );
+        }
+    }
+
     #[test]
     fn an_altered_piece_is_refused() {
         let source = filled();
         let snapshot = Snapshot::take(&source, Generation(0), None).unwrap();
-        let mut installer = Installer::begin(Arc::new(MemoryEngine::new())).unwrap();
+        let mut installer = Installer::begin(Arc::new(MemoryEngine::new()), permit()).unwrap();
         let SnapshotPiece::Pairs(mut piece) = snapshot.pieces().next().unwrap() else {
             panic!("there is a first piece");
         };

@@ -303,7 +303,7 @@ impl World<'_> {
     fn heads(&self) -> Result<Vec<LedgerHead>, String> {
         let head = |machine: &&Arc<Machine>| {
             let state = State::new(machine.disks().ledger.clone());
-            state.tables()?.head()
+            state.read(|tables| tables.head())
         };
         let heads: Result<_, muniment::store::StoreError> =
             self.members().iter().map(head).collect();

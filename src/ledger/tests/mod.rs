@@ -4,7 +4,7 @@
 
 use super::apply;
 use super::rows::LedgerHead;
-use super::state::{State, Tables};
+use super::state::Tables;
 use super::tip::Tip;
 use super::txn::Txn;
 use crate::domain::command::{Answer, Command, Submission};
@@ -165,8 +165,8 @@ impl TestLedger {
         written.into_iter().map(outcome).collect()
     }
 
-    pub(crate) fn tables(&self) -> Tables {
-        State::new(self.engine.clone()).tables().unwrap()
+    pub(crate) fn tables(&self) -> Tables<'_> {
+        Tables::of(self.engine.as_ref()).unwrap()
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Download, Shared};
 use crate::domain::command::{Answer, Submission};
 use crate::domain::ids::{OutboxId, Sequence};
 use crate::ledger::lanes::WINDOW;
+use crate::ledger::state::Tables;
 use crate::recorder::Recorded;
 use crate::recorder::answers::{
     Doubt, Landed, LaneContradiction, Then, landed, outbox_agrees, place,
@@ -139,10 +140,9 @@ impl Worker {
         }
         let (shared, state) = (self.shared.clone(), context.state.clone());
         let node = context.signer.node;
-        let found = context.blocking.run(move || {
+        let look_up = move |tables: &Tables<'_>| {
             let log = shared.log();
             let lane = Lane::Outbox(log.id());
-            let tables = state.tables()?;
             let row = tables.lane(node, lane)?.unwrap_or_default();
             if let Err(contradiction) = outbox_agrees(&row, log.hash_before(row.next_seq)) {
                 return Ok(Err(contradiction));
@@ -157,7 +157,8 @@ impl Worker {
                 recorded.push((seq, seen.as_ref().map(place)));
             }
             Ok(Ok(recorded))
-        });
+        };
+        let found = context.blocking.run(move || state.read(look_up));
         match found.await? {
             Ok(recorded) => self.settle(recorded).await,
             Err(contradiction) => Err(self.broken(&contradiction)),

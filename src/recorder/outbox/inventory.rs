@@ -25,7 +25,7 @@ pub struct OutboxInventory {
 /// See the module.
 pub fn take_inventory(
     dir: &OutboxDir,
-    tables: &Tables,
+    tables: &Tables<'_>,
     node: NodeId,
     clock: &dyn Clock,
 ) -> Result<OutboxInventory, StoreError> {

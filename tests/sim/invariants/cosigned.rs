@@ -12,10 +12,10 @@ pub fn check(end: &End) -> Result<(), String> {
     if seen.notes.is_empty() {
         return Err("no caller was given a cosigned note in the whole run".into());
     }
-    let tables = end.log.tables().map_err(|error| error.to_string())?;
     for (size, root) in &seen.notes {
-        let final_root = tables
-            .root_at(TreeSize::new(*size))
+        let final_root = end
+            .log
+            .read(|tables| tables.root_at(TreeSize::new(*size)))
             .map_err(|error| error.to_string())?;
         if final_root != *root {
             return Err(format!(

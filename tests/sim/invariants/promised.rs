@@ -16,11 +16,11 @@ pub fn check(end: &End) -> Result<(), String> {
     if seen.promised.is_empty() {
         return Err("no caller was given a promise in the whole run".into());
     }
-    let tables = end.log.tables().map_err(|error| error.to_string())?;
     let size = end.heads[0].size;
-    let records = tables
-        .record_range(RecordIndex::FIRST, size.next_index(), size.get() as usize)
-        .map_err(|error| error.to_string())?;
+    let records = end.log.read(|tables| {
+        tables.record_range(RecordIndex::FIRST, size.next_index(), size.get() as usize)
+    });
+    let records = records.map_err(|error| error.to_string())?;
     let mut released = HashMap::new();
     for bytes in records {
         let record = Record::decode(&bytes).map_err(|error| error.to_string())?;

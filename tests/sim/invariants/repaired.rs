@@ -6,6 +6,7 @@
 
 use crate::world::End;
 use muniment::domain::ids::{BodyId, RecordIndex};
+use muniment::ledger::state::Tables;
 use muniment::store::StoreError;
 use muniment_evidence::opening::{Document, ScrubOutcome};
 use muniment_evidence::record::Outcome;
@@ -24,7 +25,10 @@ pub fn check(end: &End) -> Result<usize, String> {
 type Places = BTreeSet<(BodyId, Option<u32>)>;
 
 fn scrubs(end: &End) -> Result<(Places, Places), StoreError> {
-    let tables = end.log.tables()?;
+    end.log.read(places)
+}
+
+fn places(tables: &Tables<'_>) -> Result<(Places, Places), StoreError> {
     let (mut found, mut repaired) = (Places::new(), Places::new());
     for index in (0..tables.head()?.size.get()).map(RecordIndex::new) {
         let record = tables.expect_record(index)?;
