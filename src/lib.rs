@@ -31,6 +31,10 @@
 //! without `rocksdb` there is no [`node`], but all that a node is made of: the simulator
 //! brings an engine of its own. The client is a crate beside this one.
 
+#![allow(
+    clippy::redundant_closure_for_method_calls,
+    reason = "a method of Tables<'_> has no name for every lifetime at once"
+)]
 // Here and not in the workspace: tests say what they expect by unwrapping.
 #![warn(clippy::unwrap_used)]
 

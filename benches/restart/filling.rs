@@ -13,6 +13,7 @@ use muniment::clock::{Clock as _, SystemClock};
 use muniment::domain::command::{Answer, Command, Submission};
 use muniment::domain::ids::{NodeId, RecordIndex};
 use muniment::keyring::Keyring;
+use muniment::keyring::guard::SignedHead;
 use muniment::ledger::state::State;
 use muniment::objective::timing::Profile;
 use muniment::raft::group::{GroupSettings, RaftGroup};
@@ -25,7 +26,7 @@ use muniment::store::log::LogStore;
 use muniment::store::marker::Marker;
 use muniment::store::rocks::{Purpose, RocksEngine};
 use muniment::store::watermark::WatermarkFile;
-use muniment::transport::{Class, Failure, Frames, Method, Transport};
+use muniment::transport::{Class, Destination, Failure, Frames, Method, Transport};
 use muniment_evidence::key::Signer as _;
 use muniment_evidence::keychange::Role;
 use muniment_evidence::record::Outcome;
@@ -51,7 +52,7 @@ struct Alone;
 impl Transport for Alone {
     fn call(
         &self,
-        _address: String,
+        _to: Destination,
         _class: Class,
         _method: Method,
         _body: Bytes,
@@ -62,7 +63,7 @@ impl Transport for Alone {
 
     fn stream(
         &self,
-        _address: String,
+        _to: Destination,
         _class: Class,
         _method: Method,
         _frames: BoxStream<'static, Bytes>,
@@ -150,8 +151,14 @@ async fn lead(data: &Path, engine: Arc<dyn Engine>) -> Result<RaftGroup, Box<dyn
         stop.clone(),
         Arc::new(|_| {}),
     );
-    let floor = WatermarkFile::open(&data.join("watermark"))?;
-    let log = LogStore::start(engine.clone(), Blocking::Pool, flusher, floor, stop.clone());
+    let watermark = WatermarkFile::open(&data.join("watermark"))?;
+    let log = LogStore::start(
+        engine.clone(),
+        Blocking::Pool,
+        flusher,
+        watermark,
+        stop.clone(),
+    );
     let settings = GroupSettings {
         node: NodeId::new(NODE),
         clock: Arc::new(SystemClock),
@@ -163,7 +170,16 @@ async fn lead(data: &Path, engine: Arc<dyn Engine>) -> Result<RaftGroup, Box<dyn
         incarnation: [1; 16],
     };
     let transport = Arc::new(Alone);
-    let group = RaftGroup::start(settings, engine, Blocking::Pool, log, transport, stop).await?;
+    let group = RaftGroup::start(
+        settings,
+        engine,
+        Blocking::Pool,
+        log,
+        transport,
+        stop,
+        SignedHead::default(),
+    )
+    .await?;
     loop {
         let status = group.status();
         // What the node had proposed when it was stopped is a record too.
@@ -180,9 +196,11 @@ fn begin(
     engine: Arc<dyn Engine>,
     records: u64,
 ) -> Result<(Traffic, u64), Box<dyn Error>> {
-    let tables = State::new(engine).tables()?;
-    let head = tables.head()?;
-    let boots = tables.lane(NodeId::new(NODE), Lane::Boot)?;
+    let state = State::new(engine);
+    let (head, boots) = state.read(|tables| {
+        let boots = tables.lane(NodeId::new(NODE), Lane::Boot)?;
+        Ok((tables.head()?, boots))
+    })?;
     let boots = boots.ok_or("the node has never booted")?;
     let marker = Marker::read(&data_of(dir))?.ok_or("the directory has no marker")?;
     let keys = Keyring::load(&keys_of(dir))?;

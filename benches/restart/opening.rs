@@ -5,6 +5,7 @@
 
 use super::serving::data_of;
 use muniment::domain::ids::{RecordIndex, TreeSize};
+use muniment::keyring::guard::SignedHead;
 use muniment::ledger::state::State;
 use muniment::raft::machine::Machine;
 use muniment::store::Blocking;
@@ -31,7 +32,8 @@ pub async fn open(dir: &Path) -> Result<Value, Box<dyn Error>> {
         Arc::new(RocksEngine::open(&data.join("ledger"), Purpose::Ledger)?);
     let engine_ms = milliseconds(begun);
     let begun = Instant::now();
-    let (_machine, applied) = Machine::open(engine.clone(), Blocking::Pool, None).await?;
+    let (_machine, applied) =
+        Machine::open(engine.clone(), Blocking::Pool, None, SignedHead::default()).await?;
     let machine_ms = milliseconds(begun);
     let size = applied.borrow().size;
     let state = State::new(engine);
@@ -47,21 +49,19 @@ pub async fn open(dir: &Path) -> Result<Value, Box<dyn Error>> {
 }
 
 fn proofs(state: &State, size: u64) -> Result<Value, Box<dyn Error>> {
-    let tables = state.tables()?;
-    let root = tables.root_at(TreeSize::new(size))?;
+    let root_at = |size| state.read(|tables| tables.root_at(TreeSize::new(size)));
+    let root = root_at(size)?;
     let (mut inclusion, mut consistency) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let index = scattered(round) % size;
         let begun = Instant::now();
-        let path = inclusion_proof(
-            &state.tables()?.tree_rows(),
-            RecordIndex::new(index),
-            TreeSize::new(size),
-        )?;
+        let path = state.read(|tables| {
+            let (index, size) = (RecordIndex::new(index), TreeSize::new(size));
+            inclusion_proof(&tables.tree_rows(), index, size)
+        })?;
         inclusion.push(begun.elapsed().as_nanos() as u64);
-        let record = tables
-            .record_bytes(RecordIndex::new(index))?
-            .ok_or("a record is missing")?;
+        let record = state.read(|tables| tables.record_bytes(RecordIndex::new(index)))?;
+        let record = record.ok_or("a record is missing")?;
         let leaf = leaf_hash(&record);
         if !verify_inclusion(
             &leaf,
@@ -74,13 +74,12 @@ fn proofs(state: &State, size: u64) -> Result<Value, Box<dyn Error>> {
         }
         let old = index + 1;
         let begun = Instant::now();
-        let proof = consistency_proof(
-            &state.tables()?.tree_rows(),
-            TreeSize::new(old),
-            TreeSize::new(size),
-        )?;
+        let proof = state.read(|tables| {
+            let rows = tables.tree_rows();
+            consistency_proof(&rows, TreeSize::new(old), TreeSize::new(size))
+        })?;
         consistency.push(begun.elapsed().as_nanos() as u64);
-        let old_root = tables.root_at(TreeSize::new(old))?;
+        let old_root = root_at(old)?;
         if !verify_consistency(
             TreeSize::new(old),
             TreeSize::new(size),

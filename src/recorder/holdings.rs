@@ -132,8 +132,9 @@ mod tests {
     /// Node 1 has booted from the disk of ones.
     fn good(ledger: &TestLedger) -> Holding {
         let head = ledger.head();
-        let row = State::new(ledger.engine.clone()).tables().unwrap();
-        let row = row.node(NodeId::new(1)).unwrap().unwrap();
+        let state = State::new(ledger.engine.clone());
+        let row = state.read(|tables| tables.node(NodeId::new(1)));
+        let row = row.unwrap().unwrap();
         signed(Holding {
             ledger: head.ledger,
             body_id: BodyId::new([2; 16]),
@@ -155,7 +156,8 @@ mod tests {
 
     fn fault(ledger: &TestLedger, holding: &Holding) -> Option<HoldingFault> {
         let state = State::new(ledger.engine.clone());
-        judged(&state.tables().unwrap(), holding).unwrap().err()
+        let judged = state.read(|tables| judged(tables, holding));
+        judged.unwrap().err()
     }
 
     /// Each of these, in a numbered statement, would be refused for ever, or spoil the

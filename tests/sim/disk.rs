@@ -8,7 +8,7 @@
 use crate::facts::{Event, Events};
 use crate::rng::Rng;
 use crate::trace::{Trace, What, digest};
-use muniment::store::engine::{Batch, Engine, Op, Pair, View, Visit};
+use muniment::store::engine::{self, Batch, Engine, Op, Pair, View};
 use muniment::store::memory::MemoryEngine;
 use muniment::store::{Pace, StoreError};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -178,7 +178,7 @@ impl Engine for Disk {
         self.memory.sync()
     }
 
-    fn at_one_moment(&self, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+    fn at_one_moment(&self, visit: &mut engine::Visit<'_>) -> Result<(), StoreError> {
         self.note_read();
         self.memory.at_one_moment(visit)
     }

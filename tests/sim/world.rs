@@ -300,6 +300,10 @@ impl World<'_> {
         }
     }
 
+    #[allow(
+        clippy::redundant_closure_for_method_calls,
+        reason = "a method of Tables<'_> has no name for every lifetime at once"
+    )]
     fn heads(&self) -> Result<Vec<LedgerHead>, String> {
         let head = |machine: &&Arc<Machine>| {
             let state = State::new(machine.disks().ledger.clone());

@@ -37,6 +37,7 @@ pub struct Made<'a> {
 pub struct Sealed {
     pub trust: Trust,
     pub genesis: Genesis,
+    pub last: LastRecord,
     /// Of the whole.
     pub note: String,
     pub bytes: u64,
@@ -93,7 +94,7 @@ pub fn write(
             // Every peak is a sibling on the last leaf's way up, the smallest first.
             let path = frontier.peaks().iter().rev().copied().collect();
             let record = record.to_vec();
-            last = Some(Frame::Last(LastRecord { record, path }));
+            last = Some(LastRecord { record, path });
         }
         let rows = frontier.append(prev);
         stream.frame(&Frame::Record(RecordFrame {
@@ -107,7 +108,8 @@ pub fn write(
             rows,
         });
     }
-    stream.frame(&last.expect("the log is not empty"))?;
+    let last = last.expect("the log is not empty");
+    stream.frame(&Frame::Last(last.clone()))?;
     let checkpoint = Checkpoint {
         origin: ORIGIN.into(),
         size: TreeSize::new(end),
@@ -125,6 +127,7 @@ pub fn write(
             genesis: ledger,
         },
         genesis,
+        last,
         note,
         bytes,
     })

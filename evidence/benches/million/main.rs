@@ -142,6 +142,7 @@ fn measure_in(dir: &Path, records: u64) -> Result<Value, Box<dyn Error>> {
             document: Some(document),
             actor: Some(actor),
             path,
+            last: (index + 1 < made).then(|| sealed.last.clone()),
             checkpoint: sealed.note.clone(),
         };
         proofs::receipt(&receipt.encode(), &sealed.trust)

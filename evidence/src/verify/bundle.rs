@@ -10,7 +10,7 @@
 use super::anchors::Anchors;
 use super::batch::{CheckedRecord, RecordCheckers, Rules, ShownRecord};
 use super::checkpoints::Checkpoints;
-use super::expectations::{by_policy, open_ledger};
+use super::expectations::{agree, by_policy, open_ledger};
 use super::known_keys::KnownKeys;
 use super::learned_keys::LearnedKeys;
 use super::observer::{Observer, SeenRecord};
@@ -584,18 +584,6 @@ impl Replay {
             let detail = format!("no checkpoint meets the policy: {why}");
             report.find(Finding::whole(FindingClass::Policy, detail));
         }
-    }
-}
-
-fn agree(head: &Checkpoint, root: Digest, report: &mut Report) {
-    if head.root == root {
-        report.head_size = Some(head.size);
-    } else {
-        let detail = format!(
-            "the ledger signed the root {} for its first {} records, and now shows {root}",
-            head.root, head.size
-        );
-        report.find(Finding::whole(FindingClass::Fork, detail));
     }
 }
 

@@ -6,6 +6,7 @@
 //! policy come from.
 
 use crate::class::FindingClass;
+use crate::digest::Digest;
 use crate::genesis::Genesis;
 use crate::ids::TreeSize;
 use crate::keys::KeyValidity;
@@ -95,5 +96,18 @@ pub(super) fn by_policy(
     match verdict.missing {
         None => Ok(()),
         Some(why) => Err(NotMet::Missing(why)),
+    }
+}
+
+/// Whether a root that is shown now is that of the saved head, which is of its size.
+pub(super) fn agree(head: &Checkpoint, root: Digest, report: &mut Report) {
+    if head.root == root {
+        report.head_size = Some(head.size);
+    } else {
+        let detail = format!(
+            "the ledger signed the root {} for its first {} records, and now shows {root}",
+            head.root, head.size
+        );
+        report.find(Finding::whole(FindingClass::Fork, detail));
     }
 }

@@ -6,6 +6,7 @@ use super::learned_keys::LearnedKeys;
 use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::ids::TreeSize;
+use crate::ledger::Ledger;
 use crate::note::Checkpoint;
 use crate::policy::Policy;
 use crate::receipt::Receipt;
@@ -123,38 +124,14 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
     if let Some(fault) = learned.miscounted(&record) {
         report.find(fault);
     }
-    match ledger.checkpoint(receipt.checkpoint.as_bytes()) {
-        Ok(vouched) => {
-            let Checkpoint { size, root, .. } = vouched.checkpoint;
-            report.size = Some(size);
-            report.root = Some(root);
-            report.cosigners = vouched.cosigners;
-            let in_tree = learned.compare(&root, &mut report);
-            let leaf = tree::leaf_hash(&receipt.record);
-            if !tree::verify_inclusion(&leaf, index, size, &receipt.path, &root) {
-                let detail =
-                    format!("the path does not lead from record {index} to the checkpoint's root");
-                report.find(Finding::at(FindingClass::BadTree, index, detail));
-            }
-            match learned.tie(receipt.last.as_ref(), Some(&record), size, &root) {
-                Ok(()) => report.keys_tied = in_tree,
-                Err(fault) => report.find(fault),
-            }
-            if let Some(policy) = expected.policy {
-                match by_policy(policy, &ledger, &receipt.checkpoint, &mut report) {
-                    Ok(()) => report.policy_met = Some(true),
-                    Err(why) => {
-                        let detail = format!("the checkpoint does not meet the policy: {why}");
-                        report.find(Finding::whole(FindingClass::Policy, detail));
-                    }
-                }
-            }
-        }
-        Err((class, why)) => {
-            let detail = format!("the checkpoint {why}");
-            report.find(Finding::whole(class, detail));
-        }
-    }
+    under_checkpoint(
+        &receipt,
+        &record,
+        &ledger,
+        &learned,
+        expected.policy,
+        &mut report,
+    );
     if let Some(given) = expected.document {
         match record_checks::same_bytes(opened.document.as_ref(), given) {
             Some(fault) => report.find(at(fault)),
@@ -170,4 +147,48 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
         actor: opened.actor,
     });
     report
+}
+
+/// What needs a checkpoint: the paths, that no change of keys was left out, the policy.
+fn under_checkpoint(
+    receipt: &Receipt,
+    record: &Record,
+    ledger: &Ledger,
+    learned: &LearnedKeys,
+    policy: Option<&Policy>,
+    report: &mut Report,
+) {
+    let index = record.index;
+    match ledger.checkpoint(receipt.checkpoint.as_bytes()) {
+        Ok(vouched) => {
+            let Checkpoint { size, root, .. } = vouched.checkpoint;
+            report.size = Some(size);
+            report.root = Some(root);
+            report.cosigners = vouched.cosigners;
+            let in_tree = learned.compare(&root, report);
+            let leaf = tree::leaf_hash(&receipt.record);
+            if !tree::verify_inclusion(&leaf, index, size, &receipt.path, &root) {
+                let detail =
+                    format!("the path does not lead from record {index} to the checkpoint's root");
+                report.find(Finding::at(FindingClass::BadTree, index, detail));
+            }
+            match learned.tie(receipt.last.as_ref(), Some(record), size, &root) {
+                Ok(()) => report.keys_tied = in_tree,
+                Err(fault) => report.find(fault),
+            }
+            if let Some(policy) = policy {
+                match by_policy(policy, ledger, &receipt.checkpoint, report) {
+                    Ok(()) => report.policy_met = Some(true),
+                    Err(why) => {
+                        let detail = format!("the checkpoint does not meet the policy: {why}");
+                        report.find(Finding::whole(FindingClass::Policy, detail));
+                    }
+                }
+            }
+        }
+        Err((class, why)) => {
+            let detail = format!("the checkpoint {why}");
+            report.find(Finding::whole(class, detail));
+        }
+    }
 }

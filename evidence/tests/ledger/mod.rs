@@ -3,6 +3,8 @@
 //! reversal, a void, refused and duplicate outcomes, for tests to put together wrongly.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+mod changes;
+
 use muniment_evidence::bundle::{BundleWriter, CheckpointFrame, Frame, Manifest, RecordFrame};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::genesis::Genesis;
@@ -10,7 +12,6 @@ use muniment_evidence::ids::{
     BodyId, LogIndex, NodeId, OutboxId, RecordIndex, Sequence, Term, TreeSize, UploadEpoch,
 };
 use muniment_evidence::key::{SecretKey, Signature, Signer};
-use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::ledger::cosigner_name;
 use muniment_evidence::note::Checkpoint;
 use muniment_evidence::opening::{
@@ -18,7 +19,7 @@ use muniment_evidence::opening::{
     IssueDocument, LeaderDocument, Member, Metadata, Money, Opening, PUBLIC_SALT, Rendition,
     VoidDocument, commit_actor, commit_document,
 };
-use muniment_evidence::receipt::{KeyRecord, LastRecord, Receipt};
+use muniment_evidence::receipt::{LastRecord, Receipt};
 use muniment_evidence::record::{Outcome, Reason, Record};
 use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
 use muniment_evidence::tree::{self, Frontier, MemoryRows};
@@ -167,57 +168,6 @@ impl Ledger {
     /// The log key after `turn` rotations.
     pub fn log_key_of(&self, turn: u8) -> SecretKey {
         self.seed(0, 3 + 10 * turn)
-    }
-
-    /// A KEY record, endorsed by the added keys given, and by those who decide.
-    pub fn change_keys(&mut self, changes: Vec<KeyChange>, added: &[SecretKey]) -> u64 {
-        let document = self.key_document(changes, added);
-        self.strict(1, Document::Key(document), Outcome::Ok)
-    }
-
-    pub fn key_document(&self, changes: Vec<KeyChange>, added: &[SecretKey]) -> KeyDocument {
-        let serial = self.key_records(self.len()).len() as u64;
-        let mut document = KeyDocument {
-            serial,
-            changes,
-            threshold: self.roots,
-            endorsements: Vec::new(),
-        };
-        for key in added {
-            document.endorse(&self.id, key);
-        }
-        match self.roots {
-            0 => document.endorse(&self.id, &self.log_key()),
-            roots => (0..roots).for_each(|n| document.endorse(&self.id, &self.root_key(n))),
-        }
-        document
-    }
-
-    pub fn log_change(&self, action: Action, key: &SecretKey) -> KeyChange {
-        KeyChange {
-            action,
-            role: Role::Log,
-            node: NodeId::NONE,
-            region: String::new(),
-            zone: String::new(),
-            key: key.public(),
-        }
-    }
-
-    pub fn node_change(&self, action: Action, role: Role, node: u64, key: &SecretKey) -> KeyChange {
-        let add = action == Action::Add;
-        KeyChange {
-            action,
-            role,
-            node: NodeId::new(node),
-            region: if add { "r1".into() } else { String::new() },
-            zone: if add {
-                format!("z{node}")
-            } else {
-                Default::default()
-            },
-            key: key.public(),
-        }
     }
 
     pub fn cosignature_key(&self, node: u64) -> SecretKey {
@@ -540,22 +490,6 @@ impl Ledger {
             document: Some(entry.document.clone()),
             actor: Some(entry.actor.clone()),
         })
-    }
-
-    /// The OK KEY records, proven in the tree of `size`.
-    pub fn key_records(&self, size: u64) -> Vec<KeyRecord> {
-        let below = self.entries[..size as usize].iter();
-        below
-            .filter(|entry| {
-                let record = &entry.record;
-                record.statement.kind == Kind::Key && record.outcome == Outcome::Ok
-            })
-            .map(|entry| KeyRecord {
-                record: entry.record.encode().to_vec(),
-                opening: entry.document.bytes.clone(),
-                path: self.path(entry.record.index.get(), size),
-            })
-            .collect()
     }
 
     pub fn path(&self, index: u64, size: u64) -> Vec<Digest> {

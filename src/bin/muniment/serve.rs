@@ -49,11 +49,15 @@ pub async fn run(args: ServeArgs, _json: bool) -> ExitCode {
 }
 
 /// A thread of its own: whatever holds up the others, it does not wait for them.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "no async worker is blocked, and by then none may be left to wait on"
+)]
 fn end_when_broken(stop: Stop) {
     std::thread::spawn(move || {
         futures::executor::block_on(stop.broke());
         std::thread::sleep(BROKEN_MAX);
-        eprintln!("muniment: the node does not end by itself and is killed");
+        output::complain("muniment: the node does not end by itself and is killed");
         let killed =
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         tracing::error!(?killed, "the process could not be killed");

@@ -3,6 +3,8 @@
 //! Promises: reads the files named and nothing else, writes nothing but the file that
 //! `reconcile --write` names, and ends with the exit code of the report or the answer.
 //! Leaves all verifying to [`muniment_evidence::verify`] and [`muniment_audit`].
+//!
+//! Tests: `audit/tests/program.rs`, `audit/tests/questions.rs`.
 
 // What is printed past `print` and `stop` would panic on a full disk, or be lost in silence.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
