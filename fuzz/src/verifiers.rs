@@ -115,6 +115,7 @@ pub fn bundle(data: &[u8]) -> bool {
     }
     let level = level % 8;
     let options = VerifyOptions {
+        keys: None,
         trust: Some(pin(how & 1 != 0)),
         policy: (how & 2 != 0).then(|| POLICY.clone()),
         head: (how & 4 != 0).then(|| LEDGER.note(LEDGER.len() / 2).into_bytes()),

@@ -11,7 +11,6 @@ mod failover;
 mod full_disk;
 mod harness;
 mod http;
-mod installs;
 mod joining;
 mod keys;
 mod kills;
