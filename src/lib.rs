@@ -4,7 +4,7 @@
 //! enough of them, and leave a signed, hash-chained record for each issuance and each
 //! download, which an auditor checks offline with the `muniment-evidence` crate.
 //!
-//! The house has layers; a layer uses only layers above it in this list:
+//! The house has layers; a layer uses only those listed before it:
 //!
 //! * [`stop`], [`supervise`], [`clock`], [`sync`]: ending a node; tasks that live as long as
 //!   it; the only reader of OS time and randomness; a value held by several tasks

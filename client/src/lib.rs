@@ -30,10 +30,12 @@
 //! ([`ClientError`]). Leaves request ids, files and printing to the caller, and
 //! TLS to a later build.
 //!
-//! Reading order: this file (how every verb calls), `retry` (where a call goes when it
-//! fails), `invoices`, `evidence` and `cluster` (the plain verbs), `upload` and `download`
-//! (the verbs with bytes), `issue_many` (a billing run), `verify` (what counts as proven),
-//! `session` and `token` (which level reads ask for), `zones`, `error`.
+//! Reading order: this file (how every verb calls), `options` (what a caller may set),
+//! `endpoints` and `services` (the nodes, and a channel to each), `retry` (where a call goes
+//! when it fails), `zones` (which node is near); `invoices`, `evidence`, `cluster` and
+//! `members` (the plain verbs), `source`, `upload` and `download` (the verbs with bytes),
+//! `issue_many` (a billing run), `watch` and `export` (the long streams); `verify` (what
+//! counts as proven), `session` and `token` (which level reads ask for), `error`.
 
 // Here and not in the workspace: tests say what they expect by unwrapping.
 #![warn(clippy::unwrap_used, missing_docs)]

@@ -42,10 +42,10 @@
 //! The crate reads no files, knows no time and draws no random numbers, and depends on SHA-256,
 //! Ed25519 and base64 alone. `FORMAT.md` beside it says every byte.
 //!
-//! Reading order: [`digest`], [`codec`], [`ids`], [`key`], [`statement`], [`opening`] (with [`invoice`],
+//! Reading order: [`digest`], [`codec`] (with `codes`), [`ids`], [`key`], [`statement`], [`opening`] (with [`invoice`],
 //! [`system`], [`mode`], [`scrub`], [`drill`]), [`record`], [`tree`], [`note`]; then what auditors hold:
-//! [`receipt`], [`promise`], [`bundle`] (with [`frame`]), [`trust`], [`policy`], [`proof`]; then how
-//! it is checked: [`keychange`], [`keys`] and [`ledger`] (the keys), `record_checks` (one record by
+//! [`receipt`], [`promise`], [`bundle`] (with [`frame`] and `parts`), [`trust`], [`policy`], [`proof`]; then how
+//! it is checked: `genesis`, [`keychange`], [`keys`] and [`ledger`] (the keys), `record_checks` (one record by
 //! itself), [`chain`] and [`lanes`] (one after another), [`verify`] (all of it, top to bottom),
 //! [`class`] and [`report`] (what was found). Beside them [`witness`]: how an outsider vouches for a
 //! head. Words for people, JSON and auditors' questions are the crate `muniment-audit`.

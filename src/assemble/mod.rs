@@ -296,7 +296,7 @@ fn group_settings(config: &Config, disk: &DiskSeams, clock: SharedClock) -> Grou
     }
 }
 
-/// What the layers above Raft are built on.
+/// What the layers after Raft are built on.
 struct Ground<'a> {
     config: &'a Config,
     engines: Engines,

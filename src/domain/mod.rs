@@ -1,4 +1,4 @@
-//! Ids, commands and answers: what all layers above speak of. Pure.
+//! Ids, commands and answers: what all other layers speak of. Pure.
 //!
 //! The data of an invoice itself ([`muniment_evidence::opening`]) is part of the evidence
 //! format, since an auditor must be able to read it; here are the ids, the limits that a

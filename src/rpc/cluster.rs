@@ -6,7 +6,7 @@ use super::{incoming, outgoing};
 use crate::domain::call_error::CallError;
 use crate::domain::ids::NodeId;
 use crate::membership::ChangeSteps;
-use crate::service::found::{self, Founding};
+use crate::service::founding::{self, Founding};
 use crate::service::{self, Parts, drills, keys, scrub};
 use futures::stream::{BoxStream, StreamExt as _};
 use muniment_proto::v1;
@@ -57,7 +57,7 @@ impl v1::cluster_service_server::ClusterService for ClusterHandler {
                 root_keys,
                 threshold,
             };
-            found::found(&self.parts, founding).await
+            founding::found(&self.parts, founding).await
         };
         let trust = called.await.map_err(status)?;
         Ok(Response::new(v1::InitResponse {

@@ -9,7 +9,7 @@ use crate::objective::read::{ReadLevel, Token};
 use crate::objective::write::WriteLevel;
 use crate::service::add_rendition::RenditionDraft;
 use crate::service::export::{ExportRequest, Issuer};
-use crate::service::found::MemberSpec;
+use crate::service::founding::MemberSpec;
 use crate::service::issue::{BodyDraft, IssueDraft};
 use crate::service::levels::WaitBudget;
 use crate::service::list::InvoiceFilter;

@@ -3,7 +3,7 @@
 //! Each takes checked domain values and the few [`Parts`] of the node that its body uses,
 //! flows down once and comes back once. Knows no gRPC type. Every verb that changes or
 //! reveals leaves its evidence through the recorder before it answers. Nothing here runs
-//! by itself: what runs beside the calls lives in the layers below.
+//! by itself: what runs beside the calls lives in the layers before it.
 //!
 //! * [`issue`], [`reverse`], [`add_rendition`], [`void`]: changes
 //! * [`issue_many`]: many issues over one stream
@@ -11,7 +11,7 @@
 //! * [`lookup`], [`list`], [`check`], [`watch`]: reading; [`find`]: by any name
 //! * [`prove`], [`records`], [`checkpoints`], [`export`], [`policy`]: handing over
 //!   evidence, never judging it
-//! * [`found`]: founding a ledger; [`status`]: how this node is, and the others
+//! * [`founding`]: a ledger comes into being; [`status`]: how this node is, and the others
 //! * [`drills`]: what was broken on purpose; [`scrub`]: all bodies read now
 //! * [`keys`]: the ledger's keys, and changing them
 //! * [`levels`]: how durable a write is
@@ -27,7 +27,7 @@ pub mod download;
 pub mod drills;
 pub mod export;
 pub mod find;
-pub mod found;
+pub mod founding;
 pub mod issue;
 pub mod issue_many;
 pub mod keys;

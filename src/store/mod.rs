@@ -1,6 +1,6 @@
 //! Storage: two databases per node, and the files beside them.
 //!
-//! The only layer that names RocksDB (in `rocks`); everything above it stands on the
+//! The only layer that names RocksDB (in `rocks`); everything else stands on the
 //! [`engine`] seam, so the simulator runs the same code on memory.
 //!
 //! | stored thing | where | trusted? | what if changed? | what if lost? |

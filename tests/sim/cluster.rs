@@ -14,7 +14,7 @@ use crate::trace::Trace;
 use muniment::domain::ids::NodeId;
 use muniment::keyring::Keyring;
 use muniment::ledger::rows::{LedgerHead, Row as _};
-use muniment::service::found::MemberSpec;
+use muniment::service::founding::MemberSpec;
 use muniment::store::engine::{Batch, Engine as _, View as _};
 use muniment::store::log::LogStore;
 use muniment::store::outbox::OutboxDir;

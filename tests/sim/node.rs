@@ -15,7 +15,7 @@ use muniment::bodies::disk_budget::DiskBudget;
 use muniment::config::Config;
 use muniment::keyring::guard::SignGuard;
 use muniment::service::Parts;
-use muniment::service::found::{self, Founding};
+use muniment::service::founding::{self, Founding};
 use muniment::stop::{Stop, Why};
 use muniment::store::Blocking;
 use muniment::telemetry::Metrics;
@@ -153,7 +153,7 @@ async fn found(parts: Arc<Parts>, cluster: Arc<Cluster>) {
         threshold: 0,
     };
     loop {
-        match found::found(&parts, founding.clone()).await {
+        match founding::found(&parts, founding.clone()).await {
             Ok(trust) => {
                 *cluster.trust.lock().unwrap() = Some(trust);
                 return;

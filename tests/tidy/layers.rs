@@ -1,12 +1,12 @@
-//! The first law: a layer of `src/` uses only layers above it in one list.
+//! The first law: a layer of `src/` uses only those listed before it.
 //!
 //! Promises that every path that begins at the crate is looked at, also within groups and
 //! where it climbs there by `super`. A module without a place in the list is an error.
 
 use super::reading::{Broken, Source, closing, ident, places, sources, split_list};
 
-/// The layers of `src/`, the lowest first: each may use itself and those before it. One
-/// that is not there holds nothing.
+/// The layers of `src/`: each may use itself and those before it. One that is not there
+/// holds nothing.
 const ORDER: [&str; 25] = [
     "stop",
     "supervise",
@@ -36,7 +36,7 @@ const ORDER: [&str; 25] = [
 ];
 
 #[test]
-fn a_layer_uses_only_layers_above_it_in_the_list() {
+fn a_layer_uses_only_those_listed_before_it() {
     let mut broken = Broken::default();
     for source in &sources() {
         check(source, &mut broken);
