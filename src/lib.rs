@@ -12,6 +12,7 @@
 //! * [`objective`]: RPO and RTO as arithmetic; pure
 //! * [`config`]: the file, every key; [`preflight`] beside it looks at the machine
 //! * [`keyring`], [`telemetry`]
+//! * [`misconduct`]: what peers do that no member does, counted and told
 //! * [`store`]: the only layer that names RocksDB
 //! * [`ledger`]: the deterministic state machine; names neither RocksDB nor openraft
 //! * [`transport`]: one trait for all traffic between nodes
@@ -58,6 +59,8 @@ pub mod http;
 pub mod ledger;
 #[cfg(feature = "node")]
 pub mod membership;
+#[cfg(feature = "node")]
+pub mod misconduct;
 #[cfg(feature = "rocksdb")]
 pub mod node;
 #[cfg(feature = "node")]

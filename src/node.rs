@@ -255,8 +255,8 @@ async fn raised(mut signal: watch::Receiver<bool>) {
 }
 
 /// The world of this node: its files, its keys, gRPC. What cannot be used is told before
-/// anything is changed.
-async fn seams(
+/// anything is changed. Open to tests that stand between a node and its world.
+pub async fn seams(
     config: &Config,
     clock: SharedClock,
     metrics: Arc<Metrics>,

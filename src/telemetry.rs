@@ -53,6 +53,7 @@ table! {
     body_complete_index: IntGauge = gauge("body_complete_index", "Records below which every body is held here.");
     orphan_bytes: IntGauge = gauge("orphan_bytes", "Bytes of bodies that no record names, or not yet.");
     cosigned_size: IntGauge = gauge("cosigned_size", "Size of the newest cosigned note.");
+    peer_misdeeds: IntCounterVec = counters("peer_misdeeds_total", "What peers did that no honest member does; docs/runbooks.md has the kinds.", &["peer", "misdeed"]);
     divergence: IntCounter = counter("divergence_total", "Roots of other nodes that differed from this node's own.");
     strange_disks: IntCounter = counter("strange_disks_total", "Answers of nodes that showed another disk than the ledger knows.");
     store_bytes: IntGaugeVec = gauges("store_bytes", "Bytes on disk, roughly.", &["db"]);

@@ -15,6 +15,7 @@ use muniment::domain::ids::{NodeId, RecordIndex};
 use muniment::keyring::Keyring;
 use muniment::keyring::guard::SignedHead;
 use muniment::ledger::state::State;
+use muniment::misconduct::Misconduct;
 use muniment::objective::timing::Profile;
 use muniment::raft::group::{GroupSettings, RaftGroup};
 use muniment::raft::proposals::ProposalTicket;
@@ -26,6 +27,7 @@ use muniment::store::log::LogStore;
 use muniment::store::marker::Marker;
 use muniment::store::rocks::{Purpose, RocksEngine};
 use muniment::store::watermark::WatermarkFile;
+use muniment::telemetry::Metrics;
 use muniment::transport::{Class, Destination, Failure, Frames, Method, Transport};
 use muniment_evidence::key::Signer as _;
 use muniment_evidence::keychange::Role;
@@ -168,6 +170,7 @@ async fn lead(data: &Path, engine: Arc<dyn Engine>) -> Result<RaftGroup, Box<dyn
         snapshots: Some(data.join("snapshots")),
         has_disk_space: Arc::new(|| true),
         incarnation: [1; 16],
+        misconduct: Misconduct::new(Metrics::new().peer_misdeeds, Arc::new(SystemClock)),
     };
     let transport = Arc::new(Alone);
     let group = RaftGroup::start(

@@ -29,6 +29,7 @@ use crate::keyring::Keyring;
 use crate::keyring::guard::SignGuard;
 use crate::ledger::state::State;
 use crate::membership::{MembershipChanges, MembershipParts};
+use crate::misconduct::Misconduct;
 use crate::objective::disk::evidence_reserve;
 use crate::raft::context::Context;
 use crate::raft::group::{GroupSettings, RaftGroup};
@@ -212,7 +213,7 @@ pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, StoreE
         stop.clone(),
     );
     let group = RaftGroup::start(
-        group_settings(config, &disk, clock.clone()),
+        group_settings(config, &disk, clock.clone(), &metrics),
         engines.ledger.clone(),
         blocking,
         log.clone(),
@@ -281,7 +282,12 @@ fn software() -> String {
     format!("muniment {}", env!("CARGO_PKG_VERSION"))
 }
 
-fn group_settings(config: &Config, disk: &DiskSeams, clock: SharedClock) -> GroupSettings {
+fn group_settings(
+    config: &Config,
+    disk: &DiskSeams,
+    clock: SharedClock,
+    metrics: &Metrics,
+) -> GroupSettings {
     let reserve = config.limits.disk_reserve_bytes;
     let budget = disk.budget.clone();
     GroupSettings {
@@ -292,6 +298,7 @@ fn group_settings(config: &Config, disk: &DiskSeams, clock: SharedClock) -> Grou
         snapshots: disk.snapshots.clone(),
         has_disk_space: Arc::new(move || budget.free() >= evidence_reserve(reserve)),
         incarnation: disk.incarnation,
+        misconduct: Misconduct::new(metrics.peer_misdeeds.clone(), clock.clone()),
         clock,
     }
 }

@@ -36,7 +36,7 @@ impl Serve for PeerDispatch {
             group.hear(ends, method)?;
             match method {
                 Method::Cosign | Method::Note | Method::DivergenceNotice | Method::WantNote => {
-                    cosigning.serve(method, body).await
+                    cosigning.serve(ends.from, method, body).await
                 }
                 Method::Status | Method::Durable => status.serve(ends.from, method, body).await,
                 _ => group.serve_call(ends.from, method, body).await,

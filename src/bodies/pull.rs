@@ -7,7 +7,8 @@
 
 use super::frames::{decode_digests, encode_request};
 use super::{Bodies, BodyError};
-use crate::domain::ids::BodyId;
+use crate::domain::ids::{BodyId, NodeId};
+use crate::misconduct::{Misconduct, Misdeed};
 use crate::transport::{Class, Destination, Frames, Method};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
@@ -23,6 +24,8 @@ pub(super) struct Pull {
     /// Length and digest of each chunk.
     pub chunks: Vec<(u32, Digest)>,
     frames: Frames,
+    holder: NodeId,
+    misconduct: Misconduct,
 }
 
 impl Bodies {
@@ -38,11 +41,17 @@ impl Bodies {
         let opening = self
             .transport
             .stream(holder.clone(), Class::Bulk, Method::GetBody, request);
+        let (holder, misconduct) = (holder.node, self.group.misconduct().clone());
         let first = async {
             let mut frames = opening.await.map_err(unavailable)?;
             let first = frame(&mut frames).await?;
             let chunks = decode_digests(&first).map_err(unavailable)?;
-            Ok(Pull { chunks, frames })
+            Ok(Pull {
+                chunks,
+                frames,
+                holder,
+                misconduct,
+            })
         };
         in_time(first).await
     }
@@ -68,7 +77,12 @@ impl Pull {
         let chunk = in_time(frame(&mut self.frames)).await?;
         match Digest::of(&[&chunk]) == digest {
             true => Ok(chunk),
-            false => Err(unavailable("it sent other bytes")),
+            false => {
+                // It compares each chunk before it sends it, so no disk is to blame.
+                let why = "a chunk has another digest than it was announced with";
+                self.misconduct.saw(self.holder, Misdeed::BadChunk, &why);
+                Err(unavailable("it sent other bytes"))
+            }
         }
     }
 }

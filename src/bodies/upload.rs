@@ -15,6 +15,7 @@ use super::queue::{LOOK_EVERY, STALL_MAX};
 use super::writer::BodyWriter;
 use super::{Bodies, BodyError, SealedBody};
 use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
+use crate::misconduct::{Misconduct, Misdeed};
 use crate::objective::write::{LevelMember, WriteLevel, meets};
 use crate::recorder::holdings::HoldingVerifier;
 use crate::store::bodies::BodyStore;
@@ -146,6 +147,7 @@ impl BodyUpload {
         drop(guard);
         let wanted = Wanted {
             verifier: bodies.holdings.clone(),
+            misconduct: bodies.group.misconduct().clone(),
             level,
             until,
             members: bodies.members(),
@@ -160,6 +162,7 @@ impl BodyUpload {
 /// What holdings are collected for.
 struct Wanted {
     verifier: HoldingVerifier,
+    misconduct: Misconduct,
     level: WriteLevel,
     until: Instant,
     members: Vec<LevelMember>,
@@ -204,14 +207,16 @@ impl Wanted {
         own: Holding,
         gathered: &mut Gathered,
     ) -> Result<(), BodyError> {
-        self.take(own, gathered).await?;
+        self.take(own.node, own, gathered).await?;
         while !meets(self.level, &self.members, &gathered.nodes()) {
             match peers.next().await {
                 None => return Ok(()),
-                Some(FanoutAnswer::Holding { holding, .. }) if of(&holding, &self.body) => {
-                    self.take(holding, gathered).await?;
+                Some(FanoutAnswer::Holding { via, holding }) if of(&holding, &self.body) => {
+                    self.take(via, holding, gathered).await?;
                 }
                 Some(FanoutAnswer::Holding { via, .. }) => {
+                    let why = "it signed for another body than it was sent";
+                    self.misconduct.saw(via, Misdeed::BadHolding, &why);
                     gathered.why = format!("; node {via} signed for something else");
                 }
                 Some(FanoutAnswer::Failed { via, failure }) => {
@@ -223,13 +228,22 @@ impl Wanted {
     }
 
     /// Takes a holding that the ledger will take, once.
-    async fn take(&self, holding: Holding, gathered: &mut Gathered) -> Result<(), BodyError> {
+    async fn take(
+        &self,
+        via: NodeId,
+        holding: Holding,
+        gathered: &mut Gathered,
+    ) -> Result<(), BodyError> {
         let node = holding.node;
         match self.verifier.verify(holding).await? {
             Ok(holding) if !gathered.nodes().contains(&node) => gathered.holdings.push(holding),
             Ok(_) => {}
             Err(fault) => {
                 tracing::error!(node = node.get(), %fault, "a holding does not count");
+                // Of one that a relay passed on it is not known who spoilt it.
+                if via == node && fault.is_misdeed() {
+                    self.misconduct.saw(node, Misdeed::BadHolding, &fault);
+                }
                 gathered.why = format!("; the holding of node {node} does not count: {fault}");
             }
         }

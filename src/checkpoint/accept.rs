@@ -9,6 +9,7 @@ use super::rounds::diverged;
 use super::{Cosigning, ROUND_MAX};
 use crate::domain::cause::{AnyError, Cause};
 use crate::domain::ids::NodeId;
+use crate::misconduct::Misdeed;
 use crate::objective::majority::is_majority;
 use crate::transport::Failure;
 use muniment_evidence::ledger::Vouched;
@@ -49,11 +50,21 @@ impl Cosigning {
     }
 
     /// Hears that a majority has another root.
-    pub(super) async fn take_divergence_notice(&self, note: &[u8]) -> Result<(), Failure> {
-        let vouched = self.read_note(note).await?;
+    pub(super) async fn take_divergence_notice(
+        &self,
+        from: NodeId,
+        note: &[u8],
+    ) -> Result<(), Failure> {
+        let misconduct = self.0.context.group.misconduct();
+        let unproven = |why: &Failure| misconduct.saw(from, Misdeed::UnprovenNotice, why);
+        let vouched = self.read_note(note).await.inspect_err(unproven)?;
         match self.weigh(&vouched).await? {
             Weighed::Own { .. } => Err(refused("the notice names this node's own root")),
-            Weighed::Differs => Err(refused("the notice is not that of a majority")),
+            Weighed::Differs => {
+                let why = refused("the notice is not that of a majority");
+                unproven(&why);
+                Err(why)
+            }
             Weighed::Convicts => Ok(()),
         }
     }

@@ -8,6 +8,7 @@
 //!
 //! Tests: `tests/cluster/keys.rs`.
 
+use super::heads::RecentHeads;
 use crate::domain::call_error::CallError;
 use crate::domain::cause::Cause;
 use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
@@ -27,11 +28,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The keys as they were after some number of changes; never altered, only replaced.
+/// The keys as they were after some number of changes; they are never altered, only replaced.
 pub struct KeySnapshot {
     pub history: KeyHistory,
     /// The OK KEY records and their openings.
     records: Vec<(RecordIndex, Vec<u8>, Vec<u8>)>,
+    /// Heads that were signed under them.
+    pub heads: RecentHeads,
 }
 
 impl KeySnapshot {
@@ -48,6 +51,7 @@ impl KeySnapshot {
         Ok(KeySnapshot {
             records: records.collect::<Result<_, store::StoreError>>()?,
             history: tables.key_history()?,
+            heads: RecentHeads::default(),
         })
     }
 

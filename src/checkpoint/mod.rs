@@ -46,6 +46,7 @@
 //! * [`keys`]: the ledger's keys in force here, and signing with them; [`cosigners`]: whose
 //!   cosignatures count
 //! * [`guarding`]: the sign guard, kept in step
+//! * [`heads`]: what all receipts under one checkpoint have in common
 //! * [`signing`]: what must be true before this node cosigns
 //! * [`rounds`], [`tally`]: the leader's rounds, and what the answers come to
 //! * [`accept`]: notes and divergence notices from elsewhere
@@ -58,6 +59,7 @@
 mod accept;
 pub mod cosigners;
 pub mod guarding;
+pub mod heads;
 mod keep;
 pub mod keys;
 mod messages;
@@ -68,7 +70,7 @@ mod spread;
 pub mod tally;
 mod waiting;
 
-use crate::domain::ids::{RecordIndex, TreeSize};
+use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
 use crate::raft::context::Context;
 use crate::recorder::booted::Booted;
 use crate::store::StoreError;
@@ -268,7 +270,7 @@ impl Cosigning {
     }
 
     /// Answers a call of another node.
-    pub async fn serve(&self, method: Method, body: Bytes) -> Result<Bytes, Failure> {
+    pub async fn serve(&self, from: NodeId, method: Method, body: Bytes) -> Result<Bytes, Failure> {
         match method {
             Method::Cosign => {
                 let answer = self.cosign(CosignRequest::decode(&body)?).await?;
@@ -282,7 +284,7 @@ impl Cosigning {
             }
             Method::DivergenceNotice => {
                 for note in messages::decode_notes(&body)? {
-                    self.take_divergence_notice(&note).await?;
+                    self.take_divergence_notice(from, &note).await?;
                 }
                 Ok(Bytes::new())
             }

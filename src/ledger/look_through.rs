@@ -10,6 +10,7 @@
 
 use super::rows::LedgerHead;
 use super::tables;
+use super::tree_rows::StoredRows;
 use crate::domain::ids::{RecordIndex, TreeSize};
 use crate::store::StoreError;
 use crate::store::engine::View;
@@ -24,12 +25,7 @@ pub fn look_through(
     head: &LedgerHead,
     promised: &[(TreeSize, Digest)],
 ) -> Result<(), StoreError> {
-    if let Some((size, _)) = promised.iter().find(|(size, _)| *size > head.size) {
-        return Err(StoreError::corrupt(format!(
-            "it has {} records, and this node has applied or signed {size}",
-            head.size
-        )));
-    }
+    reaches(head, promised)?;
     let mut tree = Frontier::new();
     while tree.size() < head.size {
         let count = TILE_WIDTH.min(head.size.count_since(tree.size()));
@@ -46,6 +42,43 @@ pub fn look_through(
         ));
     }
     Ok(())
+}
+
+/// Whether a state that was looked through, in which nothing has changed since, also has these
+/// roots: its tree is believed, so that this costs a few reads for each.
+pub fn continues(
+    view: &dyn View,
+    generation: Generation,
+    head: &LedgerHead,
+    promised: &[(TreeSize, Digest)],
+) -> Result<(), StoreError> {
+    reaches(head, promised)?;
+    let rows = StoredRows::new(view, generation);
+    for (size, own) in promised {
+        let tree = Frontier::load(&rows, *size)?;
+        same_root(*size, *own, tree.root())?;
+    }
+    Ok(())
+}
+
+/// Whether it is at least as long as what was promised.
+fn reaches(head: &LedgerHead, promised: &[(TreeSize, Digest)]) -> Result<(), StoreError> {
+    match promised.iter().find(|(size, _)| *size > head.size) {
+        None => Ok(()),
+        Some((size, _)) => Err(StoreError::corrupt(format!(
+            "it has {} records, and this node has applied or signed {size}",
+            head.size
+        ))),
+    }
+}
+
+fn same_root(size: TreeSize, own: Digest, now: Digest) -> Result<(), StoreError> {
+    match now == own {
+        true => Ok(()),
+        false => Err(StoreError::corrupt(format!(
+            "at size {size} this node has applied or signed root {own}, and it has {now}"
+        ))),
+    }
 }
 
 /// Adds the next `count` records to the tree, and compares.
@@ -81,12 +114,7 @@ fn take_tile(
         }
         let size = tree.size();
         for (_, own) in promised.iter().filter(|(at, _)| *at == size) {
-            let now = tree.root();
-            if now != *own {
-                return Err(StoreError::corrupt(format!(
-                    "at size {size} this node has applied or signed root {own}, and it has {now}"
-                )));
-            }
+            same_root(size, *own, tree.root())?;
         }
     }
     Ok(())

@@ -14,11 +14,13 @@ use super::network::PeerNetwork;
 use super::progress::Progress;
 use super::proposals::GroupRefusal;
 use super::runtime::drawing_from;
+use super::snapshot_judge::SnapshotJudge;
 use super::types::{Peer, TypeConfig};
 use crate::clock::SharedClock;
 use crate::domain::ids::NodeId;
 use crate::keyring::guard::SignedHead;
 use crate::ledger::state::State;
+use crate::misconduct::Misconduct;
 use crate::objective::timing::Timing;
 use crate::stop::Stop;
 use crate::store::engine::Engine;
@@ -59,6 +61,7 @@ pub struct GroupSettings {
     pub incarnation: Disk,
     /// Election timeouts are drawn from it.
     pub clock: SharedClock,
+    pub misconduct: Misconduct,
 }
 
 /// Asked before a snapshot is taken or received.
@@ -73,6 +76,7 @@ pub struct RaftGroup {
     pub(super) blocking: Blocking,
     /// Lets in one snapshot at a time.
     pub(super) installs: Installs,
+    pub(super) judge: SnapshotJudge,
     /// Held while members are changed: one change at a time from this node.
     pub(super) changing: Arc<tokio::sync::Mutex<()>>,
     pub(super) disks: KnownDisks,
@@ -86,6 +90,7 @@ pub struct RaftGroup {
     pub(super) has_disk_space: HasDiskSpace,
     /// When an append of a leader came in last.
     pub(super) leader_seen: Arc<Mutex<Option<Instant>>>,
+    pub(super) misconduct: Misconduct,
 }
 
 impl RaftGroup {
@@ -131,7 +136,7 @@ impl RaftGroup {
         let (machine, applied) =
             Machine::open(engine.clone(), blocking, settings.snapshots, signed).await?;
         let machine = machine.only_with(settings.has_disk_space.clone());
-        let installs = machine.installs();
+        let (installs, judge) = (machine.installs(), machine.judge());
         let progress = Progress {
             applied,
             hashes: machine.hashes(),
@@ -155,6 +160,7 @@ impl RaftGroup {
             engine,
             blocking,
             installs,
+            judge,
             changing: Arc::default(),
             disks,
             disk_words: Shared::default(),
@@ -165,6 +171,7 @@ impl RaftGroup {
             campaign: Arc::default(),
             has_disk_space: settings.has_disk_space,
             leader_seen: Arc::default(),
+            misconduct: settings.misconduct,
         };
         if let Some(watermark) = watermark
             && recovered < Some(watermark)
@@ -205,6 +212,11 @@ impl RaftGroup {
 
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// Where misdeeds of peers are noted.
+    pub fn misconduct(&self) -> &Misconduct {
+        &self.misconduct
     }
 
     /// The disks that the ledger knows.

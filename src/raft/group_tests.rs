@@ -16,6 +16,7 @@ use crate::domain::command::Command;
 use crate::domain::ids::{LogIndex, NodeId, Term};
 use crate::keyring::guard::SignedHead;
 use crate::ledger::state::State;
+use crate::misconduct::Misconduct;
 use crate::objective::timing::Profile;
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
@@ -23,6 +24,7 @@ use crate::store::flush::Flusher;
 use crate::store::log::LogStore;
 use crate::store::memory::MemoryEngine;
 use crate::store::watermark::WatermarkFile;
+use crate::telemetry::Metrics;
 use crate::transport::{Class, Destination, Failure, FrameEnds, Frames, Method, Serve, Transport};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
@@ -196,6 +198,7 @@ pub(crate) struct TestCluster {
 }
 
 fn settings(node: u64, clock: SharedClock) -> GroupSettings {
+    let misconduct = Misconduct::new(Metrics::new().peer_misdeeds, clock.clone());
     GroupSettings {
         node: NodeId::new(node),
         clock,
@@ -205,6 +208,7 @@ fn settings(node: u64, clock: SharedClock) -> GroupSettings {
         snapshots: None,
         has_disk_space: Arc::new(|| true),
         incarnation: [node as u8; 16],
+        misconduct,
     }
 }
 

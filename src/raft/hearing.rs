@@ -9,6 +9,7 @@
 use super::group::RaftGroup;
 use crate::domain::cause::Cause;
 use crate::domain::ids::NodeId;
+use crate::misconduct::Misdeed;
 use crate::transport::{Failure, FrameEnds, Method};
 
 /// Why what a peer says is not heard.
@@ -92,7 +93,7 @@ fn judge(
 }
 
 /// Whether `claimed`, which stands in what `from` says, is its own number.
-pub(super) fn own_number(from: NodeId, claimed: NodeId) -> Result<(), Unheard> {
+fn own_number(from: NodeId, claimed: NodeId) -> Result<(), Unheard> {
     match from == claimed {
         true => Ok(()),
         false => Err(Unheard::SpeaksAs {
@@ -102,11 +103,38 @@ pub(super) fn own_number(from: NodeId, claimed: NodeId) -> Result<(), Unheard> {
     }
 }
 
+impl Unheard {
+    /// What no honest member is refused for. A node may be a member before this one hears of
+    /// it, another's disk may be a restored copy, and an address may have passed on.
+    fn misdeed(&self) -> Option<(NodeId, Misdeed)> {
+        match *self {
+            Unheard::SpeaksAs { node, .. } => Some((node, Misdeed::SpokeAsAnother)),
+            Unheard::Gone(node) => Some((node, Misdeed::SpokeAfterLeaving)),
+            Unheard::Stranger(_)
+            | Unheard::OtherNode { .. }
+            | Unheard::OtherDisk { .. }
+            | Unheard::Unknown(_) => None,
+        }
+    }
+}
+
 impl RaftGroup {
     /// Whether a frame of this method is heard, by the members as they are known here.
     pub fn hear(&self, ends: FrameEnds, method: Method) -> Result<(), Unheard> {
         let is_member = |node| self.member(node).is_some();
-        judge(self.node(), ends, method, is_member, &self.roles().gone)
+        let judged = judge(self.node(), ends, method, is_member, &self.roles().gone);
+        judged.inspect_err(|unheard| self.note_unheard(unheard))
+    }
+
+    /// Whether `claimed`, which stands in what `from` says, is its own number.
+    pub fn own_number(&self, from: NodeId, claimed: NodeId) -> Result<(), Unheard> {
+        own_number(from, claimed).inspect_err(|unheard| self.note_unheard(unheard))
+    }
+
+    fn note_unheard(&self, unheard: &Unheard) {
+        if let Some((node, misdeed)) = unheard.misdeed() {
+            self.misconduct().saw(node, misdeed, unheard);
+        }
     }
 }
 

@@ -2,23 +2,21 @@
 //!
 //! Promises: an entry's writes, its log id and the membership go into one batch, so that
 //! a crash leaves whole applies only and start-up may apply again; answers go out after
-//! their writes are readable. A snapshot comes in force only if it holds what it was said
-//! to hold and continues the history that this node has applied and signed; any other is
-//! refused, which ends the library and with it the node. Leaves what a command does to
-//! `ledger/`.
+//! their writes are readable. A snapshot comes in force only if [`super::snapshot_judge`]
+//! lets it. Leaves what a command does to `ledger/`.
 //! Tests: `src/raft/install_tests.rs`, `src/raft/storage_tests.rs`, `src/raft/group_tests.rs`.
 
 use super::codec;
 use super::group::HasDiskSpace;
+use super::snapshot_judge::{Depth, SnapshotJudge};
 use super::types::{Answers, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::domain::command::Command;
 use crate::domain::ids::{LogIndex, Term, TreeSize, UploadEpoch};
 use crate::keyring::guard::SignedHead;
 use crate::ledger::roles::ModeRow;
-use crate::ledger::rows::LedgerHead;
 use crate::ledger::tip::Tip;
 use crate::ledger::txn::Txn;
-use crate::ledger::{apply, look_through, tables};
+use crate::ledger::{apply, tables};
 use crate::store::engine::Engine;
 use crate::store::keys::Generation;
 use crate::store::snapshot::{Installs, Received, Snapshot};
@@ -60,13 +58,15 @@ pub struct Applied {
 /// What a snapshot is on this node: taken here, or received from the leader.
 pub enum SnapshotData {
     Taken(Snapshot),
+    /// Everything in it was looked at when it came in ([`SnapshotJudge`]).
     Received(Received),
 }
 
-struct State {
-    tip: Tip,
-    applied: Option<LogId>,
-    membership: StoredMembership,
+/// What apply stands on, as far as it is kept in memory.
+pub struct AppliedState {
+    pub(super) tip: Tip,
+    pub(super) applied: Option<LogId>,
+    pub(super) membership: StoredMembership,
     roles: Arc<ModeRow>,
 }
 
@@ -102,7 +102,7 @@ impl StateHashes {
 pub struct Machine {
     engine: Arc<dyn Engine>,
     blocking: Blocking,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<AppliedState>>,
     progress: watch::Sender<Applied>,
     roles: watch::Sender<Arc<ModeRow>>,
     snapshots: SnapshotStore,
@@ -183,6 +183,16 @@ impl Machine {
         self.installs.clone()
     }
 
+    /// Judges what is to be installed here.
+    pub fn judge(&self) -> SnapshotJudge {
+        SnapshotJudge {
+            engine: self.engine.clone(),
+            blocking: self.blocking,
+            own: self.state.clone(),
+            signed: self.signed.clone(),
+        }
+    }
+
     /// Follows who is what.
     pub fn watch_roles(&self) -> watch::Receiver<Arc<ModeRow>> {
         self.roles.subscribe()
@@ -199,7 +209,7 @@ impl Machine {
     }
 }
 
-impl State {
+impl AppliedState {
     fn progress(&self) -> Applied {
         Applied {
             raft_index: LogIndex::new(self.applied.as_ref().map_or(0, LogId::index)),
@@ -213,7 +223,7 @@ impl State {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+pub(super) fn lock(state: &Mutex<AppliedState>) -> MutexGuard<'_, AppliedState> {
     state.lock().expect("an apply that panics ends the process")
 }
 
@@ -243,13 +253,16 @@ fn decode_applied(bytes: &[u8]) -> Result<(Option<LogId>, StoredMembership), Dec
     Ok(read)
 }
 
-fn load(engine: &dyn Engine, generation: Generation) -> Result<State, StoreError> {
+pub(super) fn load(
+    engine: &dyn Engine,
+    generation: Generation,
+) -> Result<AppliedState, StoreError> {
     let (applied, membership) = match engine.get(&generation.key(&tables::applied()))? {
         None => Default::default(),
         Some(bytes) => decode_applied(&bytes)
             .map_err(|error| StoreError::corrupt_in("the applied row", error))?,
     };
-    Ok(State {
+    Ok(AppliedState {
         tip: Tip::load(engine, generation)?,
         applied,
         membership,
@@ -262,37 +275,10 @@ fn load_roles(engine: &dyn Engine, generation: Generation) -> Result<Arc<ModeRow
     Ok(Arc::new(row.unwrap_or_default()))
 }
 
-/// Whether a received state is what it was said to be and continues what this node has
-/// applied and signed.
-fn check_received(
-    engine: &dyn Engine,
-    generation: Generation,
-    received: &State,
-    meta: &SnapshotMeta,
-    own: &LedgerHead,
-    signed: &SignedHead,
-) -> Result<(), StoreError> {
-    if received.applied != meta.last_log_id || received.membership != meta.last_membership {
-        return Err(StoreError::corrupt(format!(
-            "a received snapshot is of {:?} and was said to be of {:?}",
-            received.applied, meta.last_log_id
-        )));
-    }
-    let head = &received.tip.head;
-    // Nobody was promised anything by a ledger that is not founded.
-    let applied = (own.size > TreeSize::EMPTY).then_some((own.size, own.root));
-    // A node that was restored may be behind what it signed; it signs when it has caught up,
-    // and is asked again then.
-    let signed = signed.last().filter(|(size, _)| *size <= head.size);
-    let promised: Vec<_> = applied.into_iter().chain(signed).collect();
-    look_through::look_through(engine, generation, head, &promised)
-        .map_err(|error| StoreError::corrupt_in("a received snapshot is refused", error))
-}
-
 /// One entry, one batch.
 fn apply_entry(
     engine: &dyn Engine,
-    state: &mut State,
+    state: &mut AppliedState,
     log_id: LogId,
     payload: &EntryPayload,
 ) -> Result<Answers, StoreError> {
@@ -432,23 +418,19 @@ impl RaftStateMachine<TypeConfig> for Machine {
         meta: &SnapshotMeta,
         data: SnapshotData,
     ) -> io::Result<()> {
-        let received = match data {
-            SnapshotData::Received(received) => received,
+        let (received, depth) = match data {
+            SnapshotData::Received(received) => (received, Depth::SinceThen),
             SnapshotData::Taken(taken) => {
                 let (engine, permit) = (self.engine.clone(), self.installs.begin());
                 let permit = permit.ok_or_else(|| io::Error::other("another is installed"))?;
                 let copied = self.blocking.run(move || taken.copy_into(engine, permit));
-                copied.await?
+                (copied.await?, Depth::Everything)
             }
         };
-        let (engine, meta, signed) = (self.engine.clone(), meta.clone(), self.signed.clone());
-        let (generation, own) = (received.generation(), lock(&self.state).tip.head.clone());
-        let checked = self.blocking.run(move || {
-            let state = load(engine.as_ref(), generation)?;
-            check_received(engine.as_ref(), generation, &state, &meta, &own, &signed)?;
-            Ok(state)
-        });
-        let state = checked.await?;
+        let state = self
+            .judge()
+            .judge(received.generation(), meta, depth)
+            .await?;
         received.flip(self.engine.clone(), self.blocking).await?;
         *lock(&self.state) = state;
         // What came before was of another copy; indexes would have a hole.

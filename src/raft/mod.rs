@@ -94,7 +94,7 @@
 //! * [`reader`]: permission to read; [`reads`]: a read level made true
 //! * [`hearing`]: whose frames are heard; [`identity`]: on which disk a node runs
 //! * [`context`]: what the tasks and verbs of a node share
-//! * [`log`], [`machine`]: storage; [`network`], [`server`]: the two ends of a line;
+//! * [`log`], [`machine`]: storage; [`snapshot_judge`]: which snapshots come in force; [`network`], [`server`]: the two ends of a line;
 //!   [`codec`]: bytes; [`types`]: the library's type parameters
 //!
 //! Tests: `src/raft/storage_tests.rs` (openraft's own suite, and power cuts),
@@ -117,6 +117,7 @@ pub mod reader;
 pub mod reads;
 pub mod runtime;
 pub mod server;
+pub mod snapshot_judge;
 pub mod status;
 pub mod types;
 

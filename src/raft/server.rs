@@ -2,19 +2,22 @@
 //!
 //! Promises: a vote, an append, a snapshot, a transfer is taken from the node that it names
 //! alone; a node whose log is below its watermark neither votes nor campaigns; snapshot
-//! installs happen one at a time (overlapping ones are refused, the leader tries again): the
-//! permit goes with what is received into the library's queue, not with the stream.
+//! installs happen one at a time (overlapping ones are refused, the leader tries again), and
+//! one that is not what it should be never reaches the library; the permit goes with what is received into the library's queue, not with the stream.
 //! Leaves other methods to the layers that they are of.
+//! Tests: `src/raft/group_tests.rs`, `tests/cluster/bad_member/`.
 
 use super::codec::{self, Wire};
 use super::group::RaftGroup;
-use super::hearing::own_number;
 use super::identity::{self, Disk, KnownDiskNotice};
 use super::machine::SnapshotData;
 use super::network::{Accepted, FRAME_END, FRAME_HEADER, FRAME_PAIRS};
+use super::snapshot_judge::Depth;
 use super::types::{SnapshotMeta, TypeConfig, Vote};
 use crate::domain::cause::{AnyError, Cause};
 use crate::domain::ids::NodeId;
+use crate::misconduct::Misdeed;
+use crate::store::StoreError;
 use crate::store::snapshot::{InstallPermit, Installer, Received};
 use crate::transport::{Class, Destination, Failure, Frames, Method};
 use bytes::Bytes;
@@ -55,21 +58,21 @@ impl RaftGroup {
             Method::Vote => {
                 self.may_vote()?;
                 let request: VoteRequest<TypeConfig> = read(&body)?;
-                own_number(from, speaker(&request.vote))?;
+                self.own_number(from, speaker(&request.vote))?;
                 let answer = self.raft.vote(request).await.map_err(refused)?;
                 return Ok(self.show(&codec::encode(&answer)));
             }
             Method::PreVote => {
                 self.may_vote()?;
                 let request: VoteRequest<TypeConfig> = read(&body)?;
-                own_number(from, speaker(&request.vote))?;
+                self.own_number(from, speaker(&request.vote))?;
                 let answer = self.raft.pre_vote(request).await.map_err(refused)?;
                 return Ok(self.show(&codec::encode(&answer)));
             }
             Method::TransferLeader => {
                 self.may_vote()?;
                 let request: TransferLeaderRequest<TypeConfig> = read(&body)?;
-                own_number(from, speaker(request.from_leader()))?;
+                self.own_number(from, speaker(request.from_leader()))?;
                 let taken = self.raft.handle_transfer_leader(request).await;
                 let accepted = Accepted(taken.map_err(refused)?.is_ok());
                 return Ok(self.show(&codec::encode(&accepted)));
@@ -132,13 +135,13 @@ impl RaftGroup {
 
     /// The appends of one leader, answered in order, after this node's disk is shown.
     pub fn serve_append(&self, from: NodeId, frames: Frames) -> Frames {
-        let leader_seen = self.leader_seen.clone();
+        let (group, leader_seen) = (self.clone(), self.leader_seen.clone());
         // A frame that cannot be read, or is another's, ends the stream: the leader opens
         // another.
         let requests = frames
             .map(move |frame| {
                 let request = read::<AppendEntriesRequest<TypeConfig>>(&frame?)?;
-                own_number(from, speaker(&request.vote))?;
+                group.own_number(from, speaker(&request.vote))?;
                 Ok::<_, Failure>(request)
             })
             .take_while(|request| std::future::ready(request.is_ok()))
@@ -176,6 +179,16 @@ impl RaftGroup {
         permit: InstallPermit,
     ) -> Result<Bytes, Failure> {
         let (vote, meta, received) = self.receive(from, frames, permit).await?;
+        // Before the library hears of it: what it once takes must come in force.
+        let judged = self
+            .judge
+            .judge(received.generation(), &meta, Depth::Everything);
+        if let Err(error) = judged.await {
+            if let StoreError::Corrupt(_) = &error {
+                self.misconduct().saw(from, Misdeed::BadSnapshot, &error);
+            }
+            return Err(self.unstored(error));
+        }
         let snapshot = openraft::storage::Snapshot {
             meta,
             snapshot: SnapshotData::Received(received),
@@ -183,6 +196,16 @@ impl RaftGroup {
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;
         let vote = installed.map_err(refused)?.vote;
         Ok(Bytes::from(codec::encode(&vote)))
+    }
+
+    /// What is said when a part of a snapshot was not stored. That it is not what it should be
+    /// is its sender's fault; a write or sync that failed is this node's, and final.
+    fn unstored(&self, error: StoreError) -> Failure {
+        if let StoreError::Engine(_) | StoreError::File(_) = &error {
+            self.stop
+                .broken(format!("a snapshot cannot be stored: {error}"));
+        }
+        refused(error)
     }
 
     async fn receive(
@@ -211,18 +234,18 @@ impl RaftGroup {
                         Ok((vote, meta))
                     });
                     let (vote, meta) = read.map_err(refused)?;
-                    own_number(from, speaker(&vote))?;
+                    self.own_number(from, speaker(&vote))?;
                     header = Some((vote, meta));
                     let engine = self.engine.clone();
                     let permit = permit.take().expect("there is one header");
                     let begun = self.blocking.run(move || Installer::begin(engine, permit));
-                    installer = Some(begun.await.map_err(refused)?);
+                    installer = Some(begun.await.map_err(|error| self.unstored(error))?);
                 }
                 (FRAME_PAIRS, true, Some(mut writing)) => {
                     let written = self
                         .blocking
                         .run(move || writing.write(&content).map(|()| writing));
-                    installer = Some(written.await.map_err(refused)?);
+                    installer = Some(written.await.map_err(|error| self.unstored(error))?);
                 }
                 (FRAME_END, true, Some(writing)) => {
                     let Ok(digest) = content[..].try_into().map(Digest) else {

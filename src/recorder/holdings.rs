@@ -37,6 +37,20 @@ pub enum HoldingFault {
     BadSignature(NodeId),
 }
 
+impl HoldingFault {
+    /// Whether no honest member signs so. An epoch passes while a body is under way, and a
+    /// node may be asked before this one has applied its boot.
+    pub fn is_misdeed(&self) -> bool {
+        match self {
+            HoldingFault::Epoch { .. } | HoldingFault::NotBooted(_) => false,
+            HoldingFault::OtherLedger
+            | HoldingFault::OtherDisk(_)
+            | HoldingFault::OtherZone { .. }
+            | HoldingFault::BadSignature(_) => true,
+        }
+    }
+}
+
 /// Verifies holdings against the applied state. Cheap to clone.
 #[derive(Clone)]
 pub struct HoldingVerifier {

@@ -12,6 +12,7 @@ use crate::domain::command::{Command, Submission};
 use crate::domain::ids::NodeId;
 use crate::ledger::rows::NodeRow;
 use crate::ledger::state::State;
+use crate::misconduct::Misdeed;
 use crate::raft::group::RaftGroup;
 use crate::raft::proposals::{GroupRefusal, ProposalTicket};
 use crate::store::Blocking;
@@ -87,7 +88,14 @@ impl Intake {
             .await;
         match verified {
             Ok(Ok(submissions)) => Ok(submissions),
-            Ok(Err(why)) => Err(SubmissionRejected::Bad(why)),
+            Ok(Err(why)) => {
+                if let SubmissionSource::Peer(node) = by {
+                    self.group
+                        .misconduct()
+                        .saw(node, Misdeed::BadStatement, &why);
+                }
+                Err(SubmissionRejected::Bad(why))
+            }
             Err(error) => Err(error.into()),
         }
     }

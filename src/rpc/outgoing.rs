@@ -4,6 +4,7 @@
 
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
 use crate::ledger::state::{Invoice, Status};
+use crate::misconduct::MisdeedCount;
 use crate::objective::lag::Lag;
 use crate::objective::write::WriteLevel;
 use crate::raft::reads::Answered;
@@ -288,6 +289,16 @@ pub fn status(parts: &Parts, view: StatusView, uptime_ms: u64) -> v1::StatusResp
         write_level: view.write_level.to_string(),
         upload_epoch: view.head.upload_epoch.get(),
         leaderless_ms: parts.cluster.leader.leaderless().as_millis() as u64,
+        misdeeds: view.misdeeds.into_iter().map(misdeed).collect(),
+    }
+}
+
+fn misdeed((counted, age): (MisdeedCount, Duration)) -> v1::PeerMisdeed {
+    v1::PeerMisdeed {
+        node: counted.node.get(),
+        misdeed: counted.misdeed.label().to_owned(),
+        count: counted.count,
+        last_ms_ago: age.as_millis() as u64,
     }
 }
 

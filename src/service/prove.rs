@@ -8,6 +8,7 @@
 //! Tests: `tests/cluster/cosignatures.rs`, `tests/cluster/reads.rs`.
 
 use super::{Parts, find};
+use crate::checkpoint::heads::ReceiptHead;
 use crate::checkpoint::keys::{CheckpointSigner, KeysInForce};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{InvoiceKey, bad};
@@ -76,11 +77,17 @@ impl Prover {
         let size = tables.entry_end(index)?.ok_or_else(|| {
             crate::store::StoreError::corrupt(format!("record {index} has no end of its entry"))
         })?;
-        let Some(checkpoint) = self.signer.sign(size, tables.root_at(size)?) else {
-            return Ok(None);
+        let known = &self.signer.known;
+        let head = match known.heads.of_size(size) {
+            Some(head) => head,
+            None => {
+                let Some(checkpoint) = self.signer.sign(size, tables.root_at(size)?) else {
+                    return Ok(None);
+                };
+                known.heads.keep(self.head(tables, size, checkpoint)?)
+            }
         };
-        self.receipt_under(tables, index, size, checkpoint)
-            .map(Some)
+        self.under(tables, index, &head).map(Some)
     }
 
     /// A receipt under a note of `size`, which is above the index.
@@ -91,6 +98,30 @@ impl Prover {
         size: TreeSize,
         checkpoint: String,
     ) -> Result<Receipt, crate::store::StoreError> {
+        let head = self.head(tables, size, checkpoint)?;
+        self.under(tables, index, &head)
+    }
+
+    fn head(
+        &self,
+        tables: &Tables<'_>,
+        size: TreeSize,
+        checkpoint: String,
+    ) -> Result<ReceiptHead, crate::store::StoreError> {
+        Ok(ReceiptHead {
+            size,
+            checkpoint,
+            last: last_record(tables, size)?,
+            keys: self.signer.known.proven(tables, size)?,
+        })
+    }
+
+    fn under(
+        &self,
+        tables: &Tables<'_>,
+        index: RecordIndex,
+        head: &ReceiptHead,
+    ) -> Result<Receipt, crate::store::StoreError> {
         let damaged =
             |what: &str| crate::store::StoreError::corrupt(format!("record {index} {what}"));
         let record = tables.record_bytes(index)?;
@@ -100,16 +131,13 @@ impl Prover {
             return Err(damaged("does not hash to its leaf"));
         }
         let (document, actor) = tables.openings(index)?;
-        let is_last = size.last() == Some(index);
+        let is_last = head.size.last() == Some(index);
         Ok(Receipt {
-            last: match is_last {
-                true => None,
-                false => last_record(tables, size)?,
-            },
+            last: head.last.clone().filter(|_| !is_last),
             genesis: (*self.genesis).clone(),
-            keys: self.signer.known.proven(tables, size)?,
-            path: tree::inclusion_proof(&rows, index, size)?,
-            checkpoint,
+            keys: head.keys.clone(),
+            path: tree::inclusion_proof(&rows, index, head.size)?,
+            checkpoint: head.checkpoint.clone(),
             record,
             document,
             actor,

@@ -7,6 +7,7 @@ use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
 use crate::domain::ids::{LogIndex, NodeId, TreeSize};
 use crate::ledger::rows::LedgerHead;
+use crate::misconduct::MisdeedCount;
 use crate::objective::disk::evidence_reserve;
 use crate::objective::lag::Lag;
 use crate::objective::loss::{Holder, Loss, by_zone};
@@ -26,6 +27,8 @@ pub struct StatusView {
     pub head: LedgerHead,
     pub applied_index: LogIndex,
     pub ready: Result<(), Vec<String>>,
+    /// What peers did, and how long ago the last time was.
+    pub misdeeds: Vec<(MisdeedCount, Duration)>,
 }
 
 /// How this node is, and how it sees the others.
@@ -42,6 +45,7 @@ pub async fn status(parts: &Parts) -> Result<StatusView, CallError> {
                 zones: zones(parts),
                 write_level: parts.tenants.default_level(),
                 ready: ready(parts),
+                misdeeds: misdeeds(parts),
                 group: raft,
                 head,
                 applied_index: before.raft_index,
@@ -49,6 +53,14 @@ pub async fn status(parts: &Parts) -> Result<StatusView, CallError> {
         }
         tokio::task::yield_now().await;
     }
+}
+
+fn misdeeds(parts: &Parts) -> Vec<(MisdeedCount, Duration)> {
+    let context = &parts.reads.context;
+    let now = context.clock.monotonic();
+    let seen = context.group.misconduct().seen().into_iter();
+    seen.map(|counted| (counted, now.saturating_sub(counted.last)))
+        .collect()
 }
 
 fn statuses(parts: &Parts) -> Vec<(NodeStatus, Duration, Lag)> {

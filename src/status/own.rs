@@ -128,11 +128,11 @@ impl OwnStatus {
 
     /// Whether a status is that of `node`, from the disk that the ledger knows.
     pub(super) async fn recognise(&self, node: NodeId, status: &NodeStatus) -> Result<(), Unheard> {
-        if status.node() != node {
-            let claimed = status.node();
-            return Err(Unheard::SpeaksAs { node, claimed });
-        }
-        let disks = self.context().group.disks();
-        disks.recognise(node, &status.identity.incarnation).await
+        let group = &self.context().group;
+        group.own_number(node, status.node())?;
+        group
+            .disks()
+            .recognise(node, &status.identity.incarnation)
+            .await
     }
 }

@@ -1,5 +1,6 @@
 //! Real nodes over real gRPC: one binary, since each links RocksDB.
 
+mod bad_member;
 mod bodies;
 mod breadth;
 mod budgets;

@@ -74,7 +74,7 @@ fn flip(node: &Node, body: &[u8], at: usize) {
 
 /// Stops a node that holds everything, damages the body on its disk, and starts it again.
 /// It is started in between, so that what lay in the write-ahead log goes to its own file.
-async fn damage(cluster: &mut Cluster, node: usize, body: &[u8]) {
+pub async fn damage(cluster: &mut Cluster, node: usize, body: &[u8]) {
     let size = cluster.settled().await[node].log_size;
     cluster.nodes[node]
         .wait_status("it holds every body", |s| s.body_complete_index >= size)

@@ -90,7 +90,9 @@ pub fn judge(end: &End) -> Result<Run, String> {
         root: head.root,
     };
     let faults = run.counts.values().sum::<u64>();
-    if run.written < WRITES_MIN || faults < FAULTS_MIN || run.simulated < RUN_MIN {
+    // Whatever a caller had acknowledged and must not lose.
+    let writes = run.written + run.amended;
+    if writes < WRITES_MIN || faults < FAULTS_MIN || run.simulated < RUN_MIN {
         return Err(format!("the run is too small: {run}"));
     }
     Ok(run)

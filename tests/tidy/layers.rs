@@ -7,7 +7,7 @@ use super::reading::{Broken, Source, closing, ident, places, sources, split_list
 
 /// The layers of `src/`: each may use itself and those before it. One that is not there
 /// holds nothing.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "stop",
     "supervise",
     "clock",
@@ -18,6 +18,7 @@ const ORDER: [&str; 25] = [
     "preflight",
     "keyring",
     "telemetry",
+    "misconduct",
     "store",
     "ledger",
     "transport",

@@ -2930,6 +2930,21 @@ pub struct StatusResponse {
     /// Since when no leader has been known here, 0 while one is.
     #[prost(uint64, tag = "30")]
     pub leaderless_ms: u64,
+    /// What this node saw of its peers since its start that no honest member does.
+    #[prost(message, repeated, tag = "31")]
+    pub misdeeds: ::prost::alloc::vec::Vec<PeerMisdeed>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PeerMisdeed {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    /// As in the label of the metric muniment_peer_misdeeds_total.
+    #[prost(string, tag = "2")]
+    pub misdeed: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
+    #[prost(uint64, tag = "4")]
+    pub last_ms_ago: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NodeStanding {

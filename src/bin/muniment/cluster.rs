@@ -296,6 +296,16 @@ async fn status(reach: &Reach) -> Result<Exit, CommandFailure> {
         for reason in &answer.reasons {
             output::say(&output::shown(&format!("node {}: {reason}", answer.node)))?;
         }
+        for seen in &answer.misdeeds {
+            let (by, of) = (answer.node, seen.node);
+            let (what, count) = (&seen.misdeed, seen.count);
+            let ago_s = seen.last_ms_ago / 1000;
+            let line = format!(
+                "node {by}: node {of} does what no member does: {what}, {count} times, last \
+                 {ago_s} s ago; its log and docs/runbooks.md say more"
+            );
+            output::say(&output::shown(&line))?;
+        }
     }
     for (address, _) in &survey.silent {
         output::say(&output::shown(&format!("{address} cannot be reached")))?;
@@ -337,6 +347,14 @@ fn node_value(answer: &StatusResponse) -> Value {
             "lag_entries": peer.lag_entries,
         })
     });
+    let misdeeds = answer.misdeeds.iter().map(|seen| {
+        json!({
+            "node": seen.node,
+            "misdeed": seen.misdeed,
+            "count": seen.count,
+            "last_ms_ago": seen.last_ms_ago,
+        })
+    });
     json!({
         "node": answer.node,
         "zone": answer.zone,
@@ -366,6 +384,7 @@ fn node_value(answer: &StatusResponse) -> Value {
         "leaderless_ms": answer.leaderless_ms,
         "write_level": answer.write_level,
         "upload_epoch": answer.upload_epoch,
+        "misdeeds": misdeeds.collect::<Vec<Value>>(),
     })
 }
 

@@ -3,6 +3,7 @@
 //! One node's disk changes or loses what is stored of bodies while the node is down. By the
 //! end no body is marked as damaged anywhere (the world waits for that), every finding has
 //! its repair in the one log, and no reader was ever given a wrong byte (callers compare).
+//! A finding of a node whose disk the world took away afterwards went with that disk.
 
 use crate::world::End;
 use muniment::domain::ids::{BodyId, RecordIndex};
@@ -25,10 +26,10 @@ pub fn check(end: &End) -> Result<usize, String> {
 type Places = BTreeSet<(BodyId, Option<u32>)>;
 
 fn scrubs(end: &End) -> Result<(Places, Places), StoreError> {
-    end.log.read(places)
+    end.log.read(|tables| places(tables, &end.gone))
 }
 
-fn places(tables: &Tables<'_>) -> Result<(Places, Places), StoreError> {
+fn places(tables: &Tables<'_>, gone: &BTreeSet<u64>) -> Result<(Places, Places), StoreError> {
     let (mut found, mut repaired) = (Places::new(), Places::new());
     for index in (0..tables.head()?.size.get()).map(RecordIndex::new) {
         let record = tables.expect_record(index)?;
@@ -36,7 +37,9 @@ fn places(tables: &Tables<'_>) -> Result<(Places, Places), StoreError> {
             continue;
         }
         if let Document::Scrub(scrub) = tables.document(index)? {
+            let finder = record.statement.node.get();
             let places = match scrub.outcome {
+                ScrubOutcome::Quarantined if gone.contains(&finder) => continue,
                 ScrubOutcome::Quarantined => &mut found,
                 ScrubOutcome::Repaired { .. } => &mut repaired,
             };
