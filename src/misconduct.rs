@@ -29,29 +29,23 @@ pub enum Misdeed {
     BadHolding,
     /// It submitted a statement that does not verify.
     BadStatement,
-    /// It recorded what the ledger refuses whoever asks: a text beyond its limits, say.
-    Inadmissible,
     /// It asked this node to stop without the proof of a majority.
     UnprovenNotice,
     /// It sent bytes that are not those whose digest it named.
     BadChunk,
     /// It sent a state that contradicts what this node knows.
     BadSnapshot,
-    /// It proposed entries of a time that has not come.
-    ClockAhead,
 }
 
 impl Misdeed {
-    pub const ALL: [Misdeed; 9] = [
+    pub const ALL: [Misdeed; 7] = [
         Misdeed::SpokeAsAnother,
         Misdeed::SpokeAfterLeaving,
         Misdeed::BadHolding,
         Misdeed::BadStatement,
-        Misdeed::Inadmissible,
         Misdeed::UnprovenNotice,
         Misdeed::BadChunk,
         Misdeed::BadSnapshot,
-        Misdeed::ClockAhead,
     ];
 
     pub fn label(self) -> &'static str {
@@ -60,11 +54,9 @@ impl Misdeed {
             Misdeed::SpokeAfterLeaving => "spoke_after_leaving",
             Misdeed::BadHolding => "bad_holding",
             Misdeed::BadStatement => "bad_statement",
-            Misdeed::Inadmissible => "inadmissible",
             Misdeed::UnprovenNotice => "unproven_notice",
             Misdeed::BadChunk => "bad_chunk",
             Misdeed::BadSnapshot => "bad_snapshot",
-            Misdeed::ClockAhead => "clock_ahead",
         }
     }
 }
@@ -102,8 +94,8 @@ impl Misconduct {
         let last = self.clock.monotonic();
         let count = {
             let mut seen = self.seen.lock();
-            if seen.len() >= PEERS_MAX * Misdeed::ALL.len() && !seen.contains_key(&(node, misdeed))
-            {
+            let is_full = seen.len() >= PEERS_MAX * Misdeed::ALL.len();
+            if is_full && !seen.contains_key(&(node, misdeed)) {
                 return;
             }
             let entry = seen.entry((node, misdeed)).or_insert((0, last));

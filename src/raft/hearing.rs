@@ -105,10 +105,13 @@ fn own_number(from: NodeId, claimed: NodeId) -> Result<(), Unheard> {
 
 impl Unheard {
     /// What no honest member is refused for. A node may be a member before this one hears of
-    /// it, another's disk may be a restored copy, and an address may have passed on.
+    /// it, another's disk may be a restored copy, and an address may have passed on. Whoever
+    /// speaks to this node under its own number has not said who it is.
     fn misdeed(&self) -> Option<(NodeId, Misdeed)> {
         match *self {
-            Unheard::SpeaksAs { node, .. } => Some((node, Misdeed::SpokeAsAnother)),
+            Unheard::SpeaksAs { node, claimed } => {
+                (node != claimed).then_some((node, Misdeed::SpokeAsAnother))
+            }
             Unheard::Gone(node) => Some((node, Misdeed::SpokeAfterLeaving)),
             Unheard::Stranger(_)
             | Unheard::OtherNode { .. }

@@ -1,6 +1,7 @@
 //! A snapshot that comes in force: readers beside it, and what is refused.
 
 use super::machine::{Machine, SnapshotData, encode_applied};
+use super::snapshot_judge::Depth;
 use super::types::{LogId, SnapshotMeta, StoredMembership};
 use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
 use crate::keyring::guard::{SignGuard, SignedHead};
@@ -125,6 +126,28 @@ async fn a_snapshot_with_a_rewritten_history_is_refused() {
     let shorter = ledger(0..5);
     let why = refusal(&shorter, &meta(&shorter), own.engine.clone()).await;
     assert!(why.contains("applied or signed"), "{why}");
+}
+
+/// This node goes on while a snapshot waits to come in force: it is asked again then.
+#[tokio::test]
+async fn a_snapshot_that_was_looked_through_must_continue_what_was_applied_since() {
+    let own = ledger(0..20);
+    let machine = machine(own.engine.clone(), SignedHead::default()).await;
+    for (remarks, continues) in [
+        ((0..30).collect::<Vec<_>>(), true),
+        ((0..19).chain(100..200).collect(), false),
+        ((0..5).collect(), false),
+    ] {
+        let came = ledger(remarks);
+        let snapshot = Snapshot::take(came.engine.as_ref(), Generation(0), None).unwrap();
+        let permit = machine.installs().begin().unwrap();
+        let received = snapshot.copy_into(own.engine.clone(), permit).unwrap();
+        let (judge, generation) = (machine.judge(), received.generation());
+        let judged = judge
+            .judge(generation, &meta(&came), Depth::SinceThen)
+            .await;
+        assert_eq!(judged.is_ok(), continues);
+    }
 }
 
 /// Nor what it has signed, when its database is gone and the guard is all that knows.

@@ -94,8 +94,9 @@
 //! * [`reader`]: permission to read; [`reads`]: a read level made true
 //! * [`hearing`]: whose frames are heard; [`identity`]: on which disk a node runs
 //! * [`context`]: what the tasks and verbs of a node share
-//! * [`log`], [`machine`]: storage; [`snapshot_judge`]: which snapshots come in force; [`network`], [`server`]: the two ends of a line;
-//!   [`codec`]: bytes; [`types`]: the library's type parameters
+//! * [`log`], [`machine`]: storage; [`snapshot_judge`]: which snapshots come in force
+//! * [`network`], [`server`]: the two ends of a line; [`codec`]: bytes; [`types`]: the
+//!   library's type parameters
 //!
 //! Tests: `src/raft/storage_tests.rs` (openraft's own suite, and power cuts),
 //! `src/raft/group_tests.rs` (groups in one process, with lines that are cut).
@@ -121,6 +122,8 @@ pub mod snapshot_judge;
 pub mod status;
 pub mod types;
 
+#[cfg(test)]
+mod bad_snapshot_tests;
 #[cfg(test)]
 pub(crate) mod group_tests;
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //! Promises: a vote, an append, a snapshot, a transfer is taken from the node that it names
 //! alone; a node whose log is below its watermark neither votes nor campaigns; snapshot
 //! installs happen one at a time (overlapping ones are refused, the leader tries again), and
-//! one that is not what it should be never reaches the library; the permit goes with what is received into the library's queue, not with the stream.
+//! one that is not what it should be never reaches the library; the permit goes with what is
+//! received into the library's queue, not with the stream.
 //! Leaves other methods to the layers that they are of.
-//! Tests: `src/raft/group_tests.rs`, `tests/cluster/bad_member/`.
+//! Tests: `src/raft/bad_snapshot_tests.rs`, `src/raft/group_tests.rs`, `tests/cluster/bad_member/`.
 
 use super::codec::{self, Wire};
 use super::group::RaftGroup;
@@ -184,10 +185,7 @@ impl RaftGroup {
             .judge
             .judge(received.generation(), &meta, Depth::Everything);
         if let Err(error) = judged.await {
-            if let StoreError::Corrupt(_) = &error {
-                self.misconduct().saw(from, Misdeed::BadSnapshot, &error);
-            }
-            return Err(self.unstored(error));
+            return Err(self.not_taken(from, error));
         }
         let snapshot = openraft::storage::Snapshot {
             meta,
@@ -198,12 +196,21 @@ impl RaftGroup {
         Ok(Bytes::from(codec::encode(&vote)))
     }
 
-    /// What is said when a part of a snapshot was not stored. That it is not what it should be
-    /// is its sender's fault; a write or sync that failed is this node's, and final.
-    fn unstored(&self, error: StoreError) -> Failure {
-        if let StoreError::Engine(_) | StoreError::File(_) = &error {
-            self.stop
-                .broken(format!("a snapshot cannot be stored: {error}"));
+    /// Why a snapshot was not taken: what is not as it should be is its sender's fault, all
+    /// else this node's own.
+    fn not_taken(&self, from: NodeId, error: StoreError) -> Failure {
+        if let StoreError::Corrupt(_) = &error {
+            self.misconduct().saw(from, Misdeed::BadSnapshot, &error);
+            return refused(error);
+        }
+        self.not_stored(error)
+    }
+
+    /// A snapshot could not be stored: a write or sync that failed is final.
+    fn not_stored(&self, error: StoreError) -> Failure {
+        if !matches!(error, StoreError::Stopped) {
+            let what = format!("a snapshot cannot be stored: {error}");
+            self.stop.broken(what);
         }
         refused(error)
     }
@@ -239,19 +246,20 @@ impl RaftGroup {
                     let engine = self.engine.clone();
                     let permit = permit.take().expect("there is one header");
                     let begun = self.blocking.run(move || Installer::begin(engine, permit));
-                    installer = Some(begun.await.map_err(|error| self.unstored(error))?);
+                    installer = Some(begun.await.map_err(|error| self.not_stored(error))?);
                 }
                 (FRAME_PAIRS, true, Some(mut writing)) => {
                     let written = self
                         .blocking
                         .run(move || writing.write(&content).map(|()| writing));
-                    installer = Some(written.await.map_err(|error| self.unstored(error))?);
+                    installer = Some(written.await.map_err(|error| self.not_taken(from, error))?);
                 }
                 (FRAME_END, true, Some(writing)) => {
                     let Ok(digest) = content[..].try_into().map(Digest) else {
                         return Err(refused("a snapshot digest is 32 bytes"));
                     };
-                    let received = writing.finish(digest).map_err(refused)?;
+                    let received = writing.finish(digest);
+                    let received = received.map_err(|error| self.not_taken(from, error))?;
                     let (vote, meta) = header.expect("matched on a header being there");
                     return Ok((vote, meta, received));
                 }

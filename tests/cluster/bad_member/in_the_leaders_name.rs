@@ -74,5 +74,5 @@ async fn what_comes_out_of_a_frame_is_never_taken_for_the_leaders_own() {
     let answered = tokio::time::timeout(ANSWER_MAX, answered).await;
     assert_ne!(answered, Ok(true), "the leader answered it");
     // Whose frame it was, only a certificate can tell.
-    scene.judged().await;
+    scene.judged().await.blames_no_honest_node().await;
 }

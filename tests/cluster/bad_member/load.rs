@@ -25,7 +25,8 @@ const SUCCEED_MIN: usize = 95;
 struct Call {
     number: String,
     begun: Instant,
-    answered: Result<v1::IssueResponse, String>,
+    /// Absent while it is under way.
+    answered: Option<Result<v1::IssueResponse, String>>,
 }
 
 /// A cluster with a bad member, under load.
@@ -77,7 +78,7 @@ impl Scene {
     /// Waits until an issue that was begun after this was acknowledged.
     pub async fn acknowledged_from(&self, from: Instant) {
         let deadline = Instant::now() + SOON;
-        let acknowledged = |call: &Call| call.begun >= from && call.answered.is_ok();
+        let acknowledged = |call: &Call| call.begun >= from && matches!(call.answered, Some(Ok(_)));
         while !self.calls.lock().unwrap().iter().any(acknowledged) {
             assert!(Instant::now() < deadline, "nothing is acknowledged");
             tokio::time::sleep(LOOK_PAUSE).await;
@@ -90,13 +91,12 @@ impl Scene {
         let from = deed_at + RECOVERY_MAX;
         tokio::time::sleep_until(from + WATCHED).await;
         self.load.abort();
-        // What was begun has been answered or given up by then.
-        tokio::time::sleep_until(from + WATCHED + CALL_MAX.min(Duration::from_secs(1))).await;
+        self.all_answered().await;
         let calls = std::mem::take(&mut *self.calls.lock().unwrap());
         let after: Vec<&Call> = calls.iter().filter(|call| call.begun >= from).collect();
         let failed: Vec<&String> = after
             .iter()
-            .filter_map(|call| call.answered.as_ref().err())
+            .filter_map(|call| call.answered.as_ref()?.as_ref().err())
             .collect();
         let (all, role) = (after.len(), self.role);
         assert!(all as u32 >= RATE, "{role:?}: only {all} calls were made");
@@ -117,6 +117,16 @@ impl Scene {
         }
     }
 
+    /// Waits until each call that was begun is answered or given up.
+    async fn all_answered(&self) {
+        let deadline = Instant::now() + CALL_MAX + CALL_MAX;
+        let under_way = |call: &Call| call.answered.is_none();
+        while self.calls.lock().unwrap().iter().any(under_way) {
+            assert!(Instant::now() < deadline, "a call has no end");
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    }
+
     async fn nothing_is_lost(&self, calls: &[Call]) {
         let trust = &self.cluster.trust;
         let expected = Expected {
@@ -124,7 +134,9 @@ impl Scene {
             ..Expected::default()
         };
         for call in calls {
-            let Ok(answer) = &call.answered else { continue };
+            let Some(Ok(answer)) = &call.answered else {
+                continue;
+            };
             let receipt = answer.receipt.as_ref().expect("a receipt");
             let report = verify::receipt(&receipt.bytes, expected);
             let number = &call.number;
@@ -165,7 +177,10 @@ impl Aftermath {
                 .misdeeds
                 .iter()
                 .any(|seen| seen.node == CULPRIT && seen.misdeed == misdeed);
-            let in_log = node.log().contains("does what no member does");
+            let in_log = node
+                .log()
+                .lines()
+                .any(|line| line.contains("does what no member does") && line.contains(misdeed));
             if in_status && in_log {
                 let row = format!(
                     "muniment_peer_misdeeds_total{{misdeed=\"{misdeed}\",peer=\"{CULPRIT}\"}}"
@@ -213,19 +228,23 @@ async fn issue_on_and_on(honest: Vec<Node>, calls: Arc<Mutex<Vec<Call>>>) {
         let (node, calls) = (honest[n as usize % honest.len()].clone(), calls.clone());
         tokio::spawn(async move {
             let number = format!("B-{n}");
-            let begun = Instant::now();
+            let call = Call {
+                number: number.clone(),
+                begun: Instant::now(),
+                answered: None,
+            };
+            let at = {
+                let mut calls = calls.lock().unwrap();
+                calls.push(call);
+                calls.len() - 1
+            };
             let bytes = body(n, 900);
             let issued = issue(&node, &number, &number, &bytes);
             let answered = match tokio::time::timeout(CALL_MAX, issued).await {
                 Ok(answer) => answer.map_err(|status| format!("node {}: {status}", node.id)),
                 Err(_) => Err(format!("node {}: no answer in {CALL_MAX:?}", node.id)),
             };
-            let call = Call {
-                number,
-                begun,
-                answered,
-            };
-            calls.lock().unwrap().push(call);
+            calls.lock().unwrap()[at].answered = Some(answered);
         });
     }
 }

@@ -1,10 +1,9 @@
 //! One bad member: a node with valid keys that is compromised, broken or set up wrongly.
 //!
 //! Node 3 of three runs in the test's own process, put together by the same composition root
-//! as any node; where it departs from an honest one is a [`Twist`] on what it sends, what it
-//! answers and its clock, or something that a test does with its keys and its lane. Nodes 1
-//! and 2 are honest processes. Each file here is one deed, done by a follower and by a
-//! leader, under 50 issues a second at the honest nodes. What must be so after each:
+//! as any node; where it departs from an honest one is a [`Twist`] on what it answers, or
+//! something that a test does with its keys. Nodes 1 and 2 are honest processes. Each file
+//! here is one deed, done by a follower and, where it can, by a leader, under 50 issues a second at the honest nodes. What must be so after each:
 //!
 //! * from two seconds after the deed on, 95 % of the calls at honest nodes succeed;
 //! * nothing acknowledged is lost, every receipt verifies, and so does the whole log;
