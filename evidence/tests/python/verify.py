@@ -395,9 +395,9 @@ class Bundle:
         if record.committed_at < self.time:
             self.find("TIME", index, "time goes back")
         self.time = max(self.time, record.committed_at)
-        if why := self.lane(record):
+        if self.whole and (why := self.lane(record)):
             self.find("LANE", index, why)
-        if record.ok and record.kind == "BOOT" and opened:
+        if self.whole and record.ok and record.kind == "BOOT" and opened:
             self.boot(record, opened["outboxes"])
         if record.outcome == 2:
             mark = self.marks.get(record.duplicate_of)
