@@ -84,6 +84,12 @@ impl FindingClass {
         self as u8
     }
 
+    /// The smaller, the graver. Answers, which are never among findings, come last.
+    pub fn gravity(self) -> usize {
+        let place = GRAVEST_FIRST.iter().position(|class| *class == self);
+        place.unwrap_or(GRAVEST_FIRST.len())
+    }
+
     /// Whether it is told beside the verdict, and counts as a fault only for who asks so.
     pub fn is_told(self) -> bool {
         self == FindingClass::Lost

@@ -66,6 +66,14 @@ impl fmt::Display for Finding {
     }
 }
 
+/// A finding of the gravest class, at its least index.
+pub fn gravest(findings: &[Finding]) -> Option<&Finding> {
+    let place = |finding: &Finding| (finding.index.is_none(), finding.index);
+    findings
+        .iter()
+        .min_by_key(|finding| (finding.class.gravity(), place(finding)))
+}
+
 /// The one-word answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -277,6 +285,11 @@ impl Report {
         GRAVEST_FIRST.into_iter().filter_map(found).collect()
     }
 
+    /// A finding of the gravest class: what to say where there is room for one.
+    pub fn gravest(&self) -> Option<&Finding> {
+        gravest(&self.findings)
+    }
+
     /// For who accepts nothing that is told: it becomes findings.
     #[must_use]
     pub fn strict(mut self) -> Report {
@@ -290,8 +303,8 @@ impl Report {
     }
 
     pub fn verdict(&self) -> Verdict {
-        match self.classes().first() {
-            Some((class, _)) => Verdict::Failed(*class),
+        match self.gravest() {
+            Some(finding) => Verdict::Failed(finding.class),
             None if self.pinned => Verdict::Verified,
             None => Verdict::Unpinned,
         }

@@ -173,7 +173,7 @@ fn keys(arguments: &Arguments, trust: Option<&Trust>) -> Result<Option<KnownKeys
         }
     };
     let why = || {
-        let said = report.findings.first().map(ToString::to_string);
+        let said = report.gravest().map(ToString::to_string);
         let said = said.unwrap_or_else(|| "it does not show all changes of keys".to_owned());
         EarlyExit(
             UNREADABLE_CODE,
