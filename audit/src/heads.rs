@@ -20,7 +20,7 @@ use muniment_evidence::note::{Checkpoint, Note};
 use muniment_evidence::opening::Document;
 use muniment_evidence::receipt::Receipt;
 use muniment_evidence::record::Record;
-use muniment_evidence::report::{Finding, Report, shown};
+use muniment_evidence::report::{Finding, Report, gravest, shown};
 use muniment_evidence::tree::{self, Frontier};
 use muniment_evidence::verify::{self, Expected, Observer, SeenRecord};
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,8 +98,9 @@ impl Heads {
 
     pub fn conclude(self, report: Report) -> Audited {
         let (signed, findings) = self.compare();
-        let ending = match findings.first() {
-            Some(first) => Ending::Fault(first.class),
+        let worst = gravest(&findings).map(|finding| finding.class);
+        let ending = match worst {
+            Some(class) => Ending::Fault(class),
             None => Ending::Answered,
         };
         let mut text = format!("Heads       {}\n", self.heads.len());
@@ -121,7 +122,7 @@ impl Heads {
             }
         }
         let agree = report.holds() && findings.is_empty();
-        text += match findings.first().map(|first| first.class) {
+        text += match worst {
             None if agree => "They agree: all are of one history.\n",
             Some(FindingClass::Fork) => "FORK: the ledger has signed two histories.\n",
             _ => "Their agreement is not shown.\n",

@@ -87,7 +87,6 @@ impl PromiseQuestion {
     }
 
     pub fn conclude(self, report: Report) -> Audited {
-        let (report, losses) = report.without_losses();
         let fate = match (self.found, self.whole) {
             (Some(fate), _) => fate,
             (None, true) => PromiseFate::Pending,
@@ -117,7 +116,7 @@ impl PromiseQuestion {
             }
         };
         let _ = writeln!(text, "  {:<13} {what}", "promise");
-        for loss in &losses {
+        for loss in &report.told {
             let _ = writeln!(text, "  {:<13} {loss}", "beside it");
         }
         let value = Value::object([
@@ -126,7 +125,7 @@ impl PromiseQuestion {
             ("index", fate.index().into()),
             (
                 "losses",
-                Value::list(losses.iter().map(ToString::to_string)),
+                Value::list(report.told.iter().map(ToString::to_string)),
             ),
         ]);
         let answer = AuditAnswer {

@@ -112,7 +112,7 @@ pub(crate) fn promised(
         .bytes;
     let (report, promised) = verify::promise(&bytes, trust, None);
     let Some(promised) = promised else {
-        let why = match report.findings.first() {
+        let why = match report.gravest() {
             Some(finding) => finding.to_string(),
             None => "the promise says nothing".to_owned(),
         };
@@ -149,7 +149,7 @@ pub(crate) fn any(
         Verdict::Verified => Ok(report),
         Verdict::Unpinned if trust.is_none() => Ok(report),
         Verdict::Unpinned | Verdict::Failed(_) => {
-            let why = match report.findings.first() {
+            let why = match report.gravest() {
                 Some(finding) => finding.to_string(),
                 None => "the receipt is not of the pinned ledger".to_owned(),
             };

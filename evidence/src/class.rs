@@ -40,7 +40,8 @@ coded! {
         Policy = 23 "POLICY",
         /// Signed by a key that the ledger has revoked from there on.
         Revoked = 24 "REVOKED",
-        /// A node has lost statements that it had signed and that were not recorded.
+        /// A node has lost statements that it had signed and that were not recorded. Told,
+        /// and no fault: it is an honest word of the ledger, and stays in it for ever.
         Lost = 25 "LOST",
         /// The caller's own figures are not those of the records. Not a fault of the evidence,
         /// so never among the findings.
@@ -48,18 +49,65 @@ coded! {
         /// A promise was not kept by what is shown. Not a fault of the evidence, so never
         /// among the findings.
         Promise = 27 "PROMISE",
+        /// The record is there, and what it speaks of did not happen: it was refused, is
+        /// a repetition, or is of another kind than was asked for.
+        NotDone = 28 "NOT_DONE",
     }
 }
+
+/// What may be among the findings, the gravest first. Evidence of two histories is the worst
+/// that there is; then what is not the ledger's at all; then what somebody changed; then
+/// what is merely not there, or not what the auditor asked for.
+pub const GRAVEST_FIRST: [FindingClass; 18] = [
+    FindingClass::Fork,
+    FindingClass::Untrusted,
+    FindingClass::BadTree,
+    FindingClass::BrokenChain,
+    FindingClass::BadSignature,
+    FindingClass::Structure,
+    FindingClass::Checkpoint,
+    FindingClass::Lane,
+    FindingClass::Opening,
+    FindingClass::UnknownKey,
+    FindingClass::Time,
+    FindingClass::Revoked,
+    FindingClass::MissingData,
+    FindingClass::Policy,
+    FindingClass::Document,
+    FindingClass::NotDone,
+    FindingClass::Lost,
+    FindingClass::Unpinned,
+];
 
 impl FindingClass {
     pub fn exit_code(self) -> u8 {
         self as u8
+    }
+
+    /// The smaller, the graver. Answers, which are never among findings, come last.
+    pub fn gravity(self) -> usize {
+        let place = GRAVEST_FIRST.iter().position(|class| *class == self);
+        place.unwrap_or(GRAVEST_FIRST.len())
+    }
+
+    /// Whether it is told beside the verdict, and counts as a fault only for who asks so.
+    pub fn is_told(self) -> bool {
+        self == FindingClass::Lost
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_class_of_a_finding_has_one_gravity() {
+        let answers = [FindingClass::Reconciliation, FindingClass::Promise];
+        for class in FindingClass::ALL {
+            let times = GRAVEST_FIRST.iter().filter(|c| **c == class).count();
+            assert_eq!(times, usize::from(!answers.contains(&class)), "{class}");
+        }
+    }
 
     #[test]
     fn classes_have_names_and_codes_of_their_own() {

@@ -1,10 +1,11 @@
 //! What a verification found: findings by class, and facts that the evidence showed.
 //!
-//! Promises: a report without findings is the only one that holds; names of verdicts and
-//! classes and their exit codes are stable. Leaves words and JSON to whoever prints it
+//! Promises: a report without findings is the only one that holds; the verdict is that of the
+//! gravest class, in whatever order the findings were made; names of verdicts and classes
+//! and their exit codes are stable. Leaves words and JSON to whoever prints it
 //! (the crate `muniment-audit`).
 
-use crate::class::FindingClass;
+use crate::class::{FindingClass, GRAVEST_FIRST};
 use crate::digest::Digest;
 use crate::ids::{RecordIndex, TreeSize};
 use crate::keychange::RecordedChange;
@@ -13,6 +14,7 @@ use crate::ledger::Cosigner;
 use crate::opening::{Actor, Document};
 use crate::record::{Outcome, Record};
 use crate::statement::Kind;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Findings beyond this are counted, not kept: one broken export must not fill memory.
@@ -64,13 +66,21 @@ impl fmt::Display for Finding {
     }
 }
 
+/// A finding of the gravest class, at its least index.
+pub fn gravest(findings: &[Finding]) -> Option<&Finding> {
+    let place = |finding: &Finding| (finding.index.is_none(), finding.index);
+    findings
+        .iter()
+        .min_by_key(|finding| (finding.class.gravity(), place(finding)))
+}
+
 /// The one-word answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Verified,
     /// Verified in itself; no pin was given.
     Unpinned,
-    /// By the class of the first finding.
+    /// By the gravest class that was found.
     Failed(FindingClass),
 }
 
@@ -184,9 +194,13 @@ pub struct Report {
     pub record: Option<OpenedRecord>,
     /// Whether a given document is the record's; `None` when none was given.
     pub document_matches: Option<bool>,
-    /// The first [`FINDINGS_MAX`], in order of occurrence and index.
+    /// The first [`FINDINGS_MAX`], and the first of each class.
     pub findings: Vec<Finding>,
     pub findings_count: u64,
+    /// What is on record and no fault of the evidence; at most [`FINDINGS_MAX`].
+    pub told: Vec<Finding>,
+    pub told_count: u64,
+    found: BTreeMap<FindingClass, Option<RecordIndex>>,
 }
 
 /// A record with those of its openings that it commits to. Whether it is proven, the report
@@ -234,19 +248,63 @@ impl Report {
             document_matches: None,
             findings: Vec::new(),
             findings_count: 0,
+            told: Vec::new(),
+            told_count: 0,
+            found: BTreeMap::new(),
         }
     }
 
     pub(crate) fn find(&mut self, finding: Finding) {
+        if finding.class.is_told() {
+            self.told_count += 1;
+            if self.told.len() < FINDINGS_MAX {
+                self.told.push(finding);
+            }
+            return;
+        }
+        self.fail(finding);
+    }
+
+    fn fail(&mut self, finding: Finding) {
         self.findings_count += 1;
-        if self.findings.len() < FINDINGS_MAX {
+        let is_new = !self.found.contains_key(&finding.class);
+        let least = self.found.entry(finding.class).or_insert(finding.index);
+        *least = match (*least, finding.index) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        if is_new || self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding);
         }
     }
 
+    /// The classes that were found, the gravest first, each with the least index at which it
+    /// shows. The same for the same bytes and inputs, whoever verifies.
+    pub fn classes(&self) -> Vec<(FindingClass, Option<RecordIndex>)> {
+        let found = |class: FindingClass| Some((class, *self.found.get(&class)?));
+        GRAVEST_FIRST.into_iter().filter_map(found).collect()
+    }
+
+    /// A finding of the gravest class: what to say where there is room for one.
+    pub fn gravest(&self) -> Option<&Finding> {
+        gravest(&self.findings)
+    }
+
+    /// For who accepts nothing that is told: it becomes findings.
+    #[must_use]
+    pub fn strict(mut self) -> Report {
+        // Those that were not kept count all the same.
+        let kept = self.told.len() as u64;
+        self.findings_count += std::mem::take(&mut self.told_count) - kept;
+        for told in std::mem::take(&mut self.told) {
+            self.fail(told);
+        }
+        self
+    }
+
     pub fn verdict(&self) -> Verdict {
-        match self.findings.first() {
-            Some(first) => Verdict::Failed(first.class),
+        match self.gravest() {
+            Some(finding) => Verdict::Failed(finding.class),
             None if self.pinned => Verdict::Verified,
             None => Verdict::Unpinned,
         }
@@ -267,20 +325,6 @@ impl Report {
         self.outside.is_empty()
     }
 
-    /// Takes out what says that a node lost an outbox: a fault of the node, not of the
-    /// evidence. All or none, where not all findings were kept.
-    pub fn without_losses(mut self) -> (Report, Vec<Finding>) {
-        if self.findings_count > self.findings.len() as u64 {
-            return (self, Vec::new());
-        }
-        let (losses, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.findings)
-            .into_iter()
-            .partition(|finding| finding.class == FindingClass::Lost);
-        self.findings_count = others.len() as u64;
-        self.findings = others;
-        (self, losses)
-    }
-
     /// Nothing was found; whether it is the ledger that is meant, the pin says.
     pub fn holds(&self) -> bool {
         self.findings.is_empty()
@@ -291,7 +335,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.verdict().name())?;
-        for finding in &self.findings {
+        for finding in self.findings.iter().chain(&self.told) {
             write!(f, "\n  {finding}")?;
         }
         Ok(())
@@ -318,20 +362,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_finding_decides_and_unpinned_only_when_there_is_none() {
+    fn the_gravest_class_decides_and_unpinned_only_when_there_is_none() {
         let mut report = Report::new(EvidenceKind::Bundle, 5, false);
         assert_eq!(
             (report.verdict(), report.exit_code()),
             (Verdict::Unpinned, 3)
         );
-        report.find(Finding::at(FindingClass::Time, RecordIndex::new(4), "x"));
-        for _ in 0..FINDINGS_MAX {
-            report.find(Finding::whole(FindingClass::Fork, "y"));
+        for index in [9, 4, 7] {
+            let index = RecordIndex::new(index);
+            report.find(Finding::at(FindingClass::Time, index, "x"));
         }
         assert_eq!(report.exit_code(), 21);
-        assert_eq!(report.findings.len(), FINDINGS_MAX);
-        assert_eq!(report.findings_count, FINDINGS_MAX as u64 + 1);
+        for _ in 0..FINDINGS_MAX {
+            report.find(Finding::at(FindingClass::Time, RecordIndex::new(8), "y"));
+        }
+        // Far beyond what is kept, and it decides all the same.
+        report.find(Finding::whole(FindingClass::Fork, "z"));
+        assert_eq!(report.exit_code(), 14);
+        let time = (FindingClass::Time, Some(RecordIndex::new(4)));
+        assert_eq!(report.classes(), [(FindingClass::Fork, None), time]);
+        assert_eq!(report.findings.len(), FINDINGS_MAX + 1);
+        assert_eq!(report.findings_count, FINDINGS_MAX as u64 + 4);
         assert_eq!(Report::new(EvidenceKind::Receipt, 5, true).exit_code(), 0);
+    }
+
+    #[test]
+    fn a_loss_is_told_and_counts_for_who_is_strict() {
+        let mut report = Report::new(EvidenceKind::Bundle, 5, true);
+        report.find(Finding::at(FindingClass::Lost, RecordIndex::new(2), "x"));
+        assert!(report.holds());
+        assert_eq!((report.exit_code(), report.told_count), (0, 1));
+        let mut strict = report.strict();
+        assert_eq!(strict.exit_code(), 25);
+        strict.find(Finding::whole(FindingClass::BadTree, "y"));
+        assert_eq!(strict.exit_code(), 13);
     }
 
     #[test]

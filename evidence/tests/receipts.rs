@@ -3,7 +3,7 @@
 mod expecting;
 mod ledger;
 
-use expecting::{first, pinned};
+use expecting::{gravest, pinned};
 use ledger::{BODY, Ledger};
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::digest::Digest;
@@ -49,7 +49,7 @@ fn any_flipped_byte_of_a_receipt_is_found() {
     }
     for length in 0..bytes.len() {
         let report = verify::receipt(&bytes[..length], pinned(&ledger.trust()));
-        assert_eq!(first(&report), (FindingClass::Structure, None));
+        assert_eq!(gravest(&report), (FindingClass::Structure, None));
     }
 }
 
@@ -65,14 +65,14 @@ fn a_false_cosignature_spoils_the_note() {
     );
     receipt.checkpoint = ledger.note(ledger.len()) + &line;
     let report = verify::receipt(&receipt.encode(), pinned(&ledger.trust()));
-    assert_eq!(first(&report), (FindingClass::Checkpoint, None));
+    assert_eq!(gravest(&report), (FindingClass::Checkpoint, None));
 }
 
 #[test]
 fn a_receipt_of_another_record_or_path_is_found() {
     let ledger = Ledger::realistic(1);
     let trust = ledger.trust();
-    let check = |receipt: &Receipt| first(&verify::receipt(&receipt.encode(), pinned(&trust)));
+    let check = |receipt: &Receipt| gravest(&verify::receipt(&receipt.encode(), pinned(&trust)));
     let mut moved = ledger.receipt(5);
     moved.path = ledger.receipt(6).path;
     assert_eq!(check(&moved), (FindingClass::BadTree, Some(5)));
@@ -123,7 +123,7 @@ fn the_given_document_must_be_the_records() {
         check(2, &body, body.len() as u64 + 1),
         check(1, &body, body.len() as u64),
     ] {
-        assert_eq!(first(&report).0, FindingClass::Document);
+        assert_eq!(gravest(&report).0, FindingClass::Document);
         assert_eq!(report.document_matches, Some(false));
     }
     let mut erased = ledger.receipt(2);
@@ -131,7 +131,7 @@ fn the_given_document_must_be_the_records() {
     let digest = Digest::of(&[&body]);
     let given = about(&trust, &digest, body.len() as u64);
     let report = verify::receipt(&erased.encode(), given);
-    assert_eq!(first(&report), (FindingClass::Document, Some(2)));
+    assert_eq!(gravest(&report), (FindingClass::Document, Some(2)));
     assert_eq!(
         verify::receipt(&erased.encode(), pinned(&trust)).exit_code(),
         0

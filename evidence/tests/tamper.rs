@@ -4,7 +4,7 @@
 mod expecting;
 mod ledger;
 
-use expecting::{first, pinned};
+use expecting::{gravest, pinned};
 use ledger::{Ledger, checkpoint_frame, seal};
 use muniment_evidence::bundle::{Frame, Manifest};
 use muniment_evidence::class::FindingClass;
@@ -118,7 +118,7 @@ fn many_records_are_checked_on_several_threads_alike() {
     ledger.rechain();
     let report = verify(&ledger.bundle(), &ledger.trust());
     assert_eq!(report.findings.len(), 1);
-    assert_eq!(first(&report), (FindingClass::BadSignature, Some(1300)));
+    assert_eq!(gravest(&report), (FindingClass::BadSignature, Some(1300)));
     let unfinished = report.unfinished.unwrap();
     assert_eq!((unfinished.count, unfinished.indexes.len()), (1500, 100));
 }
@@ -137,7 +137,7 @@ fn erased_openings_are_no_fault_unless_they_are_public() {
     assert_eq!(report.unfinished.unwrap().ends_unread, 1);
     record_at(&mut frames, 1).document = None;
     let report = verify(&seal(&frames), &ledger.trust());
-    assert_eq!(first(&report), (FindingClass::MissingData, Some(1)));
+    assert_eq!(gravest(&report), (FindingClass::MissingData, Some(1)));
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn truncation_anywhere_is_missing_data() {
     }
     let longer = [&bytes[..], b"x"].concat();
     assert_eq!(
-        first(&verify(&longer, &ledger.trust())).0,
+        gravest(&verify(&longer, &ledger.trust())).0,
         FindingClass::Structure
     );
 }
@@ -209,7 +209,7 @@ fn deleted_repeated_and_exchanged_records_are_found() {
         repeated.insert(index + 1, repeated[index + 1].clone());
         let report = verify(&seal(&repeated), &trust);
         assert_eq!(
-            first(&report),
+            gravest(&report),
             (FindingClass::BrokenChain, Some(index as u64))
         );
 
@@ -285,18 +285,22 @@ fn a_checkpoint_without_the_logs_signature_is_found() {
         let mut frames = ledger.frames(0);
         *frames.last_mut().unwrap() = checkpoint_frame(note.clone());
         let report = verify(&seal(&frames), &trust);
-        assert_eq!(first(&report), (FindingClass::Checkpoint, None), "{note:?}");
+        assert_eq!(
+            gravest(&report),
+            (FindingClass::Checkpoint, None),
+            "{note:?}"
+        );
         let mut receipt = ledger.receipt(2);
         if note != ledger.note(size - 1) {
             receipt.checkpoint = note;
             let report = verify::receipt(&receipt.encode(), pinned(&trust));
-            assert_eq!(first(&report), (FindingClass::Checkpoint, None));
+            assert_eq!(gravest(&report), (FindingClass::Checkpoint, None));
         }
     }
     let mut frames = ledger.frames(0);
     frames.pop();
     let report = verify(&seal(&frames), &trust);
-    assert_eq!(first(&report), (FindingClass::Checkpoint, None));
+    assert_eq!(gravest(&report), (FindingClass::Checkpoint, None));
 }
 
 #[test]
@@ -309,11 +313,11 @@ fn exchanged_openings_are_found() {
     let mut forged = ledger.clone();
     forged.entries[a].document = ledger.entries[b].document.clone();
     let report = verify(&forged.bundle(), &ledger.trust());
-    assert_eq!(first(&report), (FindingClass::Opening, Some(a as u64)));
+    assert_eq!(gravest(&report), (FindingClass::Opening, Some(a as u64)));
     let mut forged = ledger.clone();
     forged.entries[b].actor = ledger.entries[a].actor.clone();
     let report = verify(&forged.bundle(), &ledger.trust());
-    assert_eq!(first(&report), (FindingClass::Opening, Some(b as u64)));
+    assert_eq!(gravest(&report), (FindingClass::Opening, Some(b as u64)));
     // Document and actor commit under tags of their own.
     let mut forged = ledger.clone();
     let entry = &mut forged.entries[a];
@@ -329,15 +333,15 @@ fn exchanged_openings_are_found() {
 fn evidence_signed_by_other_keys_is_untrusted() {
     let (ours, theirs) = (Ledger::realistic(1), Ledger::realistic(2));
     let report = verify(&theirs.bundle(), &ours.trust());
-    assert_eq!(first(&report), (FindingClass::Untrusted, None));
+    assert_eq!(gravest(&report), (FindingClass::Untrusted, None));
     let receipt = theirs.receipt(7).encode();
     let report = verify::receipt(&receipt, pinned(&ours.trust()));
-    assert_eq!(first(&report), (FindingClass::Untrusted, None));
+    assert_eq!(gravest(&report), (FindingClass::Untrusted, None));
     // Their genesis does not pass as ours beside our records either.
     let mut mixed = ours.frames(0);
     manifest(&mut mixed).genesis = theirs.genesis();
     let report = verify(&seal(&mixed), &ours.trust());
-    assert_eq!(first(&report), (FindingClass::Untrusted, None));
+    assert_eq!(gravest(&report), (FindingClass::Untrusted, None));
 }
 
 #[test]
@@ -366,12 +370,12 @@ fn a_rewritten_ledger_contradicts_a_saved_head() {
             (0, Some(TreeSize::new(12)))
         );
         let fork = with_head(&rewritten.bundle(), ledger.note(13), level);
-        assert_eq!(first(&fork), (FindingClass::Fork, None));
+        assert_eq!(gravest(&fork), (FindingClass::Fork, None));
     }
     let beyond = with_head(&seal(&ledger.frames(10)), ledger.note(9), 5);
-    assert_eq!(first(&beyond), (FindingClass::MissingData, None));
+    assert_eq!(gravest(&beyond), (FindingClass::MissingData, None));
     let foreign = with_head(&ledger.bundle(), Ledger::realistic(2).note(5), 5);
-    assert_eq!(first(&foreign), (FindingClass::Checkpoint, None));
+    assert_eq!(gravest(&foreign), (FindingClass::Checkpoint, None));
 }
 
 /// Records are replayed against the root, whatever the chain says.
@@ -399,7 +403,7 @@ fn lanes_that_break_their_rules_are_found() {
     };
     let lane_finding = |ledger: &Ledger, index| {
         let report = verify(&ledger.bundle(), &ledger.trust());
-        assert_eq!(first(&report), (FindingClass::Lane, Some(index)));
+        assert_eq!(gravest(&report), (FindingClass::Lane, Some(index)));
     };
     let some_download = base().entries[2].clone();
     let document = || Document::decode(&some_download.document.bytes).unwrap();
@@ -446,7 +450,7 @@ fn lanes_that_break_their_rules_are_found() {
 
 #[test]
 fn other_faults_have_their_own_class() {
-    let find = |ledger: &Ledger| first(&verify(&ledger.bundle(), &ledger.trust()));
+    let find = |ledger: &Ledger| gravest(&verify(&ledger.bundle(), &ledger.trust()));
 
     let mut back_in_time = Ledger::small();
     back_in_time.entries[3].record.committed_at_ms -= 1_000;
@@ -517,6 +521,6 @@ fn holdings_are_checked_with_their_holders_keys() {
         (FindingClass::Opening, &|h| h.ledger = Digest::ZERO),
     ];
     for (class, change) in cases {
-        assert_eq!(first(&issue_with(change)), (class, Some(7)));
+        assert_eq!(gravest(&issue_with(change)), (class, Some(7)));
     }
 }

@@ -61,7 +61,7 @@ pub fn receipt(data: &[u8]) -> bool {
         trust: Some(&trust),
         policy: (how & 2 != 0).then_some(&*POLICY),
         document: (how & 4 != 0).then_some((&digest, length)),
-        keys: None,
+        ..Expected::default()
     };
     let report = verify::receipt(bytes, expected);
     let verified = is_verified(&report, how & 1 != 0);

@@ -3,7 +3,7 @@
 use crate::json::Value;
 use crate::summary;
 use muniment_evidence::class::FindingClass;
-use muniment_evidence::report::{Counts, Report, Verdict};
+use muniment_evidence::report::{Counts, Finding, Report, Verdict};
 
 /// One line of JSON.
 ///
@@ -37,14 +37,11 @@ pub fn to_value(report: &Report) -> Value {
             ("time_s", cosigner.time_s.into()),
         ])
     });
-    let findings = report.findings.iter().map(|finding| {
-        Value::object([
-            ("class", finding.class.name().into()),
-            ("exit_code", u64::from(finding.class.exit_code()).into()),
-            ("index", finding.index.into()),
-            ("detail", finding.detail.as_str().into()),
-        ])
+    let classes = report.classes().into_iter().map(|(class, index)| {
+        Value::object([("class", class.name().into()), ("index", index.into())])
     });
+    let findings = report.findings.iter().map(finding_value);
+    let told = report.told.iter().map(finding_value);
     let outside = report.outside.iter().map(|witness| {
         Value::object([
             ("name", witness.name.as_str().into()),
@@ -100,7 +97,19 @@ pub fn to_value(report: &Report) -> Value {
                 .into(),
         ),
         ("document_matches", report.document_matches.into()),
+        ("classes", Value::list(classes)),
         ("findings", Value::list(findings)),
         ("findings_count", report.findings_count.into()),
+        ("told", Value::list(told)),
+        ("told_count", report.told_count.into()),
+    ])
+}
+
+fn finding_value(finding: &Finding) -> Value {
+    Value::object([
+        ("class", finding.class.name().into()),
+        ("exit_code", u64::from(finding.class.exit_code()).into()),
+        ("index", finding.index.into()),
+        ("detail", finding.detail.as_str().into()),
     ])
 }

@@ -96,16 +96,7 @@ impl fmt::Display for Text<'_> {
         if let Some(range) = report.range {
             write_bundle(f, report, range)?;
         }
-        if report.findings_count > 0 {
-            writeln!(f, "\nFindings    {}", report.findings_count)?;
-            for finding in &report.findings {
-                writeln!(f, "  {finding}")?;
-            }
-            let more = report.findings_count - report.findings.len() as u64;
-            if more > 0 {
-                writeln!(f, "  and {more} more")?;
-            }
-        }
+        write_findings(f, report)?;
         if report.is_self_attested() {
             writeln!(
                 f,
@@ -138,6 +129,32 @@ fn write_record(f: &mut fmt::Formatter<'_>, report: &Report, opened: &OpenedReco
         ),
         _ => Ok(()),
     }
+}
+
+/// What was found, and what is told beside it.
+fn write_findings(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+    if report.findings_count > 0 {
+        writeln!(f, "\nFindings    {}", report.findings_count)?;
+        for finding in &report.findings {
+            writeln!(f, "  {finding}")?;
+        }
+        let more = report.findings_count - report.findings.len() as u64;
+        if more > 0 {
+            writeln!(f, "  and {more} more")?;
+        }
+    }
+    if report.told_count > 0 {
+        writeln!(
+            f,
+            "\nTold        {}, on record and no fault of the evidence (--strict takes them \
+             for one)",
+            report.told_count
+        )?;
+        for told in &report.told {
+            writeln!(f, "  {told}")?;
+        }
+    }
+    Ok(())
 }
 
 fn write_bundle(

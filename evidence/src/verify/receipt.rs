@@ -10,9 +10,10 @@ use crate::ledger::Ledger;
 use crate::note::Checkpoint;
 use crate::policy::Policy;
 use crate::receipt::Receipt;
-use crate::record::Record;
+use crate::record::{Outcome, Record};
 use crate::record_checks;
 use crate::report::{EvidenceKind, Finding, LEVEL_DEFAULT, OpenedRecord, Report};
+use crate::statement::Kind;
 use crate::tree;
 use crate::trust::Trust;
 
@@ -27,6 +28,8 @@ pub struct Expected<'a> {
     pub keys: Option<&'a KnownKeys>,
     /// SHA-256 and length of a file that should be the one of the record.
     pub document: Option<(&'a Digest, u64)>,
+    /// That the record is an invoice, and that it was issued.
+    pub issued: bool,
 }
 
 /// Verifies the bytes of a receipt file.
@@ -55,6 +58,7 @@ pub struct Expected<'a> {
 ///         policy: Some(&policy),
 ///         keys: None,
 ///         document: Some((&digest, invoice.len() as u64)),
+///         issued: true,
 ///     },
 /// );
 /// assert_eq!(report.exit_code(), 0);
@@ -132,10 +136,13 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
         expected.policy,
         &mut report,
     );
+    if let Some(fault) = not_done(&record, &expected) {
+        report.find(at(fault));
+    }
     if let Some(given) = expected.document {
         match record_checks::same_bytes(opened.document.as_ref(), given) {
             Some(fault) => report.find(at(fault)),
-            None => report.document_matches = Some(true),
+            None => report.document_matches = Some(record.outcome == Outcome::Ok),
         }
     }
     report.record = Some(OpenedRecord {
@@ -147,6 +154,22 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
         actor: opened.actor,
     });
     report
+}
+
+/// A refusal proves no issue, though it speaks of the very same bytes.
+fn not_done(record: &Record, expected: &Expected<'_>) -> Option<record_checks::Fault> {
+    let kind = record.statement.kind;
+    let detail = if expected.issued && !matches!(kind, Kind::Issue | Kind::Reverse) {
+        format!("the record is of kind {kind}, which issues nothing")
+    } else if (expected.issued || expected.document.is_some()) && record.outcome != Outcome::Ok {
+        format!(
+            "the {kind} had the outcome {}: it did not happen",
+            record.outcome
+        )
+    } else {
+        return None;
+    };
+    Some((FindingClass::NotDone, detail))
 }
 
 /// What needs a checkpoint: the paths, that no change of keys was left out, the policy.

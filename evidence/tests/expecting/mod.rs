@@ -1,4 +1,4 @@
-//! What the verifier is asked, and what it says first.
+//! What the verifier is asked, and the gravest of what it says.
 
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::ids::RecordIndex;
@@ -14,10 +14,10 @@ pub fn pinned(trust: &Trust) -> Expected<'_> {
     }
 }
 
-/// The class and index of the first finding.
-pub fn first(report: &Report) -> (FindingClass, Option<u64>) {
-    let first = report.findings.first().expect("a finding");
-    assert_eq!(report.verdict(), Verdict::Failed(first.class));
-    assert_eq!(report.exit_code(), first.class.exit_code());
-    (first.class, first.index.map(RecordIndex::get))
+/// The gravest class, and the least index at which it shows.
+pub fn gravest(report: &Report) -> (FindingClass, Option<u64>) {
+    let (class, index) = *report.classes().first().expect("a finding");
+    assert_eq!(report.verdict(), Verdict::Failed(class));
+    assert_eq!(report.exit_code(), class.exit_code());
+    (class, index.map(RecordIndex::get))
 }

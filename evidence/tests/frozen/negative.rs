@@ -430,7 +430,7 @@ fn opened(frame: &mut Frame) -> &mut RecordFrame {
     }
 }
 
-fn bundles() -> [(&'static str, Ledger); 15] {
+fn bundles() -> [(&'static str, Ledger); 16] {
     let boot_with = |ledger: &mut Ledger, outboxes: Vec<BootOutbox>| {
         let boot = Document::Boot(BootDocument {
             incarnation: [1; 16],
@@ -520,6 +520,13 @@ fn bundles() -> [(&'static str, Ledger); 15] {
         (
             "bundle-outbox-lost.bin",
             forged(&|ledger| boot_with(ledger, vec![pending(true)])),
+        ),
+        (
+            "bundle-loss-and-fork.bin",
+            forged(&|ledger| {
+                boot_with(ledger, vec![pending(true)]);
+                ledger.entries[7].record.outcome = Outcome::Refused(Reason::NotFound);
+            }),
         ),
         (
             "bundle-outbox-forgotten.bin",

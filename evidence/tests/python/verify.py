@@ -3,12 +3,14 @@
 
 What it is for: it was written from FORMAT.md and without the Rust code, so that where
 both agree on the frozen vectors, the document says enough. Section and check numbers
-below are those of FORMAT.md. It promises the same exit code, class and first bad index
-as muniment-verify. It leaves speed, words for people, and everything but receipts and
+below are those of FORMAT.md. It promises the same exit code, set of classes, each with its least
+index, as muniment-verify. It leaves speed, words for people, and everything but receipts and
 bundles to that program.
 
     verify.py receipt FILE [--trust FILE] [--policy FILE] [--keys FILE] [--document FILE]
+                    [--issued] [--strict]
     verify.py bundle FILE [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE] [--level 0..6]
+                    [--strict]
     verify.py manifest FILE
 
 Needs Python 3.9 and the package `cryptography`. Prints one line of JSON; for a manifest
@@ -28,22 +30,32 @@ from ledger import Ledger, genesis_of
 MIB = 1024 * 1024
 
 
+# Section 14: the gravest first.
+GRAVEST_FIRST = ("FORK UNTRUSTED BAD_TREE BROKEN_CHAIN BAD_SIGNATURE STRUCTURE CHECKPOINT LANE "
+                 "OPENING UNKNOWN_KEY TIME REVOKED MISSING_DATA POLICY DOCUMENT NOT_DONE "
+                 "LOST").split()
+
+
 class Report:
-    """Findings in order; the first decides."""
+    """A set of classes, each with the least index at which it shows; the gravest decides."""
 
     def __init__(self):
-        self.findings, self.lessons, self.ledger = [], None, None
+        self.findings, self.told, self.lessons, self.ledger = [], [], None, None
 
     def find(self, name, index, detail):
-        self.findings.append((name, index, detail))
+        (self.told if name == "LOST" else self.findings).append((name, index, detail))
 
-    def end(self, pinned):
-        if self.findings:
-            name, index, detail = self.findings[0]
-        else:
-            name, index, detail = (None if pinned else "UNPINNED"), None, ""
-        code = CODES[name] if name else 0
-        return {"exit_code": code, "class": name, "index": index, "detail": detail}
+    def end(self, pinned, strict):
+        found = {}
+        for name, index, _ in self.findings + (self.told if strict else []):
+            known = [at for at in (found.get(name), index) if at is not None]
+            found[name] = min(known, default=None)
+        classes = [(name, found[name]) for name in GRAVEST_FIRST if name in found]
+        if not classes and not pinned:
+            classes = [("UNPINNED", None)]
+        code = CODES[classes[0][0]] if classes else 0
+        details = [detail for _, _, detail in self.findings]
+        return {"exit_code": code, "classes": classes, "details": details}
 
 
 def open_ledger(genesis, trust, report):
@@ -151,7 +163,7 @@ class Lessons:
             report.find("BROKEN_CHAIN", record.index, "a KEY record that was not listed")
 
 
-def verify_receipt(data, trust=None, policy=None, document=None, known=None):
+def verify_receipt(data, trust=None, policy=None, document=None, known=None, issued=False):
     """Section 9."""
     report = Report()
     try:
@@ -206,6 +218,10 @@ def verify_receipt(data, trust=None, policy=None, document=None, known=None):
             report.find("POLICY", None, why)
     except Broken as fault:
         report.find(fault.name, None, str(fault))
+    if issued and record.kind not in ("ISSUE", "REVERSE"):
+        report.find("NOT_DONE", record.index, "a record that issues nothing")
+    elif (issued or document is not None) and not record.ok:
+        report.find("NOT_DONE", record.index, "the outcome is not OK")
     if document is not None:
         given = (sha256(document).digest(), len(document))
         known = []
@@ -379,9 +395,9 @@ class Bundle:
         if record.committed_at < self.time:
             self.find("TIME", index, "time goes back")
         self.time = max(self.time, record.committed_at)
-        if why := self.lane(record):
+        if self.whole and (why := self.lane(record)):
             self.find("LANE", index, why)
-        if record.ok and record.kind == "BOOT" and opened:
+        if self.whole and record.ok and record.kind == "BOOT" and opened:
             self.boot(record, opened["outboxes"])
         if record.outcome == 2:
             mark = self.marks.get(record.duplicate_of)
@@ -562,7 +578,7 @@ class Known:
 
 
 def refused(code, why):
-    return {"exit_code": code, "class": None, "index": None, "detail": str(why)}
+    return {"exit_code": code, "classes": [], "details": [str(why)]}
 
 
 def run(arguments):
@@ -570,6 +586,10 @@ def run(arguments):
     if len(arguments) < 2 or arguments[0] not in ("receipt", "bundle"):
         return refused(2, __doc__)
     command, path, rest = arguments[0], arguments[1], arguments[2:]
+    switches = [word for word in rest if word in ("--issued", "--strict")]
+    rest = [word for word in rest if word not in switches]
+    if command != "receipt" and "--issued" in switches:
+        return refused(2, __doc__)
     flags = {"receipt": ("--trust", "--policy", "--keys", "--document"),
              "bundle": ("--trust", "--policy", "--keys", "--head", "--level")}[command]
     if len(rest) % 2 or any(flag not in flags for flag in rest[::2]):
@@ -592,10 +612,11 @@ def run(arguments):
     except (OSError, DecodeError) as why:
         return refused(4, why)
     if command == "receipt":
-        report = verify_receipt(read["data"], trust, policy, read.get("--document"), known)
+        report = verify_receipt(read["data"], trust, policy, read.get("--document"), known,
+                                "--issued" in switches)
     else:
         report = Bundle(trust, policy, read.get("--head"), int(level), known).verify(read["data"])
-    return report.end(trust is not None)
+    return report.end(trust is not None, "--strict" in switches)
 
 
 def main(arguments):

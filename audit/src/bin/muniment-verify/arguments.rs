@@ -8,15 +8,15 @@
 use muniment_audit::sample;
 use muniment_evidence::statement::Kind;
 use muniment_evidence::verify::{LEVEL_DEFAULT, LEVEL_MAX};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub const USAGE: &str = "\
 Checks Muniment's evidence offline, and answers questions about it.
 
   muniment-verify receipt FILE [--trust FILE] [--policy FILE] [--keys FILE]
-                  [--document FILE] [--json]
+                  [--document FILE] [--issued] [--strict] [--json]
   muniment-verify bundle FILE [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE]
-                  [--level 0..6] [--json]
+                  [--level 0..6] [--strict] [--json]
   muniment-verify invoice FILE NUMBER|UID [--tenant T] [--scheme S] [--issuer I]
                   [--period P] [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE] [--json]
   muniment-verify reconcile FILE [--csv FILE] [--write FILE]
@@ -41,7 +41,8 @@ Checks Muniment's evidence offline, and answers questions about it.
   --policy FILE    whose signatures a checkpoint must carry (C2SP tlog-policy)
   --keys FILE      a receipt or bundle that you have: a revocation in it holds here too,
                    and evidence of a later size that lacks it is of another history
-  --document FILE  the invoice that the receipt should be about
+  --document FILE  the invoice that the receipt should be about; its record must be OK
+  --issued         the record must be an invoice, and OK
   --head FILE      a checkpoint that you kept from earlier: shows a rewritten ledger
   --level N        0 structure, 1 +signatures, 2 +checkpoint, 3 +saved head,
                    4 +full replay, 5 +openings (default), 6 +outside anchors, which
@@ -53,6 +54,7 @@ Checks Muniment's evidence offline, and answers questions about it.
   --kind KIND      of this kind only, such as ISSUE
   --bundle FILE    a bundle that covers the sizes of the notes, or should keep the promise
   --genesis FILE   without a bundle: any receipt of the ledger, which carries its keys
+  --strict         what is told beside the verdict (a lost outbox) counts as a fault
   --json           the report as one line of JSON
 
 FILE may be - for standard input (the evidence only). Questions are answered at level 5.
@@ -60,7 +62,8 @@ Exit codes: 0 verified; 2 usage, or several invoices have the number; 3 verified
 without --trust; 4 a file cannot be read or written; 5 nothing has the name asked for;
 10 structure; 11 bad signature; 12 broken chain; 13 bad tree; 14 fork; 15 missing data;
 16 lane; 17 unknown key; 18 checkpoint; 19 opening; 20 document; 21 time; 22 untrusted;
-23 policy; 24 revoked; 25 lost; 26 reconciliation; 27 promise not kept.
+23 policy; 24 revoked; 25 lost; 26 reconciliation; 27 promise not kept; 28 not done.
+Of several, the gravest: FORMAT.md has the order.
 ";
 
 pub const USAGE_CODE: u8 = 2;
@@ -70,11 +73,14 @@ pub const UNREADABLE_CODE: u8 = 4;
 #[derive(Debug)]
 pub struct EarlyExit(pub u8, pub String);
 
-/// A command: how many operands it takes, and which flags with a value.
+/// A command: how many operands it takes, and which flags.
 struct Form {
     name: &'static str,
     operands: (usize, usize),
+    /// With a value.
     flags: &'static [&'static str],
+    /// Without one.
+    switches: &'static [&'static str],
 }
 
 const FORMS: [Form; 7] = [
@@ -82,11 +88,13 @@ const FORMS: [Form; 7] = [
         name: "receipt",
         operands: (1, 1),
         flags: &["--trust", "--policy", "--keys", "--document"],
+        switches: &["--issued", "--strict", "--json"],
     },
     Form {
         name: "bundle",
         operands: (1, 1),
         flags: &["--trust", "--policy", "--keys", "--head", "--level"],
+        switches: &["--strict", "--json"],
     },
     Form {
         name: "invoice",
@@ -95,6 +103,7 @@ const FORMS: [Form; 7] = [
             "--trust", "--policy", "--keys", "--head", "--tenant", "--scheme", "--issuer",
             "--period",
         ],
+        switches: &["--strict", "--json"],
     },
     Form {
         name: "reconcile",
@@ -102,6 +111,7 @@ const FORMS: [Form; 7] = [
         flags: &[
             "--trust", "--policy", "--keys", "--head", "--csv", "--write",
         ],
+        switches: &["--strict", "--json"],
     },
     Form {
         name: "sample",
@@ -109,16 +119,19 @@ const FORMS: [Form; 7] = [
         flags: &[
             "--trust", "--policy", "--keys", "--head", "--count", "--seed", "--kind",
         ],
+        switches: &["--strict", "--json"],
     },
     Form {
         name: "promise",
         operands: (1, 1),
         flags: &["--trust", "--policy", "--keys", "--head", "--bundle"],
+        switches: &["--strict", "--json"],
     },
     Form {
         name: "heads",
         operands: (1, muniment_audit::heads::HEADS_MAX),
         flags: &["--trust", "--policy", "--keys", "--bundle", "--genesis"],
+        switches: &["--strict", "--json"],
     },
 ];
 
@@ -127,8 +140,8 @@ pub struct Arguments {
     pub command: &'static str,
     pub operands: Vec<String>,
     flags: BTreeMap<&'static str, String>,
+    switches: BTreeSet<&'static str>,
     pub level: u8,
-    pub json: bool,
 }
 
 fn usage(why: impl Into<String>) -> EarlyExit {
@@ -138,6 +151,14 @@ fn usage(why: impl Into<String>) -> EarlyExit {
 impl Arguments {
     pub fn flag(&self, name: &str) -> Option<&str> {
         self.flags.get(name).map(String::as_str)
+    }
+
+    pub fn is_on(&self, switch: &str) -> bool {
+        self.switches.contains(switch)
+    }
+
+    pub fn json(&self) -> bool {
+        self.is_on("--json")
     }
 
     pub fn owned(&self, name: &str) -> Option<String> {
@@ -156,12 +177,12 @@ impl Arguments {
             command: form.name,
             operands: Vec::new(),
             flags: BTreeMap::new(),
+            switches: BTreeSet::new(),
             level: LEVEL_DEFAULT,
-            json: false,
         };
         while let Some(argument) = rest.next() {
-            if argument == "--json" {
-                parsed.json = true;
+            if let Some(switch) = form.switches.iter().find(|switch| **switch == argument) {
+                parsed.switches.insert(switch);
             } else if let Some(flag) = form.flags.iter().find(|flag| **flag == argument) {
                 let value = rest
                     .next()

@@ -86,10 +86,10 @@ fn stop(EarlyExit(code, why): &EarlyExit) -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<Said, EarlyExit> {
     let audited = match arguments.command {
-        "receipt" => return Ok(said_of(&receipt(arguments)?, arguments.json)),
+        "receipt" => return Ok(said_of(&receipt(arguments)?, arguments.json())),
         "bundle" => {
             let (report, ()) = bundle(&arguments.operands[0], arguments, ())?;
-            return Ok(said_of(&report, arguments.json));
+            return Ok(said_of(&report, arguments.json()));
         }
         "invoice" => invoice(arguments)?,
         "reconcile" => reconcile(arguments)?,
@@ -102,7 +102,7 @@ fn run(arguments: &Arguments) -> Result<Said, EarlyExit> {
     };
     Ok(Said {
         code: audited.exit_code(),
-        text: match arguments.json {
+        text: match arguments.json() {
             true => audited.to_json() + "\n",
             false => audited.to_string(),
         },
@@ -173,7 +173,7 @@ fn keys(arguments: &Arguments, trust: Option<&Trust>) -> Result<Option<KnownKeys
         }
     };
     let why = || {
-        let said = report.findings.first().map(ToString::to_string);
+        let said = report.gravest().map(ToString::to_string);
         let said = said.unwrap_or_else(|| "it does not show all changes of keys".to_owned());
         EarlyExit(
             UNREADABLE_CODE,
@@ -193,8 +193,17 @@ fn receipt(arguments: &Arguments) -> Result<Report, EarlyExit> {
         policy: policy.as_ref(),
         keys: keys.as_ref(),
         document: document.as_ref().map(|(digest, length)| (digest, *length)),
+        issued: arguments.is_on("--issued"),
     };
-    Ok(verify::receipt(&bytes, expected))
+    Ok(judged(verify::receipt(&bytes, expected), arguments))
+}
+
+/// The report as the caller wants it counted.
+fn judged(report: Report, arguments: &Arguments) -> Report {
+    match arguments.is_on("--strict") {
+        true => report.strict(),
+        false => report,
+    }
 }
 
 /// Verifies a bundle while someone looks on.
@@ -214,8 +223,9 @@ fn bundle<O: Observer>(
         level: arguments.level,
     };
     let mut verifier = BundleVerifier::observed(options, observer);
-    files::stream(path, arguments.json, |piece| verifier.push(piece))?;
-    Ok(verifier.finish_observed())
+    files::stream(path, arguments.json(), |piece| verifier.push(piece))?;
+    let (report, observer) = verifier.finish_observed();
+    Ok((judged(report, arguments), observer))
 }
 
 fn invoice(arguments: &Arguments) -> Result<Audited, EarlyExit> {
@@ -286,7 +296,7 @@ fn heads(arguments: &Arguments) -> Result<Audited, EarlyExit> {
         trust: trust.as_ref(),
         policy: policy.as_ref(),
         keys: keys.as_ref(),
-        document: None,
+        ..Expected::default()
     };
     Ok(heads.conclude_by_receipt(&receipt, expected))
 }
