@@ -94,6 +94,7 @@ pub async fn fill(dir: &Path, records: u64, entry_records: u64) -> Result<Value,
                 document: written.document,
                 actor: written.actor,
             }
+            .into()
         });
         let command = Command {
             submissions: submissions.collect(),

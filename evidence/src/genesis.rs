@@ -10,7 +10,7 @@ use crate::ids::{NodeId, RecordIndex, Sequence};
 use crate::key::PublicKey;
 use crate::keys::{KeyHistory, PLACE_BYTES_MAX};
 use crate::note::is_key_name;
-use crate::opening::{Document, GenesisDocument, PUBLIC_SALT, commit_document};
+use crate::opening::{Document, GenesisDocument, Member, PUBLIC_SALT, commit_document};
 use crate::parts::{read_public, read_record};
 use crate::record::{Outcome, Record};
 use crate::statement::{Kind, Lane};
@@ -59,12 +59,7 @@ impl Genesis {
             Ok(_) => return Err(GenesisError::NotFirst),
             Err(e) => return Err(GenesisError::Opening(e)),
         };
-        check_names(&document)?;
-        let founder = document
-            .members
-            .iter()
-            .find(|member| member.node == statement.node)
-            .ok_or(GenesisError::NoFounder(statement.node))?;
+        let founder = admissible(&document, statement.node)?;
         if !statement.verify(&founder.statement_key, &record.signature) {
             return Err(GenesisError::Signature);
         }
@@ -81,6 +76,15 @@ impl Genesis {
             opening: read_public(r)?,
         })
     }
+}
+
+/// What a genesis must be before anybody signs it, and ever after: the founder among its
+/// members, who is given back, and names and keys that can be relied on.
+pub fn admissible(document: &GenesisDocument, founder: NodeId) -> Result<&Member, GenesisError> {
+    check_names(document)?;
+    let mut members = document.members.iter();
+    let member = members.find(|member| member.node == founder);
+    member.ok_or(GenesisError::NoFounder(founder))
 }
 
 /// Names that would make key names ambiguous, keys that strict verification could not

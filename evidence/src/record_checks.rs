@@ -105,19 +105,30 @@ pub(crate) fn openings(
     let mut opened = Opened::default();
     match document {
         Some(opening) => open_document(ledger, record, opening, &mut opened),
-        None if record.statement.kind.is_system() => opened.faults.push((
-            FindingClass::MissingData,
-            format!(
-                "the public opening of this {} record is missing",
-                record.statement.kind
-            ),
-        )),
+        None if record.statement.kind.is_system() && !refused_unread(record) => {
+            opened.faults.push((
+                FindingClass::MissingData,
+                format!(
+                    "the public opening of this {} record is missing",
+                    record.statement.kind
+                ),
+            ));
+        }
         None => {}
     }
     if let Some(opening) = actor {
         open_actor(record, opening, &mut opened);
     }
     opened
+}
+
+/// Whether the ledger refused the record for what its openings are, or without reading them:
+/// then nothing is asked of them but the commitment, where they are shown.
+fn refused_unread(record: &Record) -> bool {
+    matches!(
+        record.outcome,
+        Outcome::Refused(Reason::Malformed | Reason::FeatureLevel)
+    )
 }
 
 fn open_document(ledger: &Ledger, record: &Record, opening: &Opening, opened: &mut Opened) {
@@ -140,14 +151,16 @@ fn open_document(ledger: &Ledger, record: &Record, opening: &Opening, opened: &m
     }
     let document = match Document::decode(&opening.bytes) {
         Ok(document) => document,
-        // The ledger refused it for that very reason.
-        Err(_) if record.outcome == Outcome::Refused(Reason::Malformed) => return,
+        Err(_) if refused_unread(record) => return,
         Err(e) => {
             let detail = format!("the document opening cannot be read: {e}");
             return fault(FindingClass::Opening, detail);
         }
     };
     if document.kind() != statement.kind {
+        if refused_unread(record) {
+            return;
+        }
         let detail = format!(
             "the document opening is of kind {} in a record of kind {}",
             document.kind(),
@@ -173,7 +186,7 @@ fn open_actor(record: &Record, opening: &Opening, opened: &mut Opened) {
     }
     match Actor::decode(&opening.bytes) {
         Ok(actor) => opened.actor = Some(actor),
-        Err(_) if record.outcome == Outcome::Refused(Reason::Malformed) => {}
+        Err(_) if refused_unread(record) => {}
         Err(e) => opened.faults.push((
             FindingClass::Opening,
             format!("the actor opening cannot be read: {e}"),

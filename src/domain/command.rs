@@ -1,14 +1,15 @@
 //! The command: all that is ever replicated, and what apply answers to it.
 //!
-//! A command is a batch of submissions from one node's recorder. Promises one versioned
-//! encoding; the same bytes are the Raft log's value and the frame between nodes. Leaves
+//! A command is a batch of submissions from one node's recorder, each with what the leader
+//! found in it that apply cannot see. Promises one versioned encoding, the Raft log's value;
+//! that a submission which cannot be read keeps none beside it from being read. Leaves
 //! judgement to `ledger/`.
 
 use crate::domain::ids::{RecordIndex, Sequence};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::key::Signature;
 use muniment_evidence::opening::Opening;
-use muniment_evidence::record::Outcome;
+use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Statement;
 
 /// A statement on its way into the log, with its openings.
@@ -20,12 +21,46 @@ pub struct Submission {
     pub actor: Opening,
 }
 
+/// A submission as the leader proposes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposed {
+    pub submission: Submission,
+    /// Why it must not take effect, as far as signatures inside it say, which apply does not
+    /// verify. A numbered statement is proposed all the same, so that it leaves a record.
+    pub refusal: Option<Reason>,
+}
+
+impl From<Submission> for Proposed {
+    fn from(submission: Submission) -> Proposed {
+        Proposed {
+            submission,
+            refusal: None,
+        }
+    }
+}
+
 /// Submissions of one node, in the order of its lane.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Command {
     /// The leader's clock; apply clamps it.
     pub proposed_at_ms: u64,
-    pub submissions: Vec<Submission>,
+    pub submissions: Vec<Proposed>,
+}
+
+/// A command as it is read from an entry: each submission by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ReceivedCommand {
+    pub proposed_at_ms: u64,
+    pub submissions: Vec<Result<Proposed, DecodeError>>,
+}
+
+impl From<Command> for ReceivedCommand {
+    fn from(command: Command) -> ReceivedCommand {
+        ReceivedCommand {
+            proposed_at_ms: command.proposed_at_ms,
+            submissions: command.submissions.into_iter().map(Ok).collect(),
+        }
+    }
 }
 
 /// What became of one submission.
@@ -46,36 +81,58 @@ pub enum Answer {
     Forgotten,
     /// Not founded yet (only GENESIS is taken), or founded already.
     WrongLedger,
+    /// There is no statement that can be read, or a GENESIS that no verifier would take:
+    /// nothing was consumed.
+    Unreadable,
 }
 
-const VERSION: u8 = 1;
+/// Version 2 has each submission by its length, and what the leader found in it.
+const VERSION: u8 = 2;
 
 impl Command {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.u8(VERSION).u64(self.proposed_at_ms);
-        w.list(&self.submissions, |w, s| s.write(w));
+        w.list(&self.submissions, |w, proposed| {
+            let mut one = Writer::new();
+            one.u16(proposed.refusal.map_or(0, Reason::code));
+            proposed.submission.write(&mut one);
+            w.bytes(&one.finish());
+        });
         w.finish()
     }
 
-    pub fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
+    pub fn decode(bytes: &[u8]) -> Result<ReceivedCommand, DecodeError> {
         let mut r = Reader::new(bytes);
         if r.u8()? != VERSION {
-            return Err(r.error("command version 1"));
+            return Err(r.error("command version 2"));
         }
-        let command = Command {
+        let command = ReceivedCommand {
             proposed_at_ms: r.u64()?,
-            submissions: r.list(Submission::read)?,
+            submissions: r.list(|r| Ok(Proposed::decode(r.bytes()?)))?,
         };
         r.end()?;
         Ok(command)
     }
 }
 
+impl Proposed {
+    fn decode(bytes: &[u8]) -> Result<Proposed, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let proposed = Proposed {
+            refusal: Reason::from_code(r.u16()?),
+            submission: Submission::read(&mut r)?,
+        };
+        r.end()?;
+        Ok(proposed)
+    }
+}
+
 impl Submission {
     /// Bytes that this adds to a command.
     pub fn encoded_length(&self) -> usize {
-        Statement::LENGTH + 64 + 2 * (32 + 4) + self.document.bytes.len() + self.actor.bytes.len()
+        let openings = self.document.bytes.len() + self.actor.bytes.len();
+        (4 + 2) + Statement::LENGTH + 64 + 2 * (32 + 4) + openings
     }
 
     pub fn write(&self, w: &mut Writer) {
@@ -122,6 +179,9 @@ impl Answer {
             Answer::WrongLedger => {
                 w.u8(5);
             }
+            Answer::Unreadable => {
+                w.u8(6);
+            }
         }
     }
 
@@ -138,6 +198,7 @@ impl Answer {
             3 => Answer::LaneClosed,
             4 => Answer::Forgotten,
             5 => Answer::WrongLedger,
+            6 => Answer::Unreadable,
             _ => return Err(r.error("an answer")),
         })
     }
@@ -151,9 +212,8 @@ mod tests {
     use muniment_evidence::opening::Opening;
     use muniment_evidence::statement::{Kind, Lane, Level, Mode};
 
-    #[test]
-    fn a_command_reads_back() {
-        let submission = Submission {
+    fn submission() -> Submission {
+        Submission {
             statement: Statement {
                 kind: Kind::Boot,
                 mode: Mode::None,
@@ -170,17 +230,39 @@ mod tests {
             signature: Signature([4; 64]),
             document: Opening::public(vec![1, 2, 3]),
             actor: Opening::public(Vec::new()),
+        }
+    }
+
+    #[test]
+    fn a_command_reads_back() {
+        let refused = Proposed {
+            refusal: Some(Reason::HoldingsInsufficient),
+            ..submission().into()
         };
         let command = Command {
             proposed_at_ms: 9,
-            submissions: vec![submission.clone(), submission],
+            submissions: vec![submission().into(), refused],
         };
         let bytes = command.encode();
-        assert_eq!(Command::decode(&bytes).as_ref(), Ok(&command));
-        assert_eq!(
-            bytes.len(),
-            13 + 2 * command.submissions[0].encoded_length()
-        );
+        assert_eq!(bytes.len(), 13 + 2 * submission().encoded_length());
         assert!(Command::decode(&bytes[..bytes.len() - 1]).is_err());
+        assert_eq!(Command::decode(&bytes), Ok(command.into()));
+    }
+
+    /// A member of a later version, or one that lies, must not take the statements of others
+    /// with it that happen to stand in the same entry.
+    #[test]
+    fn what_cannot_be_read_keeps_nothing_beside_it_from_being_read() {
+        let command = Command {
+            proposed_at_ms: 9,
+            submissions: vec![submission().into(); 3],
+        };
+        let mut bytes = command.encode();
+        // The version of the second statement.
+        let at = 13 + submission().encoded_length() + 4 + 2;
+        bytes[at] = 99;
+        let read = Command::decode(&bytes).unwrap().submissions;
+        let good = read.iter().map(Result::is_ok).collect::<Vec<_>>();
+        assert_eq!(good, [true, false, true]);
     }
 }

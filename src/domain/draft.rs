@@ -1,31 +1,23 @@
-//! What a caller may hand in: what it may leave out, and the limits, each with its reason.
+//! What a caller may hand in: what it may leave out, and whether it is within the limits.
 //!
 //! The one place that fills what a caller leaves to its tenant's defaults
 //! ([`TenantDefaults`]) and that checks drafts. Promises: metadata that was resolved is
 //! complete, canonical (sorted, without repetition) and small enough for one statement
 //! among many in a Raft entry. A refusal names the field. Leaves uniqueness and references
-//! to apply, and reading the caller's bytes to `rpc/`.
+//! to apply, the limits themselves to [`muniment_evidence::limits`], and reading the caller's
+//! bytes to `rpc/`.
 
 use super::call_error::CallError;
 use super::cause::{AnyError, Cause};
 use super::ids::Uid;
+pub use muniment_evidence::limits::{
+    EXPONENT_MAX, ID_BYTES_MAX, ITEMS_MAX, REQUEST_ID_BYTES_MAX, TEXT_BYTES_MAX,
+};
 use muniment_evidence::opening::{AlternativeId, Identity, Metadata, Money};
 use std::fmt;
 
 /// The tenant of a caller who names none.
 pub const DEFAULT_TENANT: &str = "default";
-
-/// Identifiers (tenant, scheme, issuer, number, party and alternative ids): the longest
-/// known is a Peppol id of 135 characters; keys hold two of them.
-pub const ID_BYTES_MAX: usize = 256;
-/// Names, label values, targets of references.
-pub const TEXT_BYTES_MAX: usize = 1024;
-/// Items in any list: an entry of 512 KiB must hold many statements.
-pub const ITEMS_MAX: usize = 32;
-/// Request ids: room for a UUID with a prefix, or a caller's own key.
-pub const REQUEST_ID_BYTES_MAX: usize = 200;
-/// Decimal digits of a minor unit (ISO 4217 knows up to 4; 6 leaves room for rates).
-pub const EXPONENT_MAX: u8 = 6;
 
 /// A field that cannot be taken, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]

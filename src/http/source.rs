@@ -98,6 +98,15 @@ impl NodeSource {
         set(&metrics.raft_committed_index, status.committed_index.get());
         set(&metrics.raft_applied_index, status.applied_index.get());
         set(&metrics.raft_snapshot_index, status.snapshot_index.get());
+        let inadmissible = group.applied().inadmissible;
+        for (reason, count) in [
+            ("unreadable", inadmissible.unreadable),
+            ("malformed", inadmissible.malformed),
+            ("above_level", inadmissible.above_level),
+        ] {
+            let gauge = &metrics.inadmissible;
+            set(&gauge.with_label_values(&[reason]), count);
+        }
         metrics.raft_peer_lag_entries.reset();
         for (node, matched) in &status.matched {
             let lag = status

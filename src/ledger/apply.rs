@@ -1,36 +1,42 @@
 //! A command becomes records: position, outcome, leaf, tree rows, head.
 //!
 //! Promises: the same command on the same state gives the same bytes on every replica;
-//! every consumed seq leaves exactly one record, OK or not; `committed_at_ms` never goes
-//! back; a step that would leave head and tree apart ends the process. Leaves what each
-//! kind does to `invoices` and `founding`, and lanes to `lanes`.
+//! every consumed seq leaves exactly one record, OK or not; no bytes of a command make it
+//! fail, and what cannot be read keeps nothing beside it from being applied;
+//! `committed_at_ms` never goes back; a step that would leave head and tree apart ends the
+//! process. Leaves what each kind does to `invoices` and `founding`, lanes to `lanes`, and
+//! whether an opening can be read to `openings`.
 //!
-//! Tests: `src/ledger/tests/scenario_tests.rs`.
+//! Tests: `src/ledger/tests/scenario_tests.rs`, `src/ledger/tests/arbitrary_tests.rs`.
 
 use super::lanes::{self, Admission};
+use super::openings::{Shown, readable};
 use super::rows::{DueRow, LedgerHead, VotersRow};
 use super::tip::Tip;
 use super::txn::Txn;
 use super::{founding, invoices, keys, membership, policy, tables};
-use crate::domain::command::{Answer, Command, Submission};
+use crate::domain::command::{Answer, Proposed, ReceivedCommand};
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Term, TreeSize, UploadEpoch};
 use crate::store::StoreError;
-use muniment_evidence::opening::{Document, commit_actor, commit_document};
-use muniment_evidence::record::{Outcome, Reason, Record};
-use muniment_evidence::statement::{Kind, Lane, Mode};
+use muniment_evidence::opening::Document;
+use muniment_evidence::record::{Outcome, Record};
+use muniment_evidence::statement::Kind;
 use muniment_evidence::tree::leaf_hash;
 
 /// Applies one command that stands at `raft_index`; writes into `txn`, moves `tip`.
 pub fn command(
     txn: &mut Txn<'_>,
     tip: &mut Tip,
-    command: &Command,
+    command: &ReceivedCommand,
     raft_index: LogIndex,
 ) -> Result<Vec<Answer>, StoreError> {
     let size_before = tip.head.size;
     let mut answers = Vec::with_capacity(command.submissions.len());
     for submission in &command.submissions {
-        answers.push(submit(txn, tip, submission, command.proposed_at_ms)?);
+        answers.push(match submission {
+            Ok(proposed) => submit(txn, tip, proposed, command.proposed_at_ms)?,
+            Err(_) => Answer::Unreadable,
+        });
     }
     if tip.head.size > size_before {
         txn.put(tables::entry_end(tip.head.size), &raft_index);
@@ -84,9 +90,10 @@ fn finish(txn: &mut Txn<'_>, tip: &mut Tip, size_before: TreeSize) {
 fn submit(
     txn: &mut Txn<'_>,
     tip: &mut Tip,
-    submission: &Submission,
+    proposed: &Proposed,
     proposed_at_ms: u64,
 ) -> Result<Answer, StoreError> {
+    let submission = &proposed.submission;
     let statement = &submission.statement;
     let founding = statement.kind == Kind::Genesis;
     if founding != (tip.head.size == TreeSize::EMPTY) || statement.ledger != tip.head.ledger {
@@ -100,21 +107,32 @@ fn submit(
         return Ok(answer);
     }
     let index = tip.head.size.next_index();
-    let (outcome, body_bytes) = decide(txn, &tip.head, submission, index)?;
-    let record = Record {
+    let mut record = Record {
         index,
         prev: tip.head.last_leaf,
         committed_at_ms: tip.head.committed_at_ms.max(proposed_at_ms),
         keys: tip.head.key_serial,
-        outcome,
+        outcome: Outcome::Ok,
         statement: statement.clone(),
         signature: submission.signature,
     };
+    if founding && !founding::is_sound(&record, &submission.document) {
+        // A first record that is refused would be a ledger that nothing can be added to, and
+        // one that no verifier takes a ledger without a proof.
+        return Ok(Answer::Unreadable);
+    }
+    let shown = Shown::of(submission);
+    let (outcome, body_bytes) = decide(txn, &tip.head, proposed, shown, index)?;
+    record.outcome = outcome;
     let leaf = leaf_hash(&record.encode());
     tip.head.key_serial = record.keys_through();
     txn.put(tables::record(index), &record);
-    txn.put(tables::document(index), &submission.document);
-    txn.put(tables::actor(index), &submission.actor);
+    if let Some(document) = shown.document {
+        txn.put(tables::document(index), document);
+    }
+    if let Some(actor) = shown.actor {
+        txn.put(tables::actor(index), actor);
+    }
     for row in tip.frontier.append(leaf) {
         txn.put(tables::tree_row(row.level, row.number), &row.hash);
     }
@@ -129,7 +147,7 @@ fn submit(
     if statement.kind == Kind::Policy && outcome == Outcome::Ok {
         policy::take(&mut tip.head, &submission.document.bytes);
     }
-    if founding {
+    if founding && outcome == Outcome::Ok {
         tip.head.ledger = leaf;
         tip.head.feature_level = policy::FEATURE_LEVEL;
         tip.head.upload_epoch = UploadEpoch::default().next();
@@ -145,27 +163,17 @@ fn submit(
 fn decide(
     txn: &mut Txn<'_>,
     head: &LedgerHead,
-    submission: &Submission,
+    proposed: &Proposed,
+    shown: Shown<'_>,
     index: RecordIndex,
 ) -> Result<(Outcome, u64), StoreError> {
-    let statement = &submission.statement;
-    let (document, actor) = (&submission.document, &submission.actor);
-    let committed = commit_document(&document.salt, &document.bytes) == statement.document
-        && commit_actor(&actor.salt, &actor.bytes) == statement.actor;
-    let right_lane = match statement.kind {
-        Kind::Genesis | Kind::Boot => statement.lane == Lane::Boot,
-        kind => match statement.lane {
-            Lane::Boot => false,
-            Lane::Strict(_) => true,
-            Lane::Outbox(_) => kind == Kind::Download && statement.mode == Mode::Deferred,
-        },
+    let statement = &proposed.submission.statement;
+    let content = match readable(head, statement, shown) {
+        Ok(content) => content,
+        Err(reason) => return Ok((Outcome::Refused(reason), 0)),
     };
-    let content = match Document::decode(&document.bytes) {
-        Ok(content) if committed && right_lane && content.kind() == statement.kind => content,
-        _ => return Ok((Outcome::Refused(Reason::Malformed), 0)),
-    };
-    if statement.kind != Kind::Genesis && policy::level_of(statement.kind) > head.feature_level {
-        return Ok((Outcome::Refused(Reason::FeatureLevel), 0));
+    if let Some(reason) = proposed.refusal {
+        return Ok((Outcome::Refused(reason), 0));
     }
     let body_bytes = match &content {
         Document::Issue(d) | Document::Reverse(d) => {
@@ -176,7 +184,7 @@ fn decide(
         _ => 0,
     };
     let outcome = match content {
-        Document::Genesis(genesis) => founding::genesis(txn, &genesis),
+        Document::Genesis(genesis) => Ok(founding::genesis(txn, &genesis)),
         Document::Boot(boot) => founding::boot(txn, statement.node, &boot, index),
         Document::Leader(leader) => founding::leader(txn, &leader),
         Document::Membership(membership) => founding::membership(txn, &membership),

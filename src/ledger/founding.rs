@@ -1,6 +1,6 @@
 //! GENESIS, BOOT, LEADER, MEMBERSHIP: the ledger's own events.
 //!
-//! Promises: GENESIS founds once; a BOOT closes the node's older strict lanes and opens
+//! Promises: GENESIS founds once, and only what every verifier takes for a beginning; a BOOT closes the node's older strict lanes and opens
 //! one of its own; a due item is attested once. Leaves Raft's membership to `raft/`, and
 //! what a BOOT says of outboxes to [`super::outboxes`].
 
@@ -9,25 +9,40 @@ use super::txn::Txn;
 use super::{keys, lanes, outboxes, tables};
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex};
 use crate::store::StoreError;
+use muniment_evidence::genesis::Genesis;
 use muniment_evidence::keys::KeyValidity;
 use muniment_evidence::opening::{
-    BootDocument, GenesisDocument, LeaderDocument, MembershipDocument,
+    BootDocument, Document, GenesisDocument, LeaderDocument, MembershipDocument, Opening,
 };
-use muniment_evidence::record::{Outcome, Reason};
+use muniment_evidence::record::{Outcome, Reason, Record};
 use muniment_evidence::statement::Lane;
 
-pub fn genesis(txn: &mut Txn<'_>, genesis: &GenesisDocument) -> Result<Outcome, StoreError> {
+/// Of a node that has never booted.
+pub(super) const NO_INCARNATION: [u8; 16] = [0; 16];
+
+/// Whether a first record is one that every verifier takes, by the verifier's own rule. The
+/// one signature that apply verifies is its founder's: nobody else could answer for it later.
+pub fn is_sound(record: &Record, document: &Opening) -> bool {
+    let genesis = Genesis {
+        record: record.encode().to_vec(),
+        opening: document.bytes.clone(),
+    };
+    let sound = genesis.document();
+    sound.is_ok_and(|document| Document::Genesis(document).within_limits().is_ok())
+}
+
+pub fn genesis(txn: &mut Txn<'_>, genesis: &GenesisDocument) -> Outcome {
     for member in &genesis.members {
         let row = NodeRow {
             region: member.region.clone(),
             zone: member.zone.clone(),
             statement_key: member.statement_key,
             boot: None,
-            incarnation: [0; 16],
+            incarnation: NO_INCARNATION,
         };
         txn.put(tables::node(member.node), &row);
     }
-    Ok(Outcome::Ok)
+    Outcome::Ok
 }
 
 pub fn boot(
@@ -46,7 +61,7 @@ pub fn boot(
     if !in_force {
         return Ok(Outcome::Refused(Reason::Malformed));
     }
-    if row.boot.is_some() && row.incarnation != boot.incarnation {
+    if row.incarnation != NO_INCARNATION && row.incarnation != boot.incarnation {
         // A wiped or restored disk comes back under a new node id, never under the old.
         return Ok(Outcome::Refused(Reason::Malformed));
     }

@@ -5,6 +5,7 @@
 //! runs is not retired, and one that is revoked signs nothing any more. Signatures of
 //! endorsements were verified before the statement was proposed.
 
+use super::founding::NO_INCARNATION;
 use super::lanes;
 use super::rows::NodeRow;
 use super::tables::{self, FoundKey};
@@ -92,14 +93,19 @@ pub(super) fn change(
                     zone: change.zone.clone(),
                     statement_key: change.key,
                     boot: None,
-                    incarnation: [0; 16],
+                    incarnation: NO_INCARNATION,
                 };
                 txn.put(tables::node(change.node), &row);
             }
-            (Action::Retire | Action::Revoke { .. }, Role::Statement, Some(row))
+            (Action::Retire | Action::Revoke { .. }, Role::Statement, Some(mut row))
                 if row.statement_key == change.key =>
             {
                 lanes::close(txn, change.node)?;
+                if matches!(change.action, Action::Revoke { .. }) {
+                    // Its holdings count for nothing until it boots under another key.
+                    row.boot = None;
+                    txn.put(tables::node(change.node), &row);
+                }
             }
             _ => {}
         }

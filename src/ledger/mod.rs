@@ -9,7 +9,7 @@
 //! * [`rows`], [`roles`]: what the tables hold, byte for byte
 //! * [`txn`]: one atomic step over the state
 //! * [`tip`]: head and tree, as they are kept between steps
-//! * [`apply`]: a command becomes records
+//! * [`apply`]: a command becomes records; `openings`: what of them is kept and read
 //! * [`lanes`]: exactly once, by lane and seq
 //! * [`invoices`], [`founding`], [`keys`], [`policy`], [`membership`]: what each kind does
 //! * [`outboxes`]: what a BOOT says of its node's outboxes
@@ -22,6 +22,7 @@ pub mod keys;
 pub mod lanes;
 pub mod look_through;
 pub mod membership;
+mod openings;
 pub mod outboxes;
 pub mod policy;
 pub mod roles;

@@ -16,8 +16,7 @@ use muniment_evidence::opening::BootOutbox;
 use muniment_evidence::statement::Lane;
 use std::collections::BTreeSet;
 
-/// Outboxes that one BOOT may name: a node has one, and a lost one at times.
-pub const OUTBOXES_MAX: usize = 16;
+pub use muniment_evidence::limits::OUTBOXES_MAX;
 
 /// Whether a BOOT of this node may say this.
 pub(super) fn may_say(

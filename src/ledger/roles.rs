@@ -6,11 +6,9 @@
 use super::rows::{Row, VotersRow};
 use crate::domain::ids::{NodeId, RecordIndex};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
+use muniment_evidence::limits::NODES_MAX;
 use muniment_evidence::opening::ModeDocument;
 use std::collections::BTreeSet;
-
-/// Nodes of one list: each of them is replicated to, so they are few.
-const NODES_MAX: usize = 64;
 
 /// The members as changes leave them: one row.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

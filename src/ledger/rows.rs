@@ -314,7 +314,8 @@ pub struct NodeRow {
     pub zone: String,
     /// Of its newest boot; before that, the one it was admitted with.
     pub statement_key: PublicKey,
-    /// Index of its newest BOOT record, once it has booted.
+    /// Index of its newest BOOT record, once it has booted; none again when the key that it
+    /// booted under is revoked.
     pub boot: Option<RecordIndex>,
     /// Of that boot; holdings of another are void (I2).
     pub incarnation: [u8; 16],

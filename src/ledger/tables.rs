@@ -116,10 +116,16 @@ impl<R: Row> RowKey<R> {
         self
     }
 
-    /// Text of at most 65,535 bytes (every text field is limited far below).
+    /// Text of any length, so that no caller's word makes it fail: one that is too long for
+    /// any row stands as its digest, behind the length that no other has.
     fn text(self, text: &str) -> RowKey<R> {
-        let length = u16::try_from(text.len()).expect("text fields are limited below 64 KiB");
-        self.raw(&length.to_be_bytes()).raw(text.as_bytes())
+        match u16::try_from(text.len()) {
+            Ok(length) if length < u16::MAX => self.raw(&length.to_be_bytes()).raw(text.as_bytes()),
+            _ => {
+                let digest = Digest::of(&[text.as_bytes()]);
+                self.raw(&u16::MAX.to_be_bytes()).raw(&digest.0)
+            }
+        }
     }
 
     fn lane(self, node: NodeId, lane: Lane) -> RowKey<R> {
@@ -474,6 +480,17 @@ mod tests {
         let (start, end) = of_one.bounds();
         let other = lane(NodeId::new(2), Lane::Boot);
         assert!(other.as_bytes() >= end && start < end);
+    }
+
+    /// A bad member, or a caller that asks, may name anything.
+    #[test]
+    fn a_text_that_is_too_long_for_any_row_has_a_key_all_the_same() {
+        let keys = [65_534, 65_535, 70_000].map(|length| {
+            let key = request("t", &"x".repeat(length));
+            key.into_bytes()
+        });
+        assert!(keys[0] != keys[1] && keys[1] != keys[2]);
+        assert!(keys[1].len() < 100 && keys[2].len() == keys[1].len());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::codec;
 use super::group::HasDiskSpace;
 use super::snapshot_judge::{Depth, SnapshotJudge};
 use super::types::{Answers, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::domain::command::Command;
+use crate::domain::command::{Answer, Command, ReceivedCommand};
 use crate::domain::ids::{LogIndex, Term, TreeSize, UploadEpoch};
 use crate::keyring::guard::SignedHead;
 use crate::ledger::roles::ModeRow;
@@ -24,6 +24,7 @@ use crate::store::{Blocking, StoreError, snapshot};
 use futures::{Stream, StreamExt as _};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
+use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Kind;
 use openraft::entry::RaftEntry as _;
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -53,6 +54,37 @@ pub struct Applied {
     pub state_hash: Digest,
     /// Bytes of all bodies named.
     pub body_bytes: u64,
+    /// What was applied here since the start and said nothing that a ledger takes.
+    pub inadmissible: Inadmissible,
+}
+
+/// Submissions that no honest member of this version makes, by what became of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Inadmissible {
+    /// Whole entries too: nothing was recorded.
+    pub unreadable: u64,
+    pub malformed: u64,
+    pub above_level: u64,
+}
+
+impl Inadmissible {
+    fn count(&mut self, answers: &[Answer]) {
+        for answer in answers {
+            let counted = match answer {
+                Answer::Unreadable => &mut self.unreadable,
+                Answer::Recorded {
+                    outcome: Outcome::Refused(Reason::Malformed),
+                    ..
+                } => &mut self.malformed,
+                Answer::Recorded {
+                    outcome: Outcome::Refused(Reason::FeatureLevel),
+                    ..
+                } => &mut self.above_level,
+                _ => continue,
+            };
+            *counted += 1;
+        }
+    }
 }
 
 /// What a snapshot is on this node: taken here, or received from the leader.
@@ -68,6 +100,7 @@ pub struct AppliedState {
     pub(super) applied: Option<LogId>,
     pub(super) membership: StoredMembership,
     roles: Arc<ModeRow>,
+    inadmissible: Inadmissible,
 }
 
 /// State hashes remembered: above the entries that two healthy replicas are apart.
@@ -210,6 +243,14 @@ impl Machine {
 }
 
 impl AppliedState {
+    /// Goes on from another copy; what this node has counted stays counted.
+    fn follow(&mut self, installed: AppliedState) {
+        *self = AppliedState {
+            inadmissible: self.inadmissible,
+            ..installed
+        };
+    }
+
     fn progress(&self) -> Applied {
         Applied {
             raft_index: LogIndex::new(self.applied.as_ref().map_or(0, LogId::index)),
@@ -219,6 +260,7 @@ impl AppliedState {
             key_serial: self.tip.head.key_serial,
             state_hash: self.tip.head.state_hash,
             body_bytes: self.tip.head.body_bytes,
+            inadmissible: self.inadmissible,
         }
     }
 }
@@ -267,6 +309,7 @@ pub(super) fn load(
         applied,
         membership,
         roles: load_roles(engine, generation)?,
+        inadmissible: Inadmissible::default(),
     })
 }
 
@@ -290,7 +333,7 @@ fn apply_entry(
     let mut txn = Txn::begin(engine, generation);
     let mut tip = state.tip.clone();
     let mut answers = Answers::default();
-    let (mut membership, mut moded) = (None, false);
+    let (mut membership, mut moded, mut inadmissible) = (None, false, state.inadmissible);
     match payload {
         EntryPayload::Blank => {
             let term = log_id.committed_leader_id().term;
@@ -302,13 +345,19 @@ fn apply_entry(
             );
         }
         EntryPayload::Normal(payload) => {
-            let command = Command::decode(&payload.0).map_err(|error| {
-                StoreError::corrupt_in(format!("the command at {}", log_id.index()), error)
-            })?;
-            let mut kinds = command.submissions.iter().map(|s| s.statement.kind);
+            let index = LogIndex::new(log_id.index());
+            let command = Command::decode(&payload.0).unwrap_or_else(|error| {
+                // It is committed, and the same nothing on every replica: no member can stop
+                // the others by an entry.
+                tracing::error!(index = index.get(), %error, "an entry is no command, and says nothing");
+                inadmissible.unreadable += 1;
+                ReceivedCommand::default()
+            });
+            let read = command.submissions.iter().flatten();
+            let mut kinds = read.map(|proposed| proposed.submission.statement.kind);
             moded = kinds.any(|kind| kind == Kind::Mode);
-            answers.0 =
-                apply::command(&mut txn, &mut tip, &command, LogIndex::new(log_id.index()))?;
+            answers.0 = apply::command(&mut txn, &mut tip, &command, index)?;
+            inadmissible.count(&answers.0);
         }
         EntryPayload::Membership(new) => {
             let voters = new
@@ -342,6 +391,7 @@ fn apply_entry(
         "records are never taken back"
     );
     state.tip = tip;
+    state.inadmissible = inadmissible;
     state.applied = Some(log_id);
     state.membership = membership;
     Ok(answers)
@@ -432,7 +482,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             .judge(received.generation(), meta, depth)
             .await?;
         received.flip(self.engine.clone(), self.blocking).await?;
-        *lock(&self.state) = state;
+        lock(&self.state).follow(state);
         // What came before was of another copy; indexes would have a hole.
         *self.hashes.lock().expect("nobody panics with it") = StateHashes::default();
         self.show_progress();

@@ -64,9 +64,10 @@ impl LaneContradiction {
             Answer::Equivocation => "the ledger holds another statement under this number",
             Answer::LaneClosed => "a later boot of this node id has closed the lane",
             Answer::Forgotten => "the ledger no longer remembers this number",
-            Answer::WrongLedger | Answer::Recorded { .. } | Answer::Gap { .. } => {
-                "this ledger does not take it"
-            }
+            Answer::WrongLedger
+            | Answer::Unreadable
+            | Answer::Recorded { .. }
+            | Answer::Gap { .. } => "this ledger does not take it",
         };
         LaneContradiction { seq, what }
     }

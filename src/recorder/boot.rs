@@ -87,9 +87,12 @@ fn read_answer(node: NodeId, kind: Kind, answer: Option<Answer>) -> Result<Sent,
         Some(Answer::WrongLedger) if kind == Kind::Genesis => Err(BootError::FoundedAlready),
         Some(Answer::Equivocation) => Ok(Sent::Overtaken),
         Some(Answer::Gap { .. }) => Err(BootError::LaneMoved { node }),
-        Some(answer @ (Answer::WrongLedger | Answer::LaneClosed | Answer::Forgotten)) => {
-            Err(BootError::Unexpected(answer))
-        }
+        Some(
+            answer @ (Answer::WrongLedger
+            | Answer::LaneClosed
+            | Answer::Forgotten
+            | Answer::Unreadable),
+        ) => Err(BootError::Unexpected(answer)),
     }
 }
 

@@ -1,14 +1,17 @@
 //! The leader's side: verify, stamp, propose, in the order of arrival.
 //!
-//! Promises: no statement or holding with a bad signature is proposed; what is taken without
-//! one, this node's own statements and GENESIS, comes by the local route and never out of a
-//! frame, whatever number stands in it; verification runs off the Raft task; commands of
-//! one node are queued in the order they came. Apply never verifies signatures: it relies on
-//! this. Leaves lanes and outcomes to apply.
+//! Promises: no statement with a bad signature is proposed; what is taken without one, this
+//! node's own statements and GENESIS, comes by the local route and never out of a frame,
+//! whatever number stands in it. A statement that is its node's own is never turned away for
+//! what it says, since nothing behind it in its lane could be recorded then: one with a
+//! holding or an endorsement that does not hold is proposed with the reason why it must not
+//! take effect, and apply, which verifies no signatures, refuses it by that. Verification
+//! runs off the Raft task; commands of one node are queued in the order they came. Leaves
+//! lanes and outcomes to apply.
 
 use super::holdings::signed_by_any;
 use crate::clock::SharedClock;
-use crate::domain::command::{Command, Submission};
+use crate::domain::command::{Command, Proposed, Submission};
 use crate::domain::ids::NodeId;
 use crate::ledger::rows::NodeRow;
 use crate::ledger::state::State;
@@ -20,6 +23,7 @@ use bytes::Bytes;
 use muniment_evidence::key::PublicKey;
 use muniment_evidence::keys::{KeyHistory, KeyLife};
 use muniment_evidence::opening::{Document, Holding};
+use muniment_evidence::record::Reason;
 use muniment_evidence::statement::{Kind, Lane};
 use std::collections::HashMap;
 
@@ -63,12 +67,12 @@ impl Intake {
         }
     }
 
-    /// Verifies submissions and gives them back.
+    /// Verifies submissions and gives them back as they are to be proposed.
     pub async fn verify(
         &self,
         by: SubmissionSource,
         submissions: Vec<Submission>,
-    ) -> Result<Vec<Submission>, SubmissionRejected> {
+    ) -> Result<Vec<Proposed>, SubmissionRejected> {
         let (state, own) = (self.state.clone(), self.group.node());
         let verified = self
             .blocking
@@ -78,12 +82,17 @@ impl Intake {
                     rows: HashMap::new(),
                     history: None,
                 };
-                for submission in &submissions {
-                    if let Err(why) = check(&mut keys, by, own, submission)? {
-                        return Ok(Err(why));
+                let mut verified = Vec::with_capacity(submissions.len());
+                for submission in submissions {
+                    match check(&mut keys, by, own, &submission)? {
+                        Ok(refusal) => verified.push(Proposed {
+                            submission,
+                            refusal,
+                        }),
+                        Err(why) => return Ok(Err(why)),
                     }
                 }
-                Ok(Ok(submissions))
+                Ok(Ok(verified))
             })
             .await;
         match verified {
@@ -103,7 +112,7 @@ impl Intake {
     /// Stamps and queues verified submissions; the ticket tells what became of them.
     pub async fn queue(
         &self,
-        submissions: Vec<Submission>,
+        submissions: Vec<Proposed>,
     ) -> Result<ProposalTicket, SubmissionRejected> {
         let command = Command {
             proposed_at_ms: self.clock.now_ms(),
@@ -152,13 +161,14 @@ fn key_of_boot(submission: &Submission) -> Option<PublicKey> {
     }
 }
 
-/// `Ok(Err(why))` is a bad submission; `Err` is a storage fault.
+/// Whether it is its node's own, and why it must not take effect if it must not.
+/// `Ok(Err(why))` is no statement of the node that hands it in; `Err` is a storage fault.
 fn check(
     keys: &mut Keys<'_>,
     by: SubmissionSource,
     own: NodeId,
     submission: &Submission,
-) -> Result<Result<(), String>, crate::store::StoreError> {
+) -> Result<Result<Option<Reason>, String>, crate::store::StoreError> {
     let statement = &submission.statement;
     let from = match by {
         SubmissionSource::Local => own,
@@ -173,7 +183,7 @@ fn check(
     if statement.kind == Kind::Genesis {
         // Its keys are its own content; apply takes it at size 0 alone. Who founds leads.
         return Ok(match by {
-            SubmissionSource::Local => Ok(()),
+            SubmissionSource::Local => Ok(None),
             SubmissionSource::Peer(node) => Err(format!("node {node} submits a GENESIS")),
         });
     }
@@ -211,30 +221,37 @@ fn check(
             "a statement of node {from} has a bad signature"
         )));
     }
-    if statement.kind == Kind::Key
-        && !matches!(
-            Document::decode(&submission.document.bytes),
-            Ok(Document::Key(change)) if change.is_signed(&statement.ledger)
-        )
-    {
-        return Ok(Err(format!(
-            "node {from} submits a change of keys with an endorsement that does not hold"
-        )));
+    Ok(Ok(refusal(keys, submission)?))
+}
+
+/// Why a statement must not take effect, as the signatures inside it say; the first reason.
+fn refusal(
+    keys: &mut Keys<'_>,
+    submission: &Submission,
+) -> Result<Option<Reason>, crate::store::StoreError> {
+    let statement = &submission.statement;
+    if statement.kind == Kind::Key {
+        // Apply refuses what cannot be read.
+        let change = Document::decode(&submission.document.bytes);
+        let forged = matches!(
+            change,
+            Ok(Document::Key(change)) if !change.is_signed(&statement.ledger)
+        );
+        return Ok(forged.then_some(Reason::KeyEndorsement));
     }
     for holding in holdings(submission) {
-        let key = match keys.row(holding.node)? {
-            Some(row) => row.statement_key,
-            None => return Ok(Err(format!("a holding of unknown node {}", holding.node))),
+        let Some(row) = keys.row(holding.node)? else {
+            return Ok(Some(Reason::HoldingsInsufficient));
         };
-        // It may have been signed before the holder started under another key.
-        if !holding.verify(&key) && !signed_by_any(&holding, keys.named(holding.node)?) {
-            return Ok(Err(format!(
-                "a holding of node {} has a bad signature",
-                holding.node
-            )));
+        // The key of a running node was not revoked: it would not run. It may have signed
+        // before it started under another key.
+        let running = row.boot.is_some().then_some(row.statement_key);
+        let signed = running.is_some_and(|key| holding.verify(&key));
+        if !signed && !signed_by_any(&holding, keys.named(holding.node)?) {
+            return Ok(Some(Reason::HoldingsInsufficient));
         }
     }
-    Ok(Ok(()))
+    Ok(None)
 }
 
 fn holdings(submission: &Submission) -> Vec<Holding> {
@@ -260,13 +277,20 @@ mod tests {
     use muniment_evidence::opening::{IssueDocument, Metadata};
 
     /// Node 2 leads, and is handed this.
-    fn evaluate(ledger: &TestLedger, from: u64, submission: &Submission) -> Result<(), String> {
+    fn evaluate(
+        ledger: &TestLedger,
+        from: u64,
+        submission: &Submission,
+    ) -> Result<Option<Reason>, String> {
         let by = SubmissionSource::Peer(NodeId::new(from));
         judged(ledger, by, NodeId::new(2), submission)
     }
 
     /// Node 1 leads, and is handed this by itself.
-    fn evaluate_own(ledger: &TestLedger, submission: &Submission) -> Result<(), String> {
+    fn evaluate_own(
+        ledger: &TestLedger,
+        submission: &Submission,
+    ) -> Result<Option<Reason>, String> {
         judged(ledger, SubmissionSource::Local, NodeId::new(1), submission)
     }
 
@@ -275,7 +299,7 @@ mod tests {
         by: SubmissionSource,
         own: NodeId,
         submission: &Submission,
-    ) -> Result<(), String> {
+    ) -> Result<Option<Reason>, String> {
         let state = State::new(ledger.engine.clone());
         let mut keys = Keys {
             state: &state,
@@ -289,7 +313,7 @@ mod tests {
     fn a_leader_proposes_no_statement_with_a_bad_signature() {
         let (ledger, _, mut lane) = TestLedger::booted();
         let good = lane.write(&ledger, &remark(1));
-        assert_eq!(evaluate(&ledger, 1, &good), Ok(()));
+        assert_eq!(evaluate(&ledger, 1, &good), Ok(None));
         let mut forged = good.clone();
         forged.signature.0[5] ^= 1;
         assert!(evaluate(&ledger, 1, &forged).is_err());
@@ -313,7 +337,7 @@ mod tests {
         let in_its_name = SubmissionSource::Peer(NodeId::new(1));
         let told = judged(&ledger, in_its_name, NodeId::new(1), &unsigned);
         assert!(told.unwrap_err().contains("bad signature"));
-        assert_eq!(evaluate_own(&ledger, &unsigned), Ok(()));
+        assert_eq!(evaluate_own(&ledger, &unsigned), Ok(None));
         // Nor does what comes from within speak for another node.
         let other = judged(&ledger, SubmissionSource::Local, NodeId::new(2), &unsigned);
         assert!(other.is_err());
@@ -324,7 +348,7 @@ mod tests {
         let (ledger, ..) = TestLedger::booted();
         let mut founding = TestSigner::new(1, Lane::Boot).write(&ledger, &remark(1));
         founding.statement.kind = Kind::Genesis;
-        assert_eq!(evaluate_own(&ledger, &founding), Ok(()));
+        assert_eq!(evaluate_own(&ledger, &founding), Ok(None));
         assert!(
             evaluate(&ledger, 1, &founding)
                 .unwrap_err()
@@ -337,16 +361,18 @@ mod tests {
     fn a_leader_proposes_no_statement_of_an_outbox_with_a_bad_signature() {
         let (ledger, ..) = TestLedger::booted();
         let good = TestSigner::new(1, Lane::Outbox(OutboxId::new(7))).write(&ledger, &remark(1));
-        assert_eq!(evaluate_own(&ledger, &good), Ok(()));
+        assert_eq!(evaluate_own(&ledger, &good), Ok(None));
         let mut forged = good.clone();
         forged.signature.0[5] ^= 1;
         assert!(evaluate_own(&ledger, &forged).is_err());
         assert!(evaluate(&ledger, 1, &forged).is_err());
     }
 
+    /// A statement that is numbered must be recorded: turned away, it would hold up all that
+    /// its node says after it. So what does not hold inside it is proposed as refused.
     #[test]
-    fn a_leader_proposes_no_forged_holding_not_even_its_own() {
-        let (ledger, _, mut lane) = TestLedger::booted();
+    fn a_forged_or_revoked_holding_is_proposed_as_refused_even_the_leaders_own() {
+        let (mut ledger, _, mut lane) = TestLedger::booted();
         let mut holding = Holding {
             ledger: Digest([1; 32]),
             body_id: BodyId::new([2; 16]),
@@ -367,14 +393,36 @@ mod tests {
                 holdings: vec![holding.clone()],
             })
         };
+        let refused = Ok(Some(Reason::HoldingsInsufficient));
         let forged = lane.write(&ledger, &issue(&holding));
-        assert!(evaluate_own(&ledger, &forged).is_err());
+        assert_eq!(evaluate_own(&ledger, &forged), refused);
+        assert_eq!(evaluate(&ledger, 1, &forged), refused);
         let key = SecretKey::from_seed(&[3; 32]);
         holding.signature = key.sign(&holding.signed_bytes());
         let good = lane.write(&ledger, &issue(&holding));
-        assert_eq!(evaluate_own(&ledger, &good), Ok(()));
-        holding.node = NodeId::new(2);
-        let anothers = lane.write(&ledger, &issue(&holding));
-        assert!(evaluate_own(&ledger, &anothers).is_err());
+        assert_eq!(evaluate_own(&ledger, &good), Ok(None));
+        let mut of_another = holding.clone();
+        of_another.node = NodeId::new(2);
+        let anothers = lane.write(&ledger, &issue(&of_another));
+        assert_eq!(evaluate_own(&ledger, &anothers), refused);
+        of_another.node = NodeId::new(99);
+        let strangers = lane.write(&ledger, &issue(&of_another));
+        assert_eq!(evaluate_own(&ledger, &strangers), refused);
+        // A key that was revoked signs nothing any more, and what it signed does not count.
+        let mut lane = ledger.revoke(NodeId::new(3), &key);
+        let revoked = lane.write(&ledger, &issue(&holding));
+        assert_eq!(evaluate_own(&ledger, &revoked), refused);
+    }
+
+    #[test]
+    fn a_change_of_keys_with_a_forged_endorsement_is_proposed_as_refused() {
+        let (ledger, _, mut lane) = TestLedger::booted();
+        let mut change = ledger.revocation(NodeId::new(3), &SecretKey::from_seed(&[3; 32]));
+        let good = lane.write(&ledger, &Document::Key(change.clone()));
+        assert_eq!(evaluate(&ledger, 1, &good), Ok(None));
+        change.endorsements[0].signature.0[7] ^= 1;
+        let forged = lane.write(&ledger, &Document::Key(change));
+        let refused = Ok(Some(Reason::KeyEndorsement));
+        assert_eq!(evaluate(&ledger, 1, &forged), refused);
     }
 }

@@ -108,7 +108,7 @@ fn genesis(nodes: u64) -> GenesisDocument {
         region: "region".into(),
         zone: format!("zone-{node}"),
         statement_key: key(node).public(),
-        cosignature_key: key(node).public(),
+        cosignature_key: key(100 + node).public(),
     };
     GenesisDocument {
         origin: "lanes/0".into(),

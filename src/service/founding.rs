@@ -14,6 +14,7 @@ use crate::recorder::StatementSigner;
 use crate::status::peer_monitor::IncompatiblePeer;
 use crate::transport::Destination;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::genesis;
 use muniment_evidence::key::PublicKey;
 use muniment_evidence::keychange::Role;
 use muniment_evidence::opening::{GenesisDocument, Member};
@@ -56,6 +57,13 @@ pub async fn found(parts: &Parts, founding: Founding) -> Result<Trust, CallError
     check(parts, &founding)?;
     check_roots(&founding.root_keys, founding.threshold)?;
     check_layout(parts, &founding.members)?;
+    let keyring = parts.keys.keyring();
+    let log_keys = keyring.public(Role::Log);
+    let log_key = log_keys
+        .first()
+        .ok_or_else(|| parts.keys.without_log_key())?;
+    let genesis = genesis(&founding, *log_key);
+    check_genesis(&genesis, group.node())?;
     let head = parts.reads.read(|tables| tables.head()).await?;
     if head.size > TreeSize::EMPTY {
         return Err(CallError::NotNow {
@@ -71,18 +79,12 @@ pub async fn found(parts: &Parts, founding: Founding) -> Result<Trust, CallError
         founded.map_err(|why| parts.reads.unavailable(why))?;
     }
     lead(parts).await?;
-    let keyring = parts.keys.keyring();
-    let log_keys = keyring.public(Role::Log);
-    let log_key = log_keys
-        .first()
-        .ok_or_else(|| parts.keys.without_log_key())?;
     let signer = StatementSigner {
         node: group.node(),
         ledger: Digest::ZERO,
         signer: keyring.clone(),
         clock: parts.reads.context.clock.clone(),
     };
-    let genesis = genesis(founding, *log_key);
     let recording = parts.founder.means.found(&signer, genesis);
     match tokio::time::timeout(FOUNDING_MAX, recording).await {
         Ok(Ok(())) => {}
@@ -137,20 +139,29 @@ fn peers(members: &[MemberSpec]) -> BTreeMap<NodeId, Peer> {
     peers.collect()
 }
 
-fn genesis(founding: Founding, log_key: PublicKey) -> GenesisDocument {
-    let members = founding.members.into_iter().map(|member| Member {
+fn genesis(founding: &Founding, log_key: PublicKey) -> GenesisDocument {
+    let members = founding.members.iter().map(|member| Member {
         node: member.node,
-        region: member.region,
-        zone: member.zone,
+        region: member.region.clone(),
+        zone: member.zone.clone(),
         statement_key: member.statement_key,
         cosignature_key: member.cosignature_key,
     });
     GenesisDocument {
-        origin: founding.origin,
+        origin: founding.origin.clone(),
         log_key,
         threshold: founding.threshold,
-        root_keys: founding.root_keys,
+        root_keys: founding.root_keys.clone(),
         members: members.collect(),
+    }
+}
+
+/// By the rule of every verifier, before anything is begun: a ledger that is founded against
+/// it would have no receipt that verifies.
+fn check_genesis(genesis: &GenesisDocument, founder: NodeId) -> Result<(), CallError> {
+    match genesis::admissible(genesis, founder) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(bad("members", why.to_string()).into()),
     }
 }
 

@@ -265,9 +265,10 @@ class Ledger:
     def opening_faults(self, record, shown, actor):
         """O1 to O10: the document if the record commits to it, and the faults."""
         faults, opened, system = [], None, record.kind not in NOT_SYSTEM
-        if shown is None and system:
-            faults.append(("MISSING_DATA", "a public opening is not there"))
-        elif shown is not None:
+        if shown is None:
+            if system and not record.unread:
+                faults.append(("MISSING_DATA", "a public opening is not there"))
+        else:
             opened, faults = self.document_faults(record, shown, system)
         if actor is not None:
             if commit("actor", *actor) != record.actor:
@@ -276,7 +277,7 @@ class Ledger:
                 try:
                     decode_actor(actor[1])
                 except DecodeError as why:
-                    if not record.malformed:
+                    if not record.unread:
                         faults.append(("OPENING", f"the actor: {why}"))
         return opened, faults
 
@@ -292,9 +293,10 @@ class Ledger:
         try:
             kind, document = decode_document(data)
         except DecodeError as why:
-            return None, faults + ([] if record.malformed else [("OPENING", str(why))])
+            return None, faults + ([] if record.unread else [("OPENING", str(why))])
         if kind != record.kind:
-            return None, faults + [("OPENING", f"an opening of kind {kind}")]
+            return None, faults + (
+                [] if record.unread else [("OPENING", f"an opening of kind {kind}")])
         if record.ok:
             faults += self.content_faults(record, document)
         return document, faults

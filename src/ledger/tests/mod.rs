@@ -7,8 +7,8 @@ use super::rows::LedgerHead;
 use super::state::Tables;
 use super::tip::Tip;
 use super::txn::Txn;
-use crate::domain::command::{Answer, Command, Submission};
-use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Sequence};
+use crate::domain::command::{Answer, Command, Proposed, ReceivedCommand, Submission};
+use crate::domain::ids::{BodyId, LogIndex, NodeId, RecordIndex, Sequence};
 use crate::store::engine::Engine as _;
 use crate::store::keys::Generation;
 use crate::store::memory::MemoryEngine;
@@ -16,13 +16,14 @@ use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::opening::{
-    Actor, BootDocument, Delivered, Document, GenesisDocument, Member, Opening, commit_actor,
-    commit_document,
+    Actor, BootDocument, DamageKind, Delivered, Document, GenesisDocument, How, Member, Opening,
+    ScrubDocument, ScrubOutcome, commit_actor, commit_document,
 };
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
 use std::sync::Arc;
 
+mod arbitrary_tests;
 mod holding_tests;
 mod membership_tests;
 mod outbox_tests;
@@ -130,16 +131,20 @@ impl TestLedger {
         proposed_at_ms: u64,
         submissions: Vec<Submission>,
     ) -> Vec<Answer> {
-        self.raft_index += 1;
         let command = Command {
             proposed_at_ms,
-            submissions,
+            submissions: submissions.into_iter().map(Proposed::from).collect(),
         };
+        self.apply_command(&command.into())
+    }
+
+    pub(crate) fn apply_command(&mut self, command: &ReceivedCommand) -> Vec<Answer> {
+        self.raft_index += 1;
         let mut txn = Txn::begin(self.engine.as_ref(), Generation(0));
         let answers = apply::command(
             &mut txn,
             &mut self.tip,
-            &command,
+            command,
             LogIndex::new(self.raft_index),
         )
         .unwrap();
@@ -149,6 +154,30 @@ impl TestLedger {
         assert_eq!(read.head, self.tip.head);
         assert_eq!(read.frontier, self.tip.frontier);
         answers
+    }
+
+    /// A change that revokes a node's key, endorsed by who may.
+    pub(crate) fn revocation(&self, node: NodeId, key: &SecretKey) -> KeyDocument {
+        let trusted_until = self.tip.head.size.next_index();
+        let fresh = SecretKey::from_seed(&[200 + node.get() as u8; 32]);
+        let changes = vec![
+            statement_key(Action::Revoke { trusted_until }, node.get(), key),
+            statement_key(Action::Add, node.get(), &fresh),
+        ];
+        change_keys(self, changes, &[&fresh])
+    }
+
+    /// Node 1 boots anew and has this revoked; its lane.
+    pub(crate) fn revoke(&mut self, node: NodeId, key: &SecretKey) -> TestSigner {
+        let mut boots = TestSigner::new(1, Lane::Boot);
+        let row = self.tables().lane(NodeId::new(1), Lane::Boot).unwrap();
+        let row = row.unwrap();
+        (boots.seq, boots.prev) = (row.next_seq.get(), row.last);
+        let mut lane = self.boot(&mut boots);
+        let change = Document::Key(self.revocation(node, key));
+        let said = lane.write(self, &change);
+        assert_eq!(self.outcomes(vec![said]), [Outcome::Ok]);
+        lane
     }
 
     pub(crate) fn head(&self) -> &LedgerHead {
@@ -182,7 +211,7 @@ fn genesis() -> Document {
                     region: "r".into(),
                     zone: format!("z{node}"),
                     statement_key: key,
-                    cosignature_key: key,
+                    cosignature_key: SecretKey::from_seed(&[100 + node as u8; 32]).public(),
                 }
             })
             .collect(),
@@ -202,11 +231,13 @@ pub(crate) fn boot(node: u64) -> Document {
 
 /// Something harmless to say.
 pub(crate) fn remark(bytes: u64) -> Document {
-    Document::DownloadEnd(vec![Delivered {
-        download: RecordIndex::FIRST,
-        bytes,
-        complete: false,
-    }])
+    Document::Scrub(ScrubDocument {
+        body_id: BodyId::new([7; 16]),
+        chunk: Some(bytes as u32),
+        found: DamageKind::ALL[0],
+        how: How::ALL[0],
+        outcome: ScrubOutcome::Quarantined,
+    })
 }
 
 pub(crate) fn ok(index: u64) -> Answer {

@@ -136,8 +136,9 @@ fn a_feature_above_the_ledgers_level_is_refused_not_applied() {
     let mut txn = Txn::begin(ledger.engine.as_ref(), Generation(0));
     let command = Command {
         proposed_at_ms: 0,
-        submissions: vec![said],
+        submissions: vec![said.into()],
     };
+    let command = command.into();
     let answers = apply::command(&mut txn, &mut ledger.tip, &command, LogIndex::new(9)).unwrap();
     assert_eq!(answers, [refused(2, Reason::FeatureLevel)]);
 }

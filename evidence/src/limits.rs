@@ -1,0 +1,241 @@
+//! How long the texts and lists of an opening may be: one set of limits, each with its reason.
+//!
+//! A node holds its callers to them, a leader looks at them before it proposes, and apply
+//! refuses by them as MALFORMED; so that no text reaches a table, a receipt or a bundle that
+//! has no room for it. Promises: every text and every list of every kind has a limit, and the
+//! field that breaks one is named. Leaves what the values mean to the ledger, and limits of
+//! whole openings to [`crate::receipt`].
+//!
+//! Tests: `evidence/tests/documents.rs`.
+
+use crate::invoice::{Identity, Metadata, Money, Party, Rendition};
+use crate::keychange::{CHANGES_MAX, ENDORSEMENTS_MAX};
+use crate::note::NOTE_BYTES_MAX;
+use crate::opening::{Actor, Document, Holding};
+use crate::system::GenesisDocument;
+use std::fmt;
+
+/// Identifiers (tenant, scheme, issuer, number, party and alternative ids, roles): the longest
+/// known is a Peppol id of 135 characters; keys hold several of them.
+pub const ID_BYTES_MAX: usize = 256;
+/// Names, label values, reasons, targets of references.
+pub const TEXT_BYTES_MAX: usize = 1024;
+/// Items in any list of metadata: an entry of 512 KiB must hold many statements.
+pub const ITEMS_MAX: usize = 32;
+/// Request ids: room for a UUID with a prefix, or a caller's own key.
+pub const REQUEST_ID_BYTES_MAX: usize = 200;
+/// Decimal digits of a minor unit (ISO 4217 knows up to 4; 6 leaves room for rates).
+pub const EXPONENT_MAX: u8 = 6;
+/// Members of a ledger, in any list of nodes: each of them is replicated to.
+pub const NODES_MAX: usize = 64;
+/// Holdings of one statement: each rendition's at each member, of a few renditions.
+pub const HOLDINGS_MAX: usize = 4 * NODES_MAX;
+/// Downloads that one DOWNLOAD_END ends.
+pub const DELIVERED_MAX: usize = 1000;
+/// Outboxes that one BOOT names: a node has one, and a lost one at times.
+pub const OUTBOXES_MAX: usize = 16;
+/// Sets of voters: two while they change.
+const VOTER_SETS_MAX: usize = 2;
+
+/// A text or a list is longer than its limit, or a number above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BeyondLimit {
+    /// Such as `metadata.identity.number`.
+    pub field: &'static str,
+    pub limit: usize,
+}
+
+impl fmt::Display for BeyondLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is beyond its limit of {}", self.field, self.limit)
+    }
+}
+
+impl std::error::Error for BeyondLimit {}
+
+type Within = Result<(), BeyondLimit>;
+
+impl Document {
+    /// Whether every text and list is within its limit.
+    pub fn within_limits(&self) -> Within {
+        match self {
+            Document::Genesis(d) => genesis(d),
+            Document::Boot(d) => {
+                text("software", &d.software)?;
+                at_most("outboxes", d.outboxes.len(), OUTBOXES_MAX)
+            }
+            Document::Issue(d) | Document::Reverse(d) => {
+                request_id(&d.request_id)?;
+                metadata(&d.metadata)?;
+                at_most("renditions", d.renditions.len(), ITEMS_MAX)?;
+                d.renditions.iter().try_for_each(rendition)?;
+                holdings(&d.holdings)
+            }
+            Document::AddRendition(d) => {
+                id("tenant", &d.tenant)?;
+                request_id(&d.request_id)?;
+                rendition(&d.rendition)?;
+                holdings(&d.holdings)
+            }
+            Document::Download(d) => {
+                id("tenant", &d.tenant)?;
+                id("role", &d.role)
+            }
+            Document::DownloadEnd(ends) => at_most("downloads", ends.len(), DELIVERED_MAX),
+            Document::Void(d) => {
+                id("tenant", &d.tenant)?;
+                request_id(&d.request_id)?;
+                text("reason", &d.reason)
+            }
+            Document::Membership(d) => {
+                at_most("voters", d.voters.len(), VOTER_SETS_MAX)?;
+                let sets = d.voters.iter();
+                sets.map(|set| at_most("voters", set.len(), NODES_MAX))
+                    .collect::<Within>()?;
+                at_most("learners", d.learners.len(), NODES_MAX)
+            }
+            Document::Leader(_) | Document::Scrub(_) => Ok(()),
+            Document::Key(d) => {
+                at_most("changes", d.changes.len(), CHANGES_MAX)?;
+                at_most("endorsements", d.endorsements.len(), ENDORSEMENTS_MAX)?;
+                d.changes.iter().try_for_each(|change| {
+                    id("changes.region", &change.region)?;
+                    id("changes.zone", &change.zone)
+                })
+            }
+            Document::Anchor(d) => {
+                text("witness", &d.witness)?;
+                at_most("note", d.note.len(), NOTE_BYTES_MAX)
+            }
+            Document::Drill(d) => {
+                id("target", &d.target)?;
+                id("mode", &d.mode)?;
+                id("write_level", &d.write_level)?;
+                at_most("nodes", d.nodes.len(), NODES_MAX)?;
+                at_most("reads", d.reads.len(), NODES_MAX)?;
+                let mut reads = d.reads.iter();
+                reads.try_for_each(|read| id("reads.level", &read.level))
+            }
+            Document::Policy(d) => {
+                at_most("settings", d.settings.len(), ITEMS_MAX)?;
+                let mut settings = d.settings.iter();
+                settings.try_for_each(|setting| id("settings.name", &setting.name))
+            }
+            Document::Mode(d) => {
+                at_most("voters", d.voters.len(), NODES_MAX)?;
+                at_most("sync_learners", d.sync_learners.len(), NODES_MAX)?;
+                at_most("async_learners", d.async_learners.len(), NODES_MAX)?;
+                text("reason", &d.reason)
+            }
+        }
+    }
+}
+
+impl Actor {
+    /// Whether every text is within its limit.
+    pub fn within_limits(&self) -> Within {
+        text("actor.principal", &self.principal)?;
+        id("actor.address", &self.address)?;
+        text("actor.agent", &self.agent)
+    }
+}
+
+fn genesis(d: &GenesisDocument) -> Within {
+    id("origin", &d.origin)?;
+    at_most("members", d.members.len(), NODES_MAX)?;
+    at_most("root_keys", d.root_keys.len(), NODES_MAX)?;
+    d.members.iter().try_for_each(|member| {
+        id("members.region", &member.region)?;
+        id("members.zone", &member.zone)
+    })
+}
+
+fn metadata(d: &Metadata) -> Within {
+    identity(&d.identity)?;
+    id("metadata.type_code", &d.type_code)?;
+    id("metadata.issue_date", &d.issue_date)?;
+    id("metadata.retain_until", &d.retain_until)?;
+    id("metadata.residency_domain", &d.residency_domain)?;
+    d.seller.iter().chain(&d.buyer).try_for_each(party)?;
+    d.total.iter().try_for_each(money)?;
+    at_most(
+        "metadata.alternative_ids",
+        d.alternative_ids.len(),
+        ITEMS_MAX,
+    )?;
+    at_most("metadata.tax", d.tax.len(), ITEMS_MAX)?;
+    at_most("metadata.references", d.references.len(), ITEMS_MAX)?;
+    at_most("metadata.labels", d.labels.len(), ITEMS_MAX)?;
+    for alternative in &d.alternative_ids {
+        id("metadata.alternative_ids.scheme", &alternative.scheme)?;
+        id("metadata.alternative_ids.value", &alternative.value)?;
+    }
+    for tax in &d.tax {
+        id("metadata.tax.category", &tax.category)?;
+        money(&tax.taxable)?;
+        money(&tax.tax)?;
+    }
+    for reference in &d.references {
+        id("metadata.references.relation", &reference.relation)?;
+        text("metadata.references.target", &reference.target)?;
+        reference.amount.iter().try_for_each(money)?;
+    }
+    for label in &d.labels {
+        id("metadata.labels.key", &label.key)?;
+        text("metadata.labels.value", &label.value)?;
+    }
+    Ok(())
+}
+
+fn identity(d: &Identity) -> Within {
+    id("metadata.identity.tenant", &d.tenant)?;
+    id("metadata.identity.scheme", &d.scheme)?;
+    id("metadata.identity.issuer", &d.issuer)?;
+    id("metadata.identity.number", &d.number)?;
+    id("metadata.identity.period", &d.period)
+}
+
+fn party(d: &Party) -> Within {
+    id("party.scheme", &d.scheme)?;
+    id("party.id", &d.id)?;
+    text("party.name", &d.name)
+}
+
+fn money(d: &Money) -> Within {
+    at_most("amount.currency", d.currency.len(), ID_BYTES_MAX)?;
+    at_most(
+        "amount.exponent",
+        usize::from(d.exponent),
+        usize::from(EXPONENT_MAX),
+    )
+}
+
+fn rendition(d: &Rendition) -> Within {
+    id("rendition.role", &d.role)?;
+    id("rendition.media_type", &d.media_type)
+}
+
+fn holdings(list: &[Holding]) -> Within {
+    at_most("holdings", list.len(), HOLDINGS_MAX)?;
+    let mut list = list.iter();
+    list.try_for_each(|holding| id("holdings.zone", &holding.zone))
+}
+
+fn request_id(value: &str) -> Within {
+    at_most("request_id", value.len(), REQUEST_ID_BYTES_MAX)
+}
+
+fn id(field: &'static str, value: &str) -> Within {
+    at_most(field, value.len(), ID_BYTES_MAX)
+}
+
+fn text(field: &'static str, value: &str) -> Within {
+    at_most(field, value.len(), TEXT_BYTES_MAX)
+}
+
+fn at_most(field: &'static str, length: usize, limit: usize) -> Within {
+    match length <= limit {
+        true => Ok(()),
+        false => Err(BeyondLimit { field, limit }),
+    }
+}
