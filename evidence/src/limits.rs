@@ -34,6 +34,9 @@ pub const HOLDINGS_MAX: usize = 4 * NODES_MAX;
 pub const DELIVERED_MAX: usize = 1000;
 /// Outboxes that one BOOT names: a node has one, and a lost one at times.
 pub const OUTBOXES_MAX: usize = 16;
+/// Time of the ledger that an upload epoch lasts at least: an upload that takes less cannot be
+/// made to fail by a voter that asks for one epoch after the other.
+pub const UPLOAD_EPOCH_MS_MIN: u64 = 5_000;
 /// Sets of voters: two while they change.
 const VOTER_SETS_MAX: usize = 2;
 

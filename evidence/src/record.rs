@@ -53,12 +53,18 @@ pub enum Reason {
     KeyEndorsement,
     /// The key signs for a node that is running under it.
     KeyInUse,
+    /// It is not for this node to say.
+    NotEntitled,
+    /// The invoice has as many renditions or reversals as one may have.
+    LimitReached,
+    /// The amount has another exponent than the original amount.
+    AmountExponent,
     /// A reason that came after this version.
     Later(u16),
 }
 
 impl Reason {
-    pub const ALL: [Reason; 18] = [
+    pub const ALL: [Reason; 21] = [
         Reason::NotFound,
         Reason::IdentityTaken,
         Reason::RequestIdReused,
@@ -77,6 +83,9 @@ impl Reason {
         Reason::KeyChange,
         Reason::KeyEndorsement,
         Reason::KeyInUse,
+        Reason::NotEntitled,
+        Reason::LimitReached,
+        Reason::AmountExponent,
     ];
 
     /// `None` for 0, which stands where there is no reason.
@@ -119,6 +128,9 @@ impl Reason {
             Reason::KeyChange => "KEY_CHANGE",
             Reason::KeyEndorsement => "KEY_ENDORSEMENT",
             Reason::KeyInUse => "KEY_IN_USE",
+            Reason::NotEntitled => "NOT_ENTITLED",
+            Reason::LimitReached => "LIMIT_REACHED",
+            Reason::AmountExponent => "AMOUNT_EXPONENT",
             Reason::Later(_) => "LATER",
         }
     }

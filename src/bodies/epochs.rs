@@ -15,7 +15,7 @@ use crate::raft::context::Context;
 use crate::recorder::Intent;
 use crate::recorder::lane::Recorder;
 use muniment_evidence::opening::{Document, PolicyDocument, Setting};
-use muniment_evidence::record::Record;
+use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::statement::Kind;
 
 /// Epochs that pass until a body of the present one may be collected.
@@ -48,7 +48,6 @@ pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
         if owed == 0 {
             continue;
         }
-        owed -= 1;
         let document = Document::Policy(PolicyDocument {
             settings: vec![Setting {
                 name: UPLOAD_EPOCH.to_owned(),
@@ -56,8 +55,11 @@ pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
             }],
         });
         match recorder.record(Intent::system(document)).await {
-            // Refused if another leader came first: then it has moved all the same.
-            Ok(recorded) => tracing::debug!(outcome = %recorded.outcome, "an upload epoch"),
+            // Refused if another leader came first, or too soon: asked for again.
+            Ok(recorded) => {
+                owed -= u32::from(recorded.outcome == Outcome::Ok);
+                tracing::debug!(outcome = %recorded.outcome, "an upload epoch");
+            }
             Err(crate::recorder::RecorderError::Full) => {}
             Err(crate::recorder::RecorderError::Stopped) => return,
         }

@@ -3,6 +3,7 @@
 use crate::domain::draft::{BadField, required};
 use crate::objective::timing::Profile;
 use crate::objective::write::WriteLevel;
+use muniment_evidence::limits::UPLOAD_EPOCH_MS_MIN;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt::Display;
 use std::str::FromStr;
@@ -97,8 +98,10 @@ impl Cluster {
                         at least 100 and 10"
                 .into());
         }
-        if self.upload_epoch_s == 0 {
-            return Err("cluster.upload_epoch_s: at least 1".into());
+        if self.upload_epoch_s < UPLOAD_EPOCH_S_MIN {
+            return Err(format!(
+                "cluster.upload_epoch_s: at least {UPLOAD_EPOCH_S_MIN}"
+            ));
         }
         Ok(())
     }
@@ -111,6 +114,9 @@ fn snapshot_after_entries() -> u64 {
 fn log_entries_kept() -> u64 {
     LOG_ENTRIES_KEPT
 }
+
+/// A shorter one would be refused by the ledger for most of the time.
+const UPLOAD_EPOCH_S_MIN: u64 = UPLOAD_EPOCH_MS_MIN / 1000;
 
 fn upload_epoch_s() -> u64 {
     UPLOAD_EPOCH_S

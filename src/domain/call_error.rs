@@ -95,6 +95,12 @@ impl CallError {
             Reason::ReversalExceeds => not_now(format!(
                 "the reversals of {what} would exceed its total, or are in another currency"
             )),
+            Reason::AmountExponent => not_now(format!(
+                "the amount has another exponent than the total of {what}"
+            )),
+            Reason::LimitReached => not_now(format!(
+                "{what} has as many renditions or reversals as one may have"
+            )),
             Reason::AlreadyVoid => not_now(format!("{what} is void")),
             Reason::AlreadyReversed => not_now(format!("{what} has been reversed")),
             Reason::NotReversible => not_now(format!("{what} is itself a reversal")),
@@ -114,10 +120,12 @@ impl CallError {
             Reason::KeyChange | Reason::KeyEndorsement => {
                 not_now(format!("the ledger refused {what}: {}", reason.name()))
             }
-            Reason::Malformed | Reason::NotDue | Reason::Later(_) => CallError::Unavailable {
-                why: format!("the ledger refused {what}: {}", reason.name()).into(),
-                leader_address: None,
-            },
+            Reason::Malformed | Reason::NotDue | Reason::NotEntitled | Reason::Later(_) => {
+                CallError::Unavailable {
+                    why: format!("the ledger refused {what}: {}", reason.name()).into(),
+                    leader_address: None,
+                }
+            }
         }
     }
 }

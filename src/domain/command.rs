@@ -23,16 +23,16 @@ pub struct Submission {
 
 /// A submission as the leader proposes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proposed {
+pub struct ProposedSubmission {
     pub submission: Submission,
     /// Why it must not take effect, as far as signatures inside it say, which apply does not
     /// verify. A numbered statement is proposed all the same, so that it leaves a record.
     pub refusal: Option<Reason>,
 }
 
-impl From<Submission> for Proposed {
-    fn from(submission: Submission) -> Proposed {
-        Proposed {
+impl From<Submission> for ProposedSubmission {
+    fn from(submission: Submission) -> ProposedSubmission {
+        ProposedSubmission {
             submission,
             refusal: None,
         }
@@ -44,14 +44,14 @@ impl From<Submission> for Proposed {
 pub struct Command {
     /// The leader's clock; apply clamps it.
     pub proposed_at_ms: u64,
-    pub submissions: Vec<Proposed>,
+    pub submissions: Vec<ProposedSubmission>,
 }
 
 /// A command as it is read from an entry: each submission by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ReceivedCommand {
     pub proposed_at_ms: u64,
-    pub submissions: Vec<Result<Proposed, DecodeError>>,
+    pub submissions: Vec<Result<ProposedSubmission, DecodeError>>,
 }
 
 impl From<Command> for ReceivedCommand {
@@ -109,17 +109,17 @@ impl Command {
         }
         let command = ReceivedCommand {
             proposed_at_ms: r.u64()?,
-            submissions: r.list(|r| Ok(Proposed::decode(r.bytes()?)))?,
+            submissions: r.list(|r| Ok(ProposedSubmission::decode(r.bytes()?)))?,
         };
         r.end()?;
         Ok(command)
     }
 }
 
-impl Proposed {
-    fn decode(bytes: &[u8]) -> Result<Proposed, DecodeError> {
+impl ProposedSubmission {
+    fn decode(bytes: &[u8]) -> Result<ProposedSubmission, DecodeError> {
         let mut r = Reader::new(bytes);
-        let proposed = Proposed {
+        let proposed = ProposedSubmission {
             refusal: Reason::from_code(r.u16()?),
             submission: Submission::read(&mut r)?,
         };
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_command_reads_back() {
-        let refused = Proposed {
+        let refused = ProposedSubmission {
             refusal: Some(Reason::HoldingsInsufficient),
             ..submission().into()
         };

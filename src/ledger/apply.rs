@@ -14,8 +14,8 @@ use super::openings::{Shown, readable};
 use super::rows::{DueRow, LedgerHead, VotersRow};
 use super::tip::Tip;
 use super::txn::Txn;
-use super::{founding, invoices, keys, membership, policy, tables};
-use crate::domain::command::{Answer, Proposed, ReceivedCommand};
+use super::{downloads, founding, invoices, keys, membership, policy, tables};
+use crate::domain::command::{Answer, ProposedSubmission, ReceivedCommand};
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Term, TreeSize, UploadEpoch};
 use crate::store::StoreError;
 use muniment_evidence::opening::Document;
@@ -23,33 +23,55 @@ use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::statement::Kind;
 use muniment_evidence::tree::leaf_hash;
 
-/// Applies one command that stands at `raft_index`; writes into `txn`, moves `tip`.
+/// Items due at one time: one leadership, and changes of members, which are rare.
+const DUES_MAX: usize = 1024;
+
+/// Where an entry stands in Raft's log, and the term that it was proposed in.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryPlace {
+    pub index: LogIndex,
+    pub term: Term,
+}
+
+/// Applies one command that stands there; writes into `txn`, moves `tip`.
 pub fn command(
     txn: &mut Txn<'_>,
     tip: &mut Tip,
     command: &ReceivedCommand,
-    raft_index: LogIndex,
+    place: EntryPlace,
 ) -> Result<Vec<Answer>, StoreError> {
     let size_before = tip.head.size;
     let mut answers = Vec::with_capacity(command.submissions.len());
     for submission in &command.submissions {
         answers.push(match submission {
-            Ok(proposed) => submit(txn, tip, proposed, command.proposed_at_ms)?,
+            Ok(proposed) => submit(txn, tip, proposed, command.proposed_at_ms, place.term)?,
             Err(_) => Answer::Unreadable,
         });
     }
     if tip.head.size > size_before {
-        txn.put(tables::entry_end(tip.head.size), &raft_index);
+        txn.put(tables::entry_end(tip.head.size), &place.index);
     }
     finish(txn, tip, size_before);
     Ok(answers)
 }
 
-/// A new leader's first entry: its leadership is due to be attested.
-pub fn leader(txn: &mut Txn<'_>, tip: &mut Tip, term: Term, log_index: LogIndex) {
+/// A new leader's first entry: its leadership is due to be attested, and that of nobody
+/// before it any more, since only the leader of a term can say so in an entry of the term.
+pub fn leader(
+    txn: &mut Txn<'_>,
+    tip: &mut Tip,
+    term: Term,
+    log_index: LogIndex,
+) -> Result<(), StoreError> {
     let size_before = tip.head.size;
+    for (key, row) in txn.scan(&tables::dues(), DUES_MAX)? {
+        if matches!(row, DueRow::Leader { .. }) {
+            txn.delete(tables::due(LogIndex::new(key.number()?)));
+        }
+    }
     txn.put(tables::due(log_index), &DueRow::Leader { term });
     finish(txn, tip, size_before);
+    Ok(())
 }
 
 /// A membership entry: the members are these from here on, and due to be attested.
@@ -90,8 +112,9 @@ fn finish(txn: &mut Txn<'_>, tip: &mut Tip, size_before: TreeSize) {
 fn submit(
     txn: &mut Txn<'_>,
     tip: &mut Tip,
-    proposed: &Proposed,
+    proposed: &ProposedSubmission,
     proposed_at_ms: u64,
+    term: Term,
 ) -> Result<Answer, StoreError> {
     let submission = &proposed.submission;
     let statement = &submission.statement;
@@ -122,7 +145,12 @@ fn submit(
         return Ok(Answer::Unreadable);
     }
     let shown = Shown::of(submission);
-    let (outcome, body_bytes) = decide(txn, &tip.head, proposed, shown, index)?;
+    let now = Now {
+        index,
+        committed_at_ms: record.committed_at_ms,
+        term,
+    };
+    let (outcome, body_bytes) = decide(txn, &tip.head, proposed, shown, now)?;
     record.outcome = outcome;
     let leaf = leaf_hash(&record.encode());
     tip.head.key_serial = record.keys_through();
@@ -145,7 +173,11 @@ fn submit(
         tip.head.body_bytes = tip.head.body_bytes.saturating_add(body_bytes);
     }
     if statement.kind == Kind::Policy && outcome == Outcome::Ok {
-        policy::take(&mut tip.head, &submission.document.bytes);
+        policy::take(
+            &mut tip.head,
+            &submission.document.bytes,
+            record.committed_at_ms,
+        );
     }
     if founding && outcome == Outcome::Ok {
         tip.head.ledger = leaf;
@@ -158,14 +190,23 @@ fn submit(
     Ok(Answer::Recorded { index, outcome })
 }
 
+/// The record that is being made.
+#[derive(Clone, Copy)]
+struct Now {
+    index: RecordIndex,
+    committed_at_ms: u64,
+    /// Of its entry: whoever led it has proposed it.
+    term: Term,
+}
+
 /// What the statement does, and its writes, with the bytes of the bodies that it names. A
 /// statement that its kind does not allow to be so is refused; only storage can fail.
 fn decide(
     txn: &mut Txn<'_>,
     head: &LedgerHead,
-    proposed: &Proposed,
+    proposed: &ProposedSubmission,
     shown: Shown<'_>,
-    index: RecordIndex,
+    now: Now,
 ) -> Result<(Outcome, u64), StoreError> {
     let statement = &proposed.submission.statement;
     let content = match readable(head, statement, shown) {
@@ -175,6 +216,7 @@ fn decide(
     if let Some(reason) = proposed.refusal {
         return Ok((Outcome::Refused(reason), 0));
     }
+    let index = now.index;
     let body_bytes = match &content {
         Document::Issue(d) | Document::Reverse(d) => {
             let lengths = d.renditions.iter().map(|r| r.length);
@@ -186,19 +228,20 @@ fn decide(
     let outcome = match content {
         Document::Genesis(genesis) => Ok(founding::genesis(txn, &genesis)),
         Document::Boot(boot) => founding::boot(txn, statement.node, &boot, index),
-        Document::Leader(leader) => founding::leader(txn, &leader),
+        Document::Leader(leader) => founding::leader(txn, statement.node, &leader, now.term),
         Document::Membership(membership) => founding::membership(txn, &membership),
         Document::Issue(issue) => invoices::issue(txn, head, statement, &issue, index),
         Document::Reverse(issue) => invoices::reverse(txn, head, statement, &issue, index),
         Document::AddRendition(add) => invoices::add_rendition(txn, head, statement, &add, index),
         Document::Void(void) => invoices::void(txn, &void, index),
-        Document::Download(download) => invoices::download(txn, &download, index),
-        Document::DownloadEnd(_)
-        | Document::Anchor(_)
-        | Document::Drill(_)
-        | Document::Scrub(_) => Ok(Outcome::Ok),
+        Document::Download(download) => downloads::begin(txn, statement.node, &download, index),
+        Document::DownloadEnd(ends) => downloads::end(txn, statement.node, &ends),
+        Document::Anchor(_) | Document::Drill(_) | Document::Scrub(_) => Ok(Outcome::Ok),
         Document::Key(change) => keys::change(txn, &change, index),
-        Document::Policy(policy) => Ok(policy::decide(head, &policy)),
+        Document::Policy(policy) => {
+            let votes = membership::votes(txn, statement.node)?;
+            Ok(policy::decide(head, &policy, votes, now.committed_at_ms))
+        }
         Document::Mode(mode) => membership::mode(txn, &mode, index),
     };
     Ok((outcome?, body_bytes))

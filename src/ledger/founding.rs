@@ -7,7 +7,7 @@
 use super::rows::{DueRow, LaneRow, NodeRow};
 use super::txn::Txn;
 use super::{keys, lanes, outboxes, tables};
-use crate::domain::ids::{LogIndex, NodeId, RecordIndex};
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Term};
 use crate::store::StoreError;
 use muniment_evidence::genesis::Genesis;
 use muniment_evidence::keys::KeyValidity;
@@ -79,7 +79,20 @@ pub fn boot(
     Ok(Outcome::Ok)
 }
 
-pub fn leader(txn: &mut Txn<'_>, leader: &LeaderDocument) -> Result<Outcome, StoreError> {
+/// A leadership is attested by the node that it names, in an entry of the term itself: only
+/// who leads a term can propose in it, so that nobody speaks for another's.
+pub fn leader(
+    txn: &mut Txn<'_>,
+    node: NodeId,
+    leader: &LeaderDocument,
+    term: Term,
+) -> Result<Outcome, StoreError> {
+    if leader.leader != node {
+        return Ok(Outcome::Refused(Reason::NotEntitled));
+    }
+    if leader.term != term {
+        return Ok(Outcome::Refused(Reason::NotDue));
+    }
     let due = DueRow::Leader { term: leader.term };
     attest(txn, leader.log_index, &due)
 }

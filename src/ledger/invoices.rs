@@ -1,4 +1,4 @@
-//! ISSUE, REVERSE, ADD_RENDITION, VOID, DOWNLOAD: what each does, decided once, in apply.
+//! ISSUE, REVERSE, ADD_RENDITION, VOID: what each does, decided once, in apply.
 //!
 //! Promises: one identity is issued once, for ever; the same request again is the first
 //! outcome (I7); holdings are judged against the membership at this index (I3); the sum
@@ -14,8 +14,8 @@ use crate::store::StoreError;
 use muniment_evidence::codec::Writer;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{
-    AddRenditionDocument, DownloadDocument, Holding, IssueDocument, Metadata, Money, Reference,
-    Rendition, VoidDocument, content_digest, rendition_digest,
+    AddRenditionDocument, Holding, IssueDocument, Metadata, Money, Reference, Rendition,
+    VoidDocument, content_digest, rendition_digest,
 };
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::{Kind, Statement};
@@ -142,7 +142,10 @@ pub fn add_rendition(
             Outcome::Refused(Reason::RenditionTaken)
         });
     }
-    if !held(txn, head, statement, &add.rendition, &add.holdings)? {
+    let renditions = std::slice::from_ref(&add.rendition);
+    if !fit(txn, head, renditions, &add.holdings)?
+        || !held(txn, head, statement, &add.rendition, &add.holdings)?
+    {
         return Ok(Outcome::Refused(Reason::HoldingsInsufficient));
     }
     enter_rendition(txn, uid, &add.rendition, index);
@@ -193,23 +196,6 @@ pub fn void(
         uid,
     };
     txn.put(tables::request(&void.tenant, &void.request_id), &request);
-    Ok(Outcome::Ok)
-}
-
-pub fn download(
-    txn: &mut Txn<'_>,
-    download: &DownloadDocument,
-    index: RecordIndex,
-) -> Result<Outcome, StoreError> {
-    let uid = Uid(download.uid);
-    match txn.row(&tables::invoice(uid))? {
-        Some(row) if row.tenant == download.tenant => {}
-        _ => return Ok(Outcome::Refused(Reason::NotFound)),
-    }
-    if !txn.has(&tables::body_digest(&download.sha256, uid))? {
-        return Ok(Outcome::Refused(Reason::NotFound));
-    }
-    txn.put(tables::download(uid, index), &());
     Ok(Outcome::Ok)
 }
 
@@ -282,12 +268,41 @@ fn refuse_issue(
     if issue.renditions.is_empty() || txn.has(&tables::invoice(Uid(issue.uid)))? {
         return Ok(Some(Outcome::Refused(Reason::Malformed)));
     }
+    if !fit(txn, head, &issue.renditions, &issue.holdings)? {
+        return Ok(Some(Outcome::Refused(Reason::HoldingsInsufficient)));
+    }
     for rendition in &issue.renditions {
         if !held(txn, head, statement, rendition, &issue.holdings)? {
             return Ok(Some(Outcome::Refused(Reason::HoldingsInsufficient)));
         }
     }
     Ok(None)
+}
+
+/// Whether each holding, needed or not, is one that a verifier takes: of this ledger, of bytes
+/// that the record names, of a node and the zone that the ledger knows it in. One that is not
+/// would spoil the record for ever.
+fn fit(
+    txn: &Txn<'_>,
+    head: &LedgerHead,
+    renditions: &[Rendition],
+    holdings: &[Holding],
+) -> Result<bool, StoreError> {
+    for holding in holdings {
+        let named = renditions.iter().any(|rendition| is_of(holding, rendition));
+        let row = txn.row(&tables::node(holding.node))?;
+        let in_its_zone = row.is_some_and(|row| row.zone == holding.zone);
+        if holding.ledger != head.ledger || !named || !in_its_zone {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_of(holding: &Holding, rendition: &Rendition) -> bool {
+    holding.body_id == rendition.body_id
+        && holding.sha256 == rendition.sha256
+        && holding.length == rendition.length
 }
 
 /// Whether the holdings meet the level asked, under the voters at this index: under both
@@ -304,10 +319,7 @@ fn held(
     };
     let mut holders = Vec::new();
     for holding in holdings {
-        let of_this = holding.body_id == rendition.body_id
-            && holding.sha256 == rendition.sha256
-            && holding.length == rendition.length
-            && holding.ledger == head.ledger;
+        let of_this = is_of(holding, rendition);
         let in_time = policy::may_be_named(holding.epoch, head.upload_epoch);
         if !of_this || !in_time {
             continue;

@@ -26,6 +26,9 @@ pub const WINDOW: u64 = budget::UNRESOLVED_MAX as u64;
 /// and the closed one before that; the lanes of outboxes stand behind them.
 const LANES_MAX: usize = 16;
 
+/// Lanes that a node may ever have: an outbox that was lost leaves its own behind.
+const LANES_EVER_MAX: usize = 10_000;
+
 /// Whether a statement may be taken.
 pub enum Admission {
     Next,
@@ -112,6 +115,23 @@ pub fn close(txn: &mut Txn<'_>, node: NodeId) -> Result<(), StoreError> {
             };
             txn.put(tables::lane(node, lane), &closed);
         }
+    }
+    Ok(())
+}
+
+/// Closes every lane of a node that has left, that of its boots with them: it has no word any
+/// more, and gets none again.
+pub fn close_all(txn: &mut Txn<'_>, node: NodeId) -> Result<(), StoreError> {
+    let boots = txn
+        .row(&tables::lane(node, Lane::Boot))?
+        .unwrap_or_default();
+    txn.put(tables::lane(node, Lane::Boot), &boots);
+    for (key, row) in txn.scan(&tables::lanes(node), LANES_EVER_MAX)? {
+        let closed = LaneRow {
+            closed: true,
+            ..row
+        };
+        txn.put(tables::lane(node, key.lane()?), &closed);
     }
     Ok(())
 }

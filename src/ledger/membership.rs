@@ -3,13 +3,13 @@
 //! Promises: one change is in preparation at a time; its target is made of nodes that the
 //! ledger knows and that never left it, and its new voters have booted; DONE is taken only
 //! while the voters in force are the target, in one set; ABORT only while they are what
-//! they were. Leaves carrying bodies and records to who comes in, and Raft's own change,
+//! they were; who has left has no lane, and so no word, any more. Leaves carrying bodies and records to who comes in, and Raft's own change,
 //! to `service/`.
 
 use super::roles::{ModeRow, Preparing, Target, is_only};
 use super::rows::VotersRow;
-use super::tables;
 use super::txn::Txn;
+use super::{lanes, tables};
 use crate::domain::ids::{NodeId, RecordIndex};
 use crate::store::StoreError;
 use muniment_evidence::mode::Phase;
@@ -21,6 +21,12 @@ pub(super) fn roles(txn: &Txn<'_>) -> Result<ModeRow, StoreError> {
     Ok(txn.row(&tables::mode())?.unwrap_or_default())
 }
 
+/// Whether the node is one of the voters, in either set while they change.
+pub(super) fn votes(txn: &Txn<'_>, node: NodeId) -> Result<bool, StoreError> {
+    let voters = txn.row(&tables::voters())?.unwrap_or_default();
+    Ok(voters.0.iter().any(|set| set.contains(&node)))
+}
+
 pub(super) fn mode(
     txn: &mut Txn<'_>,
     document: &ModeDocument,
@@ -28,6 +34,7 @@ pub(super) fn mode(
 ) -> Result<Outcome, StoreError> {
     let mut row = roles(txn)?;
     let voters = txn.row(&tables::voters())?.unwrap_or_default();
+    let left_before = row.gone.len();
     let refused = match document.phase {
         Phase::Prepare => prepare(txn, document, index, &voters, &mut row)?,
         Phase::Done | Phase::Abort => conclude(document, &voters, &mut row),
@@ -36,6 +43,9 @@ pub(super) fn mode(
         return Ok(Outcome::Refused(reason));
     }
     txn.put(tables::mode(), &row);
+    for node in &row.gone[left_before..] {
+        lanes::close_all(txn, *node)?;
+    }
     Ok(Outcome::Ok)
 }
 

@@ -11,11 +11,12 @@
 //! * [`tip`]: head and tree, as they are kept between steps
 //! * [`apply`]: a command becomes records; `openings`: what of them is kept and read
 //! * [`lanes`]: exactly once, by lane and seq
-//! * [`invoices`], [`founding`], [`keys`], [`policy`], [`membership`]: what each kind does
+//! * [`invoices`], `downloads`, [`founding`], [`keys`], [`policy`], [`membership`]: what each kind does
 //! * [`outboxes`]: what a BOOT says of its node's outboxes
 //! * [`state`], [`tree_rows`]: reading it; [`look_through`]: one that came from elsewhere
 
 pub mod apply;
+mod downloads;
 pub mod founding;
 pub mod invoices;
 pub mod keys;

@@ -6,6 +6,7 @@
 
 use super::rows::LedgerHead;
 use crate::domain::ids::UploadEpoch;
+use muniment_evidence::limits::UPLOAD_EPOCH_MS_MIN;
 use muniment_evidence::opening::{Document, PolicyDocument};
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Kind;
@@ -40,8 +41,16 @@ pub fn is_past(epoch: UploadEpoch, present: UploadEpoch) -> bool {
     epoch.next().next() <= present
 }
 
-/// Whether every setting may take its value now.
-pub fn decide(head: &LedgerHead, policy: &PolicyDocument) -> Outcome {
+/// Whether every setting may take its value now. `votes` says whether who asks is a voter.
+pub fn decide(head: &LedgerHead, policy: &PolicyDocument, votes: bool, now_ms: u64) -> Outcome {
+    if !votes {
+        return Outcome::Refused(Reason::NotEntitled);
+    }
+    let names = |name| policy.settings.iter().any(|setting| setting.name == name);
+    let lasted_ms = now_ms.saturating_sub(head.epoch_moved_at_ms);
+    if names(UPLOAD_EPOCH) && lasted_ms < UPLOAD_EPOCH_MS_MIN {
+        return Outcome::Refused(Reason::NotDue);
+    }
     let allowed = policy.settings.iter().enumerate().all(|(at, setting)| {
         let earlier = &policy.settings[..at];
         let once = earlier.iter().all(|other| other.name != setting.name);
@@ -60,14 +69,17 @@ pub fn decide(head: &LedgerHead, policy: &PolicyDocument) -> Outcome {
 }
 
 /// Gives the settings of an OK POLICY their values.
-pub fn take(head: &mut LedgerHead, opening: &[u8]) {
+pub fn take(head: &mut LedgerHead, opening: &[u8], now_ms: u64) {
     let Ok(Document::Policy(policy)) = Document::decode(opening) else {
         // It was decided upon by these very bytes.
         return;
     };
     for setting in policy.settings {
         match setting.name.as_str() {
-            UPLOAD_EPOCH => head.upload_epoch = UploadEpoch::new(setting.value),
+            UPLOAD_EPOCH => {
+                head.upload_epoch = UploadEpoch::new(setting.value);
+                head.epoch_moved_at_ms = now_ms;
+            }
             RAISED_LEVEL => head.feature_level = setting.value,
             _ => {}
         }
@@ -97,7 +109,8 @@ mod tests {
             feature_level: 0,
             ..LedgerHead::default()
         };
-        let decided = |settings| decide(&head, &policy(settings)) == Outcome::Ok;
+        let now_ms = UPLOAD_EPOCH_MS_MIN;
+        let decided = |settings| decide(&head, &policy(settings), true, now_ms) == Outcome::Ok;
         assert!(decided(&[(UPLOAD_EPOCH, 5)]));
         assert!(decided(&[(RAISED_LEVEL, FEATURE_LEVEL)]));
         assert!(decided(&[(UPLOAD_EPOCH, 5), (RAISED_LEVEL, FEATURE_LEVEL)]));
@@ -117,7 +130,7 @@ mod tests {
             upload_epoch: UploadEpoch::new(u64::MAX),
             ..head
         };
-        let beyond = decide(&last, &policy(&[(UPLOAD_EPOCH, 0)]));
+        let beyond = decide(&last, &policy(&[(UPLOAD_EPOCH, 0)]), true, now_ms);
         assert_ne!(beyond, Outcome::Ok);
     }
 
@@ -145,25 +158,42 @@ mod tests {
         );
     }
 
+    /// One member alone can neither learn its way to a vote here nor run through the epochs,
+    /// which would turn every holding under way into one of the past.
+    #[test]
+    fn epochs_are_moved_by_voters_alone_and_last_their_time() {
+        let head = LedgerHead {
+            upload_epoch: UploadEpoch::new(4),
+            epoch_moved_at_ms: 1_000,
+            ..LedgerHead::default()
+        };
+        let next = policy(&[(UPLOAD_EPOCH, 5)]);
+        let due_ms = 1_000 + UPLOAD_EPOCH_MS_MIN;
+        let refused = Outcome::Refused;
+        for (votes, now_ms, decided) in [
+            (true, due_ms, Outcome::Ok),
+            (false, due_ms, refused(Reason::NotEntitled)),
+            (true, due_ms - 1, refused(Reason::NotDue)),
+            (true, 0, refused(Reason::NotDue)),
+        ] {
+            assert_eq!(decide(&head, &next, votes, now_ms), decided);
+        }
+    }
+
     #[test]
     fn a_policy_takes_effect_where_it_stands() {
-        let (mut ledger, _, mut lane) = TestLedger::booted();
+        let (mut ledger, mut lane) = TestLedger::voting();
         let before = ledger.head().upload_epoch;
-        let written = [
-            before.next(),
-            before.next(),
-            UploadEpoch::new(before.get() + 2),
-        ]
-        .map(|epoch| {
+        let third = UploadEpoch::new(before.get() + 2);
+        let mut ask = |epoch: UploadEpoch, at_ms| {
             let document = Document::Policy(policy(&[(UPLOAD_EPOCH, epoch.get())]));
-            lane.write(&ledger, &document)
-        });
-        let outcomes = ledger.outcomes(written.to_vec());
-        let refused = Outcome::Refused(Reason::Malformed);
-        assert_eq!(outcomes, [Outcome::Ok, refused, Outcome::Ok]);
-        assert_eq!(
-            ledger.head().upload_epoch,
-            UploadEpoch::new(before.get() + 2)
-        );
+            let said = lane.write(&ledger, &document);
+            ledger.apply(at_ms, vec![said]);
+            ledger.head().upload_epoch
+        };
+        assert_eq!(ask(before.next(), UPLOAD_EPOCH_MS_MIN), before.next());
+        assert_eq!(ask(third, 2 * UPLOAD_EPOCH_MS_MIN - 1), before.next());
+        assert_eq!(ask(before.next(), 2 * UPLOAD_EPOCH_MS_MIN), before.next());
+        assert_eq!(ask(third, 2 * UPLOAD_EPOCH_MS_MIN), third);
     }
 }

@@ -52,6 +52,8 @@ pub struct LedgerHead {
     pub key_serial: u64,
     /// Collection of orphaned bodies goes by this counter, never by a clock.
     pub upload_epoch: UploadEpoch,
+    /// When it last moved, by the ledger's own time.
+    pub epoch_moved_at_ms: u64,
     /// Bytes of all bodies that OK records name.
     pub body_bytes: u64,
     /// H(previous ‖ canonical writes), over all applied commands.
@@ -60,18 +62,19 @@ pub struct LedgerHead {
 
 impl Row for LedgerHead {
     fn write(&self, w: &mut Writer) {
-        w.u8(1).digest(&self.ledger).text(&self.origin);
+        w.u8(2).digest(&self.ledger).text(&self.origin);
         w.u64(self.size.get())
             .digest(&self.last_leaf)
             .digest(&self.root);
         w.u64(self.committed_at_ms).u64(self.feature_level);
         w.u64(self.key_serial).u64(self.upload_epoch.get());
+        w.u64(self.epoch_moved_at_ms);
         w.u64(self.body_bytes).digest(&self.state_hash);
     }
 
     fn read(r: &mut Reader<'_>) -> Result<LedgerHead, DecodeError> {
-        if r.u8()? != 1 {
-            return Err(r.error("head version 1"));
+        if r.u8()? != 2 {
+            return Err(r.error("head version 2"));
         }
         Ok(LedgerHead {
             ledger: r.digest()?,
@@ -83,6 +86,7 @@ impl Row for LedgerHead {
             feature_level: r.u64()?,
             key_serial: r.u64()?,
             upload_epoch: UploadEpoch::read(r)?,
+            epoch_moved_at_ms: r.u64()?,
             body_bytes: r.u64()?,
             state_hash: r.digest()?,
         })
@@ -129,6 +133,28 @@ impl Row for OutboxRow {
     fn read(r: &mut Reader<'_>) -> Result<OutboxRow, DecodeError> {
         Ok(OutboxRow {
             boot: RecordIndex::read(r)?,
+        })
+    }
+}
+
+/// A DOWNLOAD that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenDownloadRow {
+    /// Who serves it.
+    pub node: NodeId,
+    /// Bytes of its range.
+    pub bytes: u64,
+}
+
+impl Row for OpenDownloadRow {
+    fn write(&self, w: &mut Writer) {
+        w.u64(self.node.get()).u64(self.bytes);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<OpenDownloadRow, DecodeError> {
+        Ok(OpenDownloadRow {
+            node: NodeId::read(r)?,
+            bytes: r.u64()?,
         })
     }
 }

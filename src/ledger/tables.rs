@@ -8,8 +8,8 @@
 
 use super::roles::ModeRow;
 use super::rows::{
-    DueRow, EventRow, InvoiceRow, LaneRow, LedgerHead, NamedRow, NodeRow, OutboxRow, RenditionRow,
-    RequestRow, Row, VotersRow, WindowRow,
+    DueRow, EventRow, InvoiceRow, LaneRow, LedgerHead, NamedRow, NodeRow, OpenDownloadRow,
+    OutboxRow, RenditionRow, RequestRow, Row, VotersRow, WindowRow,
 };
 use crate::domain::ids::{
     BodyId, LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize, Uid,
@@ -85,6 +85,8 @@ enum Table {
     Outbox = 0x1c,
     /// One row: the change of members in preparation, and the learners' roles.
     Mode = 0x1d,
+    /// record index of an OK DOWNLOAD that has not ended → who serves it
+    OpenDownload = 0x1e,
 }
 
 /// Where a row of kind `R` stands, whatever the generation.
@@ -412,6 +414,11 @@ pub fn downloads(uid: Uid, from: RecordIndex, end: RecordIndex) -> RowRange<()> 
     RowKey::of(Table::Download)
         .raw(&uid.0)
         .numbered(from.get(), end.get())
+}
+
+/// That the DOWNLOAD at this record has not ended.
+pub fn open_download(index: RecordIndex) -> RowKey<OpenDownloadRow> {
+    RowKey::of(Table::OpenDownload).u64(index.get())
 }
 
 pub fn rendition(uid: Uid, role: &str) -> RowKey<RenditionRow> {

@@ -13,6 +13,7 @@ use super::types::{Answers, EntryPayload, LogId, SnapshotMeta, StoredMembership,
 use crate::domain::command::{Answer, Command, ReceivedCommand};
 use crate::domain::ids::{LogIndex, Term, TreeSize, UploadEpoch};
 use crate::keyring::guard::SignedHead;
+use crate::ledger::apply::EntryPlace;
 use crate::ledger::roles::ModeRow;
 use crate::ledger::tip::Tip;
 use crate::ledger::txn::Txn;
@@ -342,21 +343,24 @@ fn apply_entry(
                 &mut tip,
                 Term::new(term),
                 LogIndex::new(log_id.index()),
-            );
+            )?;
         }
         EntryPayload::Normal(payload) => {
-            let index = LogIndex::new(log_id.index());
+            let place = EntryPlace {
+                index: LogIndex::new(log_id.index()),
+                term: Term::new(log_id.committed_leader_id().term),
+            };
             let command = Command::decode(&payload.0).unwrap_or_else(|error| {
                 // It is committed, and the same nothing on every replica: no member can stop
                 // the others by an entry.
-                tracing::error!(index = index.get(), %error, "an entry is no command, and says nothing");
+                tracing::error!(index = place.index.get(), %error, "an entry is no command, and says nothing");
                 inadmissible.unreadable += 1;
                 ReceivedCommand::default()
             });
             let read = command.submissions.iter().flatten();
             let mut kinds = read.map(|proposed| proposed.submission.statement.kind);
             moded = kinds.any(|kind| kind == Kind::Mode);
-            answers.0 = apply::command(&mut txn, &mut tip, &command, index)?;
+            answers.0 = apply::command(&mut txn, &mut tip, &command, place)?;
             inadmissible.count(&answers.0);
         }
         EntryPayload::Membership(new) => {

@@ -11,7 +11,7 @@
 
 use super::holdings::signed_by_any;
 use crate::clock::SharedClock;
-use crate::domain::command::{Command, Proposed, Submission};
+use crate::domain::command::{Command, ProposedSubmission, Submission};
 use crate::domain::ids::NodeId;
 use crate::ledger::rows::NodeRow;
 use crate::ledger::state::State;
@@ -72,7 +72,7 @@ impl Intake {
         &self,
         by: SubmissionSource,
         submissions: Vec<Submission>,
-    ) -> Result<Vec<Proposed>, SubmissionRejected> {
+    ) -> Result<Vec<ProposedSubmission>, SubmissionRejected> {
         let (state, own) = (self.state.clone(), self.group.node());
         let verified = self
             .blocking
@@ -85,7 +85,7 @@ impl Intake {
                 let mut verified = Vec::with_capacity(submissions.len());
                 for submission in submissions {
                     match check(&mut keys, by, own, &submission)? {
-                        Ok(refusal) => verified.push(Proposed {
+                        Ok(refusal) => verified.push(ProposedSubmission {
                             submission,
                             refusal,
                         }),
@@ -112,7 +112,7 @@ impl Intake {
     /// Stamps and queues verified submissions; the ticket tells what became of them.
     pub async fn queue(
         &self,
-        submissions: Vec<Proposed>,
+        submissions: Vec<ProposedSubmission>,
     ) -> Result<ProposalTicket, SubmissionRejected> {
         let command = Command {
             proposed_at_ms: self.clock.now_ms(),
@@ -220,6 +220,10 @@ fn check(
         return Ok(Err(format!(
             "a statement of node {from} has a bad signature"
         )));
+    }
+    if statement.kind == Kind::Leader && by != SubmissionSource::Local {
+        // This node leads now: the term of this entry is its own to attest.
+        return Ok(Ok(Some(Reason::NotEntitled)));
     }
     Ok(Ok(refusal(keys, submission)?))
 }

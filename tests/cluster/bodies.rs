@@ -181,7 +181,7 @@ async fn a_repetition_is_answered_while_every_place_for_uploads_is_taken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn i5_what_broken_uploads_leave_is_collected_and_what_is_issued_stays() {
     let settings = Settings {
-        cluster: "upload_epoch_s = 1",
+        cluster: "upload_epoch_s = 5",
         ..Settings::default()
     };
     let mut cluster = Cluster::start_with(settings).await;
@@ -232,7 +232,8 @@ async fn i5_what_broken_uploads_leave_is_collected_and_what_is_issued_stays() {
     let deadline = Instant::now() + SOON;
     loop {
         let before = node.status().await.unwrap().applied_index;
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        // Longer than an epoch lasts.
+        tokio::time::sleep(Duration::from_secs(7)).await;
         if node.status().await.unwrap().applied_index == before {
             break;
         }

@@ -50,7 +50,7 @@ fn config(node: u64) -> Config {
         profile = "metro"
         snapshot_after_entries = 100
         log_entries_kept = 30
-        upload_epoch_s = 1
+        upload_epoch_s = 5
         [limits]
         request_deadline_ms = 3000
         disk_reserve_bytes = {DISK_RESERVE_BYTES}

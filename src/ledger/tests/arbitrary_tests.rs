@@ -3,7 +3,7 @@
 //! From a seed, so that a failure is met again. `MUNIMENT_APPLY_COMMANDS` asks for more
 //! commands than the seconds that every run has.
 
-use super::membership_tests::{four, issue};
+use super::membership_tests::{four, issue, named};
 use super::*;
 use crate::domain::ids::{BodyId, LogIndex, OutboxId, Term, TreeSize, UploadEpoch};
 use crate::ledger::openings::Shown;
@@ -92,43 +92,8 @@ impl Random {
         let node = || NodeId::new(2);
         match self.below(12) {
             0 => genesis(),
-            1 => {
-                let Document::Boot(mut boot) = boot(1) else {
-                    unreachable!("a boot document");
-                };
-                boot.software = self.text();
-                boot.outboxes = vec![BootOutbox {
-                    id: OutboxId::new(self.number()),
-                    next: Sequence::new(self.number()),
-                    last: Digest::ZERO,
-                    lost: self.once_in(2),
-                }];
-                Document::Boot(boot)
-            }
-            2 | 3 => {
-                let number = self.below(6) as u64;
-                let said = issue(
-                    ledger,
-                    &mut TestSigner::new(1, Lane::Boot),
-                    number,
-                    Level::Quorum,
-                    &[(1, 1), (2, 2)],
-                );
-                let Ok(Document::Issue(mut issue)) = Document::decode(&said.document.bytes) else {
-                    unreachable!("an issue document");
-                };
-                if self.once_in(2) {
-                    issue.request_id = self.text();
-                }
-                if self.once_in(2) {
-                    issue.metadata.identity.number = self.text();
-                    issue.metadata.issue_date = self.text();
-                }
-                match self.once_in(2) {
-                    true => Document::Issue(issue),
-                    false => Document::Reverse(issue),
-                }
-            }
+            1 => self.boot(),
+            2 | 3 => self.issue(ledger),
             4 => Document::AddRendition(AddRenditionDocument {
                 tenant: "default".into(),
                 uid,
@@ -176,6 +141,35 @@ impl Random {
                 witness: self.text(),
                 note: self.text(),
             }),
+        }
+    }
+
+    fn boot(&mut self) -> Document {
+        let Document::Boot(mut boot) = boot(1) else {
+            unreachable!("a boot document");
+        };
+        boot.software = self.text();
+        boot.outboxes = vec![BootOutbox {
+            id: OutboxId::new(self.number()),
+            next: Sequence::new(self.number()),
+            last: Digest::ZERO,
+            lost: self.once_in(2),
+        }];
+        Document::Boot(boot)
+    }
+
+    fn issue(&mut self, ledger: &TestLedger) -> Document {
+        let mut issue = named(ledger, self.below(6) as u64, &[(1, 1), (2, 2)]);
+        if self.once_in(2) {
+            issue.request_id = self.text();
+        }
+        if self.once_in(2) {
+            issue.metadata.identity.number = self.text();
+            issue.metadata.issue_date = self.text();
+        }
+        match self.once_in(2) {
+            true => Document::Issue(issue),
+            false => Document::Reverse(issue),
         }
     }
 

@@ -10,7 +10,7 @@ use muniment_evidence::opening::{
 
 impl TestLedger {
     /// Raft's members, as an entry of its log says.
-    fn members(&mut self, voters: &[&[u64]], learners: &[u64]) {
+    pub(super) fn members(&mut self, voters: &[&[u64]], learners: &[u64]) {
         self.raft_index += 1;
         let sets = voters.iter().map(|set| nodes(set)).collect();
         let mut txn = Txn::begin(self.engine.as_ref(), Generation(0));

@@ -2,13 +2,13 @@
 //!
 //! Each file beside tries one part of what apply decides, by scenarios.
 
-use super::apply;
+use super::apply::{self, EntryPlace};
 use super::rows::LedgerHead;
 use super::state::Tables;
 use super::tip::Tip;
 use super::txn::Txn;
-use crate::domain::command::{Answer, Command, Proposed, ReceivedCommand, Submission};
-use crate::domain::ids::{BodyId, LogIndex, NodeId, RecordIndex, Sequence};
+use crate::domain::command::{Answer, Command, ProposedSubmission, ReceivedCommand, Submission};
+use crate::domain::ids::{BodyId, LogIndex, NodeId, RecordIndex, Sequence, Term};
 use crate::store::engine::Engine as _;
 use crate::store::keys::Generation;
 use crate::store::memory::MemoryEngine;
@@ -24,6 +24,7 @@ use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
 use std::sync::Arc;
 
 mod arbitrary_tests;
+mod entitled_tests;
 mod holding_tests;
 mod membership_tests;
 mod outbox_tests;
@@ -33,6 +34,7 @@ pub(crate) struct TestLedger {
     pub(crate) engine: Arc<MemoryEngine>,
     tip: Tip,
     raft_index: u64,
+    term: Term,
 }
 
 /// Signs as one node, in one lane.
@@ -100,6 +102,7 @@ impl TestLedger {
             engine: Arc::new(MemoryEngine::new()),
             tip: Tip::default(),
             raft_index: 0,
+            term: Term::new(1),
         }
     }
 
@@ -119,6 +122,13 @@ impl TestLedger {
         (ledger, boots, lane)
     }
 
+    /// ... and nodes 1 to 3 vote.
+    pub(crate) fn voting() -> (TestLedger, TestSigner) {
+        let (mut ledger, _, lane) = TestLedger::booted();
+        ledger.members(&[&[1, 2, 3]], &[]);
+        (ledger, lane)
+    }
+
     fn boot(&mut self, boots: &mut TestSigner) -> TestSigner {
         let boot = boots.write(self, &boot(boots.node));
         let index = self.tip.head.size;
@@ -133,7 +143,10 @@ impl TestLedger {
     ) -> Vec<Answer> {
         let command = Command {
             proposed_at_ms,
-            submissions: submissions.into_iter().map(Proposed::from).collect(),
+            submissions: submissions
+                .into_iter()
+                .map(ProposedSubmission::from)
+                .collect(),
         };
         self.apply_command(&command.into())
     }
@@ -145,7 +158,10 @@ impl TestLedger {
             &mut txn,
             &mut self.tip,
             command,
-            LogIndex::new(self.raft_index),
+            EntryPlace {
+                index: LogIndex::new(self.raft_index),
+                term: self.term,
+            },
         )
         .unwrap();
         self.engine.write(txn.into_batch()).unwrap();

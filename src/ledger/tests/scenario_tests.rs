@@ -106,7 +106,8 @@ fn time_never_goes_back_and_what_is_due_is_attested_once() {
     assert_eq!(times, [5_000, 5_000]);
 
     let mut txn = Txn::begin(ledger.engine.as_ref(), Generation(0));
-    apply::leader(&mut txn, &mut ledger.tip, Term::new(7), LogIndex::new(40));
+    apply::leader(&mut txn, &mut ledger.tip, Term::new(7), LogIndex::new(40)).unwrap();
+    ledger.term = Term::new(7);
     ledger.engine.write(txn.into_batch()).unwrap();
     let leadership = |term| {
         Document::Leader(LeaderDocument {
@@ -139,7 +140,11 @@ fn a_feature_above_the_ledgers_level_is_refused_not_applied() {
         submissions: vec![said.into()],
     };
     let command = command.into();
-    let answers = apply::command(&mut txn, &mut ledger.tip, &command, LogIndex::new(9)).unwrap();
+    let place = EntryPlace {
+        index: LogIndex::new(9),
+        term: Term::new(1),
+    };
+    let answers = apply::command(&mut txn, &mut ledger.tip, &command, place).unwrap();
     assert_eq!(answers, [refused(2, Reason::FeatureLevel)]);
 }
 
