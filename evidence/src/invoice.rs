@@ -107,6 +107,13 @@ pub struct Rendition {
 }
 
 impl Metadata {
+    /// Bytes of its encoding.
+    pub fn encoded_length(&self) -> usize {
+        let mut w = Writer::new();
+        self.write(&mut w);
+        w.finish().len()
+    }
+
     pub(crate) fn write(&self, w: &mut Writer) {
         self.identity.write(w);
         w.list(&self.alternative_ids, |w, id| {

@@ -37,6 +37,10 @@ pub const OUTBOXES_MAX: usize = 16;
 /// Time of the ledger that an upload epoch lasts at least: an upload that takes less cannot be
 /// made to fail by a voter that asks for one epoch after the other.
 pub const UPLOAD_EPOCH_MS_MIN: u64 = 5_000;
+/// Renditions of one invoice, and invoices that reverse it: with metadata at its limits, all
+/// of it still fits one answer, so that nobody can make an invoice that cannot be read.
+pub const RENDITIONS_MAX: u64 = 256;
+pub const REVERSALS_MAX: u64 = 10_000;
 /// Sets of voters: two while they change.
 const VOTER_SETS_MAX: usize = 2;
 

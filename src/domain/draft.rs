@@ -9,6 +9,7 @@
 
 use super::call_error::CallError;
 use super::cause::{AnyError, Cause};
+use super::currency;
 use super::ids::Uid;
 pub use muniment_evidence::limits::{
     EXPONENT_MAX, ID_BYTES_MAX, ITEMS_MAX, REQUEST_ID_BYTES_MAX, TEXT_BYTES_MAX,
@@ -281,6 +282,18 @@ fn money(field: &str, money: &Money) -> Result<(), BadField> {
             format!("is above {EXPONENT_MAX}"),
         ));
     }
+    if let Some(exponent) = currency::exponent(&money.currency)
+        && money.exponent != exponent
+    {
+        // Ten times or a tenth of the sum, for everybody who goes by the standard.
+        return Err(bad(
+            &format!("{field}.exponent"),
+            format!(
+                "is {}, {} has {exponent} (ISO 4217)",
+                money.exponent, money.currency
+            ),
+        ));
+    }
     Ok(())
 }
 
@@ -339,6 +352,28 @@ mod tests {
             exponent: 2,
         });
         assert_eq!(check(m).unwrap_err().field, "metadata.total.currency");
+        for (currency, exponent, is_good) in [
+            ("EUR", 2, true),
+            ("EUR", 3, false),
+            ("JPY", 0, true),
+            ("JPY", 2, false),
+            ("KWD", 3, true),
+            ("USD", 0, false),
+            ("XAU", 4, true),
+        ] {
+            let mut m = minimal();
+            m.total = Some(Money {
+                minor_units: 1,
+                currency: currency.into(),
+                exponent,
+            });
+            let checked = check(m).map_err(|bad| bad.field);
+            let expected = match is_good {
+                true => None,
+                false => Some("metadata.total.exponent".to_owned()),
+            };
+            assert_eq!(checked.err(), expected, "{currency} {exponent}");
+        }
         let mut m = minimal();
         let label = |v: &str| Label {
             key: "k".into(),

@@ -7,5 +7,6 @@
 pub mod call_error;
 pub mod cause;
 pub mod command;
+pub mod currency;
 pub mod draft;
 pub mod ids;

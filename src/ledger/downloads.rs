@@ -26,7 +26,11 @@ pub(super) fn begin(
         Some(row) if row.tenant == download.tenant => {}
         _ => return Ok(Outcome::Refused(Reason::NotFound)),
     }
-    if !txn.has(&tables::body_digest(&download.sha256, uid))? {
+    if !txn.has(&tables::body_digest(
+        &download.tenant,
+        &download.sha256,
+        uid,
+    ))? {
         return Ok(Outcome::Refused(Reason::NotFound));
     }
     if download.start > download.end || download.end > download.length {

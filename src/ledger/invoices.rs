@@ -13,6 +13,7 @@ use crate::objective::write::{LevelMember, MemberRole, WriteLevel, meets};
 use crate::store::StoreError;
 use muniment_evidence::codec::Writer;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::limits::{RENDITIONS_MAX, REVERSALS_MAX};
 use muniment_evidence::opening::{
     AddRenditionDocument, Holding, IssueDocument, Metadata, Money, Reference, Rendition,
     VoidDocument, content_digest, rendition_digest,
@@ -59,6 +60,9 @@ pub fn reverse(
     if row.tenant != issue.metadata.identity.tenant {
         return Ok(Outcome::Refused(Reason::NotFound));
     }
+    if row.reversals >= REVERSALS_MAX {
+        return Ok(Outcome::Refused(Reason::LimitReached));
+    }
     let minor_units = match reversible(&row, reference.amount.as_ref()) {
         Ok(minor_units) => minor_units,
         Err(reason) => return Ok(Outcome::Refused(reason)),
@@ -67,6 +71,7 @@ pub fn reverse(
         Some(amount) => row.reversed_minor_units += amount,
         None => row.reversed_whole = true,
     }
+    row.reversals += 1;
     txn.put(tables::invoice(target), &row);
     let event = EventRow::Reversed {
         by: Uid(issue.uid),
@@ -91,6 +96,22 @@ pub fn reversible(row: &InvoiceRow, amount: Option<&Money>) -> Result<Option<i64
             _ => Err(Reason::ReversalExceeds),
         };
     };
+    if let Some(amount) = amount {
+        if amount.currency != total.currency {
+            return Err(Reason::ReversalExceeds);
+        }
+        if amount.exponent != total.exponent {
+            return Err(Reason::AmountExponent);
+        }
+    }
+    if total.minor_units == 0 {
+        // There is nothing to count, so that it can be taken back as a whole alone.
+        let nothing = amount.is_none_or(|amount| amount.minor_units == 0);
+        return match nothing && !row.reversed_whole {
+            true => Ok(None),
+            false => Err(Reason::ReversalExceeds),
+        };
+    }
     let left = total.minor_units - row.reversed_minor_units;
     let Some(amount) = amount else {
         return if left == 0 {
@@ -99,10 +120,9 @@ pub fn reversible(row: &InvoiceRow, amount: Option<&Money>) -> Result<Option<i64
             Ok(Some(left))
         };
     };
-    let same_money = amount.currency == total.currency && amount.exponent == total.exponent;
     let same_sign = amount.minor_units.signum() == total.minor_units.signum();
     let within = amount.minor_units.unsigned_abs() <= left.unsigned_abs();
-    if same_money && same_sign && within && amount.minor_units != 0 {
+    if same_sign && within && amount.minor_units != 0 {
         Ok(Some(amount.minor_units))
     } else {
         Err(Reason::ReversalExceeds)
@@ -131,10 +151,10 @@ pub fn add_rendition(
     if let Some(outcome) = seen(txn, &add.tenant, &add.request_id, statement.kind, &content)? {
         return Ok(outcome);
     }
-    match txn.row(&tables::invoice(uid))? {
-        Some(row) if row.tenant == add.tenant => {}
+    let mut row = match txn.row(&tables::invoice(uid))? {
+        Some(row) if row.tenant == add.tenant => row,
         _ => return Ok(Outcome::Refused(Reason::NotFound)),
-    }
+    };
     if let Some(taken) = txn.row(&tables::rendition(uid, &add.rendition.role))? {
         return Ok(if taken.digest == rendition_digest(&add.rendition) {
             Outcome::DuplicateOf(taken.index)
@@ -142,13 +162,18 @@ pub fn add_rendition(
             Outcome::Refused(Reason::RenditionTaken)
         });
     }
+    if row.renditions >= RENDITIONS_MAX {
+        return Ok(Outcome::Refused(Reason::LimitReached));
+    }
     let renditions = std::slice::from_ref(&add.rendition);
     if !fit(txn, head, renditions, &add.holdings)?
         || !held(txn, head, statement, &add.rendition, &add.holdings)?
     {
         return Ok(Outcome::Refused(Reason::HoldingsInsufficient));
     }
-    enter_rendition(txn, uid, &add.rendition, index);
+    row.renditions += 1;
+    txn.put(tables::invoice(uid), &row);
+    enter_rendition(txn, &add.tenant, uid, &add.rendition, index);
     txn.put(tables::event(uid, index), &EventRow::RenditionAdded);
     let request = RequestRow {
         kind: statement.kind,
@@ -375,6 +400,8 @@ fn enter(txn: &mut Txn<'_>, issue: &IssueDocument, index: RecordIndex, kind: Kin
         reversed_minor_units: 0,
         reversed_whole: false,
         void: false,
+        renditions: issue.renditions.len() as u64,
+        reversals: 0,
     };
     txn.put(tables::invoice(uid), &row);
     txn.put(tables::event(uid, index), &EventRow::Issued);
@@ -390,7 +417,7 @@ fn enter(txn: &mut Txn<'_>, issue: &IssueDocument, index: RecordIndex, kind: Kin
         txn.put(tables::alternative_id(tenant, id), &uid);
     }
     for rendition in &issue.renditions {
-        enter_rendition(txn, uid, rendition, index);
+        enter_rendition(txn, tenant, uid, rendition, index);
     }
     let mut list = |list: ListKey| txn.put(list.at(index), &uid);
     list(ListKey::by_tenant(tenant));
@@ -404,14 +431,20 @@ fn enter(txn: &mut Txn<'_>, issue: &IssueDocument, index: RecordIndex, kind: Kin
     }
 }
 
-fn enter_rendition(txn: &mut Txn<'_>, uid: Uid, rendition: &Rendition, index: RecordIndex) {
+fn enter_rendition(
+    txn: &mut Txn<'_>,
+    tenant: &str,
+    uid: Uid,
+    rendition: &Rendition,
+    index: RecordIndex,
+) {
     let named = NamedRow {
         length: rendition.length,
         sha256: rendition.sha256,
         index,
     };
     txn.put(tables::named(&rendition.body_id), &named);
-    txn.put(tables::body_digest(&rendition.sha256, uid), &());
+    txn.put(tables::body_digest(tenant, &rendition.sha256, uid), &());
     let row = RenditionRow {
         digest: rendition_digest(rendition),
         index,
@@ -433,6 +466,8 @@ mod tests {
             reversed_minor_units: reversed,
             reversed_whole: false,
             void: false,
+            renditions: 1,
+            reversals: 0,
         }
     }
 
@@ -442,6 +477,38 @@ mod tests {
             currency: "EUR".into(),
             exponent: 2,
         }
+    }
+
+    /// 1.234 taken off an invoice in thousandths is exact; in hundredths it is not the same
+    /// number, and "exceeds" would send its caller looking for a sum that is right.
+    #[test]
+    fn an_amount_is_taken_off_in_the_exponent_of_the_total_and_in_no_other() {
+        let thousandths = |minor_units| Money {
+            exponent: 3,
+            ..euro(minor_units)
+        };
+        let original = InvoiceRow {
+            total: Some(thousandths(1234)),
+            ..row(None, 0)
+        };
+        let exact = reversible(&original, Some(&thousandths(234)));
+        assert_eq!(exact, Ok(Some(234)));
+        let other = reversible(&original, Some(&euro(100)));
+        assert_eq!(other, Err(Reason::AmountExponent));
+    }
+
+    #[test]
+    fn an_invoice_of_nothing_is_reversed_once() {
+        let original = row(Some(0), 0);
+        assert_eq!(reversible(&original, None), Ok(None));
+        assert_eq!(reversible(&original, Some(&euro(0))), Ok(None));
+        let exceeds = Err(Reason::ReversalExceeds);
+        assert_eq!(reversible(&original, Some(&euro(1))), exceeds);
+        let reversed = InvoiceRow {
+            reversed_whole: true,
+            ..original
+        };
+        assert_eq!(reversible(&reversed, None), exceeds);
     }
 
     #[test]
@@ -458,6 +525,11 @@ mod tests {
         assert_eq!(reversible(&row(Some(-100), -60), None), Ok(Some(-40)));
         assert_eq!(reversible(&row(None, 0), None), Ok(None));
         assert_eq!(reversible(&row(None, 0), Some(&forty)), exceeds);
+        let in_yen = Money {
+            currency: "JPY".into(),
+            ..euro(40)
+        };
+        assert_eq!(reversible(&row(Some(100), 0), Some(&in_yen)), exceeds);
         let void = InvoiceRow {
             void: true,
             ..row(Some(1), 0)

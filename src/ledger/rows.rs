@@ -196,22 +196,25 @@ pub struct InvoiceRow {
     /// A reversal of everything, where there is no total to count against.
     pub reversed_whole: bool,
     pub void: bool,
+    pub renditions: u64,
+    pub reversals: u64,
 }
 
 impl Row for InvoiceRow {
     fn write(&self, w: &mut Writer) {
-        w.u8(1).text(&self.tenant).u64(self.index.get());
+        w.u8(2).text(&self.tenant).u64(self.index.get());
         w.u8(u8::from(self.is_reversal)).digest(&self.content);
         w.option(self.total.as_ref(), |w, m| {
             w.i64(m.minor_units).text(&m.currency).u8(m.exponent);
         });
         w.i64(self.reversed_minor_units);
         w.u8(u8::from(self.reversed_whole)).u8(u8::from(self.void));
+        w.u64(self.renditions).u64(self.reversals);
     }
 
     fn read(r: &mut Reader<'_>) -> Result<InvoiceRow, DecodeError> {
-        if r.u8()? != 1 {
-            return Err(r.error("invoice row version 1"));
+        if r.u8()? != 2 {
+            return Err(r.error("invoice row version 2"));
         }
         Ok(InvoiceRow {
             tenant: r.text()?,
@@ -228,6 +231,8 @@ impl Row for InvoiceRow {
             reversed_minor_units: r.i64()?,
             reversed_whole: r.u8()? == 1,
             void: r.u8()? == 1,
+            renditions: r.u64()?,
+            reversals: r.u64()?,
         })
     }
 }

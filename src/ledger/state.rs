@@ -34,8 +34,10 @@ use muniment_evidence::statement::Lane;
 use muniment_evidence::tree;
 use std::sync::Arc;
 
-/// Events of one invoice that are folded: reversals of one invoice are few.
-const EVENTS_MAX: usize = 10_000;
+/// Nodes that a ledger ever knows: each of them was replicated to once.
+const NODES_EVER_MAX: usize = 10_000;
+/// Events of one invoice that are read at a time.
+pub(super) const EVENTS_AT_A_TIME: usize = 1024;
 
 /// Where an invoice stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,66 @@ pub struct Invoice {
     /// As asked when it was issued.
     pub level: WriteLevel,
     pub committed_at_ms: u64,
+}
+
+/// Bytes of an invoice's fields in an answer that are not text: tags, lengths, numbers.
+const FIELDS_BYTES: usize = 512;
+/// ... and of one rendition, one item of a list, and one reversal with its uid as text.
+const RENDITION_BYTES: usize = 128;
+const ITEM_BYTES: usize = 96;
+const REVERSAL_BYTES: usize = 40;
+
+impl Invoice {
+    /// Bytes that it takes in an answer, or some more: pages end by them.
+    pub fn bytes(&self) -> usize {
+        let metadata = &self.metadata;
+        let texts = metadata.encoded_length();
+        let lists = metadata.alternative_ids.len()
+            + metadata.tax.len()
+            + metadata.references.len()
+            + metadata.labels.len();
+        let renditions = self.renditions.iter();
+        let renditions = renditions.map(|r| RENDITION_BYTES + r.role.len() + r.media_type.len());
+        FIELDS_BYTES
+            + texts
+            + ITEM_BYTES * lists
+            + renditions.sum::<usize>()
+            + REVERSAL_BYTES * self.reversed_by.len()
+    }
+}
+
+/// What the events of an invoice came to so far.
+#[derive(Default)]
+struct Folded {
+    invoice: Option<Invoice>,
+    /// Reversed in full, without an amount.
+    whole: bool,
+    void: bool,
+}
+
+fn status(void: bool, whole: bool, reversed: i64, total: Option<i64>) -> Status {
+    if void {
+        Status::Void
+    } else if whole || (reversed != 0 && Some(reversed) == total) {
+        Status::Reversed
+    } else if reversed != 0 {
+        Status::PartlyReversed
+    } else {
+        Status::Issued
+    }
+}
+
+impl InvoiceRow {
+    /// Where the invoice stands now.
+    pub fn status(&self) -> Status {
+        let total = self.total.as_ref().map(|m| m.minor_units);
+        status(
+            self.void,
+            self.reversed_whole,
+            self.reversed_minor_units,
+            total,
+        )
+    }
 }
 
 /// Cheap to clone; reads what is applied now.
@@ -128,7 +190,7 @@ impl<'a> Tables<'a> {
     }
 
     pub fn nodes(&self) -> Result<Vec<(NodeId, NodeRow)>, StoreError> {
-        numbered(self.scan(&tables::nodes(), EVENTS_MAX)?, NodeId::new)
+        numbered(self.scan(&tables::nodes(), NODES_EVER_MAX)?, NodeId::new)
     }
 
     /// Indexes of the OK KEY records.
@@ -206,46 +268,67 @@ impl<'a> Tables<'a> {
     }
 
     /// The invoice folded from its records below `size`; `None` if it was not yet issued.
+    /// However many events it has: an answer that leaves some out would be a wrong one.
     pub fn invoice(&self, uid: Uid, size: TreeSize) -> Result<Option<Invoice>, StoreError> {
-        let mut invoice: Option<Invoice> = None;
-        let (mut whole, mut void) = (false, false);
-        for (key, event) in self.scan(
-            &tables::events(uid, RecordIndex::FIRST, size.next_index()),
-            EVENTS_MAX,
-        )? {
-            let index = key.record()?;
-            match (&mut invoice, event) {
-                (None, EventRow::Issued) => invoice = Some(self.issued(uid, index)?),
-                (Some(invoice), EventRow::RenditionAdded) => {
-                    if let Document::AddRendition(add) = self.document(index)? {
-                        invoice.renditions.push(add.rendition);
-                    }
-                }
-                (Some(invoice), EventRow::Reversed { by, minor_units }) => {
-                    invoice.reversed_by.push(by);
-                    match minor_units {
-                        Some(amount) => invoice.reversed_minor_units += amount,
-                        None => whole = true,
-                    }
-                }
-                (Some(_), EventRow::Voided) => void = true,
-                _ => return Err(StoreError::corrupt(format!("the events of invoice {uid}"))),
+        let mut folded = Folded::default();
+        let (mut next, end) = (RecordIndex::FIRST, size.next_index());
+        loop {
+            let events = self.scan(&tables::events(uid, next, end), EVENTS_AT_A_TIME)?;
+            let full = events.len() == EVENTS_AT_A_TIME;
+            for (key, event) in events {
+                let index = key.record()?;
+                next = index.next();
+                self.fold(uid, index, event, &mut folded)?;
+            }
+            if !full {
+                break;
             }
         }
-        if let Some(invoice) = &mut invoice {
-            let total = invoice.metadata.total.as_ref().map(|m| m.minor_units);
-            let reversed = invoice.reversed_minor_units;
-            invoice.status = if void {
-                Status::Void
-            } else if whole || (reversed != 0 && Some(reversed) == total) {
-                Status::Reversed
-            } else if reversed != 0 {
-                Status::PartlyReversed
-            } else {
-                Status::Issued
-            };
+        let Some(mut invoice) = folded.invoice else {
+            return Ok(None);
+        };
+        let total = invoice.metadata.total.as_ref().map(|m| m.minor_units);
+        invoice.status = status(
+            folded.void,
+            folded.whole,
+            invoice.reversed_minor_units,
+            total,
+        );
+        if size >= self.head()?.size {
+            // Whatever was folded, what apply decides by is the status now.
+            let row = self.invoice_row(uid)?;
+            let row =
+                row.ok_or_else(|| StoreError::corrupt(format!("invoice {uid} has no row")))?;
+            invoice.status = row.status();
         }
-        Ok(invoice)
+        Ok(Some(invoice))
+    }
+
+    fn fold(
+        &self,
+        uid: Uid,
+        index: RecordIndex,
+        event: EventRow,
+        folded: &mut Folded,
+    ) -> Result<(), StoreError> {
+        match (&mut folded.invoice, event) {
+            (None, EventRow::Issued) => folded.invoice = Some(self.issued(uid, index)?),
+            (Some(invoice), EventRow::RenditionAdded) => {
+                if let Document::AddRendition(add) = self.document(index)? {
+                    invoice.renditions.push(add.rendition);
+                }
+            }
+            (Some(invoice), EventRow::Reversed { by, minor_units }) => {
+                invoice.reversed_by.push(by);
+                match minor_units {
+                    Some(amount) => invoice.reversed_minor_units += amount,
+                    None => folded.whole = true,
+                }
+            }
+            (Some(_), EventRow::Voided) => folded.void = true,
+            _ => return Err(StoreError::corrupt(format!("the events of invoice {uid}"))),
+        }
+        Ok(())
     }
 
     fn issued(&self, uid: Uid, index: RecordIndex) -> Result<Invoice, StoreError> {
@@ -274,9 +357,16 @@ impl<'a> Tables<'a> {
         self.row(&tables::named(body))
     }
 
-    /// Uids with a rendition of these bytes.
-    pub fn with_body(&self, sha256: &Digest, limit: usize) -> Result<Vec<Uid>, StoreError> {
-        let found = self.scan(&tables::body_digests(sha256), limit)?;
+    /// The tenant's invoices with a rendition of these bytes, in the order of their uids, from
+    /// one on.
+    pub fn with_body(
+        &self,
+        tenant: &str,
+        sha256: &Digest,
+        from: Uid,
+        limit: usize,
+    ) -> Result<Vec<Uid>, StoreError> {
+        let found = self.scan(&tables::body_digests(tenant, sha256, from), limit)?;
         found.iter().map(|(key, ())| key.uid()).collect()
     }
 

@@ -55,7 +55,7 @@ enum Table {
     Request = 0x0d,
     /// tenant, scheme, value → uid
     AlternativeId = 0x0e,
-    /// body SHA-256, uid → nothing
+    /// tenant, body SHA-256, uid → nothing
     BodyDigest = 0x0f,
     /// tenant, record index → uid
     ByTenant = 0x10,
@@ -350,14 +350,19 @@ pub fn alternative_id(tenant: &str, id: &AlternativeId) -> RowKey<Uid> {
         .text(&id.value)
 }
 
-/// That an invoice has a rendition of these bytes.
-pub fn body_digest(sha256: &Digest, uid: Uid) -> RowKey<()> {
-    RowKey::of(Table::BodyDigest).raw(&sha256.0).raw(&uid.0)
+/// That an invoice of the tenant has a rendition of these bytes.
+pub fn body_digest(tenant: &str, sha256: &Digest, uid: Uid) -> RowKey<()> {
+    let table = RowKey::of(Table::BodyDigest);
+    table.text(tenant).raw(&sha256.0).raw(&uid.0)
 }
 
-/// The invoices with a rendition of these bytes.
-pub fn body_digests(sha256: &Digest) -> RowRange<()> {
-    RowKey::of(Table::BodyDigest).raw(&sha256.0).all()
+/// The tenant's invoices with a rendition of these bytes, from this uid on.
+pub fn body_digests(tenant: &str, sha256: &Digest, from: Uid) -> RowRange<()> {
+    let table = || RowKey::of(Table::BodyDigest);
+    RowRange {
+        start: table().text(tenant).raw(&sha256.0).raw(&from.0).bytes,
+        ..table().text(tenant).raw(&sha256.0).all()
+    }
 }
 
 /// A list of invoices in the order of their records; the key goes on with the index.
@@ -515,7 +520,7 @@ mod tests {
             );
         }
         let uid = Uid([5; 16]);
-        let key = FoundKey(body_digest(&Digest([1; 32]), uid).into_bytes());
+        let key = FoundKey(body_digest("t", &Digest([1; 32]), uid).into_bytes());
         assert_eq!(key.uid().unwrap(), uid);
         assert!(FoundKey(vec![1]).number().is_err());
         assert!(FoundKey(vec![8; 12]).lane().is_err());

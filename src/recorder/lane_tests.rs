@@ -26,9 +26,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{SecretKey, Signer as _};
-use muniment_evidence::opening::{
-    BootDocument, BootOutbox, Delivered, Document, GenesisDocument, Member,
-};
+use muniment_evidence::opening::{BootDocument, BootOutbox, Document, GenesisDocument, Member};
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::Lane;
 use std::sync::Arc;
@@ -178,11 +176,7 @@ async fn lane_telling(
 }
 
 fn remark(bytes: u64) -> Intent {
-    Intent::system(Document::DownloadEnd(vec![Delivered {
-        download: RecordIndex::FIRST,
-        bytes,
-        complete: false,
-    }]))
+    Intent::system(crate::ledger::tests::remark(bytes))
 }
 
 /// Hands in this many at once; what became of them, in the order of handing in.

@@ -1,20 +1,24 @@
 //! Check: is this document issued here, and what is its status now?
 //!
-//! Promises: the answer is about the bytes alone; it names every invoice with a rendition
-//! of exactly these bytes.
+//! Promises: the answer is about the bytes alone; it names every invoice of the tenant with a
+//! rendition of exactly these bytes, or says that there are too many.
 
 use super::issue::UploadPieces;
 use super::tenants::Tenants;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
-use crate::ledger::state::Invoice;
+use crate::domain::ids::{TreeSize, Uid};
+use crate::ledger::state::{Invoice, Tables};
 use crate::objective::read::ReadLevel;
 use crate::raft::reads::{Answered, Reads};
+use crate::store::StoreError;
 use futures::StreamExt as _;
 use muniment_evidence::digest::{Digest, Hasher};
 
-/// Invoices that may share the very same bytes in one answer.
-const INVOICES_MAX: usize = 100;
+/// Invoices looked up at a time.
+const INVOICES_AT_A_TIME: usize = 100;
+/// Bytes of invoices in the answer: below the message limit with room to spare.
+const ANSWER_BYTES_MAX: usize = 2 << 20;
 
 /// What is known of the bytes.
 pub struct Checked {
@@ -82,17 +86,74 @@ async fn with_body(
     let answered = reads.answered_by(reads.fresh(level).await?);
     let (tenant, size) = (tenant.to_owned(), answered.log_size);
     let invoices = reads
-        .read(move |tables| {
-            let mut found = Vec::new();
-            for uid in tables.with_body(&sha256, INVOICES_MAX)? {
-                if let Some(invoice) = tables.invoice(uid, size)?
-                    && invoice.metadata.identity.tenant == tenant
-                {
-                    found.push(invoice);
-                }
-            }
-            Ok(found)
-        })
+        .read(move |tables| all_with_body(tables, &tenant, &sha256, size))
         .await?;
-    Ok((invoices, answered))
+    match invoices {
+        Some(invoices) => Ok((invoices, answered)),
+        // An answer that leaves some out would be a wrong one.
+        None => Err(CallError::exhausted(
+            "more invoices have these very bytes than one answer can name; list them",
+        )),
+    }
+}
+
+/// All of them, or none if there are more than an answer has room for.
+fn all_with_body(
+    tables: &Tables<'_>,
+    tenant: &str,
+    sha256: &Digest,
+    size: TreeSize,
+) -> Result<Option<Vec<Invoice>>, StoreError> {
+    let (mut found, mut bytes, mut from) = (Vec::new(), 0, Uid([0; 16]));
+    loop {
+        let uids = tables.with_body(tenant, sha256, from, INVOICES_AT_A_TIME)?;
+        for uid in &uids {
+            let Some(invoice) = tables.invoice(*uid, size)? else {
+                continue;
+            };
+            bytes += invoice.bytes();
+            if bytes > ANSWER_BYTES_MAX {
+                return Ok(None);
+            }
+            found.push(invoice);
+        }
+        let next = uids
+            .last()
+            .and_then(|uid| u128::from_be_bytes(uid.0).checked_add(1));
+        match next {
+            Some(next) if uids.len() == INVOICES_AT_A_TIME => from = Uid(next.to_be_bytes()),
+            _ => return Ok(Some(found)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::tests::{TestLedger, TestSigner, four, issue_of, named};
+    use muniment_evidence::statement::Level;
+
+    /// "Not issued here" about an invoice whose bytes others have too, in this tenant or in
+    /// another, would be a wrong answer to act upon.
+    #[test]
+    fn all_invoices_of_the_same_bytes_are_found_and_no_other_tenants() {
+        for count in [INVOICES_AT_A_TIME as u64, 10 * INVOICES_AT_A_TIME as u64] {
+            let (mut ledger, mut lane): (TestLedger, TestSigner) = four();
+            for number in 0..=count {
+                let mut document = named(&ledger, number, &[(1, 1), (2, 2)]);
+                if number == count {
+                    document.metadata.identity.tenant = "another".into();
+                }
+                let said = issue_of(&ledger, &mut lane, Level::Quorum, document);
+                ledger.outcomes(vec![said]);
+            }
+            let size = ledger.head().size;
+            let of = |tenant| {
+                let found = all_with_body(&ledger.tables(), tenant, &Digest([5; 32]), size);
+                found.unwrap().map(|invoices| invoices.len() as u64)
+            };
+            assert_eq!(of("default"), Some(count));
+            assert_eq!(of("another"), Some(1));
+        }
+    }
 }

@@ -7,10 +7,11 @@ use super::tenants::Tenants;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, BadField, bad};
 use crate::domain::ids::{RecordIndex, TreeSize};
-use crate::ledger::state::{Invoice, Status};
+use crate::ledger::state::{Invoice, Status, Tables};
 use crate::ledger::tables::ListKey;
 use crate::objective::read::ReadLevel;
 use crate::raft::reads::{APPLY_MAX, Answered, Proven, Reads};
+use crate::store::StoreError;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use muniment_evidence::codec::{Reader, Writer};
@@ -80,30 +81,7 @@ pub async fn list(
     let size = answered.log_size;
     let wanted = filter.clone();
     let (invoices, next) = reads
-        .read(move |tables| {
-            let (mut found, mut next, mut looked, mut bytes) = (Vec::new(), from, 0, 0);
-            loop {
-                let rows = tables.listed(index(&wanted), next, size, ROWS_AT_A_TIME)?;
-                if rows.is_empty() {
-                    return Ok((found, None));
-                }
-                for (record, uid) in rows {
-                    next = record.next();
-                    looked += 1;
-                    if let Some(invoice) = tables.invoice(uid, size)?
-                        && wanted.matches(&invoice)
-                    {
-                        // The opening is the larger part of what is sent.
-                        bytes += 512 + 256 * invoice.renditions.len();
-                        found.push(invoice);
-                    }
-                    let full = found.len() >= page_size || bytes >= ANSWER_BYTES_MAX;
-                    if full || looked >= ROWS_MAX {
-                        return Ok((found, Some(next)));
-                    }
-                }
-            }
-        })
+        .read(move |tables| matching(tables, &wanted, from, size, page_size))
         .await?;
     Ok(InvoicePage {
         invoices,
@@ -114,6 +92,40 @@ pub async fn list(
         complete_until: size.next_index(),
         answered,
     })
+}
+
+/// One page from a record on, and where the next begins, if there may be one: it ends by
+/// invoices, by rows looked at, and by the bytes of what was found, of which there is at least
+/// one invoice, since one always fits an answer.
+fn matching(
+    tables: &Tables<'_>,
+    wanted: &InvoiceFilter,
+    from: RecordIndex,
+    size: TreeSize,
+    page_size: usize,
+) -> Result<(Vec<Invoice>, Option<RecordIndex>), StoreError> {
+    let (mut found, mut next, mut looked, mut bytes) = (Vec::new(), from, 0, 0);
+    loop {
+        let rows = tables.listed(index(wanted), next, size, ROWS_AT_A_TIME)?;
+        if rows.is_empty() {
+            return Ok((found, None));
+        }
+        for (record, uid) in rows {
+            let invoice = tables.invoice(uid, size)?;
+            if let Some(invoice) = invoice.filter(|invoice| wanted.matches(invoice)) {
+                bytes += invoice.bytes();
+                if bytes > ANSWER_BYTES_MAX && !found.is_empty() {
+                    return Ok((found, Some(record)));
+                }
+                found.push(invoice);
+            }
+            next = record.next();
+            looked += 1;
+            if found.len() >= page_size || looked >= ROWS_MAX {
+                return Ok((found, Some(next)));
+            }
+        }
+    }
 }
 
 /// Waits for the records that a cursor is bound to: they decide the page, whatever
@@ -238,6 +250,59 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::tests::{TestLedger, TestSigner, four, issue_of, named};
+    use muniment_evidence::limits::{ITEMS_MAX, TEXT_BYTES_MAX};
+    use muniment_evidence::opening::Label;
+    use muniment_evidence::record::Outcome;
+    use muniment_evidence::statement::Level;
+
+    /// Invoices with some 40 KB of metadata, the whole of their pages one after the other.
+    fn fat(count: u64) -> (TestLedger, Vec<Vec<Invoice>>) {
+        let (mut ledger, mut lane): (TestLedger, TestSigner) = four();
+        for number in 0..count {
+            let mut document = named(&ledger, number, &[(1, 1), (2, 2)]);
+            document.metadata.labels = (0..ITEMS_MAX)
+                .map(|n| Label {
+                    key: format!("label-{n:02}"),
+                    value: "x".repeat(TEXT_BYTES_MAX),
+                })
+                .collect();
+            let said = issue_of(&ledger, &mut lane, Level::Quorum, document);
+            assert_eq!(ledger.outcomes(vec![said]), [Outcome::Ok]);
+        }
+        let filter = InvoiceFilter {
+            tenant: "default".into(),
+            ..InvoiceFilter::default()
+        };
+        let (mut pages, mut from) = (Vec::new(), Some(RecordIndex::FIRST));
+        while let Some(next) = from {
+            let size = ledger.head().size;
+            let page = matching(&ledger.tables(), &filter, next, size, PAGE_DEFAULT);
+            let (page, next) = page.unwrap();
+            pages.push(page);
+            from = next;
+        }
+        (ledger, pages)
+    }
+
+    /// An answer above the message limit would be an error for ever, at the same place.
+    #[test]
+    fn a_page_ends_by_the_bytes_of_its_answer_and_nothing_is_left_out() {
+        for count in [10, 100] {
+            let (_, pages) = fat(count);
+            for page in &pages {
+                let encoded = page.iter().map(|i| i.metadata.encoded_length());
+                assert!(encoded.sum::<usize>() <= ANSWER_BYTES_MAX);
+            }
+            let listed: Vec<String> = pages
+                .into_iter()
+                .flatten()
+                .map(|i| i.metadata.identity.number)
+                .collect();
+            let expected: Vec<String> = (0..count).map(|number| number.to_string()).collect();
+            assert_eq!(listed, expected);
+        }
+    }
 
     #[test]
     fn a_cursor_is_bound_to_its_filter() {

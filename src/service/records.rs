@@ -192,18 +192,79 @@ fn of_invoice(
     count: usize,
 ) -> Result<(Vec<ListedRecord>, RecordIndex), store::StoreError> {
     let mut gathered = Gathered::new(count);
-    for index in tables.about(uid, filter.from, end, RECORDS_MAX)? {
-        let record = tables
-            .record_bytes(index)?
-            .ok_or_else(|| store::StoreError::corrupt(format!("record {index} is missing")))?;
-        if is_of(&filter.kinds, &record) && !gathered.take(tables, index, record)? {
-            return Ok((gathered.records, index.next()));
+    let (mut next, mut looked_at) = (filter.from, 0);
+    while looked_at < LOOKED_AT_MAX {
+        let about = tables.about(uid, next, end, RECORDS_MAX)?;
+        for index in &about {
+            let record = tables.record_bytes(*index)?;
+            let record = record
+                .ok_or_else(|| store::StoreError::corrupt(format!("record {index} is missing")))?;
+            next = index.next();
+            if is_of(&filter.kinds, &record) && !gathered.take(tables, *index, record)? {
+                return Ok((gathered.records, next));
+            }
         }
+        if about.len() < RECORDS_MAX {
+            return Ok((gathered.records, end));
+        }
+        looked_at += about.len() as u64;
     }
-    let last = gathered.records.last().map(|listed| listed.index.next());
-    match last {
-        // There may be more than were looked up.
-        Some(next) if gathered.records.len() == RECORDS_MAX => Ok((gathered.records, next)),
-        _ => Ok((gathered.records, end)),
+    // There are more; what was looked at is not looked at again.
+    Ok((gathered.records, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::tests::{TestLedger, TestSigner, four, issue, uid_of};
+    use muniment_evidence::digest::Digest;
+    use muniment_evidence::opening::{Document, DownloadDocument, VoidDocument};
+    use muniment_evidence::statement::Level;
+
+    /// A reader of an invoice's VOID that is told "end of the log" has missed it for good, and
+    /// so it was for the invoices that are downloaded most.
+    #[test]
+    fn no_record_of_an_invoice_is_lost_behind_those_of_other_kinds() {
+        for downloads in [RECORDS_MAX, 10 * RECORDS_MAX] {
+            let (mut ledger, mut lane): (TestLedger, TestSigner) = four();
+            let issued = issue(&ledger, &mut lane, 1, Level::Quorum, &[(1, 1), (2, 2)]);
+            ledger.outcomes(vec![issued]);
+            let download = Document::Download(DownloadDocument {
+                tenant: "default".into(),
+                uid: uid_of(1),
+                role: "original".into(),
+                sha256: Digest([5; 32]),
+                start: 0,
+                end: 4,
+                length: 4,
+            });
+            for _ in 0..downloads / 250 {
+                let said = (0..250).map(|_| lane.write(&ledger, &download)).collect();
+                ledger.outcomes(said);
+            }
+            let void = Document::Void(VoidDocument {
+                tenant: "default".into(),
+                uid: uid_of(1),
+                request_id: "void".into(),
+                reason: String::new(),
+            });
+            let said = lane.write(&ledger, &void);
+            ledger.outcomes(vec![said]);
+            let end = ledger.head().size.next_index();
+            let mut filter = RecordFilter {
+                kinds: vec![Kind::Void],
+                ..RecordFilter::default()
+            };
+            let mut found = Vec::new();
+            while filter.from < end {
+                let uid = Uid(uid_of(1));
+                let page = of_invoice(&ledger.tables(), uid, &filter, end, RECORDS_MAX);
+                let (records, next) = page.unwrap();
+                assert!(next > filter.from, "it goes on");
+                found.extend(records.into_iter().map(|listed| listed.index));
+                filter.from = next;
+            }
+            assert_eq!(found, [ledger.head().size.last().unwrap()], "{downloads}");
+        }
     }
 }

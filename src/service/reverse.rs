@@ -48,8 +48,10 @@ pub async fn reverse(
 }
 
 /// Refusals that are about the invoice that was to be reversed.
-const ABOUT_TARGET: [Reason; 3] = [
+const ABOUT_TARGET: [Reason; 5] = [
     Reason::ReversalExceeds,
+    Reason::AmountExponent,
+    Reason::LimitReached,
     Reason::AlreadyVoid,
     Reason::NotReversible,
 ];

@@ -1,22 +1,10 @@
 //! Amounts as people write them, and as the protocol has them.
 //!
 //! Promises: exact (no floating point); an amount that the currency cannot express is
-//! refused, never rounded. Leaves the list of currencies to the ledger.
+//! refused, never rounded. Leaves the list of currencies to the library.
 
+use muniment::domain::currency;
 use muniment_client::v1::Money;
-
-/// Currencies whose minor unit is not a hundredth (ISO 4217, 2026).
-const EXPONENTS: [(&[&str], u32); 3] = [
-    (
-        &[
-            "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI",
-            "VND", "VUV", "XAF", "XOF", "XPF",
-        ],
-        0,
-    ),
-    (&["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
-    (&["CLF", "UYW"], 4),
-];
 
 /// More digits than any i64 has.
 const DIGITS_MAX: usize = 19;
@@ -74,11 +62,9 @@ pub fn text(money: &Money) -> String {
     format!("{sign}{whole}{point}{fraction} {}", money.currency)
 }
 
+/// Of a currency without a minor unit, hundredths.
 fn exponent(currency: &str) -> u32 {
-    EXPONENTS
-        .iter()
-        .find(|(codes, _)| codes.contains(&currency))
-        .map_or(2, |(_, exponent)| *exponent)
+    u32::from(currency::exponent(currency).unwrap_or(2))
 }
 
 #[cfg(test)]

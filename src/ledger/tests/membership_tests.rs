@@ -65,7 +65,7 @@ fn step(phase: Phase, number: u64, prepared: u64, voters: &[u64], sync: &[u64]) 
 }
 
 /// A ledger whose nodes 1 to 3 vote and whose nodes 1 to 4 have booted.
-pub(super) fn four() -> (TestLedger, TestSigner) {
+pub(crate) fn four() -> (TestLedger, TestSigner) {
     let (mut ledger, _, mut lane) = TestLedger::booted();
     for node in [2, 3] {
         ledger.boot(&mut TestSigner::new(node, Lane::Boot));
@@ -77,7 +77,7 @@ pub(super) fn four() -> (TestLedger, TestSigner) {
 }
 
 /// An ISSUE at a level, its body held by these nodes on these disks.
-pub(super) fn issue(
+pub(crate) fn issue(
     ledger: &TestLedger,
     lane: &mut TestSigner,
     number: u64,
@@ -88,7 +88,7 @@ pub(super) fn issue(
 }
 
 /// An ISSUE of this document.
-pub(super) fn issue_of(
+pub(crate) fn issue_of(
     ledger: &TestLedger,
     lane: &mut TestSigner,
     level: Level,
@@ -101,14 +101,24 @@ pub(super) fn issue_of(
     said
 }
 
+/// Small numbers fill all of it.
+pub(crate) fn uid_of(number: u64) -> [u8; 16] {
+    let mut uid = [number as u8; 16];
+    uid[..8].copy_from_slice(&number.to_be_bytes());
+    match number {
+        0..256 => [number as u8; 16],
+        _ => uid,
+    }
+}
+
 /// What issues the invoice of this number.
-pub(super) fn named(ledger: &TestLedger, number: u64, holders: &[(u64, u8)]) -> IssueDocument {
+pub(crate) fn named(ledger: &TestLedger, number: u64, holders: &[(u64, u8)]) -> IssueDocument {
     let rendition = Rendition {
         role: "original".into(),
         media_type: "application/pdf".into(),
         length: 4,
         sha256: Digest([5; 32]),
-        body_id: BodyId::new([number as u8; 16]),
+        body_id: BodyId::new(uid_of(number)),
     };
     let holding = |(node, disk): &(u64, u8)| Holding {
         ledger: ledger.tip.head.ledger,
@@ -122,7 +132,7 @@ pub(super) fn named(ledger: &TestLedger, number: u64, holders: &[(u64, u8)]) -> 
         signature: muniment_evidence::key::Signature([0; 64]),
     };
     IssueDocument {
-        uid: [number as u8; 16],
+        uid: uid_of(number),
         request_id: format!("r-{number}"),
         metadata: Metadata {
             identity: Identity {

@@ -28,7 +28,10 @@ mod entitled_tests;
 mod holding_tests;
 mod membership_tests;
 mod outbox_tests;
+mod pages_tests;
 mod scenario_tests;
+
+pub(crate) use membership_tests::{four, issue, issue_of, named, uid_of};
 
 pub(crate) struct TestLedger {
     pub(crate) engine: Arc<MemoryEngine>,
