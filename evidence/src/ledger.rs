@@ -12,7 +12,7 @@ use crate::ids::{NodeId, RecordIndex};
 use crate::key::{PublicKey, ReadyKey, Signature};
 use crate::keys::{KeyHistory, KeyLife, KeyRefusal, KeyValidity, MemberKeys, believe};
 use crate::note::{Checkpoint, Note, VerifierKey, Vouch};
-use crate::opening::{KeyDocument, Member};
+use crate::opening::{AnchorDocument, KeyDocument, Member};
 use std::collections::BTreeMap;
 
 /// See the module.
@@ -182,6 +182,34 @@ impl Ledger {
             checkpoint,
             cosigners,
         })
+    }
+
+    /// Whether what an ANCHOR at this index shows is so: a checkpoint of this ledger, of a size
+    /// that it had, with a cosignature of the witness named. What the witness is worth is the
+    /// auditor's to say.
+    pub fn anchored(
+        &self,
+        index: RecordIndex,
+        anchor: &AnchorDocument,
+    ) -> Result<(), (FindingClass, String)> {
+        let vouched = self.checkpoint(anchor.note.as_bytes());
+        let vouched =
+            vouched.map_err(|(class, why)| (class, format!("the anchored checkpoint {why}")))?;
+        if vouched.checkpoint.size.contains(index) {
+            let detail = "the anchored checkpoint is of records that came later";
+            return Err((FindingClass::Opening, detail.to_owned()));
+        }
+        let cosigned = VerifierKey::parse(&anchor.witness).ok().is_some_and(|key| {
+            let note = Note::parse(anchor.note.as_bytes());
+            note.is_ok_and(|note| matches!(note.vouch(&key), Vouch::Cosigned { .. }))
+        });
+        match cosigned {
+            true => Ok(()),
+            false => {
+                let detail = "the anchored checkpoint carries no cosignature of the witness named";
+                Err((FindingClass::Opening, detail.to_owned()))
+            }
+        }
     }
 
     /// Whether a key is one of the operator's own: of the log, or of a member.

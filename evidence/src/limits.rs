@@ -96,9 +96,8 @@ impl Document {
             }
             Document::Membership(d) => {
                 at_most("voters", d.voters.len(), VOTER_SETS_MAX)?;
-                let sets = d.voters.iter();
-                sets.map(|set| at_most("voters", set.len(), NODES_MAX))
-                    .collect::<Within>()?;
+                let mut sets = d.voters.iter();
+                sets.try_for_each(|set| at_most("voters", set.len(), NODES_MAX))?;
                 at_most("learners", d.learners.len(), NODES_MAX)
             }
             Document::Leader(_) | Document::Scrub(_) => Ok(()),

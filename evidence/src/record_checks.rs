@@ -12,10 +12,8 @@ use crate::ids::RecordIndex;
 use crate::key::PublicKey;
 use crate::keys::{KeyLife, KeyValidity};
 use crate::ledger::Ledger;
-use crate::note::{Note, VerifierKey, Vouch};
 use crate::opening::{
-    Actor, AnchorDocument, Document, Holding, Opening, PUBLIC_SALT, Rendition, commit_actor,
-    commit_document,
+    Actor, Document, Holding, Opening, PUBLIC_SALT, Rendition, commit_actor, commit_document,
 };
 use crate::record::{Outcome, Reason, Record};
 use crate::statement::{Kind, Lane};
@@ -239,32 +237,9 @@ fn content(ledger: &Ledger, record: &Record, document: &Document) -> Vec<Fault> 
             });
             fault.into_iter().collect()
         }
-        Document::Anchor(d) => anchor(ledger, record, d).into_iter().collect(),
+        Document::Anchor(d) => ledger.anchored(record.index, d).err().into_iter().collect(),
         _ => Vec::new(),
     }
-}
-
-/// The note that an ANCHOR shows must be this ledger's, of a size that it had, and carry
-/// the witness's line. Whether the witness is worth something is the auditor's to say.
-fn anchor(ledger: &Ledger, record: &Record, document: &AnchorDocument) -> Option<Fault> {
-    let vouched = match ledger.checkpoint(document.note.as_bytes()) {
-        Ok(vouched) => vouched,
-        Err((class, why)) => return Some((class, format!("the anchored checkpoint {why}"))),
-    };
-    if vouched.checkpoint.size.contains(record.index) {
-        let detail = "the anchored checkpoint is of records that came later";
-        return Some((FindingClass::Opening, detail.to_owned()));
-    }
-    let cosigned = VerifierKey::parse(&document.witness)
-        .ok()
-        .is_some_and(|key| {
-            let note = Note::parse(document.note.as_bytes());
-            note.is_ok_and(|note| matches!(note.vouch(&key), Vouch::Cosigned { .. }))
-        });
-    (!cosigned).then(|| {
-        let detail = "the anchored checkpoint carries no cosignature of the witness named";
-        (FindingClass::Opening, detail.to_owned())
-    })
 }
 
 /// Each holding must be of this ledger, of one of the renditions, and signed by the

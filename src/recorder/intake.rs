@@ -22,6 +22,7 @@ use crate::store::Blocking;
 use bytes::Bytes;
 use muniment_evidence::key::PublicKey;
 use muniment_evidence::keys::{KeyHistory, KeyLife};
+use muniment_evidence::ledger::Ledger;
 use muniment_evidence::opening::{Document, Holding};
 use muniment_evidence::record::Reason;
 use muniment_evidence::statement::{Kind, Lane};
@@ -139,13 +140,32 @@ impl Keys<'_> {
         Ok(self.rows.get(&node).and_then(Option::as_ref))
     }
 
-    /// The keys that the ledger ever named for the node's statements.
-    fn named(&mut self, node: NodeId) -> Result<&[KeyLife], crate::store::StoreError> {
+    fn history(&mut self) -> Result<&KeyHistory, crate::store::StoreError> {
         if self.history.is_none() {
             self.history = Some(self.state.read(|tables| tables.key_history())?);
         }
-        let history = self.history.as_ref().expect("read just above");
-        Ok(history.statement_keys(node))
+        Ok(self.history.as_ref().expect("read just above"))
+    }
+
+    /// The keys that the ledger ever named for the node's statements.
+    fn named(&mut self, node: NodeId) -> Result<&[KeyLife], crate::store::StoreError> {
+        Ok(self.history()?.statement_keys(node))
+    }
+
+    /// Why an ANCHOR must not take effect, by the verifier's own rule.
+    fn anchor(
+        &mut self,
+        submission: &Submission,
+    ) -> Result<Option<Reason>, crate::store::StoreError> {
+        // Apply refuses what cannot be read.
+        let Ok(Document::Anchor(anchor)) = Document::decode(&submission.document.bytes) else {
+            return Ok(None);
+        };
+        let head = self.state.read(|tables| tables.head())?;
+        let ledger = Ledger::following(head.ledger, &head.origin, self.history()?.clone());
+        // Its own index is this or above.
+        let anchored = ledger.anchored(head.size.next_index(), &anchor);
+        Ok(anchored.is_err().then_some(Reason::Malformed))
     }
 }
 
@@ -243,6 +263,9 @@ fn refusal(
         );
         return Ok(forged.then_some(Reason::KeyEndorsement));
     }
+    if statement.kind == Kind::Anchor {
+        return keys.anchor(submission);
+    }
     for holding in holdings(submission) {
         let Some(row) = keys.row(holding.node)? else {
             return Ok(Some(Reason::HoldingsInsufficient));
@@ -278,7 +301,8 @@ mod tests {
     use crate::ledger::tests::{TestLedger, TestSigner, remark};
     use muniment_evidence::digest::Digest;
     use muniment_evidence::key::{SecretKey, Signature, Signer as _};
-    use muniment_evidence::opening::{IssueDocument, Metadata};
+    use muniment_evidence::note::{Checkpoint, VerifierKey};
+    use muniment_evidence::opening::{AnchorDocument, IssueDocument, Metadata};
 
     /// Node 2 leads, and is handed this.
     fn evaluate(
@@ -416,6 +440,47 @@ mod tests {
         let mut lane = ledger.revoke(NodeId::new(3), &key);
         let revoked = lane.write(&ledger, &issue(&holding));
         assert_eq!(evaluate_own(&ledger, &revoked), refused);
+    }
+
+    /// A record of it that is OK would be a fault of the log to every verifier, for ever.
+    #[test]
+    fn an_anchor_that_no_verifier_takes_is_proposed_as_refused() {
+        let (ledger, _, mut lane) = TestLedger::booted();
+        let (log, witness) = (
+            SecretKey::from_seed(&[9; 32]),
+            SecretKey::from_seed(&[8; 32]),
+        );
+        let checkpoint = Checkpoint {
+            origin: ledger.head().origin.clone(),
+            size: ledger.head().size,
+            root: ledger.head().root,
+        };
+        let name = "witness.example";
+        let cosigned = checkpoint.cosign(name, &witness, 1);
+        let good = AnchorDocument {
+            witness: VerifierKey::cosigner(name, witness.public()).to_string(),
+            note: checkpoint.sign(&log) + &cosigned,
+        };
+        let mut said = |anchor: &AnchorDocument| {
+            let said = lane.write(&ledger, &Document::Anchor(anchor.clone()));
+            evaluate(&ledger, 1, &said)
+        };
+        assert_eq!(said(&good), Ok(None));
+        let refused = Ok(Some(Reason::Malformed));
+        let unwitnessed = AnchorDocument {
+            note: checkpoint.sign(&log),
+            ..good.clone()
+        };
+        assert_eq!(said(&unwitnessed), refused);
+        let later = Checkpoint {
+            size: ledger.head().size.grown_by(1),
+            ..checkpoint
+        };
+        let later = AnchorDocument {
+            note: later.sign(&log) + &later.cosign(name, &witness, 1),
+            ..good
+        };
+        assert_eq!(said(&later), refused);
     }
 
     #[test]

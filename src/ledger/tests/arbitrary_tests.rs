@@ -360,9 +360,8 @@ fn a_genesis_that_no_verifier_takes_founds_nothing() {
         |genesis| genesis.members[1].statement_key = genesis.members[0].statement_key,
         |genesis| genesis.threshold = 2,
         |genesis| {
-            genesis
-                .members
-                .retain(|member| member.node != NodeId::new(1))
+            let founder = NodeId::new(1);
+            genesis.members.retain(|member| member.node != founder);
         },
     ];
     for spoil in spoilt {
