@@ -3,9 +3,10 @@
 use muniment_evidence::digest::Digest;
 use muniment_evidence::ids::{BodyId, LogIndex, NodeId, RecordIndex, Term, UploadEpoch};
 use muniment_evidence::key::Signature;
+use muniment_evidence::limits::{HOLDINGS_MAX, ID_BYTES_MAX, REQUEST_ID_BYTES_MAX, TEXT_BYTES_MAX};
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{
-    DamageKind, Delivered, Document, DrillDocument, Holding, How, Identity, IssueDocument,
+    DamageKind, Delivered, Document, DrillDocument, Holding, How, Identity, IssueDocument, Label,
     LeaderDocument, MembershipDocument, Metadata, ModeDocument, Money, PolicyDocument, ReadGap,
     Reference, Rendition, ScrubDocument, ScrubOutcome, Setting, content_digest,
 };
@@ -162,4 +163,42 @@ fn a_drill_has_one_encoding() {
     for length in 0..bytes.len() {
         assert!(Document::decode(&bytes[..length]).is_err());
     }
+}
+
+/// What a caller may hand in, apply takes; one byte more is refused under the field's name.
+#[test]
+fn a_text_at_its_limit_is_within_and_one_byte_more_names_its_field() {
+    type Case = (&'static str, usize, fn(&mut IssueDocument, String));
+    let cases: [Case; 5] = [
+        ("request_id", REQUEST_ID_BYTES_MAX, |d, text| {
+            d.request_id = text;
+        }),
+        ("metadata.identity.number", ID_BYTES_MAX, |d, text| {
+            d.metadata.identity.number = text;
+        }),
+        ("rendition.role", ID_BYTES_MAX, |d, text| {
+            d.renditions[0].role = text;
+        }),
+        ("metadata.references.target", TEXT_BYTES_MAX, |d, text| {
+            d.metadata.references[0].target = text;
+        }),
+        ("metadata.labels.value", TEXT_BYTES_MAX, |d, text| {
+            let key = "k".into();
+            d.metadata.labels = vec![Label { key, value: text }];
+        }),
+    ];
+    for (field, limit, set) in cases {
+        let with = |length| {
+            let mut document = issue();
+            set(&mut document, "x".repeat(length));
+            Document::Issue(document).within_limits()
+        };
+        assert_eq!(with(limit), Ok(()));
+        let beyond = with(limit + 1).unwrap_err();
+        assert_eq!((beyond.field, beyond.limit), (field, limit));
+    }
+    let mut crowded = issue();
+    crowded.holdings = vec![crowded.holdings[0].clone(); HOLDINGS_MAX + 1];
+    let beyond = Document::Reverse(crowded).within_limits().unwrap_err();
+    assert_eq!(beyond.field, "holdings");
 }

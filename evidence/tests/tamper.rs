@@ -10,7 +10,7 @@ use muniment_evidence::bundle::{Frame, Manifest};
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::digest::{Digest, tag};
 use muniment_evidence::ids::{NodeId, RecordIndex, Sequence, TreeSize, UploadEpoch};
-use muniment_evidence::opening::{Delivered, Document, Holding};
+use muniment_evidence::opening::{Delivered, Document, Holding, PolicyDocument, commit_document};
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::report::{Report, Verdict};
 use muniment_evidence::statement::{Kind, Lane};
@@ -523,4 +523,31 @@ fn holdings_are_checked_with_their_holders_keys() {
     for (class, change) in cases {
         assert_eq!(gravest(&issue_with(change)), (class, Some(7)));
     }
+}
+
+/// A member of a later version, or one that lies, leaves such records; what the ledger refused
+/// unread is no fault of the log, and what it refused for another reason is to be readable.
+#[test]
+fn what_was_refused_unread_is_asked_for_its_commitment_alone() {
+    let unread = |outcome| {
+        let mut ledger = Ledger::small();
+        let policy = Document::Policy(PolicyDocument {
+            settings: Vec::new(),
+        });
+        let index = ledger.strict(1, policy, outcome);
+        let entry = &mut ledger.entries[index as usize];
+        entry.document.bytes = vec![2, 0xff];
+        entry.record.statement.document =
+            commit_document(&entry.document.salt, &entry.document.bytes);
+        ledger.resign(index);
+        ledger.rechain();
+        let report = verify(&ledger.bundle(), &ledger.trust());
+        report
+            .findings
+            .iter()
+            .any(|finding| finding.class == FindingClass::Opening)
+    };
+    assert!(!unread(Outcome::Refused(Reason::Malformed)));
+    assert!(!unread(Outcome::Refused(Reason::FeatureLevel)));
+    assert!(unread(Outcome::Refused(Reason::NotDue)));
 }
