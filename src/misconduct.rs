@@ -29,23 +29,29 @@ pub enum Misdeed {
     BadHolding,
     /// It submitted a statement that does not verify.
     BadStatement,
+    /// It recorded what the ledger refuses whoever asks: a text beyond its limits, say.
+    Inadmissible,
     /// It asked this node to stop without the proof of a majority.
     UnprovenNotice,
     /// It sent bytes that are not those whose digest it named.
     BadChunk,
     /// It sent a state that contradicts what this node knows.
     BadSnapshot,
+    /// It proposed entries of a time that has not come.
+    ClockAhead,
 }
 
 impl Misdeed {
-    pub const ALL: [Misdeed; 7] = [
+    pub const ALL: [Misdeed; 9] = [
         Misdeed::SpokeAsAnother,
         Misdeed::SpokeAfterLeaving,
         Misdeed::BadHolding,
         Misdeed::BadStatement,
+        Misdeed::Inadmissible,
         Misdeed::UnprovenNotice,
         Misdeed::BadChunk,
         Misdeed::BadSnapshot,
+        Misdeed::ClockAhead,
     ];
 
     pub fn label(self) -> &'static str {
@@ -54,9 +60,11 @@ impl Misdeed {
             Misdeed::SpokeAfterLeaving => "spoke_after_leaving",
             Misdeed::BadHolding => "bad_holding",
             Misdeed::BadStatement => "bad_statement",
+            Misdeed::Inadmissible => "inadmissible",
             Misdeed::UnprovenNotice => "unproven_notice",
             Misdeed::BadChunk => "bad_chunk",
             Misdeed::BadSnapshot => "bad_snapshot",
+            Misdeed::ClockAhead => "clock_ahead",
         }
     }
 }

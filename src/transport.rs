@@ -48,10 +48,12 @@ pub enum Method {
     StrangeDisk = 18,
     /// The status of a node: who it is, how far, how well. Answered with the other's own.
     Status = 19,
+    /// Tells a leader that its entries are of a time to come, and are not taken in.
+    ClockNotice = 20,
 }
 
 impl Method {
-    pub const ALL: [Method; 16] = [
+    pub const ALL: [Method; 17] = [
         Method::Vote,
         Method::PreVote,
         Method::TransferLeader,
@@ -68,6 +70,7 @@ impl Method {
         Method::Durable,
         Method::StrangeDisk,
         Method::Status,
+        Method::ClockNotice,
     ];
 
     pub fn from_code(code: u32) -> Option<Method> {

@@ -45,6 +45,7 @@ use crate::recorder::writes::Writes;
 use crate::service::admission::CallAdmission;
 use crate::service::tenants::Tenants;
 use crate::service::{ClusterMonitor, Founder, Parts};
+use crate::status::clock_health::ClockWatch;
 use crate::status::disk_health::{DiskHealth, DiskWatch, Probe};
 use crate::status::leader_monitor::LeaderMonitor;
 use crate::status::messages::NodeIdentity;
@@ -476,6 +477,11 @@ impl Ground<'_> {
             health: disk,
             limit: profile.fsync_max(),
             probe: self.disk.probe.clone(),
+        };
+        watch.start();
+        let watch = ClockWatch {
+            context: self.context.clone(),
+            peers: peers.clone(),
         };
         watch.start();
         let metrics = &self.metrics;

@@ -102,6 +102,12 @@ impl Command {
         w.finish()
     }
 
+    /// The time at which bytes say that they were proposed; `None` of what is no command.
+    pub fn proposed_at_ms(bytes: &[u8]) -> Option<u64> {
+        let mut r = Reader::new(bytes);
+        (r.u8() == Ok(VERSION)).then(|| r.u64().ok()).flatten()
+    }
+
     pub fn decode(bytes: &[u8]) -> Result<ReceivedCommand, DecodeError> {
         let mut r = Reader::new(bytes);
         if r.u8()? != VERSION {
@@ -246,6 +252,8 @@ mod tests {
         let bytes = command.encode();
         assert_eq!(bytes.len(), 13 + 2 * submission().encoded_length());
         assert!(Command::decode(&bytes[..bytes.len() - 1]).is_err());
+        assert_eq!(Command::proposed_at_ms(&bytes), Some(9));
+        assert_eq!(Command::proposed_at_ms(&bytes[..8]), None);
         assert_eq!(Command::decode(&bytes), Ok(command.into()));
     }
 

@@ -1,4 +1,7 @@
 //! What HTTP shows of a node.
+//!
+//! Promises numbers as of now, and tiles that are whole. Leaves routes to `listen`.
+//! Tests: `tests/cluster/http.rs`.
 
 use super::tiles::Tile;
 use crate::domain::call_error::CallError;
@@ -107,6 +110,10 @@ impl NodeSource {
             let gauge = &metrics.inadmissible;
             set(&gauge.with_label_values(&[reason]), count);
         }
+        metrics
+            .clock_ahead_ms
+            .set(group.ahead_of_median_ms().unwrap_or_default());
+        raise(&metrics.refused_for_time, group.refused_for_time());
         metrics.raft_peer_lag_entries.reset();
         for (node, matched) in &status.matched {
             let lag = status

@@ -2,8 +2,8 @@
 //!
 //! Promises: a node that has lost log which it had acknowledged neither votes nor
 //! campaigns until the leader has sent that log again, since its vote could help to elect
-//! a leader without it; a node whose disk is slow, or that is about to go, leaves
-//! elections to others and still votes. Leaves to its callers when that is so.
+//! a leader without it; a node whose disk is slow, whose clock is off, or that is about to
+//! go, leaves elections to others and still votes. Leaves to its callers when that is so.
 
 use super::group::RaftGroup;
 use crate::store::watermark::LogPosition;
@@ -19,13 +19,20 @@ pub(super) struct Campaign {
     below_watermark: AtomicBool,
     /// Others would lead better, for now.
     suppressed: AtomicBool,
+    /// This node's clock is not the others'.
+    clock_off: AtomicBool,
     /// This node is about to go.
     stepped_down: AtomicBool,
 }
 
 impl Campaign {
     fn is_free(&self) -> bool {
-        let reasons = [&self.below_watermark, &self.suppressed, &self.stepped_down];
+        let reasons = [
+            &self.below_watermark,
+            &self.suppressed,
+            &self.clock_off,
+            &self.stepped_down,
+        ];
         reasons.iter().all(|reason| !reason.load(Ordering::SeqCst))
     }
 }
@@ -70,6 +77,13 @@ impl RaftGroup {
     /// Whether this node leaves elections to others; it votes as before.
     pub fn suppress_elections(&self, yes: bool) {
         if self.campaign.suppressed.swap(yes, Ordering::SeqCst) != yes {
+            self.update_campaigning();
+        }
+    }
+
+    /// Whether this node does not stand because its clock is off; it votes as before.
+    pub fn clock_off(&self, yes: bool) {
+        if self.campaign.clock_off.swap(yes, Ordering::SeqCst) != yes {
             self.update_campaigning();
         }
     }

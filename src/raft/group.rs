@@ -4,8 +4,10 @@
 //! its log abstains before the library runs. Names of the library end here. What can be
 //! asked of a group is beside this file, one idea each: [`super::proposals`],
 //! [`super::progress`], [`super::elections`], [`super::leadership`], [`super::status`],
-//! [`super::membership`]. Tests: `group_tests`.
+//! [`super::membership`].
+//! Tests: `src/raft/group_tests.rs`.
 
+use super::clock_bound::ClockBound;
 use super::elections::Campaign;
 use super::identity::{Disk, DiskWords, KnownDisks};
 use super::log::{RaftLog, watermark_id};
@@ -91,6 +93,9 @@ pub struct RaftGroup {
     /// When an append of a leader came in last.
     pub(super) leader_seen: Arc<Mutex<Option<Instant>>>,
     pub(super) misconduct: Misconduct,
+    /// What entries' times are held against.
+    pub(super) clock: SharedClock,
+    pub(super) clock_bound: ClockBound,
 }
 
 impl RaftGroup {
@@ -135,7 +140,9 @@ impl RaftGroup {
             .map(|id| watermark_id(&id));
         let (machine, applied) =
             Machine::open(engine.clone(), blocking, settings.snapshots, signed).await?;
-        let machine = machine.only_with(settings.has_disk_space.clone());
+        let machine = machine
+            .only_with(settings.has_disk_space.clone())
+            .naming(settings.misconduct.clone());
         let (installs, judge) = (machine.installs(), machine.judge());
         let progress = Progress {
             applied,
@@ -172,6 +179,8 @@ impl RaftGroup {
             has_disk_space: settings.has_disk_space,
             leader_seen: Arc::default(),
             misconduct: settings.misconduct,
+            clock: clock.clone(),
+            clock_bound: ClockBound::default(),
         };
         if let Some(watermark) = watermark
             && recovered < Some(watermark)

@@ -331,8 +331,12 @@ fn peer(node: u64) -> Peer {
 
 /// A command that says nothing.
 fn nothing() -> Bytes {
+    nothing_at(1)
+}
+
+pub(crate) fn nothing_at(proposed_at_ms: u64) -> Bytes {
     let command = Command {
-        proposed_at_ms: 1,
+        proposed_at_ms,
         submissions: Vec::new(),
     };
     Bytes::from(command.encode())

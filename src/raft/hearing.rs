@@ -60,7 +60,8 @@ fn is_for_strangers(method: Method) -> bool {
         | Method::Note
         | Method::DivergenceNotice
         | Method::WantNote
-        | Method::Durable => false,
+        | Method::Durable
+        | Method::ClockNotice => false,
     }
 }
 

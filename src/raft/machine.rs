@@ -8,16 +8,18 @@
 
 use super::codec;
 use super::group::HasDiskSpace;
+use super::inadmissible::Inadmissible;
 use super::snapshot_judge::{Depth, SnapshotJudge};
 use super::types::{Answers, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::domain::command::{Answer, Command, ReceivedCommand};
-use crate::domain::ids::{LogIndex, Term, TreeSize, UploadEpoch};
+use crate::domain::command::{Command, ReceivedCommand};
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Term, TreeSize, UploadEpoch};
 use crate::keyring::guard::SignedHead;
 use crate::ledger::apply::EntryPlace;
 use crate::ledger::roles::ModeRow;
 use crate::ledger::tip::Tip;
 use crate::ledger::txn::Txn;
 use crate::ledger::{apply, tables};
+use crate::misconduct::{Misconduct, Misdeed};
 use crate::store::engine::Engine;
 use crate::store::keys::Generation;
 use crate::store::snapshot::{Installs, Received, Snapshot};
@@ -25,7 +27,6 @@ use crate::store::{Blocking, StoreError, snapshot};
 use futures::{Stream, StreamExt as _};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
-use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Kind;
 use openraft::entry::RaftEntry as _;
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -57,35 +58,6 @@ pub struct Applied {
     pub body_bytes: u64,
     /// What was applied here since the start and said nothing that a ledger takes.
     pub inadmissible: Inadmissible,
-}
-
-/// Submissions that no honest member of this version makes, by what became of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Inadmissible {
-    /// Whole entries too: nothing was recorded.
-    pub unreadable: u64,
-    pub malformed: u64,
-    pub above_level: u64,
-}
-
-impl Inadmissible {
-    fn count(&mut self, answers: &[Answer]) {
-        for answer in answers {
-            let counted = match answer {
-                Answer::Unreadable => &mut self.unreadable,
-                Answer::Recorded {
-                    outcome: Outcome::Refused(Reason::Malformed),
-                    ..
-                } => &mut self.malformed,
-                Answer::Recorded {
-                    outcome: Outcome::Refused(Reason::FeatureLevel),
-                    ..
-                } => &mut self.above_level,
-                _ => continue,
-            };
-            *counted += 1;
-        }
-    }
 }
 
 /// What a snapshot is on this node: taken here, or received from the leader.
@@ -144,6 +116,8 @@ pub struct Machine {
     hashes: Arc<Mutex<StateHashes>>,
     installs: Installs,
     signed: SignedHead,
+    /// Where members are named that record what no ledger takes.
+    misconduct: Option<Misconduct>,
 }
 
 /// The newest snapshot, and where the next one is put.
@@ -194,6 +168,7 @@ impl Machine {
             hashes: Arc::default(),
             installs: Installs::default(),
             signed,
+            misconduct: None,
         };
         Ok((machine, watched))
     }
@@ -203,6 +178,14 @@ impl Machine {
     pub fn only_with(self, has_disk_space: HasDiskSpace) -> Machine {
         Machine {
             has_disk_space,
+            ..self
+        }
+    }
+
+    /// Names members that record what no ledger takes.
+    pub fn naming(self, misconduct: Misconduct) -> Machine {
+        Machine {
+            misconduct: Some(misconduct),
             ..self
         }
     }
@@ -319,13 +302,21 @@ fn load_roles(engine: &dyn Engine, generation: Generation) -> Result<Arc<ModeRow
     Ok(Arc::new(row.unwrap_or_default()))
 }
 
+/// What came of one entry.
+#[derive(Default)]
+struct AppliedEntry {
+    answers: Answers,
+    /// Who recorded what no ledger takes, and where.
+    malformed: Vec<(NodeId, RecordIndex)>,
+}
+
 /// One entry, one batch.
 fn apply_entry(
     engine: &dyn Engine,
     state: &mut AppliedState,
     log_id: LogId,
     payload: &EntryPayload,
-) -> Result<Answers, StoreError> {
+) -> Result<AppliedEntry, StoreError> {
     assert!(
         state.applied.as_ref().is_none_or(|last| *last < log_id),
         "what is applied never goes back"
@@ -333,7 +324,7 @@ fn apply_entry(
     let generation = snapshot::current(engine)?;
     let mut txn = Txn::begin(engine, generation);
     let mut tip = state.tip.clone();
-    let mut answers = Answers::default();
+    let mut applied = AppliedEntry::default();
     let (mut membership, mut moded, mut inadmissible) = (None, false, state.inadmissible);
     match payload {
         EntryPayload::Blank => {
@@ -360,8 +351,8 @@ fn apply_entry(
             let read = command.submissions.iter().flatten();
             let mut kinds = read.map(|proposed| proposed.submission.statement.kind);
             moded = kinds.any(|kind| kind == Kind::Mode);
-            answers.0 = apply::command(&mut txn, &mut tip, &command, place)?;
-            inadmissible.count(&answers.0);
+            applied.answers.0 = apply::command(&mut txn, &mut tip, &command, place)?;
+            applied.malformed = inadmissible.count(&command, &applied.answers.0);
         }
         EntryPayload::Membership(new) => {
             let voters = new
@@ -398,7 +389,7 @@ fn apply_entry(
     state.inadmissible = inadmissible;
     state.applied = Some(log_id);
     state.membership = membership;
-    Ok(answers)
+    Ok(applied)
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {
@@ -424,7 +415,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             }
             let (engine, state) = (self.engine.clone(), self.state.clone());
             let hashes = self.hashes.clone();
-            let answers = self
+            let applied = self
                 .blocking
                 .run(move || {
                     let mut state = lock(&state);
@@ -441,9 +432,15 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 })
                 .await?;
             self.show_progress();
-            for (responder, answers) in responders.into_iter().zip(answers) {
+            for (responder, applied) in responders.into_iter().zip(applied) {
+                for (node, index) in applied.malformed {
+                    if let Some(misconduct) = &self.misconduct {
+                        let why = format!("its record {index} is refused as malformed");
+                        misconduct.saw(node, Misdeed::Inadmissible, &why);
+                    }
+                }
                 if let Some(responder) = responder {
-                    responder.send(answers);
+                    responder.send(applied.answers);
                 }
             }
         }

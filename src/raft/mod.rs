@@ -80,6 +80,13 @@
 //! A read that must miss nothing asks the quorum for a *read index* and waits until that is
 //! applied here ([`reader`]). There are no leases: no clock of another node is trusted.
 //!
+//! # The time of an entry
+//!
+//! Whoever proposes an entry writes its own time into it. A follower whose clock is more than
+//! 5 s behind that time does not take the entry in, as if it had not come, and tells its leader;
+//! a leader that too many tell so leaves the lead (`clock_bound`). So a majority of clocks
+//! stands behind the time of what is committed.
+//!
 //! # What ends the node
 //!
 //! Any fatal error of the library, which includes every storage error below it: a node that
@@ -89,6 +96,7 @@
 //!
 //! * [`group`]: starting and ending; [`proposals`]: commands in, answers out
 //! * [`elections`], [`leadership`]: who campaigns, who leads, handing over
+//! * `clock_bound`: entries of a time that has not come; [`inadmissible`]: what no ledger takes
 //! * [`progress`], [`status`]: how far this replica is, how the group is
 //! * [`membership`]: learners and voters
 //! * [`reader`]: permission to read; [`reads`]: a read level made true
@@ -101,12 +109,14 @@
 //! Tests: `src/raft/storage_tests.rs` (openraft's own suite, and power cuts),
 //! `src/raft/group_tests.rs` (groups in one process, with lines that are cut).
 
+mod clock_bound;
 pub mod codec;
 pub mod context;
 mod elections;
 pub mod group;
 pub mod hearing;
 pub mod identity;
+pub mod inadmissible;
 pub mod leadership;
 pub mod log;
 pub mod machine;

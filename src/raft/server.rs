@@ -82,6 +82,10 @@ impl RaftGroup {
                 let index = self.leader_read_index().await.map_err(refused)?;
                 index.get().to_be_bytes().to_vec()
             }
+            Method::ClockNotice => {
+                self.told_ahead(from, &body)?;
+                Vec::new()
+            }
             Method::StrangeDisk => {
                 self.recognise_self(from, &body)?;
                 Vec::new()
@@ -137,12 +141,13 @@ impl RaftGroup {
     /// The appends of one leader, answered in order, after this node's disk is shown.
     pub fn serve_append(&self, from: NodeId, frames: Frames) -> Frames {
         let (group, leader_seen) = (self.clone(), self.leader_seen.clone());
-        // A frame that cannot be read, or is another's, ends the stream: the leader opens
-        // another.
+        // A frame that cannot be read, is another's or of a time to come ends the stream: the
+        // leader opens another.
         let requests = frames
             .map(move |frame| {
                 let request = read::<AppendEntriesRequest<TypeConfig>>(&frame?)?;
                 group.own_number(from, speaker(&request.vote))?;
+                group.in_time(from, &request)?;
                 Ok::<_, Failure>(request)
             })
             .take_while(|request| std::future::ready(request.is_ok()))

@@ -16,7 +16,7 @@ use muniment_evidence::statement::Level;
 use std::time::Duration;
 
 /// Of [`StatusRequest`] and [`StatusReply`].
-pub const STATUS_VERSION: u8 = 2;
+pub const STATUS_VERSION: u8 = 3;
 /// Statuses in one answer: more members than any ledger has, far below a frame.
 const STATUSES_MAX: usize = 256;
 /// Earlier states in one status: a few steps of different width.
@@ -71,6 +71,8 @@ pub struct NodeStatus {
     /// Its rolling state hash after some earlier entries, for others to compare.
     pub marks: Vec<(LogIndex, Digest)>,
     pub health: NodeHealth,
+    /// What its wall clock says.
+    pub clock_ms: u64,
 }
 
 /// A node tells another its status, and asks for the other's.
@@ -147,6 +149,7 @@ impl NodeStatus {
         w.u8(u8::from(health.disk_slow)).u64(health.disk_free_bytes);
         w.u64(health.bodies_missing).u64(health.repair_queue);
         w.u64(health.orphan_bytes);
+        w.u64(self.clock_ms);
     }
 
     fn read(r: &mut Reader<'_>) -> Result<NodeStatus, DecodeError> {
@@ -181,6 +184,7 @@ impl NodeStatus {
                 repair_queue: r.u64()?,
                 orphan_bytes: r.u64()?,
             },
+            clock_ms: r.u64()?,
         })
     }
 }
@@ -321,6 +325,7 @@ pub(super) fn status_for_tests(node: NodeId) -> NodeStatus {
         progress: NodeProgress::default(),
         marks: Vec::new(),
         health: NodeHealth::default(),
+        clock_ms: 0,
     }
 }
 
@@ -353,6 +358,7 @@ mod tests {
                 repair_queue: 3,
                 orphan_bytes: 5,
             },
+            clock_ms: 8,
         }
     }
 
@@ -378,7 +384,7 @@ mod tests {
 
     /// What stands on the wire: a change of these bytes is a new version.
     #[test]
-    fn the_bytes_of_version_2_are_these() {
+    fn the_bytes_of_version_3_are_these() {
         let request = StatusRequest {
             own: status(),
             of_all: true,
@@ -386,7 +392,7 @@ mod tests {
         let number = |n: u64| n.to_be_bytes().to_vec();
         let text = |text: &str| [&(text.len() as u32).to_be_bytes()[..], text.as_bytes()].concat();
         let bytes = [
-            vec![2],
+            vec![3],
             number(3),
             vec![4; 16],
             vec![5; 32],
@@ -407,6 +413,7 @@ mod tests {
             number(2),
             number(3),
             number(5),
+            number(8),
             vec![1],
         ];
         assert_eq!(request.encode(), bytes.concat());
@@ -421,10 +428,10 @@ mod tests {
             of_all: false,
         };
         let mut later = request.encode();
-        later[0] = 3;
+        later[0] = 4;
         later.extend_from_slice(b"and what we do not know yet");
         match StatusRequest::decode(&later) {
-            Err(Failure::Refused(why)) => assert!(why.to_string().contains("version 3"), "{why}"),
+            Err(Failure::Refused(why)) => assert!(why.to_string().contains("version 4"), "{why}"),
             other => panic!("{other:?}"),
         }
         assert!(StatusRequest::decode(&[]).is_err());

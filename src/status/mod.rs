@@ -43,9 +43,10 @@
 //! * [`replicas`]: this replica's state beside the others'; [`agreement`]: the counting
 //! * [`peer_monitor`]: who the others are, and how far away
 //! * [`leader_monitor`]: how long nobody led
-//! * [`disk_health`]: a slow disk gives leadership up
+//! * [`disk_health`], [`clock_health`]: a slow disk, and a clock that is off, give leadership up
 
 pub mod agreement;
+pub mod clock_health;
 pub mod disk_health;
 pub mod durable;
 pub mod leader_monitor;

@@ -87,6 +87,7 @@ impl OwnStatus {
                 repair_queue: repairs.queue,
                 orphan_bytes: parts.bodies.orphan_bytes(),
             },
+            clock_ms: context.clock.now_ms(),
         }
     }
 

@@ -39,6 +39,8 @@ pub struct PeerView {
     pub status: NodeStatus,
     pub round_trip_median: Duration,
     pub round_trip_p99: Duration,
+    /// Its wall clock less this node's, as of its last answer.
+    pub clock_ahead_ms: i64,
     /// How long ago it answered.
     pub ago: Duration,
 }
@@ -77,6 +79,7 @@ struct Inner {
 struct KnownPeer {
     status: NodeStatus,
     round_trips: VecDeque<Duration>,
+    clock_ahead_ms: i64,
     at: Instant,
 }
 
@@ -257,6 +260,12 @@ impl PeerMonitor {
     }
 
     fn note(&self, status: NodeStatus, took: Duration) {
+        let clock_ahead_ms = {
+            // It was read half way through the exchange, as far as anybody can tell.
+            let then_ms = self.0.own.context().clock.now_ms();
+            let then_ms = then_ms.saturating_sub(took.as_millis() as u64 / 2);
+            (i128::from(status.clock_ms) - i128::from(then_ms)) as i64
+        };
         let mut known = self.known();
         let node = status.node();
         let profile = self.0.own.identity().profile;
@@ -270,6 +279,7 @@ impl PeerMonitor {
         let known = known.entry(node).or_insert(KnownPeer {
             status,
             round_trips,
+            clock_ahead_ms,
             at: Instant::now(),
         });
         // Once a window, so that a distance that has grown is in the log and does not fill it.
@@ -347,6 +357,7 @@ impl KnownPeer {
             status: self.status.clone(),
             round_trip_median: quantile(&mut times, 50).unwrap_or_default(),
             round_trip_p99: quantile(&mut times, 99).unwrap_or_default(),
+            clock_ahead_ms: self.clock_ahead_ms,
             ago: self.at.elapsed(),
         }
     }

@@ -29,7 +29,9 @@ pub enum Kind {
     Partition,
     /// Messages between two nodes take long.
     SlowLink,
+    /// The clock of one node is ahead for a while, by up to a day.
     ClockForward,
+    /// ... or behind.
     ClockBack,
     SlowDisk,
     FullDisk,

@@ -19,6 +19,7 @@ pub mod i8_members_change;
 pub mod i9_snapshots;
 pub mod promised;
 pub mod repaired;
+pub mod time_bounded;
 
 use crate::facts::Fact;
 use crate::mirror::Mirror;
@@ -64,6 +65,7 @@ impl Checks {
                 Box::<i10_chunks_checked::ChunksChecked>::default(),
                 Box::<i11_failing_disk::FailingDisk>::default(),
                 Box::<i12_same_state::SameState>::default(),
+                Box::<time_bounded::TimeBounded>::default(),
             ],
         }
     }

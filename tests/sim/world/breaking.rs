@@ -1,8 +1,8 @@
 //! Breaking things and mending them: nodes, disks, links and clocks.
 //!
 //! Promises that what a fault does to the disk or the process of a node is told as an
-//! event, in the order in which it happens, so that the mirror follows; and that one node's
-//! disk at a time is beyond mending. Leaves choosing what breaks to [`crate::faults`].
+//! event, in the order in which it happens, so that the mirror follows; that one node's
+//! disk at a time is beyond mending, and one clock at a time wrong. Leaves choosing what breaks to [`crate::faults`].
 
 use super::{LATENCY_MAX, TICK, World};
 use crate::cluster::{self, NODES};
@@ -22,6 +22,8 @@ pub(super) enum Broken {
     SlowLink(u64, u64),
     SlowDisk(u64),
     FullDisk(u64),
+    /// The clock is off by so many ms.
+    Clock(u64, i64),
     /// Syncs fail until the node has noticed.
     FailedSync(u64),
 }
@@ -80,9 +82,17 @@ impl World<'_> {
                 true
             }
             Kind::ClockForward | Kind::ClockBack => {
+                // One at a time: a majority of the clocks is right, which is what the bound on
+                // an entry's time rests on.
+                let wrong = |(_, what): &(Duration, Broken)| matches!(what, Broken::Clock(..));
+                if self.broken.iter().any(wrong) {
+                    return false;
+                }
                 let by = self.schedule.rng().between(1_000, 86_400_000) as i64;
                 let by = if kind == Kind::ClockBack { -by } else { by };
                 self.machines[&one].wall.jump_ms(by);
+                let until = self.lasts(500, 6000);
+                self.broken.push((until, Broken::Clock(one, by)));
                 true
             }
             Kind::SlowDisk => {
@@ -288,6 +298,7 @@ impl World<'_> {
                     self.sim
                         .set_link_max_message_latency(names().0, names().1, LATENCY_MAX);
                 }
+                Broken::Clock(node, by) => self.machines[&node].wall.jump_ms(-by),
                 Broken::SlowDisk(node) => self.machines[&node].mood.set_slow_ms(0),
                 Broken::FullDisk(node) => self.full(node, false),
                 Broken::FailedSync(node) => self.machines[&node].mood.set_sync_fails(false),
