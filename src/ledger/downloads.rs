@@ -33,14 +33,12 @@ pub(super) fn begin(
     ))? {
         return Ok(Outcome::Refused(Reason::NotFound));
     }
-    if download.start > download.end || download.end > download.length {
+    let bytes = download.end.checked_sub(download.start);
+    let Some(bytes) = bytes.filter(|_| download.end <= download.length) else {
         return Ok(Outcome::Refused(Reason::Malformed));
-    }
-    txn.put(tables::download(uid, index), &());
-    let open = OpenDownloadRow {
-        node,
-        bytes: download.end - download.start,
     };
+    txn.put(tables::download(uid, index), &());
+    let open = OpenDownloadRow { node, bytes };
     txn.put(tables::open_download(index), &open);
     Ok(Outcome::Ok)
 }

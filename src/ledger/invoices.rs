@@ -68,10 +68,13 @@ pub fn reverse(
         Err(reason) => return Ok(Outcome::Refused(reason)),
     };
     match minor_units {
-        Some(amount) => row.reversed_minor_units += amount,
+        // Within the total, as was just looked at.
+        Some(amount) => {
+            row.reversed_minor_units = row.reversed_minor_units.saturating_add(amount);
+        }
         None => row.reversed_whole = true,
     }
-    row.reversals += 1;
+    row.reversals = row.reversals.saturating_add(1);
     txn.put(tables::invoice(target), &row);
     let event = EventRow::Reversed {
         by: Uid(issue.uid),
@@ -112,7 +115,8 @@ pub fn reversible(row: &InvoiceRow, amount: Option<&Money>) -> Result<Option<i64
             false => Err(Reason::ReversalExceeds),
         };
     }
-    let left = total.minor_units - row.reversed_minor_units;
+    // What is reversed has the total's sign, and is no more.
+    let left = total.minor_units.saturating_sub(row.reversed_minor_units);
     let Some(amount) = amount else {
         return if left == 0 {
             Err(Reason::ReversalExceeds)
@@ -171,7 +175,7 @@ pub fn add_rendition(
     {
         return Ok(Outcome::Refused(Reason::HoldingsInsufficient));
     }
-    row.renditions += 1;
+    row.renditions = row.renditions.saturating_add(1);
     txn.put(tables::invoice(uid), &row);
     enter_rendition(txn, &add.tenant, uid, &add.rendition, index);
     txn.put(tables::event(uid, index), &EventRow::RenditionAdded);

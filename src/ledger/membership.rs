@@ -43,7 +43,7 @@ pub(super) fn mode(
         return Ok(Outcome::Refused(reason));
     }
     txn.put(tables::mode(), &row);
-    for node in &row.gone[left_before..] {
+    for node in row.gone.iter().skip(left_before) {
         lanes::close_all(txn, *node)?;
     }
     Ok(Outcome::Ok)
@@ -82,7 +82,7 @@ fn prepare(
         from: from.clone(),
         target,
     });
-    row.next += 1;
+    row.next = row.next.saturating_add(1);
     Ok(None)
 }
 

@@ -15,6 +15,17 @@
 //! * [`outboxes`]: what a BOOT says of its node's outboxes
 //! * [`state`], [`tree_rows`]: reading it; [`look_through`]: one that came from elsewhere
 
+// No bytes that reach apply may end it: what cannot go wrong is shown by the types.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 pub mod apply;
 mod downloads;
 pub mod founding;
@@ -28,9 +39,18 @@ pub mod outboxes;
 pub mod policy;
 pub mod roles;
 pub mod rows;
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    reason = "it reads what apply has written"
+)]
 pub mod state;
 pub mod tables;
 pub mod tip;
+#[allow(
+    clippy::arithmetic_side_effects,
+    reason = "tiles are asked for by the tree, within its size"
+)]
 pub mod tree_rows;
 pub mod txn;
 

@@ -52,8 +52,8 @@ pub fn decide(head: &LedgerHead, policy: &PolicyDocument, votes: bool, now_ms: u
         return Outcome::Refused(Reason::NotDue);
     }
     let allowed = policy.settings.iter().enumerate().all(|(at, setting)| {
-        let earlier = &policy.settings[..at];
-        let once = earlier.iter().all(|other| other.name != setting.name);
+        let mut earlier = policy.settings.iter().take(at);
+        let once = earlier.all(|other| other.name != setting.name);
         let value = setting.value;
         once && match setting.name.as_str() {
             UPLOAD_EPOCH => head.upload_epoch.get().checked_add(1) == Some(value),

@@ -197,9 +197,8 @@ impl<R: Row> RowRange<R> {
         let skip = generation.prefix().len();
         let (start, end) = (generation.key(&self.start), generation.key(&self.end));
         let found = view.scan(&start, &end, limit)?.into_iter();
-        Ok(found
-            .map(|(key, value)| (FoundKey(key[skip..].to_vec()), value))
-            .collect())
+        let behind = |key: Vec<u8>| FoundKey(key.get(skip..).unwrap_or_default().to_vec());
+        Ok(found.map(|(key, value)| (behind(key), value)).collect())
     }
 
     /// Up to `limit` rows, in the order of their keys.
@@ -241,7 +240,10 @@ impl FoundKey {
     /// The lane in a key of [`lane`].
     pub fn lane(&self) -> Result<Lane, StoreError> {
         let behind_node = self.0.get(1 + 8..);
-        let parts = behind_node.and_then(|rest| Some((rest.first()?, rest[1..].try_into().ok()?)));
+        let parts = behind_node.and_then(|rest| {
+            let (kind, id) = rest.split_first()?;
+            Some((kind, id.try_into().ok()?))
+        });
         parts
             .and_then(|(kind, id)| Lane::from_code(*kind, u64::from_be_bytes(id)))
             .ok_or_else(|| StoreError::corrupt("a key of a lane"))

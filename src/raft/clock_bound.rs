@@ -142,7 +142,7 @@ impl RaftGroup {
             match own_is_right {
                 true => self.misconduct().saw(from, Misdeed::ClockAhead, &why),
                 false => {
-                    tracing::error!(leader = from.get(), ahead_ms, "entries of a time to come")
+                    tracing::error!(leader = from.get(), ahead_ms, "entries of a time to come");
                 }
             }
             self.tell_ahead(from, Term::new(request.vote.leader_id().term()), ahead_ms);

@@ -22,6 +22,7 @@ use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::{Kind, Lane};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// One round of asking for a read index; repeated until there is a quorum.
 const ROUND: Duration = Duration::from_secs(2);
@@ -29,6 +30,9 @@ const ROUND: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long one BOOT may be under way before it is looked up.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// A leader that finds the statement bad may not have applied a change of keys yet: by then it
+/// has, and a node that is still turned away says why and ends.
+const BAD_MAX: Duration = Duration::from_secs(10);
 /// BOOT statements of earlier starts that may be found in the way: each is one that its
 /// process had sent when it crashed, and that was recorded only after this start looked.
 const OVERTAKEN_MAX: usize = 8;
@@ -61,6 +65,8 @@ pub enum BootError {
          knows; a wiped node joins under a new id"
     )]
     Refused(Outcome),
+    #[error("this node's statement is not taken: {0}")]
+    NotTaken(String),
     #[error("the ledger answers {0:?}")]
     Unexpected(Answer),
     #[error("the applied state cannot be read: {0}")]
@@ -177,8 +183,18 @@ impl BootContext {
     ) -> Result<Option<Recorded>, BootError> {
         let (seq, kind) = (submission.statement.seq, submission.statement.kind);
         let hash = submission.statement.hash();
+        let mut bad_since = None;
         loop {
-            let answer = self.send(submission.clone()).await;
+            let answer = match self.send(submission.clone()).await {
+                Ok(answer) => answer,
+                Err(why) => {
+                    let since = *bad_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= BAD_MAX {
+                        return Err(BootError::NotTaken(why));
+                    }
+                    None
+                }
+            };
             match read_answer(node, kind, answer)? {
                 Sent::Recorded(recorded) => return Ok(Some(recorded)),
                 Sent::Overtaken => return Ok(None),
@@ -195,23 +211,27 @@ impl BootContext {
         }
     }
 
-    async fn send(&self, submission: Submission) -> Option<Answer> {
+    /// The answer, if there is one; an error where the leader finds the statement bad.
+    async fn send(&self, submission: Submission) -> Result<Option<Answer>, String> {
         let Some(mut route) = LeaderRoute::open(&self.group, &self.intake, &self.transport) else {
             tokio::time::sleep(PAUSE).await;
-            return None;
+            return Ok(None);
         };
         let answered = match route.send(vec![submission]).await {
             Ok(answered) => tokio::time::timeout(ANSWER_MAX, answered).await,
             Err(lost) => Ok(Err(lost)),
         };
         match answered {
-            Ok(Ok(answers)) => answers.first().copied(),
+            Ok(Ok(answers)) => Ok(answers.first().copied()),
             Ok(Err(lost)) => {
                 tracing::debug!(why = %lost, "booting: not recorded yet");
                 tokio::time::sleep(PAUSE).await;
-                None
+                match lost.is_about_content() {
+                    true => Err(lost.to_string()),
+                    false => Ok(None),
+                }
             }
-            Err(_) => None,
+            Err(_) => Ok(None),
         }
     }
 

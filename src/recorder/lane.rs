@@ -348,7 +348,7 @@ fn flight(first: Sequence, count: usize, answered: BatchAnswer) -> Flight {
 }
 
 /// Nothing after the first loss, so that a change of leaders costs no more than it must.
-fn fruitless_pause(times: u32) -> Duration {
+pub(super) fn fruitless_pause(times: u32) -> Duration {
     match times.checked_sub(1) {
         None => Duration::ZERO,
         Some(more) => ROUTE_PAUSE

@@ -50,7 +50,7 @@ impl ClockWatch {
                 let ahead_ms = ahead_ms.unwrap_or_default();
                 match off {
                     true => {
-                        tracing::error!(ahead_ms, "this node's clock is off: it does not stand")
+                        tracing::error!(ahead_ms, "this node's clock is off: it does not stand");
                     }
                     false => tracing::info!(ahead_ms, "this node's clock is right again"),
                 }

@@ -14,7 +14,7 @@ use crate::recorder::Recorded;
 use crate::recorder::answers::{
     Doubt, Landed, LaneContradiction, Then, landed, outbox_agrees, place,
 };
-use crate::recorder::lane::ENTRY_BYTES;
+use crate::recorder::lane::{ENTRY_BYTES, fruitless_pause};
 use crate::recorder::route::{LeaderRoute, RouteLost};
 use crate::supervise::{self, Life};
 use muniment_evidence::opening::Delivered;
@@ -30,7 +30,7 @@ const BATCH_BYTES: usize = ENTRY_BYTES / 2;
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// One question for a read index while resolving; asked again until answered.
 const RESOLVE_ROUND: Duration = Duration::from_secs(2);
-/// Pause between attempts to find a leader, and after a route that failed.
+/// Pause between attempts to find a leader, and at least after a route that failed.
 const ROUTE_PAUSE: Duration = Duration::from_millis(50);
 
 /// The node must stop: the reason.
@@ -48,6 +48,7 @@ pub(super) fn start(shared: Arc<Shared>) {
     let mut worker = Worker {
         shared,
         route: None,
+        fruitless: 0,
     };
     let broken = stop.clone();
     supervise::keep(&stop, Life::UntilStopped, "an outbox", async move {
@@ -58,6 +59,8 @@ pub(super) fn start(shared: Arc<Shared>) {
 struct Worker {
     shared: Arc<Shared>,
     route: Option<LeaderRoute>,
+    /// How often in a row the route failed with nothing recorded in between.
+    fruitless: u32,
 }
 
 impl Worker {
@@ -82,6 +85,9 @@ impl Worker {
             let lane = Lane::Outbox(self.shared.counts().id);
             let answered = self.send(&batch).await;
             let Landed { recorded, then } = landed(lane, first_seq, batch.len(), answered);
+            if !recorded.is_empty() {
+                self.fruitless = 0;
+            }
             let recorded = recorded.into_iter().map(|(seq, at)| (seq, Some(at)));
             self.settle(recorded.collect()).await?;
             match then {
@@ -93,9 +99,16 @@ impl Worker {
     }
 
     async fn lose(&mut self, why: &Doubt) -> Result<(), Broken> {
-        tracing::debug!(%why, "the outbox does not drain now");
+        match why {
+            Doubt::Lost(lost) if lost.is_about_content() => {
+                tracing::error!(%why, "the outbox's statements are not taken");
+            }
+            _ => tracing::debug!(%why, "the outbox does not drain now"),
+        }
         self.route = None;
-        tokio::time::sleep(ROUTE_PAUSE).await;
+        let pause = fruitless_pause(self.fruitless).max(ROUTE_PAUSE);
+        self.fruitless = self.fruitless.saturating_add(1);
+        tokio::time::sleep(pause).await;
         Ok(())
     }
 
