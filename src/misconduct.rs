@@ -35,10 +35,12 @@ pub enum Misdeed {
     BadChunk,
     /// It sent a state that contradicts what this node knows.
     BadSnapshot,
+    /// It led while a record came that no verifier takes.
+    BadRecord,
 }
 
 impl Misdeed {
-    pub const ALL: [Misdeed; 7] = [
+    pub const ALL: [Misdeed; 8] = [
         Misdeed::SpokeAsAnother,
         Misdeed::SpokeAfterLeaving,
         Misdeed::BadHolding,
@@ -46,6 +48,7 @@ impl Misdeed {
         Misdeed::UnprovenNotice,
         Misdeed::BadChunk,
         Misdeed::BadSnapshot,
+        Misdeed::BadRecord,
     ];
 
     pub fn label(self) -> &'static str {
@@ -57,6 +60,7 @@ impl Misdeed {
             Misdeed::UnprovenNotice => "unproven_notice",
             Misdeed::BadChunk => "bad_chunk",
             Misdeed::BadSnapshot => "bad_snapshot",
+            Misdeed::BadRecord => "bad_record",
         }
     }
 }
