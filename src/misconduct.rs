@@ -39,10 +39,12 @@ pub enum Misdeed {
     BadSnapshot,
     /// It proposed entries of a time that has not come.
     ClockAhead,
+    /// It led while a record came that no verifier takes.
+    BadRecord,
 }
 
 impl Misdeed {
-    pub const ALL: [Misdeed; 9] = [
+    pub const ALL: [Misdeed; 10] = [
         Misdeed::SpokeAsAnother,
         Misdeed::SpokeAfterLeaving,
         Misdeed::BadHolding,
@@ -52,6 +54,7 @@ impl Misdeed {
         Misdeed::BadChunk,
         Misdeed::BadSnapshot,
         Misdeed::ClockAhead,
+        Misdeed::BadRecord,
     ];
 
     pub fn label(self) -> &'static str {
@@ -65,6 +68,7 @@ impl Misdeed {
             Misdeed::BadChunk => "bad_chunk",
             Misdeed::BadSnapshot => "bad_snapshot",
             Misdeed::ClockAhead => "clock_ahead",
+            Misdeed::BadRecord => "bad_record",
         }
     }
 }

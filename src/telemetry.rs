@@ -53,6 +53,7 @@ table! {
     raft_peer_lag_entries: IntGaugeVec = gauges("raft_peer_lag_entries", "Entries a follower's durable log is behind; on the leader.", &["peer"]);
     evidence_size: IntGauge = gauge("evidence_size", "Records in the evidence log.");
     inadmissible: IntGaugeVec = gauges("inadmissible_submissions", "Submissions applied here since the start that no honest member of this version makes.", &["reason"]);
+    verified_index: IntGauge = gauge("verified_index", "Records below which every one was verified here.");
     body_complete_index: IntGauge = gauge("body_complete_index", "Records below which every body is held here.");
     orphan_bytes: IntGauge = gauge("orphan_bytes", "Bytes of bodies that no record names, or not yet.");
     cosigned_size: IntGauge = gauge("cosigned_size", "Size of the newest cosigned note.");

@@ -74,6 +74,13 @@ impl Ledger {
         }
     }
 
+    /// For who checks many records: its statement keys are worked out once.
+    #[must_use]
+    pub fn for_many(mut self) -> Ledger {
+        self.make_ready();
+        self
+    }
+
     /// Takes the change of keys at `index`; the order is that of the log.
     pub fn learn(&mut self, index: RecordIndex, document: &KeyDocument) -> Result<(), KeyRefusal> {
         self.keys = believe(&self.keys, &self.id, index, document)?;

@@ -20,7 +20,7 @@
 //! log keys in force ([`keys`]); 2 ask every member to cosign it; 3 check and publish each
 //! line as it arrives ([`recent`]); 4 once a majority has cosigned, spread the note
 //! ([`spread`]). A member that is asked ([`signing`]): 1 wait until it has applied as much,
-//! has flushed it, and holds all bodies; 2 compare the root with its own; 3 see that it never
+//! has flushed it, has verified every record ([`verified`]) and holds all bodies; 2 compare the root with its own; 3 see that it never
 //! signed a larger size, nor another root of this one; 4 sign. A round begins at once when
 //! somebody waits for one, else once a second while the log grows. Every node keeps the last
 //! note of each second ([`keep`]), so that old records find a note too.
@@ -47,7 +47,7 @@
 //!   cosignatures count
 //! * [`guarding`]: the sign guard, kept in step
 //! * [`heads`]: what all receipts under one checkpoint have in common
-//! * [`signing`]: what must be true before this node cosigns
+//! * [`signing`]: what must be true before this node cosigns; [`verified`]: that its log holds
 //! * [`rounds`], [`tally`]: the leader's rounds, and what the answers come to
 //! * [`accept`]: notes and divergence notices from elsewhere
 //! * [`recent`]: the newest notes; [`spread`], [`keep`]: sent to the followers, kept on disk
@@ -68,6 +68,7 @@ mod rounds;
 mod signing;
 mod spread;
 pub mod tally;
+mod verified;
 mod waiting;
 
 use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
@@ -89,6 +90,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+pub use verified::{BadRecord, Verified};
 use waiting::{Waiter, Waiting};
 
 /// How long a round may take, and each member for its answer: beyond it the member is too
@@ -131,6 +133,7 @@ struct Inner {
     context: Context,
     parts: CosigningParts,
     recent: RecentCheckpoints,
+    verified: watch::Receiver<Verified>,
     signed_sizes: signing::SignedSizes,
     asks: rounds::Asks,
     wants: watch::Sender<Want>,
@@ -145,10 +148,12 @@ struct Inner {
 impl Cosigning {
     /// Starts what runs beside the calls; it ends with the node.
     pub fn start(context: Context, parts: CosigningParts) -> Cosigning {
+        let verified = verified::start(context.clone(), parts.notes.clone(), parts.booted.clone());
         let cosigned = Cosigning(Arc::new(Inner {
             context,
             parts,
             recent: RecentCheckpoints::default(),
+            verified,
             signed_sizes: signing::SignedSizes::default(),
             asks: rounds::Asks::default(),
             wants: watch::channel(Want::default()).0,
@@ -207,6 +212,11 @@ impl Cosigning {
     /// Up to which record every body is held here.
     pub fn body_complete(&self) -> TreeSize {
         *self.0.parts.complete.borrow()
+    }
+
+    /// Up to which record this node has verified its log, and what ended that.
+    pub fn verified(&self) -> Verified {
+        self.0.verified.borrow().clone()
     }
 
     /// Roots other than this node's own that it has met.

@@ -5,7 +5,7 @@
 //! the sign guard allowed it and was moved to the head of this boot; from then on the
 //! guard trails the applied head, which nothing is signed beyond); before the log is
 //! flushed past the size; before the body-complete index covers it, for which each record
-//! was read back and hashed; nor when this node's own root differs. Sizes never go back,
+//! was read back and hashed; before every record below it was verified; nor when this node's own root differs. Sizes never go back,
 //! a size has one root, and what is signed continues what was signed before, also when a
 //! snapshot took the place of the state in between. Leaves whom to ask to [`super::rounds`].
 
@@ -149,6 +149,13 @@ impl Cosigning {
             // Log and state share a database: one sync covers the entries and the records.
             parts.flusher.durable().await.map_err(refused)?;
             flushed.fetch_max(applied.get(), Ordering::AcqRel);
+        }
+        let mut verified = self.0.verified.clone();
+        let seen = verified.wait_for(|seen| seen.size >= size || seen.bad.is_some());
+        if let Some(bad) = seen.await.map_err(stopping)?.bad.as_ref()
+            && size.contains(bad.index)
+        {
+            return Err(refused(format!("record {} does not verify", bad.index)));
         }
         let mut complete = parts.complete.clone();
         let covered = complete.wait_for(|index| *index >= size).await;

@@ -132,6 +132,7 @@ impl NodeSource {
             &metrics.body_complete_index,
             cosigning.body_complete().get(),
         );
+        set(&metrics.verified_index, cosigning.verified().size.get());
         set(&metrics.orphan_bytes, self.parts.bodies.orphan_bytes());
         set(&metrics.cosigned_size, cosigning.newest_size().get());
         let divergences = cosigning.divergences() + self.parts.cluster.status.divergences();

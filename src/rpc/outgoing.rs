@@ -254,6 +254,7 @@ pub fn status(parts: &Parts, view: StatusView, uptime_ms: u64) -> v1::StatusResp
         })
         .collect();
     let founded = view.head.size > TreeSize::EMPTY;
+    let verified = parts.cosigning.verified();
     v1::StatusResponse {
         node: place.node.get(),
         zone: place.zone.clone(),
@@ -290,6 +291,8 @@ pub fn status(parts: &Parts, view: StatusView, uptime_ms: u64) -> v1::StatusResp
         upload_epoch: view.head.upload_epoch.get(),
         leaderless_ms: parts.cluster.leader.leaderless().as_millis() as u64,
         misdeeds: view.misdeeds.into_iter().map(misdeed).collect(),
+        verified_index: verified.size.get(),
+        bad_record: verified.bad.map(|bad| bad.why).unwrap_or_default(),
     }
 }
 

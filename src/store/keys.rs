@@ -48,6 +48,9 @@ pub const GENERATION_BEGUN: &[u8] = b"NB";
 /// The generation in force: u32.
 pub const GENERATION: &[u8] = b"NG";
 
+/// How far this node has verified its log.
+pub const VERIFIED: &[u8] = b"NV";
+
 /// A cosigned note, by the size of its tree.
 pub fn kept_note(size: TreeSize) -> Vec<u8> {
     let mut key = b"NK".to_vec();

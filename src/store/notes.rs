@@ -1,4 +1,5 @@
-//! The cosigned notes that a node keeps: one per second that had any, by tree size.
+//! The cosigned notes that a node keeps: one per second that had any, by tree size; and the
+//! mark of how far it has verified its log, which says what it may cosign.
 //!
 //! Promises: notes are found by the smallest size above an index; none is kept for longer
 //! than [`KEPT_S_MAX`]. They are this node's own: no snapshot carries them, the state hash
@@ -103,6 +104,24 @@ impl NoteStore {
                     ),
                     note: text(&value)?,
                 }))
+            })
+            .await
+    }
+
+    /// How far this node has verified its log, as its owner wrote it last.
+    pub async fn verified_mark(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let engine = self.engine.clone();
+        self.blocking.run(move || engine.get(keys::VERIFIED)).await
+    }
+
+    /// Moves that mark; not durable, it only saves work after a start.
+    pub async fn set_verified_mark(&self, mark: Vec<u8>) -> Result<(), StoreError> {
+        let engine = self.engine.clone();
+        self.blocking
+            .run(move || {
+                let mut batch = Batch::new();
+                batch.put(keys::VERIFIED.to_vec(), mark);
+                engine.write(batch)
             })
             .await
     }

@@ -7,6 +7,7 @@
 //! * [`receipt`]: one record
 //! * [`promise`]: one that is to come
 //! * [`bundle`]: a range or a selection of records
+//! * [`record()`]: one record by itself, for who follows the log
 //! * [`Observer`]: who looks on meanwhile
 //!
 //! What all begin with lies in `expectations` (the pin, the policy) and `learned_keys` (the
@@ -22,6 +23,7 @@ mod learned_keys;
 mod observer;
 mod promise;
 mod receipt;
+mod record;
 
 pub use crate::report::{LEVEL_DEFAULT, LEVEL_MAX};
 pub use bundle::{BundleVerifier, VerifyOptions};
@@ -29,3 +31,4 @@ pub use known_keys::KnownKeys;
 pub use observer::{Observer, SeenRecord};
 pub use promise::{Promised, promise};
 pub use receipt::{Expected, receipt};
+pub use record::record;

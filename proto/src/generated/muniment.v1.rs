@@ -2937,6 +2937,13 @@ pub struct StatusResponse {
     /// What this node saw of its peers since its start that no honest member does.
     #[prost(message, repeated, tag = "31")]
     pub misdeeds: ::prost::alloc::vec::Vec<PeerMisdeed>,
+    /// Records below which this node has verified every one as an auditor would; it cosigns
+    /// nothing above.
+    #[prost(uint64, tag = "32")]
+    pub verified_index: u64,
+    /// The record that ended that, and what is wrong with it; empty while there is none.
+    #[prost(string, tag = "33")]
+    pub bad_record: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PeerMisdeed {

@@ -284,8 +284,8 @@ async fn status(reach: &Reach) -> Result<Exit, CommandFailure> {
     };
     output::say(&format!("Ledger {}. {says}\n", output::shown(origin)))?;
     let headings = [
-        "NODE", "ZONE", "REGION", "ROLE", "TERM", "APPLIED", "RECORDS", "BODIES", "COSIGNED",
-        "LAG", "STATE", "READY",
+        "NODE", "ZONE", "REGION", "ROLE", "TERM", "APPLIED", "RECORDS", "BODIES", "VERIFIED",
+        "COSIGNED", "LAG", "STATE", "READY",
     ];
     let rows: Vec<Vec<String>> = survey.answers.values().map(|a| cells(&survey, a)).collect();
     output::say(&output::table(&headings, &rows))?;
@@ -295,6 +295,12 @@ async fn status(reach: &Reach) -> Result<Exit, CommandFailure> {
     for answer in survey.answers.values() {
         for reason in &answer.reasons {
             output::say(&output::shown(&format!("node {}: {reason}", answer.node)))?;
+        }
+        if !answer.bad_record.is_empty() {
+            let (node, why) = (answer.node, &answer.bad_record);
+            let line =
+                format!("node {node}: cosigns nothing above a record that does not verify: {why}");
+            output::say(&output::shown(&line))?;
         }
         for seen in &answer.misdeeds {
             let (by, of) = (answer.node, seen.node);
@@ -329,6 +335,7 @@ fn cells(survey: &Survey, answer: &StatusResponse) -> Vec<String> {
         answer.applied_index.to_string(),
         answer.log_size.to_string(),
         answer.body_complete_index.to_string(),
+        answer.verified_index.to_string(),
         answer.cosigned_size.to_string(),
         lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string()),
         answer.state_hash.chars().take(8).collect(),
@@ -378,6 +385,8 @@ fn node_value(answer: &StatusResponse) -> Value {
         "snapshot_index": answer.snapshot_index,
         "uptime_ms": answer.uptime_ms,
         "body_complete_index": answer.body_complete_index,
+        "verified_index": answer.verified_index,
+        "bad_record": answer.bad_record,
         "cosigned_size": answer.cosigned_size,
         "profile": answer.profile,
         "worst_leaderless_ms": answer.worst_leaderless_ms,

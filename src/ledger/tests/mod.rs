@@ -16,8 +16,8 @@ use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::opening::{
-    Actor, BootDocument, DamageKind, Delivered, Document, GenesisDocument, How, Member, Opening,
-    ScrubDocument, ScrubOutcome, commit_actor, commit_document,
+    Actor, BootDocument, DamageKind, Delivered, Document, GenesisDocument, How, LeaderDocument,
+    Member, Opening, ScrubDocument, ScrubOutcome, commit_actor, commit_document,
 };
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
@@ -212,6 +212,24 @@ impl TestLedger {
             other => panic!("not recorded: {other:?}"),
         };
         written.into_iter().map(outcome).collect()
+    }
+
+    /// A new leader's first entry, and the record in which it says that it leads.
+    pub(crate) fn lead(&mut self, lane: &mut TestSigner, term: u64) {
+        let (term, log_index) = (Term::new(term), LogIndex::new(self.raft_index));
+        let mut txn = Txn::begin(self.engine.as_ref(), Generation(0));
+        apply::leader(&mut txn, &mut self.tip, term, log_index).unwrap();
+        self.term = term;
+        self.engine.write(txn.into_batch()).unwrap();
+        let leader = NodeId::new(lane.node);
+        let said = Document::Leader(LeaderDocument {
+            term,
+            leader,
+            log_index,
+        });
+        let said = lane.write(self, &said);
+        let at = self.tip.head.size.get();
+        assert_eq!(self.apply(0, vec![said]), [ok(at)]);
     }
 
     pub(crate) fn tables(&self) -> Tables<'_> {

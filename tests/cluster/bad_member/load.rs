@@ -37,6 +37,8 @@ pub struct Scene {
     calls: Arc<Mutex<Vec<Call>>>,
     load: JoinHandle<()>,
     deed_at: Option<Instant>,
+    /// What a verifier is to say of the whole log.
+    log_is: Verdict,
 }
 
 impl Scene {
@@ -64,9 +66,15 @@ impl Scene {
             calls,
             load,
             deed_at: None,
+            log_is: Verdict::Verified,
         };
         scene.acknowledged_from(Instant::now()).await;
         scene
+    }
+
+    /// The deed is in the log for ever, and verifiers are to find it there.
+    pub fn log_is(&mut self, verdict: Verdict) {
+        self.log_is = verdict;
     }
 
     /// The deed begins.
@@ -155,7 +163,7 @@ impl Scene {
         }
         for at in 0..2 {
             let report = self.cluster.verify(&self.cluster.export(at).await);
-            assert_eq!(report.verdict(), Verdict::Verified, "{report:?}");
+            assert_eq!(report.verdict(), self.log_is, "{report:?}");
         }
     }
 }
@@ -168,6 +176,11 @@ pub struct Aftermath {
 }
 
 impl Aftermath {
+    /// The honest ones.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
     /// Status, metrics and log of an honest node name the culprit for this.
     pub async fn names(&self, misdeed: &str) {
         let mut told = Vec::new();

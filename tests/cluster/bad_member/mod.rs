@@ -14,6 +14,7 @@
 //! apart, have tests that say what is so today.
 
 mod another_place;
+mod bad_record;
 mod false_notices;
 mod forged_chunk;
 mod forged_holding;

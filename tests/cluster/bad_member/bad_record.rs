@@ -1,0 +1,69 @@
+//! A leader proposes a statement that nobody signed. Followers append what a leader sends, so
+//! the log has it; but none of them vouches for it.
+
+use super::{Honest, Role, Scene};
+use bytes::Bytes;
+use muniment::domain::command::{Command, Submission};
+use muniment::recorder::{Intent, StatementSigner};
+use muniment_evidence::class::FindingClass;
+use muniment_evidence::ids::NodeId;
+use muniment_evidence::key::Signature;
+use muniment_evidence::opening::{Document, VoidDocument};
+use muniment_evidence::report::Verdict;
+use muniment_evidence::statement::Lane;
+
+/// The next statement of the culprit's own lane, under a signature that is none.
+fn unsigned(scene: &Scene) -> Submission {
+    let context = &scene.bad.running.parts.reads.context;
+    let node = NodeId::new(super::member::CULPRIT);
+    let (lane, row) = context
+        .state
+        .read(|tables| {
+            let boot = tables.node(node)?.and_then(|row| row.boot);
+            let lane = Lane::Strict(boot.expect("it has booted"));
+            let row = tables.lane(node, lane)?;
+            Ok((lane, row.expect("its boot opened it")))
+        })
+        .unwrap();
+    let signer = StatementSigner {
+        node,
+        ledger: context.group.applied().ledger,
+        signer: scene.bad.keyring.clone(),
+        clock: scene.bad.clock.clone(),
+    };
+    let intent = Intent::system(Document::Void(VoidDocument {
+        tenant: "default".into(),
+        uid: [1; 16],
+        request_id: "nobody signed this".into(),
+        reason: String::new(),
+    }));
+    let mut submission = signer.sign(&intent, lane, row.next_seq, row.last);
+    submission.signature = Signature([9; 64]);
+    submission
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_cosigned_above_a_record_that_nobody_signed() {
+    let mut scene = Scene::set(Role::Leader, Honest).await;
+    scene.begin();
+    let command = Command {
+        proposed_at_ms: scene.bad.clock.now_ms(),
+        submissions: vec![unsigned(&scene).into()],
+    };
+    let group = &scene.bad.running.parts.reads.context.group;
+    let queued = group.queue(Bytes::from(command.encode())).await.unwrap();
+    let answers = queued.done().await.unwrap().answers;
+    scene.log_is(Verdict::Failed(FindingClass::BadSignature));
+    let aftermath = scene.judged().await;
+    aftermath.names("bad_record").await;
+    for node in aftermath.nodes() {
+        let bad = |status: &muniment_proto::v1::StatusResponse| !status.bad_record.is_empty();
+        let status = node.wait_status("it has seen the record", bad).await;
+        assert!(status.bad_record.contains("BAD_SIGNATURE"), "{status:?}");
+        assert!(status.verified_index < status.log_size, "{status:?}");
+        assert!(
+            status.cosigned_size <= status.verified_index,
+            "{answers:?} {status:?}"
+        );
+    }
+}
