@@ -11,6 +11,7 @@ use super::{membership, policy};
 use crate::domain::ids::{RecordIndex, Uid};
 use crate::objective::write::{LevelMember, MemberRole, WriteLevel, meets};
 use crate::store::StoreError;
+use muniment_evidence::chunks;
 use muniment_evidence::codec::Writer;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{
@@ -306,7 +307,9 @@ fn held(
     for holding in holdings {
         let of_this = holding.body_id == rendition.body_id
             && holding.sha256 == rendition.sha256
+            && holding.chunk_root == rendition.chunk_root
             && holding.length == rendition.length
+            && chunks::may_be_root(&holding.chunk_root, holding.length, &holding.sha256)
             && holding.ledger == head.ledger;
         let in_time = policy::may_be_named(holding.epoch, head.upload_epoch);
         if !of_this || !in_time {
