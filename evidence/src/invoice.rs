@@ -102,6 +102,9 @@ pub struct Rendition {
     pub media_type: String,
     pub length: u64,
     pub sha256: Digest,
+    /// Root of its chunk tree ([`crate::chunks`]); the bytes decide it, so it is not part of
+    /// "the same content" either.
+    pub chunk_root: Digest,
     /// UUIDv7; names the bytes, not their meaning, so not part of "the same content".
     pub body_id: BodyId,
 }
@@ -228,6 +231,7 @@ fn write_content(w: &mut Writer, rendition: &Rendition) {
 
 pub(crate) fn write_rendition(w: &mut Writer, rendition: &Rendition) {
     write_content(w, rendition);
+    w.digest(&rendition.chunk_root);
     w.raw(rendition.body_id.as_bytes());
 }
 
@@ -237,6 +241,7 @@ pub(crate) fn read_rendition(r: &mut Reader<'_>) -> Result<Rendition, DecodeErro
         media_type: r.text()?,
         length: r.u64()?,
         sha256: r.digest()?,
+        chunk_root: r.digest()?,
         body_id: BodyId::new(r.array()?),
     })
 }

@@ -43,7 +43,8 @@
 //! Ed25519, base64 and two tables of Unicode alone. `FORMAT.md` beside it says every byte.
 //!
 //! Reading order: [`digest`], [`codec`] (with `codes`), [`ids`], [`key`], [`statement`], [`opening`] (with [`invoice`],
-//! [`system`], [`mode`], [`scrub`], [`drill`], [`limits`], [`name`]), [`record`], [`tree`], [`note`]; then what auditors hold:
+//! [`system`], [`mode`], [`scrub`], [`drill`], [`limits`], [`name`]), [`record`], [`tree`] (with [`chunks`]), [`note`];
+//! then what auditors hold:
 //! [`receipt`], [`promise`], [`bundle`] (with [`frame`] and `parts`), [`trust`], [`policy`], [`proof`]; then how
 //! it is checked: `genesis`, [`keychange`], [`keys`] and [`ledger`] (the keys), `record_checks` (one record by
 //! itself), [`chain`] and [`lanes`] (one after another), [`verify`] (all of it, top to bottom),
@@ -55,6 +56,7 @@
 
 pub mod bundle;
 pub mod chain;
+pub mod chunks;
 pub mod class;
 pub mod codec;
 mod codes;

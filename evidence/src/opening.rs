@@ -75,6 +75,8 @@ pub struct Holding {
     pub ledger: Digest,
     pub body_id: BodyId,
     pub sha256: Digest,
+    /// Root of its chunk tree: see [`crate::chunks`].
+    pub chunk_root: Digest,
     pub length: u64,
     pub node: NodeId,
     /// Changes when the node's disk is wiped or restored.
@@ -110,6 +112,8 @@ pub struct DownloadDocument {
     pub uid: [u8; 16],
     pub role: String,
     pub sha256: Digest,
+    /// Root of the chunk tree, so that the bytes of a range are provable too.
+    pub chunk_root: Digest,
     /// The range about to be sent: `start..end` of `length`.
     pub start: u64,
     pub end: u64,
@@ -198,7 +202,8 @@ impl Document {
             }
             Document::Download(d) => {
                 w.text(&d.tenant).raw(&d.uid).text(&d.role);
-                w.digest(&d.sha256).u64(d.start).u64(d.end).u64(d.length);
+                w.digest(&d.sha256).digest(&d.chunk_root);
+                w.u64(d.start).u64(d.end).u64(d.length);
             }
             Document::DownloadEnd(delivered) => {
                 w.list(delivered, |w, d| {
@@ -246,6 +251,7 @@ impl Document {
                 uid: r.array()?,
                 role: r.text()?,
                 sha256: r.digest()?,
+                chunk_root: r.digest()?,
                 start: r.u64()?,
                 end: r.u64()?,
                 length: r.u64()?,
@@ -334,6 +340,7 @@ impl Holding {
         w.digest(&self.ledger)
             .raw(self.body_id.as_bytes())
             .digest(&self.sha256)
+            .digest(&self.chunk_root)
             .u64(self.length)
             .u64(self.node.get())
             .raw(&self.incarnation)
@@ -352,6 +359,7 @@ fn read_holding(r: &mut Reader<'_>) -> Result<Holding, DecodeError> {
         ledger: r.digest()?,
         body_id: BodyId::new(r.array()?),
         sha256: r.digest()?,
+        chunk_root: r.digest()?,
         length: r.u64()?,
         node: NodeId::read(r)?,
         incarnation: r.array()?,

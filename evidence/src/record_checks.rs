@@ -6,6 +6,7 @@
 //!
 //! Tests: `evidence/tests/tamper.rs`, `evidence/tests/receipts.rs`.
 
+use crate::chunks;
 use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::ids::RecordIndex;
@@ -273,7 +274,9 @@ fn holdings(
         let named = renditions.iter().any(|rendition| {
             rendition.body_id == holding.body_id
                 && rendition.sha256 == holding.sha256
+                && rendition.chunk_root == holding.chunk_root
                 && rendition.length == holding.length
+                && chunks::may_be_root(&holding.chunk_root, holding.length, &holding.sha256)
         });
         let fault = match ledger.member(holding.node) {
             _ if holding.ledger != ledger.id => {

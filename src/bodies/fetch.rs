@@ -2,9 +2,11 @@
 //!
 //! Promises: no chunk is sent that does not match its digest; a body that is missing or
 //! damaged here is served by proxy from another holder; the digests of a proxied body
-//! are trusted only as far as its whole digest, which the reader checks at the end.
+//! are held against the root of its chunk tree, which the record names, before a byte of it
+//! goes out: of a range nothing else would tell.
 //! Leaves bringing a good copy here to [`super::repair`].
 
+use super::pull::WantedBody;
 use super::{Bodies, BodyError};
 use crate::domain::ids::{BodyId, NodeId};
 use crate::raft::types::Peer;
@@ -12,7 +14,7 @@ use crate::store::bodies::content;
 use crate::transport::Destination;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use muniment_evidence::digest::{Digest, Hasher};
+use muniment_evidence::digest::Digest;
 use muniment_evidence::opening::{How, Rendition};
 use std::hash::{Hash as _, Hasher as _};
 use std::ops::Range;
@@ -66,7 +68,7 @@ impl Bodies {
     async fn proxy(&self, rendition: &Rendition) -> Result<BodyLocation, BodyError> {
         let mut why = String::from("no other member is known");
         for (node, peer) in self.others(rendition.body_id) {
-            match self.source_at(node, peer, rendition).await {
+            match self.source_at(node, peer, &rendition.into()).await {
                 Ok(source) => return Ok(source),
                 Err(error) => why = format!("node {node}: {error}"),
             }
@@ -90,15 +92,15 @@ impl Bodies {
         &self,
         node: NodeId,
         peer: Peer,
-        rendition: &Rendition,
+        wanted: &WantedBody,
     ) -> Result<BodyLocation, BodyError> {
         let holder = peer.destination(node);
-        let pull = self.pull(&holder, rendition.body_id, u32::MAX).await?;
-        pull.check(rendition)?;
+        let pull = self.pull(&holder, wanted.body_id, u32::MAX).await?;
+        pull.check(wanted)?;
         Ok(BodyLocation {
             node,
             elsewhere: Some(holder),
-            body: rendition.body_id,
+            body: wanted.body_id,
             chunks: pull.chunks,
         })
     }
@@ -107,7 +109,6 @@ impl Bodies {
     pub fn read(
         &self,
         source: BodyLocation,
-        rendition: Rendition,
         range: Range<u64>,
     ) -> BoxStream<'static, Result<Bytes, BodyError>> {
         let mut parts = Vec::new();
@@ -121,28 +122,14 @@ impl Bodies {
             }
             start = end;
         }
-        let whole = range == (0..rendition.length) && source.elsewhere.is_some();
-        let this = self.clone();
-        let state = (this, source, rendition, whole.then(Hasher::new));
-        stream::try_unfold(
-            (parts.into_iter(), state),
-            |(mut parts, (this, source, rendition, hasher))| async move {
-                let Some((number, digest, inside)) = parts.next() else {
-                    // Of a proxied body only the whole digest is known for certain.
-                    if hasher.is_some_and(|h: Hasher| h.finish() != rendition.sha256) {
-                        return Err(BodyError::Unavailable("proxied bytes do not match".into()));
-                    }
-                    return Ok(None);
-                };
-                let chunk = this.chunk(&source, number, digest).await?;
-                let hasher = hasher.map(|mut hasher| {
-                    hasher.update(&chunk);
-                    hasher
-                });
-                let piece = chunk.slice(inside);
-                Ok(Some((piece, (parts, (this, source, rendition, hasher)))))
-            },
-        )
+        let state = (parts.into_iter(), self.clone(), source);
+        stream::try_unfold(state, |(mut parts, this, source)| async move {
+            let Some((number, digest, inside)) = parts.next() else {
+                return Ok(None);
+            };
+            let chunk = this.chunk(&source, number, digest).await?;
+            Ok(Some((chunk.slice(inside), (parts, this, source))))
+        })
         .boxed()
     }
 

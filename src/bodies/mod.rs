@@ -200,6 +200,7 @@ impl Bodies {
             ledger,
             body_id: body.id,
             sha256: body.sha256,
+            chunk_root: body.chunk_root,
             length: body.length,
             node: self.holder.node,
             incarnation: self.holder.incarnation,
@@ -217,6 +218,8 @@ impl Bodies {
 pub struct SealedBody {
     pub id: BodyId,
     pub sha256: Digest,
+    /// Root of its chunk tree.
+    pub chunk_root: Digest,
     pub length: u64,
 }
 

@@ -11,6 +11,7 @@
 
 use super::fetch::BodyLocation;
 use super::names::name_of;
+use super::pull::WantedBody;
 use super::repair_queue::RepairJob;
 use super::writer::CHUNK_BYTES;
 use super::{Bodies, BodyError, BodyPlane, scrub};
@@ -23,7 +24,7 @@ use crate::store::bodies::BodyManifest;
 use crate::store::damage::{Chunk, DamageFinding};
 use crate::supervise::{self, Life};
 use muniment_evidence::digest::{Digest, Hasher};
-use muniment_evidence::opening::{How, Rendition};
+use muniment_evidence::opening::How;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -161,12 +162,11 @@ impl Repairer {
         let Some((length, sha256)) = content else {
             return Err(BodyError::Unavailable("what it is, is not known".into()));
         };
-        let wanted = Rendition {
-            role: String::new(),
-            media_type: String::new(),
+        let wanted = WantedBody {
+            body_id: body,
             length,
             sha256,
-            body_id: body,
+            chunk_root: None,
         };
         let lacking = match &manifest {
             Some(own) => {
@@ -207,7 +207,7 @@ impl Repairer {
         &self,
         node: NodeId,
         peer: Peer,
-        wanted: &Rendition,
+        wanted: &WantedBody,
     ) -> Result<(), BodyError> {
         let BodyPlane { store, repairs, .. } = &*self.bodies;
         // Before the call: what comes while nobody reads would hold up others on the way.
@@ -233,7 +233,7 @@ impl Repairer {
         &self,
         node: NodeId,
         peer: Peer,
-        wanted: &Rendition,
+        wanted: &WantedBody,
         manifest: Option<&BodyManifest>,
         findings: &[DamageFinding],
     ) -> Result<(), BodyError> {
@@ -255,7 +255,7 @@ impl Repairer {
         self.mend(wanted, new, findings.to_vec(), node).await
     }
 
-    fn manifest(&self, wanted: &Rendition, chunks: Vec<(u32, Digest)>) -> BodyManifest {
+    fn manifest(&self, wanted: &WantedBody, chunks: Vec<(u32, Digest)>) -> BodyManifest {
         BodyManifest {
             length: wanted.length,
             sha256: wanted.sha256,
@@ -267,7 +267,7 @@ impl Repairer {
     /// Good bytes are in their places.
     async fn mend(
         &self,
-        wanted: &Rendition,
+        wanted: &WantedBody,
         manifest: Option<BodyManifest>,
         findings: Vec<DamageFinding>,
         from: NodeId,
@@ -283,7 +283,7 @@ impl Repairer {
     }
 
     /// Every chunk, and all of them compared with the digest that the record names.
-    async fn all(&self, source: &BodyLocation, wanted: &Rendition) -> Result<(), BodyError> {
+    async fn all(&self, source: &BodyLocation, wanted: &WantedBody) -> Result<(), BodyError> {
         let mut whole = Hasher::new();
         for number in 0..source.chunks.len() as u32 {
             let chunk = self.chunk(source, wanted, number).await?;
@@ -303,7 +303,7 @@ impl Repairer {
     async fn chunk(
         &self,
         source: &BodyLocation,
-        wanted: &Rendition,
+        wanted: &WantedBody,
         number: u32,
     ) -> Result<bytes::Bytes, BodyError> {
         let BodyPlane { store, repairs, .. } = &*self.bodies;

@@ -284,5 +284,8 @@ async fn delete(store: BodyStore, id: BodyId, guard: InboundGuard) {
 }
 
 fn of(holding: &Holding, body: &SealedBody) -> bool {
-    holding.body_id == body.id && holding.sha256 == body.sha256 && holding.length == body.length
+    holding.body_id == body.id
+        && holding.sha256 == body.sha256
+        && holding.chunk_root == body.chunk_root
+        && holding.length == body.length
 }

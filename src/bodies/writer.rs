@@ -10,10 +10,11 @@ use crate::domain::ids::{BodyId, UploadEpoch};
 use crate::store::bodies::{BodyManifest, BodyStore};
 use crate::store::{Blocking, StoreError};
 use bytes::{Bytes, BytesMut};
+use muniment_evidence::chunks;
 use muniment_evidence::digest::{Digest, Hasher};
 
-/// One chunk: what is checked, cached and sent at a time.
-pub const CHUNK_BYTES: usize = 1 << 20;
+/// One chunk: what is checked, cached and sent at a time, and a leaf of the chunk tree.
+pub const CHUNK_BYTES: usize = chunks::CHUNK_BYTES as usize;
 
 /// Up to this many bytes are hashed in place: that takes less than handing them to
 /// another thread and back.
@@ -153,16 +154,18 @@ impl BodyWriter {
     /// Writes the manifest and waits until all of it is durable.
     pub async fn seal(mut self, epoch: UploadEpoch) -> Result<SealedBody, StoreError> {
         let sha256 = self.digest().await?;
-        let sealed = SealedBody {
-            id: self.id,
-            sha256,
-            length: self.length,
-        };
         let manifest = BodyManifest {
             length: self.length,
             sha256,
             epoch,
             chunks: self.chunks,
+        };
+        let sealed = SealedBody {
+            id: self.id,
+            sha256,
+            chunk_root: chunk_root(self.length, &manifest.chunks)
+                .expect("each chunk but the last was stored full"),
+            length: self.length,
         };
         self.store.seal(self.id, manifest, self.last).await?;
         Ok(sealed)
@@ -171,5 +174,38 @@ impl BodyWriter {
     /// Forgets what was written so far.
     pub async fn abandon(self) -> Result<(), StoreError> {
         self.store.delete(self.id).await
+    }
+}
+
+/// The root over a list of chunks, if a body of this length is cut so.
+pub(super) fn chunk_root(length: u64, list: &[(u32, Digest)]) -> Option<Digest> {
+    let expected = (0..).map_while(|chunk| chunks::length_of(length, chunk));
+    let cut = list.iter().map(|(length, _)| u64::from(*length));
+    // Compared first: a list from a peer may be of any shape.
+    if !cut.eq(expected) {
+        return None;
+    }
+    let leaves: Vec<Digest> = list.iter().map(|(_, digest)| *digest).collect();
+    chunks::root(length, &leaves)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a peer says of a body's chunks counts only if it is cut as every body is: else
+    /// its root would stand for other bytes.
+    #[test]
+    fn only_a_list_that_is_cut_as_the_length_says_has_a_root() {
+        let full = CHUNK_BYTES as u32;
+        let (a, b) = (Digest([1; 32]), Digest([2; 32]));
+        let length = CHUNK_BYTES as u64 + 5;
+        let root = chunk_root(length, &[(full, a), (5, b)]);
+        assert_eq!(root, Some(muniment_evidence::tree::node_hash(&a, &b)));
+        assert_eq!(chunk_root(length, &[(5, a), (full, b)]), None);
+        assert_eq!(chunk_root(length, &[(full + 5, a)]), None);
+        assert_eq!(chunk_root(length, &[(full, a), (5, b), (0, b)]), None);
+        assert_eq!(chunk_root(0, &[(0, a)]), Some(a));
+        assert_eq!(chunk_root(0, &[]), None);
     }
 }

@@ -11,6 +11,7 @@ use super::{membership, policy};
 use crate::domain::ids::{RecordIndex, Uid};
 use crate::objective::write::{LevelMember, MemberRole, WriteLevel, meets};
 use crate::store::StoreError;
+use muniment_evidence::chunks;
 use muniment_evidence::codec::Writer;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::limits::{RENDITIONS_MAX, REVERSALS_MAX};
@@ -331,7 +332,9 @@ fn fit(
 fn is_of(holding: &Holding, rendition: &Rendition) -> bool {
     holding.body_id == rendition.body_id
         && holding.sha256 == rendition.sha256
+        && holding.chunk_root == rendition.chunk_root
         && holding.length == rendition.length
+        && chunks::may_be_root(&holding.chunk_root, holding.length, &holding.sha256)
 }
 
 /// Whether the holdings meet the level asked, under the voters at this index: under both

@@ -153,6 +153,7 @@ mod tests {
             ledger: head.ledger,
             body_id: BodyId::new([2; 16]),
             sha256: Digest([3; 32]),
+            chunk_root: Digest([3; 32]),
             length: 4,
             node: NodeId::new(1),
             incarnation: row.incarnation,

@@ -405,6 +405,7 @@ mod tests {
             ledger: Digest([1; 32]),
             body_id: BodyId::new([2; 16]),
             sha256: Digest([3; 32]),
+            chunk_root: Digest([3; 32]),
             length: 4,
             node: NodeId::new(3),
             incarnation: [3; 16],

@@ -115,6 +115,7 @@ pub async fn download(
             uid: uid.0,
             role: rendition.role.clone(),
             sha256: rendition.sha256,
+            chunk_root: rendition.chunk_root,
             start: range.start,
             end: range.end,
             length: rendition.length,
@@ -137,11 +138,11 @@ pub async fn download(
     let started = StartedDownload {
         invoice,
         evidence,
-        rendition: rendition.clone(),
+        rendition,
         range: range.clone(),
         body_from: source.node,
     };
-    let bytes = parts.bodies.read(source, rendition, range);
+    let bytes = parts.bodies.read(source, range);
     let end = DownloadEnd {
         delivery: Some(delivery),
         asked,

@@ -183,6 +183,7 @@ impl Form {
             media_type: self.media_type.clone(),
             length: stored.body.length,
             sha256: stored.body.sha256,
+            chunk_root: stored.body.chunk_root,
             body_id: stored.body.id,
         }
     }
@@ -303,6 +304,8 @@ fn content(draft: &IssueDraft, form: &Form) -> Option<Digest> {
         media_type: form.media_type.clone(),
         length: draft.body.length,
         sha256: draft.body.sha256?,
+        // Not known before the bytes, and no part of what makes two calls the same.
+        chunk_root: Digest::ZERO,
         body_id: BodyId::default(),
     };
     Some(content_digest(&draft.metadata, &[rendition]))

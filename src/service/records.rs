@@ -234,6 +234,7 @@ mod tests {
                 uid: uid_of(1),
                 role: "original".into(),
                 sha256: Digest([5; 32]),
+                chunk_root: Digest([5; 32]),
                 start: 0,
                 end: 4,
                 length: 4,

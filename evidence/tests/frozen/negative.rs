@@ -438,7 +438,7 @@ fn opened(frame: &mut Frame) -> &mut RecordFrame {
     }
 }
 
-fn bundles() -> [(&'static str, Ledger); 16] {
+fn bundles() -> [(&'static str, Ledger); 18] {
     let boot_with = |ledger: &mut Ledger, outboxes: Vec<BootOutbox>| {
         let boot = Document::Boot(BootDocument {
             incarnation: [1; 16],
@@ -508,6 +508,27 @@ fn bundles() -> [(&'static str, Ledger); 16] {
             forged(&|ledger| {
                 let mut invoice = ledger.invoice("H");
                 invoice.holdings[1].zone = "z3".into();
+                ledger.strict(1, Document::Issue(invoice), Outcome::Ok);
+            }),
+        ),
+        (
+            "bundle-chunk-root-other.bin",
+            forged(&|ledger| {
+                let mut invoice = ledger.invoice("H");
+                invoice.renditions[0].chunk_root.0[0] ^= 1;
+                ledger.strict(1, Document::Issue(invoice), Outcome::Ok);
+            }),
+        ),
+        (
+            "bundle-chunk-root-single.bin",
+            forged(&|ledger| {
+                let mut invoice = ledger.invoice("H");
+                invoice.renditions[0].chunk_root.0[0] ^= 1;
+                for holding in &mut invoice.holdings {
+                    holding.chunk_root.0[0] ^= 1;
+                    let key = ledger.key(holding.node.get());
+                    holding.signature = key.sign(&holding.signed_bytes());
+                }
                 ledger.strict(1, Document::Issue(invoice), Outcome::Ok);
             }),
         ),

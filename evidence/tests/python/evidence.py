@@ -212,13 +212,13 @@ class Record:
 def read_rendition(r):
     role, media_type, length = r.id(), r.id(), r.u64()
     return {"role": role, "type": media_type, "length": length, "sha256": r.digest(),
-            "body": r.raw(16)}
+            "root": r.digest(), "body": r.raw(16)}
 
 
 def read_holding(r):
     begin = r.at
-    holding = {"ledger": r.digest(), "body": r.raw(16), "sha256": r.digest(), "length": r.u64(),
-               "node": r.u64(), "incarnation": r.raw(16), "zone": r.id(), "epoch": r.u64()}
+    holding = {"ledger": r.digest(), "body": r.raw(16), "sha256": r.digest(), "root": r.digest(),
+               "length": r.u64(), "node": r.u64(), "incarnation": r.raw(16), "zone": r.id(), "epoch": r.u64()}
     holding["signed"] = b"muniment/holding/v1\n" + r.data[begin:r.at]
     holding["signature"] = r.raw(64)
     return holding
@@ -277,7 +277,7 @@ def read_added(r):
 
 def read_download(r):
     r.name(), r.raw(16), r.id()
-    return {"sha256": r.digest(), "start": r.u64(), "end": r.u64(), "length": r.u64()}
+    return {"sha256": r.digest(), "root": r.digest(), "start": r.u64(), "end": r.u64(), "length": r.u64()}
 
 
 def read_member(r):

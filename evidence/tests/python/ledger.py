@@ -350,8 +350,11 @@ class Ledger:
     def holding_fault(self, index, holding, renditions):
         if holding["ledger"] != self.id:
             return "OPENING", "a holding of another ledger"
-        same = [all(holding[part] == rendition[part] for part in ("body", "sha256", "length"))
+        same = [all(holding[part] == rendition[part] for part in ("body", "sha256", "root", "length"))
                 for rendition in renditions]
+        # Of one chunk, the root is the digest: section 5.4.
+        if holding["length"] <= 1 << 20 and holding["root"] != holding["sha256"]:
+            return "OPENING", "a root that no such body has"
         if not any(same):
             return "OPENING", "a holding of other bytes"
         member = self.history.members.get(holding["node"])

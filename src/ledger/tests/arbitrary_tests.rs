@@ -76,12 +76,14 @@ impl Random {
             media_type: self.text(),
             length: self.number(),
             sha256: Digest([5; 32]),
+            chunk_root: Digest([5; 32]),
             body_id: BodyId::new([self.below(4) as u8; 16]),
         };
         let holding = |node: u64| Holding {
             ledger: ledger.tip.head.ledger,
             body_id: rendition.body_id,
             sha256: rendition.sha256,
+            chunk_root: rendition.chunk_root,
             length: rendition.length,
             node: NodeId::new(node),
             incarnation: [node as u8; 16],
@@ -112,6 +114,7 @@ impl Random {
                 uid,
                 role: self.text(),
                 sha256: Digest([5; 32]),
+                chunk_root: Digest([5; 32]),
                 start: self.number(),
                 end: self.number(),
                 length: self.number(),

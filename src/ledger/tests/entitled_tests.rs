@@ -123,6 +123,7 @@ fn a_download_is_ended_once_by_who_served_it_with_what_its_range_has() {
             uid: [1; 16],
             role: "original".into(),
             sha256: Digest([5; 32]),
+            chunk_root: Digest([5; 32]),
             start,
             end,
             length: 4,

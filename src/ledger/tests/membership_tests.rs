@@ -118,12 +118,14 @@ pub(crate) fn named(ledger: &TestLedger, number: u64, holders: &[(u64, u8)]) -> 
         media_type: "application/pdf".into(),
         length: 4,
         sha256: Digest([5; 32]),
+        chunk_root: Digest([5; 32]),
         body_id: BodyId::new(uid_of(number)),
     };
     let holding = |(node, disk): &(u64, u8)| Holding {
         ledger: ledger.tip.head.ledger,
         body_id: rendition.body_id,
         sha256: rendition.sha256,
+        chunk_root: rendition.chunk_root,
         length: 4,
         node: NodeId::new(*node),
         incarnation: [*disk; 16],

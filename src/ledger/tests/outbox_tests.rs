@@ -34,6 +34,7 @@ fn download(signer: &mut TestSigner, ledger: &TestLedger) -> Submission {
             uid: [1; 16],
             role: "original".into(),
             sha256: Digest([2; 32]),
+            chunk_root: Digest([2; 32]),
             start: 0,
             end: 1,
             length: 1,
