@@ -6,6 +6,7 @@
 //! elections to others and still votes. Leaves to its callers when that is so.
 
 use super::group::RaftGroup;
+use super::log::watermark_id;
 use crate::store::watermark::LogPosition;
 use crate::supervise::{self, Life};
 use crate::transport::Failure;
@@ -50,8 +51,15 @@ impl RaftGroup {
         supervise::keep(&self.stop, Life::UntilUnused, watch, async move {
             let mut metrics = raft.metrics();
             loop {
-                let last = metrics.borrow_watched().last_log_index;
-                if last.is_some_and(|last| last >= watermark.index.get()) {
+                let (last, committed) = {
+                    let now = metrics.borrow_watched();
+                    (now.last_log_index, now.local_committed)
+                };
+                let refilled = last.is_some_and(|last| last >= watermark.index.get());
+                // A leader of a later term was elected without this node's vote: what it has
+                // not, no majority had, and its log may be shorter for good.
+                let overtaken = committed.is_some_and(|id| watermark_id(&id) >= watermark);
+                if refilled || overtaken {
                     tracing::info!(last, "the log is above its watermark again");
                     group
                         .campaign

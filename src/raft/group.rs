@@ -4,7 +4,8 @@
 //! its log abstains before the library runs. Names of the library end here. What can be
 //! asked of a group is beside this file, one idea each: [`super::proposals`],
 //! [`super::progress`], [`super::elections`], [`super::leadership`], [`super::status`],
-//! [`super::membership`]. Tests: `group_tests`.
+//! [`super::membership`].
+//! Tests: `src/raft/group_tests.rs`.
 
 use super::elections::Campaign;
 use super::identity::{Disk, DiskWords, KnownDisks};

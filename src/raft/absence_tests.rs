@@ -1,0 +1,83 @@
+//! Nodes that are away, stand still, moved, lost the end of their log, or would rather not
+//! lead: what the others do without them, and how they come back.
+
+use super::group_tests::{LONG, MOVED, TestCluster, peer, propose};
+use super::types::Peer;
+use crate::domain::ids::{LogIndex, NodeId};
+use crate::store::watermark::LogPosition;
+use crate::transport::{Failure, Method};
+use bytes::Bytes;
+use std::time::Duration;
+
+/// Above what a leader keeps: a snapshot's worth and what is kept behind it.
+const MISSED_ENTRIES: u64 = 137;
+
+/// Proposes at the leader until it has purged more of its log than `node` has.
+async fn propose_beyond(cluster: &TestCluster, leader: u64, node: u64) -> LogIndex {
+    let had = cluster.node(node).group.status().last_log_index;
+    let group = &cluster.node(leader).group;
+    for _ in 0..MISSED_ENTRIES {
+        propose(group).await.unwrap();
+        // A steady load, under which no pause between two entries is long.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let status = group.status();
+    assert!(
+        status.purged_index > had,
+        "what it kept has {had}: {status:?}"
+    );
+    status.last_log_index
+}
+
+/// Its vote could elect a leader without what it had acknowledged and then lost.
+#[tokio::test(start_paused = true)]
+async fn a_node_below_its_watermark_neither_votes_nor_campaigns() {
+    let cluster = TestCluster::start(3).await;
+    let leader = cluster.leader().await;
+    let group = &cluster.node(cluster.another(leader)).group;
+    assert!(group.may_vote().is_ok());
+    let far = LogPosition {
+        term: group.status().term,
+        index: LogIndex::new(group.status().last_log_index.get() + 5),
+    };
+    group.wait_for_watermark(None, far);
+    let refused = group
+        .serve_call(NodeId::new(leader), Method::Vote, Bytes::new())
+        .await;
+    assert!(matches!(refused, Err(Failure::Refused(why)) if why.to_string().contains("watermark")));
+    // The leader sends what it lacks, and it takes part again.
+    for _ in 0..6 {
+        propose(&cluster.node(leader).group).await.unwrap();
+    }
+    assert!(group.wait_applied(far.index, LONG).await);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(group.may_vote().is_ok());
+}
+
+/// What it had and lost was never committed: the leader of a later term, which has it not,
+/// would be waited for in vain, and with another node down nobody would be elected.
+#[tokio::test(start_paused = true)]
+async fn a_node_below_its_watermark_votes_again_once_a_later_leader_has_committed_less() {
+    let cluster = TestCluster::start(3).await;
+    let old = cluster.leader().await;
+    let group = &cluster.node(cluster.another(old)).group;
+    let far = LogPosition {
+        term: group.status().term,
+        index: LogIndex::new(group.status().last_log_index.get() + 500),
+    };
+    group.wait_for_watermark(None, far);
+    assert!(group.may_vote().is_err());
+    cluster.cut_off(old, true);
+    // Two of three are left, and one of them does not vote.
+    tokio::time::sleep(LONG).await;
+    assert!(group.may_vote().is_err());
+    cluster.cut_off(old, false);
+    let leader = cluster.leader().await;
+    cluster.node(leader).group.hand_over().await;
+    let later = cluster.leader().await;
+    let index = propose(&cluster.node(later).group).await.unwrap();
+    assert!(cluster.node(later).group.status().term > far.term);
+    assert!(group.wait_applied(index, LONG).await);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(group.may_vote().is_ok());
+}
