@@ -48,6 +48,7 @@ table! {
     raft_committed_index: IntGauge = gauge("raft_committed_index", "Newest committed entry.");
     raft_applied_index: IntGauge = gauge("raft_applied_index", "Newest applied entry.");
     raft_snapshot_index: IntGauge = gauge("raft_snapshot_index", "Newest entry in a snapshot.");
+    raft_purged_index: IntGauge = gauge("raft_purged_index", "Newest entry that the log has no longer.");
     raft_peer_lag_entries: IntGaugeVec = gauges("raft_peer_lag_entries", "Entries a follower's durable log is behind; on the leader.", &["peer"]);
     evidence_size: IntGauge = gauge("evidence_size", "Records in the evidence log.");
     body_complete_index: IntGauge = gauge("body_complete_index", "Records below which every body is held here.");

@@ -98,6 +98,7 @@ impl NodeSource {
         set(&metrics.raft_committed_index, status.committed_index.get());
         set(&metrics.raft_applied_index, status.applied_index.get());
         set(&metrics.raft_snapshot_index, status.snapshot_index.get());
+        set(&metrics.raft_purged_index, status.purged_index.get());
         metrics.raft_peer_lag_entries.reset();
         for (node, matched) in &status.matched {
             let lag = status

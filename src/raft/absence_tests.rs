@@ -81,3 +81,35 @@ async fn a_node_below_its_watermark_votes_again_once_a_later_leader_has_committe
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(group.may_vote().is_ok());
 }
+
+/// What lags more than the configuration keeps is sent a snapshot: a log that is purged later
+/// than configured hides every fault of installs from whoever tests them.
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_lags_far_is_sent_a_snapshot() {
+    let cluster = TestCluster::start(3).await;
+    let leader = cluster.leader().await;
+    let away = cluster.another(leader);
+    cluster.cut_off(away, true);
+    let last = propose_beyond(&cluster, leader, away).await;
+    cluster.cut_off(away, false);
+    let group = &cluster.node(away).group;
+    assert!(group.wait_applied(last, LONG).await);
+    let hash = cluster.node(leader).group.applied().state_hash;
+    assert_eq!(group.applied().state_hash, hash);
+}
+
+/// Its connections stay open, and take what is sent: the leader must not wait for its answers
+/// as long as there is something to send, with the whole log kept for it.
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_stands_still_under_load_is_sent_a_snapshot() {
+    let cluster = TestCluster::start(3).await;
+    let leader = cluster.leader().await;
+    let still = cluster.another(leader);
+    cluster.suspend(still, true);
+    let last = propose_beyond(&cluster, leader, still).await;
+    cluster.suspend(still, false);
+    let group = &cluster.node(still).group;
+    assert!(group.wait_applied(last, LONG).await);
+    let hash = cluster.node(leader).group.applied().state_hash;
+    assert_eq!(group.applied().state_hash, hash);
+}

@@ -46,6 +46,9 @@ pub(super) const APPEND_ENTRIES_MAX: u64 = 64;
 const PROPOSALS_WAITING_MAX: u64 = 256;
 /// A snapshot transfer makes its own progress check; this only bounds a dead one.
 const SNAPSHOT_TIMEOUT_MS: u64 = 600_000;
+/// Entries that must wait for their purge together. The library purges after a snapshot
+/// only, in one range: a batch would keep this many more than the configuration says.
+const PURGE_ENTRIES_MIN: u64 = 1;
 
 /// What a group needs to start.
 pub struct GroupSettings {
@@ -117,7 +120,7 @@ impl RaftGroup {
             snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_after_entries),
             max_in_snapshot_log_to_keep: settings.log_entries_kept,
             replication_lag_threshold: 2 * settings.snapshot_after_entries,
-            purge_batch_size: 256,
+            purge_batch_size: PURGE_ENTRIES_MIN,
             max_payload_entries: APPEND_ENTRIES_MAX,
             max_append_entries: Some(2 * APPEND_ENTRIES_MAX),
             api_channel_size: Some(PROPOSALS_WAITING_MAX),

@@ -9,10 +9,11 @@
 use super::codec::{self, Wire};
 use super::identity::{self, KnownDisks};
 use super::machine::SnapshotData;
-use super::types::{Peer, TypeConfig, Vote};
+use super::types::{LogId, Peer, TypeConfig, Vote};
 use crate::domain::ids::NodeId;
 use crate::store::Blocking;
 use crate::store::snapshot::SnapshotPiece;
+use crate::sync::Shared;
 use crate::transport::{Class, Destination, Failure, Frames, Method, Transport};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
@@ -37,6 +38,11 @@ use tokio::time::Instant;
 /// How long a follower may owe an answer to an append before the stream is given up and
 /// opened anew: above any healthy fsync, below what an operator would call an outage.
 const APPEND_ANSWER_MAX: Duration = Duration::from_secs(3);
+/// Requests of one stream that bring nothing of what is committed beyond what they follow. The
+/// library sends such a request where the log that the follower lacks was purged, again and
+/// again, also once a snapshot has brought it: it looks for other work only when it opens a
+/// stream. One more or less tells a follower of a commit.
+const EMPTY_APPENDS_MAX: u32 = 8;
 /// Pause before a peer that was not reached is tried again: short, since a restarted
 /// follower should be found again within a heartbeat or two.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -213,10 +219,10 @@ impl NetStreamAppend<TypeConfig> for Link {
     {
         let link = self.clone();
         Box::pin(async move {
-            let sent = Arc::new(std::sync::Mutex::new(None::<Instant>));
+            let sent = Shared::<SentAppends>::default();
             let noted = sent.clone();
             let frames = input.map(move |request| {
-                *noted.lock().expect("nobody panics with it") = Some(Instant::now());
+                noted.lock().note(&request);
                 Bytes::from(codec::encode(&request))
             });
             let opening =
@@ -249,12 +255,46 @@ impl NetStreamAppend<TypeConfig> for Link {
     }
 }
 
-/// Ends the answers when one is owed for too long. Answers may be fewer than requests
-/// (one speaks for all before it), so what counts is the time since the last request
-/// that no later answer followed.
+/// What was sent on one stream.
+#[derive(Default)]
+struct SentAppends {
+    /// When the first request after the last answer was sent.
+    owed: Option<Instant>,
+    /// What the last request follows, and how many before it brought nothing beyond that.
+    follows: Option<LogId>,
+    empty: u32,
+}
+
+impl SentAppends {
+    fn note(&mut self, request: &AppendEntriesRequest<TypeConfig>) {
+        self.owed.get_or_insert_with(Instant::now);
+        let brings_nothing =
+            request.entries.is_empty() && request.prev_log_id < request.leader_commit;
+        self.empty = match brings_nothing && request.prev_log_id == self.follows {
+            true => self.empty + 1,
+            false => 0,
+        };
+        self.follows = request.prev_log_id;
+    }
+
+    fn is_answered_too_late(&self) -> bool {
+        self.owed
+            .is_some_and(|owed| owed.elapsed() >= APPEND_ANSWER_MAX)
+    }
+
+    fn brings_nothing(&self) -> bool {
+        self.empty >= EMPTY_APPENDS_MAX
+    }
+}
+
+/// Ends the answers when one is owed for too long, or when nothing is sent that a follower
+/// could go on by. Answers may be fewer than requests (one speaks for all before it), so what
+/// counts is the time since the first request after the last answer. Not since the last
+/// request: a leader under load would wait for ever for a follower that stands still, and
+/// could purge nothing of its log meanwhile.
 fn guard(
     answers: BoxStream<'static, Result<Bytes, Failure>>,
-    sent: Arc<std::sync::Mutex<Option<Instant>>>,
+    sent: Shared<SentAppends>,
 ) -> impl Stream<Item = Result<Bytes, Failure>> {
     stream::unfold(Some(answers), move |answers| {
         let sent = sent.clone();
@@ -263,14 +303,18 @@ fn guard(
             loop {
                 match tokio::time::timeout(APPEND_ANSWER_MAX, answers.next()).await {
                     Ok(Some(Ok(answer))) => {
-                        *sent.lock().expect("nobody panics with it") = None;
+                        let mut sent = sent.lock();
+                        if sent.brings_nothing() {
+                            let why = "what it lacks is purged: the stream is opened anew";
+                            return Some((Err(Failure::Refused(why.into())), None));
+                        }
+                        sent.owed = None;
                         return Some((Ok(answer), Some(answers)));
                     }
                     Ok(Some(Err(failure))) => return Some((Err(failure), None)),
                     Ok(None) => return None,
                     Err(_) => {
-                        let owed = *sent.lock().expect("nobody panics with it");
-                        if owed.is_some_and(|at| at.elapsed() >= APPEND_ANSWER_MAX) {
+                        if sent.lock().is_answered_too_late() {
                             return Some((Err(Failure::Timeout), None));
                         }
                     }

@@ -24,6 +24,8 @@ pub struct GroupStatus {
     pub committed_index: LogIndex,
     pub applied_index: LogIndex,
     pub snapshot_index: LogIndex,
+    /// The newest entry that the log has no longer.
+    pub purged_index: LogIndex,
     /// Voters and learners.
     pub members: BTreeMap<NodeId, Peer>,
     pub voters: Vec<NodeId>,
@@ -87,6 +89,7 @@ impl RaftGroup {
             committed_index: index(&metrics.local_committed),
             applied_index: index(&metrics.last_applied),
             snapshot_index: index(&metrics.snapshot),
+            purged_index: index(&metrics.purged),
             members: members.nodes().map(|(n, p)| (*n, p.clone())).collect(),
             voters: members.voter_ids().collect(),
             matched: metrics
