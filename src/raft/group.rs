@@ -144,7 +144,7 @@ impl RaftGroup {
         let progress = Progress {
             applied,
             hashes: machine.hashes(),
-            roles: machine.watch_roles(),
+            members: machine.watch_members(),
         };
         let state = State::new(engine.clone());
         let disks = KnownDisks::new(settings.incarnation, state, blocking);

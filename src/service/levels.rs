@@ -84,10 +84,12 @@ pub(super) async fn reach(
     level: WriteLevel,
     until: Instant,
 ) -> Result<Vec<NodeId>, CallError> {
-    let members = parts.bodies.members();
+    // One look: members of one moment with the roles of another may imply what neither does.
+    let now = parts.reads.context.group.applied_members();
+    let members = now.level_members();
     let held = holders.is_none_or(|holders| meets(level, &members, holders));
     // While the members change, they are not those whose majorities commit.
-    let settled = parts.reads.context.group.roles().preparing.is_none();
+    let settled = now.roles.preparing.is_none();
     if held && settled && implied(level, &members) {
         return Ok(holders.unwrap_or_default().to_vec());
     }
