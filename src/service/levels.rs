@@ -11,7 +11,7 @@ use crate::bodies::Bodies;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{BadField, bad};
 use crate::domain::ids::{NodeId, RecordIndex};
-use crate::objective::write::{WriteLevel, implied, meets, possible};
+use crate::objective::write::{WriteLevel, attainable, implied, meets, possible};
 use crate::status::messages::DurabilityRequest;
 use crate::store;
 use std::time::Duration;
@@ -60,6 +60,12 @@ pub(super) fn check(bodies: &Bodies, level: WriteLevel) -> Result<(), BadField> 
         "level",
         format!("{level} cannot be met by the members of this cluster"),
     ))
+}
+
+/// What is waited for before something about an invoice of this level is told: the level, or
+/// the best that the members can still meet.
+pub(super) fn of_invoice(bodies: &Bodies, level: WriteLevel) -> WriteLevel {
+    attainable(level, &bodies.members())
 }
 
 /// The zones of these nodes.

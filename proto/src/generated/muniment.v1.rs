@@ -563,6 +563,10 @@ pub struct DownloadHeader {
     /// In place of the receipt, when deferred evidence was asked for.
     #[prost(message, optional, tag = "8")]
     pub promise: ::core::option::Option<Promise>,
+    /// How durable the record of the download is: the invoice's own level, or the best that the
+    /// members can still meet. Empty with a promise.
+    #[prost(string, tag = "9")]
+    pub level: ::prost::alloc::string::String,
 }
 /// A node's signed word that it will record the download: bytes in the published format,
 /// to be kept until the record is there; checked offline.
