@@ -143,6 +143,7 @@ impl Assembled {
         let stop = &parts.reads.context.stop;
         supervise::keep(stop, Life::UntilUnused, "booting", self.booting.run());
         parts.membership.start_resuming();
+        parts.membership.start_handing_back();
         self.source.start(self.witnesses, self.schedule);
         let (bodies, context) = (parts.bodies.clone(), parts.reads.context.clone());
         damage_records::start(bodies, context, parts.writes.clone());

@@ -29,6 +29,41 @@ async fn propose_beyond(cluster: &TestCluster, leader: u64, node: u64) -> LogInd
     status.last_log_index
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_node_that_steps_down_campaigns_no_more_and_still_votes() {
+    let cluster = TestCluster::start(3).await;
+    let old = cluster.leader().await;
+    let quiet = cluster.another(old);
+    cluster.node(quiet).group.step_down(true);
+    for _ in 0..3 {
+        let leader = cluster.leader().await;
+        // Two of three elect: the quiet one's vote is needed, and it does not stand.
+        cluster.cut_off(leader, true);
+        let next = cluster.leader_of(|node| node != leader).await;
+        assert_ne!(next, quiet);
+        cluster.cut_off(leader, false);
+        // Whoever has less of the log than the quiet one would not get its vote.
+        let leader = cluster.leader().await;
+        let index = propose(&cluster.node(leader).group).await.unwrap();
+        for node in &cluster.nodes {
+            assert!(node.group.wait_applied(index, LONG).await);
+        }
+    }
+}
+
+/// Two that were to go, and the third is lost: without this, nobody leads ever again.
+#[tokio::test(start_paused = true)]
+async fn nodes_that_stepped_down_stand_when_nobody_else_can_lead() {
+    let cluster = TestCluster::start(3).await;
+    let lost = cluster.leader().await;
+    for node in cluster.nodes.iter().filter(|node| node.node != lost) {
+        node.group.step_down(true);
+    }
+    cluster.cut_off(lost, true);
+    let leader = cluster.leader_of(|node| node != lost).await;
+    propose(&cluster.node(leader).group).await.unwrap();
+}
+
 /// Its vote could elect a leader without what it had acknowledged and then lost.
 #[tokio::test(start_paused = true)]
 async fn a_node_below_its_watermark_neither_votes_nor_campaigns() {

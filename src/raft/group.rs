@@ -37,6 +37,7 @@ use openraft::{Config, SnapshotPolicy};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Entries in one append message; with the byte limit of the log reader, whichever is
@@ -108,6 +109,7 @@ impl RaftGroup {
         signed: SignedHead,
     ) -> Result<RaftGroup, StoreError> {
         let timing = &settings.timing;
+        let election_max = Duration::from_millis(timing.election_max_ms);
         let config = Config {
             cluster_name: "muniment".to_owned(),
             heartbeat_interval: timing.heartbeat_ms,
@@ -184,6 +186,7 @@ impl RaftGroup {
         }
         drawing_from(clock, async { group.raft.run() }).await;
         group.watch_for_fatal(stop);
+        group.stand_when_needed(election_max);
         Ok(group)
     }
 

@@ -184,4 +184,11 @@ impl v1::cluster_service_server::ClusterService for ClusterHandler {
         let node = request.into_inner().node;
         progress(self.parts.membership.drain(NodeId::new(node)).await)
     }
+
+    type UndrainStream = Progress;
+
+    async fn undrain(&self, request: Request<v1::UndrainRequest>) -> Answer<Progress> {
+        let node = request.into_inner().node;
+        progress(self.parts.membership.undrain(NodeId::new(node)))
+    }
 }

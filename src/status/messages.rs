@@ -16,7 +16,7 @@ use muniment_evidence::statement::Level;
 use std::time::Duration;
 
 /// Of [`StatusRequest`] and [`StatusReply`].
-pub const STATUS_VERSION: u8 = 2;
+pub const STATUS_VERSION: u8 = 3;
 /// Statuses in one answer: more members than any ledger has, far below a frame.
 const STATUSES_MAX: usize = 256;
 /// Earlier states in one status: a few steps of different width.
@@ -56,6 +56,8 @@ pub struct NodeHealth {
     pub fsync_p99: Option<Duration>,
     /// It says itself that its disk is slow.
     pub disk_slow: bool,
+    /// It is drained, or about to stop: others had better lead.
+    pub leaving: bool,
     pub disk_free_bytes: u64,
     /// Bodies that records name and that it does not hold.
     pub bodies_missing: u64,
@@ -144,7 +146,8 @@ impl NodeStatus {
         w.option(micros.as_ref(), |w, micros| {
             w.u64(*micros);
         });
-        w.u8(u8::from(health.disk_slow)).u64(health.disk_free_bytes);
+        w.u8(u8::from(health.disk_slow));
+        w.u8(u8::from(health.leaving)).u64(health.disk_free_bytes);
         w.u64(health.bodies_missing).u64(health.repair_queue);
         w.u64(health.orphan_bytes);
     }
@@ -176,6 +179,7 @@ impl NodeStatus {
                 ready: r.flag()?,
                 fsync_p99: r.option(Reader::u64)?.map(Duration::from_micros),
                 disk_slow: r.flag()?,
+                leaving: r.flag()?,
                 disk_free_bytes: r.u64()?,
                 bodies_missing: r.u64()?,
                 repair_queue: r.u64()?,
@@ -348,6 +352,7 @@ mod tests {
                 ready: true,
                 fsync_p99: Some(Duration::from_micros(1234)),
                 disk_slow: true,
+                leaving: true,
                 disk_free_bytes: 1,
                 bodies_missing: 2,
                 repair_queue: 3,
@@ -378,7 +383,7 @@ mod tests {
 
     /// What stands on the wire: a change of these bytes is a new version.
     #[test]
-    fn the_bytes_of_version_2_are_these() {
+    fn the_bytes_of_version_3_are_these() {
         let request = StatusRequest {
             own: status(),
             of_all: true,
@@ -386,7 +391,7 @@ mod tests {
         let number = |n: u64| n.to_be_bytes().to_vec();
         let text = |text: &str| [&(text.len() as u32).to_be_bytes()[..], text.as_bytes()].concat();
         let bytes = [
-            vec![2],
+            vec![3],
             number(3),
             vec![4; 16],
             vec![5; 32],
@@ -402,6 +407,7 @@ mod tests {
             vec![1],
             vec![1],
             number(1234),
+            vec![1],
             vec![1],
             number(1),
             number(2),
@@ -421,10 +427,10 @@ mod tests {
             of_all: false,
         };
         let mut later = request.encode();
-        later[0] = 3;
+        later[0] = 4;
         later.extend_from_slice(b"and what we do not know yet");
         match StatusRequest::decode(&later) {
-            Err(Failure::Refused(why)) => assert!(why.to_string().contains("version 3"), "{why}"),
+            Err(Failure::Refused(why)) => assert!(why.to_string().contains("version 4"), "{why}"),
             other => panic!("{other:?}"),
         }
         assert!(StatusRequest::decode(&[]).is_err());

@@ -82,6 +82,7 @@ impl OwnStatus {
                 ready: parts.booted.borrow().is_some(),
                 fsync_p99,
                 disk_slow,
+                leaving: context.group.has_stepped_down(),
                 disk_free_bytes: parts.bodies.disk_budget.free(),
                 bodies_missing: repairs.missing,
                 repair_queue: repairs.queue,

@@ -331,3 +331,32 @@ async fn a_drained_node_can_be_stopped_without_anybody_noticing() {
     let (_, bytes, _) = download(&cluster.nodes[leader], "D-2").await.unwrap();
     assert_eq!(bytes, body(2, 1000));
 }
+
+/// Two of three could be drained, and nobody led once the third was gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_leaves_enough_to_lead_and_is_undone_by_a_command() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let (first, second) = ((leader + 1) % 3, (leader + 2) % 3);
+    let id = |at: usize| cluster.nodes[at].id.to_string();
+    let (first_id, second_id) = (id(first), id(second));
+    let drained = cluster.muniment(&["cluster", "drain", &first_id]).await;
+    drained.unwrap();
+    let refused = cluster.muniment(&["cluster", "drain", &second_id]).await;
+    let why = refused.unwrap_err();
+    assert!(why.contains("1 of 3 voters would stay"), "{why}");
+    assert!(why.contains("is drained or stopping"), "{why}");
+    // What was refused has changed nothing.
+    issue(&cluster.nodes[second], "U-1", "u-1", &body(1, 1000))
+        .await
+        .unwrap();
+    let undrained = cluster.muniment(&["cluster", "undrain", &first_id]).await;
+    assert!(undrained.unwrap().contains("takes calls again"));
+    let ready = |s: &v1::StatusResponse| s.ready;
+    cluster.nodes[first].wait_status("it serves", ready).await;
+    issue(&cluster.nodes[first], "U-2", "u-2", &body(2, 1000))
+        .await
+        .unwrap();
+    let drained = cluster.muniment(&["cluster", "drain", &second_id]).await;
+    drained.unwrap();
+}

@@ -3179,6 +3179,11 @@ pub struct DrainRequest {
     #[prost(uint64, tag = "1")]
     pub node: u64,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UndrainRequest {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MemberProgress {
     /// advice, prepare, learn, bring, vote, abort, drain, transfer, copies or done.
@@ -3570,6 +3575,31 @@ pub mod cluster_service_client {
                 .insert(GrpcMethod::new("muniment.v1.ClusterService", "Drain"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Has a drained node take up its work again; asked of the node itself.
+        pub async fn undrain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UndrainRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::MemberProgress>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muniment.v1.ClusterService/Undrain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muniment.v1.ClusterService", "Undrain"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3683,6 +3713,17 @@ pub mod cluster_service_server {
             &self,
             request: tonic::Request<super::DrainRequest>,
         ) -> std::result::Result<tonic::Response<Self::DrainStream>, tonic::Status>;
+        /// Server streaming response type for the Undrain method.
+        type UndrainStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::MemberProgress, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Has a drained node take up its work again; asked of the node itself.
+        async fn undrain(
+            &self,
+            request: tonic::Request<super::UndrainRequest>,
+        ) -> std::result::Result<tonic::Response<Self::UndrainStream>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct ClusterServiceServer<T> {
@@ -4288,6 +4329,52 @@ pub mod cluster_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DrainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muniment.v1.ClusterService/Undrain" => {
+                    #[allow(non_camel_case_types)]
+                    struct UndrainSvc<T: ClusterService>(pub Arc<T>);
+                    impl<
+                        T: ClusterService,
+                    > tonic::server::ServerStreamingService<super::UndrainRequest>
+                    for UndrainSvc<T> {
+                        type Response = super::MemberProgress;
+                        type ResponseStream = T::UndrainStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UndrainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClusterService>::undrain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UndrainSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,4 +1,4 @@
-//! `cluster add|promote|remove|replace|drain`: changing the members.
+//! `cluster add|promote|rereplace|drain|undrain`: changing the members.
 //!
 //! Promises: each line of progress is shown as it comes; the command ends with 0 only when
 //! the change is done. Leaves the rules and the waiting to the leader.
@@ -23,6 +23,8 @@ pub enum MembersCommand {
     Replace(Replace),
     /// Empty a node of work before its maintenance
     Drain(MemberNode),
+    /// Have a drained node take up its work again
+    Undrain(MemberNode),
 }
 
 #[derive(clap::Args)]
@@ -70,6 +72,7 @@ impl MembersCommand {
                 new: of.new,
             },
             MembersCommand::Drain(of) => MemberChange::Drain(of.node),
+            MembersCommand::Undrain(of) => MemberChange::Undrain(of.node),
         }
     }
 }
