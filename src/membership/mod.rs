@@ -33,6 +33,7 @@
 //! * [`plan`]: what a wish comes to
 //! * [`change`]: carrying it through, or giving it up
 //! * [`resume`]: what an earlier leader has left
+//! * [`quorum`]: whether those who are up can complete it
 //! * [`drain`]: a node before its maintenance
 //!
 //! Tests: `tests/cluster/members.rs`, `tests/cluster/joining.rs`.
@@ -40,6 +41,7 @@
 pub mod change;
 pub mod drain;
 pub mod plan;
+pub mod quorum;
 pub mod resume;
 
 use crate::checkpoint::keys::KeysInForce;
@@ -47,6 +49,7 @@ use crate::domain::call_error::CallError;
 use crate::domain::cause::AnyError;
 use crate::domain::draft::{self, bad};
 use crate::domain::ids::NodeId;
+use crate::ledger::roles::Target;
 use crate::ledger::state::Tables;
 use crate::objective::layout::{self, LayoutGuarantee};
 use crate::objective::read::ReadLevel;
@@ -60,6 +63,7 @@ use crate::status::table::StatusTable;
 use crate::transport::Destination;
 use futures::stream::{BoxStream, StreamExt as _};
 use plan::{CurrentMembers, Wish};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
@@ -227,6 +231,7 @@ impl MembershipChanges {
             }
         };
         let newcomer = self.newcomer(&members, &wish, addresses).await?;
+        self.must_be_completable(&wish, &members, &target).await?;
         if wish.leaves() == Some(self.group().node()) {
             self.group().hand_over().await;
             return Err(match self.group().is_leader() {
@@ -250,6 +255,31 @@ impl MembershipChanges {
     /// can.
     pub fn check_layout(&self, members: &[LevelMember]) -> Result<Vec<String>, String> {
         layout::judge(members, &self.0.parts.promised)
+    }
+
+    /// Refuses at once what those who answer now could not complete.
+    async fn must_be_completable(
+        &self,
+        wish: &Wish,
+        now: &CurrentMembers,
+        target: &Target,
+    ) -> Result<(), CallError> {
+        let mut rising = quorum::rising(&now.voters, &now.mode, target);
+        // A newcomer was asked where it is said to be.
+        rising.retain(|node| now.replicated.contains(node));
+        let asked: BTreeSet<NodeId> = (now.voters.iter().chain(&target.voters).chain(&rising))
+            .copied()
+            .collect();
+        let answers = asked.iter().map(|node| self.0.parts.status.ask(*node));
+        let answers = futures::future::join_all(answers).await.into_iter();
+        let up = answers.flatten().map(|status| status.node()).collect();
+        match quorum::judge(&now.voters, target, &rising, &up) {
+            Ok(()) => Ok(()),
+            Err(why) => Err(CallError::NotNow {
+                reason: "TOO_FEW_UP",
+                detail: format!("{}: {why}", wish.describe()),
+            }),
+        }
     }
 
     /// Where a node to be added is reached, if it is not replicated to yet.

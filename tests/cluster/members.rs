@@ -360,3 +360,22 @@ async fn a_drain_leaves_enough_to_lead_and_is_undone_by_a_command() {
     let drained = cluster.muniment(&["cluster", "drain", &second_id]).await;
     drained.unwrap();
 }
+
+/// It was begun, and no other change and no write was possible for two minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_those_who_are_up_could_not_complete_is_refused_at_once() {
+    let mut cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let (dead, living) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.nodes[dead].kill();
+    let id = cluster.nodes[living].id.to_string();
+    let asked = Instant::now();
+    let refused = cluster.muniment(&["cluster", "remove", &id]).await;
+    let why = refused.unwrap_err();
+    assert!(why.contains("of the 2 voters after the change"), "{why}");
+    assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+    assert!(modes(&cluster.nodes[leader]).await.is_empty(), "no PREPARE");
+    issue(&cluster.nodes[leader], "Q-1", "q-1", &body(1, 1000))
+        .await
+        .unwrap();
+}
