@@ -29,6 +29,8 @@ pub enum MemberChange {
     Drain(u64),
     /// This node takes up its work again.
     Undrain(u64),
+    /// This node is reached at another address.
+    Move(v1::MoveMemberRequest),
 }
 
 /// A change that has begun.
@@ -71,6 +73,7 @@ impl Client {
                     MemberChange::Undrain(node) => {
                         service.undrain(v1::UndrainRequest { node }).await
                     }
+                    MemberChange::Move(request) => service.move_member(request).await,
                 }
             };
             match attempts.within(begun).await {

@@ -35,6 +35,7 @@
 //! * [`resume`]: what an earlier leader has left
 //! * [`quorum`]: whether those who are up can complete it
 //! * [`drain`]: a node before its maintenance
+//! * [`relocate`]: a node that is reached elsewhere
 //!
 //! Tests: `tests/cluster/members.rs`, `tests/cluster/joining.rs`.
 
@@ -42,6 +43,7 @@ pub mod change;
 pub mod drain;
 pub mod plan;
 pub mod quorum;
+pub mod relocate;
 pub mod resume;
 
 use crate::checkpoint::keys::KeysInForce;

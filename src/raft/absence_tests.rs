@@ -148,3 +148,31 @@ async fn a_follower_that_stands_still_under_load_is_sent_a_snapshot() {
     let hash = cluster.node(leader).group.applied().state_hash;
     assert_eq!(group.applied().state_hash, hash);
 }
+
+/// Its address stands in the configuration that it cannot be told of: nobody reaches it.
+#[tokio::test(start_paused = true)]
+async fn a_voter_that_moved_is_reached_at_its_new_address() {
+    let cluster = TestCluster::start(3).await;
+    let leader = cluster.leader().await;
+    let moved = cluster.another(leader);
+    let (group, away) = (&cluster.node(leader).group, &cluster.node(moved).group);
+    cluster.move_node(moved).await;
+    let index = propose(group).await.unwrap();
+    assert!(!away.wait_applied(index, LONG).await, "nobody reaches it");
+    let at = Peer {
+        address: format!("{MOVED}{moved}"),
+        ..peer(moved)
+    };
+    group
+        .set_address(NodeId::new(moved), at.clone())
+        .await
+        .unwrap();
+    let index = propose(group).await.unwrap();
+    assert!(away.wait_applied(index, LONG).await);
+    // The others know it too: whoever leads next reaches it.
+    let other = 6 - leader - moved;
+    assert!(cluster.node(other).group.wait_applied(index, LONG).await);
+    let known = cluster.node(other).group.member(NodeId::new(moved));
+    assert_eq!(known, Some(at));
+    assert_eq!(group.status().voters, [1, 2, 3].map(NodeId::new));
+}

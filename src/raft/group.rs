@@ -11,7 +11,7 @@ use super::elections::Campaign;
 use super::identity::{Disk, DiskWords, KnownDisks};
 use super::log::{RaftLog, watermark_id};
 use super::machine::Machine;
-use super::network::PeerNetwork;
+use super::network::{Addresses, PeerNetwork};
 use super::progress::Progress;
 use super::proposals::GroupRefusal;
 use super::runtime::drawing_from;
@@ -85,6 +85,7 @@ pub struct RaftGroup {
     /// Held while members are changed: one change at a time from this node.
     pub(super) changing: Arc<tokio::sync::Mutex<()>>,
     pub(super) disks: KnownDisks,
+    pub(super) addresses: Addresses,
     /// What others say about this node's disk.
     pub(super) disk_words: Shared<DiskWords>,
     pub(super) transport: Arc<dyn Transport>,
@@ -150,10 +151,12 @@ impl RaftGroup {
         };
         let state = State::new(engine.clone());
         let disks = KnownDisks::new(settings.incarnation, state, blocking);
+        let addresses = Addresses::default();
         let factory = PeerNetwork {
             transport: transport.clone(),
             blocking,
             disks: disks.clone(),
+            addresses: addresses.clone(),
         };
         let clock = settings.clock;
         let building =
@@ -169,6 +172,7 @@ impl RaftGroup {
             judge,
             changing: Arc::default(),
             disks,
+            addresses,
             disk_words: Shared::default(),
             transport,
             stop: stop.clone(),

@@ -29,6 +29,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,19 +57,27 @@ pub(super) const FRAME_HEADER: u8 = 0;
 pub(super) const FRAME_PAIRS: u8 = 1;
 pub(super) const FRAME_END: u8 = 2;
 
+/// Where members are reached: the library keeps a line to a member for as long as it leads,
+/// and does not notice that its address has changed.
+pub type Addresses = Shared<BTreeMap<NodeId, String>>;
+
 pub struct PeerNetwork {
     pub transport: Arc<dyn Transport>,
     pub blocking: Blocking,
     pub disks: KnownDisks,
+    pub addresses: Addresses,
 }
 
 impl PeerNetwork {
     fn link(&self, target: NodeId, peer: &Peer, class: Class) -> Link {
+        // What the members in force say is newer than any earlier line.
+        (self.addresses.lock()).insert(target, peer.address.clone());
         Link {
             disks: self.disks.clone(),
             transport: self.transport.clone(),
             blocking: self.blocking,
-            to: peer.destination(target),
+            addresses: self.addresses.clone(),
+            node: target,
             class,
         }
     }
@@ -96,7 +105,8 @@ pub struct Link {
     disks: KnownDisks,
     transport: Arc<dyn Transport>,
     blocking: Blocking,
-    to: Destination,
+    addresses: Addresses,
+    node: NodeId,
     class: Class,
 }
 
@@ -105,6 +115,14 @@ fn unreachable(why: impl ToString) -> Unreachable<TypeConfig> {
 }
 
 impl Link {
+    fn to(&self) -> Destination {
+        let address = self.addresses.lock().get(&self.node).cloned();
+        Destination {
+            node: self.node,
+            address: address.expect("it was put there with the line"),
+        }
+    }
+
     async fn call<Q: Wire, A: Wire>(
         &self,
         method: Method,
@@ -114,13 +132,7 @@ impl Link {
         let body = Bytes::from(codec::encode(request));
         let answer = self
             .transport
-            .call(
-                self.to.clone(),
-                Class::Control,
-                method,
-                body,
-                option.hard_ttl(),
-            )
+            .call(self.to(), Class::Control, method, body, option.hard_ttl())
             .await
             .map_err(unreachable)?;
         let answer = self.recognised(&answer).await?;
@@ -130,7 +142,7 @@ impl Link {
     /// What follows the disk that the peer shows; an error if the ledger knows another.
     async fn recognised(&self, answer: &Bytes) -> Result<Bytes, Unreachable<TypeConfig>> {
         let (disk, rest) = identity::shown(answer).map_err(unreachable)?;
-        match self.disks.recognise(self.to.node, &disk).await {
+        match self.disks.recognise(self.node, &disk).await {
             Ok(()) => Ok(rest),
             // The exchange of statuses, which meets every member, tells it.
             Err(unheard) => Err(unreachable(unheard)),
@@ -227,7 +239,7 @@ impl NetStreamAppend<TypeConfig> for Link {
             });
             let opening =
                 link.transport
-                    .stream(link.to.clone(), link.class, Method::Append, frames.boxed());
+                    .stream(link.to(), link.class, Method::Append, frames.boxed());
             let mut answers = match tokio::time::timeout(APPEND_ANSWER_MAX, opening).await {
                 Ok(Ok(answers)) => answers,
                 Ok(Err(failure)) => {
@@ -375,7 +387,7 @@ impl NetSnapshot<TypeConfig> for Link {
         let answering = async move {
             let mut answers = link
                 .transport
-                .stream(link.to.clone(), Class::Bulk, Method::Snapshot, frames)
+                .stream(link.to(), Class::Bulk, Method::Snapshot, frames)
                 .await
                 .map_err(unreachable)?;
             link.greeted(&mut answers).await?;

@@ -3185,6 +3185,16 @@ pub struct UndrainRequest {
     pub node: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MoveMemberRequest {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    /// host:port of the peer and of the client listener, as they are now.
+    #[prost(string, tag = "2")]
+    pub peer_address: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub client_address: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MemberProgress {
     /// advice, prepare, learn, bring, vote, abort, drain, transfer, copies or done.
     #[prost(string, tag = "1")]
@@ -3600,6 +3610,31 @@ pub mod cluster_service_client {
                 .insert(GrpcMethod::new("muniment.v1.ClusterService", "Undrain"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Has everybody reach a member at another address; asked of the leader.
+        pub async fn move_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MoveMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::MemberProgress>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muniment.v1.ClusterService/MoveMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muniment.v1.ClusterService", "MoveMember"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3724,6 +3759,17 @@ pub mod cluster_service_server {
             &self,
             request: tonic::Request<super::UndrainRequest>,
         ) -> std::result::Result<tonic::Response<Self::UndrainStream>, tonic::Status>;
+        /// Server streaming response type for the MoveMember method.
+        type MoveMemberStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::MemberProgress, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Has everybody reach a member at another address; asked of the leader.
+        async fn move_member(
+            &self,
+            request: tonic::Request<super::MoveMemberRequest>,
+        ) -> std::result::Result<tonic::Response<Self::MoveMemberStream>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct ClusterServiceServer<T> {
@@ -4375,6 +4421,52 @@ pub mod cluster_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UndrainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muniment.v1.ClusterService/MoveMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct MoveMemberSvc<T: ClusterService>(pub Arc<T>);
+                    impl<
+                        T: ClusterService,
+                    > tonic::server::ServerStreamingService<super::MoveMemberRequest>
+                    for MoveMemberSvc<T> {
+                        type Response = super::MemberProgress;
+                        type ResponseStream = T::MoveMemberStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::MoveMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClusterService>::move_member(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MoveMemberSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
