@@ -435,6 +435,7 @@ impl Ground<'_> {
             blocking: context.blocking,
             transport: context.transport.clone(),
             clock: context.clock.clone(),
+            stop: context.stop.clone(),
             epoch_interval: Duration::from_secs(self.config.cluster.upload_epoch_s),
             disk_budget: self.disk.budget.clone(),
             repair: self.config.repair.clone(),
