@@ -173,6 +173,10 @@ impl Engine for RocksEngine {
         Ok(Arc::new(Frozen(db)))
     }
 
+    fn reclaim(&self, start: &[u8], end: &[u8]) {
+        self.0.compact_range(Some(start), Some(end));
+    }
+
     fn pending_bytes(&self) -> u64 {
         let unflushed = self.property("rocksdb.cur-size-all-mem-tables");
         // While a buffer waits for its flush, the log of the one after it is there already,
