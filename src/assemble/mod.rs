@@ -50,6 +50,7 @@ use crate::status::leader_monitor::LeaderMonitor;
 use crate::status::messages::NodeIdentity;
 use crate::status::own::{OwnParts, OwnStatus};
 use crate::status::peer_monitor::PeerMonitor;
+use crate::status::processes::Process;
 use crate::status::table::StatusTable;
 use crate::stop::Stop;
 use crate::store::bodies::BodyStore;
@@ -455,10 +456,13 @@ impl Ground<'_> {
     ) -> ClusterMonitor {
         let profile = self.config.cluster.profile;
         let disk = DiskHealth::default();
+        let mut process = Process::default();
+        self.context.clock.random(&mut process);
         let parts = OwnParts {
             identity: NodeIdentity {
                 node: NodeId::new(self.config.node.id),
                 incarnation: self.disk.incarnation,
+                process,
                 config_digest: self.config.cluster_digest(),
                 profile,
                 software: software(),

@@ -3,8 +3,8 @@
 //! **Why a command.** The members' addresses stand in Raft's configuration, and the leader
 //! connects to the others there: a node that moved cannot say so, since nobody hears it.
 //! Promises: an address is changed only to one at which that member answers, on the disk that
-//! the ledger knows, configured as the others; the leader uses it at once, whoever leads next
-//! from its first message. Who votes and learns stays. Nothing is put on record: evidence
+//! the ledger knows, configured as the others, and only while no other process answers for it
+//! at the old one; the leader uses it at once, whoever leads next from its first message. Who votes and learns stays. Nothing is put on record: evidence
 //! names nodes by their keys. Leaves more moved nodes than the others can outvote to
 //! an operator who brings one back.
 
@@ -47,7 +47,7 @@ impl MembershipChanges {
         if node != self.group().node() {
             let to = Destination { node, address };
             match self.0.parts.peers.fits(&to).await {
-                Ok(()) => {}
+                Ok(()) => self.must_be_at_one_place(&to, &peer.address).await?,
                 Err(IncompatiblePeer::Away(failure)) => {
                     let why = format!("node {node} at {}: {failure}", to.address);
                     return Err(self.unavailable(why));
@@ -62,5 +62,25 @@ impl MembershipChanges {
         let changed = self.group().set_address(node, moved).await;
         changed.map_err(|why| self.unavailable(why))?;
         Ok(done_at_once(detail))
+    }
+
+    /// One process may be reached at two addresses; two processes are a node and its copy.
+    async fn must_be_at_one_place(&self, to: &Destination, old: &str) -> Result<(), CallError> {
+        let before = Destination {
+            node: to.node,
+            address: old.to_owned(),
+        };
+        let peers = &self.0.parts.peers;
+        let (Ok(before), Ok(now)) = (peers.measure(&before).await, peers.measure(to).await) else {
+            return Ok(());
+        };
+        if before.identity.process == now.identity.process {
+            return Ok(());
+        }
+        let why = format!(
+            "another process answers for node {} at {old}: one is a copy; stop it first",
+            to.node
+        );
+        Err(bad("node", why).into())
     }
 }

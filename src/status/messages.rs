@@ -4,6 +4,7 @@
 //! build does not know is refused by that number, never half understood. Leaves meaning
 //! to the files beside.
 
+use super::processes::Process;
 use crate::domain::cause::Cause;
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
 use crate::objective::timing::Profile;
@@ -28,6 +29,8 @@ pub struct NodeIdentity {
     pub node: NodeId,
     /// Of its data directory.
     pub incarnation: Disk,
+    /// Of this start of it.
+    pub process: Process,
     /// Of everything that must be configured alike on every node.
     pub config_digest: Digest,
     pub profile: Profile,
@@ -126,11 +129,13 @@ impl NodeStatus {
         let NodeIdentity {
             node,
             incarnation,
+            process,
             config_digest,
             profile,
             software,
         } = &self.identity;
-        w.u64(node.get()).raw(incarnation).digest(config_digest);
+        w.u64(node.get()).raw(incarnation).raw(process);
+        w.digest(config_digest);
         w.text(&profile.to_string()).text(software);
         let progress = &self.progress;
         w.u64(progress.applied_index.get())
@@ -157,6 +162,7 @@ impl NodeStatus {
             identity: NodeIdentity {
                 node: NodeId::read(r)?,
                 incarnation: r.array()?,
+                process: r.array()?,
                 config_digest: r.digest()?,
                 profile: {
                     let name = r.text()?;
@@ -318,6 +324,7 @@ pub(super) fn status_for_tests(node: NodeId) -> NodeStatus {
         identity: NodeIdentity {
             node,
             incarnation: [node.get() as u8; 16],
+            process: [node.get() as u8; 16],
             config_digest: Digest([5; 32]),
             profile: Profile::Lan,
             software: "muniment".into(),
@@ -337,6 +344,7 @@ mod tests {
             identity: NodeIdentity {
                 node: NodeId::new(3),
                 incarnation: [4; 16],
+                process: [6; 16],
                 config_digest: Digest([5; 32]),
                 profile: Profile::Wan,
                 software: "muniment 0.1.0".into(),
@@ -394,6 +402,7 @@ mod tests {
             vec![3],
             number(3),
             vec![4; 16],
+            vec![6; 16],
             vec![5; 32],
             text("wan"),
             text("muniment 0.1.0"),

@@ -361,6 +361,53 @@ async fn a_drain_leaves_enough_to_lead_and_is_undone_by_a_command() {
     drained.unwrap();
 }
 
+async fn move_to(cluster: &Cluster, there: &Node) -> Result<String, String> {
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    let (client, peer) = (at(there.ports[0]), at(there.ports[1]));
+    let id = there.id.to_string();
+    let place = ["--peer-address", &peer, "--client-address", &client];
+    let command = [&["cluster", "move", &id][..], &place].concat();
+    cluster.muniment(&command).await
+}
+
+/// Nobody hears it: its address stands in a configuration that it cannot be told of. While it
+/// still runs at the old address, what runs at the new one is a copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voter_that_moved_is_back_after_a_command_and_a_copy_is_not_taken_for_it() {
+    let mut cluster = Cluster::start().await;
+    let moved = (cluster.leader().await + 1) % 3;
+    cluster.nodes[moved].terminate();
+    let dir = cluster.nodes[moved].dir.with_file_name("copy");
+    let mut copy = cluster.nodes[moved].copied_to(dir);
+    cluster.nodes[moved].start();
+    cluster.wait_ready().await;
+    copy.start();
+    copy.wait_status("it answers", |_| true).await;
+    let refused = move_to(&cluster, &copy).await.unwrap_err();
+    assert!(refused.contains("another process answers"), "{refused}");
+    // Whoever hears both says so.
+    let deadline = Instant::now() + SOON;
+    let said = |node: &Node| node.log().contains("two_processes");
+    while !cluster.nodes.iter().any(said) {
+        assert!(Instant::now() < deadline, "nobody tells them apart");
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    copy.kill();
+    cluster.nodes[moved].terminate();
+    let dir = cluster.nodes[moved].dir.with_file_name("moved");
+    let mut there = cluster.nodes[moved].copied_to(dir);
+    there.start();
+    there.wait_status("it answers", |_| true).await;
+    cluster.nodes[moved] = there;
+    move_to(&cluster, &cluster.nodes[moved]).await.unwrap();
+    cluster.wait_ready().await;
+    issue(&cluster.nodes[moved], "M-1", "m-1", &body(1, 1000))
+        .await
+        .unwrap();
+    let states = cluster.settled().await;
+    assert!(states.iter().all(|s| s.state_hash == states[0].state_hash));
+}
+
 /// It was begun, and no other change and no write was possible for two minutes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_those_who_are_up_could_not_complete_is_refused_at_once() {
