@@ -25,6 +25,8 @@ pub enum Misdeed {
     SpokeAsAnother,
     /// It has left the ledger and asks for what is a member's.
     SpokeAfterLeaving,
+    /// It speaks by two processes at a time.
+    TwoProcesses,
     /// It signed for a body in a way that the ledger does not take.
     BadHolding,
     /// It submitted a statement that does not verify.
@@ -44,9 +46,10 @@ pub enum Misdeed {
 }
 
 impl Misdeed {
-    pub const ALL: [Misdeed; 10] = [
+    pub const ALL: [Misdeed; 11] = [
         Misdeed::SpokeAsAnother,
         Misdeed::SpokeAfterLeaving,
+        Misdeed::TwoProcesses,
         Misdeed::BadHolding,
         Misdeed::BadStatement,
         Misdeed::Inadmissible,
@@ -61,6 +64,7 @@ impl Misdeed {
         match self {
             Misdeed::SpokeAsAnother => "spoke_as_another",
             Misdeed::SpokeAfterLeaving => "spoke_after_leaving",
+            Misdeed::TwoProcesses => "two_processes",
             Misdeed::BadHolding => "bad_holding",
             Misdeed::BadStatement => "bad_statement",
             Misdeed::Inadmissible => "inadmissible",

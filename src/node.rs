@@ -322,13 +322,18 @@ pub async fn seams(
 /// What is free where the databases lie, less what they will take by themselves. Without
 /// an answer of the file system nothing is taken in.
 fn disk_budget(config: &Config, engines: &Engines) -> DiskBudget {
-    let dir = config.node.data_dir.clone();
-    let engines = [engines.ledger.clone(), engines.bodies.clone()];
+    let dir = &config.node.data_dir;
+    let databases = [
+        (dir.join("ledger"), engines.ledger.clone()),
+        (dir.join("bodies"), engines.bodies.clone()),
+    ];
     let ask = move || {
         // In this order: a flush that ends in between is counted twice, never not at all.
-        let pending: u64 = engines.iter().map(|engine| engine.pending_bytes()).sum();
-        let free = preflight::free_bytes(&dir).unwrap_or(0);
-        free.saturating_sub(pending)
+        let places = databases.iter();
+        let places: Vec<_> = places
+            .map(|(dir, engine)| (dir.clone(), engine.pending_bytes()))
+            .collect();
+        preflight::least_free(&places).unwrap_or(0)
     };
     DiskBudget::new(config.limits.disk_reserve_bytes, Arc::new(ask))
 }

@@ -10,9 +10,11 @@ use crate::config::Config;
 use crate::objective::budget;
 use crate::objective::disk::quantile;
 use crate::objective::timing::{Contradiction, Profile};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -215,9 +217,30 @@ pub fn free_bytes(dir: &Path) -> std::io::Result<u64> {
     Ok(stat.f_bavail * stat.f_frsize)
 }
 
+/// What is free where data lies: of each volume less what the databases on it will take by
+/// themselves, and of several volumes the least. `None` without an answer of the file system.
+pub fn least_free(places: &[(PathBuf, u64)]) -> Option<u64> {
+    let mut pending_on = BTreeMap::<u64, (&Path, u64)>::new();
+    for (dir, pending) in places {
+        let volume = std::fs::metadata(dir).ok()?.dev();
+        let (_, sum) = pending_on.entry(volume).or_insert((dir, 0));
+        *sum += pending;
+    }
+    let free = |(dir, pending): &(&Path, u64)| Some(free_bytes(dir).ok()?.saturating_sub(*pending));
+    let each: Option<Vec<u64>> = pending_on.values().map(free).collect();
+    each?.into_iter().min()
+}
+
 fn free_space(dir: &Path, reserve: u64) -> Result<String, Unfit> {
     let mib = |bytes: u64| bytes >> 20;
-    match free_bytes(dir) {
+    // A database may have a volume of its own.
+    let within = ["ledger", "bodies"].map(|name| dir.join(name));
+    let within = within
+        .iter()
+        .filter(|dir| dir.exists())
+        .map(|dir| free_bytes(dir));
+    let least = within.fold(free_bytes(dir), |least, free| Ok(least?.min(free?)));
+    match least {
         Ok(free) if free < reserve => Err(Unfit::TooLittle(format!(
             "{} MiB free, below limits.disk_reserve_bytes ({} MiB); make room",
             mib(free),
@@ -289,7 +312,6 @@ fn port(address: SocketAddr) -> Result<String, Unfit> {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use std::os::unix::fs::MetadataExt as _;
 
     /// Every path below, with what it is and when it was changed.
     fn tree(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64)> {
@@ -336,6 +358,35 @@ mod tests {
         for data in ["file", "file/below"] {
             assert!(writable(&root.path().join(data)).is_err(), "{data}");
         }
+    }
+
+    /// Whoever mounts `bodies/` on a volume of its own was admitted by what another had free.
+    #[test]
+    fn of_several_volumes_the_one_with_the_least_room_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let (ledger, bodies) = (root.path().join("ledger"), root.path().join("bodies"));
+        for dir in [&ledger, &bodies] {
+            std::fs::create_dir(dir).unwrap();
+        }
+        let least = |places: &[(&Path, u64)]| {
+            let places = places
+                .iter()
+                .map(|(dir, pending)| (dir.to_path_buf(), *pending));
+            least_free(&places.collect::<Vec<_>>())
+        };
+        let near = |a: u64, b: u64| a.abs_diff(b) < 64 << 20;
+        let free = free_bytes(root.path()).unwrap();
+        // On one volume, what both will take counts.
+        let one = least(&[(&ledger, free / 4), (&bodies, free / 4)]).unwrap();
+        assert!(near(one, free / 2), "{one} of {free}");
+        // On two, each its own: the second has none left.
+        let other = Path::new("/dev/shm");
+        if std::fs::metadata(other).unwrap().dev() != std::fs::metadata(&ledger).unwrap().dev() {
+            let all = free_bytes(other).unwrap();
+            assert_eq!(least(&[(&ledger, 0), (other, 2 * all)]), Some(0));
+            assert_eq!(least(&[(other, 2 * all), (&ledger, 0)]), Some(0));
+        }
+        assert_eq!(least(&[(&ledger, 0), (&root.path().join("gone"), 0)]), None);
     }
 
     #[test]

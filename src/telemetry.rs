@@ -50,6 +50,7 @@ table! {
     raft_snapshot_index: IntGauge = gauge("raft_snapshot_index", "Newest entry in a snapshot.");
     clock_ahead_ms: IntGauge = gauge("clock_ahead_ms", "This node's clock less the median of the voters' clocks, in ms; 0 while too few are known.");
     refused_for_time: IntCounter = counter("refused_for_time_total", "Append messages not taken in here because their entries are of a time to come.");
+    raft_purged_index: IntGauge = gauge("raft_purged_index", "Newest entry that the log has no longer.");
     raft_peer_lag_entries: IntGaugeVec = gauges("raft_peer_lag_entries", "Entries a follower's durable log is behind; on the leader.", &["peer"]);
     evidence_size: IntGauge = gauge("evidence_size", "Records in the evidence log.");
     inadmissible: IntGaugeVec = gauges("inadmissible_submissions", "Submissions applied here since the start that no honest member of this version makes.", &["reason"]);

@@ -25,8 +25,12 @@ pub enum MemberChange {
         /// The node that takes its place.
         new: u64,
     },
-    /// This node's bodies move to the others.
+    /// This node is emptied of work.
     Drain(u64),
+    /// This node takes up its work again.
+    Undrain(u64),
+    /// This node is reached at another address.
+    Move(v1::MoveMemberRequest),
 }
 
 /// A change that has begun.
@@ -66,6 +70,10 @@ impl Client {
                         service.replace(v1::ReplaceRequest { old, new }).await
                     }
                     MemberChange::Drain(node) => service.drain(v1::DrainRequest { node }).await,
+                    MemberChange::Undrain(node) => {
+                        service.undrain(v1::UndrainRequest { node }).await
+                    }
+                    MemberChange::Move(request) => service.move_member(request).await,
                 }
             };
             match attempts.within(begun).await {

@@ -16,7 +16,7 @@ use crate::raft::context::Context;
 use crate::recorder::booted::Booted;
 use crate::recorder::download_ends::DownloadEnds;
 use crate::recorder::outbox::{OutboxBounds, OutboxLane, inventory};
-use crate::recorder::{StatementSigner, boot, due, lane};
+use crate::recorder::{StatementSigner, boot, due, lane, later_boot};
 use crate::store::StoreError;
 use crate::store::outbox::{OutboxDir, OutboxLog};
 use crate::supervise::{self, Life};
@@ -101,6 +101,7 @@ impl Booting {
         let statement_key = signer.public();
         let signer = self.statement_signer(ledger.id, signer);
         let (index, outboxes) = self.boot_telling(&signer, statement_key).await?;
+        self.watch_later_boots(index);
         let guarding = Guarding(self.context.clone());
         let guarded = guarding.start(self.guard).await?;
         let lane = lane::LaneContext {
@@ -129,6 +130,19 @@ impl Booting {
             origin: ledger.origin,
             guarded,
         })
+    }
+
+    fn watch_later_boots(&self, own: RecordIndex) {
+        let Context {
+            state,
+            blocking,
+            group,
+            stop,
+            ..
+        } = &self.context;
+        let watched = later_boot::watch(state.clone(), *blocking, group.node(), own, stop.clone());
+        let name = "the watch over later boots";
+        supervise::keep(stop, Life::UntilStopped, name, watched);
     }
 
     fn statement_signer(&self, ledger: Digest, signer: Arc<SecretKey>) -> StatementSigner {

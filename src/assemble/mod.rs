@@ -51,6 +51,7 @@ use crate::status::leader_monitor::LeaderMonitor;
 use crate::status::messages::NodeIdentity;
 use crate::status::own::{OwnParts, OwnStatus};
 use crate::status::peer_monitor::PeerMonitor;
+use crate::status::processes::Process;
 use crate::status::table::StatusTable;
 use crate::stop::Stop;
 use crate::store::bodies::BodyStore;
@@ -144,6 +145,7 @@ impl Assembled {
         let stop = &parts.reads.context.stop;
         supervise::keep(stop, Life::UntilUnused, "booting", self.booting.run());
         parts.membership.start_resuming();
+        parts.membership.start_handing_back();
         self.source.start(self.witnesses, self.schedule);
         let (bodies, context) = (parts.bodies.clone(), parts.reads.context.clone());
         damage_records::start(bodies, context, parts.writes.clone());
@@ -435,6 +437,7 @@ impl Ground<'_> {
             blocking: context.blocking,
             transport: context.transport.clone(),
             clock: context.clock.clone(),
+            stop: context.stop.clone(),
             epoch_interval: Duration::from_secs(self.config.cluster.upload_epoch_s),
             disk_budget: self.disk.budget.clone(),
             repair: self.config.repair.clone(),
@@ -454,10 +457,13 @@ impl Ground<'_> {
     ) -> ClusterMonitor {
         let profile = self.config.cluster.profile;
         let disk = DiskHealth::default();
+        let mut process = Process::default();
+        self.context.clock.random(&mut process);
         let parts = OwnParts {
             identity: NodeIdentity {
                 node: NodeId::new(self.config.node.id),
                 incarnation: self.disk.incarnation,
+                process,
                 config_digest: self.config.cluster_digest(),
                 profile,
                 software: software(),

@@ -30,7 +30,8 @@ pub fn start(bodies: Bodies, context: Context, writes: Writes) {
         "the records of damage",
         async move {
             if let Err(error) = follow(&bodies, &writes).await {
-                context.storage_failed(&error);
+                let stop = &context.stop;
+                stop.broken(format!("notes of damage cannot be read: {error}"));
             }
         },
     );

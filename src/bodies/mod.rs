@@ -94,12 +94,15 @@ use self::repair_queue::RepairQueue;
 use crate::clock::SharedClock;
 use crate::config::Repair;
 use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
+use crate::objective::disk::Decay;
 use crate::objective::write::LevelMember;
 use crate::raft::group::RaftGroup;
 use crate::recorder::booted::Booted;
 use crate::recorder::holdings::HoldingVerifier;
+use crate::stop::Stop;
 use crate::store::Blocking;
 use crate::store::bodies::BodyStore;
+use crate::sync::Shared;
 use crate::transport::Transport;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::Signer;
@@ -127,6 +130,8 @@ pub struct BodyPlane {
     booted: watch::Receiver<Option<Booted>>,
     blocking: Blocking,
     clock: SharedClock,
+    stop: Stop,
+    decay: Shared<Decay>,
     inbound: InboundBodies,
     ingest: IngestBudget,
     orphans: Orphans,
@@ -155,6 +160,7 @@ pub struct BodyContext {
     pub blocking: Blocking,
     pub transport: Arc<dyn Transport>,
     pub clock: SharedClock,
+    pub stop: Stop,
     pub epoch_interval: Duration,
     pub disk_budget: DiskBudget,
     pub repair: Repair,
@@ -183,6 +189,8 @@ impl Bodies {
             booted: context.booted,
             blocking: context.blocking,
             clock: context.clock,
+            stop: context.stop,
+            decay: Shared::default(),
             inbound: InboundBodies::default(),
             ingest: IngestBudget::default(),
             orphans: Orphans::default(),

@@ -2,18 +2,20 @@
 //!
 //! Promises: nothing comes out that does not match its digest; what does not is set aside
 //! durably, noted for the evidence log and handed to [`super::repair`] before the reader
-//! goes on, so that the next reader does not meet it again. Damage is one body's matter:
-//! only storage that fails otherwise stops the node. Leaves serving the reader meanwhile to
-//! [`super::fetch`].
+//! goes on, so that the next reader does not meet it again. Damage is one body's matter, also
+//! where the disk does not give the bytes back: writes and syncs that fail stop the node, and a
+//! disk under which body after body goes bad is given up. Leaves serving the reader meanwhile
+//! to [`super::fetch`].
 
 use super::{Bodies, BodyError};
 use crate::domain::ids::BodyId;
+use crate::objective::disk::BAD_BODIES_MAX;
 use crate::store;
 use crate::store::bodies::{BodyManifest, Content};
 use crate::store::damage::{Chunk, Suspect};
 use bytes::Bytes;
 use muniment_evidence::digest::Digest;
-use muniment_evidence::opening::How;
+use muniment_evidence::opening::{DamageKind, How};
 
 impl Bodies {
     /// One chunk of a body that is held here; `None` when it is damaged.
@@ -71,6 +73,14 @@ impl Bodies {
             "a body is damaged here, and is repaired from another holder"
         );
         self.repairs.quarantined(body);
+        // What is not there was taken away; what is there and bad, the disk has lost.
+        let lost = finding.found != DamageKind::Missing;
+        if lost && self.decay.lock().note(self.clock.monotonic(), body) {
+            self.stop.broken(format!(
+                "{BAD_BODIES_MAX} bodies were found bad on this disk within an hour: it is given \
+                 up; replace this node"
+            ));
+        }
         Ok(())
     }
 }

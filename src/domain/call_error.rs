@@ -46,7 +46,8 @@ pub enum CallError {
         why: Cause,
         leader_address: Option<String>,
     },
-    /// What the caller has seen is not in this ledger, here or anywhere: begin anew.
+    /// What the caller has seen is not in this ledger, here or anywhere: begin anew. Or what
+    /// is stored for the answer is damaged, perhaps everywhere.
     DataLoss {
         /// Stable upper-case name.
         reason: &'static str,

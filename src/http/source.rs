@@ -114,6 +114,7 @@ impl NodeSource {
             .clock_ahead_ms
             .set(group.ahead_of_median_ms().unwrap_or_default());
         raise(&metrics.refused_for_time, group.refused_for_time());
+        set(&metrics.raft_purged_index, status.purged_index.get());
         metrics.raft_peer_lag_entries.reset();
         for (node, matched) in &status.matched {
             let lag = status

@@ -9,7 +9,7 @@
 //! Tests: `tests/cluster/members.rs`.
 
 use super::plan::Wish;
-use super::{MembershipChanges, Progress};
+use super::{MembershipChanges, Progress, quorum};
 use crate::domain::call_error::CallError;
 use crate::domain::ids::{NodeId, RecordIndex};
 use crate::ledger::roles::{ModeRow, Preparing, Target, is_only};
@@ -186,11 +186,7 @@ impl MembershipChanges {
         progress: &Progress,
     ) -> Result<(), Stuck> {
         let target = &preparing.target;
-        let counted =
-            |node: &&NodeId| preparing.from.contains(node) || row.sync_learners.contains(node);
-        let incoming = target.voters.iter().filter(|n| !preparing.from.contains(n));
-        let incoming = incoming.chain(target.sync_learners.iter().filter(|n| !counted(n)));
-        let incoming: BTreeSet<NodeId> = incoming.copied().collect();
+        let incoming = quorum::rising(&preparing.from, row, target);
         let asked: BTreeSet<NodeId> = incoming.iter().chain(&target.voters).copied().collect();
         let majority = target.voters.len() / 2 + 1;
         let (started, mut moved, mut said) = (Instant::now(), Instant::now(), None::<Instant>);

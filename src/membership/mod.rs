@@ -33,13 +33,17 @@
 //! * [`plan`]: what a wish comes to
 //! * [`change`]: carrying it through, or giving it up
 //! * [`resume`]: what an earlier leader has left
+//! * [`quorum`]: whether those who are up can complete it
 //! * [`drain`]: a node before its maintenance
+//! * [`relocate`]: a node that is reached elsewhere
 //!
 //! Tests: `tests/cluster/members.rs`, `tests/cluster/joining.rs`.
 
 pub mod change;
 pub mod drain;
 pub mod plan;
+pub mod quorum;
+pub mod relocate;
 pub mod resume;
 
 use crate::checkpoint::keys::KeysInForce;
@@ -47,6 +51,7 @@ use crate::domain::call_error::CallError;
 use crate::domain::cause::AnyError;
 use crate::domain::draft::{self, bad};
 use crate::domain::ids::NodeId;
+use crate::ledger::roles::Target;
 use crate::ledger::state::Tables;
 use crate::objective::layout::{self, LayoutGuarantee};
 use crate::objective::read::ReadLevel;
@@ -60,6 +65,7 @@ use crate::status::table::StatusTable;
 use crate::transport::Destination;
 use futures::stream::{BoxStream, StreamExt as _};
 use plan::{CurrentMembers, Wish};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
@@ -143,6 +149,17 @@ where
         .boxed()
 }
 
+/// The only line of a change that is done when it is answered.
+fn done_at_once(detail: String) -> ChangeSteps {
+    tracing::info!(detail, "members");
+    let done = ChangeStep {
+        phase: "done",
+        detail,
+        done: true,
+    };
+    futures::stream::once(std::future::ready(Ok(done))).boxed()
+}
+
 impl MembershipChanges {
     pub fn new(parts: MembershipParts) -> MembershipChanges {
         MembershipChanges(Arc::new(Inner {
@@ -216,6 +233,7 @@ impl MembershipChanges {
             }
         };
         let newcomer = self.newcomer(&members, &wish, addresses).await?;
+        self.must_be_completable(&wish, &members, &target).await?;
         if wish.leaves() == Some(self.group().node()) {
             self.group().hand_over().await;
             return Err(match self.group().is_leader() {
@@ -239,6 +257,31 @@ impl MembershipChanges {
     /// can.
     pub fn check_layout(&self, members: &[LevelMember]) -> Result<Vec<String>, String> {
         layout::judge(members, &self.0.parts.promised)
+    }
+
+    /// Refuses at once what those who answer now could not complete.
+    async fn must_be_completable(
+        &self,
+        wish: &Wish,
+        now: &CurrentMembers,
+        target: &Target,
+    ) -> Result<(), CallError> {
+        let mut rising = quorum::rising(&now.voters, &now.mode, target);
+        // A newcomer was asked where it is said to be.
+        rising.retain(|node| now.replicated.contains(node));
+        let asked: BTreeSet<NodeId> = (now.voters.iter().chain(&target.voters).chain(&rising))
+            .copied()
+            .collect();
+        let answers = asked.iter().map(|node| self.0.parts.status.ask(*node));
+        let answers = futures::future::join_all(answers).await.into_iter();
+        let up = answers.flatten().map(|status| status.node()).collect();
+        match quorum::judge(&now.voters, target, &rising, &up) {
+            Ok(()) => Ok(()),
+            Err(why) => Err(CallError::NotNow {
+                reason: "TOO_FEW_UP",
+                detail: format!("{}: {why}", wish.describe()),
+            }),
+        }
     }
 
     /// Where a node to be added is reached, if it is not replicated to yet.

@@ -2,11 +2,20 @@
 //!
 //! Pure: decides with the times and bytes it is given. A node whose disk is slow should
 //! not lead, since every write of the cluster waits for the leader's heartbeats; a node
-//! whose disk is nearly full takes no bodies, so that records and deletes go on. Leaves
-//! measuring and acting to `status/disk_health`.
+//! whose disk is nearly full takes no bodies, so that records and deletes go on; a disk under
+//! which body after body goes bad is given up before it takes what others lack with it. Leaves
+//! measuring and acting to `status/disk_health`, and damage to `bodies/`.
 
+use crate::domain::ids::BodyId;
+use std::collections::VecDeque;
 use std::time::Duration;
 
+/// So many bodies that went bad within the hour, and a disk is given up. One or two are
+/// sectors, of which every disk loses some; a disk that loses many soon loses what was written
+/// last, which nobody may hold besides.
+pub const BAD_BODIES_MAX: usize = 16;
+/// How long a bad body speaks against its disk.
+pub const DECAY_WINDOW: Duration = Duration::from_secs(3600);
 /// Windows in a row that must be slow, so that one compaction is not taken for a disk
 /// that has changed.
 pub const SLOW_WINDOWS: u32 = 3;
@@ -109,6 +118,20 @@ impl Judge {
     }
 }
 
+/// The bodies that went bad on one disk lately.
+#[derive(Clone, Debug, Default)]
+pub struct Decay(VecDeque<(Duration, BodyId)>);
+
+impl Decay {
+    /// Takes a body that was found bad `now`; whether the disk is to be given up.
+    pub fn note(&mut self, now: Duration, body: BodyId) -> bool {
+        self.0
+            .retain(|(at, other)| now.saturating_sub(*at) < DECAY_WINDOW && *other != body);
+        self.0.push_back((now, body));
+        self.0.len() >= BAD_BODIES_MAX
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,5 +198,21 @@ mod tests {
     #[test]
     fn a_quarter_of_the_reserve_is_for_evidence_alone() {
         assert_eq!(evidence_reserve(256 << 20), 64 << 20);
+    }
+
+    #[test]
+    fn a_disk_is_given_up_after_sixteen_bodies_within_an_hour() {
+        let body = |n: usize| BodyId::new([n as u8; 16]);
+        let mut decay = Decay::default();
+        let minute = |n: usize| Duration::from_secs(60 * n as u64);
+        for n in 1..BAD_BODIES_MAX {
+            assert!(!decay.note(minute(n), body(n)));
+            // More that is bad of the same body is the same loss.
+            assert!(!decay.note(minute(n), body(n)));
+        }
+        assert!(decay.note(minute(BAD_BODIES_MAX), body(0)));
+        // One every five minutes is found by a scrub of an old disk, and mended.
+        let mut decay = Decay::default();
+        assert!((0..100).all(|n| !decay.note(minute(5 * n), body(n))));
     }
 }

@@ -112,6 +112,23 @@ pub fn possible(level: WriteLevel, members: &[LevelMember]) -> bool {
     meets(level, members, &all)
 }
 
+/// The level, or where the members could never meet it, the highest of its kind that they
+/// could; a majority at least. What was promised under other members is kept as far as the
+/// present ones allow: waiting for more would be waiting for ever.
+pub fn attainable(level: WriteLevel, members: &[LevelMember]) -> WriteLevel {
+    let below = |k: u8, of: fn(u8) -> WriteLevel| {
+        let lesser = (1..k).rev().map(of);
+        lesser.into_iter().find(|lesser| possible(*lesser, members))
+    };
+    let lesser = match level {
+        _ if possible(level, members) => Some(level),
+        WriteLevel::Zones(k) => below(k, WriteLevel::Zones),
+        WriteLevel::Regions(k) => below(k, WriteLevel::Regions),
+        WriteLevel::Quorum | WriteLevel::All => None,
+    };
+    lesser.unwrap_or(WriteLevel::Quorum)
+}
+
 impl WriteLevel {
     /// The least level that promises what both promise.
     pub fn join(self, other: WriteLevel) -> WriteLevel {
@@ -249,6 +266,19 @@ mod tests {
             }
         }
         assert!(!implied(WriteLevel::Quorum, &[]));
+    }
+
+    /// Invoices of a zone that was given up could not be downloaded for ever.
+    #[test]
+    fn what_the_members_can_no_longer_meet_is_met_as_far_as_they_can() {
+        let two = members(&["a1", "a1", "a2"]);
+        let best = |level| attainable(level, &two);
+        assert_eq!(best(WriteLevel::Zones(3)), WriteLevel::Zones(2));
+        assert_eq!(best(WriteLevel::Zones(2)), WriteLevel::Zones(2));
+        assert_eq!(best(WriteLevel::Regions(2)), WriteLevel::Regions(1));
+        assert_eq!(best(WriteLevel::All), WriteLevel::All);
+        assert_eq!(best(WriteLevel::Quorum), WriteLevel::Quorum);
+        assert_eq!(attainable(WriteLevel::Zones(2), &[]), WriteLevel::Quorum);
     }
 
     #[test]

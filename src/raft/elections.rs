@@ -3,14 +3,22 @@
 //! Promises: a node that has lost log which it had acknowledged neither votes nor
 //! campaigns until the leader has sent that log again, since its vote could help to elect
 //! a leader without it; a node whose disk is slow, whose clock is off, or that is about to
-//! go, leaves elections to others and still votes. Leaves to its callers when that is so.
+//! go, leaves elections to others and still votes, and stands as before when they elect
+//! nobody. Leaves to its callers when that is so.
 
 use super::group::RaftGroup;
+use super::log::watermark_id;
 use crate::store::watermark::LogPosition;
 use crate::supervise::{self, Life};
 use crate::transport::Failure;
 use openraft::async_runtime::WatchReceiver as _;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// So many of the longest election timeouts without a leader, and a node stands that would
+/// rather not lead: the others have had their turns, and nobody of them can.
+const TURNS_OF_OTHERS: u32 = 5;
 
 /// The reasons not to campaign.
 #[derive(Default)]
@@ -23,17 +31,19 @@ pub(super) struct Campaign {
     clock_off: AtomicBool,
     /// This node is about to go.
     stepped_down: AtomicBool,
+    /// The others elect nobody: what is merely better does not count.
+    needed: AtomicBool,
 }
 
 impl Campaign {
     fn is_free(&self) -> bool {
-        let reasons = [
-            &self.below_watermark,
-            &self.suppressed,
-            &self.clock_off,
-            &self.stepped_down,
-        ];
-        reasons.iter().all(|reason| !reason.load(Ordering::SeqCst))
+        let is = |reason: &AtomicBool| reason.load(Ordering::SeqCst);
+        !is(&self.below_watermark) && (is(&self.needed) || !self.is_reluctant())
+    }
+
+    fn is_reluctant(&self) -> bool {
+        let reasons = [&self.suppressed, &self.clock_off, &self.stepped_down];
+        reasons.iter().any(|reason| reason.load(Ordering::SeqCst))
     }
 }
 
@@ -57,8 +67,15 @@ impl RaftGroup {
         supervise::keep(&self.stop, Life::UntilUnused, watch, async move {
             let mut metrics = raft.metrics();
             loop {
-                let last = metrics.borrow_watched().last_log_index;
-                if last.is_some_and(|last| last >= watermark.index.get()) {
+                let (last, committed) = {
+                    let now = metrics.borrow_watched();
+                    (now.last_log_index, now.local_committed)
+                };
+                let refilled = last.is_some_and(|last| last >= watermark.index.get());
+                // A leader of a later term was elected without this node's vote: what it has
+                // not, no majority had, and its log may be shorter for good.
+                let overtaken = committed.is_some_and(|id| watermark_id(&id) >= watermark);
+                if refilled || overtaken {
                     tracing::info!(last, "the log is above its watermark again");
                     group
                         .campaign
@@ -88,10 +105,44 @@ impl RaftGroup {
         }
     }
 
-    /// This node is about to go: it does not campaign until it is started again.
-    pub fn step_down(&self) {
-        self.campaign.stepped_down.store(true, Ordering::SeqCst);
+    /// Whether this node is about to go: it leaves elections to others, for as long as they
+    /// elect somebody.
+    pub fn step_down(&self, yes: bool) {
+        self.campaign.stepped_down.store(yes, Ordering::SeqCst);
         self.update_campaigning();
+    }
+
+    /// Whether this node is about to go.
+    pub fn has_stepped_down(&self) -> bool {
+        self.campaign.stepped_down.load(Ordering::SeqCst)
+    }
+
+    /// Watches whether the others elect anybody.
+    pub(super) fn stand_when_needed(&self, election_max: Duration) {
+        let group = self.clone();
+        supervise::restart(&self.stop, "the watch over elections", move || {
+            let group = group.clone();
+            async move { group.watch_elections(election_max).await }
+        });
+    }
+
+    async fn watch_elections(&self, election_max: Duration) {
+        // Their turns begin when this node leaves them to the others.
+        let mut since = Instant::now();
+        loop {
+            tokio::time::sleep(election_max).await;
+            if self.is_leader() || !self.campaign.is_reluctant() {
+                since = Instant::now();
+            }
+            let led = self.leader_last_seen().map_or(since, |led| led.max(since));
+            let needed = led.elapsed() > TURNS_OF_OTHERS * election_max;
+            if self.campaign.needed.swap(needed, Ordering::SeqCst) != needed {
+                if needed {
+                    tracing::warn!("the others elect nobody: this node stands, as it is");
+                }
+                self.update_campaigning();
+            }
+        }
     }
 
     /// Campaigns when no leader is heard, unless there is a reason not to.

@@ -12,7 +12,7 @@ use super::elections::Campaign;
 use super::identity::{Disk, DiskWords, KnownDisks};
 use super::log::{RaftLog, watermark_id};
 use super::machine::Machine;
-use super::network::PeerNetwork;
+use super::network::{Addresses, PeerNetwork};
 use super::progress::Progress;
 use super::proposals::GroupRefusal;
 use super::runtime::drawing_from;
@@ -38,6 +38,7 @@ use openraft::{Config, SnapshotPolicy};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Entries in one append message; with the byte limit of the log reader, whichever is
@@ -47,6 +48,9 @@ pub(super) const APPEND_ENTRIES_MAX: u64 = 64;
 const PROPOSALS_WAITING_MAX: u64 = 256;
 /// A snapshot transfer makes its own progress check; this only bounds a dead one.
 const SNAPSHOT_TIMEOUT_MS: u64 = 600_000;
+/// Entries that must wait for their purge together. The library purges after a snapshot
+/// only, in one range: a batch would keep this many more than the configuration says.
+const PURGE_ENTRIES_MIN: u64 = 1;
 
 /// What a group needs to start.
 pub struct GroupSettings {
@@ -82,6 +86,7 @@ pub struct RaftGroup {
     /// Held while members are changed: one change at a time from this node.
     pub(super) changing: Arc<tokio::sync::Mutex<()>>,
     pub(super) disks: KnownDisks,
+    pub(super) addresses: Addresses,
     /// What others say about this node's disk.
     pub(super) disk_words: Shared<DiskWords>,
     pub(super) transport: Arc<dyn Transport>,
@@ -109,6 +114,7 @@ impl RaftGroup {
         signed: SignedHead,
     ) -> Result<RaftGroup, StoreError> {
         let timing = &settings.timing;
+        let election_max = Duration::from_millis(timing.election_max_ms);
         let config = Config {
             cluster_name: "muniment".to_owned(),
             heartbeat_interval: timing.heartbeat_ms,
@@ -121,7 +127,7 @@ impl RaftGroup {
             snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_after_entries),
             max_in_snapshot_log_to_keep: settings.log_entries_kept,
             replication_lag_threshold: 2 * settings.snapshot_after_entries,
-            purge_batch_size: 256,
+            purge_batch_size: PURGE_ENTRIES_MIN,
             max_payload_entries: APPEND_ENTRIES_MAX,
             max_append_entries: Some(2 * APPEND_ENTRIES_MAX),
             api_channel_size: Some(PROPOSALS_WAITING_MAX),
@@ -147,14 +153,16 @@ impl RaftGroup {
         let progress = Progress {
             applied,
             hashes: machine.hashes(),
-            roles: machine.watch_roles(),
+            members: machine.watch_members(),
         };
         let state = State::new(engine.clone());
         let disks = KnownDisks::new(settings.incarnation, state, blocking);
+        let addresses = Addresses::default();
         let factory = PeerNetwork {
             transport: transport.clone(),
             blocking,
             disks: disks.clone(),
+            addresses: addresses.clone(),
         };
         let clock = settings.clock;
         let building =
@@ -170,6 +178,7 @@ impl RaftGroup {
             judge,
             changing: Arc::default(),
             disks,
+            addresses,
             disk_words: Shared::default(),
             transport,
             stop: stop.clone(),
@@ -189,6 +198,7 @@ impl RaftGroup {
         }
         drawing_from(clock, async { group.raft.run() }).await;
         group.watch_for_fatal(stop);
+        group.stand_when_needed(election_max);
         Ok(group)
     }
 

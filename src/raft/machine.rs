@@ -9,6 +9,7 @@
 use super::codec;
 use super::group::HasDiskSpace;
 use super::inadmissible::Inadmissible;
+use super::progress::AppliedMembers;
 use super::snapshot_judge::{Depth, SnapshotJudge};
 use super::types::{Answers, EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::domain::command::{Command, ReceivedCommand};
@@ -71,7 +72,7 @@ pub enum SnapshotData {
 pub struct AppliedState {
     pub(super) tip: Tip,
     pub(super) applied: Option<LogId>,
-    pub(super) membership: StoredMembership,
+    pub(super) membership: Arc<StoredMembership>,
     roles: Arc<ModeRow>,
     inadmissible: Inadmissible,
 }
@@ -110,7 +111,7 @@ pub struct Machine {
     blocking: Blocking,
     state: Arc<Mutex<AppliedState>>,
     progress: watch::Sender<Applied>,
-    roles: watch::Sender<Arc<ModeRow>>,
+    members: watch::Sender<AppliedMembers>,
     snapshots: SnapshotStore,
     has_disk_space: HasDiskSpace,
     hashes: Arc<Mutex<StateHashes>>,
@@ -152,7 +153,7 @@ impl Machine {
             .await?;
         let (progress, watched) = watch::channel(state.progress());
         let machine = Machine {
-            roles: watch::channel(state.roles.clone()).0,
+            members: watch::channel(state.members()).0,
             snapshots: SnapshotStore {
                 engine: engine.clone(),
                 blocking,
@@ -211,15 +212,16 @@ impl Machine {
     }
 
     /// Follows who is what.
-    pub fn watch_roles(&self) -> watch::Receiver<Arc<ModeRow>> {
-        self.roles.subscribe()
+    pub(super) fn watch_members(&self) -> watch::Receiver<AppliedMembers> {
+        self.members.subscribe()
     }
 
     fn show_progress(&self) {
         let state = lock(&self.state);
-        self.roles.send_if_modified(|roles| {
-            let moved = !Arc::ptr_eq(roles, &state.roles);
-            *roles = state.roles.clone();
+        self.members.send_if_modified(|members| {
+            let moved = !Arc::ptr_eq(&members.roles, &state.roles)
+                || !Arc::ptr_eq(&members.membership, &state.membership);
+            *members = state.members();
             moved
         });
         self.progress.send_replace(state.progress());
@@ -233,6 +235,13 @@ impl AppliedState {
             inadmissible: self.inadmissible,
             ..installed
         };
+    }
+
+    fn members(&self) -> AppliedMembers {
+        AppliedMembers {
+            membership: self.membership.clone(),
+            roles: self.roles.clone(),
+        }
     }
 
     fn progress(&self) -> Applied {
@@ -291,7 +300,7 @@ pub(super) fn load(
     Ok(AppliedState {
         tip: Tip::load(engine, generation)?,
         applied,
-        membership,
+        membership: Arc::new(membership),
         roles: load_roles(engine, generation)?,
         inadmissible: Inadmissible::default(),
     })
@@ -368,7 +377,8 @@ fn apply_entry(
                 voters,
                 learners,
             );
-            membership = Some(StoredMembership::new(Some(log_id), new.clone()));
+            let stored = StoredMembership::new(Some(log_id), new.clone());
+            membership = Some(Arc::new(stored));
         }
     }
     let membership = membership.unwrap_or_else(|| state.membership.clone());
@@ -398,7 +408,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         let state = lock(&self.state);
-        Ok((state.applied, state.membership.clone()))
+        Ok((state.applied, StoredMembership::clone(&state.membership)))
     }
 
     async fn apply<S>(&mut self, entries: S) -> io::Result<()>

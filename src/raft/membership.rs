@@ -2,7 +2,8 @@
 //!
 //! Promises: one change at a time from this node; each ends within a limit, after which
 //! its outcome is unknown and is read from the voters in force; whoever stops voting is no
-//! member any longer. Leaves to its callers when a change is safe (I8).
+//! member any longer; a member that moved is reached at its new address at once. Leaves to
+//! its callers when a change is safe (I8).
 
 use super::group::RaftGroup;
 use super::proposals::{GroupRefusal, leader_of};
@@ -31,6 +32,14 @@ impl RaftGroup {
     /// Makes these the voters; each is a member already.
     pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), GroupRefusal> {
         self.change(ChangeMembers::ReplaceAllVoters(voters)).await
+    }
+
+    /// Reaches a member elsewhere from now on. Who votes stays.
+    pub async fn set_address(&self, node: NodeId, peer: Peer) -> Result<(), GroupRefusal> {
+        // Before it is agreed on: its answer may be needed for the majority that agrees.
+        self.addresses.lock().insert(node, peer.address.clone());
+        self.change(ChangeMembers::SetNodes(BTreeMap::from([(node, peer)])))
+            .await
     }
 
     async fn change(&self, change: ChangeMembers<NodeId, Peer>) -> Result<(), GroupRefusal> {

@@ -107,7 +107,8 @@
 //!   library's type parameters
 //!
 //! Tests: `src/raft/storage_tests.rs` (openraft's own suite, and power cuts),
-//! `src/raft/group_tests.rs` (groups in one process, with lines that are cut).
+//! `src/raft/group_tests.rs` and `src/raft/absence_tests.rs` (groups in one process, with
+//! lines that are cut or still).
 
 mod clock_bound;
 pub mod codec;
@@ -132,6 +133,8 @@ pub mod snapshot_judge;
 pub mod status;
 pub mod types;
 
+#[cfg(test)]
+mod absence_tests;
 #[cfg(test)]
 mod bad_snapshot_tests;
 #[cfg(test)]

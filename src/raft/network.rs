@@ -9,10 +9,11 @@
 use super::codec::{self, Wire};
 use super::identity::{self, KnownDisks};
 use super::machine::SnapshotData;
-use super::types::{Peer, TypeConfig, Vote};
+use super::types::{LogId, Peer, TypeConfig, Vote};
 use crate::domain::ids::NodeId;
 use crate::store::Blocking;
 use crate::store::snapshot::SnapshotPiece;
+use crate::sync::Shared;
 use crate::transport::{Class, Destination, Failure, Frames, Method, Transport};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
@@ -28,6 +29,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +39,11 @@ use tokio::time::Instant;
 /// How long a follower may owe an answer to an append before the stream is given up and
 /// opened anew: above any healthy fsync, below what an operator would call an outage.
 const APPEND_ANSWER_MAX: Duration = Duration::from_secs(3);
+/// Requests of one stream that bring nothing of what is committed beyond what they follow. The
+/// library sends such a request where the log that the follower lacks was purged, again and
+/// again, also once a snapshot has brought it: it looks for other work only when it opens a
+/// stream. One more or less tells a follower of a commit.
+const EMPTY_APPENDS_MAX: u32 = 8;
 /// Pause before a peer that was not reached is tried again: short, since a restarted
 /// follower should be found again within a heartbeat or two.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -50,19 +57,27 @@ pub(super) const FRAME_HEADER: u8 = 0;
 pub(super) const FRAME_PAIRS: u8 = 1;
 pub(super) const FRAME_END: u8 = 2;
 
+/// Where members are reached: the library keeps a line to a member for as long as it leads,
+/// and does not notice that its address has changed.
+pub type Addresses = Shared<BTreeMap<NodeId, String>>;
+
 pub struct PeerNetwork {
     pub transport: Arc<dyn Transport>,
     pub blocking: Blocking,
     pub disks: KnownDisks,
+    pub addresses: Addresses,
 }
 
 impl PeerNetwork {
     fn link(&self, target: NodeId, peer: &Peer, class: Class) -> Link {
+        // What the members in force say is newer than any earlier line.
+        (self.addresses.lock()).insert(target, peer.address.clone());
         Link {
             disks: self.disks.clone(),
             transport: self.transport.clone(),
             blocking: self.blocking,
-            to: peer.destination(target),
+            addresses: self.addresses.clone(),
+            node: target,
             class,
         }
     }
@@ -90,7 +105,8 @@ pub struct Link {
     disks: KnownDisks,
     transport: Arc<dyn Transport>,
     blocking: Blocking,
-    to: Destination,
+    addresses: Addresses,
+    node: NodeId,
     class: Class,
 }
 
@@ -99,6 +115,14 @@ fn unreachable(why: impl ToString) -> Unreachable<TypeConfig> {
 }
 
 impl Link {
+    fn to(&self) -> Destination {
+        let address = self.addresses.lock().get(&self.node).cloned();
+        Destination {
+            node: self.node,
+            address: address.expect("it was put there with the line"),
+        }
+    }
+
     async fn call<Q: Wire, A: Wire>(
         &self,
         method: Method,
@@ -108,13 +132,7 @@ impl Link {
         let body = Bytes::from(codec::encode(request));
         let answer = self
             .transport
-            .call(
-                self.to.clone(),
-                Class::Control,
-                method,
-                body,
-                option.hard_ttl(),
-            )
+            .call(self.to(), Class::Control, method, body, option.hard_ttl())
             .await
             .map_err(unreachable)?;
         let answer = self.recognised(&answer).await?;
@@ -124,7 +142,7 @@ impl Link {
     /// What follows the disk that the peer shows; an error if the ledger knows another.
     async fn recognised(&self, answer: &Bytes) -> Result<Bytes, Unreachable<TypeConfig>> {
         let (disk, rest) = identity::shown(answer).map_err(unreachable)?;
-        match self.disks.recognise(self.to.node, &disk).await {
+        match self.disks.recognise(self.node, &disk).await {
             Ok(()) => Ok(rest),
             // The exchange of statuses, which meets every member, tells it.
             Err(unheard) => Err(unreachable(unheard)),
@@ -213,15 +231,15 @@ impl NetStreamAppend<TypeConfig> for Link {
     {
         let link = self.clone();
         Box::pin(async move {
-            let sent = Arc::new(std::sync::Mutex::new(None::<Instant>));
+            let sent = Shared::<SentAppends>::default();
             let noted = sent.clone();
             let frames = input.map(move |request| {
-                *noted.lock().expect("nobody panics with it") = Some(Instant::now());
+                noted.lock().note(&request);
                 Bytes::from(codec::encode(&request))
             });
             let opening =
                 link.transport
-                    .stream(link.to.clone(), link.class, Method::Append, frames.boxed());
+                    .stream(link.to(), link.class, Method::Append, frames.boxed());
             let mut answers = match tokio::time::timeout(APPEND_ANSWER_MAX, opening).await {
                 Ok(Ok(answers)) => answers,
                 Ok(Err(failure)) => {
@@ -249,12 +267,46 @@ impl NetStreamAppend<TypeConfig> for Link {
     }
 }
 
-/// Ends the answers when one is owed for too long. Answers may be fewer than requests
-/// (one speaks for all before it), so what counts is the time since the last request
-/// that no later answer followed.
+/// What was sent on one stream.
+#[derive(Default)]
+struct SentAppends {
+    /// When the first request after the last answer was sent.
+    owed: Option<Instant>,
+    /// What the last request follows, and how many before it brought nothing beyond that.
+    follows: Option<LogId>,
+    empty: u32,
+}
+
+impl SentAppends {
+    fn note(&mut self, request: &AppendEntriesRequest<TypeConfig>) {
+        self.owed.get_or_insert_with(Instant::now);
+        let brings_nothing =
+            request.entries.is_empty() && request.prev_log_id < request.leader_commit;
+        self.empty = match brings_nothing && request.prev_log_id == self.follows {
+            true => self.empty + 1,
+            false => 0,
+        };
+        self.follows = request.prev_log_id;
+    }
+
+    fn is_answered_too_late(&self) -> bool {
+        self.owed
+            .is_some_and(|owed| owed.elapsed() >= APPEND_ANSWER_MAX)
+    }
+
+    fn brings_nothing(&self) -> bool {
+        self.empty >= EMPTY_APPENDS_MAX
+    }
+}
+
+/// Ends the answers when one is owed for too long, or when nothing is sent that a follower
+/// could go on by. Answers may be fewer than requests (one speaks for all before it), so what
+/// counts is the time since the first request after the last answer. Not since the last
+/// request: a leader under load would wait for ever for a follower that stands still, and
+/// could purge nothing of its log meanwhile.
 fn guard(
     answers: BoxStream<'static, Result<Bytes, Failure>>,
-    sent: Arc<std::sync::Mutex<Option<Instant>>>,
+    sent: Shared<SentAppends>,
 ) -> impl Stream<Item = Result<Bytes, Failure>> {
     stream::unfold(Some(answers), move |answers| {
         let sent = sent.clone();
@@ -263,14 +315,18 @@ fn guard(
             loop {
                 match tokio::time::timeout(APPEND_ANSWER_MAX, answers.next()).await {
                     Ok(Some(Ok(answer))) => {
-                        *sent.lock().expect("nobody panics with it") = None;
+                        let mut sent = sent.lock();
+                        if sent.brings_nothing() {
+                            let why = "what it lacks is purged: the stream is opened anew";
+                            return Some((Err(Failure::Refused(why.into())), None));
+                        }
+                        sent.owed = None;
                         return Some((Ok(answer), Some(answers)));
                     }
                     Ok(Some(Err(failure))) => return Some((Err(failure), None)),
                     Ok(None) => return None,
                     Err(_) => {
-                        let owed = *sent.lock().expect("nobody panics with it");
-                        if owed.is_some_and(|at| at.elapsed() >= APPEND_ANSWER_MAX) {
+                        if sent.lock().is_answered_too_late() {
                             return Some((Err(Failure::Timeout), None));
                         }
                     }
@@ -331,7 +387,7 @@ impl NetSnapshot<TypeConfig> for Link {
         let answering = async move {
             let mut answers = link
                 .transport
-                .stream(link.to.clone(), Class::Bulk, Method::Snapshot, frames)
+                .stream(link.to(), Class::Bulk, Method::Snapshot, frames)
                 .await
                 .map_err(unreachable)?;
             link.greeted(&mut answers).await?;

@@ -6,6 +6,7 @@
 
 use super::group::RaftGroup;
 use super::machine::{Applied, StateHashes};
+use super::types::StoredMembership;
 use crate::domain::ids::{LogIndex, TreeSize};
 use crate::ledger::roles::ModeRow;
 use muniment_evidence::digest::Digest;
@@ -18,7 +19,14 @@ use tokio::sync::watch;
 pub(super) struct Progress {
     pub applied: watch::Receiver<Applied>,
     pub hashes: Arc<Mutex<StateHashes>>,
-    pub roles: watch::Receiver<Arc<ModeRow>>,
+    pub members: watch::Receiver<AppliedMembers>,
+}
+
+/// Who is a member and what each counts for, as of one applied entry. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct AppliedMembers {
+    pub(super) membership: Arc<StoredMembership>,
+    pub roles: Arc<ModeRow>,
 }
 
 impl RaftGroup {

@@ -50,7 +50,7 @@ impl SnapshotJudge {
         let judged = self.blocking.run(move || {
             let engine = this.engine.as_ref();
             let state = load(engine, generation)?;
-            if state.applied != meta.last_log_id || state.membership != meta.last_membership {
+            if state.applied != meta.last_log_id || *state.membership != meta.last_membership {
                 return Err(StoreError::corrupt(format!(
                     "a received snapshot is of {:?} and was said to be of {:?}",
                     state.applied, meta.last_log_id

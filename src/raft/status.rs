@@ -4,6 +4,7 @@
 //! of other nodes. Leaves how other nodes see themselves to `status/`.
 
 use super::group::RaftGroup;
+use super::progress::AppliedMembers;
 use super::types::{LogId, Peer};
 use crate::domain::ids::{LogIndex, NodeId, Term};
 use crate::ledger::roles::ModeRow;
@@ -24,6 +25,8 @@ pub struct GroupStatus {
     pub committed_index: LogIndex,
     pub applied_index: LogIndex,
     pub snapshot_index: LogIndex,
+    /// The newest entry that the log has no longer.
+    pub purged_index: LogIndex,
     /// Voters and learners.
     pub members: BTreeMap<NodeId, Peer>,
     pub voters: Vec<NodeId>,
@@ -31,35 +34,47 @@ pub struct GroupStatus {
     pub matched: BTreeMap<NodeId, Option<LogIndex>>,
 }
 
-impl RaftGroup {
-    /// What learners count for, and the change of members in preparation, as applied here.
-    pub fn roles(&self) -> Arc<ModeRow> {
-        self.progress.roles.borrow().clone()
-    }
-
+impl AppliedMembers {
     /// All members, as levels see them.
     pub fn level_members(&self) -> Vec<LevelMember> {
-        let status = self.status();
-        let roles = self.roles();
-        let target = roles.preparing.as_ref().map(|change| &change.target.voters);
+        let target = self.roles.preparing.as_ref().map(|to| &to.target.voters);
+        let voters: Vec<NodeId> = self.membership.voter_ids().collect();
         let votes = |node: &NodeId| {
             // Who is to vote counts as if it did: apply asks for both sets.
-            status.voters.contains(node) || target.is_some_and(|to| to.contains(node))
+            voters.contains(node) || target.is_some_and(|to| to.contains(node))
         };
-        status
-            .members
-            .iter()
+        self.membership
+            .nodes()
             .map(|(node, peer)| LevelMember {
                 node: *node,
                 zone: peer.zone.clone(),
                 region: peer.region.clone(),
                 role: match votes(node) {
                     true => MemberRole::Voter,
-                    false if roles.sync_learners.contains(node) => MemberRole::SyncLearner,
+                    false if self.roles.sync_learners.contains(node) => MemberRole::SyncLearner,
                     false => MemberRole::AsyncLearner,
                 },
             })
             .collect()
+    }
+}
+
+impl RaftGroup {
+    /// What learners count for, and the change of members in preparation, as applied here.
+    pub fn roles(&self) -> Arc<ModeRow> {
+        self.progress.members.borrow().roles.clone()
+    }
+
+    /// All members, as levels see them: of the entries applied here alone, since apply
+    /// judges by them. What Raft has only appended may never come in force, and would be
+    /// taken together with the roles of before.
+    pub fn level_members(&self) -> Vec<LevelMember> {
+        self.applied_members().level_members()
+    }
+
+    /// Who is what, as of the last entry applied here.
+    pub fn applied_members(&self) -> AppliedMembers {
+        self.progress.members.borrow().clone()
     }
 
     pub fn member(&self, node: NodeId) -> Option<Peer> {
@@ -87,6 +102,7 @@ impl RaftGroup {
             committed_index: index(&metrics.local_committed),
             applied_index: index(&metrics.last_applied),
             snapshot_index: index(&metrics.snapshot),
+            purged_index: index(&metrics.purged),
             members: members.nodes().map(|(n, p)| (*n, p.clone())).collect(),
             voters: members.voter_ids().collect(),
             matched: metrics

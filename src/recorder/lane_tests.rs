@@ -8,6 +8,7 @@ use super::boot::{BootContext, BootError};
 use super::due;
 use super::intake::Intake;
 use super::lane::{self, LaneContext, Recorder};
+use super::later_boot;
 use super::outbox::inventory::take_inventory;
 use super::outbox::{OutboxBounds, OutboxLane, OutboxRefusal};
 use super::route::{self, decode_answer, encode_batch};
@@ -17,7 +18,7 @@ use crate::domain::ids::{NodeId, RecordIndex, Sequence};
 use crate::raft::group::RaftGroup;
 use crate::raft::group_tests::{LONG, TestCluster, TestNode};
 use crate::recorder::download_ends::DownloadEnds;
-use crate::stop::Why;
+use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::outbox::OutboxDir;
 use crate::transport::{Class, Destination, Failure, FrameEnds, Frames, Method, Serve};
@@ -326,6 +327,43 @@ async fn two_processes_under_one_identity_end_by_it() {
         Some(Why::Broken(why)) => assert!(why.contains("another process"), "{why}"),
         other => panic!("{other:?}"),
     }
+}
+
+/// One that has nothing to say would go on voting and holding under an identity that is
+/// another's by now.
+#[tokio::test(start_paused = true)]
+async fn of_two_processes_under_one_identity_the_one_that_booted_last_goes_on() {
+    let cluster = founded().await;
+    let (context, first, _) = lane_of(&cluster, 1).await;
+    let watch = |own: u64, stop: &Stop| {
+        let (state, blocking) = (context.state.clone(), context.blocking);
+        let own = RecordIndex::new(own);
+        tokio::spawn(later_boot::watch(
+            state,
+            blocking,
+            NodeId::new(1),
+            own,
+            stop.clone(),
+        ))
+    };
+    let (stop, later_stop) = (Stop::new(), Stop::new());
+    let watching = watch(first, &stop);
+    tokio::time::sleep(LONG).await;
+    assert!(!watching.is_finished());
+    let again = booting(cluster.node(1));
+    let later = again.boot(&context.signer, boot_document(1, Vec::new()));
+    let later = later.await.unwrap();
+    let goes_on = watch(later.get(), &later_stop);
+    watching.await.unwrap();
+    match stop.why() {
+        Some(Why::Broken(why)) => {
+            assert!(why.contains(&format!("record {later}")), "{why}");
+            assert!(why.contains("another process"), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+    tokio::time::sleep(LONG).await;
+    assert!(!goes_on.is_finished() && later_stop.why().is_none());
 }
 
 #[tokio::test(start_paused = true)]

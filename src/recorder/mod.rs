@@ -87,6 +87,7 @@
 //! # Where to read on
 //!
 //! * [`boot`]: a BOOT record before anything else; [`booted`]: what there is afterwards
+//! * [`later_boot`]: a node that another process has taken over from
 //! * [`lane`]: the strict lane of this boot; [`window`], [`answers`]: its protocol, pure
 //! * [`route`]: to the leader, here or elsewhere, in order
 //! * [`holdings`]: other nodes' signatures, verified before anything is numbered
@@ -107,6 +108,7 @@ pub mod due;
 pub mod holdings;
 pub mod intake;
 pub mod lane;
+pub mod later_boot;
 pub mod outbox;
 pub mod route;
 mod window;

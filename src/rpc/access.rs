@@ -70,6 +70,8 @@ const TABLE: &[(&str, Right)] = &[
     ("/muniment.v1.ClusterService/Remove", Right::Operate),
     ("/muniment.v1.ClusterService/Replace", Right::Operate),
     ("/muniment.v1.ClusterService/Drain", Right::Operate),
+    ("/muniment.v1.ClusterService/Undrain", Right::Operate),
+    ("/muniment.v1.ClusterService/MoveMember", Right::Operate),
     ("/grpc.health.v1.Health/Check", Right::Public),
     ("/grpc.health.v1.Health/Watch", Right::Public),
     (

@@ -184,4 +184,24 @@ impl v1::cluster_service_server::ClusterService for ClusterHandler {
         let node = request.into_inner().node;
         progress(self.parts.membership.drain(NodeId::new(node)).await)
     }
+
+    type UndrainStream = Progress;
+
+    async fn undrain(&self, request: Request<v1::UndrainRequest>) -> Answer<Progress> {
+        let node = request.into_inner().node;
+        progress(self.parts.membership.undrain(NodeId::new(node)))
+    }
+
+    type MoveMemberStream = Progress;
+
+    async fn move_member(&self, request: Request<v1::MoveMemberRequest>) -> Answer<Progress> {
+        let v1::MoveMemberRequest {
+            node,
+            peer_address,
+            client_address,
+        } = request.into_inner();
+        let membership = &self.parts.membership;
+        let moved = membership.relocate(NodeId::new(node), peer_address, client_address);
+        progress(moved.await)
+    }
 }

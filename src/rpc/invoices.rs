@@ -244,6 +244,7 @@ impl v1::invoice_service_server::InvoiceService for InvoiceHandler {
             body_from: started.body_from.get(),
             answered: Some(outgoing::answered(answered)),
             promise,
+            level: started.level.map_or_else(String::new, |l| l.to_string()),
         });
         let pieces = pieces.map(|piece| match piece {
             Ok(DownloadPiece::Bytes(bytes)) => Ok(Part::Chunk(bytes)),

@@ -18,6 +18,7 @@ use crate::domain::draft::{InvoiceKey, bad};
 use crate::domain::ids::{NodeId, RecordIndex, Uid};
 use crate::ledger::state::Invoice;
 use crate::objective::read::ReadLevel;
+use crate::objective::write::WriteLevel;
 use crate::recorder::Intent;
 use crate::recorder::booted::Booted;
 use crate::recorder::download_ends::DownloadEnds;
@@ -73,6 +74,9 @@ pub struct StartedDownload {
     pub rendition: Rendition,
     pub range: Range<u64>,
     pub evidence: DownloadEvidence,
+    /// How durable its record is: the invoice's level, or the best that the members can
+    /// still meet. `None` for a promise.
+    pub level: Option<WriteLevel>,
     /// Node whose disk the bytes come from.
     pub body_from: NodeId,
 }
@@ -124,21 +128,26 @@ pub async fn download(
         mode: request.evidence,
         level: Level::None,
     };
-    let (invoice, evidence, delivery) = match permit {
+    let (invoice, evidence, delivery, level) = match permit {
         Some(permit) => {
             let (promise, kept) = deferred::promise(parts, &booted, &permit, intent).await?;
             let evidence = DownloadEvidence::Promise {
                 promise: Box::new(promise),
                 staleness: permit.staleness(parts),
             };
-            (invoice, evidence, Delivery::Promised(Box::new(kept)))
+            (invoice, evidence, Delivery::Promised(Box::new(kept)), None)
         }
-        None => record(parts, &booted, intent, uid, &key, &request.wait).await?,
+        None => {
+            let recorded = record(parts, &booted, intent, uid, &key, &request.wait).await?;
+            let (invoice, evidence, delivery, level) = recorded;
+            (invoice, evidence, delivery, Some(level))
+        }
     };
     let started = StartedDownload {
         invoice,
         evidence,
         rendition,
+        level,
         range: range.clone(),
         body_from: source.node,
     };
@@ -187,7 +196,7 @@ async fn record(
     uid: Uid,
     key: &InvoiceKey,
     wait: &WaitBudget,
-) -> Result<(Invoice, DownloadEvidence, Delivery), CallError> {
+) -> Result<(Invoice, DownloadEvidence, Delivery, WriteLevel), CallError> {
     let recorded = parts.writes.record(booted, intent).await?;
     match recorded.outcome {
         Outcome::Ok => {}
@@ -210,7 +219,8 @@ async fn record(
         .await?;
     let invoice = invoice.ok_or_else(|| CallError::not_found(key.to_string()))?;
     // What is told about an invoice is to be as safe as the invoice itself.
-    let reached = levels::reach(parts, index, None, invoice.level, wait.until()).await;
+    let level = levels::of_invoice(&parts.bodies, invoice.level);
+    let reached = levels::reach(parts, index, None, level, wait.until()).await;
     if let Err(error) = reached {
         // Nothing was delivered, and the log shall say so.
         let nothing = Delivered {
@@ -230,6 +240,7 @@ async fn record(
         invoice,
         DownloadEvidence::Receipt(Box::new(receipt)),
         delivery,
+        level,
     ))
 }
 

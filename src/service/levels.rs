@@ -11,7 +11,7 @@ use crate::bodies::Bodies;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{BadField, bad};
 use crate::domain::ids::{NodeId, RecordIndex};
-use crate::objective::write::{WriteLevel, implied, meets, possible};
+use crate::objective::write::{WriteLevel, attainable, implied, meets, possible};
 use crate::status::messages::DurabilityRequest;
 use crate::store;
 use std::time::Duration;
@@ -62,6 +62,12 @@ pub(super) fn check(bodies: &Bodies, level: WriteLevel) -> Result<(), BadField> 
     ))
 }
 
+/// What is waited for before something about an invoice of this level is told: the level, or
+/// the best that the members can still meet.
+pub(super) fn of_invoice(bodies: &Bodies, level: WriteLevel) -> WriteLevel {
+    attainable(level, &bodies.members())
+}
+
 /// The zones of these nodes.
 pub(super) fn zones(bodies: &Bodies, nodes: &[NodeId]) -> Vec<String> {
     let members = bodies.members().into_iter();
@@ -84,10 +90,12 @@ pub(super) async fn reach(
     level: WriteLevel,
     until: Instant,
 ) -> Result<Vec<NodeId>, CallError> {
-    let members = parts.bodies.members();
+    // One look: members of one moment with the roles of another may imply what neither does.
+    let now = parts.reads.context.group.applied_members();
+    let members = now.level_members();
     let held = holders.is_none_or(|holders| meets(level, &members, holders));
     // While the members change, they are not those whose majorities commit.
-    let settled = parts.reads.context.group.roles().preparing.is_none();
+    let settled = now.roles.preparing.is_none();
     if held && settled && implied(level, &members) {
         return Ok(holders.unwrap_or_default().to_vec());
     }

@@ -6,7 +6,7 @@
 
 use super::admission::UploadTurn;
 use super::issue::{self, IssueDraft, Issued, UploadPieces};
-use super::{Parts, Principal, find};
+use super::{Parts, Principal, find, levels};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{BadField, InvoiceKey, bad};
 use crate::ledger::invoices::REVERSES;
@@ -36,7 +36,9 @@ pub async fn reverse(
     // What takes off an invoice is to be as safe as the invoice itself.
     let tenant = parts.tenants.level(&draft.metadata.identity.tenant)?;
     let asked = draft.body.level.unwrap_or(tenant);
-    draft.body.level = Some(asked.join(original.level));
+    // As safe as what it takes back, as far as the members can still be.
+    let of_original = levels::of_invoice(&parts.bodies, original.level);
+    draft.body.level = Some(asked.join(of_original));
     draft.metadata.references.push(Reference {
         relation: REVERSES.to_owned(),
         target: uid.to_string(),

@@ -118,11 +118,13 @@ impl DiskWatch {
         }
     }
 
-    /// Voters that answered lately and whose disks are not slow.
+    /// Voters that answered lately, stay, and whose disks are not slow.
     fn better(&self) -> Vec<NodeId> {
         let voters = self.context.group.status().voters;
         let quick = |health: &NodeHealth| {
-            !health.disk_slow && health.fsync_p99.is_none_or(|p99| p99 <= self.limit)
+            !health.leaving
+                && !health.disk_slow
+                && health.fsync_p99.is_none_or(|p99| p99 <= self.limit)
         };
         let peers = self.peers.recent_peers().into_iter();
         peers

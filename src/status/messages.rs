@@ -4,6 +4,7 @@
 //! build does not know is refused by that number, never half understood. Leaves meaning
 //! to the files beside.
 
+use super::processes::Process;
 use crate::domain::cause::Cause;
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
 use crate::objective::timing::Profile;
@@ -28,6 +29,8 @@ pub struct NodeIdentity {
     pub node: NodeId,
     /// Of its data directory.
     pub incarnation: Disk,
+    /// Of this start of it.
+    pub process: Process,
     /// Of everything that must be configured alike on every node.
     pub config_digest: Digest,
     pub profile: Profile,
@@ -56,6 +59,8 @@ pub struct NodeHealth {
     pub fsync_p99: Option<Duration>,
     /// It says itself that its disk is slow.
     pub disk_slow: bool,
+    /// It is drained, or about to stop: others had better lead.
+    pub leaving: bool,
     pub disk_free_bytes: u64,
     /// Bodies that records name and that it does not hold.
     pub bodies_missing: u64,
@@ -126,11 +131,13 @@ impl NodeStatus {
         let NodeIdentity {
             node,
             incarnation,
+            process,
             config_digest,
             profile,
             software,
         } = &self.identity;
-        w.u64(node.get()).raw(incarnation).digest(config_digest);
+        w.u64(node.get()).raw(incarnation).raw(process);
+        w.digest(config_digest);
         w.text(&profile.to_string()).text(software);
         let progress = &self.progress;
         w.u64(progress.applied_index.get())
@@ -146,7 +153,8 @@ impl NodeStatus {
         w.option(micros.as_ref(), |w, micros| {
             w.u64(*micros);
         });
-        w.u8(u8::from(health.disk_slow)).u64(health.disk_free_bytes);
+        w.u8(u8::from(health.disk_slow));
+        w.u8(u8::from(health.leaving)).u64(health.disk_free_bytes);
         w.u64(health.bodies_missing).u64(health.repair_queue);
         w.u64(health.orphan_bytes);
         w.u64(self.clock_ms);
@@ -157,6 +165,7 @@ impl NodeStatus {
             identity: NodeIdentity {
                 node: NodeId::read(r)?,
                 incarnation: r.array()?,
+                process: r.array()?,
                 config_digest: r.digest()?,
                 profile: {
                     let name = r.text()?;
@@ -179,6 +188,7 @@ impl NodeStatus {
                 ready: r.flag()?,
                 fsync_p99: r.option(Reader::u64)?.map(Duration::from_micros),
                 disk_slow: r.flag()?,
+                leaving: r.flag()?,
                 disk_free_bytes: r.u64()?,
                 bodies_missing: r.u64()?,
                 repair_queue: r.u64()?,
@@ -318,6 +328,7 @@ pub(super) fn status_for_tests(node: NodeId) -> NodeStatus {
         identity: NodeIdentity {
             node,
             incarnation: [node.get() as u8; 16],
+            process: [node.get() as u8; 16],
             config_digest: Digest([5; 32]),
             profile: Profile::Lan,
             software: "muniment".into(),
@@ -338,6 +349,7 @@ mod tests {
             identity: NodeIdentity {
                 node: NodeId::new(3),
                 incarnation: [4; 16],
+                process: [6; 16],
                 config_digest: Digest([5; 32]),
                 profile: Profile::Wan,
                 software: "muniment 0.1.0".into(),
@@ -353,6 +365,7 @@ mod tests {
                 ready: true,
                 fsync_p99: Some(Duration::from_micros(1234)),
                 disk_slow: true,
+                leaving: true,
                 disk_free_bytes: 1,
                 bodies_missing: 2,
                 repair_queue: 3,
@@ -395,6 +408,7 @@ mod tests {
             vec![3],
             number(3),
             vec![4; 16],
+            vec![6; 16],
             vec![5; 32],
             text("wan"),
             text("muniment 0.1.0"),
@@ -408,6 +422,7 @@ mod tests {
             vec![1],
             vec![1],
             number(1234),
+            vec![1],
             vec![1],
             number(1),
             number(2),

@@ -41,7 +41,7 @@
 //! * [`own`]: this node's own status, and asking others for theirs
 //! * [`table`]: what is known of all; [`durable`]: waiting until a level is reached
 //! * [`replicas`]: this replica's state beside the others'; [`agreement`]: the counting
-//! * [`peer_monitor`]: who the others are, and how far away
+//! * [`peer_monitor`]: who the others are, and how far away; [`processes`]: two under one id
 //! * [`leader_monitor`]: how long nobody led
 //! * [`disk_health`], [`clock_health`]: a slow disk, and a clock that is off, give leadership up
 
@@ -53,5 +53,6 @@ pub mod leader_monitor;
 pub mod messages;
 pub mod own;
 pub mod peer_monitor;
+pub mod processes;
 pub mod replicas;
 pub mod table;

@@ -9,10 +9,12 @@
 use super::disk_health::DiskHealth;
 use super::messages::{NodeHealth, NodeIdentity, NodeProgress, NodeStatus};
 use super::messages::{StatusReply, StatusRequest};
+use super::processes::Processes;
 use super::replicas::ReplicaComparison;
 use crate::bodies::Bodies;
 use crate::domain::cause::Cause;
 use crate::domain::ids::{NodeId, TreeSize};
+use crate::misconduct::Misdeed;
 use crate::raft::context::Context;
 use crate::raft::hearing::Unheard;
 use crate::recorder::booted::Booted;
@@ -36,12 +38,12 @@ pub struct OwnParts {
 
 /// See the module. Cheap to clone.
 #[derive(Clone)]
-pub struct OwnStatus(Arc<(Context, OwnParts, ReplicaComparison)>);
+pub struct OwnStatus(Arc<(Context, OwnParts, ReplicaComparison, Processes)>);
 
 impl OwnStatus {
     pub fn new(context: Context, parts: OwnParts) -> OwnStatus {
         let replicas = ReplicaComparison::new(context.clone());
-        OwnStatus(Arc::new((context, parts, replicas)))
+        OwnStatus(Arc::new((context, parts, replicas, Processes::default())))
     }
 
     /// The states of the replicas, compared with this node's.
@@ -63,7 +65,7 @@ impl OwnStatus {
 
     /// As it is now.
     pub fn now(&self) -> NodeStatus {
-        let (context, parts, replicas) = &*self.0;
+        let (context, parts, replicas, _) = &*self.0;
         // Before the log, so that the index is never beyond it.
         let body_complete = *parts.complete.borrow();
         let applied = context.group.applied();
@@ -82,6 +84,7 @@ impl OwnStatus {
                 ready: parts.booted.borrow().is_some(),
                 fsync_p99,
                 disk_slow,
+                leaving: context.group.has_stepped_down(),
                 disk_free_bytes: parts.bodies.disk_budget.free(),
                 bodies_missing: repairs.missing,
                 repair_queue: repairs.queue,
@@ -131,9 +134,17 @@ impl OwnStatus {
     pub(super) async fn recognise(&self, node: NodeId, status: &NodeStatus) -> Result<(), Unheard> {
         let group = &self.context().group;
         group.own_number(node, status.node())?;
-        group
-            .disks()
-            .recognise(node, &status.identity.incarnation)
-            .await
+        let NodeIdentity {
+            incarnation,
+            process,
+            ..
+        } = &status.identity;
+        group.disks().recognise(node, incarnation).await?;
+        if group.member(node).is_some() && self.0.3.hear(node, *process) {
+            let why = "two processes run under its identity: stop both, find out which is the \
+                       copy, start the other";
+            group.misconduct().saw(node, Misdeed::TwoProcesses, &why);
+        }
+        Ok(())
     }
 }

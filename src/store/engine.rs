@@ -74,6 +74,9 @@ pub trait Engine: View {
     fn at_one_moment(&self, visit: &mut Visit<'_>) -> Result<(), StoreError>;
     /// A view of now that stays as it is, kept below `dir`, which must not exist yet.
     fn checkpoint(&self, dir: &Path) -> Result<Arc<dyn View>, StoreError>;
+    /// Gives back the room of keys that were deleted and are never written again: nothing
+    /// else makes the engine look at them. Takes as long as reading what lies there.
+    fn reclaim(&self, _start: &[u8], _end: &[u8]) {}
     /// Bytes that the engine will take from the disk without a further write: what is
     /// durable in its log is written once more, to where it stays, beside the next log.
     fn pending_bytes(&self) -> u64 {

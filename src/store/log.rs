@@ -35,17 +35,60 @@ pub struct Extent {
     pub last: Option<(LogIndex, Vec<u8>)>,
 }
 
+/// The watermark, and how often the log was cut since the start.
+struct Marked {
+    file: WatermarkFile,
+    truncations: u64,
+}
+
+/// The newest entry that was synced, and after how many truncations it was appended: one
+/// from before a truncation may have been cut off by it.
+#[derive(Clone, Copy)]
+struct Synced {
+    truncations: u64,
+    last: Option<LogPosition>,
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct LogStore {
     engine: Arc<dyn Engine>,
     blocking: Blocking,
     flusher: Flusher,
-    watermark: Shared<WatermarkFile>,
+    watermark: Shared<Marked>,
     /// What the watermark should say soon.
-    synced: Arc<watch::Sender<Option<LogPosition>>>,
+    synced: Arc<watch::Sender<Synced>>,
     /// The index that the next entry must have, once it is known.
     next: Shared<Option<LogIndex>>,
+}
+
+impl Marked {
+    /// Names an entry, unless it was appended before a truncation.
+    fn raise(&mut self, synced: Synced) -> Result<(), StoreError> {
+        if synced.truncations != self.truncations || synced.last.is_none() {
+            return Ok(());
+        }
+        let now = self.file.get();
+        self.file.set(Watermark {
+            last_log: synced.last,
+            ..now
+        })
+    }
+
+    /// Names nothing after `last` from now on; says how often the log was cut.
+    fn cut(&mut self, last: Option<LogPosition>) -> Result<u64, StoreError> {
+        self.truncations += 1;
+        let now = self.file.get();
+        let lowered = match (now.last_log, last) {
+            (Some(marked), Some(last)) => Some(marked.min(last)),
+            _ => None,
+        };
+        self.file.set(Watermark {
+            last_log: lowered,
+            ..now
+        })?;
+        Ok(self.truncations)
+    }
 }
 
 impl LogStore {
@@ -56,12 +99,20 @@ impl LogStore {
         watermark: WatermarkFile,
         stop: crate::stop::Stop,
     ) -> LogStore {
+        let synced = Synced {
+            truncations: 0,
+            last: watermark.get().last_log,
+        };
+        let marked = Marked {
+            file: watermark,
+            truncations: 0,
+        };
         let store = LogStore {
             engine,
             blocking,
             flusher,
-            synced: Arc::new(watch::channel(watermark.get().last_log).0),
-            watermark: Shared::new(watermark),
+            synced: Arc::new(watch::channel(synced).0),
+            watermark: Shared::new(marked),
             next: Shared::default(),
         };
         let mut synced = store.synced.subscribe();
@@ -71,18 +122,9 @@ impl LogStore {
             while synced.changed().await.is_ok() {
                 // The trail: many syncs, one write of the file.
                 tokio::time::sleep(TRAIL).await;
-                let Some(last) = *synced.borrow_and_update() else {
-                    continue;
-                };
+                let synced = *synced.borrow_and_update();
                 let watermark = watermark.clone();
-                let raised = blocking.run(move || {
-                    let mut file = watermark.lock();
-                    let now = file.get();
-                    file.set(Watermark {
-                        last_log: Some(last),
-                        ..now
-                    })
-                });
+                let raised = blocking.run(move || watermark.lock().raise(synced));
                 if let Err(error) = raised.await {
                     stop.broken(format!("the watermark cannot be written: {error}"));
                     return;
@@ -93,7 +135,7 @@ impl LogStore {
     }
 
     pub fn watermark(&self) -> Watermark {
-        self.watermark.lock().get()
+        self.watermark.lock().file.get()
     }
 
     pub async fn extent(&self) -> Result<Extent, StoreError> {
@@ -155,6 +197,7 @@ impl LogStore {
         entries: Vec<StoredEntry>,
         on_durable: OnDurable,
     ) -> Result<(), StoreError> {
+        let truncations = self.watermark.lock().truncations;
         let last = entries.last().map(|entry| entry.id);
         let (engine, next) = (self.engine.clone(), self.next.clone());
         let written = self
@@ -184,7 +227,13 @@ impl LogStore {
         let synced = self.synced.clone();
         self.flusher.when_durable(Box::new(move |result| {
             if result.is_ok() && last.is_some() {
-                synced.send_replace(last);
+                synced.send_if_modified(|now| {
+                    let newer = truncations >= now.truncations;
+                    if newer {
+                        *now = Synced { truncations, last };
+                    }
+                    newer
+                });
             }
             on_durable(result);
         }));
@@ -195,21 +244,11 @@ impl LogStore {
     pub async fn truncate_after(&self, last: Option<LogPosition>) -> Result<(), StoreError> {
         let (engine, watermark) = (self.engine.clone(), self.watermark.clone());
         let next = self.next.clone();
-        self.synced.send_replace(last);
+        let synced = self.synced.clone();
         self.blocking
             .run(move || {
-                {
-                    let mut file = watermark.lock();
-                    let now = file.get();
-                    let lowered = match (now.last_log, last) {
-                        (Some(marked), Some(last)) => Some(marked.min(last)),
-                        _ => None,
-                    };
-                    file.set(Watermark {
-                        last_log: lowered,
-                        ..now
-                    })?;
-                }
+                let truncations = watermark.lock().cut(last)?;
+                synced.send_replace(Synced { truncations, last });
                 let mut batch = Batch::new();
                 let first = last.map_or(LogIndex::START, |id| id.index.next());
                 batch.delete_range(
@@ -246,7 +285,7 @@ impl LogStore {
         let (engine, watermark) = (self.engine.clone(), self.watermark.clone());
         self.blocking
             .run(move || {
-                let given = watermark.lock().get().vote;
+                let given = watermark.lock().file.get().vote;
                 assert!(
                     given.is_none_or(|given| vote.may_follow(&given)),
                     "a vote never goes back: {vote:?} after {given:?}"
@@ -260,7 +299,7 @@ impl LogStore {
         let watermark = self.watermark.clone();
         self.blocking
             .run(move || {
-                let mut file = watermark.lock();
+                let file = &mut watermark.lock().file;
                 let now = file.get();
                 file.set(Watermark {
                     vote: Some(vote),
@@ -380,6 +419,30 @@ mod tests {
         // A snapshot of more than was here: what comes next follows on it.
         log.purge(LogIndex::new(20), Vec::new()).await.unwrap();
         append(&log, 21..22).await;
+    }
+
+    /// What was appended before a truncation is told to be synced after it. A watermark that
+    /// names what was cut off keeps its node from voting after the next start.
+    #[tokio::test(start_paused = true)]
+    async fn the_watermark_never_names_what_was_truncated() {
+        let log = start(Arc::new(MemoryEngine::new()));
+        append(&log, 0..5).await;
+        let kept = LogPosition {
+            term: Term::new(1),
+            index: LogIndex::new(2),
+        };
+        log.truncate_after(Some(kept)).await.unwrap();
+        tokio::time::sleep(10 * TRAIL).await;
+        assert!(
+            log.watermark().last_log <= Some(kept),
+            "{:?}",
+            log.watermark()
+        );
+        // What is appended from then on is named.
+        append(&log, 3..4).await;
+        tokio::time::sleep(10 * TRAIL).await;
+        let last = log.watermark().last_log.map(|at| at.index);
+        assert_eq!(last, Some(LogIndex::new(3)));
     }
 
     #[tokio::test]

@@ -19,6 +19,8 @@ struct State {
     /// Writes since the last sync; the durable state is `now` without them.
     unsynced: Vec<Batch>,
     durable: Map,
+    /// Ranges whose room was asked back.
+    reclaimed: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// See the module.
@@ -54,6 +56,11 @@ impl MemoryEngine {
     /// What a power cut leaves of a key, whatever it loses.
     pub fn durable(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.lock().durable.get(key).cloned()
+    }
+
+    /// Ranges whose room was asked back.
+    pub fn reclaimed(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.lock().reclaimed.clone()
     }
 
     fn frozen(&self) -> Frozen {
@@ -105,6 +112,11 @@ impl Engine for MemoryEngine {
 
     fn checkpoint(&self, _dir: &Path) -> Result<Arc<dyn View>, StoreError> {
         Ok(Arc::new(self.frozen()))
+    }
+
+    fn reclaim(&self, start: &[u8], end: &[u8]) {
+        let range = (start.to_vec(), end.to_vec());
+        self.lock().reclaimed.push(range);
     }
 
     fn size_bytes(&self) -> u64 {

@@ -48,8 +48,8 @@ pub enum StoreError {
     /// What was read is not what was written; final, the node stops.
     #[error("stored data is damaged: {0}")]
     Corrupt(#[source] Cause),
-    /// One value of the bodies database is damaged, the rest is not: that body is brought
-    /// again from another holder, and the node goes on.
+    /// One value of the bodies database is damaged, or lies where the disk cannot be read, the
+    /// rest is not: that body is brought again from another holder, and the node goes on.
     #[error("a stored body cannot be read: {0}")]
     Unreadable(#[source] Cause),
     /// The store is shutting down.

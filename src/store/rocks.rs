@@ -62,11 +62,13 @@ impl RocksEngine {
         self.0.property_int_value(name).ok().flatten().unwrap_or(0)
     }
 
-    /// Why a read failed. A checksum that fails under a body is that body's damage, of
-    /// which others hold copies; everything else, and any failure of the ledger, is final.
+    /// Why a read failed. A checksum that fails under a body, and a sector that the disk does
+    /// not give back, is that body's damage, of which others hold copies; everything else, and
+    /// any failure of the ledger, is final.
     fn failed(&self, error: rocksdb::Error) -> StoreError {
-        match error.kind() {
-            ErrorKind::Corruption if self.1 == Purpose::Bodies => StoreError::unreadable(error),
+        let of_one_value = matches!(error.kind(), ErrorKind::Corruption | ErrorKind::IOError);
+        match self.1 {
+            Purpose::Bodies if of_one_value => StoreError::unreadable(error),
             _ => StoreError::engine(error),
         }
     }
@@ -169,6 +171,10 @@ impl Engine for RocksEngine {
         options.set_max_open_files(OPEN_FILES_MAX);
         let db = DB::open_for_read_only(&options, dir, false).map_err(StoreError::engine)?;
         Ok(Arc::new(Frozen(db)))
+    }
+
+    fn reclaim(&self, start: &[u8], end: &[u8]) {
+        self.0.compact_range(Some(start), Some(end));
     }
 
     fn pending_bytes(&self) -> u64 {

@@ -12,6 +12,7 @@ mod failover;
 mod full_disk;
 mod harness;
 mod http;
+mod installs;
 mod joining;
 mod keys;
 mod kills;

@@ -331,3 +331,98 @@ async fn a_drained_node_can_be_stopped_without_anybody_noticing() {
     let (_, bytes, _) = download(&cluster.nodes[leader], "D-2").await.unwrap();
     assert_eq!(bytes, body(2, 1000));
 }
+
+/// Two of three could be drained, and nobody led once the third was gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_leaves_enough_to_lead_and_is_undone_by_a_command() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let (first, second) = ((leader + 1) % 3, (leader + 2) % 3);
+    let id = |at: usize| cluster.nodes[at].id.to_string();
+    let (first_id, second_id) = (id(first), id(second));
+    let drained = cluster.muniment(&["cluster", "drain", &first_id]).await;
+    drained.unwrap();
+    let refused = cluster.muniment(&["cluster", "drain", &second_id]).await;
+    let why = refused.unwrap_err();
+    assert!(why.contains("1 of 3 voters would stay"), "{why}");
+    assert!(why.contains("is drained or stopping"), "{why}");
+    // What was refused has changed nothing.
+    issue(&cluster.nodes[second], "U-1", "u-1", &body(1, 1000))
+        .await
+        .unwrap();
+    let undrained = cluster.muniment(&["cluster", "undrain", &first_id]).await;
+    assert!(undrained.unwrap().contains("takes calls again"));
+    let ready = |s: &v1::StatusResponse| s.ready;
+    cluster.nodes[first].wait_status("it serves", ready).await;
+    issue(&cluster.nodes[first], "U-2", "u-2", &body(2, 1000))
+        .await
+        .unwrap();
+    let drained = cluster.muniment(&["cluster", "drain", &second_id]).await;
+    drained.unwrap();
+}
+
+async fn move_to(cluster: &Cluster, there: &Node) -> Result<String, String> {
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    let (client, peer) = (at(there.ports[0]), at(there.ports[1]));
+    let id = there.id.to_string();
+    let place = ["--peer-address", &peer, "--client-address", &client];
+    let command = [&["cluster", "move", &id][..], &place].concat();
+    cluster.muniment(&command).await
+}
+
+/// Nobody hears it: its address stands in a configuration that it cannot be told of. While it
+/// still runs at the old address, what runs at the new one is a copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voter_that_moved_is_back_after_a_command_and_a_copy_is_not_taken_for_it() {
+    let mut cluster = Cluster::start().await;
+    let moved = (cluster.leader().await + 1) % 3;
+    cluster.nodes[moved].terminate();
+    let dir = cluster.nodes[moved].dir.with_file_name("copy");
+    let mut copy = cluster.nodes[moved].copied_to(dir);
+    cluster.nodes[moved].start();
+    cluster.wait_ready().await;
+    copy.start();
+    copy.wait_status("it answers", |_| true).await;
+    let refused = move_to(&cluster, &copy).await.unwrap_err();
+    assert!(refused.contains("another process answers"), "{refused}");
+    // Whoever hears both says so.
+    let deadline = Instant::now() + SOON;
+    let said = |node: &Node| node.log().contains("two_processes");
+    while !cluster.nodes.iter().any(said) {
+        assert!(Instant::now() < deadline, "nobody tells them apart");
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    copy.kill();
+    cluster.nodes[moved].terminate();
+    let dir = cluster.nodes[moved].dir.with_file_name("moved");
+    let mut there = cluster.nodes[moved].copied_to(dir);
+    there.start();
+    there.wait_status("it answers", |_| true).await;
+    cluster.nodes[moved] = there;
+    move_to(&cluster, &cluster.nodes[moved]).await.unwrap();
+    cluster.wait_ready().await;
+    issue(&cluster.nodes[moved], "M-1", "m-1", &body(1, 1000))
+        .await
+        .unwrap();
+    let states = cluster.settled().await;
+    assert!(states.iter().all(|s| s.state_hash == states[0].state_hash));
+}
+
+/// It was begun, and no other change and no write was possible for two minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_those_who_are_up_could_not_complete_is_refused_at_once() {
+    let mut cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let (dead, living) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.nodes[dead].kill();
+    let id = cluster.nodes[living].id.to_string();
+    let asked = Instant::now();
+    let refused = cluster.muniment(&["cluster", "remove", &id]).await;
+    let why = refused.unwrap_err();
+    assert!(why.contains("of the 2 voters after the change"), "{why}");
+    assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+    assert!(modes(&cluster.nodes[leader]).await.is_empty(), "no PREPARE");
+    issue(&cluster.nodes[leader], "Q-1", "q-1", &body(1, 1000))
+        .await
+        .unwrap();
+}

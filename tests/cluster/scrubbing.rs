@@ -1,6 +1,7 @@
 //! Damage on a node's disk: served from elsewhere, repaired, recorded; found by the scrub.
 
 use crate::harness::{Cluster, Node, SOON, Settings, body, download, issue, metric};
+use crate::slow_disk::shim;
 use muniment_evidence::ids::NodeId;
 use muniment_evidence::opening::{DamageKind, Document, How, ScrubDocument, ScrubOutcome};
 use muniment_evidence::report::Verdict;
@@ -142,6 +143,52 @@ async fn i10_a_damaged_chunk_is_served_from_another_holder_repaired_and_recorded
     let report = cluster.verify(&cluster.export(at).await);
     assert_eq!(report.verdict(), Verdict::Verified, "{report}");
     assert_eq!(scrubs(node).await.len(), 2);
+}
+
+/// A disk says far more often that a sector cannot be read than it lies about one. That was
+/// taken for the end of the disk: the node stopped, and again after every start.
+#[tokio::test(flavor = "multi_thread")]
+async fn i10_sectors_that_cannot_be_read_are_a_bad_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(library) = shim(dir.path()) else {
+        return;
+    };
+    let prepare = |nodes: &mut [Node]| {
+        for node in nodes {
+            node.preload = Some(library.clone());
+        }
+    };
+    let mut cluster = Cluster::start_prepared(Settings::default(), prepare).await;
+    let at = (cluster.leader().await + 1) % 3;
+    let bytes = body(1, LENGTH);
+    issue(&cluster.nodes[at], "U-1", "u-1", &bytes)
+        .await
+        .unwrap();
+    let size = cluster.settled().await[at].log_size;
+    cluster.nodes[at]
+        .wait_status("it holds every body", |s| s.body_complete_index >= size)
+        .await;
+    // What lay in the write-ahead log goes to its own file, and nothing of it is in memory.
+    for _ in 0..2 {
+        cluster.nodes[at].terminate();
+        cluster.nodes[at].start();
+        cluster.wait_ready().await;
+    }
+    let node = &cluster.nodes[at];
+    std::fs::write(node.control(), "unreadable").unwrap();
+    let (_, read, _) = download(node, "U-1").await.unwrap();
+    assert_eq!(read, bytes);
+    // Each of its three chunks is set aside, and brought from another holder.
+    let found = wait_scrubs(node, 6).await;
+    let unreadable = found.iter().filter(|s| s.found == DamageKind::Unreadable);
+    assert_eq!(unreadable.count(), 6, "{found:?}");
+    let repaired = |s: &&ScrubDocument| matches!(s.outcome, ScrubOutcome::Repaired { .. });
+    assert_eq!(found.iter().filter(repaired).count(), 3, "{found:?}");
+    wait_metric(node, "muniment_bodies_missing ", |missing| missing == 0.0).await;
+    assert!(!node.log().contains("a promise is broken"), "it stopped");
+    // The good bytes lie elsewhere on the disk: it serves them itself.
+    let (header, read, _) = download(node, "U-1").await.unwrap();
+    assert_eq!((header.body_from, &read), (node.id, &bytes));
 }
 
 /// Nobody reads the body. An operator asks for a scrub, and that finds it.

@@ -1,8 +1,9 @@
 //! A disk that becomes slow, and one that fails: on real nodes, by a library that stands
 //! between them and fsync.
 
-use crate::harness::{Cluster, Node, SOON, Settings, body, download, issue};
+use crate::harness::{Cluster, LOOK_PAUSE, Node, SOON, Settings, body, download, issue};
 use muniment_evidence::report::Verdict;
+use muniment_proto::v1;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,11 @@ use tokio::time::Instant;
 
 /// Within which leadership must have left a node whose disk is slow.
 const LEAVES_WITHIN: Duration = Duration::from_secs(10);
+
+/// Within which a node whose promise is broken has shut its sockets, and is gone. With what a
+/// busy machine adds.
+const SHUT_WITHIN: Duration = Duration::from_secs(3);
+const GONE_WITHIN: Duration = Duration::from_secs(11);
 
 /// Compiles the library; `None`, with a word, where there is no C compiler.
 pub fn shim(dir: &Path) -> Option<PathBuf> {
@@ -161,4 +167,60 @@ async fn i11_a_failed_fsync_stops_the_process() {
     }
     let report = cluster.verify(&cluster.export(0).await);
     assert_eq!(report.verdict(), Verdict::Verified, "{report}");
+}
+
+/// A promise is broken, and the disk hangs from then on: whoever waits for it would neither
+/// serve nor go away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_promise_is_broken_is_gone_although_its_disk_hangs() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(library) = shim(dir.path()) else {
+        return;
+    };
+    let mut cluster = Cluster::start_prepared(Settings::default(), |nodes| {
+        for node in nodes {
+            node.preload = Some(library.clone());
+        }
+    })
+    .await;
+    let hanging = cluster.leader().await;
+    let other = (hanging + 1) % 3;
+    let done = Arc::new(AtomicBool::new(false));
+    let loading = load(cluster.nodes[other].probe(), done.clone());
+    std::fs::write(cluster.nodes[hanging].control(), "hang").unwrap();
+    let deadline = Instant::now() + SOON;
+    while !cluster.nodes[hanging].log().contains("a promise is broken") {
+        assert!(Instant::now() < deadline, "nothing was synced");
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+    let broken = Instant::now();
+    // Its callers and peers are told by their connections.
+    for port in cluster.nodes[hanging].ports {
+        let refused = async {
+            while tokio::net::TcpStream::connect(("127.0.0.1", port))
+                .await
+                .is_ok()
+            {
+                tokio::time::sleep(LOOK_PAUSE).await;
+            }
+        };
+        let shut = tokio::time::timeout_at(broken + SHUT_WITHIN, refused).await;
+        assert!(
+            shut.is_ok(),
+            "port {port} is open {:?} later",
+            broken.elapsed()
+        );
+    }
+    let leads = |s: &v1::StatusResponse| s.leader != 0 && s.leader != cluster.nodes[hanging].id;
+    cluster.nodes[other]
+        .wait_status("another leads", leads)
+        .await;
+    println!("another leads {:?} later", broken.elapsed());
+    // With its code, or by the signal that nobody else sends.
+    let code = cluster.nodes[hanging].ended().await;
+    assert!(matches!(code, Some(70) | None), "{code:?}");
+    assert!(broken.elapsed() < GONE_WITHIN, "{:?}", broken.elapsed());
+    println!("it is gone {:?} later, with {code:?}", broken.elapsed());
+    done.store(true, Ordering::SeqCst);
+    assert!(!loading.await.unwrap().is_empty());
 }

@@ -567,6 +567,10 @@ pub struct DownloadHeader {
     /// In place of the receipt, when deferred evidence was asked for.
     #[prost(message, optional, tag = "8")]
     pub promise: ::core::option::Option<Promise>,
+    /// How durable the record of the download is: the invoice's own level, or the best that the
+    /// members can still meet. Empty with a promise.
+    #[prost(string, tag = "9")]
+    pub level: ::prost::alloc::string::String,
 }
 /// A node's signed word that it will record the download: bytes in the published format,
 /// to be kept until the record is there; checked offline.
@@ -3186,6 +3190,21 @@ pub struct DrainRequest {
     #[prost(uint64, tag = "1")]
     pub node: u64,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UndrainRequest {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MoveMemberRequest {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    /// host:port of the peer and of the client listener, as they are now.
+    #[prost(string, tag = "2")]
+    pub peer_address: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub client_address: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MemberProgress {
     /// advice, prepare, learn, bring, vote, abort, drain, transfer, copies or done.
@@ -3577,6 +3596,56 @@ pub mod cluster_service_client {
                 .insert(GrpcMethod::new("muniment.v1.ClusterService", "Drain"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Has a drained node take up its work again; asked of the node itself.
+        pub async fn undrain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UndrainRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::MemberProgress>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muniment.v1.ClusterService/Undrain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muniment.v1.ClusterService", "Undrain"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Has everybody reach a member at another address; asked of the leader.
+        pub async fn move_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MoveMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::MemberProgress>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muniment.v1.ClusterService/MoveMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muniment.v1.ClusterService", "MoveMember"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3690,6 +3759,28 @@ pub mod cluster_service_server {
             &self,
             request: tonic::Request<super::DrainRequest>,
         ) -> std::result::Result<tonic::Response<Self::DrainStream>, tonic::Status>;
+        /// Server streaming response type for the Undrain method.
+        type UndrainStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::MemberProgress, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Has a drained node take up its work again; asked of the node itself.
+        async fn undrain(
+            &self,
+            request: tonic::Request<super::UndrainRequest>,
+        ) -> std::result::Result<tonic::Response<Self::UndrainStream>, tonic::Status>;
+        /// Server streaming response type for the MoveMember method.
+        type MoveMemberStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::MemberProgress, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Has everybody reach a member at another address; asked of the leader.
+        async fn move_member(
+            &self,
+            request: tonic::Request<super::MoveMemberRequest>,
+        ) -> std::result::Result<tonic::Response<Self::MoveMemberStream>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct ClusterServiceServer<T> {
@@ -4295,6 +4386,98 @@ pub mod cluster_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DrainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muniment.v1.ClusterService/Undrain" => {
+                    #[allow(non_camel_case_types)]
+                    struct UndrainSvc<T: ClusterService>(pub Arc<T>);
+                    impl<
+                        T: ClusterService,
+                    > tonic::server::ServerStreamingService<super::UndrainRequest>
+                    for UndrainSvc<T> {
+                        type Response = super::MemberProgress;
+                        type ResponseStream = T::UndrainStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UndrainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClusterService>::undrain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UndrainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muniment.v1.ClusterService/MoveMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct MoveMemberSvc<T: ClusterService>(pub Arc<T>);
+                    impl<
+                        T: ClusterService,
+                    > tonic::server::ServerStreamingService<super::MoveMemberRequest>
+                    for MoveMemberSvc<T> {
+                        type Response = super::MemberProgress;
+                        type ResponseStream = T::MoveMemberStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::MoveMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClusterService>::move_member(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MoveMemberSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,4 +1,4 @@
-//! `cluster add|promote|remove|replace|drain`: changing the members.
+//! `cluster add|promote|remove|replace|move|drain|undrain`: changing the members.
 //!
 //! Promises: each line of progress is shown as it comes; the command ends with 0 only when
 //! the change is done. Leaves the rules and the waiting to the leader.
@@ -8,7 +8,7 @@ use crate::output::{self, Audience};
 use crate::reach::Reach;
 use clap::Subcommand;
 use muniment_client::MemberChange;
-use muniment_client::v1::AddMemberRequest;
+use muniment_client::v1::{AddMemberRequest, MoveMemberRequest};
 use serde_json::json;
 
 #[derive(Subcommand)]
@@ -21,8 +21,24 @@ pub enum MembersCommand {
     Remove(MemberNode),
     /// Let a learner vote in the place of a voter, which leaves for good
     Replace(Replace),
+    /// Reach a member that moved at its new address
+    Move(Move),
     /// Empty a node of work before its maintenance
     Drain(MemberNode),
+    /// Have a drained node take up its work again
+    Undrain(MemberNode),
+}
+
+#[derive(clap::Args)]
+pub struct Move {
+    /// The member
+    node: u64,
+    /// host:port of its peer listener, as it is now
+    #[arg(long, value_name = "HOST:PORT")]
+    peer_address: String,
+    /// host:port of its client listener, as it is now
+    #[arg(long, value_name = "HOST:PORT")]
+    client_address: String,
 }
 
 #[derive(clap::Args)]
@@ -69,7 +85,13 @@ impl MembersCommand {
                 old: of.old,
                 new: of.new,
             },
+            MembersCommand::Move(to) => MemberChange::Move(MoveMemberRequest {
+                node: to.node,
+                peer_address: to.peer_address,
+                client_address: to.client_address,
+            }),
             MembersCommand::Drain(of) => MemberChange::Drain(of.node),
+            MembersCommand::Undrain(of) => MemberChange::Undrain(of.node),
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Promises that a node whose promise is broken is gone within [`BROKEN_MAX`], whatever hangs:
 //! it returns its code, and the runtime is given a few seconds. The library of the database
-//! waits for threads of its own when a process exits; if that takes too long, the process is
-//! killed and ends by SIGKILL instead of with its code.
+//! waits for threads of its own when a process exits; if that takes too long, the process ends
+//! by SIGALRM instead of with its code. Nobody else sends that, so a supervisor can tell it
+//! from a node that was killed and may be started again: `muniment.service` does.
 
 use crate::output;
 use muniment::clock::SystemClock;
@@ -11,6 +12,7 @@ use muniment::config::Config;
 use muniment::node::{self, Listeners};
 use muniment::stop::Stop;
 use muniment::telemetry;
+use rustix::process::{Signal, getpid, kill_process};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,6 +26,9 @@ pub const EXIT_START: u8 = 78;
 
 /// From a broken promise to the end of the process, at the very most.
 const BROKEN_MAX: Duration = Duration::from_secs(9);
+/// For a signal to end the process. The first process of a container is ended by none that it
+/// sends itself.
+const SIGNAL_MAX: Duration = Duration::from_millis(500);
 
 #[derive(clap::Args)]
 pub struct ServeArgs {
@@ -57,10 +62,12 @@ fn end_when_broken(stop: Stop) {
     std::thread::spawn(move || {
         futures::executor::block_on(stop.broke());
         std::thread::sleep(BROKEN_MAX);
-        output::complain("muniment: the node does not end by itself and is killed");
-        let killed =
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        tracing::error!(?killed, "the process could not be killed");
+        // Nothing that may wait for what hangs: no log, whose lock a thread may hold.
+        let sent = kill_process(getpid(), Signal::ALARM);
+        if sent.is_ok() {
+            std::thread::sleep(SIGNAL_MAX);
+        }
+        std::process::abort();
     });
 }
 
