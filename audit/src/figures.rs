@@ -5,7 +5,8 @@
 //! commitment, where there is none), currency and kind; sums are exact, in i128 minor
 //! units. A VOID stands in the row of the invoice that it voids. A REVERSE stands with what
 //! it took off, negative, in the currency of the invoice that it reverses, whether it said
-//! how much or took all that was left. What could not be placed or read is counted, and then
+//! how much or took all that was left. Probes of drills are nobody's invoices: they are told
+//! beside the table, and are in none of its rows. What could not be placed or read is counted, and then
 //! equal figures are not called reconciled. Keeps some sixty bytes for each invoice. Leaves the file to [`super::csv`].
 
 use crate::answer::{AuditAnswer, Audited, Ending};
@@ -14,6 +15,7 @@ use crate::json::Value;
 use crate::summary::words::utc;
 use muniment_evidence::bundle::Manifest;
 use muniment_evidence::class::FindingClass;
+use muniment_evidence::drill::DRILL_TENANT;
 use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::opening::{Document, IssueDocument, Money};
 use muniment_evidence::record::{Outcome, Record};
@@ -133,6 +135,8 @@ pub struct Reckoning {
     rows: Vec<FigureKey>,
     places: HashMap<FigureKey, u32>,
     missing: Missing,
+    /// Records of drills' own writes.
+    probes: u64,
     first: RecordIndex,
     end: TreeSize,
     selects: bool,
@@ -230,6 +234,13 @@ impl Reckoning {
                 let _ = writeln!(text, "In no row   {count} {what}");
             }
         }
+        if self.probes > 0 {
+            let probes = self.probes;
+            let _ = writeln!(
+                text,
+                "Not counted {probes} probes of drills (tenant {DRILL_TENANT})"
+            );
+        }
         if self.selects {
             let _ = writeln!(
                 text,
@@ -283,6 +294,7 @@ impl Reckoning {
             ("voids_unplaced", self.missing.voids.into()),
             ("reversals_unplaced", self.missing.reversals.into()),
             ("amounts_unsummed", self.missing.amounts.into()),
+            ("probes", self.probes.into()),
             ("rows", Value::list(rows)),
         ])
     }
@@ -384,12 +396,23 @@ impl Observer for Reckoning {
             return;
         }
         match seen.document {
+            Some(document) if is_probe(document) => self.probes += 1,
             Some(Document::Issue(d)) => self.issue(d, seen.record),
             Some(Document::Reverse(d)) => self.reverse(d, seen.record),
             Some(Document::Void(d)) => self.void(&d.uid),
             _ => self.missing.withheld += 1,
         }
     }
+}
+
+/// Whether a drill wrote it.
+fn is_probe(document: &Document) -> bool {
+    let tenant = match document {
+        Document::Issue(d) | Document::Reverse(d) => &d.metadata.identity.tenant,
+        Document::Void(d) => &d.tenant,
+        _ => return false,
+    };
+    tenant == DRILL_TENANT
 }
 
 /// Of the issue date; of the commitment, in UTC, where that says none.

@@ -8,6 +8,7 @@ use ledger::{BODY, Ledger, checkpoint_frame, seal};
 use muniment_audit::sample::rank;
 use muniment_evidence::bundle::Frame;
 use muniment_evidence::digest::hex;
+use muniment_evidence::drill::DRILL_TENANT;
 use muniment_evidence::ids::RecordIndex;
 use muniment_evidence::opening::{Delivered, Document, Money, Reference, VoidDocument};
 use muniment_evidence::record::Outcome;
@@ -291,6 +292,10 @@ fn figures_are_reconciled_row_by_row() {
     let voided = issue(&mut ledger, "3", "2026-11-01", Some(-5));
     // Without a date the month of the commitment counts: the ledger's first is 2026-11.
     issue(&mut ledger, "4", "", None);
+    // Of a drill: in no row.
+    let mut probe = ledger.invoice("probe");
+    probe.metadata.identity.tenant = DRILL_TENANT.into();
+    ledger.strict(1, Document::Issue(probe), Outcome::Ok);
     ledger.issue(1, "1", Outcome::DuplicateOf(RecordIndex::new(2)));
     let void = VoidDocument {
         tenant: "default".into(),
@@ -311,6 +316,7 @@ fn figures_are_reconciled_row_by_row() {
     assert_eq!(fs::read_to_string(path).unwrap(), table);
     let value = case.ask("reconcile", &["--csv", path], 0);
     assert_eq!(value["answer"]["differences"], serde_json::json!([]));
+    assert_eq!(value["answer"]["probes"], 1);
     // One row differs, one is only theirs, one only ours.
     let theirs = table
         .replace("2,184467440737095516.14", "2,184467440737095516.15")

@@ -8,6 +8,10 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::ids::NodeId;
 use crate::system::write_nodes;
 
+/// The tenant of a drill's own writes, which every ledger has: probes, and nobody's invoices.
+/// They are kept apart by that name wherever invoices are listed or counted.
+pub const DRILL_TENANT: &str = "drill";
+
 /// How long a read level was without a good answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadGap {

@@ -16,6 +16,7 @@ pub mod witnesses;
 
 use crate::domain::draft::DEFAULT_TENANT;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::drill::DRILL_TENANT;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -129,9 +130,14 @@ impl Config {
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
         let mut config: Config =
             toml::from_str(text).map_err(|error| ConfigError::of_syntax(text, error))?;
+        if config.tenants.iter().any(|t| t.name == DRILL_TENANT) {
+            let problem = format!("tenants.name: {DRILL_TENANT:?} is the ledger's own, for drills");
+            return Err(ConfigError::Value(place::with_line(text, &problem)));
+        }
         if !config.tenants.iter().any(|t| t.name == DEFAULT_TENANT) {
             config.tenants.insert(0, Tenant::named(DEFAULT_TENANT));
         }
+        config.tenants.push(Tenant::named(DRILL_TENANT));
         for tenant in &mut config.tenants {
             tenant.write_level.get_or_insert(config.cluster.write_level);
         }
@@ -249,6 +255,9 @@ mod tests {
             let error = Config::parse(&MINIMAL.replace(from, to)).unwrap_err();
             assert!(error.to_string().contains(named), "{named}: {error}");
         }
+        let drill = format!("{MINIMAL}\n[[tenants]]\nname = \"drill\"");
+        let refused = Config::parse(&drill).unwrap_err().to_string();
+        assert!(refused.contains("the ledger's own"), "{refused}");
         let twice = format!("{MINIMAL}\n[[tenants]]\nname = \"a\"\n[[tenants]]\nname = \"a\"");
         assert!(
             Config::parse(&twice)

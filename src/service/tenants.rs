@@ -5,6 +5,7 @@ use crate::domain::call_error::CallError;
 use crate::domain::draft::{DEFAULT_TENANT, InvoiceKey, TenantDefault, TenantDefaults};
 use crate::objective::layout::LayoutGuarantee;
 use crate::objective::write::WriteLevel;
+use muniment_evidence::drill::DRILL_TENANT;
 use muniment_evidence::opening::Metadata;
 use std::collections::BTreeMap;
 
@@ -55,9 +56,9 @@ impl Tenants {
         self.defaults.resolve_metadata(metadata)
     }
 
-    /// The levels that callers were promised, and who.
+    /// The levels that callers were promised, and who; drills were promised nothing.
     pub fn promised(&self) -> Vec<LayoutGuarantee> {
-        let levels = self.levels.iter();
+        let levels = self.levels.iter().filter(|(name, _)| *name != DRILL_TENANT);
         levels
             .map(|(name, level)| (format!("tenant {name}"), *level))
             .collect()

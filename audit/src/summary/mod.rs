@@ -9,6 +9,7 @@ pub(crate) mod words;
 
 pub use json::to_value;
 
+use muniment_evidence::drill::DRILL_TENANT;
 use muniment_evidence::opening::{Document, Holding, IssueDocument, Rendition};
 use muniment_evidence::record::Outcome;
 use muniment_evidence::report::OpenedRecord;
@@ -39,6 +40,10 @@ pub fn sentence(opened: &OpenedRecord) -> String {
 /// What took effect; only for outcome OK.
 fn effect(opened: &OpenedRecord) -> String {
     match (&opened.document, opened.record.statement.kind) {
+        (Some(Document::Issue(d)), _) if d.metadata.identity.tenant == DRILL_TENANT => {
+            let probe = &d.metadata.identity.number;
+            format!("The probe {probe} of a drill, nobody's invoice, was written")
+        }
         (Some(Document::Issue(d)), _) => {
             format!("{} was issued", invoice(&d.metadata.identity))
         }

@@ -8,12 +8,12 @@
 //! by mistake what is not his to stop.
 
 use crate::exit::{CommandFailure, Exit};
-use crate::identity::Series;
 use crate::reach::{self, NodeEntry, Reach};
 use crate::{files, measure, now, output};
 use bytes::Bytes;
 use muniment_client::v1::{self, InvoiceKey, ReadLevel, invoice_key, read_level};
 use muniment_client::{BodySource, Client, ClientError, UploadRequest};
+use muniment_evidence::drill::DRILL_TENANT;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::path::Path;
@@ -35,7 +35,7 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(2);
 const PACE_GAP_MAX: Duration = Duration::from_millis(250);
 /// Of the bounded reads: as long as what is stopped stays so by default.
 const BOUND_MS: u32 = 5000;
-/// Bytes of each invoice: a small PDF.
+/// Bytes of each probe: a small PDF.
 const BODY_BYTES: usize = 8_000;
 
 #[derive(clap::Args)]
@@ -58,8 +58,6 @@ pub struct DrillArgs {
     /// Where the writes must be durable: quorum, zones:K, regions:K or all
     #[arg(long, value_name = "LEVEL", default_value = "zones:2")]
     level: String,
-    #[command(flatten)]
-    series: Series,
 }
 
 /// When answers came, since the start.
@@ -310,6 +308,15 @@ async fn rename_process(file: &Path, id: u64, pid: u32) -> Result<(), CommandFai
     files::write(file, format!("{value:#}\n").as_bytes()).await
 }
 
+/// Of a probe: no tenant's invoice.
+fn identity(number: &str) -> v1::Identity {
+    v1::Identity {
+        tenant: DRILL_TENANT.to_owned(),
+        number: number.to_owned(),
+        ..v1::Identity::default()
+    }
+}
+
 impl Drill {
     fn new(args: DrillArgs, write_level: v1::WriteLevel) -> Drill {
         Drill {
@@ -336,9 +343,7 @@ impl Drill {
 
     fn key(&self, number: &str) -> InvoiceKey {
         InvoiceKey {
-            key: Some(invoice_key::Key::Identity(
-                self.args.series.identity(number),
-            )),
+            key: Some(invoice_key::Key::Identity(identity(number))),
         }
     }
 
@@ -349,7 +354,7 @@ impl Drill {
             let upload = UploadRequest {
                 request_id: number.clone(),
                 metadata: v1::Metadata {
-                    identity: Some(self.args.series.identity(&number)),
+                    identity: Some(identity(&number)),
                     ..v1::Metadata::default()
                 },
                 level: Some(self.level),
