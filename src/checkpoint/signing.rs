@@ -100,6 +100,8 @@ impl Cosigning {
             );
             return Ok(CosignReply::Other(own));
         }
+        let verified = self.has_verified(ask.size);
+        timeout_at(limit, verified).await.map_err(late)??;
         if context.stop.why().is_some() {
             return Err(refused("the node is stopping"));
         }
@@ -150,16 +152,20 @@ impl Cosigning {
             parts.flusher.durable().await.map_err(refused)?;
             flushed.fetch_max(applied.get(), Ordering::AcqRel);
         }
-        let mut verified = self.0.verified.clone();
-        let seen = verified.wait_for(|seen| seen.size >= size || seen.bad.is_some());
-        if let Some(bad) = seen.await.map_err(stopping)?.bad.as_ref()
-            && size.contains(bad.index)
-        {
-            return Err(refused(format!("record {} does not verify", bad.index)));
-        }
         let mut complete = parts.complete.clone();
         let covered = complete.wait_for(|index| *index >= size).await;
         covered.map(drop).map_err(stopping)
+    }
+
+    /// Waits until this node has seen that every record below `size` holds.
+    async fn has_verified(&self, size: TreeSize) -> Result<(), Failure> {
+        let mut verified = self.0.verified.clone();
+        let seen = verified.wait_for(|seen| seen.size >= size || seen.bad.is_some());
+        let seen = seen.await.map_err(|_| refused("the node is stopping"))?;
+        match seen.bad.as_ref().filter(|bad| size.contains(bad.index)) {
+            Some(bad) => Err(refused(format!("record {} does not verify", bad.index))),
+            None => Ok(()),
+        }
     }
 
     /// This node's own root at a size that it has, and at the size that it signed last if

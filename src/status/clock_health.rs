@@ -2,15 +2,19 @@
 //!
 //! Promises: once a second this node's wall clock is compared with those that the voters told
 //! lately; one that is off the median does not stand for election, and hands leadership over to
-//! a voter whose clock is not, at most once a minute. Clocks are compared for nothing else: what
+//! a voter whose clock is not, at most once a minute. A voter whose clock is so far ahead that
+//! nobody would take in what it proposes is named as one that does what no member does; only a
+//! node whose own clock is right names others. Clocks are compared for nothing else: what
 //! is recorded does not depend on it. Leaves the judgement to `objective/clock`, and entries of
 //! a time to come to `raft/`.
 
 use super::peer_monitor::{PeerMonitor, PeerView};
 use crate::domain::ids::NodeId;
+use crate::misconduct::Misdeed;
 use crate::objective::clock;
 use crate::raft::context::Context;
 use crate::supervise;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -36,6 +40,7 @@ impl ClockWatch {
     async fn run(self) {
         let group = &self.context.group;
         let (mut was_off, mut handed_over) = (false, None::<Instant>);
+        let mut ahead = BTreeSet::new();
         loop {
             tokio::time::sleep(EVERY).await;
             let voters = group.status().voters;
@@ -56,6 +61,12 @@ impl ClockWatch {
                 }
                 was_off = off;
             }
+            let now_ahead = too_far_ahead(&others, ahead_ms);
+            for (node, ahead_ms) in now_ahead.iter().filter(|(node, _)| !ahead.contains(*node)) {
+                let why = format!("its clock is {ahead_ms} ms ahead of the median");
+                group.misconduct().saw(*node, Misdeed::ClockAhead, &why);
+            }
+            ahead = now_ahead.into_keys().collect();
             let right = in_step(&others, ahead_ms);
             let again = handed_over.is_none_or(|at| at.elapsed() >= HAND_OVER_EVERY);
             if off && again && !right.is_empty() && group.is_leader() {
@@ -69,6 +80,20 @@ impl ClockWatch {
 fn ahead_of_median_ms(others: &[PeerView]) -> Option<i64> {
     let clocks: Vec<i64> = others.iter().map(|peer| peer.clock_ahead_ms).collect();
     clock::ahead_of_median_ms(&clocks)
+}
+
+/// Those of the others that are further ahead of the median than an entry may be, as far as
+/// this node can tell.
+fn too_far_ahead(others: &[PeerView], own_ahead_ms: Option<i64>) -> BTreeMap<NodeId, u64> {
+    let Some(own_ahead_ms) = own_ahead_ms.filter(|ahead| !clock::is_off(*ahead)) else {
+        return BTreeMap::new();
+    };
+    let ahead = others.iter().filter_map(|peer| {
+        let ahead_ms = peer.clock_ahead_ms.saturating_add(own_ahead_ms);
+        let ahead_ms = clock::too_far_ahead(u64::try_from(ahead_ms).ok()?, 0)?;
+        Some((peer.status.node(), ahead_ms))
+    });
+    ahead.collect()
 }
 
 /// Those of the others whose clocks are not off.

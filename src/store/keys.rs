@@ -49,7 +49,7 @@ pub const GENERATION_BEGUN: &[u8] = b"NB";
 pub const GENERATION: &[u8] = b"NG";
 
 /// How far this node has verified its log.
-pub const VERIFIED: &[u8] = b"NV";
+pub const VERIFIED: &[u8] = b"NY";
 
 /// A cosigned note, by the size of its tree.
 pub fn kept_note(size: TreeSize) -> Vec<u8> {
@@ -80,6 +80,23 @@ pub fn trailing_u64(key: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_of_the_nodes_own_rows_share_a_key() {
+        let note = kept_note(TreeSize::EMPTY);
+        let own = [
+            VOTE,
+            COMMITTED,
+            PURGED,
+            GENERATION_BEGUN,
+            GENERATION,
+            VERIFIED,
+            &note,
+        ];
+        for (at, key) in own.iter().enumerate() {
+            assert!(!own[..at].iter().any(|other| key.starts_with(other)));
+        }
+    }
 
     #[test]
     fn ranges_hold_their_own_keys_only() {

@@ -276,13 +276,23 @@ async fn i8_a_leader_killed_between_prepare_and_done_is_resolved_by_the_next() {
     for (number, end) in [(1, Phase::Abort), (2, Phase::Done)] {
         cluster.nodes[four].kill();
         let leader = cluster.leader().await;
+        // What it has to be brought takes seconds at the rate of repairs.
+        for part in 0..2 {
+            let name = format!("large-{number}-{part}");
+            let bytes = body(10 * number + part, 16 << 20);
+            issue(&cluster.nodes[leader], &name, &name, &bytes)
+                .await
+                .unwrap();
+        }
+        cluster.nodes[four].start();
+        cluster.nodes[four].wait_status("it is up", |_| true).await;
         let request = v1::PromoteRequest { node: 4 };
         let mut service = cluster.nodes[leader].cluster();
         let mut steps = service.promote(request).await.unwrap().into_inner();
         while steps.message().await.unwrap().unwrap().phase != "bring" {}
         cluster.nodes[leader].kill();
-        if end == Phase::Done {
-            cluster.nodes[four].start();
+        if end == Phase::Abort {
+            cluster.nodes[four].kill();
         }
         let other = &cluster.nodes[(leader + 1) % 3];
         let ended = |m: &ModeDocument| m.number == number && m.phase == end;

@@ -3,22 +3,28 @@
 use crate::harness::{Node, SOON};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
-use futures::stream::StreamExt as _;
+use futures::stream::{BoxStream, StreamExt as _};
 use muniment::assemble::{Running, assemble};
-use muniment::clock::{SharedClock, SystemClock};
+use muniment::clock::{Clock, SharedClock, SystemClock};
 use muniment::config::Config;
 use muniment::domain::ids::NodeId;
 use muniment::keyring::Keyring;
 use muniment::node::{self, Listeners};
 use muniment::recorder::booted::Booted;
+use muniment::recorder::{Intent, Recorded};
 use muniment::rpc::dial::Dialer;
 use muniment::rpc::server;
 use muniment::stop::Stop;
 use muniment::telemetry::Metrics;
-use muniment::transport::{Destination, Failure, FrameEnds, Frames, Method, Serve, Transport};
+use muniment::transport::{
+    Class, Destination, Failure, FrameEnds, Frames, Method, Serve, Transport,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+/// How long a statement of its own is given to be recorded.
+const RECORD_MAX: Duration = Duration::from_secs(3);
 /// The number of the bad member.
 pub const CULPRIT: u64 = 3;
 
@@ -35,9 +41,19 @@ impl Role {
 
 /// Where the member departs from an honest one, once the deed has begun.
 pub trait Twist: Send + Sync + 'static {
+    /// A frame that it sends to a peer.
+    fn send(&self, _method: Method, frame: Bytes) -> Bytes {
+        frame
+    }
+
     /// A frame with which it answers a peer.
     fn answer(&self, _method: Method, frame: Bytes) -> Bytes {
         frame
+    }
+
+    /// Milliseconds that its clock is ahead.
+    fn ahead_ms(&self) -> u64 {
+        0
     }
 }
 
@@ -58,6 +74,13 @@ impl Armed {
         self.begun.load(Ordering::SeqCst).then_some(&*self.twist)
     }
 
+    fn send(&self, method: Method, frame: Bytes) -> Bytes {
+        match self.now() {
+            Some(twist) => twist.send(method, frame),
+            None => frame,
+        }
+    }
+
     fn answer(&self, method: Method, frame: Bytes) -> Bytes {
         match self.now() {
             Some(twist) => twist.answer(method, frame),
@@ -69,7 +92,7 @@ impl Armed {
 pub struct BadMember {
     pub running: Running,
     pub keyring: Arc<Keyring>,
-    /// Reaches peers under its own number.
+    /// Reaches peers under its own number, without the twist.
     pub transport: Arc<dyn Transport>,
     pub clock: SharedClock,
     armed: Armed,
@@ -87,12 +110,16 @@ impl BadMember {
         let config = Config::load(&node.config).unwrap();
         let stop = Stop::new();
         let metrics = Arc::new(Metrics::new());
-        let clock: SharedClock = Arc::new(SystemClock);
+        let clock: SharedClock = Arc::new(TwistedClock(armed.clone()));
         let listeners = Listeners::bind(&config).await.unwrap();
         let seams = node::seams(&config, clock.clone(), metrics.clone(), stop.clone());
-        let seams = seams.await.unwrap();
+        let mut seams = seams.await.unwrap();
         let keyring = seams.keyring.clone();
         let transport = seams.transport.clone();
+        seams.transport = Arc::new(TwistedTransport {
+            inner: transport.clone(),
+            armed: armed.clone(),
+        });
         let assembled = assemble(seams, &config).await.unwrap();
         let peers: Arc<dyn Serve> = Arc::new(TwistedServe {
             inner: assembled.peers.clone(),
@@ -126,6 +153,13 @@ impl BadMember {
         self.armed.begun.store(true, Ordering::SeqCst);
     }
 
+    /// Signs and submits what no verb of it would say; `None` where it is not taken.
+    pub async fn record(&self, intent: Intent) -> Option<Recorded> {
+        let booted = self.booted().await;
+        let recorded = booted.recorder.record(intent);
+        tokio::time::timeout(RECORD_MAX, recorded).await.ok()?.ok()
+    }
+
     pub async fn booted(&self) -> Booted {
         let mut booted = self.running.parts.writes.booted.clone();
         let ready = tokio::time::timeout(SOON, booted.wait_for(Option::is_some));
@@ -144,6 +178,54 @@ impl BadMember {
     pub fn speaking_as(&self, node: u64) -> Dialer {
         let origin = self.running.parts.founder.origin.clone();
         Dialer::new(NodeId::new(node), origin, 4 << 20)
+    }
+}
+
+struct TwistedClock(Armed);
+
+impl Clock for TwistedClock {
+    fn now_ms(&self) -> u64 {
+        let ahead_ms = self.0.now().map_or(0, Twist::ahead_ms);
+        SystemClock.now_ms() + ahead_ms
+    }
+
+    fn monotonic(&self) -> Duration {
+        SystemClock.monotonic()
+    }
+
+    fn random(&self, bytes: &mut [u8]) {
+        SystemClock.random(bytes);
+    }
+}
+
+struct TwistedTransport {
+    inner: Arc<dyn Transport>,
+    armed: Armed,
+}
+
+impl Transport for TwistedTransport {
+    fn call(
+        &self,
+        to: Destination,
+        class: Class,
+        method: Method,
+        body: Bytes,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, Failure>> {
+        let body = self.armed.send(method, body);
+        self.inner.call(to, class, method, body, deadline)
+    }
+
+    fn stream(
+        &self,
+        to: Destination,
+        class: Class,
+        method: Method,
+        frames: BoxStream<'static, Bytes>,
+    ) -> BoxFuture<'static, Result<Frames, Failure>> {
+        let armed = self.armed.clone();
+        let frames = frames.map(move |frame| armed.send(method, frame)).boxed();
+        self.inner.stream(to, class, method, frames)
     }
 }
 

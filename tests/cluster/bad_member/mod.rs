@@ -14,13 +14,18 @@
 //! apart, have tests that say what is so today.
 
 mod another_place;
+mod anothers_end;
 mod bad_record;
+mod clock_ahead;
 mod false_notices;
 mod forged_chunk;
 mod forged_holding;
 mod in_the_leaders_name;
 mod load;
+mod long_text;
 mod member;
+mod out_of_turn;
+mod without_belonging;
 
 pub use load::Scene;
 pub use member::{Honest, Role, Twist};
