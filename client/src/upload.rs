@@ -42,6 +42,8 @@ pub struct IssuedInvoice {
     pub invoice: v1::Invoice,
     /// An earlier call had done it.
     pub repeated: bool,
+    /// Numbers of other invoices that look like this one's, case and width aside.
+    pub look_alikes: Vec<String>,
     /// Where body and record are at least.
     pub durability: v1::Durability,
     /// The verified receipt of its record.
@@ -156,6 +158,7 @@ impl Client {
         Ok(IssuedInvoice {
             invoice,
             repeated: reply.repeated,
+            look_alikes: Vec::new(),
             durability: reply.durability.unwrap_or_default(),
             proof,
             answered: reply.answered.unwrap_or_default(),
@@ -179,6 +182,7 @@ impl Client {
         Ok(IssuedInvoice {
             invoice,
             repeated: reply.repeated,
+            look_alikes: reply.look_alikes,
             durability: reply.durability.unwrap_or_default(),
             proof,
             answered: reply.answered.unwrap_or_default(),

@@ -8,7 +8,8 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
 use crate::ids::{NodeId, RecordIndex, Sequence};
 use crate::key::PublicKey;
-use crate::keys::{KeyHistory, PLACE_BYTES_MAX};
+use crate::keys::{KeyHistory, is_place};
+use crate::name;
 use crate::note::is_key_name;
 use crate::opening::{Document, GenesisDocument, Member, PUBLIC_SALT, commit_document};
 use crate::parts::{read_public, read_record};
@@ -91,15 +92,14 @@ pub fn admissible(document: &GenesisDocument, founder: NodeId) -> Result<&Member
 /// use, and one key in two places would make later findings ambiguous; so they are
 /// refused here.
 fn check_names(document: &GenesisDocument) -> Result<(), GenesisError> {
-    if !is_key_name(&document.origin) || document.origin.len() > ORIGIN_BYTES_MAX {
+    let named = is_key_name(&document.origin) && name::check(&document.origin).is_ok();
+    if !named || document.origin.len() > ORIGIN_BYTES_MAX {
         return Err(GenesisError::Origin);
     }
-    let named =
-        |place: &str| is_key_name(place) && !place.contains('/') && place.len() <= PLACE_BYTES_MAX;
     if !document
         .members
         .iter()
-        .all(|member| named(&member.region) && named(&member.zone))
+        .all(|member| is_place(&member.region) && is_place(&member.zone))
     {
         return Err(GenesisError::Origin);
     }

@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::ids::{NodeId, RecordIndex, TreeSize};
 use crate::key::PublicKey;
 use crate::keychange::{Action, KeyChange, KeyDocument, Role};
+use crate::name;
 use crate::note::is_key_name;
 use crate::system::{GenesisDocument, Member};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,14 @@ use std::fmt;
 
 /// The longest region or zone: both stand in key names.
 pub const PLACE_BYTES_MAX: usize = 64;
+
+/// Whether a text can be a region's or a zone's.
+pub(crate) fn is_place(text: &str) -> bool {
+    is_key_name(text)
+        && !text.contains('/')
+        && text.len() <= PLACE_BYTES_MAX
+        && name::check(text).is_ok()
+}
 
 /// One key, and from where to where it is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,11 +208,8 @@ impl KeyHistory {
             if !key.is_valid() {
                 return Err(format!("{key:?} is no usable key"));
             }
-            let named = |place: &String| {
-                is_key_name(place) && !place.contains('/') && place.len() <= PLACE_BYTES_MAX
-            };
             if change.role.is_nodes() {
-                if !places.into_iter().all(named) {
+                if !places.into_iter().all(|place| is_place(place)) {
                     return Err("a node's key names its region and zone".to_owned());
                 }
             } else if places.into_iter().any(|place| !place.is_empty()) {

@@ -40,10 +40,10 @@
 //! ```
 //!
 //! The crate reads no files, knows no time and draws no random numbers, and depends on SHA-256,
-//! Ed25519 and base64 alone. `FORMAT.md` beside it says every byte.
+//! Ed25519, base64 and two tables of Unicode alone. `FORMAT.md` beside it says every byte.
 //!
 //! Reading order: [`digest`], [`codec`] (with `codes`), [`ids`], [`key`], [`statement`], [`opening`] (with [`invoice`],
-//! [`system`], [`mode`], [`scrub`], [`drill`], [`limits`]), [`record`], [`tree`], [`note`]; then what auditors hold:
+//! [`system`], [`mode`], [`scrub`], [`drill`], [`limits`], [`name`]), [`record`], [`tree`], [`note`]; then what auditors hold:
 //! [`receipt`], [`promise`], [`bundle`] (with [`frame`] and `parts`), [`trust`], [`policy`], [`proof`]; then how
 //! it is checked: `genesis`, [`keychange`], [`keys`] and [`ledger`] (the keys), `record_checks` (one record by
 //! itself), [`chain`] and [`lanes`] (one after another), [`verify`] (all of it, top to bottom),
@@ -71,6 +71,7 @@ pub mod lanes;
 pub mod ledger;
 pub mod limits;
 pub mod mode;
+pub mod name;
 pub mod note;
 pub mod opening;
 mod parts;

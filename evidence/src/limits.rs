@@ -1,4 +1,5 @@
-//! How long the texts and lists of an opening may be: one set of limits, each with its reason.
+//! What the texts and lists of an opening may be: how long, each limit with its reason, and which
+//! of them are names.
 //!
 //! A node holds its callers to them, a leader looks at them before it proposes, and apply
 //! refuses by them as MALFORMED; so that no text reaches a table, a receipt or a bundle that
@@ -10,6 +11,7 @@
 
 use crate::invoice::{Identity, Metadata, Money, Party, Rendition};
 use crate::keychange::{CHANGES_MAX, ENDORSEMENTS_MAX};
+use crate::name::{self, NameFault};
 use crate::note::NOTE_BYTES_MAX;
 use crate::opening::{Actor, Document, Holding};
 use crate::system::GenesisDocument;
@@ -44,26 +46,42 @@ pub const REVERSALS_MAX: u64 = 10_000;
 /// Sets of voters: two while they change.
 const VOTER_SETS_MAX: usize = 2;
 
-/// A text or a list is longer than its limit, or a number above it.
+/// Why a field cannot stand on record; its name is such as `metadata.identity.number`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BeyondLimit {
-    /// Such as `metadata.identity.number`.
-    pub field: &'static str,
-    pub limit: usize,
+pub enum UnfitField {
+    /// A text or a list is longer than its limit, or a number above it.
+    Beyond { field: &'static str, limit: usize },
+    /// A name is not in the form of one.
+    Name {
+        field: &'static str,
+        fault: NameFault,
+    },
 }
 
-impl fmt::Display for BeyondLimit {
+impl fmt::Display for UnfitField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is beyond its limit of {}", self.field, self.limit)
+        match self {
+            UnfitField::Beyond { field, limit } => {
+                write!(f, "{field} is beyond its limit of {limit}")
+            }
+            UnfitField::Name { field, fault } => write!(f, "{field} {fault}"),
+        }
     }
 }
 
-impl std::error::Error for BeyondLimit {}
+impl std::error::Error for UnfitField {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            UnfitField::Beyond { .. } => None,
+            UnfitField::Name { fault, .. } => Some(fault),
+        }
+    }
+}
 
-type Within = Result<(), BeyondLimit>;
+type Within = Result<(), UnfitField>;
 
 impl Document {
-    /// Whether every text and list is within its limit.
+    /// Whether every text and list is within its limit, and every name in the form of one.
     pub fn within_limits(&self) -> Within {
         match self {
             Document::Genesis(d) => genesis(d),
@@ -79,18 +97,18 @@ impl Document {
                 holdings(&d.holdings)
             }
             Document::AddRendition(d) => {
-                id("tenant", &d.tenant)?;
+                named("tenant", &d.tenant)?;
                 request_id(&d.request_id)?;
                 rendition(&d.rendition)?;
                 holdings(&d.holdings)
             }
             Document::Download(d) => {
-                id("tenant", &d.tenant)?;
+                named("tenant", &d.tenant)?;
                 id("role", &d.role)
             }
             Document::DownloadEnd(ends) => at_most("downloads", ends.len(), DELIVERED_MAX),
             Document::Void(d) => {
-                id("tenant", &d.tenant)?;
+                named("tenant", &d.tenant)?;
                 request_id(&d.request_id)?;
                 text("reason", &d.reason)
             }
@@ -105,8 +123,8 @@ impl Document {
                 at_most("changes", d.changes.len(), CHANGES_MAX)?;
                 at_most("endorsements", d.endorsements.len(), ENDORSEMENTS_MAX)?;
                 d.changes.iter().try_for_each(|change| {
-                    id("changes.region", &change.region)?;
-                    id("changes.zone", &change.zone)
+                    named("changes.region", &change.region)?;
+                    named("changes.zone", &change.zone)
                 })
             }
             Document::Anchor(d) => {
@@ -147,12 +165,12 @@ impl Actor {
 }
 
 fn genesis(d: &GenesisDocument) -> Within {
-    id("origin", &d.origin)?;
+    named("origin", &d.origin)?;
     at_most("members", d.members.len(), NODES_MAX)?;
     at_most("root_keys", d.root_keys.len(), NODES_MAX)?;
     d.members.iter().try_for_each(|member| {
-        id("members.region", &member.region)?;
-        id("members.zone", &member.zone)
+        named("members.region", &member.region)?;
+        named("members.zone", &member.zone)
     })
 }
 
@@ -173,8 +191,8 @@ fn metadata(d: &Metadata) -> Within {
     at_most("metadata.references", d.references.len(), ITEMS_MAX)?;
     at_most("metadata.labels", d.labels.len(), ITEMS_MAX)?;
     for alternative in &d.alternative_ids {
-        id("metadata.alternative_ids.scheme", &alternative.scheme)?;
-        id("metadata.alternative_ids.value", &alternative.value)?;
+        named("metadata.alternative_ids.scheme", &alternative.scheme)?;
+        named("metadata.alternative_ids.value", &alternative.value)?;
     }
     for tax in &d.tax {
         id("metadata.tax.category", &tax.category)?;
@@ -194,11 +212,11 @@ fn metadata(d: &Metadata) -> Within {
 }
 
 fn identity(d: &Identity) -> Within {
-    id("metadata.identity.tenant", &d.tenant)?;
-    id("metadata.identity.scheme", &d.scheme)?;
-    id("metadata.identity.issuer", &d.issuer)?;
-    id("metadata.identity.number", &d.number)?;
-    id("metadata.identity.period", &d.period)
+    named("metadata.identity.tenant", &d.tenant)?;
+    named("metadata.identity.scheme", &d.scheme)?;
+    named("metadata.identity.issuer", &d.issuer)?;
+    named("metadata.identity.number", &d.number)?;
+    named("metadata.identity.period", &d.period)
 }
 
 fn party(d: &Party) -> Within {
@@ -235,6 +253,12 @@ fn id(field: &'static str, value: &str) -> Within {
     at_most(field, value.len(), ID_BYTES_MAX)
 }
 
+/// A name ([`crate::name`]) of at most [`ID_BYTES_MAX`] bytes.
+fn named(field: &'static str, value: &str) -> Within {
+    id(field, value)?;
+    name::check(value).map_err(|fault| UnfitField::Name { field, fault })
+}
+
 fn text(field: &'static str, value: &str) -> Within {
     at_most(field, value.len(), TEXT_BYTES_MAX)
 }
@@ -242,6 +266,6 @@ fn text(field: &'static str, value: &str) -> Within {
 fn at_most(field: &'static str, length: usize, limit: usize) -> Within {
     match length <= limit {
         true => Ok(()),
-        false => Err(BeyondLimit { field, limit }),
+        false => Err(UnfitField::Beyond { field, limit }),
     }
 }

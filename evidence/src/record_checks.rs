@@ -12,6 +12,7 @@ use crate::ids::RecordIndex;
 use crate::key::PublicKey;
 use crate::keys::{KeyLife, KeyValidity};
 use crate::ledger::Ledger;
+use crate::limits::UnfitField;
 use crate::opening::{
     Actor, Document, Holding, Opening, PUBLIC_SALT, Rendition, commit_actor, commit_document,
 };
@@ -117,7 +118,24 @@ pub(crate) fn openings(
     if let Some(opening) = actor {
         open_actor(record, opening, &mut opened);
     }
+    if record.outcome == Outcome::Ok && !record.statement.kind.is_reserved() {
+        let unfit = unfit(opened.document.as_ref(), opened.actor.as_ref());
+        let fault = |unfit| {
+            (
+                FindingClass::Opening,
+                format!("the record took effect, and {unfit}"),
+            )
+        };
+        opened.faults.extend(unfit.map(fault));
+    }
     opened
+}
+
+/// The first field that the ledger must not have taken.
+fn unfit(document: Option<&Document>, actor: Option<&Actor>) -> Option<UnfitField> {
+    let document = document.map_or(Ok(()), Document::within_limits);
+    let actor = || actor.map_or(Ok(()), Actor::within_limits);
+    document.and_then(|()| actor()).err()
 }
 
 /// Whether the ledger refused the record for what its openings are, or without reading them:

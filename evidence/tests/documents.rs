@@ -3,7 +3,9 @@
 use muniment_evidence::digest::Digest;
 use muniment_evidence::ids::{BodyId, LogIndex, NodeId, RecordIndex, Term, UploadEpoch};
 use muniment_evidence::key::Signature;
-use muniment_evidence::limits::{HOLDINGS_MAX, ID_BYTES_MAX, REQUEST_ID_BYTES_MAX, TEXT_BYTES_MAX};
+use muniment_evidence::limits::{
+    HOLDINGS_MAX, ID_BYTES_MAX, REQUEST_ID_BYTES_MAX, TEXT_BYTES_MAX, UnfitField,
+};
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{
     DamageKind, Delivered, Document, DrillDocument, Holding, How, Identity, IssueDocument, Label,
@@ -194,11 +196,19 @@ fn a_text_at_its_limit_is_within_and_one_byte_more_names_its_field() {
             Document::Issue(document).within_limits()
         };
         assert_eq!(with(limit), Ok(()));
-        let beyond = with(limit + 1).unwrap_err();
-        assert_eq!((beyond.field, beyond.limit), (field, limit));
+        assert_eq!(with(limit + 1), Err(UnfitField::Beyond { field, limit }));
     }
     let mut crowded = issue();
     crowded.holdings = vec![crowded.holdings[0].clone(); HOLDINGS_MAX + 1];
-    let beyond = Document::Reverse(crowded).within_limits().unwrap_err();
-    assert_eq!(beyond.field, "holdings");
+    let (field, limit) = ("holdings", HOLDINGS_MAX);
+    let crowded = Document::Reverse(crowded).within_limits();
+    assert_eq!(crowded, Err(UnfitField::Beyond { field, limit }));
+    let mut unseen = issue();
+    unseen.metadata.identity.number.push('\u{200b}');
+    let unseen = Document::Issue(unseen).within_limits().unwrap_err();
+    let told = unseen.to_string();
+    assert!(
+        told.starts_with("metadata.identity.number has a character"),
+        "{told}"
+    );
 }

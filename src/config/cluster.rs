@@ -1,6 +1,6 @@
 //! What must be equal on every node of a cluster; nodes compare a digest of it.
 
-use crate::domain::draft::{BadField, required};
+use crate::domain::draft::{BadField, name};
 use crate::objective::timing::Profile;
 use crate::objective::write::WriteLevel;
 use muniment_evidence::limits::UPLOAD_EPOCH_MS_MIN;
@@ -79,10 +79,15 @@ impl Tenant {
             ("tenants.scheme", &self.scheme),
             ("tenants.issuer", &self.issuer),
         ] {
-            required(key, value).map_err(|BadField { field, why }| format!("{field}: {why}"))?;
+            named(key, value)?;
         }
         Ok(())
     }
+}
+
+/// A name that everybody can tell from another.
+pub(super) fn named(key: &str, value: &str) -> Result<(), String> {
+    name(key, value).map_err(|BadField { field, why }| format!("{field}: {why}"))
 }
 
 impl Cluster {
@@ -93,6 +98,7 @@ impl Cluster {
                 self.origin
             ));
         }
+        named("cluster.origin", &self.origin)?;
         if self.snapshot_after_entries < 100 || self.log_entries_kept < 10 {
             return Err("cluster.snapshot_after_entries, cluster.log_entries_kept: \
                         at least 100 and 10"

@@ -73,6 +73,7 @@ impl Node {
                     "{key}: {value:?} has spaces, '+' or '/', or is empty"
                 ));
             }
+            super::cluster::named(key, value)?;
         }
         Ok(())
     }

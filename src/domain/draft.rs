@@ -102,20 +102,20 @@ impl TenantDefaults {
             InvoiceKey::Uid(_) => {}
             InvoiceKey::Identity(identity) => {
                 let field = format!("{field}.identity");
-                required(&format!("{field}.number"), &identity.number)?;
-                for (name, value) in [
+                name(&format!("{field}.number"), &identity.number)?;
+                for (part, value) in [
                     ("tenant", &identity.tenant),
                     ("scheme", &identity.scheme),
                     ("issuer", &identity.issuer),
                     ("period", &identity.period),
                 ] {
-                    text(&format!("{field}.{name}"), value, ID_BYTES_MAX)?;
+                    name_or_empty(&format!("{field}.{part}"), value)?;
                 }
                 self.fill(identity)?;
             }
             InvoiceKey::AlternativeId { tenant, id } => {
-                required(&format!("{field}.alternative_id.scheme"), &id.scheme)?;
-                required(&format!("{field}.alternative_id.value"), &id.value)?;
+                name(&format!("{field}.alternative_id.scheme"), &id.scheme)?;
+                name(&format!("{field}.alternative_id.value"), &id.value)?;
                 fill_tenant(field, tenant)?;
             }
             InvoiceKey::RequestId {
@@ -156,7 +156,7 @@ fn fill_tenant(field: &str, tenant: &mut String) -> Result<(), BadField> {
     if tenant.is_empty() {
         DEFAULT_TENANT.clone_into(tenant);
     }
-    required(&format!("{field}.tenant"), tenant)
+    name(&format!("{field}.tenant"), tenant)
 }
 
 /// Empty, or the month `YYYY-MM`.
@@ -171,11 +171,11 @@ pub fn month(field: &str, month: &str) -> Result<(), BadField> {
 /// Checks the limits and brings lists into canonical order.
 fn check(mut metadata: Metadata) -> Result<Metadata, BadField> {
     let identity = &metadata.identity;
-    required("metadata.identity.tenant", &identity.tenant)?;
-    required("metadata.identity.scheme", &identity.scheme)?;
-    required("metadata.identity.issuer", &identity.issuer)?;
-    required("metadata.identity.number", &identity.number)?;
-    text("metadata.identity.period", &identity.period, ID_BYTES_MAX)?;
+    name("metadata.identity.tenant", &identity.tenant)?;
+    name("metadata.identity.scheme", &identity.scheme)?;
+    name("metadata.identity.issuer", &identity.issuer)?;
+    name("metadata.identity.number", &identity.number)?;
+    name_or_empty("metadata.identity.period", &identity.period)?;
     text("metadata.type_code", &metadata.type_code, ID_BYTES_MAX)?;
     date("metadata.issue_date", &metadata.issue_date)?;
     date("metadata.retain_until", &metadata.retain_until)?;
@@ -202,8 +202,8 @@ fn check(mut metadata: Metadata) -> Result<Metadata, BadField> {
     items("metadata.references", metadata.references.len())?;
     items("metadata.labels", metadata.labels.len())?;
     for id in &metadata.alternative_ids {
-        required("metadata.alternative_ids.scheme", &id.scheme)?;
-        required("metadata.alternative_ids.value", &id.value)?;
+        name("metadata.alternative_ids.scheme", &id.scheme)?;
+        name("metadata.alternative_ids.value", &id.value)?;
     }
     for tax in &metadata.tax {
         text("metadata.tax.category", &tax.category, ID_BYTES_MAX)?;
@@ -248,6 +248,22 @@ pub fn required(field: &str, value: &str) -> Result<(), BadField> {
         return Err(bad(field, "is required"));
     }
     text(field, value, ID_BYTES_MAX)
+}
+
+/// A required identifier in the form of a name: nothing else looks like it but by case or width.
+pub fn name(field: &str, value: &str) -> Result<(), BadField> {
+    if value.is_empty() {
+        return Err(bad(field, "is required"));
+    }
+    name_or_empty(field, value)
+}
+
+/// The same, and it may be left out.
+pub fn name_or_empty(field: &str, value: &str) -> Result<(), BadField> {
+    if value.len() > ID_BYTES_MAX {
+        return Err(bad(field, format!("is longer than {ID_BYTES_MAX} bytes")));
+    }
+    muniment_evidence::name::check(value).map_err(|fault| bad(field, fault))
 }
 
 /// Text without control characters, of at most `bytes_max` bytes.
@@ -342,6 +358,11 @@ mod tests {
         let mut m = minimal();
         m.identity.number.clear();
         assert_eq!(check(m).unwrap_err().field, "metadata.identity.number");
+        let mut m = minimal();
+        m.identity.number = "INV-\u{200b}1".into();
+        let refused = check(m).unwrap_err();
+        assert_eq!(refused.field, "metadata.identity.number");
+        assert!(refused.why.to_string().contains("U+200B at character 5"));
         let mut m = minimal();
         m.issue_date = "2026-02-30".into();
         assert_eq!(check(m).unwrap_err().field, "metadata.issue_date");

@@ -410,6 +410,7 @@ fn enter(txn: &mut Txn<'_>, issue: &IssueDocument, index: RecordIndex, kind: Kin
     txn.put(tables::invoice(uid), &row);
     txn.put(tables::event(uid, index), &EventRow::Issued);
     txn.put(tables::identity(identity), &uid);
+    txn.put(tables::look(identity, uid), &());
     let request = RequestRow {
         kind,
         content,

@@ -267,6 +267,26 @@ impl<'a> Tables<'a> {
         }
     }
 
+    /// Numbers of other invoices whose identities look like this one's, case and width aside.
+    pub fn look_alikes(
+        &self,
+        identity: &muniment_evidence::opening::Identity,
+        own: Uid,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut numbers = Vec::new();
+        for (key, ()) in self.scan(&tables::looks(identity), limit + 1)? {
+            let uid = key.uid()?;
+            let row = self.invoice_row(uid)?.filter(|_| uid != own);
+            let Some(row) = row else { continue };
+            if let Document::Issue(issue) | Document::Reverse(issue) = self.document(row.index)? {
+                numbers.push(issue.metadata.identity.number);
+            }
+        }
+        numbers.truncate(limit);
+        Ok(numbers)
+    }
+
     /// The invoice folded from its records below `size`; `None` if it was not yet issued.
     /// However many events it has: an answer that leaves some out would be a wrong one.
     pub fn invoice(&self, uid: Uid, size: TreeSize) -> Result<Option<Invoice>, StoreError> {

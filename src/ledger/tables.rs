@@ -17,7 +17,9 @@ use crate::domain::ids::{
 use crate::store::StoreError;
 use crate::store::engine::{View, prefix_end};
 use crate::store::keys::{Generation, trailing_u64};
+use muniment_evidence::codec::Writer;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::name;
 use muniment_evidence::opening::{AlternativeId, Identity, Opening};
 use muniment_evidence::record::Record;
 use muniment_evidence::statement::Lane;
@@ -87,6 +89,8 @@ enum Table {
     Mode = 0x1d,
     /// record index of an OK DOWNLOAD that has not ended → who serves it
     OpenDownload = 0x1e,
+    /// what an identity looks like, uid → nothing
+    Look = 0x1f,
 }
 
 /// Where a row of kind `R` stands, whatever the generation.
@@ -330,6 +334,30 @@ pub fn events(uid: Uid, from: RecordIndex, end: RecordIndex) -> RowRange<EventRo
     RowKey::of(Table::Event)
         .raw(&uid.0)
         .numbered(from.get(), end.get())
+}
+
+/// Invoices whose identities look alike, case and width aside.
+pub fn looks(identity: &Identity) -> RowRange<()> {
+    look_key(identity).all()
+}
+
+pub fn look(identity: &Identity, uid: Uid) -> RowKey<()> {
+    look_key(identity).raw(&uid.0)
+}
+
+fn look_key(identity: &Identity) -> RowKey<()> {
+    let parts = [
+        &identity.scheme,
+        &identity.issuer,
+        &identity.number,
+        &identity.period,
+    ];
+    let mut w = Writer::new();
+    for part in parts {
+        w.text(&name::look(part));
+    }
+    let look = Digest::of(&[&w.finish()]);
+    RowKey::of(Table::Look).text(&identity.tenant).raw(&look.0)
 }
 
 pub fn identity(identity: &Identity) -> RowKey<Uid> {

@@ -134,6 +134,7 @@ pub(super) fn issued(reads: &Reads, issued: issue::Issued) -> v1::IssueResponse 
             issued.zones,
         )),
         answered: Some(outgoing::answered(reads.answered(true))),
+        look_alikes: issued.look_alikes,
     }
 }
 

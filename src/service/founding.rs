@@ -17,7 +17,7 @@ use muniment_evidence::digest::Digest;
 use muniment_evidence::genesis;
 use muniment_evidence::key::PublicKey;
 use muniment_evidence::keychange::Role;
-use muniment_evidence::opening::{GenesisDocument, Member};
+use muniment_evidence::opening::{Document, GenesisDocument, Member};
 use muniment_evidence::trust::Trust;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -159,10 +159,9 @@ fn genesis(founding: &Founding, log_key: PublicKey) -> GenesisDocument {
 /// By the rule of every verifier, before anything is begun: a ledger that is founded against
 /// it would have no receipt that verifies.
 fn check_genesis(genesis: &GenesisDocument, founder: NodeId) -> Result<(), CallError> {
-    match genesis::admissible(genesis, founder) {
-        Ok(_) => Ok(()),
-        Err(why) => Err(bad("members", why.to_string()).into()),
-    }
+    genesis::admissible(genesis, founder).map_err(|why| bad("members", why))?;
+    let within = Document::Genesis(genesis.clone()).within_limits();
+    Ok(within.map_err(|unfit| bad("members", unfit))?)
 }
 
 fn check(parts: &Parts, founding: &Founding) -> Result<(), CallError> {
@@ -182,8 +181,8 @@ fn check(parts: &Parts, founding: &Founding) -> Result<(), CallError> {
         if member.node == NodeId::NONE || members[..at].iter().any(|m| m.node == member.node) {
             return Err(bad(&field("node"), "is a number from 1 on, each once").into());
         }
-        draft::required(&field("zone"), &member.zone)?;
-        draft::required(&field("region"), &member.region)?;
+        draft::name(&field("zone"), &member.zone)?;
+        draft::name(&field("region"), &member.region)?;
         draft::required(&field("peer_address"), &member.peer_address)?;
         for (name, key) in [
             ("statement_key", &member.statement_key),

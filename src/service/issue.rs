@@ -57,6 +57,9 @@ pub struct IssueDraft {
     pub body: BodyDraft,
 }
 
+/// Look-alikes that an answer names: enough to see that there is something to look into.
+const LOOK_ALIKES_MAX: usize = 8;
+
 /// Bytes of a body as they arrive; the transport's faults are told as an error.
 pub type UploadPieces = BoxStream<'static, Result<Bytes, CallError>>;
 
@@ -67,6 +70,8 @@ pub struct Issued {
     /// An earlier call did it.
     pub repeated: bool,
     pub receipt: Receipt,
+    /// Numbers of other invoices that look like its own.
+    pub look_alikes: Vec<String>,
     pub level: WriteLevel,
     /// Nodes on which body and record are durable.
     pub nodes: Vec<NodeId>,
@@ -253,7 +258,7 @@ impl Earlier {
         let index = self.index;
         let prover = prove::Prover::new(&parts.keys, booted).await?;
         // One visit to the store for all of it.
-        let (invoice, held, receipt) = parts
+        let (invoice, held, receipt, look_alikes) = parts
             .reads
             .read(move |tables| {
                 let nothing =
@@ -267,7 +272,10 @@ impl Earlier {
                 };
                 let size = tables.head()?.size;
                 let invoice = tables.invoice(uid, size)?.ok_or_else(nothing)?;
-                Ok((invoice, held, prover.receipt(tables, index)?))
+                let identity = &invoice.metadata.identity;
+                let look_alikes = tables.look_alikes(identity, uid, LOOK_ALIKES_MAX)?;
+                let receipt = prover.receipt(tables, index)?;
+                Ok((invoice, held, receipt, look_alikes))
             })
             .await?;
         let holders = if self.nodes.is_empty() {
@@ -280,6 +288,7 @@ impl Earlier {
             invoice,
             repeated,
             receipt: receipt.ok_or_else(|| parts.keys.without_log_key())?,
+            look_alikes,
             level,
             zones: levels::zones(&parts.bodies, &nodes),
             nodes,

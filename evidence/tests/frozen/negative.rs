@@ -63,7 +63,7 @@ fn forged(change: Change<'_, Ledger>) -> Ledger {
     ledger
 }
 
-fn receipts() -> [(&'static str, Receipt); 25] {
+fn receipts() -> [(&'static str, Receipt); 27] {
     let small = small();
     let rotation = rotation();
     let signed = |signature: &dyn Fn(&SecretKey, &[u8], Signature) -> Signature| {
@@ -81,6 +81,12 @@ fn receipts() -> [(&'static str, Receipt); 25] {
         ledger.id = Digest([5; 32]);
         ledger.issue(1, "X", Outcome::Ok);
     });
+    let of_number = |number: &str| {
+        let ledger = forged(&|ledger| {
+            ledger.issue(1, number, Outcome::Ok);
+        });
+        ledger.receipt(11)
+    };
     let noted = |note: String| altered(&small, 4, &|receipt| receipt.checkpoint = note.clone());
     let size = small.len();
     let checkpoint = small.checkpoint(size);
@@ -120,6 +126,8 @@ fn receipts() -> [(&'static str, Receipt); 25] {
                 receipt.document = Some(small.entries[10].document.clone());
             }),
         ),
+        ("receipt-name.bin", of_number("F-3\u{200b}")),
+        ("receipt-long.bin", of_number(&"9".repeat(257))),
         ("receipt-log-key.bin", noted(checkpoint.sign(&small.key(1)))),
         (
             "receipt-cosignature.bin",

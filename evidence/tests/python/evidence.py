@@ -4,6 +4,7 @@ It promises to refuse whatever is not the one encoding of a value, and never to 
 length before it is there. It leaves what the bytes mean to `ledger` and `verify`.
 """
 
+import unicodedata
 from hashlib import sha256
 
 CODES = {
@@ -33,11 +34,32 @@ class Broken(Exception):
         self.name = name
 
 
+UNSEEN = [(0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2800, 0x2800),
+          (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8),
+          (0xE0000, 0xE0FFF)]
+
+
+def is_seen(character):
+    """Not for characters of category Cn: this Python may know an older Unicode than 18.0.0."""
+    code, category = ord(character), unicodedata.category(character)
+    if code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF:
+        return False
+    return category not in ("Cc", "Cf", "Zl", "Zp") and not any(
+        first <= code <= last for first, last in UNSEEN)
+
+
+def is_name(text):
+    """Section 1.2."""
+    blanks = "".join(" " if unicodedata.category(c) == "Zs" else c for c in text)
+    return (unicodedata.normalize("NFC", text) == text and all(map(is_seen, text))
+            and blanks == blanks.strip(" ") and "  " not in blanks)
+
+
 class Reader:
-    """Section 1: takes values off the front."""
+    """Section 1: takes values off the front, and notes what is beyond section 5.3."""
 
     def __init__(self, data):
-        self.data, self.at = data, 0
+        self.data, self.at, self.unfit = data, 0, None
 
     def raw(self, length):
         if len(self.data) - self.at < length:
@@ -77,12 +99,36 @@ class Reader:
         except UnicodeDecodeError as why:
             raise DecodeError(f"UTF-8 at {self.at}") from why
 
-    def list(self, read, most=None):
+    def fit(self, fits):
+        if not fits and self.unfit is None:
+            self.unfit = f"beyond a limit, or no name, before {self.at}"
+
+    def within(self, most):
+        text = self.text()
+        self.fit(len(text.encode()) <= most)
+        return text
+
+    def id(self):
+        return self.within(256)
+
+    def words(self):
+        return self.within(1024)
+
+    def request(self):
+        return self.within(200)
+
+    def name(self):
+        text = self.id()
+        self.fit(is_name(text))
+        return text
+
+    def list(self, read, most=None, fit=None):
         items = []
         for _ in range(self.u32()):
             items.append(read(self))
         if most is not None and len(items) > most:
             raise DecodeError(f"at most {most} items")
+        self.fit(fit is None or len(items) <= fit)
         return items
 
     def option(self, read):
@@ -164,7 +210,7 @@ class Record:
 
 
 def read_rendition(r):
-    role, media_type, length = r.text(), r.text(), r.u64()
+    role, media_type, length = r.id(), r.id(), r.u64()
     return {"role": role, "type": media_type, "length": length, "sha256": r.digest(),
             "body": r.raw(16)}
 
@@ -172,39 +218,42 @@ def read_rendition(r):
 def read_holding(r):
     begin = r.at
     holding = {"ledger": r.digest(), "body": r.raw(16), "sha256": r.digest(), "length": r.u64(),
-               "node": r.u64(), "incarnation": r.raw(16), "zone": r.text(), "epoch": r.u64()}
+               "node": r.u64(), "incarnation": r.raw(16), "zone": r.id(), "epoch": r.u64()}
     holding["signed"] = b"muniment/holding/v1\n" + r.data[begin:r.at]
     holding["signature"] = r.raw(64)
     return holding
 
 
 def read_money(r):
-    return r.u64(), r.text(), r.u8()
+    money = r.u64(), r.id(), r.u8()
+    r.fit(money[2] <= 6)
+    return money
 
 
-def read_texts(count):
-    return lambda r: [r.text() for _ in range(count)]
+def read_party(r):
+    return r.id(), r.id(), r.words()
 
 
 def read_metadata(r):
-    read_texts(5)(r)
-    r.list(read_texts(2))
-    read_texts(2)(r)
-    r.option(read_texts(3))
-    r.option(read_texts(3))
+    for _ in range(5):
+        r.name()
+    r.list(lambda r: (r.name(), r.name()), fit=32)
+    r.id(), r.id()
+    r.option(read_party)
+    r.option(read_party)
     r.option(read_money)
-    r.list(lambda r: (r.text(), r.u32(), read_money(r), read_money(r)))
-    r.list(lambda r: (r.text(), r.text(), r.option(Reader.digest), r.option(read_money)))
-    read_texts(2)(r)
-    r.list(read_texts(2))
+    r.list(lambda r: (r.id(), r.u32(), read_money(r), read_money(r)), fit=32)
+    r.list(lambda r: (r.id(), r.words(), r.option(Reader.digest), r.option(read_money)), fit=32)
+    r.id(), r.id()
+    r.list(lambda r: (r.id(), r.words()), fit=32)
 
 
 def read_change(r):
     action, until, role = r.u8(), r.u64(), r.u8()
     if not 1 <= action <= 3 or (action < 3 and until) or not 1 <= role <= 4:
         raise DecodeError("an action or role")
-    return {"action": action, "until": until, "role": role, "node": r.u64(), "region": r.text(),
-            "zone": r.text(), "key": r.digest()}
+    return {"action": action, "until": until, "role": role, "node": r.u64(), "region": r.name(),
+            "zone": r.name(), "key": r.digest()}
 
 
 def read_key_document(r):
@@ -216,22 +265,23 @@ def read_key_document(r):
 
 
 def read_issue(r):
-    r.raw(16), r.text(), read_metadata(r)
-    return {"renditions": r.list(read_rendition), "holdings": r.list(read_holding)}
+    r.raw(16), r.request(), read_metadata(r)
+    return {"renditions": r.list(read_rendition, fit=32),
+            "holdings": r.list(read_holding, fit=256)}
 
 
 def read_added(r):
-    r.text(), r.raw(16), r.text()
-    return {"renditions": [read_rendition(r)], "holdings": r.list(read_holding)}
+    r.name(), r.raw(16), r.request()
+    return {"renditions": [read_rendition(r)], "holdings": r.list(read_holding, fit=256)}
 
 
 def read_download(r):
-    r.text(), r.raw(16), r.text()
+    r.name(), r.raw(16), r.id()
     return {"sha256": r.digest(), "start": r.u64(), "end": r.u64(), "length": r.u64()}
 
 
 def read_member(r):
-    return {"node": r.u64(), "region": r.text(), "zone": r.text(), "statement": r.digest(),
+    return {"node": r.u64(), "region": r.name(), "zone": r.name(), "statement": r.digest(),
             "cosignature": r.digest()}
 
 
@@ -245,13 +295,13 @@ def read_ended(r):
 
 
 def read_void(r):
-    return {"texts": (r.text(), r.raw(16), r.text(), r.text())}
+    return {"texts": (r.name(), r.raw(16), r.request(), r.words())}
 
 
 def read_membership(r):
     r.u64()
-    voters = [node for voters in r.list(lambda r: r.list(Reader.u64)) for node in voters]
-    return {"nodes": voters + r.list(Reader.u64)}
+    sets = r.list(lambda r: r.list(Reader.u64, fit=64), fit=2)
+    return {"nodes": [node for voters in sets for node in voters] + r.list(Reader.u64, fit=64)}
 
 
 def read_scrub(r):
@@ -263,21 +313,22 @@ def read_scrub(r):
 
 
 DOCUMENTS = {
-    "GENESIS": lambda r: {"origin": r.text(), "log": r.digest(), "members": r.list(read_member),
-                          "threshold": r.u8(), "roots": r.list(Reader.digest)},
-    "BOOT": lambda r: {"incarnation": r.raw(16), "key": r.digest(), "software": r.text(),
-                       "outboxes": r.list(read_outbox)},
+    "GENESIS": lambda r: {"origin": r.name(), "log": r.digest(),
+                          "members": r.list(read_member, fit=64), "threshold": r.u8(),
+                          "roots": r.list(Reader.digest, fit=64)},
+    "BOOT": lambda r: {"incarnation": r.raw(16), "key": r.digest(), "software": r.words(),
+                       "outboxes": r.list(read_outbox, fit=16)},
     "ISSUE": read_issue,
     "REVERSE": read_issue,
     "ADD_RENDITION": read_added,
     "DOWNLOAD": read_download,
-    "DOWNLOAD_END": lambda r: {"downloads": r.list(read_ended)},
+    "DOWNLOAD_END": lambda r: {"downloads": r.list(read_ended, fit=1000)},
     "VOID": read_void,
     "MEMBERSHIP": read_membership,
     "LEADER": lambda r: {"numbers": (r.u64(), r.u64(), r.u64())},
     "KEY": read_key_document,
-    "ANCHOR": lambda r: {"witness": r.text(), "note": r.text()},
-    "POLICY": lambda r: {"settings": r.list(lambda r: (r.text(), r.u64()))},
+    "ANCHOR": lambda r: {"witness": r.words(), "note": r.within(64 * 1024)},
+    "POLICY": lambda r: {"settings": r.list(lambda r: (r.id(), r.u64()), fit=32)},
     "SCRUB": read_scrub,
 }
 
@@ -290,6 +341,7 @@ def decode_document(data):
         raise DecodeError("an opening of a known kind, version 1")
     kind = KINDS[code - 1]
     document = DOCUMENTS[kind](reader)
+    document["unfit"] = reader.unfit
     reader.end()
     return kind, document
 
@@ -298,8 +350,9 @@ def decode_actor(data):
     reader = Reader(data)
     if reader.u8() != 1:
         raise DecodeError("opening version 1")
-    read_texts(3)(reader)
+    reader.words(), reader.id(), reader.words()
     reader.end()
+    return reader.unfit
 
 
 def leaf_hash(record):

@@ -10,7 +10,7 @@ from hashlib import sha256
 from checkpoint import (COSIGNATURE, LOG, Note, VerifierKey, is_key_name, parse_checkpoint,
                         parse_note, parse_verifier_key, strict_point, verify, vouch)
 from evidence import (NOT_SYSTEM, RESERVED, Broken, DecodeError, Record, decode_actor,
-                      decode_document, leaf_hash)
+                      decode_document, is_name, leaf_hash)
 
 ZERO = bytes(32)
 IN_FORCE, REVOKED, NOT_IN_FORCE = "in force", "revoked", "not in force"
@@ -23,7 +23,7 @@ def commit(tag, salt, opening):
 
 
 def is_place(name):
-    return is_key_name(name) and "/" not in name and len(name.encode()) <= 64
+    return is_key_name(name) and is_name(name) and "/" not in name and len(name.encode()) <= 64
 
 
 class Life:
@@ -138,7 +138,8 @@ def genesis_of(genesis):
         raise Broken("STRUCTURE", "the genesis opening is of another kind")
     origin, members = document["origin"], document["members"]
     places = [place for member in members for place in (member["region"], member["zone"])]
-    if not is_key_name(origin) or len(origin.encode()) > 255 or not all(map(is_place, places)):
+    named = is_key_name(origin) and is_name(origin)
+    if not named or len(origin.encode()) > 255 or not all(map(is_place, places)):
         raise Broken("STRUCTURE", "names in the genesis")
     keys = [document["log"]] + document["roots"]
     keys += [member[role] for member in members for role in ("statement", "cosignature")]
@@ -263,22 +264,27 @@ class Ledger:
         return leaf_hash(record.data) == self.id
 
     def opening_faults(self, record, shown, actor):
-        """O1 to O10: the document if the record commits to it, and the faults."""
+        """O1 to O11: the document if the record commits to it, and the faults."""
         faults, opened, system = [], None, record.kind not in NOT_SYSTEM
+        unfit = None
         if shown is None:
             if system and not record.unread:
                 faults.append(("MISSING_DATA", "a public opening is not there"))
         else:
             opened, faults = self.document_faults(record, shown, system)
+            unfit = opened and opened["unfit"]
         if actor is not None:
             if commit("actor", *actor) != record.actor:
                 faults.append(("OPENING", "the actor is another"))
             else:
                 try:
-                    decode_actor(actor[1])
+                    unfit_actor = decode_actor(actor[1])
+                    unfit = unfit or unfit_actor
                 except DecodeError as why:
                     if not record.unread:
                         faults.append(("OPENING", f"the actor: {why}"))
+        if unfit and record.ok and record.kind not in RESERVED:
+            faults.append(("OPENING", unfit))
         return opened, faults
 
     def document_faults(self, record, shown, system):

@@ -343,6 +343,10 @@ pub struct IssueResponse {
     pub durability: ::core::option::Option<Durability>,
     #[prost(message, optional, tag = "5")]
     pub answered: ::core::option::Option<Answered>,
+    /// Numbers of other invoices of the tenant whose identities differ from this one's in the
+    /// case or width of letters alone. They are other invoices; at most 8 are named.
+    #[prost(string, repeated, tag = "6")]
+    pub look_alikes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct IssueManyRequest {

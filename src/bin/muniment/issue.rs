@@ -266,13 +266,25 @@ pub fn issued_text(issued: &IssuedInvoice) -> String {
     rows.push(output::durability_line(&issued.durability));
     rows.push(output::proof_line(&issued.proof));
     rows.push(output::answered_line(&issued.answered));
-    first + &output::lines(&rows)
+    first + &look_alikes_text(&issued.look_alikes) + &output::lines(&rows)
+}
+
+fn look_alikes_text(numbers: &[String]) -> String {
+    if numbers.is_empty() {
+        return String::new();
+    }
+    let shown: Vec<String> = numbers.iter().map(|number| output::shown(number)).collect();
+    format!(
+        "It looks like {}, which is another invoice: they differ in the case or width of letters.\n",
+        shown.join(", ")
+    )
 }
 
 pub fn issued_value(issued: &IssuedInvoice) -> Value {
     json!({
         "invoice": output::invoice_value(&issued.invoice),
         "repeated": issued.repeated,
+        "look_alikes": issued.look_alikes,
         "durability": output::durability_value(&issued.durability),
         "receipt": output::proof_value(&issued.proof),
         "receipt_hex": hex(&issued.proof.receipt),

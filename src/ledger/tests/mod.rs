@@ -27,6 +27,7 @@ mod arbitrary_tests;
 mod entitled_tests;
 mod holding_tests;
 mod membership_tests;
+mod name_tests;
 mod outbox_tests;
 mod pages_tests;
 mod scenario_tests;
