@@ -59,6 +59,7 @@ fn honest() -> Vec<Vector> {
         ("bundle-slice.bin", cosigned(&small, 5)),
         ("bundle-rotation.bin", cosigned(&rotation, 0)),
         ("bundle-reserved.bin", cosigned(&reserved(), 0)),
+        ("bundle-wrong-lanes.bin", cosigned(&wrong_lanes(), 0)),
         ("bundle-later-kinds.bin", cosigned(&later_kinds(), 0)),
         ("slice-revoked.bin", seal(&revoked.frames(6))),
         ("bundle-later.bin", seal(&later())),
@@ -189,6 +190,18 @@ fn later_kinds() -> Ledger {
         entry.document = opening;
         ledger.resign(last);
     }
+    ledger
+}
+
+/// What a node says in the wrong lane is refused, and takes its number there.
+fn wrong_lanes() -> Ledger {
+    let mut ledger = small();
+    let malformed = Outcome::Refused(Reason::Malformed);
+    let download = document(&ledger, 5);
+    ledger.record(1, Lane::Boot, download, malformed);
+    let boot = document(&ledger, 1);
+    ledger.strict(1, boot, malformed);
+    ledger.issue(1, "F-3", Outcome::Ok);
     ledger
 }
 
