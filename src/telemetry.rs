@@ -48,7 +48,7 @@ table! {
     raft_committed_index: IntGauge = gauge("raft_committed_index", "Newest committed entry.");
     raft_applied_index: IntGauge = gauge("raft_applied_index", "Newest applied entry.");
     raft_snapshot_index: IntGauge = gauge("raft_snapshot_index", "Newest entry in a snapshot.");
-    clock_ahead_ms: IntGauge = gauge("clock_ahead_ms", "This node's clock less the median of the voters' clocks, in ms; 0 while too few are known.");
+    clock_ahead_seconds: Gauge = fraction("clock_ahead_seconds", "This node's clock less the median of the voters' clocks; 0 while too few are known.");
     refused_for_time: IntCounter = counter("refused_for_time_total", "Append messages not taken in here because their entries are of a time to come.");
     raft_purged_index: IntGauge = gauge("raft_purged_index", "Newest entry that the log has no longer.");
     raft_peer_lag_entries: IntGaugeVec = gauges("raft_peer_lag_entries", "Entries a follower's durable log is behind; on the leader.", &["peer"]);

@@ -143,9 +143,11 @@ impl Lanes {
             kind, lane, node, ..
         } = record.statement;
         let starts = matches!(kind, Kind::Genesis | Kind::Boot);
+        // Whatever a node says in the wrong lane takes a number there, and is refused for it.
+        let refused = matches!(record.outcome, Outcome::Refused(_));
         match lane {
-            Lane::Boot if starts => Ok(()),
-            _ if starts => Err(format!("a {kind} stands in the lane {lane}")),
+            Lane::Boot if starts || refused => Ok(()),
+            _ if starts && !refused => Err(format!("a {kind} stands in the lane {lane}")),
             Lane::Boot => Err(format!("a {kind} stands in the boot lane")),
             Lane::Outbox(_) => Ok(()),
             Lane::Strict(boot) => match self.boots.get(&node) {

@@ -185,7 +185,7 @@ impl Document {
 
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
-        w.u8(VERSION).u8(self.kind() as u8);
+        w.u8(VERSION).u8(self.kind().code());
         match self {
             Document::Genesis(d) => d.write(&mut w),
             Document::Boot(d) => d.write(&mut w),

@@ -57,11 +57,13 @@ coded! {
         Erase = 24 "ERASE",
         Erased = 25 "ERASED",
         Gap = 26 "GAP",
+        ..Later "LATER"
     }
 }
 
 impl Kind {
-    /// System kinds have public openings: zero salts, never erased, in every bundle.
+    /// System kinds have public openings: zero salts, never erased, in every bundle. Of a later
+    /// kind nobody knows it, so nothing is asked of its openings.
     pub fn is_system(self) -> bool {
         !matches!(
             self,
@@ -76,6 +78,7 @@ impl Kind {
                 | Kind::Hold
                 | Kind::Retention
                 | Kind::Erase
+                | Kind::Later(_)
         )
     }
 
@@ -85,7 +88,7 @@ impl Kind {
         // Those whose openings have come since. MODE has one too; records of it that do not
         // decode were allowed before, and stay so.
         let known = matches!(self, Kind::Policy | Kind::Scrub | Kind::Drill);
-        self as u8 >= Kind::Check as u8 && !known
+        self >= Kind::Check && !known
     }
 }
 
@@ -218,7 +221,7 @@ impl Statement {
             head.copy_from_slice(part);
             rest = tail;
         };
-        put(&[Statement::VERSION, self.kind as u8, self.mode as u8]);
+        put(&[Statement::VERSION, self.kind.code(), self.mode as u8]);
         put(&[class, k]);
         put(&self.ledger.0);
         put(&self.node.get().to_be_bytes());

@@ -88,7 +88,7 @@ fn case_and_width_are_told_and_nothing_else() {
 fn what_looks_alike_is_the_same_for_every_compiler() {
     let looks = ('\0'..'\u{3000}').map(|letter| look(&letter.to_string()));
     let looks: Vec<String> = looks.collect();
-    let looks: Vec<&[u8]> = looks.iter().map(|look| look.as_bytes()).collect();
+    let looks: Vec<&[u8]> = looks.iter().map(String::as_bytes).collect();
     assert_eq!(
         Digest::of(&looks).to_string(),
         "92ecd5f9e5e42ee005231dc81288c0ebe363c1625b2d4d940a5b8ba940852f1e"

@@ -34,7 +34,7 @@ pub fn names(
         false => Vec::new(),
     };
     for (index, bytes) in from.onwards().zip(records) {
-        let names = |kind: Kind| bytes.get(Record::KIND_AT) == Some(&(kind as u8));
+        let names = |kind: Kind| bytes.get(Record::KIND_AT) == Some(&kind.code());
         let may_name = [Kind::Issue, Kind::Reverse, Kind::AddRendition];
         if !may_name.into_iter().any(names) {
             continue;

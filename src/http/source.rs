@@ -110,9 +110,8 @@ impl NodeSource {
             let gauge = &metrics.inadmissible;
             set(&gauge.with_label_values(&[reason]), count);
         }
-        metrics
-            .clock_ahead_ms
-            .set(group.ahead_of_median_ms().unwrap_or_default());
+        let ahead_ms = group.ahead_of_median_ms().unwrap_or_default();
+        metrics.clock_ahead_seconds.set(ahead_ms as f64 / 1000.0);
         raise(&metrics.refused_for_time, group.refused_for_time());
         set(&metrics.raft_purged_index, status.purged_index.get());
         metrics.raft_peer_lag_entries.reset();

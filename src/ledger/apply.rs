@@ -144,7 +144,7 @@ fn submit(
         // one that no verifier takes a ledger without a proof.
         return Ok(Answer::Unreadable);
     }
-    let shown = Shown::of(submission);
+    let shown = Shown::of(submission, &tip.head);
     let now = Now {
         index,
         committed_at_ms: record.committed_at_ms,

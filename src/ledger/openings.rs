@@ -26,11 +26,15 @@ pub(super) struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    pub fn of(submission: &'a Submission) -> Shown<'a> {
+    /// Of what is above the level nothing is known, not even whether it is public: other
+    /// software may know, and must keep the same.
+    pub fn of(submission: &'a Submission, head: &LedgerHead) -> Shown<'a> {
         let statement = &submission.statement;
         let (document, actor) = (&submission.document, &submission.actor);
         let fits = |opening: &Opening| opening.bytes.len() <= OPENING_BYTES_MAX;
-        let public = !statement.kind.is_system() || document.salt == PUBLIC_SALT;
+        let public = !statement.kind.is_system()
+            || is_above(head, statement.kind)
+            || document.salt == PUBLIC_SALT;
         let of_document = || commit_document(&document.salt, &document.bytes);
         let of_actor = || commit_actor(&actor.salt, &actor.bytes);
         Shown {
@@ -47,8 +51,7 @@ pub(super) fn readable(
     statement: &Statement,
     shown: Shown<'_>,
 ) -> Result<Document, Reason> {
-    let founded = statement.kind != Kind::Genesis;
-    if founded && policy::level_of(statement.kind) > head.feature_level {
+    if is_above(head, statement.kind) {
         return Err(Reason::FeatureLevel);
     }
     let (Some(document), Some(actor)) = (shown.document, shown.actor) else {
@@ -69,6 +72,11 @@ pub(super) fn readable(
         true => Ok(content),
         false => Err(Reason::Malformed),
     }
+}
+
+/// Whether a kind came after the ledger's level. GENESIS stands before there is one.
+fn is_above(head: &LedgerHead, kind: Kind) -> bool {
+    kind != Kind::Genesis && policy::level_of(kind) > head.feature_level
 }
 
 /// Whether openings of this version came after feature level 1, which has version 1 alone. The

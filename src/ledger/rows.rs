@@ -324,7 +324,7 @@ pub struct RequestRow {
 
 impl Row for RequestRow {
     fn write(&self, w: &mut Writer) {
-        w.u8(self.kind as u8).digest(&self.content);
+        w.u8(self.kind.code()).digest(&self.content);
         w.u64(self.index.get()).raw(&self.uid.0);
     }
 

@@ -17,6 +17,7 @@ use crate::raft::reader::ReadBarrier;
 use crate::store::Blocking;
 use crate::transport::Transport;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::keys::KeyValidity;
 use muniment_evidence::opening::{Document, GenesisDocument};
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::{Kind, Lane};
@@ -31,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How long one BOOT may be under way before it is looked up.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// A leader that finds the statement bad may not have applied a change of keys yet: by then it
-/// has, and a node that is still turned away says why and ends.
+/// has, and a node that its own copy of the ledger does not know either says why and ends.
 const BAD_MAX: Duration = Duration::from_secs(10);
 /// BOOT statements of earlier starts that may be found in the way: each is one that its
 /// process had sent when it crashed, and that was recorded only after this start looked.
@@ -190,7 +191,12 @@ impl BootContext {
                 Err(why) => {
                     let since = *bad_since.get_or_insert_with(Instant::now);
                     if since.elapsed() >= BAD_MAX {
-                        return Err(BootError::NotTaken(why));
+                        if !self.is_known(&submission).await? {
+                            return Err(BootError::NotTaken(why));
+                        }
+                        // One leader's word ends nobody.
+                        tracing::error!(%why, "booting: the leader takes no statement of a key in force");
+                        bad_since = None;
                     }
                     None
                 }
@@ -209,6 +215,21 @@ impl BootContext {
                 return Ok(Some(place(&seen)));
             }
         }
+    }
+
+    /// Whether the ledger as it is applied here has the key that signed this in force.
+    async fn is_known(&self, submission: &Submission) -> Result<bool, BootError> {
+        let founded = self.read(|tables| match tables.head()?.size {
+            TreeSize::EMPTY => Ok(None),
+            size => Ok(Some((tables.key_history()?, size))),
+        });
+        let Some((keys, size)) = founded.await? else {
+            return Ok(false);
+        };
+        let next = RecordIndex::new(size.get());
+        let signed = |key| submission.statement.verify(key, &submission.signature);
+        let mut lives = keys.statement_keys(submission.statement.node).iter();
+        Ok(lives.any(|life| life.at_record(next) == KeyValidity::InForce && signed(&life.key)))
     }
 
     /// The answer, if there is one; an error where the leader finds the statement bad.

@@ -294,6 +294,22 @@ fn holdings(submission: &Submission) -> Vec<Holding> {
     }
 }
 
+/// What a leader would say of a submission, for tests with no group.
+#[cfg(test)]
+pub(super) fn judged(
+    state: &State,
+    by: SubmissionSource,
+    own: NodeId,
+    submission: &Submission,
+) -> Result<Option<Reason>, String> {
+    let mut keys = Keys {
+        state,
+        rows: HashMap::new(),
+        history: None,
+    };
+    check(&mut keys, by, own, submission).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,12 +345,7 @@ mod tests {
         submission: &Submission,
     ) -> Result<Option<Reason>, String> {
         let state = State::new(ledger.engine.clone());
-        let mut keys = Keys {
-            state: &state,
-            rows: HashMap::new(),
-            history: None,
-        };
-        check(&mut keys, by, own, submission).unwrap()
+        super::judged(&state, by, own, submission)
     }
 
     #[test]

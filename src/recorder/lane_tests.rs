@@ -432,8 +432,9 @@ async fn a_stranger_does_not_boot() {
     document.statement_key = key(77).public();
     let context = booting(node);
     let boot = context.boot(&stranger, Document::Boot(document));
-    // Its submission is never proposed: it waits for ever.
-    assert!(tokio::time::timeout(LONG, boot).await.is_err());
+    // Its submission is never proposed, and its own copy of the ledger says why.
+    let ended = tokio::time::timeout(LONG, boot).await.expect("in time");
+    assert!(matches!(ended, Err(BootError::NotTaken(_))), "{ended:?}");
 }
 
 fn bounds(pending_max: u64) -> OutboxBounds {

@@ -115,6 +115,8 @@ mod window;
 pub mod writes;
 
 #[cfg(test)]
+mod accepted_tests;
+#[cfg(test)]
 mod lane_tests;
 #[cfg(test)]
 mod window_tests;

@@ -141,7 +141,7 @@ impl WitnessSource {
     async fn has_news(&self, from: TreeSize, to: TreeSize) -> Result<bool, Cause> {
         let looking = self.reads.read(move |tables| {
             let records = tables.record_range(from.next_index(), to.next_index(), LOOKED_AT_MAX)?;
-            let anchor = |record: &Vec<u8>| record[Record::KIND_AT] == Kind::Anchor as u8;
+            let anchor = |record: &Vec<u8>| record[Record::KIND_AT] == Kind::Anchor.code();
             Ok(records.len() == LOOKED_AT_MAX || !records.iter().all(anchor))
         });
         looking.await.map_err(Cause::new)

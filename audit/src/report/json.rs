@@ -28,7 +28,7 @@ pub fn to_value(report: &Report) -> Value {
     let counts = report.counts.rows().map(|(kind, row)| {
         let row = Counts::OUTCOMES.iter().zip(row);
         let row = row.map(|(name, n)| ((*name).to_owned(), n.into()));
-        (kind.name().to_owned(), Value::Object(row.collect()))
+        (kind.to_string(), Value::Object(row.collect()))
     });
     let cosigners = report.cosigners.iter().map(|cosigner| {
         Value::object([

@@ -200,7 +200,7 @@ fn write_bundle(
         writeln!(
             f,
             "  {:<14}{ok:>12}{refused:>12}{duplicate:>12}",
-            kind.name()
+            kind.to_string()
         )?;
     }
     let Some(unfinished) = &report.unfinished else {

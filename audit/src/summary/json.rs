@@ -23,7 +23,7 @@ pub fn to_value(opened: &OpenedRecord, holds: bool, pinned: bool) -> Value {
         ("proven", (holds && pinned).into()),
         ("sentence", holds.then(|| sentence(opened)).into()),
         ("index", opened.record.index.into()),
-        ("kind", statement.kind.name().into()),
+        ("kind", statement.kind.to_string().into()),
         ("outcome", opened.record.outcome.to_string().into()),
         ("leaf_hash", opened.record.leaf_hash().into()),
         ("committed_at_ms", opened.record.committed_at_ms.into()),

@@ -107,7 +107,7 @@ pub fn lines(opened: &OpenedRecord) -> Vec<(&'static str, String)> {
     let statement = &opened.record.statement;
     let mut lines = vec![
         ("record", opened.record.index.to_string()),
-        ("kind", statement.kind.name().to_owned()),
+        ("kind", statement.kind.to_string()),
         ("outcome", opened.record.outcome.to_string()),
         ("committed at", utc(opened.record.committed_at_ms)),
         ("witnessed at", utc(statement.witnessed_at_ms)),

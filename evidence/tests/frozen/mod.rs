@@ -59,6 +59,8 @@ fn honest() -> Vec<Vector> {
         ("bundle-slice.bin", cosigned(&small, 5)),
         ("bundle-rotation.bin", cosigned(&rotation, 0)),
         ("bundle-reserved.bin", cosigned(&reserved(), 0)),
+        ("bundle-wrong-lanes.bin", cosigned(&wrong_lanes(), 0)),
+        ("bundle-later-kinds.bin", cosigned(&later_kinds(), 0)),
         ("slice-revoked.bin", seal(&revoked.frames(6))),
         ("bundle-later.bin", seal(&later())),
         ("bundle-anchor.bin", seal(&anchored(false).frames(0))),
@@ -164,6 +166,42 @@ fn reserved() -> Ledger {
     ledger.resign(last);
     let last = ledger.download(3, [4; 16]);
     ledger.entries[last as usize].record.outcome = Outcome::Refused(Reason::Later(999));
+    ledger
+}
+
+/// Kinds above those known: taken by a ledger whose level knows it, refused unread by others.
+fn later_kinds() -> Ledger {
+    let mut ledger = small();
+    let refused = Outcome::Refused(Reason::FeatureLevel);
+    for (node, kind, outcome) in [
+        (1, Kind::Later(27), Outcome::Ok),
+        (2, Kind::Later(255), refused),
+        (3, Kind::Snapshot, refused),
+    ] {
+        let last = ledger.download(node, [4; 16]);
+        let opening = Opening {
+            salt: [3; 32],
+            bytes: vec![2, 0xff],
+        };
+        let entry = &mut ledger.entries[last as usize];
+        entry.record.statement.kind = kind;
+        entry.record.statement.document = commit_document(&opening.salt, &opening.bytes);
+        entry.record.outcome = outcome;
+        entry.document = opening;
+        ledger.resign(last);
+    }
+    ledger
+}
+
+/// What a node says in the wrong lane is refused, and takes its number there.
+fn wrong_lanes() -> Ledger {
+    let mut ledger = small();
+    let malformed = Outcome::Refused(Reason::Malformed);
+    let download = document(&ledger, 5);
+    ledger.record(1, Lane::Boot, download, malformed);
+    let boot = document(&ledger, 1);
+    ledger.strict(1, boot, malformed);
+    ledger.issue(1, "F-3", Outcome::Ok);
     ledger
 }
 

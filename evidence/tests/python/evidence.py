@@ -17,8 +17,8 @@ KINDS = ["GENESIS", "BOOT", "ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END"
          "MEMBERSHIP", "LEADER", "KEY", "ANCHOR", "CHECK", "MODE", "POLICY", "SNAPSHOT", "RESTORE",
          "RECOVERY", "SCRUB", "DRILL", "EXPORT", "HOLD", "RETENTION", "ERASE", "ERASED", "GAP"]
 NOT_SYSTEM = {"ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END", "REVERSE", "VOID", "CHECK",
-              "EXPORT", "HOLD", "RETENTION", "ERASE"}
-RESERVED = set(KINDS[12:]) - {"POLICY", "SCRUB", "DRILL"}
+              "EXPORT", "HOLD", "RETENTION", "ERASE", "LATER"}
+RESERVED = set(KINDS[12:]) - {"POLICY", "SCRUB", "DRILL"} | {"LATER"}
 MIB = 1024 * 1024
 
 
@@ -196,9 +196,9 @@ class Record:
             raise DecodeError("statement version 1")
         code, mode = reader.u8(), reader.u8()
         level, number = reader.u8(), reader.u8()
-        if not 1 <= code <= 26 or mode > 2 or level > 4 or (level in (2, 3)) != (number > 0):
+        if code == 0 or mode > 2 or level > 4 or (level in (2, 3)) != (number > 0):
             raise DecodeError("a kind, mode or level")
-        self.kind = KINDS[code - 1]
+        self.kind = KINDS[code - 1] if code <= len(KINDS) else "LATER"
         self.ledger, self.node = reader.digest(), reader.u64()
         self.lane = (reader.u8(), reader.u64())
         if self.lane[0] > 2 or (self.lane[0] == 0 and self.lane[1] != 0):

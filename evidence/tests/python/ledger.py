@@ -292,7 +292,7 @@ class Ledger:
         faults = []
         if commit("document", salt, data) != record.document:
             return None, [("OPENING", "the document is another")]
-        if system and salt != ZERO:
+        if system and salt != ZERO and not record.unread:
             faults.append(("OPENING", "a salt where none belongs"))
         if record.kind in RESERVED:
             return None, faults

@@ -429,7 +429,7 @@ class Bundle:
         kind, lane, node = record.kind, record.lane, record.node
         why, starts = None, kind in ("GENESIS", "BOOT")
         latest = self.boots.get(node)
-        if starts != (lane[0] == 0):
+        if starts != (lane[0] == 0) and record.outcome != 1:
             why = f"a {kind} in the lane {lane}"
         elif lane[0] == 1 and latest != lane[1] and not (latest is None and lane[1] < self.first):
             why = "a closed or unknown strict lane"

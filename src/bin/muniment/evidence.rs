@@ -301,7 +301,7 @@ impl Row<'_> {
         vec![
             self.record.index.to_string(),
             output::utc(self.record.committed_at_ms),
-            self.record.statement.kind.name().to_owned(),
+            self.record.statement.kind.to_string(),
             self.record.outcome.to_string(),
             self.record.statement.node.to_string(),
             self.about.clone(),
@@ -312,7 +312,7 @@ impl Row<'_> {
         json!({
             "index": self.record.index.get(),
             "committed_at_ms": self.record.committed_at_ms,
-            "kind": self.record.statement.kind.name(),
+            "kind": self.record.statement.kind.to_string(),
             "outcome": self.record.outcome.to_string(),
             "node": self.record.statement.node.get(),
             "about": self.about,

@@ -20,7 +20,7 @@ const COMMANDS: u64 = 1_500;
 const COMMANDS_PER_LEDGER: u64 = 200;
 
 /// A xorshift generator: the same run from the same seed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -30,11 +30,11 @@ impl Random {
         self.0
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
-    fn once_in(&mut self, times: usize) -> bool {
+    pub(crate) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
@@ -177,7 +177,11 @@ impl Random {
     }
 
     /// A statement of this lane, mostly its next, and whether it is that.
-    fn submission(&mut self, ledger: &TestLedger, lane: &mut TestSigner) -> (Submission, bool) {
+    pub(crate) fn submission(
+        &mut self,
+        ledger: &TestLedger,
+        lane: &mut TestSigner,
+    ) -> (Submission, bool) {
         let document = self.document(ledger);
         let mut said = lane.write(ledger, &document);
         if self.once_in(4) {
@@ -323,7 +327,7 @@ fn an_opening_that_no_evidence_can_show_is_not_kept() {
     lane.prev = salted.statement.hash();
     let mut other = lane.write(&ledger, &remark(1));
     other.document.bytes = remark(2).encode();
-    assert!(Shown::of(&other).document.is_none());
+    assert!(Shown::of(&other, ledger.head()).document.is_none());
     let outcomes = ledger.outcomes(vec![long, salted, other]);
     assert_eq!(outcomes, [Outcome::Refused(Reason::Malformed); 3]);
     for index in 2..5 {
@@ -337,13 +341,30 @@ fn an_opening_that_no_evidence_can_show_is_not_kept() {
 #[test]
 fn what_is_above_the_level_is_refused_before_it_is_decoded() {
     let (mut ledger, _, mut lane) = TestLedger::booted();
-    for kind in [Kind::Check, Kind::Snapshot, Kind::Hold, Kind::Gap] {
+    for kind in [
+        Kind::Check,
+        Kind::Snapshot,
+        Kind::Hold,
+        Kind::Gap,
+        Kind::Later(27),
+        Kind::Later(255),
+    ] {
         let mut said = lane.write(&ledger, &remark(1));
         said.statement.kind = kind;
         said.document.bytes = vec![0xff; 9];
+        // Whether it has to be public is not known either.
+        said.document.salt = [7; 32];
+        said.statement.document = commit_document(&said.document.salt, &said.document.bytes);
         lane.prev = said.statement.hash();
-        let level = Outcome::Refused(Reason::FeatureLevel);
-        assert_eq!(ledger.outcomes(vec![said]), [level], "{kind}");
+        let index = RecordIndex::new(ledger.head().size.get());
+        let answers = ledger.apply_bytes(vec![said]);
+        assert_eq!(
+            answers,
+            [refused(index.get(), Reason::FeatureLevel)],
+            "{kind}"
+        );
+        let (document, _) = ledger.tables().openings(index).unwrap();
+        assert!(document.is_some(), "{kind}");
     }
     let mut later = lane.write(&ledger, &remark(1));
     later.document.bytes = vec![2, 0xff];

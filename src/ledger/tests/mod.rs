@@ -32,6 +32,7 @@ mod outbox_tests;
 mod pages_tests;
 mod scenario_tests;
 
+pub(crate) use arbitrary_tests::Random;
 pub(crate) use membership_tests::{four, issue, issue_of, named, uid_of};
 
 pub(crate) struct TestLedger {
@@ -59,6 +60,37 @@ impl TestSigner {
             seq: 0,
             prev: Digest::ZERO,
         }
+    }
+
+    /// Signs what was changed since it was written, and what its holders say in it.
+    pub(crate) fn sign(&mut self, submission: &mut Submission, holdings: bool) {
+        let (statement, document) = (&mut submission.statement, &mut submission.document);
+        let mut content = Document::decode(&document.bytes).ok();
+        let held = match &mut content {
+            Some(Document::Issue(d) | Document::Reverse(d)) => Some(&mut d.holdings),
+            Some(Document::AddRendition(d)) => Some(&mut d.holdings),
+            _ => None,
+        };
+        if let Some(held) = held.filter(|_| holdings) {
+            for holding in held {
+                let key = SecretKey::from_seed(&[holding.node.get() as u8; 32]);
+                holding.signature = key.sign(&holding.signed_bytes());
+            }
+            document.bytes = content.expect("it was read just above").encode();
+            statement.document = commit_document(&document.salt, &document.bytes);
+        }
+        submission.signature = self.key.sign(&statement.signed_bytes());
+        self.prev = statement.hash();
+    }
+
+    /// Goes on where the ledger says; `false` if the lane is closed.
+    pub(crate) fn follow(&mut self, ledger: &TestLedger) -> bool {
+        let row = ledger.tables().lane(NodeId::new(self.node), self.lane);
+        let Some(row) = row.unwrap().filter(|row| !row.closed) else {
+            return false;
+        };
+        (self.seq, self.prev) = (row.next_seq.get(), row.last);
+        true
     }
 
     pub(crate) fn write(&mut self, ledger: &TestLedger, document: &Document) -> Submission {
@@ -153,6 +185,17 @@ impl TestLedger {
                 .collect(),
         };
         self.apply_command(&command.into())
+    }
+
+    /// The same by way of the bytes of an entry.
+    pub(crate) fn apply_bytes(&mut self, submissions: Vec<Submission>) -> Vec<Answer> {
+        let submissions = submissions.into_iter().map(ProposedSubmission::from);
+        let command = Command {
+            proposed_at_ms: 0,
+            submissions: submissions.collect(),
+        };
+        let bytes = command.encode();
+        self.apply_command(&Command::decode(&bytes).unwrap())
     }
 
     pub(crate) fn apply_command(&mut self, command: &ReceivedCommand) -> Vec<Answer> {
