@@ -55,6 +55,7 @@
 
 pub mod bundle;
 pub mod chain;
+pub mod checks;
 pub mod class;
 pub mod codec;
 mod codes;

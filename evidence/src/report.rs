@@ -5,6 +5,7 @@
 //! and their exit codes are stable. Leaves words and JSON to whoever prints it
 //! (the crate `muniment-audit`).
 
+use crate::checks::Check;
 use crate::class::{FindingClass, GRAVEST_FIRST};
 use crate::digest::Digest;
 use crate::ids::{RecordIndex, TreeSize};
@@ -32,6 +33,9 @@ pub const UNFINISHED_MAX: usize = 100;
 /// One fault, and the record at which it shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
+    /// Which check failed.
+    pub check: Check,
+    /// That of the check.
     pub class: FindingClass,
     /// `None` for what concerns the whole: the pin, the checkpoint, the stream.
     pub index: Option<RecordIndex>,
@@ -39,17 +43,17 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub fn at(class: FindingClass, index: RecordIndex, detail: impl Into<String>) -> Finding {
+    pub(crate) fn at(check: Check, index: RecordIndex, detail: impl Into<String>) -> Finding {
         Finding {
-            class,
             index: Some(index),
-            detail: detail.into(),
+            ..Finding::whole(check, detail)
         }
     }
 
-    pub fn whole(class: FindingClass, detail: impl Into<String>) -> Finding {
+    pub(crate) fn whole(check: Check, detail: impl Into<String>) -> Finding {
         Finding {
-            class,
+            check,
+            class: check.class(),
             index: None,
             detail: detail.into(),
         }
@@ -59,19 +63,11 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.index {
-            Some(index) => write!(f, "{}, record {index}: ", self.class)?,
-            None => write!(f, "{}: ", self.class)?,
+            Some(index) => write!(f, "{} ({}), record {index}: ", self.class, self.check)?,
+            None => write!(f, "{} ({}): ", self.class, self.check)?,
         }
         f.write_str(&shown(&self.detail))
     }
-}
-
-/// A finding of the gravest class, at its least index.
-pub fn gravest(findings: &[Finding]) -> Option<&Finding> {
-    let place = |finding: &Finding| (finding.index.is_none(), finding.index);
-    findings
-        .iter()
-        .min_by_key(|finding| (finding.class.gravity(), place(finding)))
 }
 
 /// The one-word answer.
@@ -255,6 +251,9 @@ impl Report {
     }
 
     pub(crate) fn find(&mut self, finding: Finding) {
+        if !finding.check.is_asked() {
+            return;
+        }
         if finding.class.is_told() {
             self.told_count += 1;
             if self.told.len() < FINDINGS_MAX {
@@ -285,9 +284,13 @@ impl Report {
         GRAVEST_FIRST.into_iter().filter_map(found).collect()
     }
 
-    /// A finding of the gravest class: what to say where there is room for one.
+    /// A finding of the gravest class, at its least index: what to say where there is room
+    /// for one.
     pub fn gravest(&self) -> Option<&Finding> {
-        gravest(&self.findings)
+        let place = |finding: &Finding| (finding.index.is_none(), finding.index);
+        self.findings
+            .iter()
+            .min_by_key(|finding| (finding.class.gravity(), place(finding)))
     }
 
     /// For who accepts nothing that is told: it becomes findings.
@@ -370,14 +373,14 @@ mod tests {
         );
         for index in [9, 4, 7] {
             let index = RecordIndex::new(index);
-            report.find(Finding::at(FindingClass::Time, index, "x"));
+            report.find(Finding::at(Check::TimeGoesOn, index, "x"));
         }
         assert_eq!(report.exit_code(), 21);
         for _ in 0..FINDINGS_MAX {
-            report.find(Finding::at(FindingClass::Time, RecordIndex::new(8), "y"));
+            report.find(Finding::at(Check::TimeGoesOn, RecordIndex::new(8), "y"));
         }
         // Far beyond what is kept, and it decides all the same.
-        report.find(Finding::whole(FindingClass::Fork, "z"));
+        report.find(Finding::whole(Check::HeadOfCheckpoint, "z"));
         assert_eq!(report.exit_code(), 14);
         let time = (FindingClass::Time, Some(RecordIndex::new(4)));
         assert_eq!(report.classes(), [(FindingClass::Fork, None), time]);
@@ -389,12 +392,12 @@ mod tests {
     #[test]
     fn a_loss_is_told_and_counts_for_who_is_strict() {
         let mut report = Report::new(EvidenceKind::Bundle, 5, true);
-        report.find(Finding::at(FindingClass::Lost, RecordIndex::new(2), "x"));
+        report.find(Finding::at(Check::OutboxKept, RecordIndex::new(2), "x"));
         assert!(report.holds());
         assert_eq!((report.exit_code(), report.told_count), (0, 1));
         let mut strict = report.strict();
         assert_eq!(strict.exit_code(), 25);
-        strict.find(Finding::whole(FindingClass::BadTree, "y"));
+        strict.find(Finding::whole(Check::RecordsLeadToRoot, "y"));
         assert_eq!(strict.exit_code(), 13);
     }
 

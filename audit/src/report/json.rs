@@ -107,6 +107,7 @@ pub fn to_value(report: &Report) -> Value {
 
 fn finding_value(finding: &Finding) -> Value {
     Value::object([
+        ("check", finding.check.id().into()),
         ("class", finding.class.name().into()),
         ("exit_code", u64::from(finding.class.exit_code()).into()),
         ("index", finding.index.into()),

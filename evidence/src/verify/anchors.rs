@@ -4,7 +4,7 @@
 //! whose key is not the operator's. Keeps the tree's rows (32 bytes for each record),
 //! since an ANCHOR speaks of a size that has gone by.
 
-use crate::class::FindingClass;
+use crate::checks::Check;
 use crate::ids::RecordIndex;
 use crate::ledger::Ledger;
 use crate::note::{Checkpoint, Note, VerifierKey, Vouch};
@@ -46,7 +46,7 @@ impl Anchors {
         };
         if self.first != RecordIndex::FIRST {
             let detail = "anchors can be compared in a bundle from record 0 only";
-            return report.find(Finding::whole(FindingClass::MissingData, detail));
+            return report.find(Finding::whole(Check::AnchorsComparable, detail));
         }
         let mut agreeing = 0;
         for (index, anchor) in &self.noted {
@@ -66,13 +66,13 @@ impl Anchors {
                      {root}",
                     witness.name, checkpoint.root, checkpoint.size
                 );
-                report.find(Finding::at(FindingClass::Fork, *index, detail));
+                report.find(Finding::at(Check::AnchorOfRecords, *index, detail));
             }
         }
         report.anchors = Some(agreeing);
         if agreeing == 0 {
             let detail = "no witness of the policy outside of the operator has left an anchor";
-            report.find(Finding::whole(FindingClass::MissingData, detail));
+            report.find(Finding::whole(Check::AnchorThere, detail));
         }
     }
 }

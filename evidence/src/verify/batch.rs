@@ -6,7 +6,7 @@
 //! reads on and follows what is checked. Leaves that to [`super::bundle`].
 
 use crate::bundle::RecordFrame;
-use crate::class::FindingClass;
+use crate::checks::Check;
 use crate::digest::Digest;
 use crate::ids::TreeSize;
 use crate::ledger::Ledger;
@@ -198,7 +198,7 @@ fn check_one(rules: &Rules, shown: &ShownRecord) -> CheckedRecord {
         leaf: tree::leaf_hash(&frame.record),
         record: Record::decode(&frame.record).map_err(|e| {
             let detail = format!("the record cannot be read: {e}");
-            Finding::whole(FindingClass::Structure, detail)
+            Finding::whole(Check::RecordReads, detail)
         }),
         opened: Opened::default(),
         faults: Vec::new(),

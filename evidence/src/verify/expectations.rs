@@ -5,7 +5,7 @@
 //! the report can say what is wrong inside as well. Leaves it to the auditor where pin and
 //! policy come from.
 
-use crate::class::FindingClass;
+use crate::checks::Check;
 use crate::digest::Digest;
 use crate::genesis::Genesis;
 use crate::ids::TreeSize;
@@ -27,7 +27,7 @@ pub(super) fn open_ledger(
     let ledger = match Ledger::open(genesis) {
         Ok(ledger) => ledger,
         Err(e) => {
-            report.find(Finding::whole(e.class(), e.to_string()));
+            report.find(Finding::whole(e.check(), e.to_string()));
             return None;
         }
     };
@@ -39,7 +39,7 @@ pub(super) fn open_ledger(
              genesis {}",
             trust.origin, trust.genesis, ledger.origin, ledger.id
         );
-        report.find(Finding::whole(FindingClass::Untrusted, detail));
+        report.find(Finding::whole(Check::Pinned, detail));
     }
     report.origin = Some(ledger.origin.clone());
     report.ledger = Some(ledger.id);
@@ -100,7 +100,7 @@ pub(super) fn by_policy(
 }
 
 /// Whether a root that is shown now is that of the saved head, which is of its size.
-pub(super) fn agree(head: &Checkpoint, root: Digest, report: &mut Report) {
+pub(super) fn agree(check: Check, head: &Checkpoint, root: Digest, report: &mut Report) {
     if head.root == root {
         report.head_size = Some(head.size);
     } else {
@@ -108,6 +108,6 @@ pub(super) fn agree(head: &Checkpoint, root: Digest, report: &mut Report) {
             "the ledger signed the root {} for its first {} records, and now shows {root}",
             head.root, head.size
         );
-        report.find(Finding::whole(FindingClass::Fork, detail));
+        report.find(Finding::whole(check, detail));
     }
 }

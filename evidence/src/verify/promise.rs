@@ -3,7 +3,7 @@
 use super::expectations::open_ledger;
 use super::known_keys::KnownKeys;
 use super::learned_keys::LearnedKeys;
-use crate::class::FindingClass;
+use crate::checks::Check;
 use crate::digest::Digest;
 use crate::ids::{NodeId, OutboxId, RecordIndex, Sequence, TreeSize};
 use crate::opening::{Actor, Document, DownloadDocument};
@@ -67,7 +67,7 @@ fn check(
         Ok(promise) => promise,
         Err(e) => {
             let detail = format!("this is not a promise: {e}");
-            report.find(Finding::whole(FindingClass::Structure, detail));
+            report.find(Finding::whole(Check::PromiseReads, detail));
             return None;
         }
     };
@@ -91,7 +91,7 @@ fn check(
                 "a statement of kind {kind} in the lane {lane} promises no download: that is \
                  deferred, in an outbox"
             );
-            report.find(Finding::whole(FindingClass::Structure, detail));
+            report.find(Finding::whole(Check::PromisesDownload, detail));
             return None;
         }
     };
@@ -115,7 +115,7 @@ fn check(
         .into_iter()
         .chain(record_checks::signature(&ledger, &record))
         .chain(opened.faults)
-        .for_each(|(class, detail)| report.find(Finding::whole(class, detail)));
+        .for_each(|(check, detail)| report.find(Finding::whole(check, detail)));
     let Some(Document::Download(download)) = opened.document else {
         return None;
     };

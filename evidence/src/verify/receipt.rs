@@ -3,7 +3,7 @@
 use super::expectations::{by_policy, open_ledger};
 use super::known_keys::KnownKeys;
 use super::learned_keys::LearnedKeys;
-use crate::class::FindingClass;
+use crate::checks::Check;
 use crate::digest::Digest;
 use crate::ids::TreeSize;
 use crate::ledger::Ledger;
@@ -77,7 +77,7 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
         Ok(receipt) => receipt,
         Err(e) => {
             let detail = format!("this is not a receipt: {e}");
-            report.find(Finding::whole(FindingClass::Structure, detail));
+            report.find(Finding::whole(Check::ReceiptReads, detail));
             return report;
         }
     };
@@ -101,13 +101,13 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
         Ok(record) => record,
         Err(e) => {
             let detail = format!("the record cannot be read: {e}");
-            report.find(Finding::whole(FindingClass::Structure, detail));
+            report.find(Finding::whole(Check::ReceiptRecordReads, detail));
             return report;
         }
     };
     report.counts.add(&record);
     let index = record.index;
-    let at = |(class, detail)| Finding::at(class, index, detail);
+    let at = |(check, detail)| Finding::at(check, index, detail);
     record_checks::belongs(&ledger, &record)
         .map(at)
         .into_iter()
@@ -159,17 +159,17 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
 /// A refusal proves no issue, though it speaks of the very same bytes.
 fn not_done(record: &Record, expected: &Expected<'_>) -> Option<record_checks::Fault> {
     let kind = record.statement.kind;
-    let detail = if expected.issued && !matches!(kind, Kind::Issue | Kind::Reverse) {
-        format!("the record is of kind {kind}, which issues nothing")
-    } else if (expected.issued || expected.document.is_some()) && record.outcome != Outcome::Ok {
-        format!(
-            "the {kind} had the outcome {}: it did not happen",
-            record.outcome
-        )
-    } else {
-        return None;
-    };
-    Some((FindingClass::NotDone, detail))
+    let issues = matches!(kind, Kind::Issue | Kind::Reverse);
+    if Check::RecordIssues.fails(expected.issued && !issues) {
+        let detail = format!("the record is of kind {kind}, which issues nothing");
+        return Some((Check::RecordIssues, detail));
+    }
+    let asked = expected.issued || expected.document.is_some();
+    (asked && record.outcome != Outcome::Ok).then(|| {
+        let outcome = record.outcome;
+        let detail = format!("the {kind} had the outcome {outcome}: it did not happen");
+        (Check::RecordIsOk, detail)
+    })
 }
 
 /// What needs a checkpoint: the paths, that no change of keys was left out, the policy.
@@ -193,7 +193,7 @@ fn under_checkpoint(
             if !tree::verify_inclusion(&leaf, index, size, &receipt.path, &root) {
                 let detail =
                     format!("the path does not lead from record {index} to the checkpoint's root");
-                report.find(Finding::at(FindingClass::BadTree, index, detail));
+                report.find(Finding::at(Check::ReceiptRecordInTree, index, detail));
             }
             match learned.tie(receipt.last.as_ref(), Some(record), size, &root) {
                 Ok(()) => report.keys_tied = in_tree,
@@ -204,14 +204,14 @@ fn under_checkpoint(
                     Ok(()) => report.policy_met = Some(true),
                     Err(why) => {
                         let detail = format!("the checkpoint does not meet the policy: {why}");
-                        report.find(Finding::whole(FindingClass::Policy, detail));
+                        report.find(Finding::whole(Check::PolicyMet, detail));
                     }
                 }
             }
         }
-        Err((class, why)) => {
+        Err((check, why)) => {
             let detail = format!("the checkpoint {why}");
-            report.find(Finding::whole(class, detail));
+            report.find(Finding::whole(check, detail));
         }
     }
 }

@@ -151,7 +151,7 @@ class Record:
         level, number = reader.u8(), reader.u8()
         if not 1 <= code <= 26 or mode > 2 or level > 4 or (level in (2, 3)) != (number > 0):
             raise DecodeError("a kind, mode or level")
-        self.kind = KINDS[code - 1]
+        self.kind, self.mode = KINDS[code - 1], mode
         self.ledger, self.node = reader.digest(), reader.u64()
         self.lane = (reader.u8(), reader.u64())
         if self.lane[0] > 2 or (self.lane[0] == 0 and self.lane[1] != 0):

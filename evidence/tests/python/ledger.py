@@ -163,7 +163,7 @@ class Ledger:
         return any(life.key == key for life in self.history.all())
 
     def teach(self, record, opening):
-        """K3 and K4."""
+        """K3 to K11."""
         if commit("document", ZERO, opening) != record.document:
             raise Broken("OPENING", "the opening of a KEY record")
         try:
@@ -202,7 +202,7 @@ class Ledger:
                 yield life, VerifierKey(name, COSIGNATURE, life.key)
 
     def checkpoint(self, data):
-        """C1 to C4: size and root."""
+        """C1 to C7: size and root."""
         try:
             note = parse_note(data)
             origin, size, root = parse_checkpoint(note.text)
@@ -232,7 +232,7 @@ class Ledger:
         return Note(note.text, [line for line in note.lines if line[:2] not in stale])
 
     def signed(self, node, standing, message, signature):
-        """None, or the class: R3."""
+        """None, or the class: R4 to R6, H5 to H7."""
         lives = self.history.members[node].statement
         able = [life for life in lives if standing(life) == IN_FORCE]
         if any(verify(life.key, message, signature) for life in able):
@@ -243,7 +243,7 @@ class Ledger:
         return "BAD_SIGNATURE"
 
     def statement_faults(self, record):
-        """R1 to R3."""
+        """R1 to R6."""
         faults, index = [], record.index
         if record.kind == "GENESIS" or index == 0:
             belongs = record.kind == "GENESIS" and index == 0 and self.is_genesis(record)
@@ -263,7 +263,7 @@ class Ledger:
         return leaf_hash(record.data) == self.id
 
     def opening_faults(self, record, shown, actor):
-        """O1 to O10: the document if the record commits to it, and the faults."""
+        """O1 to O12: the document if the record commits to it, and the faults."""
         faults, opened, system = [], None, record.kind not in NOT_SYSTEM
         if shown is None and system:
             faults.append(("MISSING_DATA", "a public opening is not there"))
@@ -300,7 +300,7 @@ class Ledger:
         return document, faults
 
     def content_faults(self, record, document):
-        """O5 to O9."""
+        """H1 to H7, O6 to O10."""
         index = record.index
         if "holdings" in document:
             faults = (self.holding_fault(index, holding, document["renditions"])

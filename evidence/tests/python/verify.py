@@ -2,15 +2,16 @@
 """An independent verifier of Muniment's evidence, format v2.
 
 What it is for: it was written from FORMAT.md and without the Rust code, so that where
-both agree on the frozen vectors, the document says enough. Section and check numbers
-below are those of FORMAT.md. It promises the same exit code, set of classes, each with its least
-index, as muniment-verify. It leaves speed, words for people, and everything but receipts and
-bundles to that program.
+both agree on the frozen vectors, the document says enough. Sections and ids of
+checks below are those of FORMAT.md. It promises the same exit code, set of classes, each with its least
+index, as muniment-verify. It leaves speed, words for people, and everything but receipts,
+bundles and promises to that program.
 
     verify.py receipt FILE [--trust FILE] [--policy FILE] [--keys FILE] [--document FILE]
                     [--issued] [--strict]
     verify.py bundle FILE [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE] [--level 0..6]
                     [--strict]
+    verify.py promise FILE [--trust FILE] [--keys FILE]
     verify.py manifest FILE
 
 Needs Python 3.9 and the package `cryptography`. Prints one line of JSON; for a manifest
@@ -234,6 +235,44 @@ def verify_receipt(data, trust=None, policy=None, document=None, known=None, iss
     return report
 
 
+def verify_promise(data, trust=None, known=None):
+    """Section 20."""
+    report, last_index = Report(), 2**64 - 1
+    try:
+        if len(data) > 4 * MIB:
+            raise DecodeError("too long")
+        reader = Reader(data)
+        reader.magic(b"muniment-promise/v2\n")
+        genesis = read_genesis(reader)
+        keys = reader.list(lambda r: (r.record(), r.bytes(MIB), []), most=1024)
+        statement, signature = reader.raw(166), reader.raw(64)
+        shown, actor = reader.opening(), reader.opening()
+        reader.end()
+        # As an OK record at the end of everything: position, statement, signature.
+        place = b"\x02" + last_index.to_bytes(8, "big") + bytes(32 + 8)
+        record = Record(place + len(keys).to_bytes(8, "big") + bytes(11) + statement + signature)
+    except DecodeError as why:
+        report.find("STRUCTURE", None, str(why))
+        return report
+    ledger = open_ledger(genesis, trust, report)
+    if not ledger:
+        return report
+    lessons = Lessons(last_index)
+    for key in keys:
+        if not lessons.take(ledger, key, report):
+            return report
+    size = lessons.taken[-1].index + 1 if lessons.taken else 0
+    lessons.join(known, ledger, size, report)
+    lessons.judge(ledger, report)
+    if (record.kind, record.mode, record.lane[0]) != ("DOWNLOAD", 2, 2):
+        report.find("STRUCTURE", None, "no deferred download in an outbox")
+        return report
+    _, faults = ledger.opening_faults(record, shown, actor)
+    for name, detail in ledger.statement_faults(record) + faults:
+        report.find(name, None, detail)
+    return report
+
+
 class Tree:
     """Peaks, and all leaves for level 6: section 7.1."""
 
@@ -258,7 +297,7 @@ class Tree:
 
 
 class Bundle:
-    """Section 10; check numbers are those of its table."""
+    """Section 10."""
 
     def __init__(self, trust, policy, head, level, known=None):
         self.trust, self.policy, self.head_note, self.level = trust, policy, head, level
@@ -291,7 +330,7 @@ class Bundle:
         self.ledger = open_ledger(manifest["genesis"], self.trust, self.report)
         if self.ledger and (self.ledger.origin, self.ledger.id) != (
                 manifest["origin"], manifest["ledger"]):
-            self.find("STRUCTURE", None, "the manifest names another ledger (5)")
+            self.find("STRUCTURE", None, "the manifest names another ledger (B11)")
         self.lessons = Lessons(manifest["head"])
         self.first = self.next = manifest["first"]
         self.tree = Tree(self.first, manifest["peaks"])
@@ -309,7 +348,7 @@ class Bundle:
         self.last = last
 
     def begin(self):
-        """Checks 7 and 8, and 20 before the first record."""
+        """What is asked of KEY records and of the saved head, and F1 before the first record."""
         if self.begun:
             return
         self.begun = True
@@ -355,7 +394,7 @@ class Bundle:
             led_to = root_by_path(leaf, index, self.manifest["end"], path)
             self.astray.setdefault(led_to, index)
             if index >= self.manifest["end"] or index < self.next:
-                self.find("BROKEN_CHAIN", index, "out of order or range (11)")
+                self.find("BROKEN_CHAIN", index, "out of order or range (M4)")
             else:
                 self.next = index + 1
         else:
@@ -390,7 +429,7 @@ class Bundle:
     def follow(self, record, leaf, opened):
         index = record.index
         if self.prev is not None and record.prev != self.prev:
-            self.find("BROKEN_CHAIN", index, "prev is another (12)")
+            self.find("BROKEN_CHAIN", index, "prev is another (L1)")
         self.prev = leaf
         if record.committed_at < self.time:
             self.find("TIME", index, "time goes back")
@@ -475,7 +514,7 @@ class Bundle:
             now[outbox["id"]] = outbox
 
     def take_checkpoint(self, frame):
-        """Checks 21 to 25."""
+        """C1 to C7, S1 to S4, F2."""
         self.begin()
         note, path = frame
         self.count += 1
@@ -510,7 +549,7 @@ class Bundle:
         return None
 
     def conclude(self):
-        """Checks 28 to 34."""
+        """M6, M7, S5, S6 and what follows."""
         end = self.manifest["end"]
         if not self.selects and self.next != end:
             name = "MISSING_DATA" if self.next < end else "STRUCTURE"
@@ -583,7 +622,7 @@ def refused(code, why):
 
 def run(arguments):
     """One verification, as the command line asks for it."""
-    if len(arguments) < 2 or arguments[0] not in ("receipt", "bundle"):
+    if len(arguments) < 2 or arguments[0] not in ("receipt", "bundle", "promise"):
         return refused(2, __doc__)
     command, path, rest = arguments[0], arguments[1], arguments[2:]
     switches = [word for word in rest if word in ("--issued", "--strict")]
@@ -591,7 +630,8 @@ def run(arguments):
     if command != "receipt" and "--issued" in switches:
         return refused(2, __doc__)
     flags = {"receipt": ("--trust", "--policy", "--keys", "--document"),
-             "bundle": ("--trust", "--policy", "--keys", "--head", "--level")}[command]
+             "bundle": ("--trust", "--policy", "--keys", "--head", "--level"),
+             "promise": ("--trust", "--keys")}[command]
     if len(rest) % 2 or any(flag not in flags for flag in rest[::2]):
         return refused(2, __doc__)
     given = dict(zip(rest[::2], rest[1::2]))
@@ -614,6 +654,8 @@ def run(arguments):
     if command == "receipt":
         report = verify_receipt(read["data"], trust, policy, read.get("--document"), known,
                                 "--issued" in switches)
+    elif command == "promise":
+        report = verify_promise(read["data"], trust, known)
     else:
         report = Bundle(trust, policy, read.get("--head"), int(level), known).verify(read["data"])
     return report.end(trust is not None, "--strict" in switches)
