@@ -121,6 +121,9 @@ checks! {
     /// and in force there.
     StatementKeyInForce = "R6" UnknownKey "11",
 
+    /// A lane of an outbox carries deferred DOWNLOADs alone.
+    OutboxCarriesDownloads = "R7" Lane "11",
+
     PublicOpeningShown = "O1" MissingData "11",
     DocumentIsCommitted = "O2" Opening "11",
     PublicSaltIsZero = "O3" Opening "11",
@@ -186,6 +189,12 @@ checks! {
     OutboxNext = "L9" Lane "10.2",
     OutboxLast = "L10" Lane "10.2",
     OutboxKept = "L11" Lost "10.2",
+    /// A BOOT names an outbox once.
+    OutboxNamedOnce = "L17" Lane "10.2",
+    /// `next` is not below what the BOOT before said, while the lane is.
+    OutboxNotBack = "L18" Lane "10.2",
+    /// Where the lane gets to what a BOOT said, it has the statement that the BOOT said.
+    OutboxAsSaid = "L19" Lane "10.2",
     DuplicateIsEarlier = "L12" BrokenChain "10",
     DuplicateOfOk = "L13" BrokenChain "10",
     EndIsLater = "L14" BrokenChain "10",

@@ -362,6 +362,9 @@ impl KeyHistory {
         if active(&self.log) == 0 {
             return Err("a ledger has an active log key".to_owned());
         }
+        if self.members.values().all(|m| active(&m.statement) == 0) {
+            return Err("a ledger has an active statement key".to_owned());
+        }
         let roots = active(&self.roots);
         if usize::from(self.threshold) > roots || (self.threshold == 0) != (roots == 0) {
             return Err(format!(

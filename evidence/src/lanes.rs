@@ -51,7 +51,10 @@ impl Lanes {
     /// case the lane goes on from there.
     pub fn follow(&mut self, record: &Record) -> Result<(), (Check, String)> {
         let statement = &record.statement;
-        let result = self.is_open(record).and_then(|()| self.is_next(statement));
+        let result = self
+            .is_open(record)
+            .and_then(|()| self.is_next(statement))
+            .and_then(|()| self.is_as_said(statement));
         self.ends.insert(
             (statement.node, statement.lane),
             LaneEnd {
@@ -84,8 +87,20 @@ impl Lanes {
         let before: Vec<BootOutbox> = self.outboxes.range(from..=to).map(|(_, o)| *o).collect();
         for outbox in before {
             self.outboxes.remove(&(node, outbox.id));
-            let named = outboxes.iter().any(|now| now.id == outbox.id);
-            if !named && self.pending(node, &outbox) > 0 {
+            let is_pending = self.pending(node, &outbox) > 0;
+            let now = outboxes.iter().find(|now| now.id == outbox.id);
+            if let Some(now) = now.filter(|now| !now.lost)
+                && is_pending
+                && now.next < outbox.next
+            {
+                let detail = format!(
+                    "the BOOT names {} statements of outbox {} of node {node}, the one before \
+                     named {}",
+                    now.next, outbox.id, outbox.next
+                );
+                faults.push((Check::OutboxNotBack, detail));
+            }
+            if now.is_none() && is_pending {
                 let detail = format!(
                     "the BOOT does not name outbox {} of node {node}, which had statements to \
                      record",
@@ -94,7 +109,11 @@ impl Lanes {
                 faults.push((Check::OutboxNamedAgain, detail));
             }
         }
-        for outbox in outboxes {
+        for (place, outbox) in outboxes.iter().enumerate() {
+            if outboxes[..place].iter().any(|other| other.id == outbox.id) {
+                let detail = format!("the BOOT names outbox {} of node {node} twice", outbox.id);
+                faults.push((Check::OutboxNamedOnce, detail));
+            }
             let end = self.ends.get(&(node, Lane::Outbox(outbox.id)));
             if end.is_some_and(|end| outbox.next < end.next) {
                 let detail = format!(
@@ -150,7 +169,8 @@ impl Lanes {
             kind, lane, node, ..
         } = record.statement;
         let starts = matches!(kind, Kind::Genesis | Kind::Boot);
-        if Check::LaneOfKind.fails(starts != (lane == Lane::Boot)) {
+        let ok = record.outcome == Outcome::Ok;
+        if Check::LaneOfKind.fails(ok && starts != (lane == Lane::Boot)) {
             let detail = format!("a {kind} stands in the lane {lane}");
             return Err((Check::LaneOfKind, detail));
         }
@@ -170,6 +190,24 @@ impl Lanes {
             true => Err((Check::StrictLaneOpen, closed)),
             false => Ok(()),
         }
+    }
+
+    /// What a BOOT said of an outbox binds it, where its lane gets that far.
+    fn is_as_said(&self, statement: &Statement) -> Result<(), (Check, String)> {
+        let Lane::Outbox(id) = statement.lane else {
+            return Ok(());
+        };
+        let said = self.outboxes.get(&(statement.node, id));
+        let other = said
+            .is_some_and(|said| said.next == statement.seq.next() && said.last != statement.hash());
+        if !other {
+            return Ok(());
+        }
+        let detail = format!(
+            "statement {} of outbox {id} of node {} is another than its BOOT said",
+            statement.seq, statement.node
+        );
+        Err((Check::OutboxAsSaid, detail))
     }
 
     fn is_next(&self, statement: &Statement) -> Result<(), (Check, String)> {

@@ -18,7 +18,7 @@ use crate::opening::{
     commit_document,
 };
 use crate::record::{Outcome, Reason, Record};
-use crate::statement::{Kind, Lane};
+use crate::statement::{Kind, Lane, Mode};
 
 /// What fails and what to say of it; the index is added by the caller.
 pub(crate) type Fault = (Check, String);
@@ -35,7 +35,7 @@ pub(crate) struct Opened {
 
 /// Whether the statement belongs to this ledger. GENESIS names none, being its beginning;
 /// it is the first record, and no other is.
-pub(crate) fn belongs(ledger: &Ledger, record: &Record) -> Option<Fault> {
+fn belongs(ledger: &Ledger, record: &Record) -> Option<Fault> {
     if record.statement.kind == Kind::Genesis || record.index == RecordIndex::FIRST {
         let detail = "GENESIS is the first record, and no other is";
         return (record.leaf_hash() != ledger.id)
@@ -45,6 +45,29 @@ pub(crate) fn belongs(ledger: &Ledger, record: &Record) -> Option<Fault> {
         let detail = "the statement was made for another ledger";
         (Check::OfThisLedger, detail.to_owned())
     })
+}
+
+/// Whether the statement is of those that a node may hold back in an outbox, if it stands in
+/// the lane of one: keys count there that count nowhere else.
+fn held_back(record: &Record) -> Option<Fault> {
+    let statement = &record.statement;
+    let deferred = statement.kind == Kind::Download && statement.mode == Mode::Deferred;
+    let holds = matches!(statement.lane, Lane::Outbox(_)) && record.outcome == Outcome::Ok;
+    (holds && !deferred).then(|| {
+        let detail = format!(
+            "a {} stands in the lane {}, which carries deferred downloads alone",
+            statement.kind, statement.lane
+        );
+        (Check::OutboxCarriesDownloads, detail)
+    })
+}
+
+/// All that is asked of the statement by itself.
+pub(crate) fn statement(ledger: &Ledger, record: &Record) -> impl Iterator<Item = Fault> {
+    belongs(ledger, record)
+        .into_iter()
+        .chain(signature(ledger, record))
+        .chain(held_back(record))
 }
 
 /// What is asked of a signature, by a key of a node.
@@ -67,7 +90,7 @@ const HOLDING: SignatureChecks = SignatureChecks {
 };
 
 /// Whether the node that the statement names has signed it, with a key in force there.
-pub(crate) fn signature(ledger: &Ledger, record: &Record) -> Option<Fault> {
+fn signature(ledger: &Ledger, record: &Record) -> Option<Fault> {
     let statement = &record.statement;
     let node = statement.node;
     if ledger.member(node).is_none() {
@@ -112,7 +135,8 @@ fn signed_by(
 }
 
 /// Checks the openings that are shown. One that was erased or is withheld is no fault,
-/// but for the document of a system kind, which is public and never erased.
+/// but for the document of a system kind, which is public and never erased. Nothing is asked
+/// of what the ledger refused for being malformed: it said so.
 pub(crate) fn openings(
     ledger: &Ledger,
     record: &Record,
@@ -133,6 +157,9 @@ pub(crate) fn openings(
     }
     if let Some(opening) = actor {
         open_actor(record, opening, &mut opened);
+    }
+    if record.outcome == Outcome::Refused(Reason::Malformed) {
+        opened.faults.clear();
     }
     opened
 }
@@ -158,8 +185,6 @@ fn open_document(ledger: &Ledger, record: &Record, opening: &Opening, opened: &m
     }
     let document = match Document::decode(&opening.bytes) {
         Ok(document) => document,
-        // The ledger refused it for that very reason.
-        Err(_) if record.outcome == Outcome::Refused(Reason::Malformed) => return,
         Err(e) => {
             let detail = format!("the document opening cannot be read: {e}");
             return fault(Check::DocumentReads, detail);
@@ -191,11 +216,10 @@ fn open_actor(record: &Record, opening: &Opening, opened: &mut Opened) {
     }
     match Actor::decode(&opening.bytes) {
         Ok(actor) => opened.actor = Some(actor),
-        Err(_) if record.outcome == Outcome::Refused(Reason::Malformed) => {}
-        Err(e) => opened.faults.push((
-            Check::ActorReads,
-            format!("the actor opening cannot be read: {e}"),
-        )),
+        Err(e) => {
+            let detail = format!("the actor opening cannot be read: {e}");
+            opened.faults.push((Check::ActorReads, detail));
+        }
     }
 }
 

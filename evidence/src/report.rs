@@ -184,6 +184,8 @@ pub struct Report {
     pub outside: Vec<OutsideCosigner>,
     /// ANCHORs by such witnesses that agree with the tree; known at level 6.
     pub anchors: Option<u64>,
+    /// The largest size of which one of them speaks: what came later is self-attested.
+    pub anchored: Option<TreeSize>,
     /// What nodes had signed and not recorded when they last started.
     pub open_outboxes: Vec<OpenOutbox>,
     /// What the record of a receipt says.
@@ -239,6 +241,7 @@ impl Report {
             policy_met: None,
             outside: Vec::new(),
             anchors: None,
+            anchored: None,
             open_outboxes: Vec::new(),
             record: None,
             document_matches: None,

@@ -84,6 +84,7 @@ pub fn to_value(report: &Report) -> Value {
         ("policy_met", report.policy_met.into()),
         ("outside_cosigners", Value::list(outside)),
         ("anchors", report.anchors.into()),
+        ("anchored_size", report.anchored.into()),
         ("open_outboxes", Value::list(open)),
         ("records", report.counts.total().into()),
         ("counts", Value::Object(counts.collect())),

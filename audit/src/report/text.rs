@@ -72,6 +72,12 @@ impl fmt::Display for Text<'_> {
                 f,
                 "Anchors     {anchors} by outside witnesses of the policy agree"
             )?;
+            if let Some(size) = report.anchored {
+                writeln!(
+                    f,
+                    "  what came after the first {size} records is self-attested"
+                )?;
+            }
         }
         if let Some(met) = report.policy_met {
             writeln!(f, "Policy      {}", if met { "met" } else { "not met" })?;
@@ -172,7 +178,8 @@ fn write_bundle(
     if let Some(selection) = &report.selection {
         writeln!(
             f,
-            "Selection   {}\n  It proves what it holds, not that nothing was left out.",
+            "Selection   in the exporter's words, which nobody signed: {}\n  It proves what it \
+             holds, not that nothing was left out.",
             shown(selection)
         )?;
     }

@@ -18,7 +18,7 @@ use crate::bundle::{BundleError, BundleParser, CheckpointFrame, Frame, Manifest}
 use crate::chain::Chain;
 use crate::checks::Check;
 use crate::digest::Digest;
-use crate::ids::RecordIndex;
+use crate::ids::{RecordIndex, TreeSize};
 use crate::ledger::Ledger;
 use crate::note::Checkpoint;
 use crate::opening::Document;
@@ -319,7 +319,6 @@ impl<O: Observer> BundleVerifier<O> {
         }
         replay.compare_saved(&checkpoint, report);
         if size == replay.manifest.end
-            && replays_tree(report.level, &self.options)
             && report.selection.is_none()
             && replay.chain.is_whole()
             && replay.frontier.size() == size
@@ -398,13 +397,14 @@ impl Replay {
             ledger: ready,
             level: report.level,
             end: self.manifest.end,
+            judged: self.learned.leaves().copied().collect(),
         });
         self.rules = Some(rules.clone());
         let Some(ledger) = &self.ledger else {
             return rules;
         };
         if report.level >= 1 {
-            self.learned.check(ledger, report);
+            self.learned.check(report);
         }
         if let Some(note) = &options.head
             && report.level >= 3
@@ -502,7 +502,7 @@ impl Replay {
     }
 
     fn grow(&mut self, leaf: Digest, report: &mut Report) {
-        if report.level >= 3 && self.chain.is_whole() {
+        if report.level >= 2 && self.chain.is_whole() {
             let rows = self.frontier.append(leaf);
             if let Some(anchors) = &mut self.anchors {
                 anchors.keep(rows);
@@ -517,7 +517,7 @@ impl Replay {
             return;
         }
         let (size, root) = (self.frontier.size(), || self.frontier.root());
-        let Some(head) = self.head.take_if(|head| head.size == size) else {
+        let Some(head) = self.head.take_if(|head| says_of(head, size)) else {
             return;
         };
         agree(Check::HeadOfRecords, &head, root(), report);
@@ -525,7 +525,7 @@ impl Replay {
 
     /// A checkpoint of the saved head's size says enough too.
     fn compare_saved(&mut self, checkpoint: &Checkpoint, report: &mut Report) {
-        if let Some(head) = self.head.take_if(|head| head.size == checkpoint.size) {
+        if let Some(head) = self.head.take_if(|head| says_of(head, checkpoint.size)) {
             agree(Check::HeadOfCheckpoint, &head, checkpoint.root, report);
         }
     }
@@ -583,7 +583,7 @@ impl Replay {
     }
 }
 
-/// The saved head says nothing unless the tree leads to the checkpoint.
-fn replays_tree(level: u8, options: &VerifyOptions) -> bool {
-    level >= 4 || level == 3 && options.head.is_some()
+/// Whether a saved head says something of this size; of no records nothing can be said.
+fn says_of(head: &Checkpoint, size: TreeSize) -> bool {
+    head.size == size && size != TreeSize::EMPTY
 }

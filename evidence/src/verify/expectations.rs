@@ -11,7 +11,7 @@ use crate::genesis::Genesis;
 use crate::ids::TreeSize;
 use crate::keys::KeyValidity;
 use crate::ledger::Ledger;
-use crate::note::{Checkpoint, Note, NoteError};
+use crate::note::{Checkpoint, Note, NoteError, VerifierKey};
 use crate::policy::Policy;
 use crate::report::{Finding, OutsideCosigner, Report};
 use crate::trust::Trust;
@@ -71,9 +71,12 @@ pub(super) fn by_policy(
     report: &mut Report,
 ) -> Result<(), NotMet> {
     let mut note = Note::parse(note.as_bytes()).map_err(NotMet::Unreadable)?;
-    // A policy may be older than the retirement of a member's key.
+    // A policy may be older than the end of a key.
     let size = Checkpoint::parse(&note.text).map_or(TreeSize::EMPTY, |checkpoint| checkpoint.size);
-    for (_, _, life, key) in ledger.cosigners() {
+    let members = ledger.cosigners().map(|(_, _, life, key)| (life, key));
+    let log = ledger.keys().log.iter();
+    let log = log.map(|life| (life, VerifierKey::log(&ledger.origin, life.key)));
+    for (life, key) in members.chain(log) {
         if life.at_size(size) != KeyValidity::InForce {
             let id = key.id();
             note.signatures

@@ -26,14 +26,20 @@ pub(super) struct LearnedKeys {
     leaves: BTreeMap<RecordIndex, Digest>,
     /// Where the path of each leads, in the tree of the size given when it was taken.
     led_to: Vec<(RecordIndex, Option<Digest>)>,
-    /// CheckedRecord once all keys are known: a later record may revoke the key of an earlier.
     records: Vec<Record>,
+    /// What is wrong with their statements, by the keys that were in force there: who may
+    /// change keys, the endorsements say, and a later revocation takes back no change.
+    faults: Vec<Finding>,
     keys: Vec<RecordedChange>,
 }
 
 impl LearnedKeys {
     pub(super) fn leaf(&self, index: RecordIndex) -> Option<&Digest> {
         self.leaves.get(&index)
+    }
+
+    pub(super) fn leaves(&self) -> impl Iterator<Item = &Digest> {
+        self.leaves.values()
     }
 
     pub(super) fn indexes(&self) -> impl Iterator<Item = RecordIndex> {
@@ -81,10 +87,15 @@ impl LearnedKeys {
                 return Err(Finding::at(Check::KeyOpeningReads, index, detail));
             }
         };
+        let faults = record_checks::statement(ledger, &record);
+        let faults: Vec<Finding> = faults
+            .map(|(check, detail)| Finding::at(check, index, detail))
+            .collect();
         ledger.learn(index, &document).map_err(|why| {
             let detail = format!("the change of keys cannot be believed: {why}");
             Finding::at(why.check(), index, detail)
         })?;
+        self.faults.extend(faults);
         let leaf = tree::leaf_hash(&key.record);
         self.leaves.insert(index, leaf);
         let led_to = tree::root_by_inclusion(&leaf, index, size, &key.path);
@@ -98,24 +109,24 @@ impl LearnedKeys {
         Ok(())
     }
 
-    /// The statements of the KEY records, under the keys as they are known now.
-    pub(super) fn check(&self, ledger: &Ledger, report: &mut Report) {
+    /// The statements of the KEY records.
+    pub(super) fn check(&self, report: &mut Report) {
         report.keys.clone_from(&self.keys);
-        for record in &self.records {
-            let faults = record_checks::belongs(ledger, record)
-                .into_iter()
-                .chain(record_checks::signature(ledger, record));
-            for (check, detail) in faults {
-                report.find(Finding::at(check, record.index, detail));
-            }
+        for fault in &self.faults {
+            report.find(fault.clone());
         }
+    }
+
+    /// Whether this very record is one of them, whose statement was judged there.
+    pub(super) fn has(&self, record: &Record, leaf: &Digest) -> bool {
+        self.leaves.get(&record.index) == Some(leaf)
     }
 
     /// An OK KEY record that the evidence shows, but taught nothing by, is hidden.
     pub(super) fn unlisted(&self, record: &Record, leaf: &Digest) -> Option<Finding> {
         let taught = record.statement.kind != Kind::Key
             || record.outcome != Outcome::Ok
-            || self.leaves.get(&record.index) == Some(leaf);
+            || self.has(record, leaf);
         (!taught).then(|| {
             let detail = "this KEY record is not among those that the evidence begins with";
             Finding::at(Check::KeyRecordListed, record.index, detail)

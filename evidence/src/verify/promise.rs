@@ -82,7 +82,7 @@ fn check(
     if let Some(known) = keys {
         known.join(&learned, learned.size(), &mut ledger, report);
     }
-    learned.check(&ledger, report);
+    learned.check(report);
     let statement = promise.statement;
     let outbox = match (statement.kind, statement.mode, statement.lane) {
         (Kind::Download, Mode::Deferred, Lane::Outbox(outbox)) => outbox,
@@ -111,9 +111,7 @@ fn check(
         Some(&promise.document),
         Some(&promise.actor),
     );
-    record_checks::belongs(&ledger, &record)
-        .into_iter()
-        .chain(record_checks::signature(&ledger, &record))
+    record_checks::statement(&ledger, &record)
         .chain(opened.faults)
         .for_each(|(check, detail)| report.find(Finding::whole(check, detail)));
     let Some(Document::Download(download)) = opened.document else {

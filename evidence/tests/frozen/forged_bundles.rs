@@ -2,8 +2,8 @@
 //!
 //! Promises one change each, as in `negative`; each is here for one check of the verifier.
 
-use super::negative::{AT, Change, forged, opened};
-use super::{cosigned_frames, document, later, small, vouch};
+use super::negative::{AT, Change, forged, opened, with_stolen_node_key};
+use super::{anchor, cosigned_frames, document, later, small, vouch};
 use crate::ledger::{Ledger, seal};
 use crate::promising;
 use muniment_evidence::bundle::{FRAME_BYTES_MAX, Frame, Manifest};
@@ -17,15 +17,27 @@ pub fn all() -> Vec<(&'static str, Vec<u8>)> {
     let small = small();
     let mut promise = promising::promise(&small, 9).encode();
     promise.pop();
+    let stolen = promising::promise(&with_stolen_outbox_key(), 4);
     let mut all = vec![
+        ("head-nothing", small.note(0).into_bytes()),
         ("head-fork", other_root().note(small.len()).into_bytes()),
         ("promise-truncated", promise),
+        ("promise-stolen", stolen.encode()),
         ("promise-strict", promising::promise(&small, 5).encode()),
     ];
     all.extend(streams());
     all.extend(frames().map(|(name, frames)| (name, seal(&frames))));
     all.extend(ledgers().map(|(name, ledger)| (name, ledger.bundle())));
     all
+}
+
+/// Whoever stole a node's key promises under it.
+fn with_stolen_outbox_key() -> Ledger {
+    let mut ledger = with_stolen_node_key();
+    ledger.entries.truncate(4);
+    let download = Document::Download(ledger.download_of([3; 16]));
+    ledger.record(2, Lane::Outbox(OutboxId::new(5)), download, Outcome::Ok);
+    ledger
 }
 
 fn other_root() -> Ledger {
@@ -114,7 +126,7 @@ fn frames() -> [(&'static str, Vec<Frame>); 8] {
     ]
 }
 
-fn ledgers() -> [(&'static str, Ledger); 10] {
+fn ledgers() -> [(&'static str, Ledger); 14] {
     let mut prev = small();
     prev.entries[6].record.prev = Digest([1; 32]);
     for at in 7..prev.len() {
@@ -138,6 +150,34 @@ fn ledgers() -> [(&'static str, Ledger); 10] {
                 lost: false,
             });
             ledger.record(3, Lane::Boot, Document::Boot(boot), Outcome::Ok);
+        })
+    };
+    // Three statements of an outbox are pending, and then the node says otherwise.
+    let restated = |again: &[u64], last| {
+        forged(&|ledger| {
+            let says = |ledger: &mut Ledger, nexts: &[u64]| {
+                let Document::Boot(mut boot) = document(ledger, 1) else {
+                    panic!("record 1 is a BOOT");
+                };
+                boot.outboxes = nexts
+                    .iter()
+                    .map(|next| BootOutbox {
+                        id: OutboxId::new(7),
+                        next: Sequence::new(*next),
+                        last: if *next == 0 { Digest::ZERO } else { last },
+                        lost: false,
+                    })
+                    .collect();
+                ledger.record(1, Lane::Boot, Document::Boot(boot), Outcome::Ok);
+            };
+            says(ledger, &[1]);
+            match again {
+                [] => {
+                    let download = Document::Download(ledger.download_of([4; 16]));
+                    ledger.record(1, Lane::Outbox(OutboxId::new(7)), download, Outcome::Ok);
+                }
+                nexts => says(ledger, nexts),
+            }
         })
     };
     let ends = |download| {
@@ -171,10 +211,20 @@ fn ledgers() -> [(&'static str, Ledger); 10] {
         ),
         ("outbox-next.bin", stated(0, Digest::ZERO)),
         ("outbox-last.bin", stated(1, Digest([1; 32]))),
+        ("outbox-back.bin", restated(&[0], Digest([7; 32]))),
+        ("outbox-twice.bin", restated(&[1, 1], Digest([7; 32]))),
+        ("outbox-as-said.bin", restated(&[], Digest([7; 32]))),
         (
             "duplicate-later.bin",
             forged(&|ledger| {
                 ledger.issue(1, "X", Outcome::DuplicateOf(RecordIndex::new(11)));
+            }),
+        ),
+        (
+            "anchor-nothing.bin",
+            forged(&|ledger| {
+                let anchor = anchor(ledger, &ledger.checkpoint(0), true);
+                ledger.strict(1, anchor, Outcome::Ok);
             }),
         ),
         ("end-later.bin", ends(11)),

@@ -171,12 +171,14 @@ fn with_thiefs_own_key() -> Ledger {
     ledger
 }
 
-fn notes() -> [(&'static str, Receipt); 3] {
+fn notes() -> [(&'static str, Receipt); 4] {
     let small = small();
     let size = small.len();
     let noted = |note: String| altered(&small, 4, &|receipt| receipt.checkpoint = note.clone());
     let text = small.checkpoint(size).text();
     let elsewhere = text.replacen(ORIGIN, "ledger.example/1", 1);
+    let mut retired = rotation();
+    retired.log_keys = vec![0, 1];
     let mut two = Ledger::found(1);
     two.boot(1);
     let second = two.log_key_of(1);
@@ -196,6 +198,7 @@ fn notes() -> [(&'static str, Receipt); 3] {
             "note-origin.bin",
             noted(log_note(&elsewhere, elsewhere.as_bytes(), &small.log_key())),
         ),
+        ("note-retired-key.bin", retired.receipt(12)),
         (
             "note-log-line.bin",
             altered(&two, 3, &|receipt| receipt.checkpoint = note.clone()),

@@ -30,7 +30,7 @@ fn said(change: Change<'_, Ledger>) -> Receipt {
     ledger.receipt(ledger.len() - 1)
 }
 
-fn statements() -> [(&'static str, Receipt); 5] {
+fn statements() -> [(&'static str, Receipt); 6] {
     let mut revoked = Ledger::found(1);
     revoked.boot(1);
     revoked.boot(2);
@@ -53,6 +53,7 @@ fn statements() -> [(&'static str, Receipt); 5] {
             }),
         ),
         ("record-revoked.bin", revoked.receipt(at)),
+        ("outbox-issue.bin", with_retired_key_in_an_outbox()),
         (
             "record-unreadable.bin",
             altered(&small(), 4, &|receipt| receipt.record[0] = 9),
@@ -62,6 +63,21 @@ fn statements() -> [(&'static str, Receipt); 5] {
             altered(&small(), 4, &|receipt| receipt.document = None),
         ),
     ]
+}
+
+/// A retired key counts in an outbox, where an ISSUE has no place.
+fn with_retired_key_in_an_outbox() -> Receipt {
+    let mut ledger = Ledger::found(1);
+    ledger.boot(1);
+    let (before, after) = (ledger.key(1), key_of_turn(&ledger, 1, 1));
+    let changes = vec![
+        ledger.node_change(Action::Retire, Role::Statement, 1, &before),
+        ledger.node_change(Action::Add, Role::Statement, 1, &after),
+    ];
+    ledger.change_keys(changes, &[after]);
+    let invoice = Document::Issue(ledger.invoice("O"));
+    let at = ledger.record(1, Lane::Outbox(OutboxId::new(77)), invoice, Outcome::Ok);
+    ledger.receipt(at)
 }
 
 fn openings() -> [(&'static str, Receipt); 9] {

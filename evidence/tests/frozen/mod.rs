@@ -65,6 +65,11 @@ fn honest() -> Vec<Vector> {
         ("bundle-slice.bin", cosigned(&small, 5)),
         ("bundle-rotation.bin", cosigned(&rotation, 0)),
         ("bundle-reserved.bin", cosigned(&reserved(), 0)),
+        (
+            "bundle-revoked-writer.bin",
+            seal(&revoked_writer().frames(0)),
+        ),
+        ("bundle-malformed.bin", seal(&malformed().frames(0))),
         ("slice-revoked.bin", seal(&revoked.frames(6))),
         ("bundle-later.bin", seal(&later())),
         ("bundle-anchor.bin", seal(&anchored(false).frames(0))),
@@ -167,6 +172,34 @@ fn reserved() -> Ledger {
     reopen(&mut ledger, last, opening);
     let last = ledger.download(3, [4; 16]);
     ledger.entries[last as usize].record.outcome = Outcome::Refused(Reason::Later(999));
+    ledger
+}
+
+/// A node records a change of keys; later its own key is revoked from before that on. Who
+/// may change keys, the endorsements say.
+fn revoked_writer() -> Ledger {
+    let mut ledger = Ledger::found(1);
+    ledger.boot(1);
+    ledger.boot(2);
+    let fresh = key_of_turn(&ledger, 2, 1);
+    let add = ledger.node_change(Action::Add, Role::Statement, 2, &fresh);
+    let at = ledger.change_keys(vec![add], &[fresh]);
+    revoke(&mut ledger, 1, at);
+    ledger.boot(1);
+    ledger
+}
+
+/// Two statements that the ledger refused for what they are: one opening is that of another
+/// record, one kind has no place in its lane.
+fn malformed() -> Ledger {
+    let mut ledger = small();
+    let refused = Outcome::Refused(Reason::Malformed);
+    let download = Document::Download(ledger.download_of([4; 16]));
+    let at = ledger.strict(1, download.clone(), refused);
+    ledger.entries[at as usize].document = ledger.entries[4].document.clone();
+    ledger.record(2, Lane::Boot, download, refused);
+    let invoice = Document::Issue(ledger.invoice("M"));
+    ledger.record(3, Lane::Outbox(OutboxId::new(3)), invoice, refused);
     ledger
 }
 

@@ -192,7 +192,7 @@ fn stripped(mut receipt: Receipt) -> Receipt {
 }
 
 /// Record 4 is signed with a stolen key, and nobody knows.
-fn with_stolen_node_key() -> Ledger {
+pub fn with_stolen_node_key() -> Ledger {
     let mut ledger = Ledger::found(1);
     ledger.boot(1);
     ledger.boot(2);

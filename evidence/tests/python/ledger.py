@@ -113,7 +113,10 @@ class History:
 
     def is_whole(self):
         roots = sum(life.is_active() for life in self.root)
-        return (any(life.is_active() for life in self.log) and self.threshold <= roots
+        signing = any(life.is_active() for member in self.members.values()
+                      for life in member.statement)
+        return (any(life.is_active() for life in self.log) and signing
+                and self.threshold <= roots
                 and (self.threshold == 0) == (roots == 0))
 
 
@@ -227,7 +230,8 @@ class Ledger:
     def cleared(self, text, size):
         """The note as a policy judges it: section 12, step 1."""
         note = parse_note(text.encode())
-        stale = {(key.name, key.id) for life, key in self.cosigners()
+        log = [(life, VerifierKey(self.origin, LOG, life.key)) for life in self.history.log]
+        stale = {(key.name, key.id) for life, key in [*self.cosigners(), *log]
                  if life.at_size(size) != IN_FORCE}
         return Note(note.text, [line for line in note.lines if line[:2] not in stale])
 
@@ -243,7 +247,7 @@ class Ledger:
         return "BAD_SIGNATURE"
 
     def statement_faults(self, record):
-        """R1 to R6."""
+        """R1 to R7."""
         faults, index = [], record.index
         if record.kind == "GENESIS" or index == 0:
             belongs = record.kind == "GENESIS" and index == 0 and self.is_genesis(record)
@@ -257,7 +261,10 @@ class Ledger:
         name = self.signed(
             record.node, lambda life: life.before(index) if outbox else life.at(index),
             b"muniment/statement/v1\n" + record.statement, record.signature)
-        return faults + ([(name, "the statement's signature")] if name else [])
+        faults += [(name, "the statement's signature")] if name else []
+        if record.ok and outbox and (record.kind, record.mode) != ("DOWNLOAD", 2):
+            faults.append(("LANE", "an outbox carries deferred downloads alone (R7)"))
+        return faults
 
     def is_genesis(self, record):
         return leaf_hash(record.data) == self.id
@@ -276,9 +283,8 @@ class Ledger:
                 try:
                     decode_actor(actor[1])
                 except DecodeError as why:
-                    if not record.malformed:
-                        faults.append(("OPENING", f"the actor: {why}"))
-        return opened, faults
+                    faults.append(("OPENING", f"the actor: {why}"))
+        return opened, [] if record.malformed else faults
 
     def document_faults(self, record, shown, system):
         salt, data = shown
@@ -292,7 +298,7 @@ class Ledger:
         try:
             kind, document = decode_document(data)
         except DecodeError as why:
-            return None, faults + ([] if record.malformed else [("OPENING", str(why))])
+            return None, faults + [("OPENING", str(why))]
         if kind != record.kind:
             return None, faults + [("OPENING", f"an opening of kind {kind}")]
         if record.ok:

@@ -76,7 +76,7 @@ class Lessons:
 
     def __init__(self, claimed):
         self.claimed, self.taken, self.leaves, self.led_to = claimed, [], {}, []
-        self.keys, self.tied, self.in_tree = [], False, False
+        self.keys, self.faults, self.tied, self.in_tree = [], [], False, False
 
     def take(self, ledger, key, report):
         record_bytes, opening, path = key
@@ -89,11 +89,13 @@ class Lessons:
         if not (last < record.index < self.claimed and record.ok and record.kind == "KEY"):
             report.find("BROKEN_CHAIN", record.index, "no KEY record, or not the next (K2)")
             return False
+        faults = ledger.statement_faults(record)
         try:
             ledger.teach(record, opening)
         except Broken as fault:
             report.find(fault.name, record.index, str(fault))
             return False
+        self.faults += [(name, record.index, detail) for name, detail in faults]
         leaf = leaf_hash(record_bytes)
         self.taken.append(record)
         self.keys.append((record, leaf, opening))
@@ -120,10 +122,13 @@ class Lessons:
             if index < last and index not in indexes:
                 return report.find("FORK", index, "a change of keys that is not known")
 
-    def judge(self, ledger, report):
-        for record in self.taken:
-            for name, detail in ledger.statement_faults(record):
-                report.find(name, record.index, detail)
+    def judge(self, report):
+        """By the keys that were in force at each."""
+        for fault in self.faults:
+            report.find(*fault)
+
+    def has(self, record, leaf):
+        return self.leaves.get(record.index) == leaf
 
     def compare(self, root, report):
         for index, led_to in self.led_to:
@@ -197,16 +202,18 @@ def verify_receipt(data, trust=None, policy=None, document=None, known=None, iss
             return report
     lessons.join(known, ledger, claimed, report)
     report.lessons, report.ledger = lessons, ledger.id
-    lessons.judge(ledger, report)
+    lessons.judge(report)
     try:
         record = Record(record_bytes)
     except DecodeError as why:
         report.find("STRUCTURE", None, str(why))
         return report
-    opened, faults = ledger.opening_faults(record, shown, actor)
-    for name, detail in ledger.statement_faults(record) + faults:
-        report.find(name, record.index, detail)
     leaf = leaf_hash(record_bytes)
+    opened, faults = ledger.opening_faults(record, shown, actor)
+    if not lessons.has(record, leaf):
+        faults = ledger.statement_faults(record) + faults
+    for name, detail in faults:
+        report.find(name, record.index, detail)
     lessons.unlisted(record, leaf, report)
     lessons.miscounted(record, report)
     try:
@@ -263,7 +270,7 @@ def verify_promise(data, trust=None, known=None):
             return report
     size = lessons.taken[-1].index + 1 if lessons.taken else 0
     lessons.join(known, ledger, size, report)
-    lessons.judge(ledger, report)
+    lessons.judge(report)
     if (record.kind, record.mode, record.lane[0]) != ("DOWNLOAD", 2, 2):
         report.find("STRUCTURE", None, "no deferred download in an outbox")
         return report
@@ -357,7 +364,7 @@ class Bundle:
         self.lessons.join(self.known, self.ledger, self.manifest["head"], self.report)
         self.report.lessons, self.report.ledger = self.lessons, self.ledger.id
         if self.level >= 1:
-            self.lessons.judge(self.ledger, self.report)
+            self.lessons.judge(self.report)
         if self.head_note is not None and self.level >= 3:
             try:
                 self.head = self.ledger.checkpoint(self.head_note)
@@ -366,7 +373,7 @@ class Bundle:
         self.compare_head(self.tree)
 
     def compare_head(self, tree):
-        if self.head and not self.selects and self.head[0] == tree.size:
+        if self.head and not self.selects and self.head[0] == tree.size > 0:
             if self.head[1] != tree.root():
                 self.find("FORK", None, "the saved head has another root")
             self.head = None
@@ -385,7 +392,7 @@ class Bundle:
             self.grow(leaf)
             return
         index, opened, faults = record.index, None, []
-        if self.ledger and self.level >= 1:
+        if self.ledger and self.level >= 1 and not self.lessons.has(record, leaf):
             for name, detail in self.ledger.statement_faults(record):
                 self.find(name, index, detail)
         if self.ledger and self.level >= 5:
@@ -412,7 +419,7 @@ class Bundle:
             self.grow(leaf)
 
     def grow(self, leaf):
-        if self.level >= 3 and self.whole and not self.selects:
+        if self.level >= 2 and self.whole and not self.selects:
             self.tree.append(leaf)
             self.leaves.append(leaf)
             self.compare_head(self.tree)
@@ -468,7 +475,7 @@ class Bundle:
         kind, lane, node = record.kind, record.lane, record.node
         why, starts = None, kind in ("GENESIS", "BOOT")
         latest = self.boots.get(node)
-        if starts != (lane[0] == 0):
+        if record.ok and starts != (lane[0] == 0):
             why = f"a {kind} in the lane {lane}"
         elif lane[0] == 1 and latest != lane[1] and not (latest is None and lane[1] < self.first):
             why = "a closed or unknown strict lane"
@@ -480,6 +487,10 @@ class Bundle:
                 known = (0, bytes(32))
             if known and (record.seq, record.statement_prev) != known:
                 why = f"seq {record.seq} after {known[0]}, or another statement before"
+            said = self.outboxes.get(node, {}).get(lane[1]) if lane[0] == 2 else None
+            if not why and said and said["next"] == record.seq + 1:
+                if said["last"] != record.statement_hash:
+                    why = "another statement than the BOOT said (L19)"
         self.lanes[place] = (record.seq + 1, record.statement_hash)
         if kind == "BOOT" and record.ok:
             self.boots[node] = record.index
@@ -500,8 +511,15 @@ class Bundle:
         before = self.outboxes.pop(node, {})
         for number in sorted(before):
             named = any(outbox["id"] == number for outbox in outboxes)
-            if not named and self.pending(node, before[number]) > 0:
+            pending = self.pending(node, before[number]) > 0
+            if not named and pending:
                 self.find("LANE", record.index, f"outbox {number} is not named")
+            again = next((outbox for outbox in outboxes if outbox["id"] == number), None)
+            if pending and again and not again["lost"] and again["next"] < before[number]["next"]:
+                self.find("LANE", record.index, f"outbox {number} goes back (L18)")
+        numbers = [outbox["id"] for outbox in outboxes]
+        if len(set(numbers)) < len(numbers):
+            self.find("LANE", record.index, "an outbox is named twice (L17)")
         now = self.outboxes.setdefault(node, {})
         for outbox in outboxes:
             known = self.lanes.get((node, (2, outbox["id"])))
@@ -538,12 +556,11 @@ class Bundle:
         if self.policy:
             self.lacking = self.policy.lacks(self.ledger.cleared(note, size))
             self.met = self.met or self.lacking is None
-        if self.head and self.head[0] == size:
+        if self.head and self.head[0] == size > 0:
             if self.head[1] != root:
                 self.find("FORK", None, "the saved head has another root")
             self.head = None
-        replayed = self.level >= 4 or self.level == 3 and self.head_note is not None
-        if (size == end and replayed and not self.selects and self.whole
+        if (size == end and not self.selects and self.whole
                 and self.tree.size == size and self.tree.root() != root):
             self.find("BAD_TREE", None, "the records lead to another root")
         return None
@@ -588,7 +605,7 @@ class Bundle:
                 continue
             note = parse_note(anchor["note"].encode())
             origin, size, root = parse_checkpoint(note.text)
-            if origin != self.ledger.origin or vouch(note, witness) is not True:
+            if size == 0 or origin != self.ledger.origin or vouch(note, witness) is not True:
                 continue
             tree = Tree()
             for leaf in self.leaves[: min(size, index)]:
