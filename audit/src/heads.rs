@@ -102,7 +102,9 @@ impl Heads {
 
     /// Without a bundle: origin and keys from a receipt of the same ledger, of any record.
     pub fn conclude_by_receipt(mut self, receipt: &[u8], expected: Expected<'_>) -> Audited {
-        let report = verify::receipt(receipt, expected);
+        let mut report = verify::receipt(receipt, expected);
+        // The heads are what it is held against.
+        report.witnessed = true;
         if report.holds() {
             self.ledger = ledger_of(receipt);
         }

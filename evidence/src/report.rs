@@ -76,6 +76,8 @@ pub enum Verdict {
     Verified,
     /// Verified in itself; no pin was given.
     Unpinned,
+    /// Verified in itself, and pinned; a receipt, without a policy or known changes of keys.
+    Unwitnessed,
     /// By the gravest class that was found.
     Failed(FindingClass),
 }
@@ -85,6 +87,7 @@ impl Verdict {
         match self {
             Verdict::Verified => "VERIFIED",
             Verdict::Unpinned => "UNPINNED",
+            Verdict::Unwitnessed => "UNWITNESSED",
             Verdict::Failed(_) => "FAILED",
         }
     }
@@ -168,6 +171,9 @@ pub struct Report {
     /// Depth of checking of a bundle, 0 to 6.
     pub level: u8,
     pub pinned: bool,
+    /// Whether more than the evidence itself speaks against a revoked key: a policy, changes
+    /// of keys that are known, or all of the log up to a head. A receipt alone has none.
+    pub witnessed: bool,
     /// Size of the saved head with which the bundle agrees.
     pub head_size: Option<TreeSize>,
     pub counts: Counts,
@@ -232,6 +238,7 @@ impl Report {
             selection: None,
             level,
             pinned,
+            witnessed: true,
             head_size: None,
             counts: Counts::default(),
             unfinished: None,
@@ -311,16 +318,18 @@ impl Report {
     pub fn verdict(&self) -> Verdict {
         match self.gravest() {
             Some(finding) => Verdict::Failed(finding.class),
-            None if self.pinned => Verdict::Verified,
-            None => Verdict::Unpinned,
+            None if !self.pinned => Verdict::Unpinned,
+            None if !self.witnessed => Verdict::Unwitnessed,
+            None => Verdict::Verified,
         }
     }
 
-    /// 0 when all is verified and pinned; otherwise the class's code.
+    /// 0 when all is verified, pinned and witnessed; otherwise the class's code.
     pub fn exit_code(&self) -> u8 {
         match self.verdict() {
             Verdict::Verified => 0,
             Verdict::Unpinned => FindingClass::Unpinned.exit_code(),
+            Verdict::Unwitnessed => FindingClass::Unwitnessed.exit_code(),
             Verdict::Failed(class) => class.exit_code(),
         }
     }

@@ -23,6 +23,7 @@ pub fn to_value(report: &Report) -> Value {
     let class = match report.verdict() {
         Verdict::Verified => Value::Null,
         Verdict::Unpinned => FindingClass::Unpinned.name().into(),
+        Verdict::Unwitnessed => FindingClass::Unwitnessed.name().into(),
         Verdict::Failed(class) => class.name().into(),
     };
     let counts = report.counts.rows().map(|(kind, row)| {

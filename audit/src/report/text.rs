@@ -33,6 +33,12 @@ impl fmt::Display for Text<'_> {
                 "UNPINNED: every check of this {name} holds, but nothing says that this is the\n\
                  ledger you mean. Get the trust file from someone you trust; give it with --trust."
             )?,
+            Verdict::Unwitnessed => writeln!(
+                f,
+                "UNWITNESSED: every check of this {name} holds, but it cannot show which keys were\n\
+                 revoked since. Say who must have signed it (--policy), or give newer evidence that\n\
+                 you have (--keys)."
+            )?,
             Verdict::Failed(class) => {
                 writeln!(f, "FAILED ({class}): this {name} does not verify.")?;
             }

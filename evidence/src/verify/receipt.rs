@@ -35,7 +35,8 @@ pub struct Expected<'a> {
 /// Verifies the bytes of a receipt file.
 ///
 /// A receipt of an honest ledger holds in itself; only the pin says that it is of the ledger
-/// which you mean. With `policy` the signatures must be those that you ask for, and with
+/// which you mean. With `policy` the signatures must be those that you ask for; with `keys`
+/// what was revoked since counts: without both it is UNWITNESSED. With
 /// `document` the record must speak of the very bytes that you have.
 ///
 /// ```
@@ -64,14 +65,18 @@ pub struct Expected<'a> {
 /// assert_eq!(report.exit_code(), 0);
 /// assert_eq!((report.policy_met, report.document_matches), (Some(true), Some(true)));
 ///
-/// // Without a pin everything holds, and nobody says that it is the right ledger.
+/// // Without a pin everything holds, and nobody says that it is the right ledger; and without
+/// // a policy nobody but the ledger's own key says that it is the only one.
 /// assert_eq!(verify::receipt(receipt, Expected::default()).exit_code(), 3);
+/// let expected = Expected { trust: Some(&trust), ..Expected::default() };
+/// assert_eq!(verify::receipt(receipt, expected).exit_code(), 29);
 /// ```
 pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
     let trust = expected.trust;
     let mut report = Report::new(EvidenceKind::Receipt, LEVEL_DEFAULT, trust.is_some());
     report.document_matches = expected.document.map(|_| false);
     report.policy_met = expected.policy.map(|_| false);
+    report.witnessed = expected.policy.is_some() || expected.keys.is_some();
 
     let receipt = match Receipt::decode(bytes) {
         Ok(receipt) => receipt,

@@ -42,6 +42,7 @@ class Report:
 
     def __init__(self):
         self.findings, self.told, self.lessons, self.ledger = [], [], None, None
+        self.witnessed = True
 
     def find(self, name, index, detail):
         (self.told if name == "LOST" else self.findings).append((name, index, detail))
@@ -54,6 +55,8 @@ class Report:
         classes = [(name, found[name]) for name in GRAVEST_FIRST if name in found]
         if not classes and not pinned:
             classes = [("UNPINNED", None)]
+        elif not classes and not self.witnessed:
+            classes = [("UNWITNESSED", None)]
         code = CODES[classes[0][0]] if classes else 0
         details = [detail for _, _, detail in self.findings]
         return {"exit_code": code, "classes": classes, "details": details}
@@ -172,6 +175,7 @@ class Lessons:
 def verify_receipt(data, trust=None, policy=None, document=None, known=None, issued=False):
     """Section 9."""
     report = Report()
+    report.witnessed = policy is not None or known is not None
     try:
         if len(data) > 4 * MIB:
             raise DecodeError("too long")

@@ -62,7 +62,8 @@ Exit codes: 0 verified; 2 usage, or several invoices have the number; 3 verified
 without --trust; 4 a file cannot be read or written; 5 nothing has the name asked for;
 10 structure; 11 bad signature; 12 broken chain; 13 bad tree; 14 fork; 15 missing data;
 16 lane; 17 unknown key; 18 checkpoint; 19 opening; 20 document; 21 time; 22 untrusted;
-23 policy; 24 revoked; 25 lost; 26 reconciliation; 27 promise not kept; 28 not done.
+23 policy; 24 revoked; 25 lost; 26 reconciliation; 27 promise not kept; 28 not done; 29 a receipt verified, but
+without --policy or --keys.
 Of several, the gravest: FORMAT.md has the order.
 ";
 

@@ -17,12 +17,13 @@ use muniment_audit::answer::Audited;
 use muniment_audit::figures::Reckoning;
 use muniment_audit::heads::{Heads, NamedNote};
 use muniment_audit::invoice::{InvoiceQuestion, WhichInvoice};
+use muniment_audit::keys::KeysReader;
 use muniment_audit::promise::{PromiseQuestion, stated};
 use muniment_audit::{csv, report};
 use muniment_evidence::note::NOTE_BYTES_MAX;
 use muniment_evidence::policy::{POLICY_BYTES_MAX, Policy};
 use muniment_evidence::promise::PROMISE_BYTES_MAX;
-use muniment_evidence::receipt::{MAGIC as RECEIPT_MAGIC, RECEIPT_BYTES_MAX};
+use muniment_evidence::receipt::RECEIPT_BYTES_MAX;
 use muniment_evidence::report::Report;
 use muniment_evidence::trust::{TRUST_BYTES_MAX, Trust};
 use muniment_evidence::verify::{
@@ -142,45 +143,13 @@ fn keys(arguments: &Arguments, trust: Option<&Trust>) -> Result<Option<KnownKeys
     let Some(path) = arguments.flag("--keys") else {
         return Ok(None);
     };
-    let options = VerifyOptions {
-        trust: trust.cloned(),
-        // Checkpoints, and the last record under them: what else is in it does not matter.
-        level: 2,
-        ..VerifyOptions::default()
+    let mut reader = KeysReader::new(trust);
+    files::stream(path, true, |piece| reader.push(piece))?;
+    let unusable = |why| {
+        let why = format!("the keys in {path} are not to be used: {why}");
+        EarlyExit(UNREADABLE_CODE, why)
     };
-    let mut verifier = BundleVerifier::new(options);
-    // A receipt is read whole; of a bundle no more than its first bytes are held.
-    let mut held = Vec::new();
-    files::stream(path, true, |piece| {
-        if held.len() <= RECEIPT_BYTES_MAX {
-            held.extend_from_slice(piece);
-        }
-        if held.len() >= RECEIPT_MAGIC.len() && !held.starts_with(RECEIPT_MAGIC) {
-            verifier.push(&std::mem::take(&mut held));
-        }
-    })?;
-    let report = match held.starts_with(RECEIPT_MAGIC) {
-        true => {
-            let expected = Expected {
-                trust,
-                ..Expected::default()
-            };
-            verify::receipt(&held, expected)
-        }
-        false => {
-            verifier.push(&held);
-            verifier.finish()
-        }
-    };
-    let why = || {
-        let said = report.gravest().map(ToString::to_string);
-        let said = said.unwrap_or_else(|| "it does not show all changes of keys".to_owned());
-        EarlyExit(
-            UNREADABLE_CODE,
-            format!("the keys in {path} are not to be used: {said}"),
-        )
-    };
-    KnownKeys::of(&report).ok_or_else(why).map(Some)
+    reader.finish().map_err(unusable).map(Some)
 }
 
 fn receipt(arguments: &Arguments) -> Result<Report, EarlyExit> {
