@@ -50,6 +50,10 @@ checks! {
     Pinned = "A1" Untrusted "13",
     /// A checkpoint meets the policy.
     PolicyMet = "A2" Policy "12",
+    /// A witness of the policy has cosigned, so that the age is known,
+    AgeKnown = "A3" MissingData "12",
+    /// and not longer ago than is asked for.
+    RecentEnough = "A4" Policy "12",
 
     GenesisRecordReads = "G1" Structure "8",
     GenesisIsFirst = "G2" Structure "8",

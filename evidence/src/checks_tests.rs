@@ -8,7 +8,9 @@ use crate::policy::Policy;
 use crate::receipt;
 use crate::report::Report;
 use crate::trust::Trust;
-use crate::verify::{self, BundleVerifier, Expected, KnownKeys, LEVEL_DEFAULT, VerifyOptions};
+use crate::verify::{
+    self, BundleVerifier, Expected, KnownKeys, LEVEL_DEFAULT, MaxAge, VerifyOptions,
+};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -30,6 +32,9 @@ const UNDECIDED: [(Check, &str); 1] = [(
     Check::KeyFramesCount,
     "1,025 KEY records are a file of 400 KB; `tests/bundle_stream.rs` makes them",
 )];
+
+/// A day after the cosignatures of the frozen files.
+const NOW_S: u64 = 1_795_467_600 + 86_400;
 
 type Found = Vec<(FindingClass, Option<RecordIndex>)>;
 
@@ -84,9 +89,16 @@ impl Asked {
             "receipt" => {
                 let document = flag("--document").map(|name| read(name));
                 let document = document.map(|bytes| (Digest::of(&[&bytes]), bytes.len() as u64));
+                let head = flag("--head").map(|name| read(name));
+                let most_s = flag("--max-age").map(|most| most.parse().unwrap());
                 let expected = Expected {
                     trust: trust.as_ref(),
                     policy: policy.as_ref(),
+                    head: head.as_deref(),
+                    age: most_s.map(|most_s| MaxAge {
+                        now_s: NOW_S,
+                        most_s,
+                    }),
                     keys: keys.as_ref(),
                     document: document.as_ref().map(|(digest, length)| (digest, *length)),
                     issued: self.switches.contains("--issued"),

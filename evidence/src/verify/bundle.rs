@@ -313,7 +313,7 @@ impl<O: Observer> BundleVerifier<O> {
         }
         if let Some(policy) = &self.options.policy {
             match by_policy(policy, ledger, &frame.note, report) {
-                Ok(()) => report.policy_met = Some(true),
+                Ok(_) => report.policy_met = Some(true),
                 Err(why) => replay.checkpoints.policy_missing = Some(why.to_string()),
             }
         }

@@ -63,13 +63,14 @@ impl fmt::Display for NotMet {
 }
 
 /// What the auditor's policy says of a note that is the ledger's: whether it is met, or
-/// why not. Notes the witnesses that are not the operator's own.
+/// why not. Notes the witnesses that are not the operator's own; the time of the newest
+/// cosignature by any witness of the policy.
 pub(super) fn by_policy(
     policy: &Policy,
     ledger: &Ledger,
     note: &str,
     report: &mut Report,
-) -> Result<(), NotMet> {
+) -> Result<Option<u64>, NotMet> {
     let mut note = Note::parse(note.as_bytes()).map_err(NotMet::Unreadable)?;
     // A policy may be older than the end of a key.
     let size = Checkpoint::parse(&note.text).map_or(TreeSize::EMPTY, |checkpoint| checkpoint.size);
@@ -97,7 +98,7 @@ pub(super) fn by_policy(
         }
     }
     match verdict.missing {
-        None => Ok(()),
+        None => Ok(verdict.cosigned.iter().map(|by| by.time_s).max()),
         Some(why) => Err(NotMet::Missing(why)),
     }
 }

@@ -28,4 +28,4 @@ pub use bundle::{BundleVerifier, VerifyOptions};
 pub use known_keys::KnownKeys;
 pub use observer::{Observer, SeenRecord};
 pub use promise::{Promised, promise};
-pub use receipt::{Expected, receipt};
+pub use receipt::{Expected, MaxAge, receipt};

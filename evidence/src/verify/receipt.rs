@@ -1,6 +1,6 @@
 //! One record, proven: the checks of a receipt in their order.
 
-use super::expectations::{by_policy, open_ledger};
+use super::expectations::{agree, by_policy, open_ledger};
 use super::known_keys::KnownKeys;
 use super::learned_keys::LearnedKeys;
 use crate::checks::Check;
@@ -30,6 +30,19 @@ pub struct Expected<'a> {
     pub document: Option<(&'a Digest, u64)>,
     /// That the record is an invoice, and that it was issued.
     pub issued: bool,
+    /// A checkpoint note of the same ledger, kept from earlier.
+    pub head: Option<&'a [u8]>,
+    /// How old the newest cosignature by a witness of the policy may be.
+    pub age: Option<MaxAge>,
+}
+
+/// A bound on the age of a checkpoint, by the clock of its newest cosignature that the policy
+/// asks for. What time it is, the caller says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxAge {
+    /// Seconds since 1970.
+    pub now_s: u64,
+    pub most_s: u64,
 }
 
 /// Verifies the bytes of a receipt file.
@@ -60,6 +73,7 @@ pub struct Expected<'a> {
 ///         keys: None,
 ///         document: Some((&digest, invoice.len() as u64)),
 ///         issued: true,
+///         ..Expected::default()
 ///     },
 /// );
 /// assert_eq!(report.exit_code(), 0);
@@ -132,14 +146,7 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
     if let Some(fault) = learned.miscounted(&record) {
         report.find(fault);
     }
-    under_checkpoint(
-        &receipt,
-        &record,
-        &ledger,
-        &learned,
-        expected.policy,
-        &mut report,
-    );
+    under_checkpoint(&receipt, &record, &ledger, &learned, &expected, &mut report);
     if let Some(fault) = not_done(&record, &expected) {
         report.find(at(fault));
     }
@@ -176,13 +183,76 @@ fn not_done(record: &Record, expected: &Expected<'_>) -> Option<record_checks::F
     })
 }
 
+/// A receipt has one root, and can be compared with a saved head of its size alone.
+fn compare_head(note: &[u8], ledger: &Ledger, shown: &Checkpoint, report: &mut Report) {
+    match ledger.checkpoint(note) {
+        Err((check, why)) => {
+            let detail = format!("the saved head {why}");
+            report.find(Finding::whole(check, detail));
+        }
+        Ok(saved) if saved.checkpoint.size == shown.size && shown.size != TreeSize::EMPTY => {
+            agree(
+                Check::HeadOfCheckpoint,
+                &saved.checkpoint,
+                shown.root,
+                report,
+            );
+        }
+        Ok(saved) => {
+            let detail = format!(
+                "the saved head is of size {}, the checkpoint of {}: a bundle of the records \
+                 between them compares the two",
+                saved.checkpoint.size, shown.size
+            );
+            report.find(Finding::whole(Check::HeadCompared, detail));
+        }
+    }
+}
+
+/// Whether the signatures are those that are asked for, and young enough.
+fn ask_policy(
+    policy: &Policy,
+    age: Option<MaxAge>,
+    ledger: &Ledger,
+    note: &str,
+    report: &mut Report,
+) {
+    let newest_s = match by_policy(policy, ledger, note, report) {
+        Ok(newest_s) => {
+            report.policy_met = Some(true);
+            newest_s
+        }
+        Err(why) => {
+            let detail = format!("the checkpoint does not meet the policy: {why}");
+            return report.find(Finding::whole(Check::PolicyMet, detail));
+        }
+    };
+    let Some(MaxAge { now_s, most_s }) = age else {
+        return;
+    };
+    match newest_s.map(|newest_s| now_s.saturating_sub(newest_s)) {
+        None => {
+            let detail = "no witness of the policy has cosigned, so nobody says how old this is";
+            report.find(Finding::whole(Check::AgeKnown, detail));
+        }
+        Some(age_s) if age_s > most_s => {
+            let detail = format!(
+                "the newest cosignature that the policy asks for is {age_s} seconds old, at \
+                 most {most_s} are asked for"
+            );
+            report.find(Finding::whole(Check::RecentEnough, detail));
+        }
+        Some(_) => {}
+    }
+}
+
 /// What needs a checkpoint: the paths, that no change of keys was left out, the policy.
 fn under_checkpoint(
     receipt: &Receipt,
     record: &Record,
     ledger: &Ledger,
     learned: &LearnedKeys,
-    policy: Option<&Policy>,
+    expected: &Expected<'_>,
     report: &mut Report,
 ) {
     let index = record.index;
@@ -203,14 +273,11 @@ fn under_checkpoint(
                 Ok(()) => report.keys_tied = in_tree,
                 Err(fault) => report.find(fault),
             }
-            if let Some(policy) = policy {
-                match by_policy(policy, ledger, &receipt.checkpoint, report) {
-                    Ok(()) => report.policy_met = Some(true),
-                    Err(why) => {
-                        let detail = format!("the checkpoint does not meet the policy: {why}");
-                        report.find(Finding::whole(Check::PolicyMet, detail));
-                    }
-                }
+            if let Some(note) = expected.head {
+                compare_head(note, ledger, &vouched.checkpoint, report);
+            }
+            if let Some(policy) = expected.policy {
+                ask_policy(policy, expected.age, ledger, &receipt.checkpoint, report);
             }
         }
         Err((check, why)) => {

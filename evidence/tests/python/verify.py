@@ -7,8 +7,8 @@ checks below are those of FORMAT.md. It promises the same exit code, set of clas
 index, as muniment-verify. It leaves speed, words for people, and everything but receipts,
 bundles and promises to that program.
 
-    verify.py receipt FILE [--trust FILE] [--policy FILE] [--keys FILE] [--document FILE]
-                    [--issued] [--strict]
+    verify.py receipt FILE [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE]
+                    [--max-age SECONDS] [--document FILE] [--issued] [--strict]
     verify.py bundle FILE [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE] [--level 0..6]
                     [--strict]
     verify.py promise FILE [--trust FILE] [--keys FILE]
@@ -21,6 +21,7 @@ Needs Python 3.9 and the package `cryptography`. Prints one line of JSON; for a 
 import json
 import os
 import sys
+import time
 from hashlib import sha256
 
 from checkpoint import Policy, Trust, parse_checkpoint, parse_note, vouch
@@ -172,7 +173,8 @@ class Lessons:
             report.find("BROKEN_CHAIN", record.index, "a KEY record that was not listed")
 
 
-def verify_receipt(data, trust=None, policy=None, document=None, known=None, issued=False):
+def verify_receipt(data, trust=None, policy=None, document=None, known=None, issued=False,
+                   head=None, max_age=None):
     """Section 9."""
     report = Report()
     report.witnessed = policy is not None or known is not None
@@ -226,8 +228,18 @@ def verify_receipt(data, trust=None, policy=None, document=None, known=None, iss
         if root_by_path(leaf, record.index, size, path) != root:
             report.find("BAD_TREE", record.index, "the path leads elsewhere")
         lessons.tie(last, record, size, root, report)
-        if policy and (why := policy.lacks(ledger.cleared(note, size))):
-            report.find("POLICY", None, why)
+        if head is not None:
+            compare_saved(ledger, head, size, root, report)
+        if policy:
+            cleared = ledger.cleared(note, size)
+            why = policy.lacks(cleared)
+            times = [] if why or max_age is None else policy.times(cleared)
+            if why:
+                report.find("POLICY", None, why)
+            elif max_age is not None and not times:
+                report.find("MISSING_DATA", None, "no witness says how old this is (A3)")
+            elif max_age is not None and time.time() - max(times) > max_age:
+                report.find("POLICY", None, "the cosignatures are too old (A4)")
     except Broken as fault:
         report.find(fault.name, None, str(fault))
     if issued and record.kind not in ("ISSUE", "REVERSE"):
@@ -244,6 +256,19 @@ def verify_receipt(data, trust=None, policy=None, document=None, known=None, iss
         if given not in known:
             report.find("DOCUMENT", record.index, "the given document is another")
     return report
+
+
+def compare_saved(ledger, head, size, root, report):
+    """F2, F3 of a receipt."""
+    try:
+        saved_size, saved_root = ledger.checkpoint(head)
+    except Broken as fault:
+        return report.find(fault.name, None, str(fault))
+    if saved_size != size or size == 0:
+        return report.find("MISSING_DATA", None, "the saved head is of another size")
+    if saved_root != root:
+        report.find("FORK", None, "the saved head has another root")
+    return None
 
 
 def verify_promise(data, trust=None, known=None):
@@ -650,7 +675,7 @@ def run(arguments):
     rest = [word for word in rest if word not in switches]
     if command != "receipt" and "--issued" in switches:
         return refused(2, __doc__)
-    flags = {"receipt": ("--trust", "--policy", "--keys", "--document"),
+    flags = {"receipt": ("--trust", "--policy", "--keys", "--document", "--head", "--max-age"),
              "bundle": ("--trust", "--policy", "--keys", "--head", "--level"),
              "promise": ("--trust", "--keys")}[command]
     if len(rest) % 2 or any(flag not in flags for flag in rest[::2]):
@@ -659,6 +684,9 @@ def run(arguments):
     level = given.pop("--level", "5")
     if level not in tuple("0123456") or (level == "6" and "--policy" not in given):
         return refused(2, "a level from 0 to 6, of which 6 needs a policy")
+    max_age = given.pop("--max-age", None)
+    if max_age is not None and not (max_age.isdigit() and "--policy" in given):
+        return refused(2, "an age in seconds, which needs a policy")
     if "--head" in given and level < "3":
         return refused(2, "a head is compared from level 3 on")
     try:
@@ -674,7 +702,8 @@ def run(arguments):
         return refused(4, why)
     if command == "receipt":
         report = verify_receipt(read["data"], trust, policy, read.get("--document"), known,
-                                "--issued" in switches)
+                                "--issued" in switches, read.get("--head"),
+                                None if max_age is None else int(max_age))
     elif command == "promise":
         report = verify_promise(read["data"], trust, known)
     else:

@@ -13,7 +13,7 @@ use crate::exit::{CommandFailure, Exit};
 use crate::lookup::{Which, key_of};
 use crate::output::{self, shown};
 use crate::reach::Reach;
-use crate::{files, identity};
+use crate::{files, identity, now};
 use clap::Subcommand;
 use muniment_audit::answer::{Audited, Ending, NOT_FOUND_CODE, SEVERAL_CODE};
 use muniment_audit::csv;
@@ -34,7 +34,7 @@ use muniment_evidence::policy::{POLICY_BYTES_MAX, Policy};
 use muniment_evidence::report::Report;
 use muniment_evidence::statement::Kind;
 use muniment_evidence::verify::{
-    self, BundleVerifier, Expected, KnownKeys, Observer, VerifyOptions,
+    self, BundleVerifier, Expected, KnownKeys, MaxAge, Observer, VerifyOptions,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -93,6 +93,12 @@ pub struct Prove {
     /// Whose signatures the checkpoint must carry (C2SP tlog-policy)
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// The newest cosignature by a witness of the policy is at most this old
+    #[arg(long, value_name = "SECONDS", requires = "policy")]
+    max_age: Option<u64>,
+    /// A checkpoint that you kept from earlier: compared if it is of the same size
+    #[arg(long, value_name = "FILE")]
+    head: Option<PathBuf>,
     #[command(flatten)]
     known: Known,
 }
@@ -233,6 +239,8 @@ async fn prove(args: Prove, reach: &Reach) -> Result<Exit, CommandFailure> {
             What::Invoice(key_of(&which.find(&client, None).await?.0))
         }
     };
+    let head = args.head.as_deref().map(|path| read(path, NOTE_BYTES_MAX));
+    let head = head.transpose()?;
     let (policy, policy_text) = policy(args.policy.as_deref())?;
     let keys = args.known.keys(&client)?;
     let request = GetReceiptRequest {
@@ -248,6 +256,11 @@ async fn prove(args: Prove, reach: &Reach) -> Result<Exit, CommandFailure> {
         keys: keys.as_ref(),
         document: document.as_ref().map(|(digest, length)| (digest, *length)),
         issued: args.issued,
+        head: head.as_deref(),
+        age: args.max_age.map(|most_s| MaxAge {
+            now_s: now::seconds(),
+            most_s,
+        }),
     };
     let report = verify::receipt(&receipt, expected);
     // The receipt itself holds, whatever document was given.

@@ -31,6 +31,7 @@ use muniment_evidence::verify::{
 };
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 /// What a command has to say.
 struct Said {
@@ -157,14 +158,29 @@ fn receipt(arguments: &Arguments) -> Result<Report, EarlyExit> {
     let document = arguments.flag("--document").map(files::hash).transpose()?;
     let bytes = files::read(&arguments.operands[0], RECEIPT_BYTES_MAX)?;
     let keys = keys(arguments, trust.as_ref())?;
+    let head = arguments
+        .flag("--head")
+        .map(|path| files::read(path, NOTE_BYTES_MAX));
+    let head = head.transpose()?;
     let expected = Expected {
         trust: trust.as_ref(),
         policy: policy.as_ref(),
         keys: keys.as_ref(),
         document: document.as_ref().map(|(digest, length)| (digest, *length)),
         issued: arguments.is_on("--issued"),
+        head: head.as_deref(),
+        age: arguments.max_age_s.map(|most_s| MaxAge {
+            now_s: now_s(),
+            most_s,
+        }),
     };
     Ok(judged(verify::receipt(&bytes, expected), arguments))
+}
+
+/// Seconds since 1970, by this machine's clock; before that, none have passed.
+fn now_s() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// The report as the caller wants it counted.
