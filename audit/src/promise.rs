@@ -3,6 +3,8 @@
 //! Promises: "kept" is said only of an OK record of the very statement that was promised.
 //! Everything else is said by name, with a code of its own. That a node lost *another*
 //! outbox is told and does not touch the answer. Memory for one answer.
+//!
+//! Tests: `audit/tests/promise.rs`.
 
 use crate::answer::{AuditAnswer, Audited, Ending};
 use crate::json::Value;

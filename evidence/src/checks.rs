@@ -4,6 +4,8 @@
 //! ids are those of FORMAT.md, and mean the same for ever. A test leaves out one after the
 //! other and asks that a frozen file notices (`checks_tests.rs`); the product cannot leave
 //! out any. Leaves how a check is made to the modules that make it.
+//!
+//! Tests: `evidence/src/checks_tests.rs`.
 
 use crate::class::FindingClass;
 use std::fmt;

@@ -136,7 +136,7 @@ fn signed_by(
 
 /// Checks the openings that are shown. One that was erased or is withheld is no fault,
 /// but for the document of a system kind, which is public and never erased. Nothing is asked
-/// of what the ledger refused for being malformed: it said so.
+/// of what the ledger refused unread or for being malformed: it said so.
 pub(crate) fn openings(
     ledger: &Ledger,
     record: &Record,
@@ -158,10 +158,18 @@ pub(crate) fn openings(
     if let Some(opening) = actor {
         open_actor(record, opening, &mut opened);
     }
-    if record.outcome == Outcome::Refused(Reason::Malformed) {
+    if refused_unread(record) {
         opened.faults.clear();
     }
     opened
+}
+
+/// Whether the ledger refused the record for what its openings are, or without reading them.
+fn refused_unread(record: &Record) -> bool {
+    matches!(
+        record.outcome,
+        Outcome::Refused(Reason::Malformed | Reason::FeatureLevel)
+    )
 }
 
 fn open_document(ledger: &Ledger, record: &Record, opening: &Opening, opened: &mut Opened) {

@@ -1,4 +1,6 @@
 //! One record, proven: the checks of a receipt in their order.
+//!
+//! Tests: `evidence/tests/receipts.rs`.
 
 use super::expectations::{agree, by_policy, open_ledger};
 use super::known_keys::KnownKeys;

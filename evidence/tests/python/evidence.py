@@ -137,7 +137,7 @@ class Record:
         if not fine.get(self.outcome):
             raise DecodeError("an outcome")
         self.ok = self.outcome == 0
-        self.malformed = self.outcome == 1 and self.reason == 10
+        self.unread = self.outcome == 1 and self.reason in (10, 12)
         self.statement = reader.raw(166)
         self.signature = reader.raw(64)
         reader.end()

@@ -284,7 +284,7 @@ class Ledger:
                     decode_actor(actor[1])
                 except DecodeError as why:
                     faults.append(("OPENING", f"the actor: {why}"))
-        return opened, [] if record.malformed else faults
+        return opened, [] if record.unread else faults
 
     def document_faults(self, record, shown, system):
         salt, data = shown

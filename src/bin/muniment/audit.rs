@@ -100,18 +100,18 @@ pub struct Prove {
     #[arg(long, value_name = "FILE")]
     head: Option<PathBuf>,
     #[command(flatten)]
-    known: Known,
+    known: KnownEvidence,
 }
 
 /// What the caller has already.
 #[derive(clap::Args)]
-pub struct Known {
+pub struct KnownEvidence {
     /// A receipt or bundle that you have: a revocation in it holds here too
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
 }
 
-impl Known {
+impl KnownEvidence {
     /// The changes of keys in it, under the pin of the command line.
     pub fn keys(&self, client: &Client) -> Result<Option<KnownKeys>, CommandFailure> {
         let Some(path) = &self.keys else {
@@ -153,7 +153,7 @@ struct Terms {
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
-    known: Known,
+    known: KnownEvidence,
 }
 
 #[derive(clap::Args)]

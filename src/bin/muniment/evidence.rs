@@ -4,7 +4,7 @@
 //! saved only after it verified. Leaves auditors' questions to `audit`, and the full
 //! judgement to the offline verifier.
 
-use crate::audit::Known;
+use crate::audit::KnownEvidence;
 use crate::exit::{CommandFailure, Exit};
 use crate::files::{self, OutputTarget};
 use crate::lookup::{Which, key_of};
@@ -103,7 +103,7 @@ struct Receipt {
     #[arg(long)]
     fresh: bool,
     #[command(flatten)]
-    known: Known,
+    known: KnownEvidence,
 }
 
 #[derive(clap::Args)]

@@ -27,7 +27,7 @@ use muniment_evidence::receipt::RECEIPT_BYTES_MAX;
 use muniment_evidence::report::Report;
 use muniment_evidence::trust::{TRUST_BYTES_MAX, Trust};
 use muniment_evidence::verify::{
-    self, BundleVerifier, Expected, KnownKeys, Observer, VerifyOptions,
+    self, BundleVerifier, Expected, KnownKeys, MaxAge, Observer, VerifyOptions,
 };
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -178,6 +178,10 @@ fn receipt(arguments: &Arguments) -> Result<Report, EarlyExit> {
 }
 
 /// Seconds since 1970, by this machine's clock; before that, none have passed.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the library is told what time it is, and this program is who tells it"
+)]
 fn now_s() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
