@@ -20,7 +20,7 @@ use muniment_evidence::note::{Checkpoint, Note};
 use muniment_evidence::opening::Document;
 use muniment_evidence::receipt::Receipt;
 use muniment_evidence::record::Record;
-use muniment_evidence::report::{Finding, Report, gravest, shown};
+use muniment_evidence::report::{Report, shown};
 use muniment_evidence::tree::{self, Frontier};
 use muniment_evidence::verify::{self, Expected, Observer, SeenRecord};
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +51,19 @@ pub struct Heads {
     range: Option<(RecordIndex, TreeSize)>,
     /// By older and newer size.
     proofs: BTreeMap<(TreeSize, TreeSize), Vec<Digest>>,
+}
+
+/// What is wrong with the heads, beside what is wrong with the evidence.
+struct HeadFault {
+    class: FindingClass,
+    detail: String,
+}
+
+impl HeadFault {
+    fn new(class: FindingClass, detail: impl Into<String>) -> HeadFault {
+        let detail = detail.into();
+        HeadFault { class, detail }
+    }
 }
 
 /// A note that a log key in force has signed.
@@ -89,7 +102,9 @@ impl Heads {
 
     /// Without a bundle: origin and keys from a receipt of the same ledger, of any record.
     pub fn conclude_by_receipt(mut self, receipt: &[u8], expected: Expected<'_>) -> Audited {
-        let report = verify::receipt(receipt, expected);
+        let mut report = verify::receipt(receipt, expected);
+        // The heads are what it is held against.
+        report.witnessed = true;
         if report.holds() {
             self.ledger = ledger_of(receipt);
         }
@@ -98,7 +113,8 @@ impl Heads {
 
     pub fn conclude(self, report: Report) -> Audited {
         let (signed, findings) = self.compare();
-        let worst = gravest(&findings).map(|finding| finding.class);
+        let gravest = findings.iter().min_by_key(|fault| fault.class.gravity());
+        let worst = gravest.map(|fault| fault.class);
         let ending = match worst {
             Some(class) => Ending::Fault(class),
             None => Ending::Answered,
@@ -128,7 +144,8 @@ impl Heads {
             _ => "Their agreement is not shown.\n",
         };
         for finding in &findings {
-            let _ = writeln!(text, "  {finding}");
+            let line = format!("{}: {}", finding.class, finding.detail);
+            let _ = writeln!(text, "  {}", shown(&line));
         }
         let heads = signed.iter().map(|head| {
             let checkpoint = &head.vouched.checkpoint;
@@ -161,11 +178,13 @@ impl Heads {
 
     /// The notes that are the ledger's, by size, and what is wrong: forks first, since one
     /// unreadable file must not hide them; what is merely missing last.
-    fn compare(&self) -> (Vec<Signed<'_>>, Vec<Finding>) {
+    fn compare(&self) -> (Vec<Signed<'_>>, Vec<HeadFault>) {
         let (mut signed, mut faults) = (Vec::new(), Vec::new());
         for head in &self.heads {
             let vouched = match &self.ledger {
-                Some(ledger) => ledger.checkpoint(&head.note),
+                Some(ledger) => ledger
+                    .checkpoint(&head.note)
+                    .map_err(|(check, why)| (check.class(), why)),
                 None => Err((
                     FindingClass::MissingData,
                     "cannot be checked, since the ledger's keys are not known".to_owned(),
@@ -177,7 +196,7 @@ impl Heads {
                     vouched,
                 }),
                 Err((class, why)) => {
-                    faults.push(Finding::whole(class, format!("{} {why}", head.name)));
+                    faults.push(HeadFault::new(class, format!("{} {why}", head.name)));
                 }
             }
         }
@@ -195,7 +214,7 @@ impl Heads {
                          the root {} in {}",
                         checkpoint.size, first.name, checkpoint.root, head.name
                     );
-                    forks.push(Finding::whole(FindingClass::Fork, detail));
+                    forks.push(HeadFault::new(FindingClass::Fork, detail));
                 }
                 continue;
             }
@@ -206,7 +225,7 @@ impl Heads {
                          bundle's records lead to {root}",
                         checkpoint.root, checkpoint.size, head.name
                     );
-                    forks.push(Finding::whole(FindingClass::Fork, detail));
+                    forks.push(HeadFault::new(FindingClass::Fork, detail));
                 }
                 (None, Some((first, end))) => {
                     let detail = format!(
@@ -214,7 +233,7 @@ impl Heads {
                          nothing to compare",
                         head.name, checkpoint.size
                     );
-                    missing.push(Finding::whole(FindingClass::MissingData, detail));
+                    missing.push(HeadFault::new(FindingClass::MissingData, detail));
                 }
                 (Some(_), _) | (None, None) => {}
             }
@@ -231,8 +250,8 @@ impl Heads {
     fn follow_proofs(
         &self,
         signed: &[Signed<'_>],
-        faults: &mut Vec<Finding>,
-        missing: &mut Vec<Finding>,
+        faults: &mut Vec<HeadFault>,
+        missing: &mut Vec<HeadFault>,
     ) {
         for pair in signed.windows(2) {
             let (old, new) = (&pair[0].vouched.checkpoint, &pair[1].vouched.checkpoint);
@@ -247,7 +266,7 @@ impl Heads {
                          they cannot be compared",
                         old.size, new.size
                     );
-                    missing.push(Finding::whole(FindingClass::MissingData, detail));
+                    missing.push(HeadFault::new(FindingClass::MissingData, detail));
                 }
                 Some(hashes) => {
                     let goes_on =
@@ -258,7 +277,7 @@ impl Heads {
                              {} to {}",
                             old.size, new.size
                         );
-                        faults.push(Finding::whole(FindingClass::BadTree, detail));
+                        faults.push(HeadFault::new(FindingClass::BadTree, detail));
                     }
                 }
             }

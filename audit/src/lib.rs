@@ -14,7 +14,7 @@
 //! * [`heads`]: whether several checkpoints are of one history
 //! * [`promise`]: what became of a promise
 //!
-//! Below them: [`answer`] (what every question ends in), [`report`] and [`summary`] (a
+//! Before them: [`keys`] (what the caller knows already). Below them: [`answer`] (what every question ends in), [`report`] and [`summary`] (a
 //! report, and one record, in words and as JSON), [`json`] (values that write themselves).
 //!
 //! ```
@@ -40,6 +40,7 @@ pub mod figures;
 pub mod heads;
 pub mod invoice;
 pub mod json;
+pub mod keys;
 pub mod promise;
 pub mod report;
 pub mod sample;

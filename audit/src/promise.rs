@@ -3,6 +3,8 @@
 //! Promises: "kept" is said only of an OK record of the very statement that was promised.
 //! Everything else is said by name, with a code of its own. That a node lost *another*
 //! outbox is told and does not touch the answer. Memory for one answer.
+//!
+//! Tests: `audit/tests/promise.rs`.
 
 use crate::answer::{AuditAnswer, Audited, Ending};
 use crate::json::Value;
@@ -28,6 +30,9 @@ pub enum PromiseFate {
     Other(RecordIndex),
     /// The BOOT at this index says that the outbox was lost before it came to it.
     Lost(RecordIndex),
+    /// The BOOT at this index denies it: by then the node's outbox had no such number, or
+    /// was lost before the promise was made.
+    Broken(RecordIndex),
     /// The bundle has the whole log up to its end, and not this: it may still come.
     Pending,
     /// The bundle is only a part of the log, and this is not in it.
@@ -41,6 +46,7 @@ impl PromiseFate {
             PromiseFate::Refused(_) => "REFUSED",
             PromiseFate::Other(_) => "OTHER",
             PromiseFate::Lost(_) => "LOST",
+            PromiseFate::Broken(_) => "BROKEN",
             PromiseFate::Pending => "PENDING",
             PromiseFate::NotShown => "NOT_SHOWN",
         }
@@ -51,7 +57,8 @@ impl PromiseFate {
             PromiseFate::Kept(index)
             | PromiseFate::Refused(index)
             | PromiseFate::Other(index)
-            | PromiseFate::Lost(index) => Some(index),
+            | PromiseFate::Lost(index)
+            | PromiseFate::Broken(index) => Some(index),
             PromiseFate::Pending | PromiseFate::NotShown => None,
         }
     }
@@ -107,6 +114,10 @@ impl PromiseQuestion {
             PromiseFate::Lost(index) => format!(
                 "lost: the BOOT at {index} says that the outbox was lost, and it will never be \
                  recorded"
+            ),
+            PromiseFate::Broken(index) => format!(
+                "broken: the BOOT at {index} says that the outbox does not hold it, and it will \
+                 never be recorded"
             ),
             PromiseFate::Pending => {
                 format!("not recorded up to size {}; it may still be", self.end)
@@ -173,10 +184,17 @@ impl Observer for PromiseQuestion {
         if let (None, Outcome::Ok, Some(Document::Boot(boot))) =
             (self.found, record.outcome, seen.document)
         {
-            let lost = boot.outboxes.iter().any(|outbox| {
-                outbox.id == wanted.outbox && outbox.lost && outbox.next <= wanted.seq
-            });
-            self.found = lost.then_some(PromiseFate::Lost(index));
+            let named = boot.outboxes.iter().find(|o| o.id == wanted.outbox);
+            // Both are the node's own times: what it says of itself, it is held to.
+            let is_later = statement.witnessed_at_ms >= wanted.witnessed_at_ms;
+            self.found = match named {
+                Some(outbox) if is_later && outbox.next <= wanted.seq => Some(match outbox.lost {
+                    true => PromiseFate::Lost(index),
+                    false => PromiseFate::Broken(index),
+                }),
+                Some(outbox) if !is_later && outbox.lost => Some(PromiseFate::Broken(index)),
+                _ => None,
+            };
         }
     }
 }

@@ -15,14 +15,9 @@ fn a_receipt_with_its_document_ends_in_zero_and_another_document_in_twenty() {
     let trust = files.write("trust", ledger.trust().to_string());
     let document = files.write("a.pdf", [BODY, b"A-1"].concat());
     let other = files.write("b.pdf", BODY);
-    let (code, out, err) = run(&[
-        "receipt",
-        &receipt,
-        "--trust",
-        &trust,
-        "--document",
-        &document,
-    ]);
+    let bundle = files.write("bundle", ledger.bundle());
+    let known = ["receipt", &receipt, "--trust", &trust, "--keys", &bundle];
+    let (code, out, err) = run(&[&known[..], &["--document", &document]].concat());
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(out.starts_with("VERIFIED") && out.contains("The invoice A-1 of local was issued"));
     let (code, out, _) = run(&[
@@ -41,6 +36,15 @@ fn a_receipt_with_its_document_ends_in_zero_and_another_document_in_twenty() {
     assert_eq!(json["record"]["proven"], false);
     assert_eq!(json["record"]["sentence"], serde_json::Value::Null);
     assert_eq!(run(&["receipt", &receipt]).0, 3);
+    // Pinned, and nothing but its own keys speaks for it.
+    let (code, out, _) = run(&["receipt", &receipt, "--trust", &trust]);
+    assert_eq!(code, 29);
+    assert!(
+        out.starts_with("UNWITNESSED") && out.contains("was issued"),
+        "{out}"
+    );
+    // An age is that of signatures which somebody asks for.
+    assert_eq!(run(&["receipt", &receipt, "--max-age", "60"]).0, 2);
     let wrong = files.write("wrong", Ledger::found(2).trust().to_string());
     assert_eq!(run(&["receipt", &receipt, "--trust", &wrong]).0, 22);
 }

@@ -127,6 +127,38 @@ fn what_is_lost_is_told_and_touches_no_other_promise() {
     assert_eq!(kept, (0, "KEPT".to_owned()));
 }
 
+/// A node that denies at its next start what it promised must not look as if it might still
+/// keep it; nor one that promises from an outbox which it gave up before.
+#[test]
+fn what_a_later_start_denies_is_broken_and_not_pending() {
+    let files = Files::new("broken");
+    let (mut ledger, index) = with_download(Outcome::Ok);
+    let kept = promise(&ledger, index);
+    let stated = |lost| BootOutbox {
+        id: OutboxId::new(OUTBOX),
+        next: Sequence::new(1),
+        last: kept.statement.hash(),
+        lost,
+    };
+    let again = |ledger: &Ledger| {
+        let mut ahead = ledger.clone();
+        let document = &ahead.entries[index as usize].document.bytes;
+        let document = Document::decode(document).unwrap();
+        let lane = Lane::Outbox(OutboxId::new(OUTBOX));
+        let at = ahead.record(3, lane, document, Outcome::Ok);
+        promise(&ahead, at)
+    };
+    let denied = again(&ledger);
+    let mut given_up = ledger.clone();
+    boot_telling(&mut ledger, stated(false));
+    let found = ask(&files, &denied, &ledger, Some(&ledger));
+    assert_eq!(found, (27, "BROKEN".to_owned()));
+    boot_telling(&mut given_up, stated(true));
+    let late = again(&given_up);
+    let found = ask(&files, &late, &given_up, Some(&given_up));
+    assert_eq!(found, (27, "BROKEN".to_owned()));
+}
+
 /// What was handed out once is understood for ever, and kept by the frozen bundle.
 #[test]
 fn the_frozen_promise_is_kept_by_the_frozen_bundle() {

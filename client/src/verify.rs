@@ -146,7 +146,8 @@ pub(crate) fn any(
         },
     );
     match report.verdict() {
-        Verdict::Verified => Ok(report),
+        // Fresh from a node: what else stands behind it is the caller's to keep and compare.
+        Verdict::Verified | Verdict::Unwitnessed => Ok(report),
         Verdict::Unpinned if trust.is_none() => Ok(report),
         Verdict::Unpinned | Verdict::Failed(_) => {
             let why = match report.gravest() {

@@ -7,6 +7,7 @@
 //!
 //! Tests: `evidence/tests/bundle_stream.rs`, `evidence/tests/flips.rs`.
 
+use crate::checks::Check;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::{Hasher, tag};
 use crate::frame::{CHECKPOINT, KEY, LAST, MANIFEST, PROVEN, RECORD};
@@ -140,6 +141,24 @@ pub enum Fault {
     Truncated,
 }
 
+impl Fault {
+    /// The check that it fails.
+    pub fn check(&self) -> Check {
+        match self {
+            Fault::NotABundle => Check::BundleBegins,
+            Fault::UnknownFrame(_) => Check::FrameType,
+            Fault::FrameTooLong(_) => Check::FrameLength,
+            Fault::KeysTooMany => Check::KeyFramesCount,
+            Fault::OutOfOrder => Check::FrameOrder,
+            Fault::Malformed(_) => Check::FrameReads,
+            Fault::Count { .. } => Check::EndCounts,
+            Fault::Digest => Check::EndDigest,
+            Fault::Trailing => Check::NothingFollows,
+            Fault::Truncated => Check::EndReached,
+        }
+    }
+}
+
 impl BundleParser {
     pub fn new() -> BundleParser {
         BundleParser::default()
@@ -168,7 +187,8 @@ impl BundleParser {
         if self.stage == Stage::Ended {
             return match rest.is_empty() {
                 true => Ok(None),
-                false => Err(self.error(Fault::Trailing)),
+                false if Check::NothingFollows.is_asked() => Err(self.error(Fault::Trailing)),
+                false => Ok(None),
             };
         }
         let Some((&[kind, a, b, c, d], after)) = rest.split_first_chunk::<HEADER>() else {
@@ -178,10 +198,10 @@ impl BundleParser {
         if !matches!(kind, MANIFEST..=LAST | END) {
             return Err(self.error(Fault::UnknownFrame(kind)));
         }
-        if length as usize > FRAME_BYTES_MAX {
+        if Check::FrameLength.fails(length as usize > FRAME_BYTES_MAX) {
             return Err(self.error(Fault::FrameTooLong(length)));
         }
-        if kind == KEY && self.keys == KEYS_MAX {
+        if Check::KeyFramesCount.fails(kind == KEY && self.keys == KEYS_MAX) {
             return Err(self.error(Fault::KeysTooMany));
         }
         let Some(payload) = after.get(..length as usize) else {
@@ -262,10 +282,10 @@ impl BundleParser {
         let mut read = || Ok((Tally::read(&mut r)?, r.digest()?));
         let (announced, digest) = read().map_err(Fault::Malformed)?;
         r.end().map_err(Fault::Malformed)?;
-        if digest != self.sum.hasher.clone().finish() {
+        if Check::EndDigest.fails(digest != self.sum.hasher.clone().finish()) {
             return Err(Fault::Digest);
         }
-        if announced != self.sum.tally {
+        if Check::EndCounts.fails(announced != self.sum.tally) {
             return Err(Fault::Count {
                 announced: announced.total(),
                 found: self.sum.tally.total(),

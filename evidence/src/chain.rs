@@ -5,7 +5,7 @@
 //! eight bytes for each record (up to 24 while their list grows) and one entry for each
 //! open lane. Leaves signatures to [`crate::record_checks`] and the tree to [`crate::verify`].
 
-use crate::class::FindingClass;
+use crate::checks::Check;
 use crate::digest::Digest;
 use crate::ids::{NodeId, RecordIndex};
 use crate::lanes::{Lanes, OpenOutbox};
@@ -99,10 +99,10 @@ impl Chain {
                 }
                 _ => format!("record {expected} is missing before this one"),
             };
-            Finding::at(FindingClass::MissingData, index, detail)
+            Finding::at(Check::NoneMissing, index, detail)
         } else {
             let detail = format!("repeated or out of order: record {expected} was due");
-            Finding::at(FindingClass::BrokenChain, index, detail)
+            Finding::at(Check::NoneRepeated, index, detail)
         })
     }
 
@@ -124,12 +124,12 @@ impl Chain {
         document: Option<&Document>,
     ) -> Vec<Finding> {
         let mut findings: Vec<Finding> = self.place(record.index).into_iter().collect();
-        let mut fault = |class, detail: String| {
-            findings.push(Finding::at(class, record.index, detail));
+        let mut fault = |check, detail: String| {
+            findings.push(Finding::at(check, record.index, detail));
         };
         if self.prev.is_some_and(|prev| prev != record.prev) {
             let detail = "does not name the leaf hash of the record before it";
-            fault(FindingClass::BrokenChain, detail.to_owned());
+            fault(Check::Chained, detail.to_owned());
         }
         self.prev = Some(*leaf);
         if record.committed_at_ms < self.time_ms {
@@ -137,32 +137,34 @@ impl Chain {
                 "committed at {} ms, before the record ahead of it ({} ms)",
                 record.committed_at_ms, self.time_ms
             );
-            fault(FindingClass::Time, detail);
+            fault(Check::TimeGoesOn, detail);
         }
         self.time_ms = self.time_ms.max(record.committed_at_ms);
         // What is missing may be what a lane would go on from: a gap is no fault of a node.
         if self.whole {
-            if let Err(detail) = self.lanes.follow(record) {
-                fault(FindingClass::Lane, detail);
+            if let Err((check, detail)) = self.lanes.follow(record) {
+                fault(check, detail);
             }
             if let (Outcome::Ok, Some(Document::Boot(boot))) = (record.outcome, document) {
-                for (class, detail) in self.lanes.boot(record.statement.node, &boot.outboxes) {
-                    fault(class, detail);
+                for (check, detail) in self.lanes.boot(record.statement.node, &boot.outboxes) {
+                    fault(check, detail);
                 }
             }
         }
         if let Outcome::DuplicateOf(of) = record.outcome {
-            let earlier = of < record.index;
-            let unseen = of < self.first || !self.whole;
-            if !earlier || !(unseen || self.mark(of).is_some_and(|mark| mark.ok)) {
-                let detail = format!("duplicate of {of}, which is no earlier OK record");
-                fault(FindingClass::BrokenChain, detail);
+            let unseen = of < self.first || of >= record.index || !self.whole;
+            if Check::DuplicateIsEarlier.fails(of >= record.index) {
+                let detail = format!("duplicate of {of}, which is no earlier record");
+                fault(Check::DuplicateIsEarlier, detail);
+            } else if !unseen && !self.mark(of).is_some_and(|mark| mark.ok) {
+                let detail = format!("duplicate of {of}, which is no OK record");
+                fault(Check::DuplicateOfOk, detail);
             }
         }
         if let (Outcome::Ok, Some(Document::DownloadEnd(ends))) = (record.outcome, document) {
             for end in ends {
-                if let Err(detail) = self.end(record, end.download) {
-                    fault(FindingClass::BrokenChain, detail);
+                if let Err((check, detail)) = self.end(record, end.download) {
+                    fault(check, detail);
                 }
             }
         }
@@ -186,11 +188,10 @@ impl Chain {
         self.lanes.open_outboxes()
     }
 
-    fn end(&mut self, record: &Record, download: RecordIndex) -> Result<(), String> {
-        if download >= record.index {
-            return Err(format!(
-                "ends the download {download}, which is not earlier"
-            ));
+    fn end(&mut self, record: &Record, download: RecordIndex) -> Result<(), (Check, String)> {
+        if Check::EndIsLater.fails(download >= record.index) {
+            let detail = format!("ends the download {download}, which is not earlier");
+            return Err((Check::EndIsLater, detail));
         }
         if download < self.first || !self.whole {
             return Ok(());
@@ -202,13 +203,15 @@ impl Chain {
             // That record could not be read, which was said there.
             return Ok(());
         };
-        if !mark.ok || mark.kind != Kind::Download || Some(mark.node) != node {
-            return Err(format!(
-                "ends the download {download}, which is no OK DOWNLOAD of its node"
-            ));
+        let own = mark.ok && mark.kind == Kind::Download && Some(mark.node) == node;
+        if Check::EndOfOwnDownload.fails(!own) {
+            let detail =
+                format!("ends the download {download}, which is no OK DOWNLOAD of its node");
+            return Err((Check::EndOfOwnDownload, detail));
         }
         if std::mem::replace(&mut mark.ended, true) {
-            return Err(format!("ends the download {download} a second time"));
+            let detail = format!("ends the download {download} a second time");
+            return Err((Check::EndedOnce, detail));
         }
         Ok(())
     }

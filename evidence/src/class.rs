@@ -52,13 +52,17 @@ coded! {
         /// The record is there, and what it speaks of did not happen: it was refused, is
         /// a repetition, or is of another kind than was asked for.
         NotDone = 28 "NOT_DONE",
+        /// Everything holds, and nothing but the log key of the receipt's own day says which
+        /// keys were revoked: neither a policy nor known changes of keys were given. Not a
+        /// fault of the evidence, so never among the findings.
+        Unwitnessed = 29 "UNWITNESSED",
     }
 }
 
 /// What may be among the findings, the gravest first. Evidence of two histories is the worst
 /// that there is; then what is not the ledger's at all; then what somebody changed; then
 /// what is merely not there, or not what the auditor asked for.
-pub const GRAVEST_FIRST: [FindingClass; 18] = [
+pub const GRAVEST_FIRST: [FindingClass; 19] = [
     FindingClass::Fork,
     FindingClass::Untrusted,
     FindingClass::BadTree,
@@ -77,6 +81,7 @@ pub const GRAVEST_FIRST: [FindingClass; 18] = [
     FindingClass::NotDone,
     FindingClass::Lost,
     FindingClass::Unpinned,
+    FindingClass::Unwitnessed,
 ];
 
 impl FindingClass {

@@ -3,7 +3,7 @@
 //! Promises: [`Genesis::document`] checks everything that a genesis shows of itself.
 //! Whether it is the right one is for the auditor's pin ([`crate::trust`]) to say.
 
-use crate::class::FindingClass;
+use crate::checks::Check;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
 use crate::ids::{NodeId, RecordIndex, Sequence};
@@ -49,19 +49,21 @@ impl Genesis {
             && statement.lane == Lane::Boot
             && statement.seq == Sequence::FIRST
             && statement.prev == Digest::ZERO;
-        if !first {
+        if Check::GenesisIsFirst.fails(!first) {
             return Err(GenesisError::NotFirst);
         }
-        if commit_document(&PUBLIC_SALT, &self.opening) != statement.document {
+        let committed = commit_document(&PUBLIC_SALT, &self.opening);
+        if Check::GenesisOpeningIsCommitted.fails(committed != statement.document) {
             return Err(GenesisError::Commitment);
         }
         let document = match Document::decode(&self.opening) {
             Ok(Document::Genesis(document)) => document,
-            Ok(_) => return Err(GenesisError::NotFirst),
+            Ok(_) => return Err(GenesisError::OtherKind),
             Err(e) => return Err(GenesisError::Opening(e)),
         };
         let founder = admissible(&document, statement.node)?;
-        if !statement.verify(&founder.statement_key, &record.signature) {
+        let signed = statement.verify(&founder.statement_key, &record.signature);
+        if Check::GenesisSignature.fails(!signed) {
             return Err(GenesisError::Signature);
         }
         Ok(document)
@@ -92,15 +94,14 @@ pub fn admissible(document: &GenesisDocument, founder: NodeId) -> Result<&Member
 /// use, and one key in two places would make later findings ambiguous; so they are
 /// refused here.
 fn check_names(document: &GenesisDocument) -> Result<(), GenesisError> {
-    let named = is_key_name(&document.origin) && name::check(&document.origin).is_ok();
-    if !named || document.origin.len() > ORIGIN_BYTES_MAX {
-        return Err(GenesisError::Origin);
-    }
-    if !document
-        .members
-        .iter()
-        .all(|member| is_place(&member.region) && is_place(&member.zone))
-    {
+    let all_named = is_key_name(&document.origin)
+        && name::check(&document.origin).is_ok()
+        && document.origin.len() <= ORIGIN_BYTES_MAX
+        && document
+            .members
+            .iter()
+            .all(|member| is_place(&member.region) && is_place(&member.zone));
+    if Check::GenesisNames.fails(!all_named) {
         return Err(GenesisError::Origin);
     }
     let mut nodes = BTreeSet::new();
@@ -117,10 +118,9 @@ fn check_names(document: &GenesisDocument) -> Result<(), GenesisError> {
             .iter()
             .all(|member| member.node != NodeId::NONE && nodes.insert(member.node))
         && KeyHistory::founded(document).check_whole().is_ok();
-    if usable {
-        Ok(())
-    } else {
-        Err(GenesisError::Keys)
+    match Check::GenesisKeys.fails(!usable) {
+        true => Err(GenesisError::Keys),
+        false => Ok(()),
     }
 }
 
@@ -133,6 +133,8 @@ pub enum GenesisError {
     NotFirst,
     /// The opening is not what the record commits to.
     Commitment,
+    /// The opening is that of another kind.
+    OtherKind,
     /// The origin, a region or a zone cannot stand in a key name.
     Origin,
     /// A key is unusable or stands twice, a member does, or the threshold of the root
@@ -144,15 +146,17 @@ pub enum GenesisError {
 }
 
 impl GenesisError {
-    pub fn class(&self) -> FindingClass {
+    /// The check that it fails.
+    pub fn check(&self) -> Check {
         match self {
-            GenesisError::Record(_)
-            | GenesisError::Opening(_)
-            | GenesisError::NotFirst
-            | GenesisError::Origin => FindingClass::Structure,
-            GenesisError::Commitment => FindingClass::Opening,
-            GenesisError::Keys | GenesisError::NoFounder(_) => FindingClass::UnknownKey,
-            GenesisError::Signature => FindingClass::BadSignature,
+            GenesisError::Record(_) => Check::GenesisRecordReads,
+            GenesisError::NotFirst => Check::GenesisIsFirst,
+            GenesisError::Commitment => Check::GenesisOpeningIsCommitted,
+            GenesisError::Opening(_) | GenesisError::OtherKind => Check::GenesisOpeningReads,
+            GenesisError::Origin => Check::GenesisNames,
+            GenesisError::Keys => Check::GenesisKeys,
+            GenesisError::NoFounder(_) => Check::GenesisFounder,
+            GenesisError::Signature => Check::GenesisSignature,
         }
     }
 }
@@ -165,6 +169,7 @@ impl fmt::Display for GenesisError {
             GenesisError::NotFirst => {
                 f.write_str("the genesis is not an OK record of kind GENESIS at index 0")
             }
+            GenesisError::OtherKind => f.write_str("the genesis opening is of another kind"),
             GenesisError::Commitment => {
                 f.write_str("the genesis opening is not what the genesis record commits to")
             }

@@ -7,6 +7,7 @@
 //!
 //! Tests: `evidence/tests/keys.rs`.
 
+use crate::checks::Check;
 use crate::digest::Digest;
 use crate::ids::{NodeId, RecordIndex, TreeSize};
 use crate::key::PublicKey;
@@ -131,9 +132,15 @@ pub enum KeyRefusal {
         expected: u64,
     },
     /// A key that cannot be, is there already, or is not there.
-    Change(String),
+    Change {
+        check: Check,
+        why: String,
+    },
     /// Not endorsed by those who must.
-    Endorsement(String),
+    Endorsement {
+        check: Check,
+        why: String,
+    },
 }
 
 impl fmt::Display for KeyRefusal {
@@ -142,7 +149,29 @@ impl fmt::Display for KeyRefusal {
             KeyRefusal::Serial { expected } => {
                 write!(f, "the next change of keys has the serial {expected}")
             }
-            KeyRefusal::Change(why) | KeyRefusal::Endorsement(why) => f.write_str(why),
+            KeyRefusal::Change { why, .. } | KeyRefusal::Endorsement { why, .. } => {
+                f.write_str(why)
+            }
+        }
+    }
+}
+
+impl KeyRefusal {
+    fn change(check: Check, why: impl Into<String>) -> KeyRefusal {
+        let why = why.into();
+        KeyRefusal::Change { check, why }
+    }
+
+    fn endorsement(check: Check, why: impl Into<String>) -> KeyRefusal {
+        let why = why.into();
+        KeyRefusal::Endorsement { check, why }
+    }
+
+    /// The check that it fails.
+    pub fn check(&self) -> Check {
+        match self {
+            KeyRefusal::Serial { .. } => Check::ChangeSerial,
+            KeyRefusal::Change { check, .. } | KeyRefusal::Endorsement { check, .. } => *check,
         }
     }
 }
@@ -179,7 +208,7 @@ impl KeyHistory {
         index: RecordIndex,
         document: &KeyDocument,
     ) -> Result<KeyHistory, KeyRefusal> {
-        if document.serial != self.serial {
+        if Check::ChangeSerial.fails(document.serial != self.serial) {
             return Err(KeyRefusal::Serial {
                 expected: self.serial,
             });
@@ -188,14 +217,23 @@ impl KeyHistory {
         let mut next = self.clone();
         next.serial += 1;
         next.threshold = document.threshold;
-        if document.changes.is_empty() && document.threshold == self.threshold {
-            return Err(KeyRefusal::Change("nothing is changed".to_owned()));
+        let nothing = document.changes.is_empty() && document.threshold == self.threshold;
+        if Check::ChangeNotEmpty.fails(nothing) {
+            return Err(KeyRefusal::change(
+                Check::ChangeNotEmpty,
+                "nothing is changed",
+            ));
         }
         for change in &document.changes {
-            next.change(index, change).map_err(KeyRefusal::Change)?;
+            next.change(index, change)
+                .map_err(|why| KeyRefusal::change(Check::ChangePossible, why))?;
         }
-        next.check_whole().map_err(KeyRefusal::Change)?;
-        Ok(next)
+        match next.check_whole() {
+            Err(why) if Check::ChangeLeavesKeys.is_asked() => {
+                Err(KeyRefusal::change(Check::ChangeLeavesKeys, why))
+            }
+            _ => Ok(next),
+        }
     }
 
     fn change(&mut self, index: RecordIndex, change: &KeyChange) -> Result<(), String> {
@@ -284,34 +322,43 @@ impl KeyHistory {
     /// ledger lets: its root keys, or else the log key.
     fn check_endorsers(&self, document: &KeyDocument) -> Result<(), KeyRefusal> {
         let endorsers: BTreeSet<PublicKey> = document.endorsements.iter().map(|e| e.key).collect();
-        if endorsers.len() != document.endorsements.len() {
-            return Err(KeyRefusal::Endorsement(
-                "a key endorses more than once".to_owned(),
+        let repeated = endorsers.len() != document.endorsements.len();
+        if Check::ChangeSignatures.fails(repeated) {
+            return Err(KeyRefusal::endorsement(
+                Check::ChangeSignatures,
+                "a key endorses more than once",
             ));
         }
         let mut added = document
             .changes
             .iter()
             .filter(|change| change.action == Action::Add);
-        if let Some(change) = added.find(|change| !endorsers.contains(&change.key)) {
-            return Err(KeyRefusal::Endorsement(format!(
-                "the key {:?} that is added has not signed the change",
-                change.key
-            )));
+        if let Some(change) = added.find(|change| !endorsers.contains(&change.key))
+            && Check::ChangePossession.is_asked()
+        {
+            return Err(KeyRefusal::endorsement(
+                Check::ChangePossession,
+                format!(
+                    "the key {:?} that is added has not signed the change",
+                    change.key
+                ),
+            ));
         }
         let active = |lives: &[KeyLife]| {
             let endorse = |life: &&KeyLife| life.is_active() && endorsers.contains(&life.key);
             lives.iter().filter(endorse).count()
         };
-        match self.threshold {
-            0 if active(&self.log) == 0 => Err(KeyRefusal::Endorsement(
-                "no active log key endorses the change".to_owned(),
-            )),
-            k if active(&self.roots) < usize::from(k) => Err(KeyRefusal::Endorsement(format!(
+        let why = match self.threshold {
+            0 if active(&self.log) == 0 => "no active log key endorses the change".to_owned(),
+            k if active(&self.roots) < usize::from(k) => format!(
                 "{k} active root keys must endorse the change, {} do",
                 active(&self.roots)
-            ))),
-            _ => Ok(()),
+            ),
+            _ => return Ok(()),
+        };
+        match Check::ChangeEndorsed.is_asked() {
+            true => Err(KeyRefusal::endorsement(Check::ChangeEndorsed, why)),
+            false => Ok(()),
         }
     }
 
@@ -320,6 +367,9 @@ impl KeyHistory {
         let active = |lives: &[KeyLife]| lives.iter().filter(|life| life.is_active()).count();
         if active(&self.log) == 0 {
             return Err("a ledger has an active log key".to_owned());
+        }
+        if self.members.values().all(|m| active(&m.statement) == 0) {
+            return Err("a ledger has an active statement key".to_owned());
         }
         let roots = active(&self.roots);
         if usize::from(self.threshold) > roots || (self.threshold == 0) != (roots == 0) {
@@ -359,9 +409,10 @@ pub fn believe(
     index: RecordIndex,
     document: &KeyDocument,
 ) -> Result<KeyHistory, KeyRefusal> {
-    if !document.is_signed(ledger) {
-        return Err(KeyRefusal::Endorsement(
-            "an endorsement's signature does not hold".to_owned(),
+    if Check::ChangeSignatures.fails(!document.is_signed(ledger)) {
+        return Err(KeyRefusal::endorsement(
+            Check::ChangeSignatures,
+            "an endorsement's signature does not hold",
         ));
     }
     history.changed(index, document)

@@ -5,7 +5,7 @@
 //! lane may begin anywhere, once. What a node had signed and not recorded when it
 //! started shows from its BOOT: pending in an outbox, or lost.
 
-use crate::class::FindingClass;
+use crate::checks::Check;
 use crate::digest::Digest;
 use crate::ids::{NodeId, OutboxId, RecordIndex, Sequence};
 use crate::opening::BootOutbox;
@@ -49,9 +49,12 @@ impl Lanes {
 
     /// Takes the record's statement as its lane's next, or says why it is not; in either
     /// case the lane goes on from there.
-    pub fn follow(&mut self, record: &Record) -> Result<(), String> {
+    pub fn follow(&mut self, record: &Record) -> Result<(), (Check, String)> {
         let statement = &record.statement;
-        let result = self.is_open(record).and_then(|()| self.is_next(statement));
+        let result = self
+            .is_open(record)
+            .and_then(|()| self.is_next(statement))
+            .and_then(|()| self.is_as_said(statement));
         self.ends.insert(
             (statement.node, statement.lane),
             LaneEnd {
@@ -78,31 +81,54 @@ impl Lanes {
     }
 
     /// Compares what a BOOT says of its node's outboxes with the log.
-    pub fn boot(&mut self, node: NodeId, outboxes: &[BootOutbox]) -> Vec<(FindingClass, String)> {
+    pub fn boot(&mut self, node: NodeId, outboxes: &[BootOutbox]) -> Vec<(Check, String)> {
         let mut faults = Vec::new();
         let (from, to) = ((node, OutboxId::new(0)), (node, OutboxId::new(u64::MAX)));
         let before: Vec<BootOutbox> = self.outboxes.range(from..=to).map(|(_, o)| *o).collect();
         for outbox in before {
             self.outboxes.remove(&(node, outbox.id));
-            let named = outboxes.iter().any(|now| now.id == outbox.id);
-            if !named && self.pending(node, &outbox) > 0 {
+            let is_pending = self.pending(node, &outbox) > 0;
+            let now = outboxes.iter().find(|now| now.id == outbox.id);
+            if let Some(now) = now.filter(|now| !now.lost)
+                && is_pending
+                && now.next < outbox.next
+            {
+                let detail = format!(
+                    "the BOOT names {} statements of outbox {} of node {node}, the one before \
+                     named {}",
+                    now.next, outbox.id, outbox.next
+                );
+                faults.push((Check::OutboxNotBack, detail));
+            }
+            if now.is_none() && is_pending {
                 let detail = format!(
                     "the BOOT does not name outbox {} of node {node}, which had statements to \
                      record",
                     outbox.id
                 );
-                faults.push((FindingClass::Lane, detail));
+                faults.push((Check::OutboxNamedAgain, detail));
             }
         }
-        for outbox in outboxes {
-            if let Some(end) = self.ends.get(&(node, Lane::Outbox(outbox.id)))
-                && (outbox.next < end.next || outbox.next == end.next && outbox.last != end.last)
-            {
+        for (place, outbox) in outboxes.iter().enumerate() {
+            if outboxes[..place].iter().any(|other| other.id == outbox.id) {
+                let detail = format!("the BOOT names outbox {} of node {node} twice", outbox.id);
+                faults.push((Check::OutboxNamedOnce, detail));
+            }
+            let end = self.ends.get(&(node, Lane::Outbox(outbox.id)));
+            if end.is_some_and(|end| outbox.next < end.next) {
                 let detail = format!(
-                    "the BOOT names {} statements of outbox {} of node {node}, the log has others",
+                    "the BOOT names {} statements of outbox {} of node {node}, the log has more",
                     outbox.next, outbox.id
                 );
-                faults.push((FindingClass::Lane, detail));
+                faults.push((Check::OutboxNext, detail));
+            }
+            if end.is_some_and(|end| outbox.next == end.next && outbox.last != end.last) {
+                let detail = format!(
+                    "the BOOT names another last statement of outbox {} of node {node} than \
+                     the log has",
+                    outbox.id
+                );
+                faults.push((Check::OutboxLast, detail));
             }
             if outbox.lost {
                 let detail = format!(
@@ -110,7 +136,7 @@ impl Lanes {
                      by then will never be known",
                     outbox.id
                 );
-                faults.push((FindingClass::Lost, detail));
+                faults.push((Check::OutboxKept, detail));
             } else {
                 self.outboxes.insert((node, outbox.id), *outbox);
             }
@@ -138,33 +164,54 @@ impl Lanes {
         }
     }
 
-    fn is_open(&self, record: &Record) -> Result<(), String> {
+    fn is_open(&self, record: &Record) -> Result<(), (Check, String)> {
         let Statement {
             kind, lane, node, ..
         } = record.statement;
         let starts = matches!(kind, Kind::Genesis | Kind::Boot);
         // Whatever a node says in the wrong lane takes a number there, and is refused for it.
         let refused = matches!(record.outcome, Outcome::Refused(_));
-        match lane {
-            Lane::Boot if starts || refused => Ok(()),
-            _ if starts && !refused => Err(format!("a {kind} stands in the lane {lane}")),
-            Lane::Boot => Err(format!("a {kind} stands in the boot lane")),
-            Lane::Outbox(_) => Ok(()),
-            Lane::Strict(boot) => match self.boots.get(&node) {
-                Some(latest) if *latest == boot => Ok(()),
-                Some(latest) if boot < *latest => Err(format!(
-                    "lane {lane} of node {node} was closed by the BOOT at {latest}"
-                )),
-                // The slice begins after this boot.
-                None if boot < self.first => Ok(()),
-                _ => Err(format!(
-                    "lane {lane} of node {node} names no OK BOOT record of that node"
-                )),
-            },
+        if Check::LaneOfKind.fails(!refused && starts != (lane == Lane::Boot)) {
+            let detail = format!("a {kind} stands in the lane {lane}");
+            return Err((Check::LaneOfKind, detail));
+        }
+        let Lane::Strict(boot) = lane else {
+            return Ok(());
+        };
+        let closed = match self.boots.get(&node) {
+            Some(latest) if *latest == boot => return Ok(()),
+            // The slice begins after this boot.
+            None if boot < self.first => return Ok(()),
+            Some(latest) if boot < *latest => {
+                format!("lane {lane} of node {node} was closed by the BOOT at {latest}")
+            }
+            _ => format!("lane {lane} of node {node} names no OK BOOT record of that node"),
+        };
+        match Check::StrictLaneOpen.is_asked() {
+            true => Err((Check::StrictLaneOpen, closed)),
+            false => Ok(()),
         }
     }
 
-    fn is_next(&self, statement: &Statement) -> Result<(), String> {
+    /// What a BOOT said of an outbox binds it, where its lane gets that far.
+    fn is_as_said(&self, statement: &Statement) -> Result<(), (Check, String)> {
+        let Lane::Outbox(id) = statement.lane else {
+            return Ok(());
+        };
+        let said = self.outboxes.get(&(statement.node, id));
+        let other = said
+            .is_some_and(|said| said.next == statement.seq.next() && said.last != statement.hash());
+        if !other {
+            return Ok(());
+        }
+        let detail = format!(
+            "statement {} of outbox {id} of node {} is another than its BOOT said",
+            statement.seq, statement.node
+        );
+        Err((Check::OutboxAsSaid, detail))
+    }
+
+    fn is_next(&self, statement: &Statement) -> Result<(), (Check, String)> {
         let Statement {
             node, lane, seq, ..
         } = *statement;
@@ -178,21 +225,22 @@ impl Lanes {
             None if begins || seq == Sequence::FIRST => (Sequence::FIRST, Digest::ZERO),
             None => return Ok(()),
         };
-        if seq > next {
-            return Err(format!(
+        if Check::LaneWithoutGap.fails(seq > next) {
+            let detail = format!(
                 "lane {lane} of node {node} goes from {next} to {seq}: statements are missing"
-            ));
+            );
+            return Err((Check::LaneWithoutGap, detail));
         }
-        if seq < next {
-            return Err(format!(
-                "lane {lane} of node {node} is at {next} and has {seq} again"
-            ));
+        if Check::LaneWithoutRepeat.fails(seq < next) {
+            let detail = format!("lane {lane} of node {node} is at {next} and has {seq} again");
+            return Err((Check::LaneWithoutRepeat, detail));
         }
         if statement.prev != last {
-            return Err(format!(
+            let detail = format!(
                 "lane {lane} of node {node}: statement {seq} follows another statement \
                  than the one in the log"
-            ));
+            );
+            return Err((Check::LaneLinked, detail));
         }
         Ok(())
     }

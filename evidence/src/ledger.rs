@@ -5,7 +5,7 @@
 //! and whether a checkpoint is the ledger's own. Leaves the question whether this is the
 //! ledger that the auditor means to his pin ([`crate::trust`]).
 
-use crate::class::FindingClass;
+use crate::checks::Check;
 use crate::digest::Digest;
 use crate::genesis::{Genesis, GenesisError};
 use crate::ids::{NodeId, RecordIndex};
@@ -132,38 +132,19 @@ impl Ledger {
     /// its size. A line of a known key that does not verify spoils the note, as C2SP
     /// signed-note asks; lines of unknown keys are passed over, and so are those of keys
     /// not in force.
-    pub fn checkpoint(&self, note: &[u8]) -> Result<Vouched, (FindingClass, String)> {
-        let fault = |detail: String| Err((FindingClass::Checkpoint, detail));
-        let unreadable = |why| (FindingClass::Checkpoint, format!("cannot be read: {why}"));
-        let note = Note::parse(note).map_err(unreadable)?;
-        let checkpoint = Checkpoint::parse(&note.text).map_err(unreadable)?;
-        if checkpoint.origin != self.origin {
-            return fault(format!(
+    pub fn checkpoint(&self, note: &[u8]) -> Result<Vouched, (Check, String)> {
+        let unreadable = |check| move |why| (check, format!("cannot be read: {why}"));
+        let note = Note::parse(note).map_err(unreadable(Check::NoteReads))?;
+        let checkpoint =
+            Checkpoint::parse(&note.text).map_err(unreadable(Check::CheckpointReads))?;
+        if Check::CheckpointOrigin.fails(checkpoint.origin != self.origin) {
+            let detail = format!(
                 "is of the origin {}, not of {}",
                 checkpoint.origin, self.origin
-            ));
+            );
+            return Err((Check::CheckpointOrigin, detail));
         }
-        let (mut signed, mut revoked) = (false, false);
-        for life in &self.keys.log {
-            match note.vouch(&VerifierKey::log(&self.origin, life.key)) {
-                Vouch::Signed => match life.at_size(checkpoint.size) {
-                    KeyValidity::InForce => signed = true,
-                    KeyValidity::Revoked => revoked = true,
-                    KeyValidity::NotInForce => {}
-                },
-                Vouch::Absent => {}
-                Vouch::Invalid | Vouch::Cosigned { .. } => {
-                    return fault("carries a signature of a log key that does not hold".to_owned());
-                }
-            }
-        }
-        if !signed && revoked {
-            let detail = "is signed by a log key that was revoked from a smaller size on";
-            return Err((FindingClass::Revoked, detail.to_owned()));
-        }
-        if !signed {
-            return fault("is not signed by a log key of the ledger in force there".to_owned());
-        }
+        self.signed_by_the_log(&note, &checkpoint)?;
         let mut cosigners = Vec::new();
         for (node, member, life, key) in self.cosigners() {
             match note.vouch(&key) {
@@ -178,9 +159,11 @@ impl Ledger {
                 }
                 Vouch::Absent | Vouch::Cosigned { .. } => {}
                 Vouch::Invalid | Vouch::Signed => {
-                    return fault(format!(
-                        "carries a cosignature of node {node} that does not hold"
-                    ));
+                    if Check::MemberLinesHold.is_asked() {
+                        let detail =
+                            format!("carries a cosignature of node {node} that does not hold");
+                        return Err((Check::MemberLinesHold, detail));
+                    }
                 }
             }
         }
@@ -198,25 +181,56 @@ impl Ledger {
         &self,
         index: RecordIndex,
         anchor: &AnchorDocument,
-    ) -> Result<(), (FindingClass, String)> {
+    ) -> Result<(), (Check, String)> {
         let vouched = self.checkpoint(anchor.note.as_bytes());
         let vouched =
-            vouched.map_err(|(class, why)| (class, format!("the anchored checkpoint {why}")))?;
-        if vouched.checkpoint.size.contains(index) {
+            vouched.map_err(|(check, why)| (check, format!("the anchored checkpoint {why}")))?;
+        if Check::AnchorIsEarlier.fails(vouched.checkpoint.size.contains(index)) {
             let detail = "the anchored checkpoint is of records that came later";
-            return Err((FindingClass::Opening, detail.to_owned()));
+            return Err((Check::AnchorIsEarlier, detail.to_owned()));
         }
         let cosigned = VerifierKey::parse(&anchor.witness).ok().is_some_and(|key| {
             let note = Note::parse(anchor.note.as_bytes());
             note.is_ok_and(|note| matches!(note.vouch(&key), Vouch::Cosigned { .. }))
         });
-        match cosigned {
-            true => Ok(()),
-            false => {
-                let detail = "the anchored checkpoint carries no cosignature of the witness named";
-                Err((FindingClass::Opening, detail.to_owned()))
+        if Check::AnchorCosigned.fails(!cosigned) {
+            let detail = "the anchored checkpoint carries no cosignature of the witness named";
+            return Err((Check::AnchorCosigned, detail.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn signed_by_the_log(
+        &self,
+        note: &Note,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), (Check, String)> {
+        let (mut signed, mut revoked) = (false, false);
+        for life in &self.keys.log {
+            match note.vouch(&VerifierKey::log(&self.origin, life.key)) {
+                Vouch::Signed => match life.at_size(checkpoint.size) {
+                    KeyValidity::InForce => signed = true,
+                    KeyValidity::Revoked => revoked = true,
+                    KeyValidity::NotInForce => {}
+                },
+                Vouch::Absent => {}
+                Vouch::Invalid | Vouch::Cosigned { .. } => {
+                    if Check::LogLinesHold.is_asked() {
+                        let detail = "carries a signature of a log key that does not hold";
+                        return Err((Check::LogLinesHold, detail.to_owned()));
+                    }
+                }
             }
         }
+        if Check::LogKeyNotRevoked.fails(!signed && revoked) {
+            let detail = "is signed by a log key that was revoked from a smaller size on";
+            return Err((Check::LogKeyNotRevoked, detail.to_owned()));
+        }
+        if Check::LogKeyInForce.fails(!signed && !revoked) {
+            let detail = "is not signed by a log key of the ledger in force there";
+            return Err((Check::LogKeyInForce, detail.to_owned()));
+        }
+        Ok(())
     }
 
     /// Whether a key is one of the operator's own: of the log, or of a member.

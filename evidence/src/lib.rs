@@ -56,6 +56,7 @@
 
 pub mod bundle;
 pub mod chain;
+pub mod checks;
 pub mod chunks;
 pub mod class;
 pub mod codec;

@@ -6,8 +6,8 @@
 //!
 //! Tests: `evidence/tests/tamper.rs`, `evidence/tests/receipts.rs`.
 
+use crate::checks::Check;
 use crate::chunks;
-use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::ids::RecordIndex;
 use crate::key::PublicKey;
@@ -18,10 +18,10 @@ use crate::opening::{
     Actor, Document, Holding, Opening, PUBLIC_SALT, Rendition, commit_actor, commit_document,
 };
 use crate::record::{Outcome, Reason, Record};
-use crate::statement::{Kind, Lane};
+use crate::statement::{Kind, Lane, Mode};
 
-/// A class and what to say of it; the index is added by the caller.
-pub(crate) type Fault = (FindingClass, String);
+/// What fails and what to say of it; the index is added by the caller.
+pub(crate) type Fault = (Check, String);
 
 /// What the openings of a record showed.
 #[derive(Default)]
@@ -35,28 +35,67 @@ pub(crate) struct Opened {
 
 /// Whether the statement belongs to this ledger. GENESIS names none, being its beginning;
 /// it is the first record, and no other is.
-pub(crate) fn belongs(ledger: &Ledger, record: &Record) -> Option<Fault> {
-    let detail = if record.statement.kind == Kind::Genesis || record.index == RecordIndex::FIRST {
-        if record.leaf_hash() == ledger.id {
-            return None;
-        }
-        "GENESIS is the first record, and no other is"
-    } else {
-        if record.statement.ledger == ledger.id {
-            return None;
-        }
-        "the statement was made for another ledger"
-    };
-    Some((FindingClass::BrokenChain, detail.to_owned()))
+fn belongs(ledger: &Ledger, record: &Record) -> Option<Fault> {
+    if record.statement.kind == Kind::Genesis || record.index == RecordIndex::FIRST {
+        let detail = "GENESIS is the first record, and no other is";
+        return (record.leaf_hash() != ledger.id)
+            .then(|| (Check::GenesisStandsFirst, detail.to_owned()));
+    }
+    (record.statement.ledger != ledger.id).then(|| {
+        let detail = "the statement was made for another ledger";
+        (Check::OfThisLedger, detail.to_owned())
+    })
 }
 
+/// Whether the statement is of those that a node may hold back in an outbox, if it stands in
+/// the lane of one: keys count there that count nowhere else.
+fn held_back(record: &Record) -> Option<Fault> {
+    let statement = &record.statement;
+    let deferred = statement.kind == Kind::Download && statement.mode == Mode::Deferred;
+    let holds = matches!(statement.lane, Lane::Outbox(_)) && record.outcome == Outcome::Ok;
+    (holds && !deferred).then(|| {
+        let detail = format!(
+            "a {} stands in the lane {}, which carries deferred downloads alone",
+            statement.kind, statement.lane
+        );
+        (Check::OutboxCarriesDownloads, detail)
+    })
+}
+
+/// All that is asked of the statement by itself.
+pub(crate) fn statement(ledger: &Ledger, record: &Record) -> impl Iterator<Item = Fault> {
+    belongs(ledger, record)
+        .into_iter()
+        .chain(signature(ledger, record))
+        .chain(held_back(record))
+}
+
+/// What is asked of a signature, by a key of a node.
+struct SignatureChecks {
+    signed: Check,
+    not_revoked: Check,
+    in_force: Check,
+}
+
+const STATEMENT: SignatureChecks = SignatureChecks {
+    signed: Check::StatementSigned,
+    not_revoked: Check::StatementKeyNotRevoked,
+    in_force: Check::StatementKeyInForce,
+};
+
+const HOLDING: SignatureChecks = SignatureChecks {
+    signed: Check::HoldingSigned,
+    not_revoked: Check::HoldingKeyNotRevoked,
+    in_force: Check::HoldingKeyInForce,
+};
+
 /// Whether the node that the statement names has signed it, with a key in force there.
-pub(crate) fn signature(ledger: &Ledger, record: &Record) -> Option<Fault> {
+fn signature(ledger: &Ledger, record: &Record) -> Option<Fault> {
     let statement = &record.statement;
     let node = statement.node;
     if ledger.member(node).is_none() {
         let detail = format!("the statement is of node {node}, which the ledger does not name");
-        return Some((FindingClass::UnknownKey, detail));
+        return Some((Check::NodeKnown, detail));
     }
     let validity = |life: &KeyLife| match statement.lane {
         // Signed when it entered the outbox, which may be long ago.
@@ -65,37 +104,39 @@ pub(crate) fn signature(ledger: &Ledger, record: &Record) -> Option<Fault> {
     };
     let signed = statement.signed_bytes();
     let verifies = |key: &PublicKey| ledger.verifies(key, &signed, &record.signature);
-    let fault = signed_by(ledger.statement_keys(node), validity, verifies)?;
+    let fault = signed_by(&STATEMENT, ledger.statement_keys(node), validity, verifies)?;
     let detail = format!("the signature of node {node} on the statement {}", fault.1);
     Some((fault.0, detail))
 }
 
 /// Whether one of a node's keys in force has signed, or what to say instead.
 fn signed_by(
+    checks: &SignatureChecks,
     keys: &[KeyLife],
     validity: impl Fn(&KeyLife) -> KeyValidity,
     verifies: impl Fn(&PublicKey) -> bool,
-) -> Option<(FindingClass, &'static str)> {
+) -> Option<(Check, &'static str)> {
     let at = |wanted| keys.iter().filter(move |life| validity(life) == wanted);
     if at(KeyValidity::InForce).any(|life| verifies(&life.key)) {
         return None;
     }
     let verified = |life: &&KeyLife| verifies(&life.key);
     Some(match keys.iter().find(verified) {
-        None => (FindingClass::BadSignature, "does not hold"),
+        None => (checks.signed, "does not hold"),
         Some(life) if life.trusted_until.is_some() => (
-            FindingClass::Revoked,
+            checks.not_revoked,
             "is by a key that was revoked from an earlier record on",
         ),
         Some(_) => (
-            FindingClass::UnknownKey,
+            checks.in_force,
             "is by a key of the node that is not in force there",
         ),
     })
 }
 
 /// Checks the openings that are shown. One that was erased or is withheld is no fault,
-/// but for the document of a system kind, which is public and never erased.
+/// but for the document of a system kind, which is public and never erased. Of what
+/// the ledger refused unread, or for being malformed, only the commitments are asked.
 pub(crate) fn openings(
     ledger: &Ledger,
     record: &Record,
@@ -107,12 +148,12 @@ pub(crate) fn openings(
         Some(opening) => open_document(ledger, record, opening, &mut opened),
         None if record.statement.kind.is_system() && !refused_unread(record) => {
             opened.faults.push((
-                FindingClass::MissingData,
+                Check::PublicOpeningShown,
                 format!(
                     "the public opening of this {} record is missing",
                     record.statement.kind
                 ),
-            ));
+            ))
         }
         None => {}
     }
@@ -121,11 +162,10 @@ pub(crate) fn openings(
     }
     if record.outcome == Outcome::Ok && !record.statement.kind.is_reserved() {
         let unfit = unfit(opened.document.as_ref(), opened.actor.as_ref());
+        let unfit = unfit.filter(|_| Check::WithinLimits.is_asked());
         let fault = |unfit| {
-            (
-                FindingClass::Opening,
-                format!("the record took effect, and {unfit}"),
-            )
+            let detail = format!("the record took effect, and {unfit}");
+            (Check::WithinLimits, detail)
         };
         opened.faults.extend(unfit.map(fault));
     }
@@ -150,14 +190,15 @@ fn refused_unread(record: &Record) -> bool {
 
 fn open_document(ledger: &Ledger, record: &Record, opening: &Opening, opened: &mut Opened) {
     let statement = &record.statement;
-    let mut fault = |class, detail: String| opened.faults.push((class, detail));
-    if commit_document(&opening.salt, &opening.bytes) != statement.document {
+    let mut fault = |check, detail: String| opened.faults.push((check, detail));
+    let committed = commit_document(&opening.salt, &opening.bytes);
+    if Check::DocumentIsCommitted.fails(committed != statement.document) {
         let detail = "the document opening is not what the record commits to";
-        return fault(FindingClass::Opening, detail.to_owned());
+        return fault(Check::DocumentIsCommitted, detail.to_owned());
     }
     if statement.kind.is_system() && opening.salt != PUBLIC_SALT && !refused_unread(record) {
         let detail = "the document opening of a system kind has a salt";
-        fault(FindingClass::Opening, detail.to_owned());
+        fault(Check::PublicSaltIsZero, detail.to_owned());
     }
     if statement.kind.is_reserved() {
         // The feature came after the first version of the format: its commitment holds, and
@@ -171,10 +212,10 @@ fn open_document(ledger: &Ledger, record: &Record, opening: &Opening, opened: &m
         Err(_) if refused_unread(record) => return,
         Err(e) => {
             let detail = format!("the document opening cannot be read: {e}");
-            return fault(FindingClass::Opening, detail);
+            return fault(Check::DocumentReads, detail);
         }
     };
-    if document.kind() != statement.kind {
+    if Check::DocumentIsOfKind.fails(document.kind() != statement.kind) {
         if refused_unread(record) {
             return;
         }
@@ -183,31 +224,31 @@ fn open_document(ledger: &Ledger, record: &Record, opening: &Opening, opened: &m
             document.kind(),
             statement.kind
         );
-        return fault(FindingClass::Opening, detail);
+        return fault(Check::DocumentIsOfKind, detail);
     }
     if record.outcome == Outcome::Ok {
         // What was refused may well have been refused for these faults.
-        for (class, detail) in content(ledger, record, &document) {
-            fault(class, detail);
+        for (check, detail) in content(ledger, record, &document) {
+            fault(check, detail);
         }
     }
     opened.document = Some(document);
 }
 
 fn open_actor(record: &Record, opening: &Opening, opened: &mut Opened) {
-    if commit_actor(&opening.salt, &opening.bytes) != record.statement.actor {
+    let committed = commit_actor(&opening.salt, &opening.bytes);
+    if Check::ActorIsCommitted.fails(committed != record.statement.actor) {
         let detail = "the actor opening is not what the record commits to";
-        return opened
-            .faults
-            .push((FindingClass::Opening, detail.to_owned()));
+        let fault = (Check::ActorIsCommitted, detail.to_owned());
+        return opened.faults.push(fault);
     }
     match Actor::decode(&opening.bytes) {
         Ok(actor) => opened.actor = Some(actor),
         Err(_) if refused_unread(record) => {}
-        Err(e) => opened.faults.push((
-            FindingClass::Opening,
-            format!("the actor opening cannot be read: {e}"),
-        )),
+        Err(e) => {
+            let detail = format!("the actor opening cannot be read: {e}");
+            opened.faults.push((Check::ActorReads, detail));
+        }
     }
 }
 
@@ -224,7 +265,7 @@ fn content(ledger: &Ledger, record: &Record, document: &Document) -> Vec<Fault> 
             std::slice::from_ref(&d.rendition),
         ),
         Document::Download(d) if d.start > d.end || d.end > d.length => vec![(
-            FindingClass::Opening,
+            Check::DownloadRange,
             format!(
                 "the range {}..{} does not lie within {} bytes",
                 d.start, d.end, d.length
@@ -238,7 +279,7 @@ fn content(ledger: &Ledger, record: &Record, document: &Document) -> Vec<Fault> 
             match in_force {
                 true => Vec::new(),
                 false => vec![(
-                    FindingClass::UnknownKey,
+                    Check::BootKeyInForce,
                     "the BOOT names a statement key that is not in force for its node".to_owned(),
                 )],
             }
@@ -252,7 +293,7 @@ fn content(ledger: &Ledger, record: &Record, document: &Document) -> Vec<Fault> 
             });
             let fault = stranger.map(|node| {
                 let detail = format!("node {node} is a member without a key in force");
-                (FindingClass::UnknownKey, detail)
+                (Check::MembersHaveKeys, detail)
             });
             fault.into_iter().collect()
         }
@@ -279,31 +320,32 @@ fn holdings(
                 && chunks::may_be_root(&holding.chunk_root, holding.length, &holding.sha256)
         });
         let fault = match ledger.member(holding.node) {
-            _ if holding.ledger != ledger.id => {
-                Some((FindingClass::Opening, "is of another ledger"))
+            _ if Check::HoldingOfThisLedger.fails(holding.ledger != ledger.id) => {
+                Some((Check::HoldingOfThisLedger, "is of another ledger"))
             }
-            _ if !named => Some((
-                FindingClass::Opening,
+            _ if Check::HoldingOfRendition.fails(!named) => Some((
+                Check::HoldingOfRendition,
                 "is of bytes that the record does not name",
             )),
             None => Some((
-                FindingClass::UnknownKey,
+                Check::HoldingNodeKnown,
                 "is of a node that the ledger does not name",
             )),
-            Some(member) if member.zone != holding.zone => Some((
-                FindingClass::Opening,
+            Some(member) if Check::HoldingZone.fails(member.zone != holding.zone) => Some((
+                Check::HoldingZone,
                 "names another zone than the ledger does for its node",
             )),
             Some(member) => signed_by(
+                &HOLDING,
                 &member.statement,
                 |life| life.before_record(index),
                 |key| ledger.verifies(key, &holding.signed_bytes(), &holding.signature),
             )
-            .map(|(class, _)| (class, "carries a signature that does not hold there")),
+            .map(|(check, _)| (check, "carries a signature that does not hold there")),
         };
-        if let Some((class, what)) = fault {
+        if let Some((check, what)) = fault {
             let detail = format!("holding {i}, by node {}, {what}", holding.node);
-            faults.push((class, detail));
+            faults.push((check, detail));
         }
     }
     faults
@@ -316,7 +358,7 @@ pub(crate) fn same_bytes(document: Option<&Document>, given: (&Digest, u64)) -> 
         None => {
             let detail = "the record's document opening is not there, so the given document \
                           cannot be compared";
-            return Some((FindingClass::Document, detail.to_owned()));
+            return Some((Check::DocumentOpeningShown, detail.to_owned()));
         }
         Some(Document::Issue(d) | Document::Reverse(d)) => {
             d.renditions.iter().map(|r| (r.sha256, r.length)).collect()
@@ -330,6 +372,6 @@ pub(crate) fn same_bytes(document: Option<&Document>, given: (&Digest, u64)) -> 
             "the given document ({length} bytes, SHA-256 {sha256}) is not one that the \
              record speaks of"
         );
-        (FindingClass::Document, detail)
+        (Check::DocumentIsTheRecords, detail)
     })
 }

@@ -5,6 +5,7 @@
 //! and their exit codes are stable. Leaves words and JSON to whoever prints it
 //! (the crate `muniment-audit`).
 
+use crate::checks::Check;
 use crate::class::{FindingClass, GRAVEST_FIRST};
 use crate::digest::Digest;
 use crate::ids::{RecordIndex, TreeSize};
@@ -32,6 +33,9 @@ pub const UNFINISHED_MAX: usize = 100;
 /// One fault, and the record at which it shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
+    /// Which check failed.
+    pub check: Check,
+    /// That of the check.
     pub class: FindingClass,
     /// `None` for what concerns the whole: the pin, the checkpoint, the stream.
     pub index: Option<RecordIndex>,
@@ -39,17 +43,17 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub fn at(class: FindingClass, index: RecordIndex, detail: impl Into<String>) -> Finding {
+    pub(crate) fn at(check: Check, index: RecordIndex, detail: impl Into<String>) -> Finding {
         Finding {
-            class,
             index: Some(index),
-            detail: detail.into(),
+            ..Finding::whole(check, detail)
         }
     }
 
-    pub fn whole(class: FindingClass, detail: impl Into<String>) -> Finding {
+    pub(crate) fn whole(check: Check, detail: impl Into<String>) -> Finding {
         Finding {
-            class,
+            check,
+            class: check.class(),
             index: None,
             detail: detail.into(),
         }
@@ -59,19 +63,11 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.index {
-            Some(index) => write!(f, "{}, record {index}: ", self.class)?,
-            None => write!(f, "{}: ", self.class)?,
+            Some(index) => write!(f, "{} ({}), record {index}: ", self.class, self.check)?,
+            None => write!(f, "{} ({}): ", self.class, self.check)?,
         }
         f.write_str(&shown(&self.detail))
     }
-}
-
-/// A finding of the gravest class, at its least index.
-pub fn gravest(findings: &[Finding]) -> Option<&Finding> {
-    let place = |finding: &Finding| (finding.index.is_none(), finding.index);
-    findings
-        .iter()
-        .min_by_key(|finding| (finding.class.gravity(), place(finding)))
 }
 
 /// The one-word answer.
@@ -80,6 +76,8 @@ pub enum Verdict {
     Verified,
     /// Verified in itself; no pin was given.
     Unpinned,
+    /// Verified in itself, and pinned; a receipt, without a policy or known changes of keys.
+    Unwitnessed,
     /// By the gravest class that was found.
     Failed(FindingClass),
 }
@@ -89,6 +87,7 @@ impl Verdict {
         match self {
             Verdict::Verified => "VERIFIED",
             Verdict::Unpinned => "UNPINNED",
+            Verdict::Unwitnessed => "UNWITNESSED",
             Verdict::Failed(_) => "FAILED",
         }
     }
@@ -165,6 +164,9 @@ pub struct Report {
     /// Depth of checking of a bundle, 0 to 6.
     pub level: u8,
     pub pinned: bool,
+    /// Whether more than the evidence itself speaks against a revoked key: a policy, changes
+    /// of keys that are known, or all of the log up to a head. A receipt alone has none.
+    pub witnessed: bool,
     /// Size of the saved head with which the bundle agrees.
     pub head_size: Option<TreeSize>,
     pub counts: Counts,
@@ -181,6 +183,8 @@ pub struct Report {
     pub outside: Vec<OutsideCosigner>,
     /// ANCHORs by such witnesses that agree with the tree; known at level 6.
     pub anchors: Option<u64>,
+    /// The largest size of which one of them speaks: what came later is self-attested.
+    pub anchored: Option<TreeSize>,
     /// What nodes had signed and not recorded when they last started.
     pub open_outboxes: Vec<OpenOutbox>,
     /// What the record of a receipt says.
@@ -227,6 +231,7 @@ impl Report {
             selection: None,
             level,
             pinned,
+            witnessed: true,
             head_size: None,
             counts: Counts::default(),
             unfinished: None,
@@ -236,6 +241,7 @@ impl Report {
             policy_met: None,
             outside: Vec::new(),
             anchors: None,
+            anchored: None,
             open_outboxes: Vec::new(),
             record: None,
             document_matches: None,
@@ -248,6 +254,9 @@ impl Report {
     }
 
     pub(crate) fn find(&mut self, finding: Finding) {
+        if !finding.check.is_asked() {
+            return;
+        }
         if finding.class.is_told() {
             self.told_count += 1;
             if self.told.len() < FINDINGS_MAX {
@@ -278,9 +287,13 @@ impl Report {
         GRAVEST_FIRST.into_iter().filter_map(found).collect()
     }
 
-    /// A finding of the gravest class: what to say where there is room for one.
+    /// A finding of the gravest class, at its least index: what to say where there is room
+    /// for one.
     pub fn gravest(&self) -> Option<&Finding> {
-        gravest(&self.findings)
+        let place = |finding: &Finding| (finding.index.is_none(), finding.index);
+        self.findings
+            .iter()
+            .min_by_key(|finding| (finding.class.gravity(), place(finding)))
     }
 
     /// For who accepts nothing that is told: it becomes findings.
@@ -298,16 +311,18 @@ impl Report {
     pub fn verdict(&self) -> Verdict {
         match self.gravest() {
             Some(finding) => Verdict::Failed(finding.class),
-            None if self.pinned => Verdict::Verified,
-            None => Verdict::Unpinned,
+            None if !self.pinned => Verdict::Unpinned,
+            None if !self.witnessed => Verdict::Unwitnessed,
+            None => Verdict::Verified,
         }
     }
 
-    /// 0 when all is verified and pinned; otherwise the class's code.
+    /// 0 when all is verified, pinned and witnessed; otherwise the class's code.
     pub fn exit_code(&self) -> u8 {
         match self.verdict() {
             Verdict::Verified => 0,
             Verdict::Unpinned => FindingClass::Unpinned.exit_code(),
+            Verdict::Unwitnessed => FindingClass::Unwitnessed.exit_code(),
             Verdict::Failed(class) => class.exit_code(),
         }
     }
@@ -363,14 +378,14 @@ mod tests {
         );
         for index in [9, 4, 7] {
             let index = RecordIndex::new(index);
-            report.find(Finding::at(FindingClass::Time, index, "x"));
+            report.find(Finding::at(Check::TimeGoesOn, index, "x"));
         }
         assert_eq!(report.exit_code(), 21);
         for _ in 0..FINDINGS_MAX {
-            report.find(Finding::at(FindingClass::Time, RecordIndex::new(8), "y"));
+            report.find(Finding::at(Check::TimeGoesOn, RecordIndex::new(8), "y"));
         }
         // Far beyond what is kept, and it decides all the same.
-        report.find(Finding::whole(FindingClass::Fork, "z"));
+        report.find(Finding::whole(Check::HeadOfCheckpoint, "z"));
         assert_eq!(report.exit_code(), 14);
         let time = (FindingClass::Time, Some(RecordIndex::new(4)));
         assert_eq!(report.classes(), [(FindingClass::Fork, None), time]);
@@ -382,12 +397,12 @@ mod tests {
     #[test]
     fn a_loss_is_told_and_counts_for_who_is_strict() {
         let mut report = Report::new(EvidenceKind::Bundle, 5, true);
-        report.find(Finding::at(FindingClass::Lost, RecordIndex::new(2), "x"));
+        report.find(Finding::at(Check::OutboxKept, RecordIndex::new(2), "x"));
         assert!(report.holds());
         assert_eq!((report.exit_code(), report.told_count), (0, 1));
         let mut strict = report.strict();
         assert_eq!(strict.exit_code(), 25);
-        strict.find(Finding::whole(FindingClass::BadTree, "y"));
+        strict.find(Finding::whole(Check::RecordsLeadToRoot, "y"));
         assert_eq!(strict.exit_code(), 13);
     }
 

@@ -63,8 +63,8 @@ pub(super) fn change(
     match history.changed(index, document) {
         Ok(_) => {}
         Err(KeyRefusal::Serial { .. }) => return refused(Reason::KeySerial),
-        Err(KeyRefusal::Change(_)) => return refused(Reason::KeyChange),
-        Err(KeyRefusal::Endorsement(_)) => return refused(Reason::KeyEndorsement),
+        Err(KeyRefusal::Change { .. }) => return refused(Reason::KeyChange),
+        Err(KeyRefusal::Endorsement { .. }) => return refused(Reason::KeyEndorsement),
     }
     let voters = txn.row(&tables::voters())?.unwrap_or_default();
     for change in &document.changes {

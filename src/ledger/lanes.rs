@@ -7,6 +7,7 @@
 //!
 //! Tests: `src/ledger/tests/scenario_tests.rs`.
 
+use super::outboxes;
 use super::rows::{LaneRow, WindowRow};
 use super::tables;
 use super::txn::Txn;
@@ -63,6 +64,9 @@ pub fn admit(txn: &Txn<'_>, statement: &Statement, hash: &Digest) -> Result<Admi
     }
     if statement.prev != row.last {
         // The right seq after another past: two histories under one lane.
+        return Ok(Admission::Not(Answer::Equivocation));
+    }
+    if !outboxes::is_as_said(txn, statement, hash)? {
         return Ok(Admission::Not(Answer::Equivocation));
     }
     Ok(Admission::Next)

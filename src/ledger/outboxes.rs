@@ -1,8 +1,8 @@
 //! What a BOOT says of its node's outboxes, and the lanes that this opens and closes.
 //!
 //! Promises: an outbox that was named is named again at every boot, as there or as lost,
-//! so that a deleted one always shows; a BOOT never takes back what a lane has recorded; a
-//! lost outbox has a closed lane for ever. Leaves the files to `store/` and the statements
+//! so that a deleted one always shows; a BOOT never takes back what a lane has recorded, nor
+//! what the BOOT before said to come; a lost outbox has a closed lane for ever. Leaves the files to `store/` and the statements
 //! to [`super::lanes`].
 
 use super::lanes;
@@ -12,8 +12,8 @@ use super::txn::Txn;
 use crate::domain::ids::{NodeId, OutboxId, RecordIndex, Sequence};
 use crate::store::StoreError;
 use muniment_evidence::digest::Digest;
-use muniment_evidence::opening::BootOutbox;
-use muniment_evidence::statement::Lane;
+use muniment_evidence::opening::{BootOutbox, Document};
+use muniment_evidence::statement::{Lane, Statement};
 use std::collections::BTreeSet;
 
 pub use muniment_evidence::limits::OUTBOXES_MAX;
@@ -46,11 +46,43 @@ pub(super) fn may_say(
                 && (outbox.next > lane.next_seq
                     || outbox.next == lane.next_seq && outbox.last == lane.last)
         });
-        if !begins || !goes_on || (outbox.lost && !known.contains(&outbox.id)) {
+        // What was said to be signed is not taken back while it is still to come.
+        let behind = lane.map_or(Sequence::FIRST, |lane| lane.next_seq);
+        let is_back = said(txn, node, outbox.id)?
+            .is_some_and(|said| said.next > behind && outbox.next < said.next);
+        let strays = outbox.lost && !known.contains(&outbox.id) || is_back && !outbox.lost;
+        if !begins || !goes_on || strays {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// What the newest BOOT of the node says of an outbox that is there.
+fn said(txn: &Txn<'_>, node: NodeId, id: OutboxId) -> Result<Option<BootOutbox>, StoreError> {
+    let Some(row) = txn.row(&tables::outbox(node, id))? else {
+        return Ok(None);
+    };
+    let opening = txn.row(&tables::document(row.boot))?;
+    let document = opening.and_then(|opening| Document::decode(&opening.bytes).ok());
+    let Some(Document::Boot(boot)) = document else {
+        return Ok(None);
+    };
+    Ok(boot.outboxes.into_iter().find(|outbox| outbox.id == id))
+}
+
+/// Whether a statement is the one that a BOOT said to be signed, where the BOOT said so: its
+/// outbox cannot go on with another.
+pub(super) fn is_as_said(
+    txn: &Txn<'_>,
+    statement: &Statement,
+    hash: &Digest,
+) -> Result<bool, StoreError> {
+    let Lane::Outbox(id) = statement.lane else {
+        return Ok(true);
+    };
+    let said = said(txn, statement.node, id)?;
+    Ok(said.is_none_or(|said| said.next != statement.seq.next() || said.last == *hash))
 }
 
 /// Opens the lanes of those that are there and closes the lanes of those that are lost.

@@ -249,7 +249,7 @@ async fn bytes_come_whole_in_part_and_by_other_names() {
             ..Expected::default()
         },
     );
-    assert_eq!(report.verdict(), Verdict::Verified, "{report}");
+    assert!(report.holds(), "{report}");
     let (start, end) = ((1u64 << 20) - 10, (1u64 << 20) + 20);
     let (_, part, trailer) = download_range(c, "D-1", start, end).await.unwrap();
     assert_eq!(part, bytes[start as usize..end as usize]);

@@ -110,20 +110,7 @@ async fn an_auditor_gets_verified_answers_from_a_live_ledger() {
     );
     auditor.asks(&["sample", "--count", "0", "--seed", "s"], 2);
 
-    // One invoice, proven, with its document and with another.
-    let document = auditor.file("a.pdf", &bytes);
-    let other = auditor.file("b.pdf", b"other");
-    let receipt = dir.join("receipt");
-    let receipt = receipt.to_str().unwrap();
-    let value = auditor.asks(&["prove", "Q-1", "--document", &document, "-o", receipt], 0);
-    assert_eq!(value["report"]["document_matches"], true);
-    assert!(std::fs::metadata(receipt).unwrap().len() > 500);
-    auditor.asks(&["prove", "Q-1", "--document", &other], 20);
-    auditor.asks(&["prove", "Q-9"], 5);
-    assert_eq!(
-        auditor.asks(&["prove", "--index", "0"], 0)["record_index"],
-        0
-    );
+    one_is_proven(&auditor, dir, &bytes).await;
 
     // Another ledger than the one that is meant.
     let wrong = Trust {
@@ -150,6 +137,30 @@ async fn an_auditor_gets_verified_answers_from_a_live_ledger() {
     }
 
     heads_are_of_one_history(cluster, dir, &bytes).await;
+}
+
+/// One invoice, proven, with its document and with another.
+async fn one_is_proven(auditor: &Auditor<'_>, dir: &Path, bytes: &[u8]) {
+    let document = auditor.file("a.pdf", bytes);
+    let other = auditor.file("b.pdf", b"other");
+    let receipt = dir.join("receipt");
+    let receipt = receipt.to_str().unwrap();
+    // A receipt alone does not show which keys were revoked since; known changes do.
+    let bundle = dir.join("known.bundle");
+    let bundle = bundle.to_str().unwrap();
+    std::fs::write(bundle, auditor.cluster.export(0).await).unwrap();
+    let unwitnessed = i32::from(FindingClass::Unwitnessed.exit_code());
+    let prove = ["prove", "Q-1", "--document", &document, "-o", receipt];
+    auditor.asks(&prove, unwitnessed);
+    let value = auditor.asks(&[&prove[..], &["--keys", bundle]].concat(), 0);
+    assert_eq!(value["report"]["document_matches"], true);
+    assert!(std::fs::metadata(receipt).unwrap().len() > 500);
+    auditor.asks(&["prove", "Q-1", "--document", &other], 20);
+    auditor.asks(&["prove", "Q-9"], 5);
+    assert_eq!(
+        auditor.asks(&["prove", "--index", "0"], unwitnessed)["record_index"],
+        0
+    );
 }
 
 /// Every node's head, and the one of before: other sizes, one history.

@@ -23,6 +23,7 @@ pub fn to_value(report: &Report) -> Value {
     let class = match report.verdict() {
         Verdict::Verified => Value::Null,
         Verdict::Unpinned => FindingClass::Unpinned.name().into(),
+        Verdict::Unwitnessed => FindingClass::Unwitnessed.name().into(),
         Verdict::Failed(class) => class.name().into(),
     };
     let counts = report.counts.rows().map(|(kind, row)| {
@@ -84,6 +85,7 @@ pub fn to_value(report: &Report) -> Value {
         ("policy_met", report.policy_met.into()),
         ("outside_cosigners", Value::list(outside)),
         ("anchors", report.anchors.into()),
+        ("anchored_size", report.anchored.into()),
         ("open_outboxes", Value::list(open)),
         ("records", report.counts.total().into()),
         ("counts", Value::Object(counts.collect())),
@@ -107,6 +109,7 @@ pub fn to_value(report: &Report) -> Value {
 
 fn finding_value(finding: &Finding) -> Value {
     Value::object([
+        ("check", finding.check.id().into()),
         ("class", finding.class.name().into()),
         ("exit_code", u64::from(finding.class.exit_code()).into()),
         ("index", finding.index.into()),

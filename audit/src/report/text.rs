@@ -33,6 +33,12 @@ impl fmt::Display for Text<'_> {
                 "UNPINNED: every check of this {name} holds, but nothing says that this is the\n\
                  ledger you mean. Get the trust file from someone you trust; give it with --trust."
             )?,
+            Verdict::Unwitnessed => writeln!(
+                f,
+                "UNWITNESSED: every check of this {name} holds, but it cannot show which keys were\n\
+                 revoked since. Say who must have signed it (--policy), or give newer evidence that\n\
+                 you have (--keys)."
+            )?,
             Verdict::Failed(class) => {
                 writeln!(f, "FAILED ({class}): this {name} does not verify.")?;
             }
@@ -72,6 +78,12 @@ impl fmt::Display for Text<'_> {
                 f,
                 "Anchors     {anchors} by outside witnesses of the policy agree"
             )?;
+            if let Some(size) = report.anchored {
+                writeln!(
+                    f,
+                    "  what came after the first {size} records is self-attested"
+                )?;
+            }
         }
         if let Some(met) = report.policy_met {
             writeln!(f, "Policy      {}", if met { "met" } else { "not met" })?;
@@ -172,7 +184,8 @@ fn write_bundle(
     if let Some(selection) = &report.selection {
         writeln!(
             f,
-            "Selection   {}\n  It proves what it holds, not that nothing was left out.",
+            "Selection   in the exporter's words, which nobody signed: {}\n  It proves what it \
+             holds, not that nothing was left out.",
             shown(selection)
         )?;
     }

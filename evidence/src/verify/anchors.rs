@@ -4,8 +4,8 @@
 //! whose key is not the operator's. Keeps the tree's rows (32 bytes for each record),
 //! since an ANCHOR speaks of a size that has gone by.
 
-use crate::class::FindingClass;
-use crate::ids::RecordIndex;
+use crate::checks::Check;
+use crate::ids::{RecordIndex, TreeSize};
 use crate::ledger::Ledger;
 use crate::note::{Checkpoint, Note, VerifierKey, Vouch};
 use crate::opening::AnchorDocument;
@@ -46,9 +46,9 @@ impl Anchors {
         };
         if self.first != RecordIndex::FIRST {
             let detail = "anchors can be compared in a bundle from record 0 only";
-            return report.find(Finding::whole(FindingClass::MissingData, detail));
+            return report.find(Finding::whole(Check::AnchorsComparable, detail));
         }
-        let mut agreeing = 0;
+        let (mut agreeing, mut newest) = (0, None);
         for (index, anchor) in &self.noted {
             let Some((checkpoint, witness)) = outside(anchor, policy, ledger) else {
                 continue;
@@ -57,6 +57,7 @@ impl Anchors {
             let Ok(root) = tree::root_at(&self.rows, checkpoint.size.min(index.size_before()));
             if root == checkpoint.root {
                 agreeing += 1;
+                newest = newest.max(Some(checkpoint.size));
                 if !report.outside.contains(&witness) {
                     report.outside.push(witness);
                 }
@@ -66,13 +67,14 @@ impl Anchors {
                      {root}",
                     witness.name, checkpoint.root, checkpoint.size
                 );
-                report.find(Finding::at(FindingClass::Fork, *index, detail));
+                report.find(Finding::at(Check::AnchorOfRecords, *index, detail));
             }
         }
         report.anchors = Some(agreeing);
+        report.anchored = newest;
         if agreeing == 0 {
             let detail = "no witness of the policy outside of the operator has left an anchor";
-            report.find(Finding::whole(FindingClass::MissingData, detail));
+            report.find(Finding::whole(Check::AnchorThere, detail));
         }
     }
 }
@@ -90,14 +92,18 @@ fn outside(
     }
     let note = Note::parse(anchor.note.as_bytes()).ok()?;
     let checkpoint = Checkpoint::parse(&note.text).ok()?;
+    // Everybody agrees about no records.
+    let says_something = checkpoint.size != TreeSize::EMPTY;
     match note.vouch(&key) {
-        Vouch::Cosigned { time_s } if checkpoint.origin == ledger.origin => Some((
-            checkpoint,
-            OutsideCosigner {
-                name: name.to_owned(),
-                time_s,
-            },
-        )),
+        Vouch::Cosigned { time_s } if says_something && checkpoint.origin == ledger.origin => {
+            Some((
+                checkpoint,
+                OutsideCosigner {
+                    name: name.to_owned(),
+                    time_s,
+                },
+            ))
+        }
         _ => None,
     }
 }

@@ -6,7 +6,7 @@
 //! reads on and follows what is checked. Leaves that to [`super::bundle`].
 
 use crate::bundle::RecordFrame;
-use crate::class::FindingClass;
+use crate::checks::Check;
 use crate::digest::Digest;
 use crate::ids::TreeSize;
 use crate::ledger::Ledger;
@@ -14,7 +14,7 @@ use crate::record::Record;
 use crate::record_checks::{self, Opened};
 use crate::report::Finding;
 use crate::tree;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -54,6 +54,8 @@ pub(super) struct Rules {
     pub level: u8,
     /// Of the manifest.
     pub end: TreeSize,
+    /// Leaf hashes of KEY records, whose statements were judged already.
+    pub judged: BTreeSet<Digest>,
 }
 
 /// See the module.
@@ -198,7 +200,7 @@ fn check_one(rules: &Rules, shown: &ShownRecord) -> CheckedRecord {
         leaf: tree::leaf_hash(&frame.record),
         record: Record::decode(&frame.record).map_err(|e| {
             let detail = format!("the record cannot be read: {e}");
-            Finding::whole(FindingClass::Structure, detail)
+            Finding::whole(Check::RecordReads, detail)
         }),
         opened: Opened::default(),
         faults: Vec::new(),
@@ -211,13 +213,9 @@ fn check_one(rules: &Rules, shown: &ShownRecord) -> CheckedRecord {
     let (Ok(record), Some(ledger)) = (&checked.record, &rules.ledger) else {
         return checked;
     };
-    if rules.level >= 1 {
-        checked
-            .faults
-            .extend(record_checks::belongs(ledger, record));
-        checked
-            .faults
-            .extend(record_checks::signature(ledger, record));
+    if rules.level >= 1 && !rules.judged.contains(&checked.leaf) {
+        let faults = record_checks::statement(ledger, record);
+        checked.faults.extend(faults);
     }
     if rules.level >= 5 {
         checked.opened = record_checks::openings(

@@ -14,11 +14,11 @@ use super::expectations::{agree, by_policy, open_ledger};
 use super::known_keys::KnownKeys;
 use super::learned_keys::LearnedKeys;
 use super::observer::{Observer, SeenRecord};
-use crate::bundle::{BundleError, BundleParser, CheckpointFrame, Fault, Frame, Manifest};
+use crate::bundle::{BundleError, BundleParser, CheckpointFrame, Frame, Manifest};
 use crate::chain::Chain;
-use crate::class::FindingClass;
+use crate::checks::Check;
 use crate::digest::Digest;
-use crate::ids::RecordIndex;
+use crate::ids::{RecordIndex, TreeSize};
 use crate::ledger::Ledger;
 use crate::note::Checkpoint;
 use crate::opening::Document;
@@ -183,11 +183,8 @@ impl<O: Observer> BundleVerifier<O> {
 
     fn break_off(&mut self, error: &BundleError) {
         self.check_all();
-        let class = match error.fault {
-            Fault::Truncated | Fault::Count { .. } => FindingClass::MissingData,
-            _ => FindingClass::Structure,
-        };
-        self.report.find(Finding::whole(class, error.to_string()));
+        let check = error.fault.check();
+        self.report.find(Finding::whole(check, error.to_string()));
         self.broken = true;
     }
 
@@ -233,7 +230,7 @@ impl<O: Observer> BundleVerifier<O> {
             && (ledger.id != manifest.ledger || ledger.origin != manifest.origin)
         {
             let detail = "the manifest names another ledger than its genesis";
-            report.find(Finding::whole(FindingClass::Structure, detail));
+            report.find(Finding::whole(Check::ManifestLedger, detail));
         }
         let frontier = Frontier::from_parts(manifest.first.size_before(), manifest.peaks.clone())
             .expect("the parser takes no manifest with another number of peaks");
@@ -291,18 +288,18 @@ impl<O: Observer> BundleVerifier<O> {
         };
         let vouched = match ledger.checkpoint(frame.note.as_bytes()) {
             Ok(vouched) => vouched,
-            Err((class, why)) => {
+            Err((check, why)) => {
                 let detail = format!("a checkpoint {why}");
-                return report.find(Finding::whole(class, detail));
+                return report.find(Finding::whole(check, detail));
             }
         };
         let checkpoint = vouched.checkpoint;
-        if let Err((class, detail)) =
+        if let Err((check, detail)) =
             replay
                 .checkpoints
                 .take(&replay.manifest, &checkpoint, &frame.consistency)
         {
-            return report.find(Finding::whole(class, detail));
+            return report.find(Finding::whole(check, detail));
         }
         let Checkpoint { size, root, .. } = checkpoint;
         if size == replay.manifest.end {
@@ -316,13 +313,12 @@ impl<O: Observer> BundleVerifier<O> {
         }
         if let Some(policy) = &self.options.policy {
             match by_policy(policy, ledger, &frame.note, report) {
-                Ok(()) => report.policy_met = Some(true),
+                Ok(_) => report.policy_met = Some(true),
                 Err(why) => replay.checkpoints.policy_missing = Some(why.to_string()),
             }
         }
         replay.compare_saved(&checkpoint, report);
         if size == replay.manifest.end
-            && replays_tree(report.level, &self.options)
             && report.selection.is_none()
             && replay.chain.is_whole()
             && replay.frontier.size() == size
@@ -332,7 +328,7 @@ impl<O: Observer> BundleVerifier<O> {
                 "the records lead to the root {}, the checkpoint says {root}",
                 replay.frontier.root()
             );
-            report.find(Finding::whole(FindingClass::BadTree, detail));
+            report.find(Finding::whole(Check::RecordsLeadToRoot, detail));
         }
     }
 
@@ -342,13 +338,12 @@ impl<O: Observer> BundleVerifier<O> {
         let (next, end) = (replay.chain.next(), replay.manifest.end);
         let selects = report.selection.is_some();
         if !self.broken && !selects && next.size_before() != end {
-            let class = if end.contains(next) {
-                FindingClass::MissingData
-            } else {
-                FindingClass::Structure
+            let check = match end.contains(next) {
+                true => Check::RangeComplete,
+                false => Check::RangeNotExceeded,
             };
             let detail = format!("the records go up to {next}, the manifest says {end}");
-            report.find(Finding::whole(class, detail));
+            report.find(Finding::whole(check, detail));
         }
         if !self.broken && report.level >= 2 {
             replay.conclude_checkpoints(report);
@@ -362,7 +357,7 @@ impl<O: Observer> BundleVerifier<O> {
                  {end} has nothing to compare",
                 head.size, replay.manifest.first
             );
-            report.find(Finding::whole(FindingClass::MissingData, detail));
+            report.find(Finding::whole(Check::HeadCompared, detail));
         }
         if self.broken || !replay.chain.is_whole() || selects {
             return;
@@ -402,22 +397,23 @@ impl Replay {
             ledger: ready,
             level: report.level,
             end: self.manifest.end,
+            judged: self.learned.leaves().copied().collect(),
         });
         self.rules = Some(rules.clone());
         let Some(ledger) = &self.ledger else {
             return rules;
         };
         if report.level >= 1 {
-            self.learned.check(ledger, report);
+            self.learned.check(report);
         }
         if let Some(note) = &options.head
             && report.level >= 3
         {
             match ledger.checkpoint(note) {
                 Ok(vouched) => self.head = Some(vouched.checkpoint),
-                Err((class, why)) => {
+                Err((check, why)) => {
                     let detail = format!("the saved head {why}");
-                    report.find(Finding::whole(class, detail));
+                    report.find(Finding::whole(check, detail));
                 }
             }
         }
@@ -444,8 +440,8 @@ impl Replay {
         };
         let index = record.index;
         report.counts.add(&record);
-        for (class, detail) in checked.faults {
-            report.find(Finding::at(class, index, detail));
+        for (check, detail) in checked.faults {
+            report.find(Finding::at(check, index, detail));
         }
         let document = checked.opened.document.as_ref();
         let findings = match checked.led_to {
@@ -456,8 +452,8 @@ impl Replay {
         for finding in findings {
             report.find(finding);
         }
-        for (class, detail) in checked.opened.faults {
-            report.find(Finding::at(class, index, detail));
+        for (check, detail) in checked.opened.faults {
+            report.find(Finding::at(check, index, detail));
         }
         let ok = record.outcome == Outcome::Ok;
         let kind = record.statement.kind;
@@ -499,14 +495,14 @@ impl Replay {
         *count += 1;
         if !self.manifest.end.contains(index) || index < self.chain.next() {
             let detail = "repeated, out of order, or not within the range";
-            return vec![Finding::at(FindingClass::BrokenChain, index, detail)];
+            return vec![Finding::at(Check::SelectionInOrder, index, detail)];
         }
         self.chain.skip_to(index.next());
         Vec::new()
     }
 
     fn grow(&mut self, leaf: Digest, report: &mut Report) {
-        if report.level >= 3 && self.chain.is_whole() {
+        if report.level >= 2 && self.chain.is_whole() {
             let rows = self.frontier.append(leaf);
             if let Some(anchors) = &mut self.anchors {
                 anchors.keep(rows);
@@ -521,16 +517,16 @@ impl Replay {
             return;
         }
         let (size, root) = (self.frontier.size(), || self.frontier.root());
-        let Some(head) = self.head.take_if(|head| head.size == size) else {
+        let Some(head) = self.head.take_if(|head| says_of(head, size)) else {
             return;
         };
-        agree(&head, root(), report);
+        agree(Check::HeadOfRecords, &head, root(), report);
     }
 
     /// A checkpoint of the saved head's size says enough too.
     fn compare_saved(&mut self, checkpoint: &Checkpoint, report: &mut Report) {
-        if let Some(head) = self.head.take_if(|head| head.size == checkpoint.size) {
-            agree(&head, checkpoint.root, report);
+        if let Some(head) = self.head.take_if(|head| says_of(head, checkpoint.size)) {
+            agree(Check::HeadOfCheckpoint, &head, checkpoint.root, report);
         }
     }
 
@@ -538,7 +534,7 @@ impl Replay {
         let Checkpoints { count, newest, .. } = self.checkpoints;
         if count == 0 {
             let detail = "the bundle has no checkpoint";
-            report.find(Finding::whole(FindingClass::Checkpoint, detail));
+            report.find(Finding::whole(Check::CheckpointShown, detail));
             return;
         }
         match newest {
@@ -554,7 +550,7 @@ impl Replay {
                     "the checkpoints go up to size {size}, the manifest says {}",
                     self.manifest.head
                 );
-                report.find(Finding::whole(FindingClass::Checkpoint, detail));
+                report.find(Finding::whole(Check::CheckpointOfHead, detail));
             }
             // What was wrong with them was said.
             None => {}
@@ -575,19 +571,19 @@ impl Replay {
                          checkpoint's root"
                     ),
                 };
-                report.find(Finding::at(FindingClass::BadTree, first, detail));
+                report.find(Finding::at(Check::SelectedInTree, first, detail));
             }
         }
         if report.policy_met == Some(false)
             && let Some(why) = &self.checkpoints.policy_missing
         {
             let detail = format!("no checkpoint meets the policy: {why}");
-            report.find(Finding::whole(FindingClass::Policy, detail));
+            report.find(Finding::whole(Check::PolicyMet, detail));
         }
     }
 }
 
-/// The saved head says nothing unless the tree leads to the checkpoint.
-fn replays_tree(level: u8, options: &VerifyOptions) -> bool {
-    level >= 4 || level == 3 && options.head.is_some()
+/// Whether a saved head says something of this size; of no records nothing can be said.
+fn says_of(head: &Checkpoint, size: TreeSize) -> bool {
+    head.size == size && size != TreeSize::EMPTY
 }

@@ -5,7 +5,7 @@
 //! says of the records is [`super::bundle`]'s to compare.
 
 use crate::bundle::Manifest;
-use crate::class::FindingClass;
+use crate::checks::Check;
 use crate::digest::Digest;
 use crate::ids::TreeSize;
 use crate::note::Checkpoint;
@@ -29,34 +29,36 @@ impl Checkpoints {
         manifest: &Manifest,
         checkpoint: &Checkpoint,
         consistency: &[Digest],
-    ) -> Result<(), (FindingClass, String)> {
+    ) -> Result<(), (Check, String)> {
         let Checkpoint { size, root, .. } = checkpoint;
         let Some(end_root) = self.end_root else {
-            if *size != manifest.end || !consistency.is_empty() {
+            let at_end = *size == manifest.end && consistency.is_empty();
+            if Check::FirstCheckpointAtEnd.fails(!at_end) {
                 let detail = format!(
                     "the first checkpoint is of size {size}, where the bundle ends at {}",
                     manifest.end
                 );
-                return Err((FindingClass::Checkpoint, detail));
+                return Err((Check::FirstCheckpointAtEnd, detail));
             }
             self.end_root = Some(*root);
             self.newest = Some((*size, *root));
             return Ok(());
         };
         let newest = self.newest.map_or(TreeSize::EMPTY, |(size, _)| size);
-        if *size <= newest || *size > manifest.head {
+        if Check::LaterCheckpointSize.fails(*size <= newest || *size > manifest.head) {
             let detail = format!(
                 "a checkpoint is of size {size}, after one of {newest} and with the head at {}",
                 manifest.head
             );
-            return Err((FindingClass::Checkpoint, detail));
+            return Err((Check::LaterCheckpointSize, detail));
         }
-        if !tree::verify_consistency(manifest.end, *size, consistency, &end_root, root) {
+        let goes_on = tree::verify_consistency(manifest.end, *size, consistency, &end_root, root);
+        if Check::CheckpointGoesOn.fails(!goes_on) {
             let detail = format!(
                 "the checkpoint of size {size} does not go on from the one of {}",
                 manifest.end
             );
-            return Err((FindingClass::BadTree, detail));
+            return Err((Check::CheckpointGoesOn, detail));
         }
         self.newest = Some((*size, *root));
         Ok(())

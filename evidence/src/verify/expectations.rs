@@ -5,13 +5,13 @@
 //! the report can say what is wrong inside as well. Leaves it to the auditor where pin and
 //! policy come from.
 
-use crate::class::FindingClass;
+use crate::checks::Check;
 use crate::digest::Digest;
 use crate::genesis::Genesis;
 use crate::ids::TreeSize;
 use crate::keys::KeyValidity;
 use crate::ledger::Ledger;
-use crate::note::{Checkpoint, Note, NoteError};
+use crate::note::{Checkpoint, Note, NoteError, VerifierKey};
 use crate::policy::Policy;
 use crate::report::{Finding, OutsideCosigner, Report};
 use crate::trust::Trust;
@@ -27,7 +27,7 @@ pub(super) fn open_ledger(
     let ledger = match Ledger::open(genesis) {
         Ok(ledger) => ledger,
         Err(e) => {
-            report.find(Finding::whole(e.class(), e.to_string()));
+            report.find(Finding::whole(e.check(), e.to_string()));
             return None;
         }
     };
@@ -39,7 +39,7 @@ pub(super) fn open_ledger(
              genesis {}",
             trust.origin, trust.genesis, ledger.origin, ledger.id
         );
-        report.find(Finding::whole(FindingClass::Untrusted, detail));
+        report.find(Finding::whole(Check::Pinned, detail));
     }
     report.origin = Some(ledger.origin.clone());
     report.ledger = Some(ledger.id);
@@ -63,17 +63,21 @@ impl fmt::Display for NotMet {
 }
 
 /// What the auditor's policy says of a note that is the ledger's: whether it is met, or
-/// why not. Notes the witnesses that are not the operator's own.
+/// why not. Notes the witnesses that are not the operator's own; the time of the newest
+/// cosignature by any witness of the policy.
 pub(super) fn by_policy(
     policy: &Policy,
     ledger: &Ledger,
     note: &str,
     report: &mut Report,
-) -> Result<(), NotMet> {
+) -> Result<Option<u64>, NotMet> {
     let mut note = Note::parse(note.as_bytes()).map_err(NotMet::Unreadable)?;
-    // A policy may be older than the retirement of a member's key.
+    // A policy may be older than the end of a key.
     let size = Checkpoint::parse(&note.text).map_or(TreeSize::EMPTY, |checkpoint| checkpoint.size);
-    for (_, _, life, key) in ledger.cosigners() {
+    let members = ledger.cosigners().map(|(_, _, life, key)| (life, key));
+    let log = ledger.keys().log.iter();
+    let log = log.map(|life| (life, VerifierKey::log(&ledger.origin, life.key)));
+    for (life, key) in members.chain(log) {
         if life.at_size(size) != KeyValidity::InForce {
             let id = key.id();
             note.signatures
@@ -94,13 +98,13 @@ pub(super) fn by_policy(
         }
     }
     match verdict.missing {
-        None => Ok(()),
+        None => Ok(verdict.cosigned.iter().map(|by| by.time_s).max()),
         Some(why) => Err(NotMet::Missing(why)),
     }
 }
 
 /// Whether a root that is shown now is that of the saved head, which is of its size.
-pub(super) fn agree(head: &Checkpoint, root: Digest, report: &mut Report) {
+pub(super) fn agree(check: Check, head: &Checkpoint, root: Digest, report: &mut Report) {
     if head.root == root {
         report.head_size = Some(head.size);
     } else {
@@ -108,6 +112,6 @@ pub(super) fn agree(head: &Checkpoint, root: Digest, report: &mut Report) {
             "the ledger signed the root {} for its first {} records, and now shows {root}",
             head.root, head.size
         );
-        report.find(Finding::whole(FindingClass::Fork, detail));
+        report.find(Finding::whole(check, detail));
     }
 }

@@ -6,6 +6,7 @@
 //! taken from, under the same pin.
 
 use super::learned_keys::LearnedKeys;
+use crate::checks::Check;
 use crate::class::FindingClass;
 use crate::digest::Digest;
 use crate::ids::TreeSize;
@@ -41,8 +42,8 @@ impl KnownKeys {
         ledger: &mut Ledger,
         report: &mut Report,
     ) {
-        let mut fork = |index, detail: &str| {
-            report.find(Finding::at(FindingClass::Fork, index, detail));
+        let mut fork = |check, index, detail: &str| {
+            report.find(Finding::at(check, index, detail));
         };
         if self.ledger != ledger.id {
             // The pin says which one is meant.
@@ -52,15 +53,15 @@ impl KnownKeys {
             if size.contains(known.index) {
                 if shown.leaf(known.index) != Some(&known.leaf) {
                     fork(
+                        Check::KnownChangeShown,
                         known.index,
                         "is a change of keys that you know, and not shown here",
                     );
                 }
-            } else if ledger.learn(known.index, &known.document).is_err() {
-                fork(
-                    known.index,
-                    "is a change of keys that you know, and does not go on from these",
-                );
+            } else {
+                // It is not believed only where an earlier one is missing or a stranger, of
+                // which the one is told above and the other below.
+                let _ = ledger.learn(known.index, &known.document);
             }
         }
         let last = self.keys.last().map(|known| known.index);
@@ -70,6 +71,7 @@ impl KnownKeys {
         });
         if let Some(index) = stranger {
             fork(
+                Check::ShownChangeKnown,
                 index,
                 "changes keys before a change that you know, and you do not know it",
             );

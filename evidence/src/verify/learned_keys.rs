@@ -5,7 +5,7 @@
 //! checkpoint was left out: each record counts those before it, and the last one under the
 //! checkpoint is shown. Leaves the rules of a change to [`crate::keys`].
 
-use crate::class::FindingClass;
+use crate::checks::Check;
 use crate::digest::Digest;
 use crate::ids::{RecordIndex, TreeSize};
 use crate::keychange::RecordedChange;
@@ -26,14 +26,20 @@ pub(super) struct LearnedKeys {
     leaves: BTreeMap<RecordIndex, Digest>,
     /// Where the path of each leads, in the tree of the size given when it was taken.
     led_to: Vec<(RecordIndex, Option<Digest>)>,
-    /// CheckedRecord once all keys are known: a later record may revoke the key of an earlier.
     records: Vec<Record>,
+    /// What is wrong with their statements, by the keys that were in force there: who may
+    /// change keys, the endorsements say, and a later revocation takes back no change.
+    faults: Vec<Finding>,
     keys: Vec<RecordedChange>,
 }
 
 impl LearnedKeys {
     pub(super) fn leaf(&self, index: RecordIndex) -> Option<&Digest> {
         self.leaves.get(&index)
+    }
+
+    pub(super) fn leaves(&self) -> impl Iterator<Item = &Digest> {
+        self.leaves.values()
     }
 
     pub(super) fn indexes(&self) -> impl Iterator<Item = RecordIndex> {
@@ -55,35 +61,41 @@ impl LearnedKeys {
     ) -> Result<(), Finding> {
         let record = Record::decode(&key.record).map_err(|e| {
             let detail = format!("a KEY record cannot be read: {e}");
-            Finding::whole(FindingClass::Structure, detail)
+            Finding::whole(Check::KeyRecordReads, detail)
         })?;
         let index = record.index;
         let last = self.leaves.last_key_value().map(|(index, _)| *index);
         let in_order = last.is_none_or(|last| last < index) && size.contains(index);
         let is_key = record.statement.kind == Kind::Key && record.outcome == Outcome::Ok;
-        if !in_order || !is_key {
+        if Check::KeyRecordInTurn.fails(!in_order || !is_key) {
             let detail = "stands among the KEY records, and is none or not the next";
-            return Err(Finding::at(FindingClass::BrokenChain, index, detail));
+            return Err(Finding::at(Check::KeyRecordInTurn, index, detail));
         }
-        if commit_document(&PUBLIC_SALT, &key.opening) != record.statement.document {
+        let committed = commit_document(&PUBLIC_SALT, &key.opening);
+        if Check::KeyOpeningIsCommitted.fails(committed != record.statement.document) {
             let detail = "the document opening is not what the record commits to";
-            return Err(Finding::at(FindingClass::Opening, index, detail));
+            return Err(Finding::at(Check::KeyOpeningIsCommitted, index, detail));
         }
         let document = match Document::decode(&key.opening) {
             Ok(Document::Key(document)) => document,
             Ok(_) => {
                 let detail = "the document opening is of another kind";
-                return Err(Finding::at(FindingClass::Opening, index, detail));
+                return Err(Finding::at(Check::KeyOpeningReads, index, detail));
             }
             Err(e) => {
                 let detail = format!("the document opening cannot be read: {e}");
-                return Err(Finding::at(FindingClass::Opening, index, detail));
+                return Err(Finding::at(Check::KeyOpeningReads, index, detail));
             }
         };
+        let faults = record_checks::statement(ledger, &record);
+        let faults: Vec<Finding> = faults
+            .map(|(check, detail)| Finding::at(check, index, detail))
+            .collect();
         ledger.learn(index, &document).map_err(|why| {
             let detail = format!("the change of keys cannot be believed: {why}");
-            Finding::at(FindingClass::UnknownKey, index, detail)
+            Finding::at(why.check(), index, detail)
         })?;
+        self.faults.extend(faults);
         let leaf = tree::leaf_hash(&key.record);
         self.leaves.insert(index, leaf);
         let led_to = tree::root_by_inclusion(&leaf, index, size, &key.path);
@@ -97,27 +109,27 @@ impl LearnedKeys {
         Ok(())
     }
 
-    /// The statements of the KEY records, under the keys as they are known now.
-    pub(super) fn check(&self, ledger: &Ledger, report: &mut Report) {
+    /// The statements of the KEY records.
+    pub(super) fn check(&self, report: &mut Report) {
         report.keys.clone_from(&self.keys);
-        for record in &self.records {
-            let faults = record_checks::belongs(ledger, record)
-                .into_iter()
-                .chain(record_checks::signature(ledger, record));
-            for (class, detail) in faults {
-                report.find(Finding::at(class, record.index, detail));
-            }
+        for fault in &self.faults {
+            report.find(fault.clone());
         }
+    }
+
+    /// Whether this very record is one of them, whose statement was judged there.
+    pub(super) fn has(&self, record: &Record, leaf: &Digest) -> bool {
+        self.leaves.get(&record.index) == Some(leaf)
     }
 
     /// An OK KEY record that the evidence shows, but taught nothing by, is hidden.
     pub(super) fn unlisted(&self, record: &Record, leaf: &Digest) -> Option<Finding> {
         let taught = record.statement.kind != Kind::Key
             || record.outcome != Outcome::Ok
-            || self.leaves.get(&record.index) == Some(leaf);
+            || self.has(record, leaf);
         (!taught).then(|| {
             let detail = "this KEY record is not among those that the evidence begins with";
-            Finding::at(FindingClass::BrokenChain, record.index, detail)
+            Finding::at(Check::KeyRecordListed, record.index, detail)
         })
     }
 
@@ -129,11 +141,11 @@ impl LearnedKeys {
                 "counts {} KEY records before it; of those shown, {below} are",
                 record.keys
             );
-            let class = match record.keys > below as u64 {
-                true => FindingClass::MissingData,
-                false => FindingClass::BrokenChain,
+            let check = match record.keys > below as u64 {
+                true => Check::KeysBeforeShown,
+                false => Check::KeysBeforeNotInvented,
             };
-            Finding::at(class, record.index, detail)
+            Finding::at(check, record.index, detail)
         })
     }
 
@@ -152,16 +164,19 @@ impl LearnedKeys {
             (Some(last), shown) => {
                 let record = Record::decode(&last.record).map_err(|e| {
                     let detail = format!("the last record cannot be read: {e}");
-                    Finding::whole(FindingClass::Structure, detail)
+                    Finding::whole(Check::LastRecordReads, detail)
                 })?;
-                if !is_last(&record) || shown.is_some_and(is_last) {
+                let stands = is_last(&record) && !shown.is_some_and(is_last);
+                if Check::LastRecordIsLast.fails(!stands) {
                     let detail = format!("stands for the last of {size} records, and is not it");
-                    return Err(Finding::at(FindingClass::BrokenChain, record.index, detail));
+                    return Err(Finding::at(Check::LastRecordIsLast, record.index, detail));
                 }
                 let leaf = tree::leaf_hash(&last.record);
-                if !tree::verify_inclusion(&leaf, record.index, size, &last.path, root) {
-                    let detail = "the path of the last record does not lead to the checkpoint's                                   root";
-                    return Err(Finding::at(FindingClass::BadTree, record.index, detail));
+                let leads = tree::verify_inclusion(&leaf, record.index, size, &last.path, root);
+                if Check::LastRecordInTree.fails(!leads) {
+                    let detail = "the path of the last record does not lead to the checkpoint's \
+                                  root";
+                    return Err(Finding::at(Check::LastRecordInTree, record.index, detail));
                 }
                 record
             }
@@ -169,7 +184,7 @@ impl LearnedKeys {
             (None, _) => {
                 let detail = "the last record under the checkpoint is not shown, so nobody can \
                               tell whether a change of keys was left out";
-                return Err(Finding::whole(FindingClass::MissingData, detail));
+                return Err(Finding::whole(Check::LastRecordShown, detail));
             }
         };
         let (counted, learned) = (last.keys_through(), self.records.len() as u64);
@@ -180,11 +195,11 @@ impl LearnedKeys {
             "{counted} KEY records are under the checkpoint, {learned} are shown: what was left \
              out may revoke a key"
         );
-        let class = match counted > learned {
-            true => FindingClass::MissingData,
-            false => FindingClass::BrokenChain,
+        let check = match counted > learned {
+            true => Check::KeysAllShown,
+            false => Check::KeysNoneInvented,
         };
-        Err(Finding::whole(class, detail))
+        Err(Finding::whole(check, detail))
     }
 
     /// Whether all of them are in the tree.
@@ -192,7 +207,7 @@ impl LearnedKeys {
         for (index, led_to) in &self.led_to {
             if *led_to != Some(*root) {
                 let detail = "the path of the KEY record does not lead to the checkpoint's root";
-                report.find(Finding::at(FindingClass::BadTree, *index, detail));
+                report.find(Finding::at(Check::KeyRecordInTree, *index, detail));
             }
         }
         self.led_to.iter().all(|(_, led_to)| *led_to == Some(*root))

@@ -1,6 +1,6 @@
 //! The verification, top to bottom: a receipt in one go, a bundle as it streams by.
 //!
-//! Promises: pure (no I/O, clock or randomness); every check of FORMAT.md in its order;
+//! Promises: pure (no I/O, clock or randomness); every check of FORMAT.md ([`crate::checks`]);
 //! goes on after a fault where that makes sense, and reports every finding. Leaves
 //! reading files, and the choice of pin and policy, to the caller.
 //!
@@ -30,5 +30,5 @@ pub use bundle::{BundleVerifier, VerifyOptions};
 pub use known_keys::KnownKeys;
 pub use observer::{Observer, SeenRecord};
 pub use promise::{Promised, promise};
-pub use receipt::{Expected, receipt};
+pub use receipt::{Expected, MaxAge, receipt};
 pub use record::record;

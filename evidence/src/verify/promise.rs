@@ -3,7 +3,7 @@
 use super::expectations::open_ledger;
 use super::known_keys::KnownKeys;
 use super::learned_keys::LearnedKeys;
-use crate::class::FindingClass;
+use crate::checks::Check;
 use crate::digest::Digest;
 use crate::ids::{NodeId, OutboxId, RecordIndex, Sequence, TreeSize};
 use crate::opening::{Actor, Document, DownloadDocument};
@@ -67,7 +67,7 @@ fn check(
         Ok(promise) => promise,
         Err(e) => {
             let detail = format!("this is not a promise: {e}");
-            report.find(Finding::whole(FindingClass::Structure, detail));
+            report.find(Finding::whole(Check::PromiseReads, detail));
             return None;
         }
     };
@@ -82,7 +82,7 @@ fn check(
     if let Some(known) = keys {
         known.join(&learned, learned.size(), &mut ledger, report);
     }
-    learned.check(&ledger, report);
+    learned.check(report);
     let statement = promise.statement;
     let outbox = match (statement.kind, statement.mode, statement.lane) {
         (Kind::Download, Mode::Deferred, Lane::Outbox(outbox)) => outbox,
@@ -91,7 +91,7 @@ fn check(
                 "a statement of kind {kind} in the lane {lane} promises no download: that is \
                  deferred, in an outbox"
             );
-            report.find(Finding::whole(FindingClass::Structure, detail));
+            report.find(Finding::whole(Check::PromisesDownload, detail));
             return None;
         }
     };
@@ -111,11 +111,9 @@ fn check(
         Some(&promise.document),
         Some(&promise.actor),
     );
-    record_checks::belongs(&ledger, &record)
-        .into_iter()
-        .chain(record_checks::signature(&ledger, &record))
+    record_checks::statement(&ledger, &record)
         .chain(opened.faults)
-        .for_each(|(class, detail)| report.find(Finding::whole(class, detail)));
+        .for_each(|(check, detail)| report.find(Finding::whole(check, detail)));
     let Some(Document::Download(download)) = opened.document else {
         return None;
     };

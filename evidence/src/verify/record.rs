@@ -7,7 +7,7 @@
 use crate::ledger::Ledger;
 use crate::opening::Opening;
 use crate::record::Record;
-use crate::record_checks::{belongs, openings, signature};
+use crate::record_checks::{openings, statement};
 use crate::report::Finding;
 
 /// What is wrong with a record of `ledger`, of which all changes of keys up to it are known.
@@ -17,11 +17,10 @@ pub fn record(
     document: Option<&Opening>,
     actor: Option<&Opening>,
 ) -> Vec<Finding> {
-    let by_itself = belongs(ledger, record).into_iter();
-    let by_itself = by_itself.chain(signature(ledger, record));
+    let by_itself = statement(ledger, record);
     let opened = openings(ledger, record, document, actor);
     let faults = by_itself.chain(opened.faults);
     faults
-        .map(|(class, detail)| Finding::at(class, record.index, detail))
+        .map(|(check, detail)| Finding::at(check, record.index, detail))
         .collect()
 }

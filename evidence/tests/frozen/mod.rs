@@ -1,8 +1,12 @@
 //! The frozen vectors of format v2, made again in memory from small ledgers.
 //!
 //! Promises the same bytes at every run: keys, salts and times are all derived. Leaves
-//! the comparison with the files to `formats`, and the forgeries to `negative`.
+//! the comparison with the files to `formats`, and the forgeries to `negative` and the `forged_`
+//! files.
 
+mod forged_bundles;
+mod forged_keys;
+mod forged_records;
 pub mod negative;
 
 use crate::ledger::{BODY, Ledger, NODES, ORIGIN, checkpoint_frame, seal};
@@ -13,7 +17,7 @@ use muniment_evidence::digest::hex;
 use muniment_evidence::ids::{OutboxId, RecordIndex, TreeSize};
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, Role};
-use muniment_evidence::note::VerifierKey;
+use muniment_evidence::note::{Checkpoint, VerifierKey};
 use muniment_evidence::opening::{AnchorDocument, Document, Opening, commit_document};
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::{Kind, Lane};
@@ -52,7 +56,9 @@ fn honest() -> Vec<Vector> {
         ("invoice.pdf", [BODY, b"F-1"].concat()),
         ("example-receipt.bin", example().receipt(2).encode()),
         ("receipt-issue.bin", small.receipt(4).encode()),
+        ("receipt-download.bin", small.receipt(5).encode()),
         ("receipt-refused.bin", small.receipt(7).encode()),
+        ("receipt-duplicate.bin", small.receipt(8).encode()),
         ("receipt-before-rotation.bin", rotation.receipt(3).encode()),
         ("receipt-after-rotation.bin", rotation.receipt(12).encode()),
         ("bundle-small.bin", cosigned(&small, 0)),
@@ -61,6 +67,11 @@ fn honest() -> Vec<Vector> {
         ("bundle-reserved.bin", cosigned(&reserved(), 0)),
         ("bundle-wrong-lanes.bin", cosigned(&wrong_lanes(), 0)),
         ("bundle-later-kinds.bin", cosigned(&later_kinds(), 0)),
+        (
+            "bundle-revoked-writer.bin",
+            seal(&revoked_writer().frames(0)),
+        ),
+        ("bundle-malformed.bin", seal(&malformed().frames(0))),
         ("slice-revoked.bin", seal(&revoked.frames(6))),
         ("bundle-later.bin", seal(&later())),
         ("bundle-anchor.bin", seal(&anchored(false).frames(0))),
@@ -131,7 +142,7 @@ pub fn rotation() -> Ledger {
     ledger
 }
 
-fn key_of_turn(ledger: &Ledger, node: u64, turn: u8) -> SecretKey {
+pub fn key_of_turn(ledger: &Ledger, node: u64, turn: u8) -> SecretKey {
     let mut then = ledger.clone();
     then.turns.insert(node, turn);
     then.key(node)
@@ -159,11 +170,8 @@ fn reserved() -> Ledger {
     ledger.resign(last);
     let last = ledger.download(2, [4; 16]);
     let opening = Opening::public(b"of a later version".to_vec());
-    let entry = &mut ledger.entries[last as usize];
-    entry.record.statement.kind = Kind::Mode;
-    entry.record.statement.document = commit_document(&opening.salt, &opening.bytes);
-    entry.document = opening;
-    ledger.resign(last);
+    ledger.entries[last as usize].record.statement.kind = Kind::Mode;
+    reopen(&mut ledger, last, opening);
     let last = ledger.download(3, [4; 16]);
     ledger.entries[last as usize].record.outcome = Outcome::Refused(Reason::Later(999));
     ledger
@@ -205,6 +213,32 @@ fn wrong_lanes() -> Ledger {
     ledger
 }
 
+/// A node records a change of keys; later its own key is revoked from before that on. Who
+/// may change keys, the endorsements say.
+fn revoked_writer() -> Ledger {
+    let mut ledger = Ledger::found(1);
+    ledger.boot(1);
+    ledger.boot(2);
+    let fresh = key_of_turn(&ledger, 2, 1);
+    let add = ledger.node_change(Action::Add, Role::Statement, 2, &fresh);
+    let at = ledger.change_keys(vec![add], &[fresh]);
+    revoke(&mut ledger, 1, at);
+    ledger.boot(1);
+    ledger
+}
+
+/// Statements that the ledger refused for what they are: two have no place in their lane.
+fn malformed() -> Ledger {
+    let mut ledger = small();
+    let refused = Outcome::Refused(Reason::Malformed);
+    let download = Document::Download(ledger.download_of([4; 16]));
+    ledger.strict(1, download.clone(), refused);
+    ledger.record(2, Lane::Boot, download, refused);
+    let invoice = Document::Issue(ledger.invoice("M"));
+    ledger.record(3, Lane::Outbox(OutboxId::new(3)), invoice, refused);
+    ledger
+}
+
 /// A range of nine records, cosigned at eleven only.
 pub fn later() -> Vec<Frame> {
     let whole = small();
@@ -237,19 +271,32 @@ fn witness() -> (SecretKey, VerifierKey) {
 /// An outside witness has cosigned the first five records, or other ones.
 pub fn anchored(forged: bool) -> Ledger {
     let mut ledger = small();
-    let (witness, key) = witness();
     let mut checkpoint = ledger.checkpoint(5);
     if forged {
         checkpoint.root.0[0] ^= 1;
     }
-    let note =
-        checkpoint.sign(&ledger.log_key()) + &checkpoint.cosign(&key.name, &witness, 1_795_467_700);
-    let anchor = AnchorDocument {
-        witness: key.to_string(),
-        note,
-    };
-    ledger.strict(1, Document::Anchor(anchor), Outcome::Ok);
+    let anchor = anchor(&ledger, &checkpoint, true);
+    ledger.strict(1, anchor, Outcome::Ok);
     ledger
+}
+
+/// The ledger's own checkpoint, with the cosignature of an outside witness or without.
+pub fn anchor(ledger: &Ledger, checkpoint: &Checkpoint, cosigned: bool) -> Document {
+    let (witness, key) = witness();
+    let mut note = checkpoint.sign(&ledger.log_key());
+    if cosigned {
+        note += &checkpoint.cosign(&key.name, &witness, 1_795_467_700);
+    }
+    let witness = key.to_string();
+    Document::Anchor(AnchorDocument { witness, note })
+}
+
+/// Exchanges what a record commits to, rightly signed.
+pub fn reopen(ledger: &mut Ledger, index: u64, opening: Opening) {
+    let entry = &mut ledger.entries[index as usize];
+    entry.record.statement.document = commit_document(&opening.salt, &opening.bytes);
+    entry.document = opening;
+    ledger.resign(index);
 }
 
 /// Two of three zones; or no quorum, and an outside witness by name.

@@ -3,7 +3,9 @@
 //! Promises that everything but the change is right, as a forger would have it. What each
 //! must be found as stands in `MANIFEST.tsv`.
 
-use super::{Vector, anchored, cosigned_frames, document, later, revoke, rotation, small, vouch};
+use super::forged_keys::founded;
+use super::{Vector, forged_bundles, forged_keys, forged_records};
+use super::{anchored, cosigned_frames, document, later, revoke, rotation, small, vouch};
 use crate::ledger::{Ledger, ORIGIN, seal};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,9 +15,7 @@ use muniment_evidence::ids::{LogIndex, NodeId, OutboxId, RecordIndex, Sequence};
 use muniment_evidence::key::{PublicKey, SecretKey, Signature, Signer as _};
 use muniment_evidence::keychange::Action;
 use muniment_evidence::note::VerifierKey;
-use muniment_evidence::opening::{
-    BootDocument, BootOutbox, Document, MembershipDocument, Opening, commit_document,
-};
+use muniment_evidence::opening::{BootDocument, BootOutbox, Document, MembershipDocument};
 use muniment_evidence::receipt::{LastRecord, Receipt};
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Lane;
@@ -31,6 +31,9 @@ pub fn all() -> Vec<Vector> {
     all.extend(bundles_by_bytes());
     all.extend(bundles_by_frames().map(|(name, frames)| (name, seal(&frames))));
     all.extend(bundles().map(|(name, ledger)| (name, ledger.bundle())));
+    let receipts = forged_keys::all().into_iter().chain(forged_records::all());
+    all.extend(receipts.map(|(name, receipt)| (name, receipt.encode())));
+    all.extend(forged_bundles::all());
     let name = |name: &str| format!("negative/{name}");
     all.into_iter().map(|(n, bytes)| (name(n), bytes)).collect()
 }
@@ -46,17 +49,17 @@ fn receipts_by_bytes() -> [(&'static str, Vec<u8>); 3] {
     ]
 }
 
-type Change<'a, T> = &'a dyn Fn(&mut T);
+pub type Change<'a, T> = &'a dyn Fn(&mut T);
 
 /// A receipt of `index`, changed after it was made.
-fn altered(ledger: &Ledger, index: u64, change: Change<'_, Receipt>) -> Receipt {
+pub fn altered(ledger: &Ledger, index: u64, change: Change<'_, Receipt>) -> Receipt {
     let mut receipt = ledger.receipt(index);
     change(&mut receipt);
     receipt
 }
 
 /// A ledger changed before anything was made of it; it hangs together again.
-fn forged(change: Change<'_, Ledger>) -> Ledger {
+pub fn forged(change: Change<'_, Ledger>) -> Ledger {
     let mut ledger = small();
     change(&mut ledger);
     ledger.rechain();
@@ -197,7 +200,7 @@ fn stripped(mut receipt: Receipt) -> Receipt {
 }
 
 /// Record 4 is signed with a stolen key, and nobody knows.
-fn with_stolen_node_key() -> Ledger {
+pub fn with_stolen_node_key() -> Ledger {
     let mut ledger = Ledger::found(1);
     ledger.boot(1);
     ledger.boot(2);
@@ -264,9 +267,13 @@ fn number_like<T: From<u64>>(_like: T, number: u64) -> T {
 
 /// A checkpoint of four lines, rightly signed.
 fn with_extension(ledger: &Ledger) -> String {
-    let key = ledger.log_key();
     let text = ledger.checkpoint(ledger.len()).text() + "extension\n";
-    let signature = key.sign(text.as_bytes());
+    log_note(&text, text.as_bytes(), &ledger.log_key())
+}
+
+/// A note of any text, with the line of a log key over what is given as signed.
+pub fn log_note(text: &str, signed: &[u8], key: &SecretKey) -> String {
+    let signature = key.sign(signed);
     let id = VerifierKey::log(ORIGIN, key.public()).id();
     let blob = BASE64.encode([&id[..], &signature.0].concat());
     format!("{text}\n\u{2014} {ORIGIN} {blob}\n")
@@ -274,17 +281,9 @@ fn with_extension(ledger: &Ledger) -> String {
 
 /// A member's cosignature key is y = 3 written as 3 + p.
 fn with_second_writing_of_a_key() -> Receipt {
-    let mut ledger = Ledger::found(1);
-    let Document::Genesis(mut genesis) = document(&ledger, 0) else {
-        panic!("the first record is GENESIS");
-    };
     let mut key = [0xff; 32];
     (key[0], key[31]) = (0xf0, 0x7f);
-    genesis.members[2].cosignature_key = PublicKey(key);
-    let opening = Opening::public(Document::Genesis(genesis).encode());
-    ledger.entries[0].record.statement.document = commit_document(&opening.salt, &opening.bytes);
-    ledger.entries[0].document = opening;
-    ledger.resign(0);
+    let ledger = founded(&|genesis| genesis.members[2].cosignature_key = PublicKey(key));
     ledger.receipt(0)
 }
 
@@ -340,7 +339,7 @@ fn bundles_by_bytes() -> [(&'static str, Vec<u8>); 5] {
 }
 
 /// Where the records of a bundle without KEY records begin: after the manifest.
-const AT: usize = 1;
+pub const AT: usize = 1;
 
 fn bundles_by_frames() -> [(&'static str, Vec<Frame>); 14] {
     let small = small();
@@ -431,7 +430,7 @@ fn without_keys(mut frames: Vec<Frame>) -> Vec<Frame> {
     frames
 }
 
-fn opened(frame: &mut Frame) -> &mut RecordFrame {
+pub fn opened(frame: &mut Frame) -> &mut RecordFrame {
     match frame {
         Frame::Record(frame) => frame,
         other => panic!("not a record: {other:?}"),

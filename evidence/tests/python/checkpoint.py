@@ -233,6 +233,15 @@ class Policy:
             return None
         return next((key for key in self.witnesses.values() if key.same(wanted)), None)
 
+    def times(self, note):
+        """When its witnesses say that they have cosigned: of several lines the last counts."""
+        times = {}
+        for name, key_id, data in note.lines:
+            for key in self.witnesses.values():
+                if (name, key_id) == (key.name, key.id):
+                    times[key_id] = int.from_bytes(data[:8], "big")
+        return list(times.values())
+
     def lacks(self, note):
         """What is missing in a note, in words; None when the policy is met."""
         origin = parse_checkpoint(note.text)[0]

@@ -11,7 +11,7 @@ CODES = {
     "UNPINNED": 3, "STRUCTURE": 10, "BAD_SIGNATURE": 11, "BROKEN_CHAIN": 12, "BAD_TREE": 13,
     "FORK": 14, "MISSING_DATA": 15, "LANE": 16, "UNKNOWN_KEY": 17, "CHECKPOINT": 18,
     "OPENING": 19, "DOCUMENT": 20, "TIME": 21, "UNTRUSTED": 22, "POLICY": 23, "REVOKED": 24,
-    "LOST": 25, "NOT_DONE": 28,
+    "LOST": 25, "NOT_DONE": 28, "UNWITNESSED": 29,
 }
 KINDS = ["GENESIS", "BOOT", "ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END", "REVERSE", "VOID",
          "MEMBERSHIP", "LEADER", "KEY", "ANCHOR", "CHECK", "MODE", "POLICY", "SNAPSHOT", "RESTORE",
@@ -199,6 +199,7 @@ class Record:
         if code == 0 or mode > 2 or level > 4 or (level in (2, 3)) != (number > 0):
             raise DecodeError("a kind, mode or level")
         self.kind = KINDS[code - 1] if code <= len(KINDS) else "LATER"
+        self.mode = mode
         self.ledger, self.node = reader.digest(), reader.u64()
         self.lane = (reader.u8(), reader.u64())
         if self.lane[0] > 2 or (self.lane[0] == 0 and self.lane[1] != 0):

@@ -113,7 +113,10 @@ class History:
 
     def is_whole(self):
         roots = sum(life.is_active() for life in self.root)
-        return (any(life.is_active() for life in self.log) and self.threshold <= roots
+        signing = any(life.is_active() for member in self.members.values()
+                      for life in member.statement)
+        return (any(life.is_active() for life in self.log) and signing
+                and self.threshold <= roots
                 and (self.threshold == 0) == (roots == 0))
 
 
@@ -164,7 +167,7 @@ class Ledger:
         return any(life.key == key for life in self.history.all())
 
     def teach(self, record, opening):
-        """K3 and K4."""
+        """K3 to K11."""
         if commit("document", ZERO, opening) != record.document:
             raise Broken("OPENING", "the opening of a KEY record")
         try:
@@ -203,7 +206,7 @@ class Ledger:
                 yield life, VerifierKey(name, COSIGNATURE, life.key)
 
     def checkpoint(self, data):
-        """C1 to C4: size and root."""
+        """C1 to C7: size and root."""
         try:
             note = parse_note(data)
             origin, size, root = parse_checkpoint(note.text)
@@ -228,12 +231,13 @@ class Ledger:
     def cleared(self, text, size):
         """The note as a policy judges it: section 12, step 1."""
         note = parse_note(text.encode())
-        stale = {(key.name, key.id) for life, key in self.cosigners()
+        log = [(life, VerifierKey(self.origin, LOG, life.key)) for life in self.history.log]
+        stale = {(key.name, key.id) for life, key in [*self.cosigners(), *log]
                  if life.at_size(size) != IN_FORCE}
         return Note(note.text, [line for line in note.lines if line[:2] not in stale])
 
     def signed(self, node, standing, message, signature):
-        """None, or the class: R3."""
+        """None, or the class: R4 to R6, H5 to H7."""
         lives = self.history.members[node].statement
         able = [life for life in lives if standing(life) == IN_FORCE]
         if any(verify(life.key, message, signature) for life in able):
@@ -244,7 +248,7 @@ class Ledger:
         return "BAD_SIGNATURE"
 
     def statement_faults(self, record):
-        """R1 to R3."""
+        """R1 to R7."""
         faults, index = [], record.index
         if record.kind == "GENESIS" or index == 0:
             belongs = record.kind == "GENESIS" and index == 0 and self.is_genesis(record)
@@ -258,13 +262,16 @@ class Ledger:
         name = self.signed(
             record.node, lambda life: life.before(index) if outbox else life.at(index),
             b"muniment/statement/v1\n" + record.statement, record.signature)
-        return faults + ([(name, "the statement's signature")] if name else [])
+        faults += [(name, "the statement's signature")] if name else []
+        if record.ok and outbox and (record.kind, record.mode) != ("DOWNLOAD", 2):
+            faults.append(("LANE", "an outbox carries deferred downloads alone (R7)"))
+        return faults
 
     def is_genesis(self, record):
         return leaf_hash(record.data) == self.id
 
     def opening_faults(self, record, shown, actor):
-        """O1 to O11: the document if the record commits to it, and the faults."""
+        """O1 to O13: the document if the record commits to it, and the faults."""
         faults, opened, system = [], None, record.kind not in NOT_SYSTEM
         unfit = None
         if shown is None:
@@ -308,7 +315,7 @@ class Ledger:
         return document, faults
 
     def content_faults(self, record, document):
-        """O5 to O9."""
+        """H1 to H7, O6 to O10."""
         index = record.index
         if "holdings" in document:
             faults = (self.holding_fault(index, holding, document["renditions"])

@@ -2,15 +2,16 @@
 """An independent verifier of Muniment's evidence, format v2.
 
 What it is for: it was written from FORMAT.md and without the Rust code, so that where
-both agree on the frozen vectors, the document says enough. Section and check numbers
-below are those of FORMAT.md. It promises the same exit code, set of classes, each with its least
-index, as muniment-verify. It leaves speed, words for people, and everything but receipts and
-bundles to that program.
+both agree on the frozen vectors, the document says enough. Sections and ids of
+checks below are those of FORMAT.md. It promises the same exit code, set of classes, each with its least
+index, as muniment-verify. It leaves speed, words for people, and everything but receipts,
+bundles and promises to that program.
 
-    verify.py receipt FILE [--trust FILE] [--policy FILE] [--keys FILE] [--document FILE]
-                    [--issued] [--strict]
+    verify.py receipt FILE [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE]
+                    [--max-age SECONDS] [--document FILE] [--issued] [--strict]
     verify.py bundle FILE [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE] [--level 0..6]
                     [--strict]
+    verify.py promise FILE [--trust FILE] [--keys FILE]
     verify.py manifest FILE
 
 Needs Python 3.9 and the package `cryptography`. Prints one line of JSON; for a manifest
@@ -20,6 +21,7 @@ Needs Python 3.9 and the package `cryptography`. Prints one line of JSON; for a 
 import json
 import os
 import sys
+import time
 from hashlib import sha256
 
 from checkpoint import Policy, Trust, parse_checkpoint, parse_note, vouch
@@ -41,6 +43,7 @@ class Report:
 
     def __init__(self):
         self.findings, self.told, self.lessons, self.ledger = [], [], None, None
+        self.witnessed = True
 
     def find(self, name, index, detail):
         (self.told if name == "LOST" else self.findings).append((name, index, detail))
@@ -53,6 +56,8 @@ class Report:
         classes = [(name, found[name]) for name in GRAVEST_FIRST if name in found]
         if not classes and not pinned:
             classes = [("UNPINNED", None)]
+        elif not classes and not self.witnessed:
+            classes = [("UNWITNESSED", None)]
         code = CODES[classes[0][0]] if classes else 0
         details = [detail for _, _, detail in self.findings]
         return {"exit_code": code, "classes": classes, "details": details}
@@ -75,7 +80,7 @@ class Lessons:
 
     def __init__(self, claimed):
         self.claimed, self.taken, self.leaves, self.led_to = claimed, [], {}, []
-        self.keys, self.tied, self.in_tree = [], False, False
+        self.keys, self.faults, self.tied, self.in_tree = [], [], False, False
 
     def take(self, ledger, key, report):
         record_bytes, opening, path = key
@@ -88,11 +93,13 @@ class Lessons:
         if not (last < record.index < self.claimed and record.ok and record.kind == "KEY"):
             report.find("BROKEN_CHAIN", record.index, "no KEY record, or not the next (K2)")
             return False
+        faults = ledger.statement_faults(record)
         try:
             ledger.teach(record, opening)
         except Broken as fault:
             report.find(fault.name, record.index, str(fault))
             return False
+        self.faults += [(name, record.index, detail) for name, detail in faults]
         leaf = leaf_hash(record_bytes)
         self.taken.append(record)
         self.keys.append((record, leaf, opening))
@@ -119,10 +126,13 @@ class Lessons:
             if index < last and index not in indexes:
                 return report.find("FORK", index, "a change of keys that is not known")
 
-    def judge(self, ledger, report):
-        for record in self.taken:
-            for name, detail in ledger.statement_faults(record):
-                report.find(name, record.index, detail)
+    def judge(self, report):
+        """By the keys that were in force at each."""
+        for fault in self.faults:
+            report.find(*fault)
+
+    def has(self, record, leaf):
+        return self.leaves.get(record.index) == leaf
 
     def compare(self, root, report):
         for index, led_to in self.led_to:
@@ -163,9 +173,11 @@ class Lessons:
             report.find("BROKEN_CHAIN", record.index, "a KEY record that was not listed")
 
 
-def verify_receipt(data, trust=None, policy=None, document=None, known=None, issued=False):
+def verify_receipt(data, trust=None, policy=None, document=None, known=None, issued=False,
+                   head=None, max_age=None):
     """Section 9."""
     report = Report()
+    report.witnessed = policy is not None or known is not None
     try:
         if len(data) > 4 * MIB:
             raise DecodeError("too long")
@@ -196,16 +208,18 @@ def verify_receipt(data, trust=None, policy=None, document=None, known=None, iss
             return report
     lessons.join(known, ledger, claimed, report)
     report.lessons, report.ledger = lessons, ledger.id
-    lessons.judge(ledger, report)
+    lessons.judge(report)
     try:
         record = Record(record_bytes)
     except DecodeError as why:
         report.find("STRUCTURE", None, str(why))
         return report
-    opened, faults = ledger.opening_faults(record, shown, actor)
-    for name, detail in ledger.statement_faults(record) + faults:
-        report.find(name, record.index, detail)
     leaf = leaf_hash(record_bytes)
+    opened, faults = ledger.opening_faults(record, shown, actor)
+    if not lessons.has(record, leaf):
+        faults = ledger.statement_faults(record) + faults
+    for name, detail in faults:
+        report.find(name, record.index, detail)
     lessons.unlisted(record, leaf, report)
     lessons.miscounted(record, report)
     try:
@@ -214,8 +228,18 @@ def verify_receipt(data, trust=None, policy=None, document=None, known=None, iss
         if root_by_path(leaf, record.index, size, path) != root:
             report.find("BAD_TREE", record.index, "the path leads elsewhere")
         lessons.tie(last, record, size, root, report)
-        if policy and (why := policy.lacks(ledger.cleared(note, size))):
-            report.find("POLICY", None, why)
+        if head is not None:
+            compare_saved(ledger, head, size, root, report)
+        if policy:
+            cleared = ledger.cleared(note, size)
+            why = policy.lacks(cleared)
+            times = [] if why or max_age is None else policy.times(cleared)
+            if why:
+                report.find("POLICY", None, why)
+            elif max_age is not None and not times:
+                report.find("MISSING_DATA", None, "no witness says how old this is (A3)")
+            elif max_age is not None and time.time() - max(times) > max_age:
+                report.find("POLICY", None, "the cosignatures are too old (A4)")
     except Broken as fault:
         report.find(fault.name, None, str(fault))
     if issued and record.kind not in ("ISSUE", "REVERSE"):
@@ -231,6 +255,57 @@ def verify_receipt(data, trust=None, policy=None, document=None, known=None, iss
             known = [(opened["sha256"], opened["length"])]
         if given not in known:
             report.find("DOCUMENT", record.index, "the given document is another")
+    return report
+
+
+def compare_saved(ledger, head, size, root, report):
+    """F2, F3 of a receipt."""
+    try:
+        saved_size, saved_root = ledger.checkpoint(head)
+    except Broken as fault:
+        return report.find(fault.name, None, str(fault))
+    if saved_size != size or size == 0:
+        return report.find("MISSING_DATA", None, "the saved head is of another size")
+    if saved_root != root:
+        report.find("FORK", None, "the saved head has another root")
+    return None
+
+
+def verify_promise(data, trust=None, known=None):
+    """Section 20."""
+    report, last_index = Report(), 2**64 - 1
+    try:
+        if len(data) > 4 * MIB:
+            raise DecodeError("too long")
+        reader = Reader(data)
+        reader.magic(b"muniment-promise/v2\n")
+        genesis = read_genesis(reader)
+        keys = reader.list(lambda r: (r.record(), r.bytes(MIB), []), most=1024)
+        statement, signature = reader.raw(166), reader.raw(64)
+        shown, actor = reader.opening(), reader.opening()
+        reader.end()
+        # As an OK record at the end of everything: position, statement, signature.
+        place = b"\x02" + last_index.to_bytes(8, "big") + bytes(32 + 8)
+        record = Record(place + len(keys).to_bytes(8, "big") + bytes(11) + statement + signature)
+    except DecodeError as why:
+        report.find("STRUCTURE", None, str(why))
+        return report
+    ledger = open_ledger(genesis, trust, report)
+    if not ledger:
+        return report
+    lessons = Lessons(last_index)
+    for key in keys:
+        if not lessons.take(ledger, key, report):
+            return report
+    size = lessons.taken[-1].index + 1 if lessons.taken else 0
+    lessons.join(known, ledger, size, report)
+    lessons.judge(report)
+    if (record.kind, record.mode, record.lane[0]) != ("DOWNLOAD", 2, 2):
+        report.find("STRUCTURE", None, "no deferred download in an outbox")
+        return report
+    _, faults = ledger.opening_faults(record, shown, actor)
+    for name, detail in ledger.statement_faults(record) + faults:
+        report.find(name, None, detail)
     return report
 
 
@@ -258,7 +333,7 @@ class Tree:
 
 
 class Bundle:
-    """Section 10; check numbers are those of its table."""
+    """Section 10."""
 
     def __init__(self, trust, policy, head, level, known=None):
         self.trust, self.policy, self.head_note, self.level = trust, policy, head, level
@@ -291,7 +366,7 @@ class Bundle:
         self.ledger = open_ledger(manifest["genesis"], self.trust, self.report)
         if self.ledger and (self.ledger.origin, self.ledger.id) != (
                 manifest["origin"], manifest["ledger"]):
-            self.find("STRUCTURE", None, "the manifest names another ledger (5)")
+            self.find("STRUCTURE", None, "the manifest names another ledger (B11)")
         self.lessons = Lessons(manifest["head"])
         self.first = self.next = manifest["first"]
         self.tree = Tree(self.first, manifest["peaks"])
@@ -309,7 +384,7 @@ class Bundle:
         self.last = last
 
     def begin(self):
-        """Checks 7 and 8, and 20 before the first record."""
+        """What is asked of KEY records and of the saved head, and F1 before the first record."""
         if self.begun:
             return
         self.begun = True
@@ -318,7 +393,7 @@ class Bundle:
         self.lessons.join(self.known, self.ledger, self.manifest["head"], self.report)
         self.report.lessons, self.report.ledger = self.lessons, self.ledger.id
         if self.level >= 1:
-            self.lessons.judge(self.ledger, self.report)
+            self.lessons.judge(self.report)
         if self.head_note is not None and self.level >= 3:
             try:
                 self.head = self.ledger.checkpoint(self.head_note)
@@ -327,7 +402,7 @@ class Bundle:
         self.compare_head(self.tree)
 
     def compare_head(self, tree):
-        if self.head and not self.selects and self.head[0] == tree.size:
+        if self.head and not self.selects and self.head[0] == tree.size > 0:
             if self.head[1] != tree.root():
                 self.find("FORK", None, "the saved head has another root")
             self.head = None
@@ -346,7 +421,7 @@ class Bundle:
             self.grow(leaf)
             return
         index, opened, faults = record.index, None, []
-        if self.ledger and self.level >= 1:
+        if self.ledger and self.level >= 1 and not self.lessons.has(record, leaf):
             for name, detail in self.ledger.statement_faults(record):
                 self.find(name, index, detail)
         if self.ledger and self.level >= 5:
@@ -355,7 +430,7 @@ class Bundle:
             led_to = root_by_path(leaf, index, self.manifest["end"], path)
             self.astray.setdefault(led_to, index)
             if index >= self.manifest["end"] or index < self.next:
-                self.find("BROKEN_CHAIN", index, "out of order or range (11)")
+                self.find("BROKEN_CHAIN", index, "out of order or range (M4)")
             else:
                 self.next = index + 1
         else:
@@ -373,7 +448,7 @@ class Bundle:
             self.grow(leaf)
 
     def grow(self, leaf):
-        if self.level >= 3 and self.whole and not self.selects:
+        if self.level >= 2 and self.whole and not self.selects:
             self.tree.append(leaf)
             self.leaves.append(leaf)
             self.compare_head(self.tree)
@@ -390,7 +465,7 @@ class Bundle:
     def follow(self, record, leaf, opened):
         index = record.index
         if self.prev is not None and record.prev != self.prev:
-            self.find("BROKEN_CHAIN", index, "prev is another (12)")
+            self.find("BROKEN_CHAIN", index, "prev is another (L1)")
         self.prev = leaf
         if record.committed_at < self.time:
             self.find("TIME", index, "time goes back")
@@ -441,6 +516,10 @@ class Bundle:
                 known = (0, bytes(32))
             if known and (record.seq, record.statement_prev) != known:
                 why = f"seq {record.seq} after {known[0]}, or another statement before"
+            said = self.outboxes.get(node, {}).get(lane[1]) if lane[0] == 2 else None
+            if not why and said and said["next"] == record.seq + 1:
+                if said["last"] != record.statement_hash:
+                    why = "another statement than the BOOT said (L19)"
         self.lanes[place] = (record.seq + 1, record.statement_hash)
         if kind == "BOOT" and record.ok:
             self.boots[node] = record.index
@@ -461,8 +540,15 @@ class Bundle:
         before = self.outboxes.pop(node, {})
         for number in sorted(before):
             named = any(outbox["id"] == number for outbox in outboxes)
-            if not named and self.pending(node, before[number]) > 0:
+            pending = self.pending(node, before[number]) > 0
+            if not named and pending:
                 self.find("LANE", record.index, f"outbox {number} is not named")
+            again = next((outbox for outbox in outboxes if outbox["id"] == number), None)
+            if pending and again and not again["lost"] and again["next"] < before[number]["next"]:
+                self.find("LANE", record.index, f"outbox {number} goes back (L18)")
+        numbers = [outbox["id"] for outbox in outboxes]
+        if len(set(numbers)) < len(numbers):
+            self.find("LANE", record.index, "an outbox is named twice (L17)")
         now = self.outboxes.setdefault(node, {})
         for outbox in outboxes:
             known = self.lanes.get((node, (2, outbox["id"])))
@@ -475,7 +561,7 @@ class Bundle:
             now[outbox["id"]] = outbox
 
     def take_checkpoint(self, frame):
-        """Checks 21 to 25."""
+        """C1 to C7, S1 to S4, F2."""
         self.begin()
         note, path = frame
         self.count += 1
@@ -499,18 +585,17 @@ class Bundle:
         if self.policy:
             self.lacking = self.policy.lacks(self.ledger.cleared(note, size))
             self.met = self.met or self.lacking is None
-        if self.head and self.head[0] == size:
+        if self.head and self.head[0] == size > 0:
             if self.head[1] != root:
                 self.find("FORK", None, "the saved head has another root")
             self.head = None
-        replayed = self.level >= 4 or self.level == 3 and self.head_note is not None
-        if (size == end and replayed and not self.selects and self.whole
+        if (size == end and not self.selects and self.whole
                 and self.tree.size == size and self.tree.root() != root):
             self.find("BAD_TREE", None, "the records lead to another root")
         return None
 
     def conclude(self):
-        """Checks 28 to 34."""
+        """M6, M7, S5, S6 and what follows."""
         end = self.manifest["end"]
         if not self.selects and self.next != end:
             name = "MISSING_DATA" if self.next < end else "STRUCTURE"
@@ -549,7 +634,7 @@ class Bundle:
                 continue
             note = parse_note(anchor["note"].encode())
             origin, size, root = parse_checkpoint(note.text)
-            if origin != self.ledger.origin or vouch(note, witness) is not True:
+            if size == 0 or origin != self.ledger.origin or vouch(note, witness) is not True:
                 continue
             tree = Tree()
             for leaf in self.leaves[: min(size, index)]:
@@ -583,21 +668,25 @@ def refused(code, why):
 
 def run(arguments):
     """One verification, as the command line asks for it."""
-    if len(arguments) < 2 or arguments[0] not in ("receipt", "bundle"):
+    if len(arguments) < 2 or arguments[0] not in ("receipt", "bundle", "promise"):
         return refused(2, __doc__)
     command, path, rest = arguments[0], arguments[1], arguments[2:]
     switches = [word for word in rest if word in ("--issued", "--strict")]
     rest = [word for word in rest if word not in switches]
     if command != "receipt" and "--issued" in switches:
         return refused(2, __doc__)
-    flags = {"receipt": ("--trust", "--policy", "--keys", "--document"),
-             "bundle": ("--trust", "--policy", "--keys", "--head", "--level")}[command]
+    flags = {"receipt": ("--trust", "--policy", "--keys", "--document", "--head", "--max-age"),
+             "bundle": ("--trust", "--policy", "--keys", "--head", "--level"),
+             "promise": ("--trust", "--keys")}[command]
     if len(rest) % 2 or any(flag not in flags for flag in rest[::2]):
         return refused(2, __doc__)
     given = dict(zip(rest[::2], rest[1::2]))
     level = given.pop("--level", "5")
     if level not in tuple("0123456") or (level == "6" and "--policy" not in given):
         return refused(2, "a level from 0 to 6, of which 6 needs a policy")
+    max_age = given.pop("--max-age", None)
+    if max_age is not None and not (max_age.isdigit() and "--policy" in given):
+        return refused(2, "an age in seconds, which needs a policy")
     if "--head" in given and level < "3":
         return refused(2, "a head is compared from level 3 on")
     try:
@@ -613,7 +702,10 @@ def run(arguments):
         return refused(4, why)
     if command == "receipt":
         report = verify_receipt(read["data"], trust, policy, read.get("--document"), known,
-                                "--issued" in switches)
+                                "--issued" in switches, read.get("--head"),
+                                None if max_age is None else int(max_age))
+    elif command == "promise":
+        report = verify_promise(read["data"], trust, known)
     else:
         report = Bundle(trust, policy, read.get("--head"), int(level), known).verify(read["data"])
     return report.end(trust is not None, "--strict" in switches)

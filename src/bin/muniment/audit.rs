@@ -13,13 +13,14 @@ use crate::exit::{CommandFailure, Exit};
 use crate::lookup::{Which, key_of};
 use crate::output::{self, shown};
 use crate::reach::Reach;
-use crate::{files, identity};
+use crate::{files, identity, now};
 use clap::Subcommand;
 use muniment_audit::answer::{Audited, Ending, NOT_FOUND_CODE, SEVERAL_CODE};
 use muniment_audit::csv;
 use muniment_audit::figures::Reckoning;
 use muniment_audit::heads::{HEADS_MAX, Heads, NamedNote};
 use muniment_audit::invoice::{InvoiceQuestion, WhichInvoice};
+use muniment_audit::keys::KeysReader;
 use muniment_audit::report::to_text;
 use muniment_audit::sample::{COUNT_MAX, RecordSample, SEED_BYTES_MAX};
 use muniment_client::Client;
@@ -32,7 +33,9 @@ use muniment_evidence::note::NOTE_BYTES_MAX;
 use muniment_evidence::policy::{POLICY_BYTES_MAX, Policy};
 use muniment_evidence::report::Report;
 use muniment_evidence::statement::Kind;
-use muniment_evidence::verify::{self, BundleVerifier, Expected, Observer, VerifyOptions};
+use muniment_evidence::verify::{
+    self, BundleVerifier, Expected, KnownKeys, MaxAge, Observer, VerifyOptions,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
@@ -44,6 +47,9 @@ use tokio::io::AsyncWrite;
 
 /// A node that is up answers this at once; one that is down must not hold up the others.
 const NODE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the ledger may take to gather the signatures that a policy asks for.
+const WAIT_MS: u32 = 10_000;
 
 /// Read at a time when a document is hashed.
 const PIECE_BYTES: usize = 1024 * 1024;
@@ -78,9 +84,57 @@ pub struct Prove {
     /// Write the receipt to this file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The invoice that the receipt should be about
+    /// The invoice that the receipt should be about; its record must be OK
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
+    /// The record must be an invoice, and OK
+    #[arg(long)]
+    issued: bool,
+    /// Whose signatures the checkpoint must carry (C2SP tlog-policy)
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// The newest cosignature by a witness of the policy is at most this old
+    #[arg(long, value_name = "SECONDS", requires = "policy")]
+    max_age: Option<u64>,
+    /// A checkpoint that you kept from earlier: compared if it is of the same size
+    #[arg(long, value_name = "FILE")]
+    head: Option<PathBuf>,
+    #[command(flatten)]
+    known: KnownEvidence,
+}
+
+/// What the caller has already.
+#[derive(clap::Args)]
+pub struct KnownEvidence {
+    /// A receipt or bundle that you have: a revocation in it holds here too
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+}
+
+impl KnownEvidence {
+    /// The changes of keys in it, under the pin of the command line.
+    pub fn keys(&self, client: &Client) -> Result<Option<KnownKeys>, CommandFailure> {
+        let Some(path) = &self.keys else {
+            return Ok(None);
+        };
+        let cannot = |e| CommandFailure::local(path.display(), &e);
+        let mut file = std::fs::File::open(path).map_err(cannot)?;
+        let mut reader = KeysReader::new(client.trust());
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => break,
+                Ok(read) => reader.push(&piece[..read]),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(cannot(e)),
+            }
+        }
+        let unusable = |why| {
+            let path = path.display();
+            CommandFailure::invalid(format!("the keys in {path} are not to be used: {why}"))
+        };
+        reader.finish().map_err(unusable).map(Some)
+    }
 }
 
 /// What the streamed bundle is held against.
@@ -95,6 +149,11 @@ struct Terms {
     /// Up to this record, in place of all there are
     #[arg(long, value_name = "INDEX", value_parser = clap::value_parser!(u64).range(1..))]
     to: Option<u64>,
+    /// What is told beside the verdict (a lost outbox) counts as a fault
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    known: KnownEvidence,
 }
 
 #[derive(clap::Args)]
@@ -180,16 +239,30 @@ async fn prove(args: Prove, reach: &Reach) -> Result<Exit, CommandFailure> {
             What::Invoice(key_of(&which.find(&client, None).await?.0))
         }
     };
-    let (reply, mut report) = client.receipt(asked(what, false)).await?;
+    let head = args.head.as_deref().map(|path| read(path, NOTE_BYTES_MAX));
+    let head = head.transpose()?;
+    let (policy, policy_text) = policy(args.policy.as_deref())?;
+    let keys = args.known.keys(&client)?;
+    let request = GetReceiptRequest {
+        policy: policy_text,
+        wait_ms: WAIT_MS,
+        ..asked(what, false)
+    };
+    let (reply, _) = client.receipt(request).await?;
     let receipt = reply.receipt.unwrap_or_default().bytes;
-    if let Some((digest, length)) = &document {
-        let expected = Expected {
-            trust: client.trust(),
-            document: Some((digest, *length)),
-            ..Expected::default()
-        };
-        report = verify::receipt(&receipt, expected);
-    }
+    let expected = Expected {
+        trust: client.trust(),
+        policy: policy.as_ref(),
+        keys: keys.as_ref(),
+        document: document.as_ref().map(|(digest, length)| (digest, *length)),
+        issued: args.issued,
+        head: head.as_deref(),
+        age: args.max_age.map(|most_s| MaxAge {
+            now_s: now::seconds(),
+            most_s,
+        }),
+    };
+    let report = verify::receipt(&receipt, expected);
     // The receipt itself holds, whatever document was given.
     if let Some(path) = &args.output {
         files::write(path, &receipt).await?;
@@ -384,18 +457,12 @@ async fn stream<O: Observer + Unpin>(
     terms: &Terms,
     observer: O,
 ) -> Result<(Report, O), CommandFailure> {
-    let policy = match &terms.policy {
-        None => None,
-        Some(path) => {
-            let bytes = read(path, POLICY_BYTES_MAX)?;
-            let policy = Policy::parse(&String::from_utf8_lossy(&bytes));
-            Some(policy.map_err(|e| CommandFailure::invalid(format!("{}: {e}", path.display())))?)
-        }
-    };
+    let (policy, _) = policy(terms.policy.as_deref())?;
     let head = terms.head.as_deref().map(|path| read(path, NOTE_BYTES_MAX));
     let options = VerifyOptions {
         trust: client.trust().cloned(),
         policy,
+        keys: terms.known.keys(client)?,
         head: head.transpose()?,
         ..VerifyOptions::default()
     };
@@ -405,7 +472,24 @@ async fn stream<O: Observer + Unpin>(
         ..ExportRequest::default()
     };
     client.export(request, &mut judge).await?;
-    Ok(judge.0.finish_observed())
+    let (report, observer) = judge.0.finish_observed();
+    let report = match terms.strict {
+        true => report.strict(),
+        false => report,
+    };
+    Ok((report, observer))
+}
+
+/// The policy of a file, and its text.
+fn policy(path: Option<&Path>) -> Result<(Option<Policy>, String), CommandFailure> {
+    let Some(path) = path else {
+        return Ok((None, String::new()));
+    };
+    let bytes = read(path, POLICY_BYTES_MAX)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let policy = Policy::parse(&text)
+        .map_err(|e| CommandFailure::invalid(format!("{}: {e}", path.display())))?;
+    Ok((Some(policy), text))
 }
 
 /// Takes an export as a file would, and judges it at once.

@@ -4,6 +4,7 @@
 //! saved only after it verified. Leaves auditors' questions to `audit`, and the full
 //! judgement to the offline verifier.
 
+use crate::audit::KnownEvidence;
 use crate::exit::{CommandFailure, Exit};
 use crate::files::{self, OutputTarget};
 use crate::lookup::{Which, key_of};
@@ -19,6 +20,7 @@ use muniment_evidence::note::{Checkpoint, Note};
 use muniment_evidence::opening::Document;
 use muniment_evidence::proof::TlogProof;
 use muniment_evidence::record::Record;
+use muniment_evidence::verify::{self, Expected};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -100,6 +102,8 @@ struct Receipt {
     /// Under the newest checkpoint in place of the first
     #[arg(long)]
     fresh: bool,
+    #[command(flatten)]
+    known: KnownEvidence,
 }
 
 #[derive(clap::Args)]
@@ -370,9 +374,25 @@ async fn receipt(args: Receipt, reach: &Reach) -> Result<Exit, CommandFailure> {
         fresh: args.fresh,
         wait_ms: args.wait_ms,
     };
-    let (reply, report) = client.receipt(request).await?;
+    let keys = args.known.keys(&client)?;
+    let policy = request.policy.clone();
+    let (reply, mut report) = client.receipt(request).await?;
+    let receipt = reply.receipt.unwrap_or_default();
+    if let Some(keys) = &keys {
+        let policy = Some(policy).filter(|text| !text.is_empty());
+        let policy = policy.map(|text| muniment_evidence::policy::Policy::parse(&text));
+        let policy = policy
+            .transpose()
+            .map_err(|e| CommandFailure::invalid(e.to_string()))?;
+        let expected = Expected {
+            trust: client.trust(),
+            policy: policy.as_ref(),
+            keys: Some(keys),
+            ..Expected::default()
+        };
+        report = verify::receipt(&receipt.bytes, expected);
+    }
     if let Some(path) = &args.output {
-        let receipt = reply.receipt.unwrap_or_default();
         let bytes = match path.extension().is_some_and(|e| e == "tlog-proof") {
             true => tlog_proof(&receipt.bytes)?,
             false => receipt.bytes.to_vec(),

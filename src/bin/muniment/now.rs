@@ -15,6 +15,11 @@ pub fn today() -> String {
         .expect("a date has a year, a month and a day")
 }
 
+/// Seconds since 1970.
+pub fn seconds() -> u64 {
+    SystemClock.now_ms() / 1000
+}
+
 /// For jitter and for the names of a benchmark's invoices; nothing secret hangs on it.
 pub fn seed() -> u64 {
     let mut bytes = [0; 8];

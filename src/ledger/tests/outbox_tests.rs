@@ -214,3 +214,29 @@ fn only_deferred_downloads_stand_in_an_outbox() {
         [refused(3, Reason::Malformed)]
     );
 }
+
+/// Whoever could say fewer at the next start could unsay what he promised.
+#[test]
+fn what_a_boot_says_of_an_outbox_binds_the_next_and_the_lane() {
+    let (mut ledger, mut boots, _) = TestLedger::booted();
+    let named = boot(&mut boots, &ledger, vec![there(ID)]);
+    ledger.apply(0, vec![named]);
+    let mut outbox = TestSigner::new(1, Lane::Outbox(OutboxId::new(ID)));
+    let promised = download(&mut outbox, &ledger);
+    let pending = BootOutbox {
+        next: Sequence::new(1),
+        last: promised.statement.hash(),
+        ..there(ID)
+    };
+    let says = boot(&mut boots, &ledger, vec![pending]);
+    assert_eq!(ledger.apply(0, vec![says]), [ok(3)]);
+    let unsays = boot(&mut boots, &ledger, vec![there(ID)]);
+    let answers = ledger.apply(0, vec![unsays]);
+    assert_eq!(answers, [refused(4, Reason::Malformed)]);
+    // Another statement in its place; then the very one.
+    let mut other = TestSigner::new(1, Lane::Outbox(OutboxId::new(ID)));
+    let other = other.write_in(&ledger, &Document::DownloadEnd(Vec::new()), Mode::Deferred);
+    assert_eq!(ledger.apply(0, vec![other]), [Answer::Equivocation]);
+    let answers = ledger.apply(0, vec![promised]);
+    assert_eq!(answers, [refused(5, Reason::NotFound)]);
+}

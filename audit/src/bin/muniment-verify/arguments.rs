@@ -14,7 +14,8 @@ pub const USAGE: &str = "\
 Checks Muniment's evidence offline, and answers questions about it.
 
   muniment-verify receipt FILE [--trust FILE] [--policy FILE] [--keys FILE]
-                  [--document FILE] [--issued] [--strict] [--json]
+                  [--head FILE] [--max-age SECONDS] [--document FILE] [--issued]
+                  [--strict] [--json]
   muniment-verify bundle FILE [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE]
                   [--level 0..6] [--strict] [--json]
   muniment-verify invoice FILE NUMBER|UID [--tenant T] [--scheme S] [--issuer I]
@@ -44,6 +45,7 @@ Checks Muniment's evidence offline, and answers questions about it.
   --document FILE  the invoice that the receipt should be about; its record must be OK
   --issued         the record must be an invoice, and OK
   --head FILE      a checkpoint that you kept from earlier: shows a rewritten ledger
+  --max-age N      the newest cosignature by a witness of the policy is at most N seconds old
   --level N        0 structure, 1 +signatures, 2 +checkpoint, 3 +saved head,
                    4 +full replay, 5 +openings (default), 6 +outside anchors, which
                    needs a policy that names their witnesses
@@ -62,7 +64,8 @@ Exit codes: 0 verified; 2 usage, or several invoices have the number; 3 verified
 without --trust; 4 a file cannot be read or written; 5 nothing has the name asked for;
 10 structure; 11 bad signature; 12 broken chain; 13 bad tree; 14 fork; 15 missing data;
 16 lane; 17 unknown key; 18 checkpoint; 19 opening; 20 document; 21 time; 22 untrusted;
-23 policy; 24 revoked; 25 lost; 26 reconciliation; 27 promise not kept; 28 not done.
+23 policy; 24 revoked; 25 lost; 26 reconciliation; 27 promise not kept; 28 not done; 29 a receipt verified, but
+without --policy or --keys.
 Of several, the gravest: FORMAT.md has the order.
 ";
 
@@ -87,7 +90,14 @@ const FORMS: [Form; 7] = [
     Form {
         name: "receipt",
         operands: (1, 1),
-        flags: &["--trust", "--policy", "--keys", "--document"],
+        flags: &[
+            "--trust",
+            "--policy",
+            "--keys",
+            "--document",
+            "--head",
+            "--max-age",
+        ],
         switches: &["--issued", "--strict", "--json"],
     },
     Form {
@@ -142,6 +152,7 @@ pub struct Arguments {
     flags: BTreeMap<&'static str, String>,
     switches: BTreeSet<&'static str>,
     pub level: u8,
+    pub max_age_s: Option<u64>,
 }
 
 fn usage(why: impl Into<String>) -> EarlyExit {
@@ -179,6 +190,7 @@ impl Arguments {
             flags: BTreeMap::new(),
             switches: BTreeSet::new(),
             level: LEVEL_DEFAULT,
+            max_age_s: None,
         };
         while let Some(argument) = rest.next() {
             if let Some(switch) = form.switches.iter().find(|switch| **switch == argument) {
@@ -217,6 +229,16 @@ impl Arguments {
                 Ok(level) if level <= LEVEL_MAX => level,
                 _ => return Err(usage(format!("--level is 0 to 6, not {level:?}"))),
             };
+        }
+        if let Some(age) = self.flag("--max-age") {
+            let age = age.parse();
+            let age = age.map_err(|_| usage("--max-age is a number of seconds"))?;
+            self.max_age_s = Some(age);
+            if self.flag("--policy").is_none() {
+                return Err(usage(
+                    "--max-age needs --policy, which names whose time counts",
+                ));
+            }
         }
         if self.flag("--head").is_some() && self.level < 3 {
             return Err(usage("--head is compared from level 3 on"));

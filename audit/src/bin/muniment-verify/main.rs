@@ -17,19 +17,21 @@ use muniment_audit::answer::Audited;
 use muniment_audit::figures::Reckoning;
 use muniment_audit::heads::{Heads, NamedNote};
 use muniment_audit::invoice::{InvoiceQuestion, WhichInvoice};
+use muniment_audit::keys::KeysReader;
 use muniment_audit::promise::{PromiseQuestion, stated};
 use muniment_audit::{csv, report};
 use muniment_evidence::note::NOTE_BYTES_MAX;
 use muniment_evidence::policy::{POLICY_BYTES_MAX, Policy};
 use muniment_evidence::promise::PROMISE_BYTES_MAX;
-use muniment_evidence::receipt::{MAGIC as RECEIPT_MAGIC, RECEIPT_BYTES_MAX};
+use muniment_evidence::receipt::RECEIPT_BYTES_MAX;
 use muniment_evidence::report::Report;
 use muniment_evidence::trust::{TRUST_BYTES_MAX, Trust};
 use muniment_evidence::verify::{
-    self, BundleVerifier, Expected, KnownKeys, Observer, VerifyOptions,
+    self, BundleVerifier, Expected, KnownKeys, MaxAge, Observer, VerifyOptions,
 };
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 /// What a command has to say.
 struct Said {
@@ -142,45 +144,13 @@ fn keys(arguments: &Arguments, trust: Option<&Trust>) -> Result<Option<KnownKeys
     let Some(path) = arguments.flag("--keys") else {
         return Ok(None);
     };
-    let options = VerifyOptions {
-        trust: trust.cloned(),
-        // Checkpoints, and the last record under them: what else is in it does not matter.
-        level: 2,
-        ..VerifyOptions::default()
+    let mut reader = KeysReader::new(trust);
+    files::stream(path, true, |piece| reader.push(piece))?;
+    let unusable = |why| {
+        let why = format!("the keys in {path} are not to be used: {why}");
+        EarlyExit(UNREADABLE_CODE, why)
     };
-    let mut verifier = BundleVerifier::new(options);
-    // A receipt is read whole; of a bundle no more than its first bytes are held.
-    let mut held = Vec::new();
-    files::stream(path, true, |piece| {
-        if held.len() <= RECEIPT_BYTES_MAX {
-            held.extend_from_slice(piece);
-        }
-        if held.len() >= RECEIPT_MAGIC.len() && !held.starts_with(RECEIPT_MAGIC) {
-            verifier.push(&std::mem::take(&mut held));
-        }
-    })?;
-    let report = match held.starts_with(RECEIPT_MAGIC) {
-        true => {
-            let expected = Expected {
-                trust,
-                ..Expected::default()
-            };
-            verify::receipt(&held, expected)
-        }
-        false => {
-            verifier.push(&held);
-            verifier.finish()
-        }
-    };
-    let why = || {
-        let said = report.gravest().map(ToString::to_string);
-        let said = said.unwrap_or_else(|| "it does not show all changes of keys".to_owned());
-        EarlyExit(
-            UNREADABLE_CODE,
-            format!("the keys in {path} are not to be used: {said}"),
-        )
-    };
-    KnownKeys::of(&report).ok_or_else(why).map(Some)
+    reader.finish().map_err(unusable).map(Some)
 }
 
 fn receipt(arguments: &Arguments) -> Result<Report, EarlyExit> {
@@ -188,14 +158,33 @@ fn receipt(arguments: &Arguments) -> Result<Report, EarlyExit> {
     let document = arguments.flag("--document").map(files::hash).transpose()?;
     let bytes = files::read(&arguments.operands[0], RECEIPT_BYTES_MAX)?;
     let keys = keys(arguments, trust.as_ref())?;
+    let head = arguments
+        .flag("--head")
+        .map(|path| files::read(path, NOTE_BYTES_MAX));
+    let head = head.transpose()?;
     let expected = Expected {
         trust: trust.as_ref(),
         policy: policy.as_ref(),
         keys: keys.as_ref(),
         document: document.as_ref().map(|(digest, length)| (digest, *length)),
         issued: arguments.is_on("--issued"),
+        head: head.as_deref(),
+        age: arguments.max_age_s.map(|most_s| MaxAge {
+            now_s: now_s(),
+            most_s,
+        }),
     };
     Ok(judged(verify::receipt(&bytes, expected), arguments))
+}
+
+/// Seconds since 1970, by this machine's clock; before that, none have passed.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the library is told what time it is, and this program is who tells it"
+)]
+fn now_s() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// The report as the caller wants it counted.
