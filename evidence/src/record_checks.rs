@@ -153,7 +153,7 @@ pub(crate) fn openings(
                     "the public opening of this {} record is missing",
                     record.statement.kind
                 ),
-            ))
+            ));
         }
         None => {}
     }
