@@ -19,7 +19,7 @@ use muniment_evidence::trust::Trust;
 use muniment_evidence::verify::{BundleVerifier, VerifyOptions};
 
 /// Ledgers, and statements on each: a verifier without optimization takes a while for them.
-const LEDGERS: u64 = 4;
+const LEDGERS: u64 = 16;
 const STATEMENTS: u64 = 150;
 
 fn path(ledger: &TestLedger, index: RecordIndex) -> Vec<muniment_evidence::digest::Digest> {
