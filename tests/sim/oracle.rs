@@ -57,6 +57,13 @@ pub struct Seen {
     pub breaches: Vec<String>,
 }
 
+impl Seen {
+    /// What callers had acknowledged, and must not lose.
+    pub fn writes(&self) -> usize {
+        self.acknowledged.len() + self.amended.len()
+    }
+}
+
 /// Shared by the callers on all nodes.
 pub struct Oracle {
     seen: Mutex<Seen>,

@@ -12,7 +12,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Acknowledged writes of one run, at least.
-const WRITES_MIN: usize = 300;
+pub const WRITES_MIN: usize = 300;
 /// Faults of one run, at least.
 const FAULTS_MIN: u64 = 20;
 /// Over this many seeds each kind of fault comes so often, at least.

@@ -14,6 +14,7 @@ use crate::invariants::Checks;
 use crate::node;
 use crate::operator::Wish;
 use crate::oracle::Phase;
+use crate::outcome::WRITES_MIN;
 use crate::trace::{Trace, What, digest};
 use breaking::Broken;
 use muniment::ledger::rows::LedgerHead;
@@ -24,8 +25,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use turmoil::Sim;
 
-/// Simulated time in which things go wrong.
+/// Simulated time in which things go wrong,
 const FAULTS: Duration = Duration::from_secs(56);
+/// and at most, where by then too little was acknowledged to judge by.
+const FAULTS_MAX: Duration = Duration::from_secs(90);
 /// A run takes this long at least.
 pub const RUN_MIN: Duration = Duration::from_secs(60);
 /// In which a healthy cluster must have founded, finished or settled.
@@ -239,11 +242,15 @@ impl World<'_> {
 
     fn let_things_go_wrong(&mut self) -> Result<(), String> {
         let begin = self.sim.elapsed();
-        let end = begin + FAULTS;
+        let (end, last) = (begin + FAULTS, begin + FAULTS_MAX);
         self.schedule.next = begin + Duration::from_secs(2);
         let mut changes = Some(begin + CHANGES_AFTER);
-        while self.sim.elapsed() < end {
+        loop {
             let now = self.sim.elapsed();
+            let enough = self.cluster.oracle.seen().writes() >= WRITES_MIN;
+            if now >= last || (now >= end && enough) {
+                return Ok(());
+            }
             self.mend(now);
             if changes.is_some_and(|at| now >= at) {
                 changes = None;
@@ -254,7 +261,6 @@ impl World<'_> {
             }
             self.step()?;
         }
-        Ok(())
     }
 
     /// Breaks something of a kind whose turn it is; what cannot happen now comes later.
