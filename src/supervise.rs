@@ -11,7 +11,7 @@
 //! | flushers, the log's trail, Raft's watch, read index | how the gRPC health service answers |
 //! | lanes, later boots, outboxes, DOWNLOAD_ENDs, what is due, upload epochs | the questions to the members, and how long nobody led |
 //! | completeness, repair, scrub, orphans, records of damage | the watch on the disk |
-//! | cosigning, the sign guard, reports to the leader, changes that were left | the submitters to the witnesses |
+//! | cosigning, the verified index, the sign guard, reports to the leader, changes that were left | the submitters to the witnesses |
 //!
 //! Tasks of one call or connection are not its business: they end with it. Leaves what
 //! follows from a stop to [`crate::stop`].

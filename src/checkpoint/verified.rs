@@ -103,7 +103,8 @@ impl Mark {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadRecord {
     pub index: RecordIndex,
-    /// Such as `BAD_SIGNATURE: the signature of node 2 on the statement does not hold`.
+    /// Such as `BAD_SIGNATURE (R4), record 9: the signature of node 2 on the statement does not
+    /// hold`.
     pub why: String,
     /// Who led when it came, where the log says it.
     pub leader: Option<NodeId>,
