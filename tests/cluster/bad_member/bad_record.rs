@@ -3,44 +3,10 @@
 
 use super::{Honest, Role, Scene};
 use bytes::Bytes;
-use muniment::domain::command::{Command, Submission};
-use muniment::recorder::{Intent, StatementSigner};
+use muniment::domain::command::Command;
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::ids::NodeId;
-use muniment_evidence::key::Signature;
-use muniment_evidence::opening::{Document, VoidDocument};
 use muniment_evidence::report::Verdict;
-use muniment_evidence::statement::Lane;
-
-/// The next statement of the culprit's own lane, under a signature that is none.
-fn unsigned(scene: &Scene) -> Submission {
-    let context = &scene.bad.running.parts.reads.context;
-    let node = NodeId::new(super::member::CULPRIT);
-    let (lane, row) = context
-        .state
-        .read(|tables| {
-            let boot = tables.node(node)?.and_then(|row| row.boot);
-            let lane = Lane::Strict(boot.expect("it has booted"));
-            let row = tables.lane(node, lane)?;
-            Ok((lane, row.expect("its boot opened it")))
-        })
-        .unwrap();
-    let signer = StatementSigner {
-        node,
-        ledger: context.group.applied().ledger,
-        signer: scene.bad.keyring.clone(),
-        clock: scene.bad.clock.clone(),
-    };
-    let intent = Intent::system(Document::Void(VoidDocument {
-        tenant: "default".into(),
-        uid: [1; 16],
-        request_id: "nobody signed this".into(),
-        reason: String::new(),
-    }));
-    let mut submission = signer.sign(&intent, lane, row.next_seq, row.last);
-    submission.signature = Signature([9; 64]);
-    submission
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_cosigned_above_a_record_that_nobody_signed() {
@@ -48,7 +14,12 @@ async fn nothing_is_cosigned_above_a_record_that_nobody_signed() {
     scene.begin();
     let command = Command {
         proposed_at_ms: scene.bad.clock.now_ms(),
-        submissions: vec![unsigned(&scene).into()],
+        submissions: vec![
+            scene
+                .bad
+                .unsigned(NodeId::new(super::member::CULPRIT))
+                .into(),
+        ],
     };
     let group = &scene.bad.running.parts.reads.context.group;
     let queued = group.queue(Bytes::from(command.encode())).await.unwrap();

@@ -4,46 +4,13 @@ use super::{Honest, Role, Scene};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use muniment::domain::command::Submission;
-use muniment::recorder::{Intent, StatementSigner};
 use muniment::transport::{Class, Method, Transport as _};
 use muniment_evidence::codec::Writer;
 use muniment_evidence::ids::NodeId;
-use muniment_evidence::key::Signature;
-use muniment_evidence::opening::{Document, VoidDocument};
-use muniment_evidence::statement::Lane;
 use std::time::Duration;
 
 /// How long the leader is given to answer what it should refuse.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-
-/// The next statement of a node's strict lane, not signed.
-fn unsigned(scene: &Scene, victim: NodeId) -> Submission {
-    let context = &scene.bad.running.parts.reads.context;
-    let (lane, row) = context
-        .state
-        .read(|tables| {
-            let boot = tables.node(victim)?.and_then(|row| row.boot);
-            let lane = Lane::Strict(boot.expect("it has booted"));
-            let row = tables.lane(victim, lane)?;
-            Ok((lane, row.expect("its boot opened it")))
-        })
-        .unwrap();
-    let signer = StatementSigner {
-        node: victim,
-        ledger: context.group.applied().ledger,
-        signer: scene.bad.keyring.clone(),
-        clock: scene.bad.clock.clone(),
-    };
-    let intent = Intent::system(Document::Void(VoidDocument {
-        tenant: "default".into(),
-        uid: [1; 16],
-        request_id: "in another's name".into(),
-        reason: String::new(),
-    }));
-    let mut submission = signer.sign(&intent, lane, row.next_seq, row.last);
-    submission.signature = Signature([0; 64]);
-    submission
-}
 
 /// A batch as the recorder sends it.
 fn batch(submissions: &[Submission]) -> Bytes {
@@ -59,7 +26,7 @@ async fn what_comes_out_of_a_frame_is_never_taken_for_the_leaders_own() {
     let mut scene = Scene::set(Role::Follower, Honest).await;
     scene.begin();
     let leader = NodeId::new(1);
-    let sent = batch(&[unsigned(&scene, leader)]);
+    let sent = batch(&[scene.bad.unsigned(leader)]);
     let frames = futures::stream::iter([sent])
         .chain(futures::stream::pending())
         .boxed();

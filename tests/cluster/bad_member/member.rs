@@ -7,11 +7,12 @@ use futures::stream::{BoxStream, StreamExt as _};
 use muniment::assemble::{Running, assemble};
 use muniment::clock::{Clock, SharedClock, SystemClock};
 use muniment::config::Config;
+use muniment::domain::command::Submission;
 use muniment::domain::ids::NodeId;
 use muniment::keyring::Keyring;
 use muniment::node::{self, Listeners};
 use muniment::recorder::booted::Booted;
-use muniment::recorder::{Intent, Recorded};
+use muniment::recorder::{Intent, Recorded, StatementSigner};
 use muniment::rpc::dial::Dialer;
 use muniment::rpc::server;
 use muniment::stop::Stop;
@@ -19,6 +20,9 @@ use muniment::telemetry::Metrics;
 use muniment::transport::{
     Class, Destination, Failure, FrameEnds, Frames, Method, Serve, Transport,
 };
+use muniment_evidence::key::Signature;
+use muniment_evidence::opening::{Document, VoidDocument};
+use muniment_evidence::statement::Lane;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -164,6 +168,35 @@ impl BadMember {
         let mut booted = self.running.parts.writes.booted.clone();
         let ready = tokio::time::timeout(SOON, booted.wait_for(Option::is_some));
         ready.await.unwrap().unwrap().clone().unwrap()
+    }
+
+    /// The next statement of a node's strict lane, under a signature that is none.
+    pub fn unsigned(&self, node: NodeId) -> Submission {
+        let context = &self.running.parts.reads.context;
+        let (lane, row) = context
+            .state
+            .read(|tables| {
+                let boot = tables.node(node)?.and_then(|row| row.boot);
+                let lane = Lane::Strict(boot.expect("it has booted"));
+                let row = tables.lane(node, lane)?;
+                Ok((lane, row.expect("its boot opened it")))
+            })
+            .unwrap();
+        let signer = StatementSigner {
+            node,
+            ledger: context.group.applied().ledger,
+            signer: self.keyring.clone(),
+            clock: self.clock.clone(),
+        };
+        let intent = Intent::system(Document::Void(VoidDocument {
+            tenant: "default".into(),
+            uid: [1; 16],
+            request_id: "nobody signed this".into(),
+            reason: String::new(),
+        }));
+        let mut submission = signer.sign(&intent, lane, row.next_seq, row.last);
+        submission.signature = Signature([0; 64]);
+        submission
     }
 
     /// Another member, as this one knows it.
