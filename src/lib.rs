@@ -12,6 +12,7 @@
 //! * [`objective`]: RPO and RTO as arithmetic; pure
 //! * [`config`]: the file, every key; [`preflight`] beside it looks at the machine
 //! * [`keyring`], [`telemetry`]
+//! * [`signatures`]: which signatures hold, none verified twice
 //! * [`misconduct`]: what peers do that no member does, counted and told
 //! * [`store`]: the only layer that names RocksDB
 //! * [`ledger`]: the deterministic state machine; names neither RocksDB nor openraft
@@ -73,6 +74,8 @@ pub mod recorder;
 pub mod rpc;
 #[cfg(feature = "node")]
 pub mod service;
+#[cfg(feature = "node")]
+pub mod signatures;
 #[cfg(feature = "node")]
 pub mod status;
 #[cfg(feature = "node")]

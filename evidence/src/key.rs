@@ -22,6 +22,12 @@ pub trait Signer: Send + Sync {
     fn sign(&self, message: &[u8]) -> Signature;
 }
 
+/// Says what [`PublicKey::verify`] says, in some other way: sooner, for instance, of what it has
+/// seen already.
+pub trait VerifySignature: fmt::Debug + Send + Sync {
+    fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool;
+}
+
 /// A key held in memory, made from its 32-byte seed.
 #[derive(Clone)]
 pub struct SecretKey(SigningKey);

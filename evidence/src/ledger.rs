@@ -9,11 +9,12 @@ use crate::checks::Check;
 use crate::digest::Digest;
 use crate::genesis::{Genesis, GenesisError};
 use crate::ids::{NodeId, RecordIndex};
-use crate::key::{PublicKey, ReadyKey, Signature};
+use crate::key::{PublicKey, ReadyKey, Signature, VerifySignature};
 use crate::keys::{KeyHistory, KeyLife, KeyRefusal, KeyValidity, MemberKeys, believe};
 use crate::note::{Checkpoint, Note, VerifierKey, Vouch};
 use crate::opening::{AnchorDocument, KeyDocument, Member};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Ledger {
     keys: KeyHistory,
     /// See [`Ledger::make_ready`].
     ready: BTreeMap<PublicKey, ReadyKey>,
+    /// See [`Ledger::verifying_by`].
+    verifier: Option<Arc<dyn VerifySignature>>,
 }
 
 /// A member's cosignature on a checkpoint: "I hold all of it, bodies too".
@@ -61,6 +64,7 @@ impl Ledger {
             keys: KeyHistory::founded(&document),
             origin: document.origin,
             ready: BTreeMap::new(),
+            verifier: None,
         })
     }
 
@@ -71,13 +75,14 @@ impl Ledger {
             origin: origin.to_owned(),
             keys,
             ready: BTreeMap::new(),
+            verifier: None,
         }
     }
 
-    /// For who checks many records: its statement keys are worked out once.
+    /// For who has seen many of the signatures before: he answers for them.
     #[must_use]
-    pub fn for_many(mut self) -> Ledger {
-        self.make_ready();
+    pub fn verifying_by(mut self, verifier: Arc<dyn VerifySignature>) -> Ledger {
+        self.verifier = Some(verifier);
         self
     }
 
@@ -99,9 +104,10 @@ impl Ledger {
 
     /// What [`PublicKey::verify`] says, and sooner for a key that is ready.
     pub(crate) fn verifies(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
-        match self.ready.get(key) {
-            Some(ready) => ready.verify(message, signature),
-            None => key.verify(message, signature),
+        match (&self.verifier, self.ready.get(key)) {
+            (Some(verifier), _) => verifier.verify(key, message, signature),
+            (None, Some(ready)) => ready.verify(message, signature),
+            (None, None) => key.verify(message, signature),
         }
     }
 

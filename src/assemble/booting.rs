@@ -149,7 +149,7 @@ impl Booting {
         StatementSigner {
             node: self.context.group.node(),
             ledger,
-            signer,
+            signer: self.context.signatures.signing(signer),
             clock: self.context.clock.clone(),
         }
     }

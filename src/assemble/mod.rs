@@ -45,6 +45,7 @@ use crate::recorder::writes::Writes;
 use crate::service::admission::CallAdmission;
 use crate::service::tenants::Tenants;
 use crate::service::{ClusterMonitor, Founder, Parts};
+use crate::signatures::Signatures;
 use crate::status::clock_health::ClockWatch;
 use crate::status::disk_health::{DiskHealth, DiskWatch, Probe};
 use crate::status::leader_monitor::LeaderMonitor;
@@ -232,6 +233,7 @@ pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, StoreE
         clock,
         stop,
         transport,
+        signatures: Signatures::default(),
     };
     let ground = Ground {
         config,
@@ -335,6 +337,7 @@ impl Ground<'_> {
             state.clone(),
             context.blocking,
             context.clock.clone(),
+            context.signatures.clone(),
         );
         let means = boot::BootContext {
             group: group.clone(),
@@ -425,13 +428,14 @@ impl Ground<'_> {
                 region: node.region.clone(),
                 zone: node.zone.clone(),
                 incarnation: self.disk.incarnation,
-                signer: self.keyring.clone(),
+                signer: context.signatures.signing(self.keyring.clone()),
             },
             store: BodyStore::new(engine, context.blocking, flusher),
             group: context.group.clone(),
             holdings: HoldingVerifier {
                 state: context.state.clone(),
                 blocking: context.blocking,
+                signatures: context.signatures.clone(),
             },
             booted,
             blocking: context.blocking,

@@ -5,7 +5,8 @@
 //! it all the same, since looking at signatures there would make every write wait for them.
 //! So each node reads, behind what it applies, every record and its openings, and checks them
 //! by the verifier's own code; and it cosigns nothing above one that does not hold. A node
-//! never vouches for what an auditor would refuse.
+//! never vouches for what an auditor would refuse. A signature that it has verified before,
+//! at intake or where a holding arrived, is known to [`crate::signatures`].
 //!
 //! Promises: while the index is n, every record below n verifies by itself (statement,
 //! openings, holdings) under the keys of this ledger. It is read on one thread, as fast as
@@ -27,6 +28,7 @@ use crate::ledger::state::Tables;
 use crate::misconduct::Misdeed;
 use crate::raft::context::Context;
 use crate::recorder::booted::Booted;
+use crate::signatures::Signatures;
 use crate::store::StoreError;
 use crate::store::notes::NoteStore;
 use crate::supervise::{self, Life};
@@ -38,6 +40,7 @@ use muniment_evidence::opening::Document;
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::tree::TILE_WIDTH;
 use muniment_evidence::verify;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -47,13 +50,23 @@ use tokio::time::Instant;
 const BEHIND_MAX: Duration = Duration::from_secs(10);
 /// The mark is moved this often at most; what it saves is reading again.
 const MARK_EVERY: Duration = Duration::from_secs(1);
+/// Records that come within this time are read in one go. Cosignatures wait for it, and are
+/// made once a second.
+const GATHER: Duration = Duration::from_millis(20);
 
 const VERSION: u8 = 1;
 
 /// Who proposed the records that are read now, as far as the log says it.
 type Leadership = Option<(NodeId, Term)>;
 
-/// How far all was seen to hold, and of which log.
+/// How far the records were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Reached {
+    size: TreeSize,
+    leadership: Leadership,
+}
+
+/// The same for who starts anew: of which log, besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mark {
     ledger: Digest,
@@ -63,13 +76,26 @@ struct Mark {
 }
 
 impl Mark {
-    /// Of a log that nothing is known of.
-    fn none(ledger: Digest) -> Mark {
-        Mark {
-            ledger,
-            size: TreeSize::EMPTY,
-            root: Digest::ZERO,
-            leadership: None,
+    fn at(tables: &Tables<'_>, reached: Reached) -> Result<Mark, StoreError> {
+        Ok(Mark {
+            ledger: tables.head()?.ledger,
+            root: tables.root_at(reached.size)?,
+            size: reached.size,
+            leadership: reached.leadership,
+        })
+    }
+
+    /// Whether it is of the log that is held here, as far as that goes.
+    fn holds(&self, tables: &Tables<'_>) -> Result<bool, StoreError> {
+        let head = tables.head()?;
+        let within = self.ledger == head.ledger && self.size <= head.size;
+        Ok(within && tables.root_at(self.size)? == self.root)
+    }
+
+    fn reached(&self) -> Reached {
+        Reached {
+            size: self.size,
+            leadership: self.leadership,
         }
     }
 
@@ -167,39 +193,48 @@ impl Follower {
         // A mark that cannot be read saves nothing; that is all it is for.
         let stored = self.marks.verified_mark().await?;
         let mut mark = stored.and_then(|bytes| Mark::decode(&bytes).ok());
-        let (mut kept, mut kept_at) = (mark, Instant::now());
-        let mut known = None;
+        let mut reached = mark.map(|mark| mark.reached()).unwrap_or_default();
+        // Whose the mark is, is seen before anything is built upon it.
+        let (mut marked_at, mut known) = (None::<Instant>, None);
         loop {
             applied.mark_unchanged();
+            let due = marked_at.is_none_or(|at| at.elapsed() >= MARK_EVERY);
+            let task = Look { reached, mark, due };
             let (state, origin) = (self.context.state.clone(), origin.clone());
-            let (from, before) = (mark, known.take());
+            let (signatures, before) = (self.context.signatures.clone(), known.take());
             let read = self.context.blocking.run(move || {
                 state.read(|tables| {
-                    let known = KnownLedger::read(tables, &origin, before)?;
-                    Ok((page(tables, &known.ledger, from)?, known))
+                    let known = KnownLedger::read(tables, &origin, &signatures, before)?;
+                    Ok((task.read(tables, &known.ledger)?, known))
                 })
             });
             let page;
             (page, known) = read.await.map(|(page, known)| (page, Some(known)))?;
-            let moved = mark != Some(page.mark);
-            mark = Some(page.mark);
-            self.pace.note(page.mark.size, page.applied);
+            let moved = reached != page.reached;
+            reached = page.reached;
+            self.pace.note(reached.size, page.applied);
             if let Some(bad) = page.bad {
-                self.found(page.mark.size, bad);
+                self.found(reached.size, bad);
                 return std::future::pending().await;
             }
             self.seen.send_if_modified(|seen| {
-                let changed = seen.size != page.mark.size;
-                seen.size = page.mark.size;
+                let changed = seen.size != reached.size;
+                seen.size = reached.size;
                 changed
             });
-            if kept != mark && kept_at.elapsed() >= MARK_EVERY {
-                self.marks.set_verified_mark(page.mark.encode()).await?;
-                (kept, kept_at) = (mark, Instant::now());
+            if due {
+                if let Some(moved) = page.mark.filter(|new| mark != Some(*new)) {
+                    self.marks.set_verified_mark(moved.encode()).await?;
+                    mark = Some(moved);
+                }
+                marked_at = Some(Instant::now());
             }
             if !moved && applied.changed().await.is_err() {
                 // Raft has ended; so does the node.
                 return std::future::pending().await;
+            }
+            if reached.size >= page.applied {
+                tokio::time::sleep(GATHER).await;
             }
         }
     }
@@ -232,6 +267,7 @@ impl KnownLedger {
     fn read(
         tables: &Tables<'_>,
         origin: &str,
+        signatures: &Signatures,
         known: Option<KnownLedger>,
     ) -> Result<KnownLedger, StoreError> {
         let head = tables.head()?;
@@ -241,50 +277,61 @@ impl KnownLedger {
         let ledger = Ledger::following(head.ledger, origin, tables.key_history()?);
         Ok(KnownLedger {
             serial: head.key_serial,
-            ledger: ledger.for_many(),
+            ledger: ledger.verifying_by(Arc::new(signatures.clone())),
         })
     }
 }
 
-/// What a look at some records came to.
-struct Page {
-    mark: Mark,
-    applied: TreeSize,
-    bad: Option<BadRecord>,
+/// A look at the next records.
+struct Look {
+    reached: Reached,
+    mark: Option<Mark>,
+    /// Whether the mark is looked at, and moved.
+    due: bool,
 }
 
-/// The records from the mark to the end of their tile, up to one that does not hold.
-fn page(tables: &Tables<'_>, ledger: &Ledger, from: Option<Mark>) -> Result<Page, StoreError> {
-    let head = tables.head()?;
-    let unchanged = match from {
-        Some(mark) if mark.ledger == head.ledger && mark.size <= head.size => {
-            tables.root_at(mark.size)? == mark.root
+/// What it came to.
+struct Page {
+    reached: Reached,
+    applied: TreeSize,
+    bad: Option<BadRecord>,
+    /// Where one was due.
+    mark: Option<Mark>,
+}
+
+impl Look {
+    /// The records from where it stands to the end of their tile, up to one that does not hold.
+    fn read(&self, tables: &Tables<'_>, ledger: &Ledger) -> Result<Page, StoreError> {
+        let head = tables.head()?;
+        let mut reached = self.reached;
+        // What a crash took back is applied again, and is then looked at again.
+        if reached.size > head.size || self.due && !self.mark_holds(tables)? {
+            reached = Reached::default();
         }
-        _ => false,
-    };
-    // What a crash took back is applied again, and is then looked at again.
-    let mut mark = from
-        .filter(|_| unchanged)
-        .unwrap_or_else(|| Mark::none(head.ledger));
-    let from = mark.size;
-    let first = from.next_index();
-    let count = (TILE_WIDTH - from.get() % TILE_WIDTH).min(head.size.count_since(from));
-    let records = tables.record_range(first, first.after(count), count as usize)?;
-    let mut bad = None;
-    for (index, bytes) in first.onwards().zip(records) {
-        if let Some(why) = fault(tables, ledger, index, &bytes, &mut mark.leadership)? {
-            let leader = mark.leadership.map(|(node, _)| node);
-            bad = Some(BadRecord { index, why, leader });
-            break;
+        let from = reached.size;
+        let first = from.next_index();
+        let count = (TILE_WIDTH - from.get() % TILE_WIDTH).min(head.size.count_since(from));
+        let records = tables.record_range(first, first.after(count), count as usize)?;
+        let mut bad = None;
+        for (index, bytes) in first.onwards().zip(records) {
+            if let Some(why) = fault(tables, ledger, index, &bytes, &mut reached.leadership)? {
+                let leader = reached.leadership.map(|(node, _)| node);
+                bad = Some(BadRecord { index, why, leader });
+                break;
+            }
+            reached.size = index.size_through();
         }
-        mark.size = index.size_through();
+        Ok(Page {
+            reached,
+            applied: head.size,
+            bad,
+            mark: self.due.then(|| Mark::at(tables, reached)).transpose()?,
+        })
     }
-    mark.root = tables.root_at(mark.size)?;
-    Ok(Page {
-        mark,
-        applied: head.size,
-        bad,
-    })
+
+    fn mark_holds(&self, tables: &Tables<'_>) -> Result<bool, StoreError> {
+        self.mark.map_or(Ok(true), |mark| mark.holds(tables))
+    }
 }
 
 /// What is wrong with a record by itself, if anything is.

@@ -5,11 +5,17 @@ use crate::ledger::tests::{TestLedger, remark};
 use muniment_evidence::key::Signature;
 
 fn known(ledger: &TestLedger) -> KnownLedger {
-    KnownLedger::read(&ledger.tables(), "test/0", None).unwrap()
+    KnownLedger::read(&ledger.tables(), "test/0", &Signatures::default(), None).unwrap()
 }
 
-fn look(ledger: &TestLedger, from: Option<Mark>) -> Page {
-    page(&ledger.tables(), &known(ledger).ledger, from).unwrap()
+/// As a node does that starts with this mark.
+fn look(ledger: &TestLedger, mark: Option<Mark>) -> Page {
+    let look = Look {
+        reached: mark.map(|mark| mark.reached()).unwrap_or_default(),
+        mark,
+        due: true,
+    };
+    look.read(&ledger.tables(), &known(ledger).ledger).unwrap()
 }
 
 #[test]
@@ -21,12 +27,15 @@ fn a_log_that_holds_is_verified_up_to_its_head() {
     }
     let first = look(&ledger, None);
     assert_eq!(first.bad, None);
-    assert_eq!(first.mark.size, ledger.head().size);
-    assert_eq!(first.mark.root, ledger.head().root);
+    let mark = first.mark.expect("it was due");
+    assert_eq!(
+        (mark.size, mark.root),
+        (ledger.head().size, ledger.head().root)
+    );
     let said = lane.write(&ledger, &remark(9));
     ledger.apply(0, vec![said]);
-    let next = look(&ledger, Some(first.mark));
-    assert_eq!((next.bad, next.mark.size), (None, ledger.head().size));
+    let next = look(&ledger, Some(mark));
+    assert_eq!((next.bad, next.reached.size), (None, ledger.head().size));
 }
 
 /// Apply takes what the leader proposes: whether somebody signed it, followers look at here.
@@ -43,7 +52,7 @@ fn a_record_that_nobody_signed_ends_it_and_names_who_led() {
     let bad = seen.bad.expect("a bad record");
     assert_eq!((bad.index, bad.leader), (index, Some(NodeId::new(1))));
     assert!(bad.why.starts_with("BAD_SIGNATURE"), "{}", bad.why);
-    assert_eq!(seen.mark.size, index.size_before());
+    assert_eq!(seen.reached.size, index.size_before());
     assert_eq!(seen.applied, ledger.head().size);
 }
 

@@ -10,6 +10,7 @@ use crate::clock::SharedClock;
 use crate::domain::call_error::CallError;
 use crate::domain::cause::{AnyError, Cause};
 use crate::ledger::state::{State, Tables};
+use crate::signatures::Signatures;
 use crate::stop::Stop;
 use crate::store::{self, Blocking};
 use crate::transport::Transport;
@@ -25,6 +26,8 @@ pub struct Context {
     pub clock: SharedClock,
     pub stop: Stop,
     pub transport: Arc<dyn Transport>,
+    /// What was verified here.
+    pub signatures: Signatures,
 }
 
 impl RaftGroup {

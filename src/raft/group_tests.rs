@@ -18,6 +18,7 @@ use crate::keyring::guard::SignedHead;
 use crate::ledger::state::State;
 use crate::misconduct::Misconduct;
 use crate::objective::timing::Profile;
+use crate::signatures::Signatures;
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::flush::Flusher;
@@ -245,6 +246,7 @@ impl TestNode {
             clock: self.clock.clone(),
             stop: self.stop.clone(),
             transport: self.transport.clone(),
+            signatures: Signatures::default(),
         }
     }
 }

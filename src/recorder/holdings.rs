@@ -11,8 +11,10 @@ use crate::domain::ids::{NodeId, UploadEpoch};
 use crate::ledger::policy;
 use crate::ledger::rows::NodeRow;
 use crate::ledger::state::{State, Tables};
+use crate::signatures::Signatures;
 use crate::store::{Blocking, StoreError};
 use muniment_evidence::digest::Digest;
+use muniment_evidence::key::{PublicKey, VerifySignature as _};
 use muniment_evidence::keys::KeyLife;
 use muniment_evidence::opening::Holding;
 
@@ -56,6 +58,7 @@ impl HoldingFault {
 pub struct HoldingVerifier {
     pub state: State,
     pub blocking: Blocking,
+    pub signatures: Signatures,
 }
 
 /// What the ledger says, as far as a holding is compared with it.
@@ -71,16 +74,20 @@ impl HoldingVerifier {
         &self,
         holding: Holding,
     ) -> Result<Result<Holding, HoldingFault>, StoreError> {
-        let state = self.state.clone();
+        let (state, signatures) = (self.state.clone(), self.signatures.clone());
         let verified = self.blocking.run(move || {
-            let judged = state.read(|tables| judged(tables, &holding))?;
+            let judged = state.read(|tables| judged(tables, &signatures, &holding))?;
             Ok(judged.map(|()| holding))
         });
         verified.await
     }
 }
 
-fn judged(tables: &Tables<'_>, holding: &Holding) -> Result<Result<(), HoldingFault>, StoreError> {
+fn judged(
+    tables: &Tables<'_>,
+    signatures: &Signatures,
+    holding: &Holding,
+) -> Result<Result<(), HoldingFault>, StoreError> {
     let head = tables.head()?;
     let expected = Expected {
         ledger: head.ledger,
@@ -92,11 +99,11 @@ fn judged(tables: &Tables<'_>, holding: &Holding) -> Result<Result<(), HoldingFa
         Err(fault) => return Ok(Err(fault)),
     };
     // Few holdings are of a node that has just changed its key: its history is read then only.
-    if holding.verify(&row.statement_key) {
+    if is_signed(signatures, holding, &row.statement_key) {
         return Ok(Ok(()));
     }
     let history = tables.key_history()?;
-    match signed_by_any(holding, history.statement_keys(holding.node)) {
+    match signed_by_any(signatures, holding, history.statement_keys(holding.node)) {
         true => Ok(Ok(())),
         false => Ok(Err(HoldingFault::BadSignature(holding.node))),
     }
@@ -131,9 +138,13 @@ fn fits<'a>(holding: &Holding, expected: &'a Expected) -> Result<&'a NodeRow, Ho
 
 /// Whether one of these keys, none of which was revoked, signed it: it may have been signed
 /// before its node started under another one.
-pub(super) fn signed_by_any(holding: &Holding, keys: &[KeyLife]) -> bool {
+pub(super) fn signed_by_any(signatures: &Signatures, holding: &Holding, keys: &[KeyLife]) -> bool {
     let mut trusted = keys.iter().filter(|life| life.trusted_until.is_none());
-    trusted.any(|life| holding.verify(&life.key))
+    trusted.any(|life| is_signed(signatures, holding, &life.key))
+}
+
+pub(super) fn is_signed(signatures: &Signatures, holding: &Holding, key: &PublicKey) -> bool {
+    signatures.verify(key, &holding.signed_bytes(), &holding.signature)
 }
 
 #[cfg(test)]
@@ -171,7 +182,7 @@ mod tests {
 
     fn fault(ledger: &TestLedger, holding: &Holding) -> Option<HoldingFault> {
         let state = State::new(ledger.engine.clone());
-        let judged = state.read(|tables| judged(tables, holding));
+        let judged = state.read(|tables| judged(tables, &Signatures::default(), holding));
         judged.unwrap().err()
     }
 

@@ -9,7 +9,7 @@
 //! runs off the Raft task; commands of one node are queued in the order they came. Leaves
 //! lanes and outcomes to apply.
 
-use super::holdings::signed_by_any;
+use super::holdings::{is_signed, signed_by_any};
 use crate::clock::SharedClock;
 use crate::domain::command::{Command, ProposedSubmission, Submission};
 use crate::domain::ids::NodeId;
@@ -18,9 +18,10 @@ use crate::ledger::state::State;
 use crate::misconduct::Misdeed;
 use crate::raft::group::RaftGroup;
 use crate::raft::proposals::{GroupRefusal, ProposalTicket};
+use crate::signatures::Signatures;
 use crate::store::Blocking;
 use bytes::Bytes;
-use muniment_evidence::key::PublicKey;
+use muniment_evidence::key::{PublicKey, VerifySignature as _};
 use muniment_evidence::keys::{KeyHistory, KeyLife};
 use muniment_evidence::ledger::Ledger;
 use muniment_evidence::opening::{Document, Holding};
@@ -56,15 +57,23 @@ pub struct Intake {
     state: State,
     blocking: Blocking,
     clock: SharedClock,
+    signatures: Signatures,
 }
 
 impl Intake {
-    pub fn new(group: RaftGroup, state: State, blocking: Blocking, clock: SharedClock) -> Intake {
+    pub fn new(
+        group: RaftGroup,
+        state: State,
+        blocking: Blocking,
+        clock: SharedClock,
+        signatures: Signatures,
+    ) -> Intake {
         Intake {
             group,
             state,
             blocking,
             clock,
+            signatures,
         }
     }
 
@@ -75,11 +84,13 @@ impl Intake {
         submissions: Vec<Submission>,
     ) -> Result<Vec<ProposedSubmission>, SubmissionRejected> {
         let (state, own) = (self.state.clone(), self.group.node());
+        let signatures = self.signatures.clone();
         let verified = self
             .blocking
             .run(move || {
                 let mut keys = Keys {
                     state: &state,
+                    signatures: &signatures,
                     rows: HashMap::new(),
                     history: None,
                 };
@@ -126,6 +137,7 @@ impl Intake {
 
 struct Keys<'a> {
     state: &'a State,
+    signatures: &'a Signatures,
     rows: HashMap<NodeId, Option<NodeRow>>,
     /// Read when a key is asked for that no newest boot names.
     history: Option<KeyHistory>,
@@ -225,16 +237,18 @@ fn check(
         }
         None => newest,
     };
+    let signatures = keys.signatures;
+    let signed =
+        |key: &PublicKey| signatures.verify(key, &statement.signed_bytes(), &submission.signature);
     let good = match statement.lane {
         // It was signed when it entered the outbox, perhaps before its node started under
         // another key; and it was kept in a file since.
         Lane::Outbox(_) => {
-            let signed = |key: &PublicKey| statement.verify(key, &submission.signature);
             let mut named = keys.named(from)?.iter();
             named.any(|life| life.trusted_until.is_none() && signed(&life.key))
         }
         // What this very process has just signed need not be verified by it.
-        _ => by == SubmissionSource::Local || statement.verify(&key, &submission.signature),
+        _ => by == SubmissionSource::Local || signed(&key),
     };
     if !good {
         return Ok(Err(format!(
@@ -273,8 +287,9 @@ fn refusal(
         // The key of a running node was not revoked: it would not run. It may have signed
         // before it started under another key.
         let running = row.boot.is_some().then_some(row.statement_key);
-        let signed = running.is_some_and(|key| holding.verify(&key));
-        if !signed && !signed_by_any(&holding, keys.named(holding.node)?) {
+        let signatures = keys.signatures;
+        let signed = running.is_some_and(|key| is_signed(signatures, &holding, &key));
+        if !signed && !signed_by_any(signatures, &holding, keys.named(holding.node)?) {
             return Ok(Some(Reason::HoldingsInsufficient));
         }
     }
@@ -304,6 +319,7 @@ pub(super) fn judged(
 ) -> Result<Option<Reason>, String> {
     let mut keys = Keys {
         state,
+        signatures: &Signatures::default(),
         rows: HashMap::new(),
         history: None,
     };

@@ -18,6 +18,7 @@ use crate::domain::ids::{NodeId, RecordIndex, Sequence};
 use crate::raft::group::RaftGroup;
 use crate::raft::group_tests::{LONG, TestCluster, TestNode};
 use crate::recorder::download_ends::DownloadEnds;
+use crate::signatures::Signatures;
 use crate::stop::{Stop, Why};
 use crate::store::Blocking;
 use crate::store::outbox::OutboxDir;
@@ -78,6 +79,7 @@ fn intake(node: &TestNode) -> Intake {
         node.state.clone(),
         Blocking::Inline,
         node.clock.clone(),
+        Signatures::default(),
     )
 }
 

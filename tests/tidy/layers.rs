@@ -7,7 +7,7 @@ use super::reading::{Broken, Source, closing, ident, places, sources, split_list
 
 /// The layers of `src/`: each may use itself and those before it. One that is not there
 /// holds nothing.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
     "stop",
     "supervise",
     "clock",
@@ -18,6 +18,7 @@ const ORDER: [&str; 26] = [
     "preflight",
     "keyring",
     "telemetry",
+    "signatures",
     "misconduct",
     "store",
     "ledger",
