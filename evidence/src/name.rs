@@ -103,6 +103,9 @@ impl std::error::Error for NameFault {}
 
 /// Whether a text is in the form of a name; an empty one is.
 pub fn check(text: &str) -> Result<(), NameFault> {
+    if is_plain(text) {
+        return Ok(());
+    }
     let mut before = None;
     let mut place = 0;
     for character in text.chars() {
@@ -135,6 +138,21 @@ pub fn check(text: &str) -> Result<(), NameFault> {
         });
     }
     composed(text)
+}
+
+/// Whether it is a name without a look into the tables, as most are: letters, digits and signs
+/// of ASCII, with single blanks between them.
+fn is_plain(text: &str) -> bool {
+    let mut blank = true;
+    for byte in text.bytes() {
+        match byte {
+            b' ' if blank => return false,
+            b' ' => blank = true,
+            b'!'..=b'~' => blank = false,
+            _ => return false,
+        }
+    }
+    text.is_empty() || !blank
 }
 
 /// By the same tables as all else, and not by those that the compiler brings.

@@ -40,6 +40,9 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 const ARRIVING_PAUSE: Duration = Duration::from_millis(100);
 /// The mark is moved this often at most; what it saves is looking again.
 const MARK_EVERY: Duration = Duration::from_secs(1);
+/// Records that come within this time are looked through in one go, which asks the disk once
+/// for all their bodies. Cosignatures wait for it, and are made once a second.
+const GATHER: Duration = Duration::from_millis(20);
 
 const VERSION: u8 = 1;
 
@@ -110,6 +113,7 @@ struct Page {
     /// Below it all was looked through before.
     from: TreeSize,
     mark: Mark,
+    applied: TreeSize,
     renditions: Vec<Rendition>,
 }
 
@@ -145,6 +149,9 @@ impl Follower {
             if !moved && applied.changed().await.is_err() {
                 // Raft has ended; so does the node.
                 std::future::pending::<()>().await;
+            }
+            if page.mark.size >= page.applied {
+                tokio::time::sleep(GATHER).await;
             }
         }
     }
@@ -262,6 +269,7 @@ fn page(tables: &Tables<'_>, from: Option<Mark>) -> Result<Page, store::StoreErr
     Ok(Page {
         from,
         mark,
+        applied: head.size,
         renditions,
     })
 }

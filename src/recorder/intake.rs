@@ -14,7 +14,7 @@ use crate::clock::SharedClock;
 use crate::domain::command::{Command, ProposedSubmission, Submission};
 use crate::domain::ids::NodeId;
 use crate::ledger::rows::NodeRow;
-use crate::ledger::state::State;
+use crate::ledger::state::{State, Tables};
 use crate::misconduct::Misdeed;
 use crate::raft::group::RaftGroup;
 use crate::raft::proposals::{GroupRefusal, ProposalTicket};
@@ -85,15 +85,9 @@ impl Intake {
     ) -> Result<Vec<ProposedSubmission>, SubmissionRejected> {
         let (state, own) = (self.state.clone(), self.group.node());
         let signatures = self.signatures.clone();
-        let verified = self
-            .blocking
-            .run(move || {
-                let mut keys = Keys {
-                    state: &state,
-                    signatures: &signatures,
-                    rows: HashMap::new(),
-                    history: None,
-                };
+        let verified = self.blocking.run(move || {
+            state.read(|tables| {
+                let mut keys = Keys::new(tables, &signatures);
                 let mut verified = Vec::with_capacity(submissions.len());
                 for submission in submissions {
                     match check(&mut keys, by, own, &submission)? {
@@ -106,7 +100,8 @@ impl Intake {
                 }
                 Ok(Ok(verified))
             })
-            .await;
+        });
+        let verified = verified.await;
         match verified {
             Ok(Ok(submissions)) => Ok(submissions),
             Ok(Err(why)) => {
@@ -136,17 +131,26 @@ impl Intake {
 }
 
 struct Keys<'a> {
-    state: &'a State,
+    tables: &'a Tables<'a>,
     signatures: &'a Signatures,
     rows: HashMap<NodeId, Option<NodeRow>>,
     /// Read when a key is asked for that no newest boot names.
     history: Option<KeyHistory>,
 }
 
-impl Keys<'_> {
+impl<'a> Keys<'a> {
+    fn new(tables: &'a Tables<'a>, signatures: &'a Signatures) -> Keys<'a> {
+        Keys {
+            tables,
+            signatures,
+            rows: HashMap::new(),
+            history: None,
+        }
+    }
+
     fn row(&mut self, node: NodeId) -> Result<Option<&NodeRow>, crate::store::StoreError> {
         if !self.rows.contains_key(&node) {
-            let row = self.state.read(|tables| tables.node(node))?;
+            let row = self.tables.node(node)?;
             self.rows.insert(node, row);
         }
         Ok(self.rows.get(&node).and_then(Option::as_ref))
@@ -154,7 +158,7 @@ impl Keys<'_> {
 
     fn history(&mut self) -> Result<&KeyHistory, crate::store::StoreError> {
         if self.history.is_none() {
-            self.history = Some(self.state.read(|tables| tables.key_history())?);
+            self.history = Some(self.tables.key_history()?);
         }
         Ok(self.history.as_ref().expect("read just above"))
     }
@@ -173,7 +177,7 @@ impl Keys<'_> {
         let Ok(Document::Anchor(anchor)) = Document::decode(&submission.document.bytes) else {
             return Ok(None);
         };
-        let head = self.state.read(|tables| tables.head())?;
+        let head = self.tables.head()?;
         let ledger = Ledger::following(head.ledger, &head.origin, self.history()?.clone());
         // Its own index is this or above.
         let anchored = ledger.anchored(head.size.next_index(), &anchor);
@@ -317,13 +321,12 @@ pub(super) fn judged(
     own: NodeId,
     submission: &Submission,
 ) -> Result<Option<Reason>, String> {
-    let mut keys = Keys {
-        state,
-        signatures: &Signatures::default(),
-        rows: HashMap::new(),
-        history: None,
-    };
-    check(&mut keys, by, own, submission).unwrap()
+    let signatures = Signatures::default();
+    let checked = state.read(|tables| {
+        let mut keys = Keys::new(tables, &signatures);
+        check(&mut keys, by, own, submission)
+    });
+    checked.unwrap()
 }
 
 #[cfg(test)]

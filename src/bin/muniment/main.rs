@@ -53,6 +53,11 @@ mod witness;
 #[cfg(not(feature = "rocksdb"))]
 use without_node::{self as check_config, self as dev, self as serve, self as witness};
 
+/// Of the engine too, whose C++ it serves as `malloc`.
+#[cfg(feature = "rocksdb")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 use clap::{Parser, Subcommand};
 use exit::{CommandFailure, Exit};
 use reach::Reach;
