@@ -239,6 +239,14 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether a cosigner is one of the operator's own: by its key, or by a name below the
+    /// origin, which only members have. Their ML-DSA keys are in no record.
+    pub fn is_own_cosigner(&self, key: &VerifierKey) -> bool {
+        let below = key.name.strip_prefix(&self.origin);
+        below.is_some_and(|rest| rest.starts_with('/'))
+            || key.key.ed25519().is_some_and(|key| self.is_own(key))
+    }
+
     /// Whether a key is one of the operator's own: of the log, or of a member.
     pub fn is_own(&self, key: &PublicKey) -> bool {
         let own = |lives: &[KeyLife]| lives.iter().any(|life| life.key == *key);
