@@ -4,6 +4,8 @@
 //! records that those endorse who may. Says which key speaks for which place in the log
 //! and whether a checkpoint is the ledger's own. Leaves the question whether this is the
 //! ledger that the auditor means to his pin ([`crate::trust`]).
+//!
+//! Tests: `evidence/tests/keys.rs`.
 
 use crate::checks::Check;
 use crate::digest::Digest;

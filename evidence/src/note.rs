@@ -21,8 +21,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::fmt;
 
-/// The most bytes a signed note may have here: lines of ML-DSA-44, of 3.3 KB each, of as
-/// many witnesses as a policy may name.
+/// The most bytes a signed note may have here: of each of the 64 members that a ledger may
+/// have, a line of both types under the longest names, 365 and 3,505 bytes, are 242 KiB.
 pub const NOTE_BYTES_MAX: usize = 256 * 1024;
 
 /// Why a note, checkpoint or verifier key could not be read.

@@ -13,8 +13,8 @@ use crate::domain::ids::{NodeId, TreeSize};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::keys::KeyValidity;
 use muniment_evidence::ledger::Ledger;
-use muniment_evidence::ml_dsa::{MlDsaPublicKey, MlDsaSecretKey};
-use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
+use muniment_evidence::ml_dsa::{MlDsaPublicKey, MlDsaSecretKey, SIGNATURE_BYTES};
+use muniment_evidence::note::{Checkpoint, NOTE_BYTES_MAX, Note, VerifierKey, Vouch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -170,10 +170,19 @@ fn is_by(checkpoint: &Checkpoint, line: &str, keys: &[VerifierKey]) -> bool {
     note.signatures.len() == 1 && keys.iter().any(vouches)
 }
 
-/// A note: the checkpoint under the log keys, then the lines in node order.
+/// A note: the checkpoint under the log keys, then the lines in node order, and at last those
+/// under ML-DSA keys: while many nodes exchange such keys a note may lack room for all, and
+/// is taken without those that do not fit.
 pub fn note(checkpoint: &str, lines: &Lines) -> String {
-    let lines: String = lines.values().flatten().map(String::as_str).collect();
-    format!("{checkpoint}{lines}")
+    let mut lines: Vec<&String> = lines.values().flatten().collect();
+    lines.sort_by_key(|line| line.len() > SIGNATURE_BYTES);
+    let mut note = checkpoint.to_owned();
+    for line in lines {
+        if note.len() + line.len() <= NOTE_BYTES_MAX {
+            note.push_str(line);
+        }
+    }
+    note
 }
 
 #[cfg(test)]
@@ -182,6 +191,7 @@ mod tests {
     use crate::keyring::Keyring;
     use muniment_evidence::key::{SecretKey, Signer as _};
     use muniment_evidence::keychange::Role;
+    use muniment_evidence::limits::NODES_MAX;
     use muniment_evidence::opening::{GenesisDocument, Member};
 
     const ORIGIN: &str = "ledger.example/0";
@@ -257,6 +267,30 @@ mod tests {
             ..signed
         };
         assert_eq!(taken(alone), None);
+    }
+
+    /// What every verifier refuses unread would be worth less than a note without them.
+    #[test]
+    fn a_note_has_room_for_both_types_of_all_members_and_is_never_too_long() {
+        let classic = format!("\u{2014} {} {}\n", "n".repeat(255), "s".repeat(104));
+        let quantum = format!("\u{2014} {} {}\n", "n".repeat(255), "q".repeat(3244));
+        let of = |lines: &[&String]| -> Lines {
+            let lines: Vec<String> = lines.iter().map(|line| (*line).clone()).collect();
+            let nodes = (1..=NODES_MAX as u64).map(NodeId::new);
+            nodes.map(|node| (node, lines.clone())).collect()
+        };
+        let signed = checkpoint().sign(secret(0, 3).as_ref());
+        let both = note(&signed, &of(&[&quantum, &classic]));
+        let counted = |note: &str, what: &str| note.matches(what).count();
+        let (short, long) = ("s".repeat(104), "q".repeat(3244));
+        assert_eq!(
+            (counted(&both, &short), counted(&both, &long)),
+            (NODES_MAX, NODES_MAX)
+        );
+        let exchanging = note(&signed, &of(&[&quantum, &quantum, &classic]));
+        assert!(exchanging.len() <= NOTE_BYTES_MAX);
+        assert_eq!(counted(&exchanging, &short), NODES_MAX);
+        assert!(counted(&exchanging, &long) >= NODES_MAX);
     }
 
     #[test]

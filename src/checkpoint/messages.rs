@@ -6,13 +6,16 @@
 use super::announcement::Announcement;
 use crate::domain::ids::TreeSize;
 use crate::keyring::ml_dsa::ML_DSA_KEYS_MAX;
-use crate::transport::{Failure, MESSAGE_VERSION, read_message};
+use crate::transport::{FRAME_BYTES_MAX, Failure, MESSAGE_VERSION, read_message};
 use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::NOTE_BYTES_MAX;
 
-/// Notes in one message: the sizes that a leader remembers, far below a frame.
-pub const NOTES_MAX: usize = super::recent::NOTES_RECENT_MAX;
+/// Notes in a message that is taken: the sizes that a leader remembers.
+const NOTES_MAX: usize = super::recent::NOTES_RECENT_MAX;
+/// Notes in a message that is sent: so many of the longest fit into a frame.
+pub const NOTES_SENT_MAX: usize = 8;
+const _: () = assert!(NOTES_SENT_MAX * (NOTE_BYTES_MAX + 8) + 8 <= FRAME_BYTES_MAX);
 /// Lines of one node: one, and one more while it changes its key.
 const LINES_MAX: usize = 8;
 

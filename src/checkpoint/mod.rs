@@ -296,6 +296,11 @@ impl Cosigning {
                 Ok(Bytes::from(messages::encode_announcements(&announced)))
             }
             Method::Note => {
+                // It has checked lines that nobody else can, under keys in no record.
+                let leader = self.0.context.group.leader();
+                if leader.is_none_or(|(leader, _)| leader != from) {
+                    return Err(Failure::Refused("notes are taken from the leader".into()));
+                }
                 for note in messages::decode_notes(&body)? {
                     self.accept(&note).await?;
                 }

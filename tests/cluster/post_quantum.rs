@@ -1,20 +1,28 @@
 //! ML-DSA cosignatures of real nodes: announced, given, and asked for by a policy.
 
 use crate::harness::{Cluster, Node, Settings, body, issue};
-use muniment::clock::SystemClock;
-use muniment::keyring;
+use muniment::keyring::ml_dsa::fingerprint;
 use muniment_evidence::note::{Note, TypedKey};
 use muniment_evidence::policy::Policy;
 use muniment_evidence::receipt::Receipt;
 use muniment_proto::v1;
+use std::process::Command;
 use tonic::{Code, Status};
 
-fn switch_on(node: &Node) {
-    keyring::ml_dsa::generate(&node.dir.join("keys"), &SystemClock).unwrap();
+/// As its operator does it; the fingerprint of the key, as it is printed.
+fn switch_on(node: &Node) -> String {
+    let made = Command::new(env!("CARGO_BIN_EXE_muniment"))
+        .args(["--json", "keygen", "--post-quantum", "--out"])
+        .arg(node.dir.join("keys"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
     let text = std::fs::read_to_string(&node.config).unwrap();
     let on = text.replace("[keys]\n", "[keys]\npost_quantum = true\n");
     assert_ne!(on, text);
     std::fs::write(&node.config, on).unwrap();
+    made["sha256"].as_str().unwrap().to_owned()
 }
 
 async fn policy(node: &Node, zones: u32) -> Result<Policy, Status> {
@@ -29,7 +37,8 @@ async fn policy(node: &Node, zones: u32) -> Result<Policy, Status> {
 /// Both keys of every node are asked for, whichever node is asked, and a receipt has them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_pins_ml_dsa_keys_is_met_by_real_nodes() {
-    let prepare = |nodes: &mut [Node]| nodes.iter().for_each(switch_on);
+    let mut made = Vec::new();
+    let prepare = |nodes: &mut [Node]| made.extend(nodes.iter().map(switch_on));
     let cluster = Cluster::start_prepared(Settings::default(), prepare).await;
     issue(&cluster.nodes[0], "Q-1", "Q-1", &body(1, 3000))
         .await
@@ -38,11 +47,18 @@ async fn a_policy_that_pins_ml_dsa_keys_is_met_by_real_nodes() {
     for node in &cluster.nodes[1..] {
         assert_eq!(policy(node, 3).await.unwrap(), all);
     }
-    let quantum = all
+    let mut quantum: Vec<String> = all
         .witnesses()
         .iter()
-        .filter(|witness| matches!(witness.key.key, TypedKey::MlDsaCosigner(_)));
-    assert_eq!((quantum.count(), all.witnesses().len()), (3, 6));
+        .filter_map(|witness| match &witness.key.key {
+            TypedKey::MlDsaCosigner(key) => Some(fingerprint(key)),
+            _ => None,
+        })
+        .collect();
+    made.sort();
+    quantum.sort();
+    assert_eq!(quantum, made);
+    assert_eq!(all.witnesses().len(), 6);
     let wanted = v1::GetReceiptRequest {
         what: Some(v1::get_receipt_request::What::RecordIndex(4)),
         policy: all.to_string(),
@@ -60,7 +76,11 @@ async fn a_policy_that_pins_ml_dsa_keys_is_met_by_real_nodes() {
 /// A policy that left a node out in silence would count fewer zones than it says.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_without_an_ml_dsa_key_is_named() {
-    let prepare = |nodes: &mut [Node]| nodes[..2].iter().for_each(switch_on);
+    let prepare = |nodes: &mut [Node]| {
+        for node in &nodes[..2] {
+            switch_on(node);
+        }
+    };
     let cluster = Cluster::start_prepared(Settings::default(), prepare).await;
     let refusal = policy(&cluster.nodes[0], 0).await.unwrap_err();
     assert_eq!(refusal.code(), Code::Unavailable);
