@@ -11,7 +11,7 @@ use muniment::preflight::{PreflightFinding, preflight};
 use muniment::store::marker::Marker;
 use muniment::witness::post::WitnessEndpoint;
 use muniment_evidence::ids::NodeId;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
