@@ -262,7 +262,9 @@ pub async fn seams(
     metrics: Arc<Metrics>,
     stop: Stop,
 ) -> Result<Seams, NodeError> {
-    let keyring = Arc::new(Keyring::load(&config.keys.dir).map_err(NodeError::start)?);
+    let keys = &config.keys;
+    let keyring = Keyring::load_all(&keys.dir, keys.post_quantum).map_err(NodeError::start)?;
+    let keyring = Arc::new(keyring);
     let witnesses = witnesses(config).map_err(NodeError::start)?;
     let (dir, profile) = (config.node.data_dir.clone(), config.cluster.profile);
     let fits = Blocking::Pool
@@ -343,6 +345,7 @@ fn witnesses(config: &Config) -> Result<Vec<WitnessTarget>, Cause> {
     let target = |witness: &WitnessEntry| {
         Ok(WitnessTarget {
             key: witness.key.clone(),
+            ml_dsa: witness.ml_dsa_key.clone(),
             target: WitnessEndpoint::new(&witness.url, witness.ca.as_deref())?,
         })
     };

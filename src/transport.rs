@@ -50,10 +50,12 @@ pub enum Method {
     Status = 19,
     /// Tells a leader that its entries are of a time to come, and are not taken in.
     ClockNotice = 20,
+    /// With which ML-DSA keys a node cosigns.
+    Announce = 21,
 }
 
 impl Method {
-    pub const ALL: [Method; 17] = [
+    pub const ALL: [Method; 18] = [
         Method::Vote,
         Method::PreVote,
         Method::TransferLeader,
@@ -71,6 +73,7 @@ impl Method {
         Method::StrangeDisk,
         Method::Status,
         Method::ClockNotice,
+        Method::Announce,
     ];
 
     pub fn from_code(code: u32) -> Option<Method> {

@@ -82,10 +82,13 @@ impl Client {
     }
 
     /// A policy over the members' cosignatures. Worth no more than the server that gave it.
-    pub async fn policy(&self, zones: u32) -> Result<String, ClientError> {
+    pub async fn policy(&self, zones: u32, post_quantum: bool) -> Result<String, ClientError> {
         let reply = self
             .read(|channel| async move {
-                let request = v1::GetPolicyRequest { zones };
+                let request = v1::GetPolicyRequest {
+                    zones,
+                    post_quantum,
+                };
                 evidence_service(channel).get_policy(request).await
             })
             .await?;

@@ -4,6 +4,8 @@
 //! records that those endorse who may. Says which key speaks for which place in the log
 //! and whether a checkpoint is the ledger's own. Leaves the question whether this is the
 //! ledger that the auditor means to his pin ([`crate::trust`]).
+//!
+//! Tests: `evidence/tests/keys.rs`.
 
 use crate::checks::Check;
 use crate::digest::Digest;
@@ -237,6 +239,14 @@ impl Ledger {
             return Err((Check::LogKeyInForce, detail.to_owned()));
         }
         Ok(())
+    }
+
+    /// Whether a cosigner is one of the operator's own: by its key, or by a name below the
+    /// origin, which only members have. Their ML-DSA keys are in no record.
+    pub fn is_own_cosigner(&self, key: &VerifierKey) -> bool {
+        let below = key.name.strip_prefix(&self.origin);
+        below.is_some_and(|rest| rest.starts_with('/'))
+            || key.key.ed25519().is_some_and(|key| self.is_own(key))
     }
 
     /// Whether a key is one of the operator's own: of the log, or of a member.

@@ -42,10 +42,11 @@
 //! ```
 //!
 //! The crate reads no files, knows no time and draws no random numbers, and depends on SHA-256,
-//! Ed25519, base64 and two tables of Unicode alone. `FORMAT.md` beside it says every byte.
+//! Ed25519, ML-DSA, base64 and two tables of Unicode alone. `FORMAT.md` beside it says every byte.
 //!
 //! Reading order: [`digest`], [`codec`] (with `codes`), [`ids`], [`key`], [`statement`], [`opening`] (with [`invoice`],
-//! [`system`], [`mode`], [`scrub`], [`drill`], [`limits`], [`name`]), [`record`], [`tree`] (with [`chunks`]), [`note`];
+//! [`system`], [`mode`], [`scrub`], [`drill`], [`limits`], [`name`]), [`record`], [`tree`] (with [`chunks`]), [`ml_dsa`],
+//! [`note`] (with `verifier_key`);
 //! then what auditors hold:
 //! [`receipt`], [`promise`], [`bundle`] (with [`frame`] and `parts`), [`trust`], [`policy`], [`proof`]; then how
 //! it is checked: `genesis`, [`keychange`], [`keys`] and [`ledger`] (the keys), `record_checks` (one record by
@@ -75,6 +76,7 @@ pub mod keys;
 pub mod lanes;
 pub mod ledger;
 pub mod limits;
+pub mod ml_dsa;
 pub mod mode;
 pub mod name;
 pub mod note;
@@ -92,5 +94,6 @@ pub mod statement;
 pub mod system;
 pub mod tree;
 pub mod trust;
+mod verifier_key;
 pub mod verify;
 pub mod witness;

@@ -12,7 +12,6 @@
 use crate::invoice::{Identity, Metadata, Money, Party, Rendition};
 use crate::keychange::{CHANGES_MAX, ENDORSEMENTS_MAX};
 use crate::name::{self, NameFault};
-use crate::note::NOTE_BYTES_MAX;
 use crate::opening::{Actor, Document, Holding};
 use crate::system::GenesisDocument;
 use std::fmt;
@@ -32,6 +31,8 @@ pub const EXPONENT_MAX: u8 = 6;
 pub const NODES_MAX: usize = 64;
 /// Holdings of one statement: each rendition's at each member, of a few renditions.
 pub const HOLDINGS_MAX: usize = 4 * NODES_MAX;
+/// The note of an ANCHOR, which is on record: lines of the log and of one witness.
+pub const ANCHOR_NOTE_BYTES_MAX: usize = 64 * 1024;
 /// Downloads that one DOWNLOAD_END ends.
 pub const DELIVERED_MAX: usize = 1000;
 /// Outboxes that one BOOT names: a node has one, and a lost one at times.
@@ -129,7 +130,7 @@ impl Document {
             }
             Document::Anchor(d) => {
                 text("witness", &d.witness)?;
-                at_most("note", d.note.len(), NOTE_BYTES_MAX)
+                at_most("note", d.note.len(), ANCHOR_NOTE_BYTES_MAX)
             }
             Document::Drill(d) => {
                 id("target", &d.target)?;

@@ -1,5 +1,6 @@
 //! Signed notes, checkpoints and cosignatures, byte for byte as C2SP wrote them
-//! (signed-note v1.0.0, tlog-checkpoint v1.0.0, tlog-cosignature v1.0.1).
+//! (signed-note v1.0.0, tlog-checkpoint v1.0.0, tlog-cosignature v1.1.0-rc.1, of which
+//! checkpoints alone: subtrees have no note).
 //!
 //! Promises: reading refuses non-canonical input (leading zeros, other base64, control
 //! characters); a note is trusted only by its signatures, never by its text. Leaves the
@@ -7,20 +8,22 @@
 //!
 //! Tests: `evidence/tests/notes.rs`, `evidence/tests/vectors.rs`.
 
-use crate::digest::{Digest, hex};
+pub use crate::verifier_key::{
+    ML_DSA_NAME_BYTES_MAX, TYPE_COSIGNATURE, TYPE_ED25519, TYPE_ML_DSA_COSIGNATURE, TypedKey,
+    VerifierKey, is_key_name,
+};
+
+use crate::digest::Digest;
 use crate::ids::TreeSize;
-use crate::key::{PublicKey, Signature, Signer};
+use crate::key::{Signature, Signer};
+use crate::ml_dsa::MlDsaSecretKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use sha2::{Digest as _, Sha256};
 use std::fmt;
 
-/// Signature types (C2SP signed-note).
-pub const TYPE_ED25519: u8 = 0x01;
-pub const TYPE_COSIGNATURE: u8 = 0x04;
-
-/// The most bytes a signed note may have here: 32 signature lines fit ten times over.
-pub const NOTE_BYTES_MAX: usize = 64 * 1024;
+/// The most bytes a signed note may have here: of each of the 64 members that a ledger may
+/// have, a line of both types under the longest names, 365 and 3,505 bytes, are 242 KiB.
+pub const NOTE_BYTES_MAX: usize = 256 * 1024;
 
 /// Why a note, checkpoint or verifier key could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,95 +36,6 @@ impl fmt::Display for NoteError {
 }
 
 impl std::error::Error for NoteError {}
-
-/// A named public key: `name+hash+base64(type ‖ key)`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct VerifierKey {
-    pub name: String,
-    /// [`TYPE_ED25519`] or [`TYPE_COSIGNATURE`].
-    pub kind: u8,
-    pub key: PublicKey,
-}
-
-impl VerifierKey {
-    /// The log's own key: its name is the origin.
-    pub fn log(origin: &str, key: PublicKey) -> VerifierKey {
-        VerifierKey {
-            name: origin.to_owned(),
-            kind: TYPE_ED25519,
-            key,
-        }
-    }
-
-    pub fn cosigner(name: &str, key: PublicKey) -> VerifierKey {
-        VerifierKey {
-            name: name.to_owned(),
-            kind: TYPE_COSIGNATURE,
-            key,
-        }
-    }
-
-    /// First four bytes of SHA-256(name ‖ LF ‖ type ‖ key).
-    pub fn id(&self) -> [u8; 4] {
-        let hash = Sha256::new()
-            .chain_update(self.name.as_bytes())
-            .chain_update([b'\n', self.kind])
-            .chain_update(self.key.0)
-            .finalize();
-        [hash[0], hash[1], hash[2], hash[3]]
-    }
-
-    pub fn parse(text: &str) -> Result<VerifierKey, NoteError> {
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(NoteError("a verifier key is name+hash+key"));
-        };
-        if !is_key_name(name) {
-            return Err(NoteError(
-                "a key name is not empty and has no space and no plus",
-            ));
-        }
-        let bytes = BASE64
-            .decode(key)
-            .map_err(|_| NoteError("the key is not base64"))?;
-        let (kind, key) = match bytes.split_first() {
-            Some((kind @ (&TYPE_ED25519 | &TYPE_COSIGNATURE), key)) => (*kind, key),
-            _ => return Err(NoteError("the key is of an unknown type")),
-        };
-        let key = key
-            .try_into()
-            .map_err(|_| NoteError("an Ed25519 key has 32 bytes"))?;
-        let verifier = VerifierKey {
-            name: name.to_owned(),
-            kind,
-            key: PublicKey(key),
-        };
-        if !verifier.key.is_valid() {
-            return Err(NoteError("the key is not a usable Ed25519 point"));
-        }
-        // One writing for one key: upper-case digits are refused.
-        if id != hex(&verifier.id()) {
-            return Err(NoteError("the key's hash does not match the key"));
-        }
-        Ok(verifier)
-    }
-}
-
-impl fmt::Display for VerifierKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let typed = [&[self.kind], &self.key.0[..]].concat();
-        let id = hex(&self.id());
-        write!(f, "{}+{}+{}", self.name, id, BASE64.encode(typed))
-    }
-}
-
-/// A key name (and so an origin): not empty, no Unicode space or control, no plus.
-pub fn is_key_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || c == '+')
-}
 
 /// Origin, size and root of a log: what a checkpoint says.
 ///
@@ -207,6 +121,22 @@ impl Checkpoint {
         let blob = [&time_s.to_be_bytes()[..], &signature.0].concat();
         signature_line(&verifier, &blob)
     }
+
+    /// The same under ML-DSA-44, which commits to the name too. Refuses names of more than
+    /// [`ML_DSA_NAME_BYTES_MAX`] bytes.
+    pub fn cosign_ml_dsa(
+        &self,
+        name: &str,
+        key: &MlDsaSecretKey,
+        time_s: u64,
+    ) -> Result<String, NoteError> {
+        let message = subtree_message(name, time_s, self).ok_or(NoteError(
+            "an ML-DSA cosignature has names of 1 to 255 bytes",
+        ))?;
+        let verifier = VerifierKey::ml_dsa_cosigner(name, key.public());
+        let blob = [&time_s.to_be_bytes()[..], &key.sign(&message)].concat();
+        Ok(signature_line(&verifier, &blob))
+    }
 }
 
 /// A note taken apart, nothing verified yet.
@@ -281,31 +211,72 @@ impl Note {
     }
 
     fn check(&self, key: &VerifierKey, bytes: &[u8]) -> Vouch {
-        match key.kind {
-            TYPE_ED25519 => match bytes.try_into() {
-                Ok(signature) if key.key.verify(self.text.as_bytes(), &Signature(signature)) => {
-                    Vouch::Signed
-                }
-                _ => Vouch::Invalid,
-            },
-            TYPE_COSIGNATURE if bytes.len() == 72 => {
-                let (time, signature) = bytes.split_at(8);
-                let time_s = u64::from_be_bytes(time.try_into().expect("split at eight"));
-                let signature = Signature(signature.try_into().expect("64 of 72 are left"));
-                let message = cosigned_message(&self.text, time_s);
-                if time_s <= i64::MAX as u64 && key.key.verify(message.as_bytes(), &signature) {
-                    Vouch::Cosigned { time_s }
-                } else {
-                    Vouch::Invalid
-                }
+        let (time_s, holds) = match &key.key {
+            TypedKey::Log(log) => {
+                let signature = bytes.try_into().map(Signature);
+                let holds = signature.is_ok_and(|s| log.verify(self.text.as_bytes(), &s));
+                return if holds { Vouch::Signed } else { Vouch::Invalid };
             }
-            _ => Vouch::Invalid,
+            TypedKey::Unknown { .. } => return Vouch::Absent,
+            TypedKey::Cosigner(_) | TypedKey::MlDsaCosigner(_) => {
+                let Some((time_s, signature)) = timestamped(bytes) else {
+                    return Vouch::Invalid;
+                };
+                (time_s, self.cosignature_holds(key, time_s, signature))
+            }
+        };
+        if holds {
+            Vouch::Cosigned { time_s }
+        } else {
+            Vouch::Invalid
+        }
+    }
+
+    fn cosignature_holds(&self, key: &VerifierKey, time_s: u64, signature: &[u8]) -> bool {
+        match &key.key {
+            TypedKey::Cosigner(cosigner) => {
+                let message = cosigned_message(&self.text, time_s);
+                let signature = signature.try_into().map(Signature);
+                signature.is_ok_and(|s| cosigner.verify(message.as_bytes(), &s))
+            }
+            TypedKey::MlDsaCosigner(cosigner) => {
+                // The text is not signed but what it says; so it must say nothing else.
+                let checkpoint = Checkpoint::parse(&self.text).ok();
+                let message = checkpoint.and_then(|c| subtree_message(&key.name, time_s, &c));
+                message.is_some_and(|message| cosigner.verify(&message, signature))
+            }
+            TypedKey::Log(_) | TypedKey::Unknown { .. } => false,
         }
     }
 }
 
 fn cosigned_message(text: &str, time_s: u64) -> String {
     format!("cosignature/v1\ntime {time_s}\n{text}")
+}
+
+/// What an ML-DSA cosignature signs of a checkpoint: the subtree from 0 to its size.
+fn subtree_message(name: &str, time_s: u64, checkpoint: &Checkpoint) -> Option<Vec<u8>> {
+    let mut message = b"subtree/v1\n\0".to_vec();
+    let mut put = |text: &str, number: u64| {
+        let length = u8::try_from(text.len()).ok().filter(|length| *length > 0)?;
+        message.push(length);
+        message.extend_from_slice(text.as_bytes());
+        message.extend_from_slice(&number.to_be_bytes());
+        Some(())
+    };
+    put(name, time_s)?;
+    // The start of the subtree.
+    put(&checkpoint.origin, 0)?;
+    message.extend_from_slice(&checkpoint.size.get().to_be_bytes());
+    message.extend_from_slice(&checkpoint.root.0);
+    Some(message)
+}
+
+/// The time before a signature; `None` if it is none.
+fn timestamped(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (time, signature) = bytes.split_first_chunk::<8>()?;
+    let time_s = u64::from_be_bytes(*time);
+    (time_s <= i64::MAX as u64).then_some((time_s, signature))
 }
 
 fn signature_line(key: &VerifierKey, bytes: &[u8]) -> String {

@@ -67,7 +67,7 @@ pub(crate) fn read_digests(r: &mut Reader<'_>) -> Result<Vec<Digest>, DecodeErro
 pub(crate) fn read_note(r: &mut Reader<'_>) -> Result<String, DecodeError> {
     let note = r.text()?;
     if note.len() > NOTE_BYTES_MAX {
-        return Err(r.error("a note of at most 64 KiB"));
+        return Err(r.error("a note of at most 256 KiB"));
     }
     Ok(note)
 }

@@ -242,23 +242,48 @@ pub struct Cosigned {
 }
 
 /// Takes a witness's answer to a note: lines of other keys are passed over, a line of
-/// this key that does not verify spoils the answer.
-pub fn accept(signed: &str, answer: &str, witness: &VerifierKey) -> Result<Cosigned, NoteError> {
+/// its key that does not verify spoils the answer. If its `ml_dsa` key is known too, a line
+/// of that is kept beside the other; without one the answer is good all the same, since
+/// the witness may not have begun to sign with it.
+pub fn accept(
+    signed: &str,
+    answer: &str,
+    witness: &VerifierKey,
+    ml_dsa: Option<&VerifierKey>,
+) -> Result<Cosigned, NoteError> {
     let checkpoint = Checkpoint::parse(&Note::parse(signed.as_bytes())?.text)?;
     let lines = answer
         .strip_suffix('\n')
         .ok_or(NoteError("the answer does not end in a line feed"))?;
-    let mut newest: Option<Cosigned> = None;
+    let (time_s, line) = newest_line(&checkpoint, lines, witness)?
+        .ok_or(NoteError("the answer has no line of the witness's key"))?;
+    let mut note = format!("{signed}{line}\n");
+    if let Some(key) = ml_dsa
+        && let Some((_, line)) = newest_line(&checkpoint, lines, key)?
+    {
+        note.push_str(line);
+        note.push('\n');
+    }
+    Ok(Cosigned {
+        checkpoint,
+        time_s,
+        note,
+    })
+}
+
+/// The newest line of a key among these, and its time.
+fn newest_line<'a>(
+    checkpoint: &Checkpoint,
+    lines: &'a str,
+    key: &VerifierKey,
+) -> Result<Option<(u64, &'a str)>, NoteError> {
+    let mut newest: Option<(u64, &str)> = None;
     for line in lines.split('\n') {
         let one = format!("{}\n{line}\n", checkpoint.text());
-        match Note::parse(one.as_bytes())?.vouch(witness) {
+        match Note::parse(one.as_bytes())?.vouch(key) {
             Vouch::Cosigned { time_s } => {
-                if newest.as_ref().is_none_or(|found| found.time_s < time_s) {
-                    newest = Some(Cosigned {
-                        checkpoint: checkpoint.clone(),
-                        time_s,
-                        note: format!("{signed}{line}\n"),
-                    });
+                if newest.is_none_or(|(found, _)| found < time_s) {
+                    newest = Some((time_s, line));
                 }
             }
             Vouch::Absent => {}
@@ -267,7 +292,7 @@ pub fn accept(signed: &str, answer: &str, witness: &VerifierKey) -> Result<Cosig
             }
         }
     }
-    newest.ok_or(NoteError("the answer has no line of the witness's key"))
+    Ok(newest)
 }
 
 /// The witness's line for a request that [`decide`] agreed to.

@@ -2,7 +2,8 @@
 //!
 //! `python/verify.py` was written from FORMAT.md alone: where it disagrees, the document or
 //! one of the two is wrong. Where Python or its package `cryptography` is not there, this
-//! says so and passes, unless `MUNIMENT_PYTHON_READER=required`.
+//! says so and passes, unless `MUNIMENT_PYTHON_READER=required`. Rows whose policy names ML-DSA keys
+//! are left out, and said to be, where that package is too old for them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,6 +69,10 @@ fn a_verifier_written_from_the_document_agrees_on_every_frozen_file() {
     for (line, found) in expected.into_iter().zip(found.lines()) {
         let json: serde_json::Value = serde_json::from_str(found).unwrap();
         let columns: Vec<&str> = line.split('\t').collect();
+        if let Some(why) = json["unjudged"].as_str() {
+            println!("SKIPPED {}: {why}", columns[1]);
+            continue;
+        }
         let classes = json["classes"].as_array().unwrap();
         let column = |at: usize| match classes.len() {
             0 => "-".to_owned(),

@@ -8,6 +8,7 @@ use muniment_evidence::class::FindingClass;
 use muniment_evidence::ids::{LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize};
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, Role};
+use muniment_evidence::ml_dsa::MlDsaSecretKey;
 use muniment_evidence::note::VerifierKey;
 use muniment_evidence::opening::{
     AnchorDocument, BootDocument, BootOutbox, Document, MembershipDocument,
@@ -428,6 +429,31 @@ fn a_policy_is_met_by_cosignatures_and_by_nothing_less() {
     let mut frames = ledger.frames(0);
     *frames.last_mut().unwrap() = checkpoint_frame(ledger.cosigned_note(ledger.len()));
     assert_eq!(verify_with(&seal(&frames), with_policy).exit_code(), 0);
+}
+
+/// The ledger knows nothing of its members' ML-DSA keys: their names tell whose they are.
+#[test]
+fn a_member_is_not_outside_by_its_ml_dsa_key() {
+    let ledger = Ledger::small();
+    let secret = MlDsaSecretKey::from_seed(&[6; 32]);
+    let judged = |name: &str| {
+        let key = VerifierKey::ml_dsa_cosigner(name, secret.public());
+        let line = ledger.checkpoint(ledger.len());
+        let line = line.cosign_ml_dsa(name, &secret, 1_795_467_700).unwrap();
+        let mut frames = ledger.frames(0);
+        *frames.last_mut().unwrap() = checkpoint_frame(ledger.note(ledger.len()) + &line);
+        let options = VerifyOptions {
+            policy: Some(policy_of(&ledger, Some(&key), "outside")),
+            ..options(&ledger)
+        };
+        verify_with(&seal(&frames), options)
+    };
+    let member = judged(&format!("{ORIGIN}/r1/z1/1"));
+    assert_eq!(member.exit_code(), 0);
+    assert!(member.is_self_attested());
+    let outside = judged("witness.example/w");
+    assert_eq!(outside.exit_code(), 0);
+    assert!(!outside.is_self_attested());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use muniment_evidence::digest::Digest;
 use muniment_evidence::ids::TreeSize;
 use muniment_evidence::key::{SecretKey, Signer as _};
+use muniment_evidence::ml_dsa::MlDsaSecretKey;
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
 use muniment_evidence::tree::{self, Frontier, MemoryRows, leaf_hash};
 use muniment_evidence::witness::{
@@ -210,7 +211,7 @@ fn only_a_cosignature_that_verifies_is_accepted() {
     let line = cosign(&request, WITNESS, &key, 1_700_000_000);
     let stranger = cosign(&request, "stranger", &SecretKey::from_seed(&[6; 32]), 1);
     let answer = format!("{stranger}{line}");
-    let cosigned = accept(&log.note(9), &answer, &witness).unwrap();
+    let cosigned = accept(&log.note(9), &answer, &witness, None).unwrap();
     assert_eq!(cosigned.time_s, 1_700_000_000);
     let note = Note::parse(cosigned.note.as_bytes()).unwrap();
     assert_eq!(note.vouch(&log.keys()[0]), Vouch::Signed);
@@ -218,10 +219,46 @@ fn only_a_cosignature_that_verifies_is_accepted() {
     assert_eq!(note.vouch(&witness), Vouch::Cosigned { time_s });
     assert_eq!(note.signatures.len(), 2, "the stranger's line is left out");
     for bad in ["", "\n", &stranger, line.trim_end(), "cosigned, honestly\n"] {
-        assert!(accept(&log.note(9), bad, &witness).is_err(), "{bad:?}");
+        assert!(
+            accept(&log.note(9), bad, &witness, None).is_err(),
+            "{bad:?}"
+        );
     }
     // The cosignature of another size, passed off as one of this.
-    assert!(accept(&log.note(8), &line, &witness).is_err());
+    assert!(accept(&log.note(8), &line, &witness, None).is_err());
+}
+
+/// A witness may begin to sign with a second key before those who ask it know of it, and
+/// the other way round.
+#[test]
+fn a_line_of_the_witnesss_ml_dsa_key_is_kept_beside_the_other() {
+    let log = Log::of(9, 0);
+    let (key, quantum) = (
+        SecretKey::from_seed(&[5; 32]),
+        MlDsaSecretKey::from_seed(&[5; 32]),
+    );
+    let witness = VerifierKey::cosigner(WITNESS, key.public());
+    let ml_dsa = VerifierKey::ml_dsa_cosigner(WITNESS, quantum.public());
+    let request = log.request(0, 9);
+    let line = cosign(&request, WITNESS, &key, 7);
+    let second = request
+        .checkpoint()
+        .cosign_ml_dsa(WITNESS, &quantum, 7)
+        .unwrap();
+    let both = format!("{line}{second}");
+    let cosigned = accept(&log.note(9), &both, &witness, Some(&ml_dsa)).unwrap();
+    assert_eq!(cosigned.note, format!("{}{both}", log.note(9)));
+    let unknown = accept(&log.note(9), &both, &witness, None).unwrap();
+    assert_eq!(unknown.note, format!("{}{line}", log.note(9)));
+    let alone = accept(&log.note(9), &line, &witness, Some(&ml_dsa)).unwrap();
+    assert_eq!(alone.note, unknown.note);
+    assert!(accept(&log.note(9), &second, &witness, Some(&ml_dsa)).is_err());
+    let other = log
+        .request(0, 8)
+        .checkpoint()
+        .cosign_ml_dsa(WITNESS, &quantum, 7);
+    let spoiled = format!("{line}{}", other.unwrap());
+    assert!(accept(&log.note(9), &spoiled, &witness, Some(&ml_dsa)).is_err());
 }
 
 #[test]

@@ -35,9 +35,11 @@ impl Serve for PeerDispatch {
         async move {
             group.hear(ends, method)?;
             match method {
-                Method::Cosign | Method::Note | Method::DivergenceNotice | Method::WantNote => {
-                    cosigning.serve(ends.from, method, body).await
-                }
+                Method::Cosign
+                | Method::Note
+                | Method::DivergenceNotice
+                | Method::WantNote
+                | Method::Announce => cosigning.serve(ends.from, method, body).await,
                 Method::Status | Method::Durable => status.serve(ends.from, method, body).await,
                 _ => group.serve_call(ends.from, method, body).await,
             }

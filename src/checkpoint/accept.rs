@@ -3,7 +3,8 @@
 //! Promises: a note is posted only when it holds under the ledger's keys and its root is
 //! this node's own at that size. A note with another root that a majority of the voters
 //! has cosigned stops this node, whoever brought it: the proof is in the signatures, not
-//! in the messenger. Leaves what follows from a note to those who follow the recent ones.
+//! in the messenger. Lines under ML-DSA keys, which no record names, are taken as the leader
+//! has them: it can leave lines out anyway. Leaves what follows from a note to those who follow the recent ones.
 
 use super::rounds::diverged;
 use super::{Cosigning, ROUND_MAX};

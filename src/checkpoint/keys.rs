@@ -21,6 +21,7 @@ use muniment_evidence::key::{PublicKey, SecretKey};
 use muniment_evidence::keychange::Role;
 use muniment_evidence::keys::{KeyHistory, KeyLife, KeyValidity};
 use muniment_evidence::ledger::cosigner_key_name;
+use muniment_evidence::ml_dsa::MlDsaSecretKey;
 use muniment_evidence::note::Checkpoint;
 use muniment_evidence::receipt::KeyRecord;
 use muniment_evidence::tree;
@@ -261,6 +262,11 @@ impl CheckpointSigner {
         Some(note)
     }
 
+    /// The ML-DSA keys that this node cosigns with.
+    pub fn ml_dsa(&self) -> &[Arc<MlDsaSecretKey>] {
+        self.keyring.ml_dsa()
+    }
+
     /// This node's own cosignature keys in force at `size`, with their names.
     pub fn cosigners(&self, node: NodeId, size: TreeSize) -> Vec<(String, Arc<SecretKey>)> {
         let Some(member) = self.known.history.members.get(&node) else {
@@ -272,5 +278,25 @@ impl CheckpointSigner {
         held.filter_map(|life| self.keyring.find(Role::Cosignature, &life.key))
             .map(|key| (name.clone(), key))
             .collect()
+    }
+}
+
+#[cfg(test)]
+impl CheckpointSigner {
+    /// With the keys of a GENESIS alone.
+    pub(super) fn founded(
+        genesis: &muniment_evidence::opening::GenesisDocument,
+        keyring: Keyring,
+    ) -> CheckpointSigner {
+        let known = KeySnapshot {
+            history: KeyHistory::founded(genesis),
+            records: Vec::new(),
+            heads: RecentHeads::default(),
+        };
+        CheckpointSigner {
+            origin: genesis.origin.clone(),
+            known: Arc::new(known),
+            keyring: Arc::new(keyring),
+        }
     }
 }

@@ -11,7 +11,8 @@
 //! such lines.
 //!
 //! **The messages.** The leader asks a node to cosign a size and a root; the answer is its
-//! lines, or the other root that it has at that size (or a refusal). The leader sends notes
+//! lines, or the other root that it has at that size (or a refusal). With lines under ML-DSA
+//! keys, which no record names, comes the node's word for the key. The leader sends notes
 //! that a majority of the voters has cosigned to all members. It sends a *divergence notice*,
 //! which is such a note, to a node that answered with another root. A node where somebody
 //! waits for a note tells the leader for which size.
@@ -44,7 +45,7 @@
 //! which cosignatures satisfy them.
 //!
 //! * [`keys`]: the ledger's keys in force here, and signing with them; [`cosigners`]: whose
-//!   cosignatures count
+//!   cosignatures count; [`announcement`]: which ML-DSA keys a node says are its own
 //! * [`guarding`]: the sign guard, kept in step
 //! * [`heads`]: what all receipts under one checkpoint have in common
 //! * [`signing`]: what must be true before this node cosigns; [`verified`]: that its log holds
@@ -57,6 +58,7 @@
 //! Tests: `tests/cluster/cosignatures.rs`, `tests/cluster/divergence.rs`.
 
 mod accept;
+pub mod announcement;
 pub mod cosigners;
 pub mod guarding;
 pub mod heads;
@@ -78,13 +80,16 @@ use crate::store::StoreError;
 use crate::store::flush::Flusher;
 use crate::store::notes::NoteStore;
 use crate::supervise::{self, Life};
-use crate::transport::{Failure, Method};
+use crate::transport::{Class, Failure, Method};
+use announcement::Announcement;
 use bytes::Bytes;
 use cosigners::Cosigners;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use keys::KeysInForce;
 use messages::CosignRequest;
+use muniment_evidence::ml_dsa::MlDsaPublicKey;
 use recent::{RecentCheckpoint, RecentCheckpoints};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -286,7 +291,16 @@ impl Cosigning {
                 let answer = self.cosign(CosignRequest::decode(&body)?).await?;
                 Ok(Bytes::from(answer.encode()))
             }
+            Method::Announce => {
+                let announced = self.announce().await?;
+                Ok(Bytes::from(messages::encode_announcements(&announced)))
+            }
             Method::Note => {
+                // It has checked lines that nobody else can, under keys in no record.
+                let leader = self.0.context.group.leader();
+                if leader.is_none_or(|(leader, _)| leader != from) {
+                    return Err(Failure::Refused("notes are taken from the leader".into()));
+                }
                 for note in messages::decode_notes(&body)? {
                     self.accept(&note).await?;
                 }
@@ -308,6 +322,59 @@ impl Cosigning {
             }
             _ => Err(Failure::Refused("not about cosignatures".into())),
         }
+    }
+
+    /// The ML-DSA keys that each member cosigns with, as it says itself now. Members that
+    /// do not answer are left out.
+    pub async fn ml_dsa_keys(&self) -> Result<BTreeMap<NodeId, Vec<MlDsaPublicKey>>, Failure> {
+        let context = &self.0.context;
+        let (own, members) = (context.group.node(), context.group.status().members);
+        let asking: FuturesUnordered<_> = members
+            .into_iter()
+            .map(|(node, peer)| async move {
+                if node == own {
+                    return (node, self.announce().await);
+                }
+                let (class, method) = (Class::Control, Method::Announce);
+                let to = peer.destination(node);
+                let call = context
+                    .transport
+                    .call(to, class, method, Bytes::new(), ROUND_MAX);
+                let answer = call.await;
+                (
+                    node,
+                    answer.and_then(|bytes| messages::decode_announcements(&bytes)),
+                )
+            })
+            .collect();
+        let answers: Vec<_> = asking.collect().await;
+        let (cosigners, size) = self.cosigners_now().await?;
+        let mut announced = BTreeMap::new();
+        for (node, answer) in answers {
+            match answer {
+                Ok(keys) => {
+                    announced.insert(node, cosigners.announced(node, size, keys));
+                }
+                Err(failure) => {
+                    tracing::debug!(node = node.get(), %failure, "its ML-DSA keys are unknown");
+                }
+            }
+        }
+        Ok(announced)
+    }
+
+    async fn announce(&self) -> Result<Vec<Announcement>, Failure> {
+        let (cosigners, size) = self.cosigners_now().await?;
+        Ok(cosigners.announce(size))
+    }
+
+    async fn cosigners_now(&self) -> Result<(Cosigners, TreeSize), Failure> {
+        let booted = self.0.parts.booted.borrow().clone();
+        let booted = booted.ok_or_else(|| Failure::Refused("not booted yet".into()))?;
+        let cosigners = self.cosigners(&booted).await;
+        let cosigners = cosigners.map_err(|error| self.storage_failed(&error))?;
+        let size = self.0.context.group.applied().size;
+        Ok((cosigners, size))
     }
 
     /// The kept or newest note of exactly this size.

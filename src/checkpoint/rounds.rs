@@ -259,14 +259,14 @@ impl Round {
         let size = self.checkpoint.size;
         match answer {
             Ok(CosignReply::Lines(lines)) => {
-                if !self.cosigners.hold(node, &self.checkpoint, &lines) {
+                let Some(lines) = self.cosigners.hold(node, &self.checkpoint, lines) else {
                     tracing::error!(
                         node = node.get(),
                         size = size.get(),
                         "a cosignature does not hold; left out"
                     );
                     return;
-                }
+                };
                 tally.agrees(node, lines);
                 self.cosigned.post(
                     &self.checkpoint,

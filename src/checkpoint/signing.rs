@@ -133,7 +133,7 @@ impl Cosigning {
         };
         let time_s = context.clock.now_ms() / 1000;
         let lines = cosigners.sign(&checkpoint, time_s);
-        if lines.is_empty() {
+        if lines.lines.is_empty() {
             return Err(refused("no cosignature key in force is held here"));
         }
         Ok(CosignReply::Lines(lines))

@@ -4,7 +4,7 @@
 //! more cosigners, with one message under way per peer, so that a peer that is slow or
 //! away gets the newest and no backlog. A node that missed notes works.
 
-use super::messages::encode_notes;
+use super::messages::{NOTES_SENT_MAX, encode_notes};
 use super::{Cosigning, ROUND_MAX};
 use crate::domain::ids::{NodeId, TreeSize};
 use crate::supervise::{self, Life};
@@ -69,11 +69,13 @@ impl Cosigning {
             let smallest = recent.first().map_or(TreeSize::EMPTY, |posted| posted.size);
             sent.retain(|size, _| *size >= smallest);
             let fresh = |size, by| sent.get(size).is_none_or(|sent| sent < by);
-            let news: Vec<_> = recent
+            let mut news: Vec<_> = recent
                 .iter()
                 .filter(|posted| posted.is_agreed && fresh(&posted.size, &posted.cosigners))
                 .cloned()
                 .collect();
+            // The newest of them; the others come next, if they are still news then.
+            news.drain(..news.len().saturating_sub(NOTES_SENT_MAX));
             if !news.is_empty() && context.group.is_leader() {
                 let notes: Vec<Arc<str>> = news.iter().map(|n| n.note.clone()).collect();
                 let body = Bytes::from(encode_notes(&notes));

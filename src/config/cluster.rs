@@ -156,7 +156,10 @@ pub(super) fn as_text<S: Serializer>(value: &impl Display, s: S) -> Result<S::Ok
     s.collect_str(value)
 }
 
-fn as_text_if_any<S: Serializer>(value: &Option<impl Display>, s: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_text_if_any<S: Serializer>(
+    value: &Option<impl Display>,
+    s: S,
+) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => as_text(value, s),
         None => s.serialize_none(),

@@ -70,6 +70,9 @@ pub struct Keys {
     /// Holds `statement.key`, `cosignature.key` and `log.key`, readable by their owner
     /// alone.
     pub dir: PathBuf,
+    /// Whether to cosign with `ml-dsa-44.key` too.
+    #[serde(default)]
+    pub post_quantum: bool,
 }
 
 /// Why a configuration cannot be used.

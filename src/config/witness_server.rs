@@ -86,7 +86,7 @@ fn log_keys<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<VerifierKey>, D::Erro
     use serde::de::Error as _;
     let texts = Vec::<String>::deserialize(d)?;
     let keys = texts.iter().map(|text| match VerifierKey::parse(text) {
-        Ok(key) if key.kind == TYPE_ED25519 => Ok(key),
+        Ok(key) if key.kind() == TYPE_ED25519 => Ok(key),
         Ok(_) => Err(D::Error::custom(format!(
             "{text}: is a cosignature key, not the log key of a ledger"
         ))),

@@ -1,7 +1,7 @@
 //! The outside witnesses of a ledger: who they are, where, and how often they are asked.
 
-use super::cluster::as_text;
-use muniment_evidence::note::{TYPE_COSIGNATURE, VerifierKey};
+use super::cluster::{as_text, as_text_if_any};
+use muniment_evidence::note::{TYPE_COSIGNATURE, TYPE_ML_DSA_COSIGNATURE, VerifierKey};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::path::PathBuf;
 
@@ -15,6 +15,14 @@ pub struct WitnessEntry {
     /// Its verifier key, as `muniment witness keygen` prints it.
     #[serde(deserialize_with = "cosigner", serialize_with = "as_text")]
     pub key: VerifierKey,
+    /// Its ML-DSA key, if it cosigns with one too; of the same name.
+    #[serde(
+        default,
+        deserialize_with = "ml_dsa_cosigner",
+        serialize_with = "as_text_if_any",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub ml_dsa_key: Option<VerifierKey>,
     /// Its submission prefix, `http://` or `https://`.
     pub url: String,
     /// PEM file with the authorities to trust in place of the public ones.
@@ -74,6 +82,10 @@ pub(super) fn check(witnesses: &[WitnessEntry]) -> Result<(), String> {
         {
             return Err(format!("witness.key: {:?} stands twice", key.name));
         }
+        let other = witness.ml_dsa_key.as_ref();
+        if other.is_some_and(|other| other.name != key.name) {
+            return Err(format!("witness.ml_dsa_key: is not named {:?}", key.name));
+        }
     }
     Ok(())
 }
@@ -81,9 +93,20 @@ pub(super) fn check(witnesses: &[WitnessEntry]) -> Result<(), String> {
 fn cosigner<'de, D: Deserializer<'de>>(d: D) -> Result<VerifierKey, D::Error> {
     let text = String::deserialize(d)?;
     match VerifierKey::parse(&text) {
-        Ok(key) if key.kind == TYPE_COSIGNATURE => Ok(key),
+        Ok(key) if key.kind() == TYPE_COSIGNATURE => Ok(key),
         Ok(_) => Err(serde::de::Error::custom(
             "is not the key of a witness (type 0x04)",
+        )),
+        Err(why) => Err(serde::de::Error::custom(why)),
+    }
+}
+
+fn ml_dsa_cosigner<'de, D: Deserializer<'de>>(d: D) -> Result<Option<VerifierKey>, D::Error> {
+    let text = String::deserialize(d)?;
+    match VerifierKey::parse(&text) {
+        Ok(key) if key.kind() == TYPE_ML_DSA_COSIGNATURE => Ok(Some(key)),
+        Ok(_) => Err(serde::de::Error::custom(
+            "is not an ML-DSA key of a witness (type 0x06)",
         )),
         Err(why) => Err(serde::de::Error::custom(why)),
     }
@@ -94,6 +117,7 @@ mod tests {
     use super::super::Config;
     use super::*;
     use muniment_evidence::key::{SecretKey, Signer as _};
+    use muniment_evidence::ml_dsa::MlDsaSecretKey;
 
     fn file(witnesses: &str) -> String {
         super::super::EXAMPLE.to_owned() + witnesses
@@ -113,10 +137,19 @@ mod tests {
         let config = Config::parse(&file(&(entry(&a) + &entry(&b)))).unwrap();
         let names: Vec<_> = config.witness.iter().map(|w| w.key.name.as_str()).collect();
         assert_eq!(names, ["w/a", "w/b"]);
-        let log = VerifierKey::log("w/a", a.key);
+        let log = VerifierKey::log("w/a", SecretKey::from_seed(&[1; 32]).public());
+        let quantum = |name: &str| {
+            let key = MlDsaSecretKey::from_seed(&[1; 32]).public();
+            let key = VerifierKey::ml_dsa_cosigner(name, key);
+            format!("{}ml_dsa_key = \"{key}\"\n", entry(&a))
+        };
+        let both = Config::parse(&file(&quantum("w/a"))).unwrap();
+        assert!(both.witness[0].ml_dsa_key.is_some());
         let many: String = (0..17).map(|n| entry(&key(&format!("w/{n}"), n))).collect();
         for (bad, named) in [
             (entry(&log), "type 0x04"),
+            (quantum("w/b"), "not named"),
+            (format!("{}ml_dsa_key = \"{a}\"\n", entry(&a)), "type 0x06"),
             (entry(&a) + &entry(&key("w/a", 2)), "twice"),
             (entry(&a) + &entry(&key("w/b", 1)), "twice"),
             (entry(&a).replace("url", "address"), "address"),

@@ -3,11 +3,13 @@
 //! Promises: a key file that others may read is refused; a new key is durable before its
 //! public part is shown. Three roles: `statement.key` signs what the node attests,
 //! `cosignature.key` vouches for checkpoints as this node, `log.key` is the ledger's own
-//! and the same on every voter; `log-<id>.key` and the like were added since. Leaves
+//! and the same on every voter; `log-<id>.key` and the like were added since. Beside them
+//! [`ml_dsa`] keys, where they are switched on. Leaves
 //! which key is in force to the ledger's key history, and *when* a checkpoint may be
 //! signed to the callers, who must ask the [`guard`] first.
 
 pub mod guard;
+pub mod ml_dsa;
 
 pub use guard::{GuardRefusal, SignGuard};
 
@@ -16,6 +18,7 @@ use crate::sync::Shared;
 use muniment_evidence::digest::{hex, unhex};
 use muniment_evidence::key::{PublicKey, SecretKey, Signature, Signer};
 use muniment_evidence::keychange::Role;
+use muniment_evidence::ml_dsa::MlDsaSecretKey;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -51,6 +54,8 @@ pub struct Keyring {
     held: Shared<Vec<(Role, Arc<SecretKey>)>>,
     /// The active key: under it the node makes its statements and holdings.
     active: Shared<Arc<SecretKey>>,
+    /// None unless they are switched on.
+    ml_dsa: Vec<Arc<MlDsaSecretKey>>,
 }
 
 /// What others may know of a node's own keys.
@@ -82,7 +87,28 @@ impl Keyring {
             active: Shared::new(first(Role::Statement)?),
             dir: None,
             held: Shared::new(held),
+            ml_dsa: Vec::new(),
         })
+    }
+
+    /// The same, and the ML-DSA keys where they are switched on.
+    pub fn load_all(dir: &Path, post_quantum: bool) -> Result<Keyring, KeyringError> {
+        let keyring = Keyring::load(dir)?;
+        match post_quantum {
+            true => Ok(keyring.with_ml_dsa(ml_dsa::load(dir)?)),
+            false => Ok(keyring),
+        }
+    }
+
+    /// Cosigns with these keys too.
+    pub fn with_ml_dsa(mut self, keys: Vec<Arc<MlDsaSecretKey>>) -> Keyring {
+        self.ml_dsa = keys;
+        self
+    }
+
+    /// The ML-DSA keys that the node cosigns with.
+    pub fn ml_dsa(&self) -> &[Arc<MlDsaSecretKey>] {
+        &self.ml_dsa
     }
 
     /// The private part of a key, if it is held.
@@ -214,6 +240,10 @@ fn fail(path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>)
 }
 
 fn load(path: &Path) -> Result<SecretKey, KeyringError> {
+    Ok(SecretKey::from_seed(&read_seed(path)?))
+}
+
+fn read_seed(path: &Path) -> Result<[u8; 32], KeyringError> {
     let mode = std::fs::metadata(path)
         .map_err(|error| match error.kind() {
             ErrorKind::NotFound => fail(path, "is not there; make keys with `muniment keygen`"),
@@ -229,10 +259,7 @@ fn load(path: &Path) -> Result<SecretKey, KeyringError> {
     }
     let text = std::fs::read_to_string(path).map_err(|error| fail(path, error))?;
     let seed = unhex(text.trim()).and_then(|seed| seed.try_into().ok());
-    match seed {
-        Some(seed) => Ok(SecretKey::from_seed(&seed)),
-        None => Err(fail(path, "is not a key of 64 hexadecimal digits")),
-    }
+    seed.ok_or_else(|| fail(path, "is not a key of 64 hexadecimal digits"))
 }
 
 fn make(path: &Path, clock: &dyn Clock) -> Result<SecretKey, KeyringError> {
@@ -244,6 +271,10 @@ fn make(path: &Path, clock: &dyn Clock) -> Result<SecretKey, KeyringError> {
 }
 
 fn store(path: &Path, key: &SecretKey) -> Result<(), KeyringError> {
+    store_seed(path, &key.seed())
+}
+
+fn store_seed(path: &Path, seed: &[u8; 32]) -> Result<(), KeyringError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir).map_err(|error| fail(dir, error))?;
     let mut file = std::fs::OpenOptions::new()
@@ -252,7 +283,7 @@ fn store(path: &Path, key: &SecretKey) -> Result<(), KeyringError> {
         .mode(0o600)
         .open(path)
         .map_err(|error| fail(path, error))?;
-    writeln!(file, "{}", hex(&key.seed()))
+    writeln!(file, "{}", hex(seed))
         .and_then(|()| file.sync_all())
         .and_then(|()| std::fs::File::open(dir)?.sync_all())
         .map_err(|error| fail(path, error))

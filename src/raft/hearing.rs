@@ -61,6 +61,7 @@ fn is_for_strangers(method: Method) -> bool {
         | Method::DivergenceNotice
         | Method::WantNote
         | Method::Durable
+        | Method::Announce
         | Method::ClockNotice => false,
     }
 }

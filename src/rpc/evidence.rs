@@ -4,6 +4,7 @@ use super::status::status;
 use super::{incoming, outgoing};
 use crate::domain::ids::{RecordIndex, TreeSize};
 use crate::service::checkpoints::{self, CheckpointsWanted};
+use crate::service::policy::PolicyWanted;
 use crate::service::prove::{self, ReceiptOf};
 use crate::service::{Parts, export, policy, records};
 use futures::stream::{BoxStream, StreamExt as _};
@@ -116,14 +117,19 @@ impl v1::evidence_service_server::EvidenceService for EvidenceHandler {
         &self,
         request: Request<v1::GetPolicyRequest>,
     ) -> Answer<v1::GetPolicyResponse> {
-        let zones = request.into_inner().zones;
+        let request = request.into_inner();
+        let wanted = PolicyWanted {
+            zones: request.zones,
+            post_quantum: request.post_quantum,
+        };
         let Parts {
             reads,
             writes,
             keys,
+            cosigning,
             ..
         } = &*self.0;
-        let called = policy::policy(reads, writes, keys, zones).await;
+        let called = policy::policy(reads, writes, keys, cosigning, wanted).await;
         let (policy, answered) = called.map_err(status)?;
         Ok(Response::new(v1::GetPolicyResponse {
             policy: policy.to_string(),

@@ -11,8 +11,8 @@ use super::{Blocking, StoreError, keys};
 use crate::domain::ids::{RecordIndex, TreeSize};
 use std::sync::Arc;
 
-/// How long a note is kept, in seconds: a week, at most 600,000 notes or about 500 MB. Any
-/// later note proves an older record as well; the old one only spares the longer proof.
+/// How long a note is kept, in seconds: a week, at most 604,800 notes or about 500 MB, and
+/// 2 GB more for each ML-DSA key that cosigns. Any later note proves an older record as well; the old one only spares the longer proof.
 pub const KEPT_S_MAX: u64 = 7 * 24 * 3600;
 
 /// Notes looked through at a time.

@@ -90,6 +90,7 @@ pub struct WitnessSchedule {
 /// Submits to one witness.
 pub struct Submitter {
     key: VerifierKey,
+    ml_dsa: Option<VerifierKey>,
     target: WitnessEndpoint,
     schedule: WitnessSchedule,
     clock: SharedClock,
@@ -119,6 +120,7 @@ impl Submitter {
     ) -> Submitter {
         Submitter {
             key,
+            ml_dsa: None,
             target,
             schedule,
             clock,
@@ -127,6 +129,12 @@ impl Submitter {
             old: TreeSize::EMPTY,
             alarmed: false,
         }
+    }
+
+    /// Keeps the lines of this key of the witness too.
+    pub fn with_ml_dsa(mut self, key: Option<VerifierKey>) -> Submitter {
+        self.ml_dsa = key;
+        self
     }
 
     /// Submits until the node stops.
@@ -216,7 +224,8 @@ impl Submitter {
             let answer = answer.map_err(Failure::Witness)?;
             match answer.status {
                 200 => {
-                    let cosigned = witness::accept(signed, &answer.text, &self.key)
+                    let ml_dsa = self.ml_dsa.as_ref();
+                    let cosigned = witness::accept(signed, &answer.text, &self.key, ml_dsa)
                         .map_err(|error| Failure::Witness(Cause::new(error)))?;
                     self.old = new.size;
                     return Ok(cosigned);

@@ -11,6 +11,7 @@ use crate::domain::ids::TreeSize;
 use crate::stop::Stop;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{SecretKey, Signer as _};
+use muniment_evidence::ml_dsa::MlDsaSecretKey;
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
 use muniment_evidence::tree::{self, Frontier, MemoryRows, leaf_hash};
 use muniment_evidence::witness::{AddCheckpoint, Cosigned, WitnessRefusal};
@@ -88,6 +89,31 @@ fn refused(answer: Result<String, Refused>) -> WitnessRefusal {
         Err(Refused::Log(refusal)) => refusal,
         other => panic!("not refused by the protocol: {other:?}"),
     }
+}
+
+/// Switched on, each answer has both lines; what was kept before is still believed.
+#[test]
+fn a_witness_cosigns_with_both_of_its_keys() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), Log::new(1));
+    open(dir.path()).add_checkpoint(&log.request(0, 5)).unwrap();
+    let quantum = MlDsaSecretKey::from_seed(&[2; 32]);
+    let key = VerifierKey::ml_dsa_cosigner(NAME, quantum.public());
+    let witness = open(dir.path()).with_ml_dsa(vec![Arc::new(quantum)]);
+    let lines = witness.add_checkpoint(&log.request(5, 10)).unwrap();
+    assert_eq!(lines.lines().count(), 2);
+    for shown in [
+        format!("{}{lines}", log.signed(10)),
+        witness.last(&heads::name_of(ORIGIN)).unwrap().unwrap(),
+    ] {
+        let note = Note::parse(shown.as_bytes()).unwrap();
+        for key in [&witness_key(), &key] {
+            assert!(matches!(note.vouch(key), Vouch::Cosigned { .. }));
+        }
+    }
+    drop(witness);
+    open(dir.path())
+        .add_checkpoint(&log.request(10, 11))
+        .unwrap();
 }
 
 /// Two histories of one size, at the same moment: no cosignature on both, ever.

@@ -9,7 +9,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `POST /add-checkpoint` | the cosignature line, or why not |
+//! | `POST /add-checkpoint` | the cosignature lines, or why not |
 //! | `GET /<hex SHA-256 of the origin>/checkpoint` | the last cosigned note |
 //! | `GET /healthz` | 200 while the process lives |
 //!
@@ -27,6 +27,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use muniment_evidence::key::{SecretKey, Signer as _};
+use muniment_evidence::ml_dsa::MlDsaSecretKey;
 use muniment_evidence::note::VerifierKey;
 use muniment_evidence::witness::{self, AddCheckpoint, Head, REQUEST_BYTES_MAX, WitnessRefusal};
 use std::collections::HashMap;
@@ -34,7 +35,7 @@ use std::fs::File;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// For a request's body to arrive: it is below 70 KB.
+/// For a request's body to arrive: it is below 300 KB.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is shown changes with every checkpoint.
 const SHORT: &str = "public, max-age=1";
@@ -43,6 +44,8 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// See the module.
 pub struct Witness {
     key: SecretKey,
+    /// None unless they are switched on.
+    ml_dsa: Vec<Arc<MlDsaSecretKey>>,
     name: String,
     clock: SharedClock,
     stop: Stop,
@@ -106,12 +109,19 @@ impl Witness {
         }
         Ok(Witness {
             key,
+            ml_dsa: Vec::new(),
             name: config.name.clone(),
             clock,
             stop,
             logs,
             _lock: lock,
         })
+    }
+
+    /// Cosigns with these keys too, in lines of their own.
+    pub fn with_ml_dsa(mut self, keys: Vec<Arc<MlDsaSecretKey>>) -> Witness {
+        self.ml_dsa = keys;
+        self
     }
 
     /// Decides, makes durable, cosigns. Blocks on the disk; not to be given up half-way,
@@ -141,7 +151,11 @@ impl Witness {
         // set back must not make two lines contradict each other.
         let now_s = self.clock.now_ms() / 1000;
         let time_s = last.map_or(now_s, |kept| kept.time_s.max(now_s));
-        let line = witness::cosign(&request, &self.name, &self.key, time_s);
+        let mut line = witness::cosign(&request, &self.name, &self.key, time_s);
+        for key in &self.ml_dsa {
+            let further = new.cosign_ml_dsa(&self.name, key, time_s);
+            line += &further.expect("the configuration bounds names and origins by 255 bytes");
+        }
         let kept = Kept {
             head: Head {
                 size: new.size,

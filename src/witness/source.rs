@@ -30,6 +30,7 @@ use std::time::Duration;
 /// An outside witness: its key, and where it is.
 pub struct WitnessTarget {
     pub key: VerifierKey,
+    pub ml_dsa: Option<VerifierKey>,
     pub target: WitnessEndpoint,
 }
 
@@ -84,15 +85,22 @@ impl WitnessSource {
     pub fn start(self, witnesses: Vec<WitnessTarget>, schedule: WitnessSchedule) {
         let source = Arc::new(self);
         let context = &source.reads.context;
-        for WitnessTarget { key, target } in witnesses {
+        for witness in witnesses {
+            let WitnessTarget {
+                key,
+                ml_dsa,
+                target,
+            } = witness;
             let progress = source.notes.progress.get(&key.name).cloned();
             let (progress, clock) = (progress.unwrap_or_default(), context.clock.clone());
             let (source, stop) = (source.clone(), context.stop.clone());
             supervise::restart(&context.stop, "the submitter to a witness", move || {
-                let (key, target) = (key.clone(), target.clone());
+                let (key, ml_dsa, target) = (key.clone(), ml_dsa.clone(), target.clone());
                 let (clock, progress) = (clock.clone(), progress.clone());
                 let submitter = Submitter::new(key, target, schedule, clock, progress);
-                submitter.run(source.clone(), stop.clone())
+                submitter
+                    .with_ml_dsa(ml_dsa)
+                    .run(source.clone(), stop.clone())
             });
         }
     }

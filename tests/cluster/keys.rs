@@ -280,7 +280,10 @@ async fn rotate_a_nodes_keys(cluster: &mut Cluster, traffic: &Traffic, new_log: 
 /// An old record under the keys of today, and cosigned with node 3's new key.
 async fn an_old_record_stands_under_new_keys(cluster: &Cluster, old_log: &SecretKey) {
     let trust = &cluster.trust;
-    let policy = v1::GetPolicyRequest { zones: 3 };
+    let policy = v1::GetPolicyRequest {
+        zones: 3,
+        post_quantum: false,
+    };
     let policy = cluster.nodes[0]
         .evidence()
         .get_policy(policy)

@@ -22,6 +22,7 @@ mod many;
 mod members;
 mod oracles;
 mod plain_http;
+mod post_quantum;
 mod profiles;
 mod questions;
 mod reader;

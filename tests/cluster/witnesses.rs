@@ -6,7 +6,9 @@ use muniment_evidence::digest::Digest;
 use muniment_evidence::ids::TreeSize;
 use muniment_evidence::keychange::Role;
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
-use std::path::PathBuf;
+use muniment_evidence::opening::Document;
+use muniment_proto::v1;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -25,16 +27,9 @@ struct Witness {
 impl Witness {
     fn lay_out() -> Witness {
         let dir = tempfile::tempdir().unwrap();
-        let made = Command::new(env!("CARGO_BIN_EXE_muniment"))
-            .args(["witness", "keygen", "--name", NAME, "--dir"])
-            .arg(dir.path().join("keys"))
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{made:?}");
-        let printed = String::from_utf8(made.stdout).unwrap();
         Witness {
             port: free_ports(1)[0],
-            key: VerifierKey::parse(printed.trim()).unwrap(),
+            key: keygen(dir.path(), &[]),
             child: None,
             dir,
         }
@@ -89,16 +84,31 @@ impl Witness {
 
     /// What a monitor fetches, once it is there.
     async fn shown(&self, log: &VerifierKey) -> Option<Checkpoint> {
-        let path = format!("/{}/checkpoint", Digest::of(&[ORIGIN.as_bytes()]));
-        let (head, bytes) = http_at(self.port, &path).await.ok()?;
-        if !head.starts_with("HTTP/1.1 200") {
-            return None;
-        }
-        let note = Note::parse(&bytes).unwrap();
+        let note = self.note().await?;
         assert_eq!(note.vouch(log), Vouch::Signed);
         assert!(matches!(note.vouch(&self.key), Vouch::Cosigned { .. }));
         Some(Checkpoint::parse(&note.text).unwrap())
     }
+
+    async fn note(&self) -> Option<Note> {
+        let path = format!("/{}/checkpoint", Digest::of(&[ORIGIN.as_bytes()]));
+        let (head, bytes) = http_at(self.port, &path).await.ok()?;
+        let is_there = head.starts_with("HTTP/1.1 200");
+        is_there.then(|| Note::parse(&bytes).unwrap())
+    }
+}
+
+/// Makes a key of a witness, and reads what is printed.
+fn keygen(dir: &Path, further: &[&str]) -> VerifierKey {
+    let made = Command::new(env!("CARGO_BIN_EXE_muniment"))
+        .args(["witness", "keygen", "--name", NAME, "--dir"])
+        .arg(dir.join("keys"))
+        .args(further)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let printed = String::from_utf8(made.stdout).unwrap();
+    VerifierKey::parse(printed.trim()).unwrap()
 }
 
 impl Drop for Witness {
@@ -118,6 +128,21 @@ async fn gauge(node: &Node, name: &str) -> Option<u64> {
     let wanted = format!("muniment_witness_{name}{{witness=\"{NAME}\"}} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&wanted))?;
     Some(value.parse().unwrap())
+}
+
+/// The notes of the ANCHOR records in the log.
+async fn anchors(node: &Node) -> Vec<Note> {
+    let request = v1::ListRecordsRequest {
+        kinds: vec!["ANCHOR".into()],
+        ..v1::ListRecordsRequest::default()
+    };
+    let answer = node.evidence().list_records(request).await.unwrap();
+    let records = answer.into_inner().records.into_iter();
+    let notes = records.map(|record| match Document::decode(&record.document) {
+        Ok(Document::Anchor(anchor)) => Note::parse(anchor.note.as_bytes()).unwrap(),
+        other => panic!("{other:?}"),
+    });
+    notes.collect()
 }
 
 async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
@@ -197,4 +222,36 @@ async fn an_outage_of_the_witness_delays_only_its_cosignatures() {
     })
     .await;
     assert!(witness.shown(&log).await.unwrap().size > TreeSize::new(behind));
+}
+
+/// Switched on at the witness and named to the nodes: both lines, on show and on record.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_cosigns_with_its_ml_dsa_key_too() {
+    let mut witness = Witness::lay_out();
+    let quantum = keygen(witness.dir.path(), &["--post-quantum"]);
+    let cluster = Cluster::start_with(Settings {
+        sections: witness.sections() + &format!("ml_dsa_key = \"{quantum}\"\n"),
+        ..Settings::default()
+    })
+    .await;
+    let keys = Keyring::load(&cluster.nodes[0].dir.join("keys")).unwrap();
+    let log = VerifierKey::log(ORIGIN, keys.public(Role::Log)[0]);
+    witness.watch(&log);
+    let config = std::fs::read_to_string(witness.config()).unwrap();
+    std::fs::write(witness.config(), config + "post_quantum = true\n").unwrap();
+    witness.start();
+    let node = &cluster.nodes[cluster.leader().await];
+    issue(node, "W-1", "w-1", &body(1, 1000)).await.unwrap();
+    let has_both = |note: &Note| {
+        let by = |key| matches!(note.vouch(key), Vouch::Cosigned { .. });
+        by(&witness.key) && by(&quantum)
+    };
+    until("a checkpoint with both lines is shown", async || {
+        witness.note().await.as_ref().is_some_and(has_both)
+    })
+    .await;
+    until("an ANCHOR has both lines", async || {
+        anchors(node).await.iter().any(has_both)
+    })
+    .await;
 }

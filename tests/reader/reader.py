@@ -36,7 +36,7 @@ COSIGNATURE = 0x04
 TILE_WIDTH = 256
 # The biggest answer is a bundle of 256 entries of 64 KiB; a note is far smaller.
 ANSWER_BYTES_MAX = TILE_WIDTH * (2 + 65_535)
-NOTE_BYTES_MAX = 64 * 1024
+NOTE_BYTES_MAX = 256 * 1024
 # As many as C2SP asks a verifier to bear, several times over.
 SIGNATURES_MAX = 100
 # A path has one hash per level, and a size has 64 bits.

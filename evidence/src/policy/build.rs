@@ -7,7 +7,7 @@ use super::{
     GROUPS_MAX, LOGS_MAX, NONE, Policy, PolicyError, PolicyGroup, PolicyLog, PolicyWitness,
     Threshold, WITNESSES_MAX,
 };
-use crate::note::{TYPE_COSIGNATURE, TYPE_ED25519, VerifierKey, is_key_name};
+use crate::note::{TYPE_ED25519, TypedKey, VerifierKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Takes a policy's lines one by one and refuses the first that breaks a rule.
@@ -32,7 +32,13 @@ impl PolicyBuilder {
         if self.logs.len() == LOGS_MAX {
             return refuse(format!("a policy has at most {LOGS_MAX} logs"));
         }
-        check_key(&key, TYPE_ED25519)?;
+        if key.kind() != TYPE_ED25519 {
+            return refuse(format!(
+                "a log's key is of type 0x{TYPE_ED25519:02x} (Ed25519), not 0x{:02x}",
+                key.kind()
+            ));
+        }
+        check_usable(&key)?;
         self.check_new_key(&key, self.logs.iter().map(|log| &log.key))?;
         let url = url.map(checked_url).transpose()?;
         self.logs.push(PolicyLog { key, url });
@@ -49,7 +55,14 @@ impl PolicyBuilder {
             return refuse(format!("a policy has at most {WITNESSES_MAX} witnesses"));
         }
         self.check_new_name(name)?;
-        check_key(&key, TYPE_COSIGNATURE)?;
+        // Of a type that is not known, nobody can say here that it is no cosignature's: the
+        // witness is kept, and is never there.
+        if matches!(key.key, TypedKey::Log(_)) {
+            return refuse(format!(
+                "a witness's key is a cosignature key, not of type 0x{TYPE_ED25519:02x}"
+            ));
+        }
+        check_usable(&key)?;
         self.check_new_key(&key, self.witnesses.iter().map(|witness| &witness.key))?;
         let url = url.map(checked_url).transpose()?;
         self.names.insert(name.to_owned(), false);
@@ -150,7 +163,8 @@ impl PolicyBuilder {
         mut others: impl Iterator<Item = &'a VerifierKey>,
     ) -> Result<(), PolicyError> {
         let clash = |other: &VerifierKey| {
-            other.key == key.key || (other.name == key.name && other.id() == key.id())
+            other.key.bytes() == key.key.bytes()
+                || (other.name == key.name && other.id() == key.id())
         };
         match others.find(|other| clash(other)) {
             Some(other) => refuse(format!("the key of {} is there already: {other}", key.name)),
@@ -165,24 +179,11 @@ pub(super) fn refuse<T>(why: String) -> Result<T, PolicyError> {
     Err(PolicyError { line: None, why })
 }
 
-fn check_key(key: &VerifierKey, kind: u8) -> Result<(), PolicyError> {
-    if key.kind != kind {
-        return refuse(match kind {
-            TYPE_ED25519 => format!(
-                "a log's key is of type 0x{TYPE_ED25519:02x} (Ed25519), not 0x{:02x}",
-                key.kind
-            ),
-            _ => format!(
-                "a witness's key is of type 0x{TYPE_COSIGNATURE:02x} (Ed25519 cosignature), \
-                 not 0x{:02x}",
-                key.kind
-            ),
-        });
+fn check_usable(key: &VerifierKey) -> Result<(), PolicyError> {
+    if key.is_usable() {
+        return Ok(());
     }
-    if !is_key_name(&key.name) || !key.key.is_valid() {
-        return refuse(format!("{key} is no usable key"));
-    }
-    Ok(())
+    refuse(format!("{key} is no usable key"))
 }
 
 fn checked_url(url: &str) -> Result<String, PolicyError> {

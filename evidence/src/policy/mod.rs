@@ -3,22 +3,24 @@
 //!
 //! Promises: a [`Policy`] in hand keeps every rule of the format, whether it was read or
 //! built, and what it prints reads back as itself; one signature by a known key that does
-//! not verify spoils the whole note. Leaves inclusion to `proof`, and who holds which key
+//! not verify spoils the whole note; a witness whose key is of a type that is not known here
+//! has never cosigned, and leaves the others as they are. Leaves inclusion to `proof`, and who holds which key
 //! to whoever wrote the policy. Text is UTF-8 here, which the format only recommends.
 //!
-//! Tests: `evidence/tests/policy.rs`.
+//! Tests: `evidence/tests/policy.rs`, `evidence/tests/policy_types.rs`.
 
 mod build;
 mod text;
 
 pub use build::PolicyBuilder;
 
-use crate::note::{Checkpoint, Note, VerifierKey, Vouch};
+use crate::note::{Checkpoint, Note, TypedKey, VerifierKey, Vouch};
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// The longest policy file: all lines that are allowed, with room for comments.
-pub const POLICY_BYTES_MAX: usize = 64 * 1024;
+/// The longest policy file: all lines that are allowed, each witness's with an ML-DSA key of
+/// 1.8 KB, with room for comments.
+pub const POLICY_BYTES_MAX: usize = 256 * 1024;
 /// Logs in one policy: twice the 32 that the format asks an implementation to support.
 pub const LOGS_MAX: usize = 64;
 /// Witnesses in one policy, as above; each costs a signature check per note.
@@ -234,7 +236,12 @@ impl Policy {
     /// is said is no longer than the policy.
     fn lacking(&self, name: &str, there: &BTreeSet<&str>) -> String {
         let Some(group) = self.groups.iter().find(|group| group.name == name) else {
-            return format!("{name} has not cosigned");
+            return match self.witness(name).map(|key| &key.key) {
+                Some(TypedKey::Unknown { kind, .. }) => {
+                    format!("{name} has a key of type 0x{kind:02x}, which is not known here")
+                }
+                _ => format!("{name} has not cosigned"),
+            };
         };
         let absent = group
             .members

@@ -6,14 +6,9 @@
 
 use super::build::{PolicyBuilder, refuse};
 use super::{NONE, POLICY_BYTES_MAX, Policy, PolicyError, PolicyWitness, Threshold};
-use crate::note::{TYPE_COSIGNATURE, TYPE_ED25519, VerifierKey};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use crate::note::VerifierKey;
 use std::fmt;
 use std::str::FromStr;
-
-/// ML-DSA-44 cosignatures, named only to be refused in words.
-const TYPE_ML_DSA: u8 = 0x06;
 
 impl FromStr for Policy {
     type Err = PolicyError;
@@ -79,17 +74,7 @@ fn read_line(builder: &mut PolicyBuilder, line: &str) -> Result<(), PolicyError>
 }
 
 fn read_key(text: &str) -> Result<VerifierKey, PolicyError> {
-    let blob = text.splitn(3, '+').nth(2);
-    let blob = blob.and_then(|blob| BASE64.decode(blob).ok());
-    match blob.as_deref().and_then(<[u8]>::first) {
-        Some(&TYPE_ML_DSA) => refuse(format!(
-            "keys of type 0x{TYPE_ML_DSA:02x} (ML-DSA-44 cosignature) are not supported"
-        )),
-        Some(&kind) if ![TYPE_ED25519, TYPE_COSIGNATURE].contains(&kind) => {
-            refuse(format!("keys of type 0x{kind:02x} are not supported"))
-        }
-        _ => VerifierKey::parse(text).or_else(|why| refuse(why.to_string())),
-    }
+    VerifierKey::parse_any(text).or_else(|why| refuse(why.to_string()))
 }
 
 fn read_threshold(text: &str) -> Result<Threshold, PolicyError> {

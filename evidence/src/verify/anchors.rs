@@ -87,7 +87,7 @@ fn outside(
 ) -> Option<(Checkpoint, OutsideCosigner)> {
     let key = VerifierKey::parse(&anchor.witness).ok()?;
     let name = policy.name_of(&key)?;
-    if ledger.is_own(&key.key) {
+    if ledger.is_own_cosigner(&key) {
         return None;
     }
     let note = Note::parse(anchor.note.as_bytes()).ok()?;

@@ -88,7 +88,7 @@ pub(super) fn by_policy(
     for cosigned in &verdict.cosigned {
         let outside = policy
             .witness(&cosigned.name)
-            .is_some_and(|witness| !ledger.is_own(&witness.key));
+            .is_some_and(|witness| !ledger.is_own_cosigner(witness));
         let witness = OutsideCosigner {
             name: cosigned.name.clone(),
             time_s: cosigned.time_s,

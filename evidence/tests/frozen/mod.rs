@@ -8,6 +8,7 @@ mod forged_bundles;
 mod forged_keys;
 mod forged_records;
 pub mod negative;
+mod post_quantum;
 
 use crate::ledger::{BODY, Ledger, NODES, ORIGIN, checkpoint_frame, seal};
 use base64::Engine as _;
@@ -30,6 +31,7 @@ pub type Vector = (String, Vec<u8>);
 pub fn all() -> Vec<Vector> {
     let mut all = honest();
     all.extend(negative::all());
+    all.extend(post_quantum::all());
     all
 }
 

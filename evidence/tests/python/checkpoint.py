@@ -1,7 +1,8 @@
 """Signatures, notes, policies, pins (FORMAT.md 1.1, 7.2, 12, 13).
 
 It promises the strictness of section 1.1, which the package `cryptography` alone does not
-have. It leaves which keys are the ledger's to `ledger`.
+have. Where that package has no ML-DSA (before 47, or with an older OpenSSL), such keys are
+taken for keys of an unknown type, and `Policy.unjudged` says so. It leaves which keys are the ledger's to `ledger`.
 """
 
 import base64
@@ -9,7 +10,7 @@ import binascii
 import unicodedata
 from hashlib import sha256
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from evidence import DecodeError
@@ -23,8 +24,15 @@ SMALL_ORDER = {0, 1, P - 1} | {
         "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")}
 WHITE_SPACE = set("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000") | {
     chr(c) for c in range(0x2000, 0x200B)}
-LOG, COSIGNATURE = 1, 4
+LOG, COSIGNATURE, ML_DSA_COSIGNATURE = 1, 4, 6
+ML_DSA_KEY_BYTES, ML_DSA_SIGNATURE_BYTES = 1312, 2420
 HEX = "0123456789abcdef"
+
+try:
+    from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
+    MLDSA44PublicKey.from_public_bytes(bytes(ML_DSA_KEY_BYTES))
+except (ImportError, UnsupportedAlgorithm):
+    MLDSA44PublicKey = None
 
 
 def strict_point(data):
@@ -46,6 +54,28 @@ def verify(key, message, signature):
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def verify_ml_dsa(key, message, signature):
+    """Section 1.2. The package checks what FIPS 204 asks to be checked."""
+    if len(signature) != ML_DSA_SIGNATURE_BYTES:
+        return False
+    try:
+        MLDSA44PublicKey.from_public_bytes(key).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def subtree_message(name, time, checkpoint):
+    """Section 7.2; None where a name has no such message."""
+    origin, size, root = checkpoint
+    message = b"subtree/v1\n\0"
+    for text, number in ((name.encode(), time), (origin.encode(), 0)):
+        if not 1 <= len(text) <= 255:
+            return None
+        message += bytes([len(text)]) + text + number.to_bytes(8, "big")
+    return message + size.to_bytes(8, "big") + root
 
 
 def is_key_name(name):
@@ -76,8 +106,8 @@ class Note:
 
 
 def parse_note(data):
-    if len(data) > 64 * 1024:
-        raise DecodeError("a note of at most 64 KiB")
+    if len(data) > 256 * 1024:
+        raise DecodeError("a note of at most 256 KiB")
     try:
         whole = data.decode()
     except UnicodeDecodeError as why:
@@ -116,18 +146,30 @@ class VerifierKey:
         self.name, self.kind, self.key = name, kind, key
         self.id = sha256(name.encode() + b"\n" + bytes([kind]) + key).digest()[:4]
 
+    def is_usable(self):
+        if self.kind in (LOG, COSIGNATURE):
+            return len(self.key) == 32 and strict_point(self.key)
+        return len(self.key) == ML_DSA_KEY_BYTES and len(self.name.encode()) <= 255
+
     def same(self, other):
         return (self.name, self.kind, self.key) == (other.name, other.kind, other.key)
 
 
-def parse_verifier_key(text):
+def parse_verifier_key(text, any_type=False):
     parts = text.split("+", 2)
     if len(parts) != 3 or not is_key_name(parts[0]):
         raise DecodeError("a verifier key")
     data = decode_base64(parts[2])
-    if len(data) != 33 or data[0] not in (LOG, COSIGNATURE) or not strict_point(data[1:]):
-        raise DecodeError("a usable key of type 1 or 4")
+    if not data:
+        raise DecodeError("a type")
     key = VerifierKey(parts[0], data[0], data[1:])
+    if key.kind not in (LOG, COSIGNATURE, ML_DSA_COSIGNATURE):
+        if not any_type or len(parts[1]) != 8 or not set(parts[1]) <= set(HEX):
+            raise DecodeError("a key of a type that is known")
+        key.id = bytes.fromhex(parts[1])
+        return key
+    if not key.is_usable():
+        raise DecodeError("a usable key")
     if len(parts[1]) != 8 or parts[1] != key.id.hex():
         raise DecodeError("the key's id")
     return key
@@ -139,12 +181,21 @@ def vouch(note, key):
     for name, key_id, data in note.lines:
         if (name, key_id) != (key.name, key.id):
             continue
+        time = int.from_bytes(data[:8], "big")
         if key.kind == LOG:
             holds = verify(key.key, note.text.encode(), data)
-        else:
-            time = int.from_bytes(data[:8], "big")
+        elif key.kind == COSIGNATURE:
             message = f"cosignature/v1\ntime {time}\n{note.text}".encode()
             holds = len(data) == 72 and time < 2**63 and verify(key.key, message, data[8:])
+        elif key.kind == ML_DSA_COSIGNATURE and MLDSA44PublicKey:
+            try:
+                message = subtree_message(key.name, time, parse_checkpoint(note.text))
+            except DecodeError:
+                message = None
+            holds = (len(data) == 8 + ML_DSA_SIGNATURE_BYTES and time < 2**63
+                     and message is not None and verify_ml_dsa(key.key, message, data[8:]))
+        else:
+            return None
         if not holds:
             return False
         found = True
@@ -175,7 +226,7 @@ class Policy:
             text = data.decode()
         except UnicodeDecodeError as why:
             raise DecodeError("a policy in UTF-8") from why
-        if len(data) > 64 * 1024 or any(c < " " and c not in "\t\n" or c == "\x7f" for c in text):
+        if len(data) > 256 * 1024 or any(c < " " and c not in "\t\n" or c == "\x7f" for c in text):
             raise DecodeError("a policy")
         self.logs, self.witnesses, self.groups, quorums = [], {}, {}, []
         self.grouped = set()
@@ -186,9 +237,9 @@ class Policy:
             if items[0] == "log" and len(items) in (2, 3):
                 self.add_key(self.logs, parse_verifier_key(items[1]), LOG)
             elif items[0] == "witness" and len(items) in (3, 4):
-                key = parse_verifier_key(items[2])
+                key = parse_verifier_key(items[2], any_type=True)
                 self.define(items[1])
-                self.add_key(list(self.witnesses.values()), key, COSIGNATURE)
+                self.add_key(list(self.witnesses.values()), key, None)
                 self.witnesses[items[1]] = key
             elif items[0] == "group" and len(items) >= 4:
                 self.add_group(items[1], items[2], items[3:])
@@ -201,6 +252,8 @@ class Policy:
         if len(quorums) != 1 or max(map(len, (self.logs, self.witnesses, self.groups))) > 64:
             raise DecodeError("one quorum, and at most 64 of each")
         self.quorum = quorums[0]
+        kinds = {key.kind for key in self.witnesses.values()}
+        self.unjudged = ML_DSA_COSIGNATURE in kinds and not MLDSA44PublicKey
 
     def is_defined(self, name):
         return name in self.witnesses or name in self.groups
@@ -211,7 +264,7 @@ class Policy:
 
     def add_key(self, others, key, kind):
         clash = any(o.key == key.key or (o.name, o.id) == (key.name, key.id) for o in others)
-        if key.kind != kind or clash:
+        if (key.kind != kind if kind else key.kind == LOG) or clash:
             raise DecodeError("another key, of the line's type")
         others.append(key)
 

@@ -147,7 +147,7 @@ class Reader:
         return self.raw(32), self.bytes(MIB)
 
     def note(self):
-        return self.text(64 * 1024)
+        return self.text(256 * 1024)
 
     def end(self):
         if self.at != len(self.data):

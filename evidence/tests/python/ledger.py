@@ -7,8 +7,9 @@ nowhere else. It leaves the order of checks to `verify`.
 import copy
 from hashlib import sha256
 
-from checkpoint import (COSIGNATURE, LOG, Note, VerifierKey, is_key_name, parse_checkpoint,
-                        parse_note, parse_verifier_key, strict_point, verify, vouch)
+from checkpoint import (COSIGNATURE, LOG, ML_DSA_COSIGNATURE, Note, VerifierKey, is_key_name,
+                        parse_checkpoint, parse_note, parse_verifier_key, strict_point, verify,
+                        vouch)
 from evidence import (NOT_SYSTEM, RESERVED, Broken, DecodeError, Record, decode_actor,
                       decode_document, is_name, leaf_hash)
 
@@ -165,6 +166,10 @@ class Ledger:
 
     def is_own(self, key):
         return any(life.key == key for life in self.history.all())
+
+    def is_own_cosigner(self, key):
+        """Section 12: not outside."""
+        return key.name.startswith(self.origin + "/") or self.is_own(key.key)
 
     def teach(self, record, opening):
         """K3 to K11."""
@@ -350,7 +355,7 @@ class Ledger:
             key = parse_verifier_key(document["witness"])
         except DecodeError as why:
             return [("OPENING", str(why))]
-        if key.kind != COSIGNATURE or vouch(parse_note(data), key) is not True:
+        if key.kind not in (COSIGNATURE, ML_DSA_COSIGNATURE) or vouch(parse_note(data), key) is not True:
             return [("OPENING", "no cosignature of the witness")]
         return []
 

@@ -1942,6 +1942,10 @@ pub struct GetPolicyRequest {
     /// survived (one, where there is only one).
     #[prost(uint32, tag = "1")]
     pub zones: u32,
+    /// Each node must have cosigned with its ML-DSA key too; refused as unavailable unless
+    /// every voter says such a key.
+    #[prost(bool, tag = "2")]
+    pub post_quantum: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetPolicyResponse {

@@ -11,7 +11,7 @@ use muniment::preflight::{PreflightFinding, preflight};
 use muniment::store::marker::Marker;
 use muniment::witness::post::WitnessEndpoint;
 use muniment_evidence::ids::NodeId;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -68,7 +68,7 @@ fn check(args: &CheckConfigArgs, json: bool) -> Result<Exit, CommandFailure> {
 /// What lies on the machine already, and whom it names.
 fn files(config: &Config) -> Vec<PreflightFinding> {
     let mut findings = vec![
-        PreflightFinding::new("keys", keys(&config.keys.dir)),
+        PreflightFinding::new("keys", keys(config)),
         PreflightFinding::new("data directory is this node's", belongs(config)),
     ];
     if !config.witness.is_empty() {
@@ -77,9 +77,10 @@ fn files(config: &Config) -> Vec<PreflightFinding> {
     findings
 }
 
-fn keys(dir: &Path) -> Result<String, Cause> {
-    Keyring::load(dir)
-        .map(|_| dir.display().to_string())
+fn keys(config: &Config) -> Result<String, Cause> {
+    let keys = &config.keys;
+    Keyring::load_all(&keys.dir, keys.post_quantum)
+        .map(|_| keys.dir.display().to_string())
         .map_err(Cause::new)
 }
 

@@ -111,6 +111,9 @@ struct Policy {
     /// How many zones must have cosigned [default: two, or one where there is only one]
     #[arg(long, value_name = "K", default_value_t = 0)]
     zones: u32,
+    /// Ask each node for its ML-DSA-44 cosignature too
+    #[arg(long)]
+    post_quantum: bool,
     /// Write it to this file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -432,7 +435,7 @@ fn tlog_proof(receipt: &[u8]) -> Result<Vec<u8>, CommandFailure> {
 
 async fn policy(args: Policy, reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
-    let text = client.policy(args.zones).await?;
+    let text = client.policy(args.zones, args.post_quantum).await?;
     if let Some(path) = &args.output {
         files::write(path, text.as_bytes()).await?;
     }

@@ -22,6 +22,9 @@ pub struct KeygenArgs {
     /// root, which is kept offline.
     #[arg(long, value_name = "ROLE", conflicts_with = "log", value_parser = role)]
     pub add: Option<Role>,
+    /// Makes only an ML-DSA-44 cosignature key, beside those there are.
+    #[arg(long, conflicts_with_all = ["log", "add"])]
+    pub post_quantum: bool,
 }
 
 fn role(text: &str) -> Result<Role, String> {
@@ -55,6 +58,14 @@ fn make(args: &KeygenArgs) -> Result<serde_json::Value, keyring::KeyringError> {
             "file": path.display().to_string(),
             "role": role.to_string(),
             "key": hex(&key.0),
+        }));
+    }
+    if args.post_quantum {
+        let (path, key) = keyring::ml_dsa::generate(&args.out, &SystemClock)?;
+        return Ok(serde_json::json!({
+            "file": path.display().to_string(),
+            "role": "ML-DSA-44 cosignature",
+            "sha256": keyring::ml_dsa::fingerprint(&key),
         }));
     }
     let keys = keyring::generate(&args.out, &SystemClock)?;

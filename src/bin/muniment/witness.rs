@@ -49,6 +49,9 @@ struct Keygen {
     /// The witness's key name, such as witness.example/w1.
     #[arg(long)]
     name: String,
+    /// Make an ML-DSA-44 key, beside the one that there is.
+    #[arg(long)]
+    post_quantum: bool,
 }
 
 pub async fn run(args: WitnessArgs, json: bool) -> ExitCode {
@@ -82,6 +85,11 @@ fn tell(args: &Keygen, json: bool) -> Result<Exit, CommandFailure> {
 
 fn keygen(args: &Keygen) -> Result<String, String> {
     check_name("--name", &args.name)?;
+    if args.post_quantum {
+        let made = keyring::ml_dsa::generate(&args.dir, &SystemClock);
+        let (_, key) = made.map_err(|e| e.to_string())?;
+        return Ok(VerifierKey::ml_dsa_cosigner(&args.name, key).to_string());
+    }
     let key = keyring::generate_witness_key(&args.dir, &SystemClock).map_err(|e| e.to_string())?;
     Ok(VerifierKey::cosigner(&args.name, key).to_string())
 }
@@ -101,7 +109,12 @@ async fn serve(args: Serve) -> Result<(), NodeError> {
         });
     }
     let clock = Arc::new(SystemClock);
+    let ml_dsa = match config.keys.post_quantum {
+        true => keyring::ml_dsa::load(&config.keys.dir).map_err(NodeError::start)?,
+        false => Vec::new(),
+    };
     let witness = Witness::open(&config, key, clock, stop.clone()).map_err(NodeError::start)?;
+    let witness = witness.with_ml_dsa(ml_dsa);
     let listener = TcpListener::bind(config.listen).await;
     let listener = listener
         .map_err(|error| NodeError::Start(Cause::at(format!("listen {}", config.listen), error)))?;
