@@ -337,7 +337,7 @@ fn ledger_of(receipt: &[u8]) -> Option<Ledger> {
         let Ok(Document::Key(document)) = Document::decode(&key.opening) else {
             return None;
         };
-        ledger.learn(record.index, &document).ok()?;
+        ledger.learn(record.place(), &document).ok()?;
     }
     Some(ledger)
 }

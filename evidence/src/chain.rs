@@ -2,7 +2,7 @@
 //!
 //! Promises: given records in the order of a bundle, says where one does not follow from
 //! those before it, and goes on after a fault so that one fault is one finding. Keeps
-//! eight bytes for each record (up to 24 while their list grows) and one entry for each
+//! 40 bytes for each record (up to 120 while their list grows) and one entry for each
 //! open lane. Leaves signatures to [`crate::record_checks`] and the tree to [`crate::verify`].
 
 use crate::checks::Check;
@@ -23,6 +23,7 @@ struct Mark {
     kind: Kind,
     ok: bool,
     ended: bool,
+    leaf: Digest,
 }
 
 /// Invariants of the log, in the order in which they are checked:
@@ -31,7 +32,8 @@ struct Mark {
 /// * `committed_at` never goes back;
 /// * each lane goes on where it stopped ([`Lanes`]), until a record is missing or out of place;
 /// * DUPLICATE_OF names an earlier OK record;
-/// * DOWNLOAD_END names earlier OK DOWNLOAD records of the same node, each once.
+/// * DOWNLOAD_END names earlier OK DOWNLOAD records of the same node, each once;
+/// * endorsements name a record of this history.
 pub struct Chain {
     first: RecordIndex,
     next: RecordIndex,
@@ -43,6 +45,7 @@ pub struct Chain {
     marks: Vec<Option<Mark>>,
     nodes: BTreeMap<NodeId, u32>,
     whole: bool,
+    unplaced: u64,
 }
 
 impl Chain {
@@ -62,6 +65,7 @@ impl Chain {
             marks: Vec::new(),
             nodes: BTreeMap::new(),
             whole: true,
+            unplaced: 0,
         }
     }
 
@@ -168,8 +172,28 @@ impl Chain {
                 }
             }
         }
-        self.remember(record);
+        let endorsed = document.filter(|_| record.outcome == Outcome::Ok);
+        if let Some(endorsements) = endorsed.and_then(Document::endorsements) {
+            let named = self.mark(endorsements.after).filter(|_| self.whole);
+            match named.map(|mark| mark.leaf) {
+                Some(leaf) if endorsements.leaf != leaf => {
+                    let detail = format!(
+                        "its endorsements name another record {} than there is",
+                        endorsements.after
+                    );
+                    findings.push(Finding::at(Check::EndorsedHere, record.index, detail));
+                }
+                Some(_) => {}
+                None => self.unplaced += 1,
+            }
+        }
+        self.remember(record, leaf);
         findings
+    }
+
+    /// Endorsements that name a record which is not among those followed.
+    pub fn unplaced(&self) -> u64 {
+        self.unplaced
     }
 
     /// Indexes of the OK DOWNLOAD records that no DOWNLOAD_END named.
@@ -222,7 +246,7 @@ impl Chain {
     }
 
     /// After a gap, places and marks no longer agree; then nothing more is kept.
-    fn remember(&mut self, record: &Record) {
+    fn remember(&mut self, record: &Record, leaf: &Digest) {
         if !self.whole {
             return;
         }
@@ -233,6 +257,7 @@ impl Chain {
             kind: record.statement.kind,
             ok: record.outcome == Outcome::Ok,
             ended: false,
+            leaf: *leaf,
         }));
     }
 }

@@ -105,6 +105,17 @@ checks! {
     /// A change that is shown, and covered by those known, is known.
     ShownChangeKnown = "N2" Fork "6.4",
 
+    /// What an operator wills is ordered,
+    OrderThere = "E1" UnknownKey "6.5",
+    /// and signed by an operator key that is active.
+    OrderSigned = "E2" UnknownKey "6.5",
+    /// Endorsements were given for later than the record that they name,
+    EndorsedBefore = "E3" UnknownKey "6.5",
+    /// have not expired,
+    EndorsedInTime = "E4" UnknownKey "6.5",
+    /// and were given in this history.
+    EndorsedHere = "E5" BrokenChain "6.5",
+
     NoteReads = "C1" Checkpoint "7.3",
     CheckpointReads = "C2" Checkpoint "7.3",
     CheckpointOrigin = "C3" Checkpoint "7.3",

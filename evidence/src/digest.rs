@@ -19,7 +19,7 @@ pub mod tag {
     pub const ACTOR: &[u8] = b"muniment/actor/v1\n";
     pub const HOLDING: &[u8] = b"muniment/holding/v1\n";
     pub const METADATA: &[u8] = b"muniment/metadata/v1\n";
-    pub const KEY: &[u8] = b"muniment/key/v1\n";
+    pub const ENDORSEMENT: &[u8] = b"muniment/endorsement/v1\n";
     pub const BUNDLE: &[u8] = b"muniment/bundle/v1\n";
     pub const SAMPLE: &[u8] = b"muniment/sample/v1\n";
 }

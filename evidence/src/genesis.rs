@@ -109,7 +109,8 @@ fn check_names(document: &GenesisDocument) -> Result<(), GenesisError> {
         .members
         .iter()
         .flat_map(|member| [member.statement_key, member.cosignature_key]);
-    let mut keys: Vec<_> = own.chain(document.root_keys.iter().copied()).collect();
+    let of_all = document.root_keys.iter().chain(&document.operator_keys);
+    let mut keys: Vec<_> = own.chain(of_all.copied()).collect();
     keys.push(document.log_key);
     let usable = keys.iter().all(PublicKey::is_valid)
         && keys.iter().collect::<BTreeSet<_>>().len() == keys.len()

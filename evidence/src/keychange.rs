@@ -1,19 +1,20 @@
 //! What a KEY record says: which keys are added, retired or revoked, and who endorses it.
 //!
-//! Promises: one encoding; the signed bytes name the ledger and the serial number of the
-//! change, so that an endorsement can be used once and nowhere else. Leaves the rules
+//! Promises: one encoding; the serial number of the change is among what is endorsed, so that an
+//! endorsement can be used once. Leaves what is signed to [`crate::endorsement`], and the rules
 //! (who may endorse what) to [`crate::keys`].
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::codes::coded;
-use crate::digest::{Digest, tag};
+use crate::digest::Digest;
+use crate::endorsement::{Endorsable, Endorsements, Place};
 use crate::ids::{NodeId, RecordIndex};
-use crate::key::{PublicKey, Signature, Signer};
+use crate::key::{PublicKey, Signer};
+use crate::opening::begin;
+use crate::statement::Kind;
 
 /// The most changes of one KEY record: a member has two keys, and members are few.
 pub const CHANGES_MAX: usize = 64;
-/// The most endorsements of one KEY record: the keys added, and the root keys.
-pub const ENDORSEMENTS_MAX: usize = 128;
 
 coded! {
     /// What a key may sign.
@@ -26,6 +27,8 @@ coded! {
         Cosignature = 3 "cosignature",
         /// Changes of keys; kept offline.
         Root = 4 "root",
+        /// Orders: what an operator wills.
+        Operator = 5 "operator",
     }
 }
 
@@ -60,13 +63,6 @@ pub struct KeyChange {
     pub key: PublicKey,
 }
 
-/// A signature under the changes: of a key that is added, or of one that may decide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Endorsement {
-    pub key: PublicKey,
-    pub signature: Signature,
-}
-
 /// The document opening of a KEY record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDocument {
@@ -75,44 +71,37 @@ pub struct KeyDocument {
     pub changes: Vec<KeyChange>,
     /// How many root keys must endorse the next change; 0 where there are none.
     pub threshold: u8,
-    pub endorsements: Vec<Endorsement>,
+    pub endorsements: Endorsements,
+}
+
+impl Endorsable for KeyDocument {
+    fn unendorsed(&self) -> Vec<u8> {
+        let mut w = begin(Kind::Key);
+        self.write_unendorsed(&mut w);
+        w.finish()
+    }
 }
 
 impl KeyDocument {
-    /// What an endorsement signs.
-    pub fn signed_bytes(&self, ledger: &Digest) -> Vec<u8> {
-        let mut w = Writer::new();
-        w.raw(tag::KEY).digest(ledger);
-        self.write_unsigned(&mut w);
-        w.finish()
-    }
-
     pub fn endorse(&mut self, ledger: &Digest, signer: &dyn Signer) {
-        let signature = signer.sign(&self.signed_bytes(ledger));
-        self.endorsements.push(Endorsement {
-            key: signer.public(),
-            signature,
-        });
+        let mut endorsements = self.endorsements.clone();
+        endorsements.sign(ledger, self, signer);
+        self.endorsements = endorsements;
     }
 
-    /// Whether every endorsement there is holds.
+    /// Whether every endorsement there is holds, each of another key.
     pub fn is_signed(&self, ledger: &Digest) -> bool {
-        let bytes = self.signed_bytes(ledger);
-        self.endorsements
-            .iter()
-            .all(|endorsement| endorsement.key.verify(&bytes, &endorsement.signature))
+        self.endorsements.are_signed(ledger, self)
     }
 
-    fn write_unsigned(&self, w: &mut Writer) {
+    fn write_unendorsed(&self, w: &mut Writer) {
         w.u64(self.serial).list(&self.changes, write_change);
         w.u8(self.threshold);
     }
 
     pub(crate) fn write(&self, w: &mut Writer) {
-        self.write_unsigned(w);
-        w.list(&self.endorsements, |w, endorsement| {
-            w.raw(&endorsement.key.0).raw(&endorsement.signature.0);
-        });
+        self.write_unendorsed(w);
+        self.endorsements.write(w);
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<KeyDocument, DecodeError> {
@@ -120,15 +109,10 @@ impl KeyDocument {
             serial: r.u64()?,
             changes: r.list(read_change)?,
             threshold: r.u8()?,
-            endorsements: r.list(|r| {
-                Ok(Endorsement {
-                    key: PublicKey(r.array()?),
-                    signature: Signature(r.array()?),
-                })
-            })?,
+            endorsements: Endorsements::read(r)?,
         };
-        if document.changes.len() > CHANGES_MAX || document.endorsements.len() > ENDORSEMENTS_MAX {
-            return Err(r.error("at most 64 changes and 128 endorsements"));
+        if document.changes.len() > CHANGES_MAX {
+            return Err(r.error("at most 64 changes"));
         }
         Ok(document)
     }
@@ -170,5 +154,15 @@ pub struct RecordedChange {
     pub index: RecordIndex,
     /// Leaf hash of the record.
     pub leaf: Digest,
+    pub committed_at_ms: u64,
     pub document: KeyDocument,
+}
+
+impl RecordedChange {
+    pub fn place(&self) -> Place {
+        Place {
+            index: self.index,
+            committed_at_ms: self.committed_at_ms,
+        }
+    }
 }

@@ -3,19 +3,21 @@
 //! Promises: pure rules, the same for apply, which refuses a KEY statement by them, and
 //! for the verifier, which believes none without them. No key is ever used twice; a
 //! retired key's signatures stay good; a revoked one's count below its `trusted_until`.
+//! Who decides are the root keys, or where there are none a majority of the members.
 //! Leaves to the auditor's pin whether the GENESIS is the right one.
 //!
 //! Tests: `evidence/tests/keys.rs`.
 
 use crate::checks::Check;
 use crate::digest::Digest;
+use crate::endorsement::Place;
 use crate::ids::{NodeId, RecordIndex, TreeSize};
 use crate::key::PublicKey;
 use crate::keychange::{Action, KeyChange, KeyDocument, Role};
 use crate::name;
 use crate::note::is_key_name;
 use crate::system::{GenesisDocument, Member};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The longest region or zone: both stand in key names.
@@ -39,6 +41,8 @@ pub struct KeyLife {
     pub retired: Option<RecordIndex>,
     /// Nothing at this index or above is believed.
     pub trusted_until: Option<RecordIndex>,
+    /// Index of the KEY record that revoked it first: what it decided before stays decided.
+    pub revoked: Option<RecordIndex>,
 }
 
 /// What a key may say of a place in the log.
@@ -58,6 +62,7 @@ impl KeyLife {
             added,
             retired: None,
             trusted_until: None,
+            revoked: None,
         }
     }
 
@@ -97,6 +102,12 @@ impl KeyLife {
         }
     }
 
+    /// Whether it may decide what the record at `index` says: as the KEY records below left it.
+    pub fn decides_at(&self, index: RecordIndex) -> bool {
+        let below = |at: Option<RecordIndex>| at.is_some_and(|at| at < index);
+        self.added.is_none_or(|added| added < index) && !below(self.retired) && !below(self.revoked)
+    }
+
     /// Neither retired nor revoked.
     pub fn is_active(&self) -> bool {
         self.retired.is_none() && self.trusted_until.is_none()
@@ -122,6 +133,8 @@ pub struct KeyHistory {
     pub roots: Vec<KeyLife>,
     /// How many of the active root keys must endorse; 0 where there are none.
     pub threshold: u8,
+    /// None where that was waived: then a voter's word does for an operator's.
+    pub operators: Vec<KeyLife>,
     pub members: BTreeMap<NodeId, MemberKeys>,
 }
 
@@ -193,6 +206,7 @@ impl KeyHistory {
             log: vec![life(&genesis.log_key)],
             roots: genesis.root_keys.iter().map(life).collect(),
             threshold: genesis.threshold,
+            operators: genesis.operator_keys.iter().map(life).collect(),
             members: genesis
                 .members
                 .iter()
@@ -225,7 +239,7 @@ impl KeyHistory {
             ));
         }
         for change in &document.changes {
-            next.change(index, change)
+            next.change(index, change, self.threshold > 0)
                 .map_err(|why| KeyRefusal::change(Check::ChangePossible, why))?;
         }
         match next.check_whole() {
@@ -236,11 +250,17 @@ impl KeyHistory {
         }
     }
 
-    fn change(&mut self, index: RecordIndex, change: &KeyChange) -> Result<(), String> {
+    /// `roots` says whether root keys decide: without them nobody does over what was believed.
+    fn change(
+        &mut self,
+        index: RecordIndex,
+        change: &KeyChange,
+        roots: bool,
+    ) -> Result<(), String> {
         let key = change.key;
         let places = [&change.region, &change.zone];
         if change.action == Action::Add {
-            if self.all().any(|life| life.key == key) {
+            if self.has(&key) {
                 return Err(format!("the key {key:?} was used before"));
             }
             if !key.is_valid() {
@@ -262,6 +282,7 @@ impl KeyHistory {
         let lives = match change.role {
             Role::Log => &mut self.log,
             Role::Root => &mut self.roots,
+            Role::Operator => &mut self.operators,
             role => {
                 let member = match change.action {
                     Action::Add => self
@@ -304,14 +325,16 @@ impl KeyHistory {
             Action::Retire => return Err(format!("the key {key:?} is not active")),
             Action::Revoke { trusted_until }
                 if trusted_until <= index
+                    && (roots || trusted_until == index)
                     && life.trusted_until.is_none_or(|until| trusted_until < until) =>
             {
                 life.trusted_until = Some(trusted_until);
+                life.revoked = life.revoked.or(Some(index));
             }
             _ => {
                 return Err(format!(
                     "{key:?} can be revoked from a size up to {index} only, and below one \
-                     from which it was revoked before"
+                     from which it was revoked before; without root keys from {index} alone"
                 ));
             }
         }
@@ -319,16 +342,9 @@ impl KeyHistory {
     }
 
     /// Every key that is added proves that someone has it; and those decide whom the
-    /// ledger lets: its root keys, or else the log key.
+    /// ledger lets: its root keys, or else a majority of the members that have a statement key.
     fn check_endorsers(&self, document: &KeyDocument) -> Result<(), KeyRefusal> {
-        let endorsers: BTreeSet<PublicKey> = document.endorsements.iter().map(|e| e.key).collect();
-        let repeated = endorsers.len() != document.endorsements.len();
-        if Check::ChangeSignatures.fails(repeated) {
-            return Err(KeyRefusal::endorsement(
-                Check::ChangeSignatures,
-                "a key endorses more than once",
-            ));
-        }
+        let endorsers = document.endorsements.keys();
         let mut added = document
             .changes
             .iter()
@@ -344,22 +360,24 @@ impl KeyHistory {
                 ),
             ));
         }
-        let active = |lives: &[KeyLife]| {
+        let endorsing = |lives: &[KeyLife]| {
             let endorse = |life: &&KeyLife| life.is_active() && endorsers.contains(&life.key);
             lives.iter().filter(endorse).count()
         };
-        let why = match self.threshold {
-            0 if active(&self.log) == 0 => "no active log key endorses the change".to_owned(),
-            k if active(&self.roots) < usize::from(k) => format!(
-                "{k} active root keys must endorse the change, {} do",
-                active(&self.roots)
-            ),
-            _ => return Ok(()),
+        let (who, needed, have) = match self.threshold {
+            0 => {
+                let members = || self.members.values().map(|member| &member.statement[..]);
+                let able = members().filter(|lives| lives.iter().any(KeyLife::is_active));
+                let have = members().filter(|lives| endorsing(lives) > 0);
+                ("members", able.count() / 2 + 1, have.count())
+            }
+            k => ("active root keys", usize::from(k), endorsing(&self.roots)),
         };
-        match Check::ChangeEndorsed.is_asked() {
-            true => Err(KeyRefusal::endorsement(Check::ChangeEndorsed, why)),
-            false => Ok(()),
+        if Check::ChangeEndorsed.fails(have < needed) {
+            let why = format!("{needed} {who} must endorse the change, {have} do");
+            return Err(KeyRefusal::endorsement(Check::ChangeEndorsed, why));
         }
+        Ok(())
     }
 
     /// What must be true of every history.
@@ -370,6 +388,9 @@ impl KeyHistory {
         }
         if self.members.values().all(|m| active(&m.statement) == 0) {
             return Err("a ledger has an active statement key".to_owned());
+        }
+        if !self.operators.is_empty() && active(&self.operators) == 0 {
+            return Err("a ledger that has operator keys has an active one".to_owned());
         }
         let roots = active(&self.roots);
         if usize::from(self.threshold) > roots || (self.threshold == 0) != (roots == 0) {
@@ -384,7 +405,22 @@ impl KeyHistory {
     fn all(&self) -> impl Iterator<Item = &KeyLife> {
         let members = self.members.values();
         let nodes = members.flat_map(|member| member.statement.iter().chain(&member.cosignature));
-        self.log.iter().chain(&self.roots).chain(nodes)
+        let of_all = self.log.iter().chain(&self.roots).chain(&self.operators);
+        of_all.chain(nodes)
+    }
+
+    /// Whether a key is or was one of these.
+    pub fn has(&self, key: &PublicKey) -> bool {
+        self.all().any(|life| life.key == *key)
+    }
+
+    /// The keys that may order what the record at `index` says.
+    pub fn operators_at(&self, index: RecordIndex) -> impl Iterator<Item = PublicKey> {
+        let decide = self
+            .operators
+            .iter()
+            .filter(move |life| life.decides_at(index));
+        decide.map(|life| life.key)
     }
 
     /// The log keys that sign a checkpoint of `size`.
@@ -402,18 +438,22 @@ impl KeyHistory {
     }
 }
 
-/// A change that the verifier believes: signed, in turn, and endorsed.
+/// A change that is believed: signed, in turn, and endorsed for this place. That the record
+/// after which it holds has the leaf hash, is for who holds the log to say.
 pub fn believe(
     history: &KeyHistory,
     ledger: &Digest,
-    index: RecordIndex,
+    place: Place,
     document: &KeyDocument,
 ) -> Result<KeyHistory, KeyRefusal> {
     if Check::ChangeSignatures.fails(!document.is_signed(ledger)) {
         return Err(KeyRefusal::endorsement(
             Check::ChangeSignatures,
-            "an endorsement's signature does not hold",
+            "an endorsement's signature does not hold, or a key endorses twice",
         ));
     }
-    history.changed(index, document)
+    if let Err((check, why)) = document.endorsements.hold_at(place) {
+        return Err(KeyRefusal::endorsement(check, why));
+    }
+    history.changed(place.index, document)
 }

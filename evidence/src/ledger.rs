@@ -9,6 +9,7 @@
 
 use crate::checks::Check;
 use crate::digest::Digest;
+use crate::endorsement::Place;
 use crate::genesis::{Genesis, GenesisError};
 use crate::ids::{NodeId, RecordIndex};
 use crate::key::{PublicKey, ReadyKey, Signature, VerifySignature};
@@ -88,9 +89,9 @@ impl Ledger {
         self
     }
 
-    /// Takes the change of keys at `index`; the order is that of the log.
-    pub fn learn(&mut self, index: RecordIndex, document: &KeyDocument) -> Result<(), KeyRefusal> {
-        self.keys = believe(&self.keys, &self.id, index, document)?;
+    /// Takes the change of keys at this place; the order is that of the log.
+    pub fn learn(&mut self, place: Place, document: &KeyDocument) -> Result<(), KeyRefusal> {
+        self.keys = believe(&self.keys, &self.id, place, document)?;
         Ok(())
     }
 
@@ -251,13 +252,6 @@ impl Ledger {
 
     /// Whether a key is one of the operator's own: of the log, or of a member.
     pub fn is_own(&self, key: &PublicKey) -> bool {
-        let own = |lives: &[KeyLife]| lives.iter().any(|life| life.key == *key);
-        own(&self.keys.log)
-            || own(&self.keys.roots)
-            || self
-                .keys
-                .members
-                .values()
-                .any(|member| own(&member.statement) || own(&member.cosignature))
+        self.keys.has(key)
     }
 }

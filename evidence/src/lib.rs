@@ -66,6 +66,7 @@ pub mod codec;
 mod codes;
 pub mod digest;
 pub mod drill;
+pub mod endorsement;
 pub mod frame;
 pub mod genesis;
 pub mod ids;

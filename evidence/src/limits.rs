@@ -9,8 +9,9 @@
 //!
 //! Tests: `evidence/tests/documents.rs`.
 
+use crate::endorsement::ENDORSEMENTS_MAX;
 use crate::invoice::{Identity, Metadata, Money, Party, Rendition};
-use crate::keychange::{CHANGES_MAX, ENDORSEMENTS_MAX};
+use crate::keychange::CHANGES_MAX;
 use crate::name::{self, NameFault};
 use crate::opening::{Actor, Document, Holding};
 use crate::system::GenesisDocument;
@@ -35,6 +36,8 @@ pub const HOLDINGS_MAX: usize = 4 * NODES_MAX;
 pub const ANCHOR_NOTE_BYTES_MAX: usize = 64 * 1024;
 /// Downloads that one DOWNLOAD_END ends.
 pub const DELIVERED_MAX: usize = 1000;
+/// Operator keys that a ledger is founded with: people, or machines that act for them.
+pub const OPERATOR_KEYS_MAX: usize = 16;
 /// Outboxes that one BOOT names: a node has one, and a lost one at times.
 pub const OUTBOXES_MAX: usize = 16;
 /// Time of the ledger that an upload epoch lasts at least: an upload that takes less cannot be
@@ -122,7 +125,7 @@ impl Document {
             Document::Leader(_) | Document::Scrub(_) => Ok(()),
             Document::Key(d) => {
                 at_most("changes", d.changes.len(), CHANGES_MAX)?;
-                at_most("endorsements", d.endorsements.len(), ENDORSEMENTS_MAX)?;
+                at_most("endorsements", d.endorsements.list.len(), ENDORSEMENTS_MAX)?;
                 d.changes.iter().try_for_each(|change| {
                     named("changes.region", &change.region)?;
                     named("changes.zone", &change.zone)
@@ -169,6 +172,7 @@ fn genesis(d: &GenesisDocument) -> Within {
     named("origin", &d.origin)?;
     at_most("members", d.members.len(), NODES_MAX)?;
     at_most("root_keys", d.root_keys.len(), NODES_MAX)?;
+    at_most("operator_keys", d.operator_keys.len(), OPERATOR_KEYS_MAX)?;
     d.members.iter().try_for_each(|member| {
         named("members.region", &member.region)?;
         named("members.zone", &member.zone)

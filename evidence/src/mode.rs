@@ -6,7 +6,10 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::codes::coded;
+use crate::endorsement::{Endorsable, Endorsements};
 use crate::ids::{NodeId, RecordIndex};
+use crate::opening::begin;
+use crate::statement::Kind;
 use crate::system::write_nodes;
 
 coded! {
@@ -36,10 +39,26 @@ pub struct ModeDocument {
     pub prepared: Option<RecordIndex>,
     /// In words: what an operator asked for, or why it was given up.
     pub reason: String,
+    /// Of an operator who wills it: of a PREPARE, where the ledger has operator keys. Whoever
+    /// carries it through says how it ended.
+    pub order: Option<Endorsements>,
+}
+
+impl Endorsable for ModeDocument {
+    fn unendorsed(&self) -> Vec<u8> {
+        let mut w = begin(Kind::Mode);
+        self.write_unendorsed(&mut w);
+        w.finish()
+    }
 }
 
 impl ModeDocument {
     pub(crate) fn write(&self, w: &mut Writer) {
+        self.write_unendorsed(w);
+        w.option(self.order.as_ref(), |w, order| order.write(w));
+    }
+
+    fn write_unendorsed(&self, w: &mut Writer) {
         w.u8(self.phase as u8).u64(self.number);
         write_nodes(w, &self.voters);
         write_nodes(w, &self.sync_learners);
@@ -59,9 +78,13 @@ impl ModeDocument {
             async_learners: r.list(NodeId::read)?,
             prepared: r.option(RecordIndex::read)?,
             reason: r.text()?,
+            order: r.option(Endorsements::read)?,
         };
         if document.prepared.is_some() != (document.phase != Phase::Prepare) {
             return Err(r.error("the index of the PREPARE in DONE and ABORT, and there alone"));
+        }
+        if document.order.is_some() && document.phase != Phase::Prepare {
+            return Err(r.error("an order in PREPARE alone"));
         }
         Ok(document)
     }

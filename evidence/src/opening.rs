@@ -161,6 +161,13 @@ pub enum Document {
 
 const VERSION: u8 = 1;
 
+/// Every opening of a document begins so.
+pub(crate) fn begin(kind: Kind) -> Writer {
+    let mut w = Writer::new();
+    w.u8(VERSION).u8(kind.code());
+    w
+}
+
 impl Document {
     pub fn kind(&self) -> Kind {
         match self {
@@ -184,8 +191,7 @@ impl Document {
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        let mut w = Writer::new();
-        w.u8(VERSION).u8(self.kind().code());
+        let mut w = begin(self.kind());
         match self {
             Document::Genesis(d) => d.write(&mut w),
             Document::Boot(d) => d.write(&mut w),

@@ -8,6 +8,7 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
+use crate::endorsement::Place;
 use crate::ids::RecordIndex;
 use crate::key::Signature;
 use crate::statement::{Kind, Statement};
@@ -241,6 +242,14 @@ impl Record {
             statement,
             signature,
         })
+    }
+
+    /// Where it stands, as endorsements ask.
+    pub fn place(&self) -> Place {
+        Place {
+            index: self.index,
+            committed_at_ms: self.committed_at_ms,
+        }
     }
 
     /// OK KEY records up to this one and with it.

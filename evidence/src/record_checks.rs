@@ -9,6 +9,7 @@
 use crate::checks::Check;
 use crate::chunks;
 use crate::digest::Digest;
+use crate::endorsement::willed;
 use crate::ids::RecordIndex;
 use crate::key::PublicKey;
 use crate::keys::{KeyLife, KeyValidity};
@@ -201,10 +202,7 @@ fn open_document(ledger: &Ledger, record: &Record, opening: &Opening, opened: &m
         fault(Check::PublicSaltIsZero, detail.to_owned());
     }
     if statement.kind.is_reserved() {
-        // The feature came after the first version of the format: its commitment holds, and
-        // an opening that this version knows is handed on.
-        let known = Document::decode(&opening.bytes).ok();
-        opened.document = known.filter(|document| document.kind() == statement.kind);
+        // The feature came after this version of the format: its commitment holds.
         return;
     }
     let document = match Document::decode(&opening.bytes) {
@@ -296,6 +294,10 @@ fn content(ledger: &Ledger, record: &Record, document: &Document) -> Vec<Fault> 
                 (Check::MembersHaveKeys, detail)
             });
             fault.into_iter().collect()
+        }
+        Document::Mode(_) | Document::Policy(_) => {
+            let will = willed(ledger.keys(), &ledger.id, record.place(), document);
+            will.err().into_iter().collect()
         }
         Document::Anchor(d) => ledger.anchored(record.index, d).err().into_iter().collect(),
         _ => Vec::new(),

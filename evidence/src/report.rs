@@ -177,6 +177,9 @@ pub struct Report {
     pub keys: Vec<RecordedChange>,
     /// Whether a checkpoint shows that none of them was left out.
     pub keys_tied: bool,
+    /// Endorsements of a record that is not shown beside them, so that nobody can tell here
+    /// whether they were given in this history.
+    pub unplaced: u64,
     /// Whether the signatures meet the policy; `None` when none was given.
     pub policy_met: Option<bool>,
     /// Witnesses of the policy that are not the operator's own and have signed.
@@ -238,6 +241,7 @@ impl Report {
             cosigners: Vec::new(),
             keys: Vec::new(),
             keys_tied: false,
+            unplaced: 0,
             policy_met: None,
             outside: Vec::new(),
             anchors: None,

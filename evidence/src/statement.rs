@@ -85,9 +85,8 @@ impl Kind {
     /// Whether the kind came after the first version of the format: of its opening the
     /// commitment is checked, and what cannot be read may be of a later version.
     pub fn is_reserved(self) -> bool {
-        // Those whose openings have come since. MODE has one too; records of it that do not
-        // decode were allowed before, and stay so.
-        let known = matches!(self, Kind::Policy | Kind::Scrub | Kind::Drill);
+        // Those whose openings have come since.
+        let known = matches!(self, Kind::Mode | Kind::Policy | Kind::Scrub | Kind::Drill);
         self >= Kind::Check && !known
     }
 }

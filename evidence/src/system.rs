@@ -5,8 +5,11 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
+use crate::endorsement::{Endorsable, Endorsements};
 use crate::ids::{LogIndex, NodeId, OutboxId, Sequence, Term};
 use crate::key::PublicKey;
+use crate::opening::begin;
+use crate::statement::Kind;
 
 /// A founding member and its public keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +27,11 @@ pub struct GenesisDocument {
     pub log_key: PublicKey,
     pub members: Vec<Member>,
     /// How many of the root keys must endorse a change of keys; 0 where there are none,
-    /// and the log key endorses.
+    /// and a majority of the members endorses.
     pub threshold: u8,
     pub root_keys: Vec<PublicKey>,
+    /// Who may order what no member decides alone; none where that was waived.
+    pub operator_keys: Vec<PublicKey>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,10 +80,24 @@ pub struct AnchorDocument {
     pub note: String,
 }
 
+/// The setting that leaders move by themselves, so that bodies that no record names are
+/// collected; every other is an operator's to will.
+pub const UPLOAD_EPOCH: &str = "upload_epoch";
+
 /// Settings of the ledger itself: each takes its value where this record stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyDocument {
     pub settings: Vec<Setting>,
+    /// Of an operator who wills it, where the ledger has operator keys.
+    pub order: Option<Endorsements>,
+}
+
+impl Endorsable for PolicyDocument {
+    fn unendorsed(&self) -> Vec<u8> {
+        let mut w = begin(Kind::Policy);
+        self.write_unendorsed(&mut w);
+        w.finish()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,9 +122,12 @@ impl GenesisDocument {
             w.raw(&member.statement_key.0)
                 .raw(&member.cosignature_key.0);
         });
-        w.u8(self.threshold).list(&self.root_keys, |w, key| {
-            w.raw(&key.0);
-        });
+        w.u8(self.threshold);
+        for keys in [&self.root_keys, &self.operator_keys] {
+            w.list(keys, |w, key| {
+                w.raw(&key.0);
+            });
+        }
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<GenesisDocument, DecodeError> {
@@ -123,6 +145,7 @@ impl GenesisDocument {
             })?,
             threshold: r.u8()?,
             root_keys: r.list(|r| Ok(PublicKey(r.array()?)))?,
+            operator_keys: r.list(|r| Ok(PublicKey(r.array()?)))?,
         })
     }
 }
@@ -203,6 +226,11 @@ impl AnchorDocument {
 
 impl PolicyDocument {
     pub(crate) fn write(&self, w: &mut Writer) {
+        self.write_unendorsed(w);
+        w.option(self.order.as_ref(), |w, order| order.write(w));
+    }
+
+    fn write_unendorsed(&self, w: &mut Writer) {
         w.list(&self.settings, |w, setting| {
             w.text(&setting.name).u64(setting.value);
         });
@@ -216,6 +244,7 @@ impl PolicyDocument {
                     value: r.u64()?,
                 })
             })?,
+            order: r.option(Endorsements::read)?,
         })
     }
 }

@@ -20,9 +20,9 @@ static HEAP: PeakAlloc = PeakAlloc;
 const FEW: u64 = 5_000;
 const MANY: u64 = 20_000;
 
-/// A record leaves eight bytes in the chain, in a list that doubles as it grows and is
-/// there twice while it moves.
-const BYTES_PER_RECORD_MAX: u64 = 24;
+/// A record leaves 40 bytes in the chain, its leaf hash among them, in a list that doubles as it
+/// grows and is there twice while it moves.
+const BYTES_PER_RECORD_MAX: u64 = 120;
 
 /// What is under way differs from moment to moment, by a part of what the shorter bundle
 /// takes, which is nearly all that: more on more cores.

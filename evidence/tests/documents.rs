@@ -1,8 +1,9 @@
 //! Every document has one encoding, and reads back from it alone.
 
 use muniment_evidence::digest::Digest;
+use muniment_evidence::endorsement::Endorsements;
 use muniment_evidence::ids::{BodyId, LogIndex, NodeId, RecordIndex, Term, UploadEpoch};
-use muniment_evidence::key::Signature;
+use muniment_evidence::key::{SecretKey, Signature};
 use muniment_evidence::limits::{
     HOLDINGS_MAX, ID_BYTES_MAX, REQUEST_ID_BYTES_MAX, TEXT_BYTES_MAX, UnfitField,
 };
@@ -86,6 +87,7 @@ fn every_document_has_one_encoding() {
                 name: "upload_epoch".into(),
                 value: 7,
             }],
+            order: None,
         }),
         Document::Scrub(ScrubDocument {
             body_id: BodyId::new([6; 16]),
@@ -135,7 +137,11 @@ fn each_step_has_one_encoding() {
             async_learners: vec![NodeId::new(6), NodeId::new(7)],
             prepared: (phase != Phase::Prepare).then_some(RecordIndex::new(9)),
             reason: "replace node 3 by node 4".into(),
+            order: None,
         };
+        let mut order = Endorsements::new(RecordIndex::new(8), Digest([7; 32]), 9);
+        order.sign(&Digest([1; 32]), &document, &SecretKey::from_seed(&[5; 32]));
+        document.order = (phase == Phase::Prepare).then_some(order);
         let bytes = Document::Mode(document.clone()).encode();
         let read = Document::decode(&bytes);
         assert_eq!(read, Ok(Document::Mode(document.clone())));

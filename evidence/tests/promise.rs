@@ -101,7 +101,7 @@ fn a_retired_key_still_promises_and_a_revoked_one_does_not() {
     };
     assert!(verify::promise(&retired.encode(), None, None).0.holds());
     let revoke = Action::Revoke {
-        trusted_until: RecordIndex::new(2),
+        trusted_until: RecordIndex::new(ledger.len()),
     };
     let revoke = ledger.node_change(revoke, Role::Statement, 3, &old);
     ledger.change_keys(vec![revoke], &[]);

@@ -533,6 +533,7 @@ fn what_was_refused_unread_is_asked_for_its_commitment_alone() {
         let mut ledger = Ledger::small();
         let policy = Document::Policy(PolicyDocument {
             settings: Vec::new(),
+            order: None,
         });
         let index = ledger.strict(1, policy, outcome);
         let entry = &mut ledger.entries[index as usize];

@@ -44,9 +44,9 @@ pub(crate) static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
             key: added.public(),
         }],
         threshold: 0,
-        endorsements: Vec::new(),
+        endorsements: ledger.endorsements(),
     };
-    document.endorse(&ledger.id, &ledger.log_key());
+    ledger.endorse(&mut document);
     document.endorse(&ledger.id, &added);
     ledger.strict(1, Document::Key(document), Outcome::Ok);
     let last = ledger.issue(1, "A-2", Outcome::Ok);

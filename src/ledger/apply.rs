@@ -14,12 +14,13 @@ use super::openings::{Shown, readable};
 use super::rows::{DueRow, LedgerHead, VotersRow};
 use super::tip::Tip;
 use super::txn::Txn;
-use super::{downloads, founding, invoices, keys, membership, policy, tables};
+use super::{downloads, founding, invoices, keys, membership, orders, policy, tables};
 use crate::domain::command::{Answer, ProposedSubmission, ReceivedCommand};
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Term, TreeSize, UploadEpoch};
 use crate::store::StoreError;
+use muniment_evidence::endorsement::Place;
 use muniment_evidence::opening::Document;
-use muniment_evidence::record::{Outcome, Record};
+use muniment_evidence::record::{Outcome, Reason, Record};
 use muniment_evidence::statement::Kind;
 use muniment_evidence::tree::leaf_hash;
 
@@ -217,6 +218,17 @@ fn decide(
         return Ok((Outcome::Refused(reason), 0));
     }
     let index = now.index;
+    let place = Place {
+        index,
+        committed_at_ms: now.committed_at_ms,
+    };
+    let by_voters = matches!(content, Document::Policy(_) | Document::Mode(_));
+    let entitled = !by_voters
+        || (membership::votes(txn, statement.node)?
+            && orders::is_willed(txn, head, &content, place)?);
+    if !entitled {
+        return Ok((Outcome::Refused(Reason::NotEntitled), 0));
+    }
     let body_bytes = match &content {
         Document::Issue(d) | Document::Reverse(d) => {
             let lengths = d.renditions.iter().map(|r| r.length);
@@ -237,11 +249,8 @@ fn decide(
         Document::Download(download) => downloads::begin(txn, statement.node, &download, index),
         Document::DownloadEnd(ends) => downloads::end(txn, statement.node, &ends),
         Document::Anchor(_) | Document::Drill(_) | Document::Scrub(_) => Ok(Outcome::Ok),
-        Document::Key(change) => keys::change(txn, &change, index),
-        Document::Policy(policy) => {
-            let votes = membership::votes(txn, statement.node)?;
-            Ok(policy::decide(head, &policy, votes, now.committed_at_ms))
-        }
+        Document::Key(change) => keys::change(txn, head, &change, place),
+        Document::Policy(policy) => Ok(policy::decide(head, &policy, now.committed_at_ms)),
         Document::Mode(mode) => membership::mode(txn, &mode, index),
     };
     Ok((outcome?, body_bytes))

@@ -2,18 +2,20 @@
 //!
 //! Promises: the history is never stored beside the log but read from it, GENESIS and the
 //! OK KEY records, whose openings are public and never erased; a key under which a member
-//! runs is not retired, and one that is revoked signs nothing any more. Signatures of
-//! endorsements were verified before the statement was proposed.
+//! runs is not retired, and one that is revoked signs nothing any more. Who may endorse, and
+//! whether they have, is the verifier's own rule, signatures and all.
 
 use super::founding::NO_INCARNATION;
 use super::lanes;
-use super::rows::NodeRow;
+use super::orders;
+use super::rows::{LedgerHead, NodeRow};
 use super::tables::{self, FoundKey};
 use super::txn::Txn;
 use crate::domain::ids::RecordIndex;
 use crate::store::StoreError;
+use muniment_evidence::endorsement::Place;
 use muniment_evidence::keychange::{Action, KeyDocument, Role};
-use muniment_evidence::keys::{KeyHistory, KeyRefusal};
+use muniment_evidence::keys::{KeyHistory, KeyRefusal, believe};
 use muniment_evidence::opening::Document;
 use muniment_evidence::receipt::KEYS_MAX;
 use muniment_evidence::record::{Outcome, Reason};
@@ -52,15 +54,20 @@ pub(super) fn applied_history(txn: &Txn<'_>) -> Result<KeyHistory, StoreError> {
 
 pub(super) fn change(
     txn: &mut Txn<'_>,
+    head: &LedgerHead,
     document: &KeyDocument,
-    index: RecordIndex,
+    place: Place,
 ) -> Result<Outcome, StoreError> {
+    let index = place.index;
     let history = applied_history(txn)?;
     if history.serial >= KEYS_MAX as u64 {
         return Ok(Outcome::Refused(Reason::KeyChange));
     }
     let refused = |reason| Ok(Outcome::Refused(reason));
-    match history.changed(index, document) {
+    if !orders::are_of_this_history(txn, &document.endorsements)? {
+        return refused(Reason::KeyEndorsement);
+    }
+    match believe(&history, &head.ledger, place, document) {
         Ok(_) => {}
         Err(KeyRefusal::Serial { .. }) => return refused(Reason::KeySerial),
         Err(KeyRefusal::Change { .. }) => return refused(Reason::KeyChange),

@@ -35,6 +35,7 @@ pub mod lanes;
 pub mod look_through;
 pub mod membership;
 mod openings;
+mod orders;
 pub mod outboxes;
 pub mod policy;
 pub mod roles;

@@ -2,7 +2,8 @@
 //!
 //! Promises: a setting moves only in its own direction, so that a value once seen bounds
 //! all later ones; a name that this software does not know is refused, never ignored.
-//! Leaves when to ask to the leader (upload epochs) and to the operator (feature level).
+//! Leaves when to ask to the leader (upload epochs) and to the operator (feature level), and
+//! who may ask to [`super::orders`].
 
 use super::rows::LedgerHead;
 use crate::domain::ids::UploadEpoch;
@@ -27,7 +28,7 @@ pub fn level_of(kind: Kind) -> u64 {
 }
 
 /// Bodies are collected by this counter, one step at a time.
-pub const UPLOAD_EPOCH: &str = "upload_epoch";
+pub use muniment_evidence::system::UPLOAD_EPOCH;
 /// What replicas may apply.
 pub const RAISED_LEVEL: &str = "feature_level";
 
@@ -41,11 +42,8 @@ pub fn is_past(epoch: UploadEpoch, present: UploadEpoch) -> bool {
     epoch.next().next() <= present
 }
 
-/// Whether every setting may take its value now. `votes` says whether who asks is a voter.
-pub fn decide(head: &LedgerHead, policy: &PolicyDocument, votes: bool, now_ms: u64) -> Outcome {
-    if !votes {
-        return Outcome::Refused(Reason::NotEntitled);
-    }
+/// Whether every setting may take its value now.
+pub fn decide(head: &LedgerHead, policy: &PolicyDocument, now_ms: u64) -> Outcome {
     let names = |name| policy.settings.iter().any(|setting| setting.name == name);
     let lasted_ms = now_ms.saturating_sub(head.epoch_moved_at_ms);
     if names(UPLOAD_EPOCH) && lasted_ms < UPLOAD_EPOCH_MS_MIN {
@@ -99,6 +97,7 @@ mod tests {
         });
         PolicyDocument {
             settings: settings.collect(),
+            order: None,
         }
     }
 
@@ -110,7 +109,7 @@ mod tests {
             ..LedgerHead::default()
         };
         let now_ms = UPLOAD_EPOCH_MS_MIN;
-        let decided = |settings| decide(&head, &policy(settings), true, now_ms) == Outcome::Ok;
+        let decided = |settings| decide(&head, &policy(settings), now_ms) == Outcome::Ok;
         assert!(decided(&[(UPLOAD_EPOCH, 5)]));
         assert!(decided(&[(RAISED_LEVEL, FEATURE_LEVEL)]));
         assert!(decided(&[(UPLOAD_EPOCH, 5), (RAISED_LEVEL, FEATURE_LEVEL)]));
@@ -130,7 +129,7 @@ mod tests {
             upload_epoch: UploadEpoch::new(u64::MAX),
             ..head
         };
-        let beyond = decide(&last, &policy(&[(UPLOAD_EPOCH, 0)]), true, now_ms);
+        let beyond = decide(&last, &policy(&[(UPLOAD_EPOCH, 0)]), now_ms);
         assert_ne!(beyond, Outcome::Ok);
     }
 
@@ -158,10 +157,10 @@ mod tests {
         );
     }
 
-    /// One member alone can neither learn its way to a vote here nor run through the epochs,
-    /// which would turn every holding under way into one of the past.
+    /// One member alone cannot run through the epochs, which would turn every holding under way
+    /// into one of the past.
     #[test]
-    fn epochs_are_moved_by_voters_alone_and_last_their_time() {
+    fn epochs_last_their_time() {
         let head = LedgerHead {
             upload_epoch: UploadEpoch::new(4),
             epoch_moved_at_ms: 1_000,
@@ -170,13 +169,12 @@ mod tests {
         let next = policy(&[(UPLOAD_EPOCH, 5)]);
         let due_ms = 1_000 + UPLOAD_EPOCH_MS_MIN;
         let refused = Outcome::Refused;
-        for (votes, now_ms, decided) in [
-            (true, due_ms, Outcome::Ok),
-            (false, due_ms, refused(Reason::NotEntitled)),
-            (true, due_ms - 1, refused(Reason::NotDue)),
-            (true, 0, refused(Reason::NotDue)),
+        for (now_ms, decided) in [
+            (due_ms, Outcome::Ok),
+            (due_ms - 1, refused(Reason::NotDue)),
+            (0, refused(Reason::NotDue)),
         ] {
-            assert_eq!(decide(&head, &next, votes, now_ms), decided);
+            assert_eq!(decide(&head, &next, now_ms), decided);
         }
     }
 

@@ -4,8 +4,8 @@
 //! node's own statements and GENESIS, comes by the local route and never out of a frame,
 //! whatever number stands in it. A statement that is its node's own is never turned away for
 //! what it says, since nothing behind it in its lane could be recorded then: one with a
-//! holding or an endorsement that does not hold is proposed with the reason why it must not
-//! take effect, and apply, which verifies no signatures, refuses it by that. Verification
+//! holding or an anchor that does not hold is proposed with the reason why it must not take
+//! effect, and apply, which verifies no signatures of these, refuses it by that. Verification
 //! runs off the Raft task; commands of one node are queued in the order they came. Leaves
 //! lanes and outcomes to apply.
 
@@ -272,15 +272,6 @@ fn refusal(
     submission: &Submission,
 ) -> Result<Option<Reason>, crate::store::StoreError> {
     let statement = &submission.statement;
-    if statement.kind == Kind::Key {
-        // Apply refuses what cannot be read.
-        let change = Document::decode(&submission.document.bytes);
-        let forged = matches!(
-            change,
-            Ok(Document::Key(change)) if !change.is_signed(&statement.ledger)
-        );
-        return Ok(forged.then_some(Reason::KeyEndorsement));
-    }
     if statement.kind == Kind::Anchor {
         return keys.anchor(submission);
     }
@@ -512,17 +503,5 @@ mod tests {
             ..good
         };
         assert_eq!(said(&later), refused);
-    }
-
-    #[test]
-    fn a_change_of_keys_with_a_forged_endorsement_is_proposed_as_refused() {
-        let (ledger, _, mut lane) = TestLedger::booted();
-        let mut change = ledger.revocation(NodeId::new(3), &SecretKey::from_seed(&[3; 32]));
-        let good = lane.write(&ledger, &Document::Key(change.clone()));
-        assert_eq!(evaluate(&ledger, 1, &good), Ok(None));
-        change.endorsements[0].signature.0[7] ^= 1;
-        let forged = lane.write(&ledger, &Document::Key(change));
-        let refused = Ok(Some(Reason::KeyEndorsement));
-        assert_eq!(evaluate(&ledger, 1, &forged), refused);
     }
 }

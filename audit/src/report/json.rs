@@ -82,6 +82,7 @@ pub fn to_value(report: &Report) -> Value {
         ("cosigners", Value::list(cosigners)),
         ("key_records", (report.keys.len() as u64).into()),
         ("keys_tied", report.keys_tied.into()),
+        ("endorsements_not_placed", report.unplaced.into()),
         ("policy_met", report.policy_met.into()),
         ("outside_cosigners", Value::list(outside)),
         ("anchors", report.anchors.into()),

@@ -188,6 +188,7 @@ fn found() -> Written {
         members: members.collect(),
         threshold: 0,
         root_keys: Vec::new(),
+        operator_keys: Vec::new(),
     });
     let document = Opening::public(document.encode());
     let actor = Opening::public(Actor::default().encode());

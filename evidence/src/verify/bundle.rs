@@ -335,6 +335,7 @@ impl<O: Observer> BundleVerifier<O> {
     /// What shows only at the end.
     fn conclude(&mut self, mut replay: Replay) {
         let report = &mut self.report;
+        report.unplaced = replay.unplaced(report.level);
         let (next, end) = (replay.chain.next(), replay.manifest.end);
         let selects = report.selection.is_some();
         if !self.broken && !selects && next.size_before() != end {
@@ -487,6 +488,14 @@ impl Replay {
             ledger: self.ledger.as_ref(),
             sound: report.findings_count == before,
         });
+    }
+
+    /// Endorsements whose place in the log was not compared.
+    fn unplaced(&self, level: u8) -> u64 {
+        let followed = level >= 5 && self.manifest.selection.is_empty();
+        let first = self.manifest.first;
+        let keys = self.learned.indexes().filter(|at| !followed || *at < first);
+        keys.count() as u64 + self.chain.unplaced()
     }
 
     /// A record of a selection: within the range, after the one before.

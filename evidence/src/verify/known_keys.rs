@@ -61,7 +61,7 @@ impl KnownKeys {
             } else {
                 // It is not believed only where an earlier one is missing or a stranger, of
                 // which the one is told above and the other below.
-                let _ = ledger.learn(known.index, &known.document);
+                let _ = ledger.learn(known.place(), &known.document);
             }
         }
         let last = self.keys.last().map(|known| known.index);

@@ -91,7 +91,7 @@ impl LearnedKeys {
         let faults: Vec<Finding> = faults
             .map(|(check, detail)| Finding::at(check, index, detail))
             .collect();
-        ledger.learn(index, &document).map_err(|why| {
+        ledger.learn(record.place(), &document).map_err(|why| {
             let detail = format!("the change of keys cannot be believed: {why}");
             Finding::at(why.check(), index, detail)
         })?;
@@ -103,6 +103,7 @@ impl LearnedKeys {
         self.keys.push(RecordedChange {
             index,
             leaf,
+            committed_at_ms: record.committed_at_ms,
             document,
         });
         self.records.push(record);

@@ -83,6 +83,7 @@ fn check(
         known.join(&learned, learned.size(), &mut ledger, report);
     }
     learned.check(report);
+    report.unplaced = promise.keys.len() as u64;
     let statement = promise.statement;
     let outbox = match (statement.kind, statement.mode, statement.lane) {
         (Kind::Download, Mode::Deferred, Lane::Outbox(outbox)) => outbox,

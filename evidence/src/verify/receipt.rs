@@ -158,6 +158,12 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
             None => report.document_matches = Some(record.outcome == Outcome::Ok),
         }
     }
+    let order = opened.document.as_ref().is_some_and(|document| {
+        record.outcome == Outcome::Ok
+            && record.statement.kind != Kind::Key
+            && document.endorsements().is_some()
+    });
+    report.unplaced = receipt.keys.len() as u64 + u64::from(order);
     report.record = Some(OpenedRecord {
         place: ledger
             .member(record.statement.node)

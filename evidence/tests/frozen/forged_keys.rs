@@ -99,7 +99,7 @@ fn changes() -> [(&'static str, Receipt); 9] {
             "key-endorsement.bin",
             changed(&|ledger| {
                 let mut change = ledger.key_document(add(ledger), std::slice::from_ref(&thief));
-                change.endorsements[0].signature.0[0] ^= 1;
+                change.endorsements.list[0].signature.0[0] ^= 1;
                 change
             }),
         ),
@@ -159,9 +159,9 @@ fn counts() -> [(&'static str, Receipt); 4] {
     ]
 }
 
-/// A thief of the log key adds one of his own, before the change that revoked him.
+/// A thief of the root keys adds one of his own, before the change that revoked him.
 fn with_thiefs_own_key() -> Ledger {
-    let mut ledger = Ledger::found(1);
+    let mut ledger = Ledger::found_with_roots(1, 2);
     ledger.boot(1);
     ledger.boot(2);
     ledger.issue(2, "V-1", Outcome::Ok);

@@ -31,7 +31,7 @@ fn said(change: Change<'_, Ledger>) -> Receipt {
 }
 
 fn statements() -> [(&'static str, Receipt); 6] {
-    let mut revoked = Ledger::found(1);
+    let mut revoked = Ledger::found_with_roots(1, 2);
     revoked.boot(1);
     revoked.boot(2);
     let uid = revoked.issue(2, "V-1", Outcome::Ok);
@@ -172,7 +172,7 @@ fn holdings() -> [(&'static str, Receipt); 5] {
         })
     };
     let begun = || {
-        let mut ledger = Ledger::found(1);
+        let mut ledger = Ledger::found_with_roots(1, 2);
         ledger.boot(1);
         ledger.boot(2);
         ledger

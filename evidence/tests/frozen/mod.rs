@@ -6,6 +6,7 @@
 
 mod forged_bundles;
 mod forged_keys;
+mod forged_orders;
 mod forged_records;
 pub mod negative;
 mod post_quantum;
@@ -36,7 +37,7 @@ pub fn all() -> Vec<Vector> {
 }
 
 fn honest() -> Vec<Vector> {
-    let (small, rotation) = (small(), rotation());
+    let (small, rotation, operated) = (small(), rotation(), forged_orders::operated());
     let revoked = negative::with_revoked_node_key();
     let size = small.len();
     let genesis = small.genesis();
@@ -50,6 +51,7 @@ fn honest() -> Vec<Vector> {
         ("genesis.bin", genesis),
         ("trust", text(small.trust().to_string())),
         ("trust-rotation", text(rotation.trust().to_string())),
+        ("trust-operator", text(operated.trust().to_string())),
         ("policy", text(policy(&small, false))),
         ("policy-outside", text(policy(&small, true))),
         ("policy-rotation", text(policy(&rotation, false))),
@@ -66,6 +68,9 @@ fn honest() -> Vec<Vector> {
         ("bundle-small.bin", cosigned(&small, 0)),
         ("bundle-slice.bin", cosigned(&small, 5)),
         ("bundle-rotation.bin", cosigned(&rotation, 0)),
+        ("bundle-operator.bin", seal(&operated.frames(0))),
+        ("slice-operator.bin", seal(&operated.frames(8))),
+        ("receipt-operator.bin", operated.receipt(8).encode()),
         ("bundle-reserved.bin", cosigned(&reserved(), 0)),
         ("bundle-wrong-lanes.bin", cosigned(&wrong_lanes(), 0)),
         ("bundle-later-kinds.bin", cosigned(&later_kinds(), 0)),
@@ -172,7 +177,7 @@ fn reserved() -> Ledger {
     ledger.resign(last);
     let last = ledger.download(2, [4; 16]);
     let opening = Opening::public(b"of a later version".to_vec());
-    ledger.entries[last as usize].record.statement.kind = Kind::Mode;
+    ledger.entries[last as usize].record.statement.kind = Kind::Snapshot;
     reopen(&mut ledger, last, opening);
     let last = ledger.download(3, [4; 16]);
     ledger.entries[last as usize].record.outcome = Outcome::Refused(Reason::Later(999));
@@ -218,7 +223,7 @@ fn wrong_lanes() -> Ledger {
 /// A node records a change of keys; later its own key is revoked from before that on. Who
 /// may change keys, the endorsements say.
 fn revoked_writer() -> Ledger {
-    let mut ledger = Ledger::found(1);
+    let mut ledger = Ledger::found_with_roots(1, 2);
     ledger.boot(1);
     ledger.boot(2);
     let fresh = key_of_turn(&ledger, 2, 1);

@@ -4,7 +4,7 @@
 //! must be found as stands in `MANIFEST.tsv`.
 
 use super::forged_keys::founded;
-use super::{Vector, forged_bundles, forged_keys, forged_records};
+use super::{Vector, forged_bundles, forged_keys, forged_orders, forged_records};
 use super::{anchored, cosigned_frames, document, later, revoke, rotation, small, vouch};
 use crate::ledger::{Ledger, ORIGIN, seal};
 use base64::Engine as _;
@@ -34,6 +34,8 @@ pub fn all() -> Vec<Vector> {
     let receipts = forged_keys::all().into_iter().chain(forged_records::all());
     all.extend(receipts.map(|(name, receipt)| (name, receipt.encode())));
     all.extend(forged_bundles::all());
+    let orders = forged_orders::all().into_iter();
+    all.extend(orders.map(|(name, ledger)| (name, ledger.bundle())));
     let name = |name: &str| format!("negative/{name}");
     all.into_iter().map(|(n, bytes)| (name(n), bytes)).collect()
 }
@@ -201,7 +203,7 @@ fn stripped(mut receipt: Receipt) -> Receipt {
 
 /// Record 4 is signed with a stolen key, and nobody knows.
 pub fn with_stolen_node_key() -> Ledger {
-    let mut ledger = Ledger::found(1);
+    let mut ledger = Ledger::found_with_roots(1, 2);
     ledger.boot(1);
     ledger.boot(2);
     ledger.issue(2, "V-1", Outcome::Ok);
@@ -294,7 +296,7 @@ fn with_unendorsed_key() -> Receipt {
     let thief = SecretKey::from_seed(&[77; 32]);
     let add = ledger.log_change(Action::Add, &thief);
     let mut change = ledger.key_document(vec![add], &[thief]);
-    change.endorsements.pop();
+    change.endorsements.list.pop();
     let at = ledger.strict(1, Document::Key(change), Outcome::Ok);
     ledger.receipt(at)
 }

@@ -1,7 +1,8 @@
 //! Changes of keys, as the ledger in memory makes and proves them.
 
 use super::Ledger;
-use muniment_evidence::ids::NodeId;
+use muniment_evidence::endorsement::{Endorsable, Endorsements};
+use muniment_evidence::ids::{NodeId, RecordIndex};
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::opening::Document;
@@ -22,16 +23,51 @@ impl Ledger {
             serial,
             changes,
             threshold: self.roots,
-            endorsements: Vec::new(),
+            endorsements: self.endorsements(),
         };
         for key in added {
             document.endorse(&self.id, key);
         }
-        match self.roots {
-            0 => document.endorse(&self.id, &self.log_key()),
-            roots => (0..roots).for_each(|n| document.endorse(&self.id, &self.root_key(n))),
-        }
+        self.endorse(&mut document);
         document
+    }
+
+    /// By those who decide: the root keys, or a majority of the members.
+    pub fn endorse(&self, document: &mut KeyDocument) {
+        match self.roots {
+            0 => [1, 2]
+                .map(|node| document.endorse(&self.id, &self.key(node)))
+                .len(),
+            roots => (0..roots)
+                .map(|n| document.endorse(&self.id, &self.root_key(n)))
+                .count(),
+        };
+    }
+
+    /// None yet, to hold from here on for an hour.
+    pub fn endorsements(&self) -> Endorsements {
+        let after = self.len() - 1;
+        let expires_ms = self.entries[after as usize].record.committed_at_ms + 3_600_000;
+        Endorsements::new(RecordIndex::new(after), self.leaf(after), expires_ms)
+    }
+
+    /// What an operator signs here and now.
+    pub fn order(&self, what: &dyn Endorsable, operator: &SecretKey) -> Option<Endorsements> {
+        let mut order = self.endorsements();
+        order.sign(&self.id, what, operator);
+        Some(order)
+    }
+
+    pub fn operator_key(&self, turn: u8) -> SecretKey {
+        self.key_for(turn, 5)
+    }
+
+    /// Of the ledger itself: its log, root and operator keys.
+    pub fn ledger_change(&self, action: Action, role: Role, key: &SecretKey) -> KeyChange {
+        KeyChange {
+            role,
+            ..self.log_change(action, key)
+        }
     }
 
     pub fn log_change(&self, action: Action, key: &SecretKey) -> KeyChange {

@@ -62,6 +62,10 @@ impl Ledger {
     }
 
     pub fn found_with_roots(generation: u8, roots: u8) -> Ledger {
+        Ledger::found_with_operators(generation, roots, 0)
+    }
+
+    pub fn found_with_operators(generation: u8, roots: u8, operators: u8) -> Ledger {
         let mut ledger = Ledger {
             generation,
             roots,
@@ -80,6 +84,9 @@ impl Ledger {
             members,
             threshold: roots,
             root_keys: (0..roots).map(|n| ledger.root_key(n).public()).collect(),
+            operator_keys: (0..operators)
+                .map(|n| ledger.operator_key(n).public())
+                .collect(),
         });
         ledger.record(1, Lane::Boot, genesis, Outcome::Ok);
         ledger.id = ledger.leaf(0);
@@ -158,27 +165,27 @@ impl Ledger {
     /// The statement key under which the node signs now.
     pub fn key(&self, node: u64) -> SecretKey {
         let turn = self.turns.get(&node).copied().unwrap_or(0);
-        self.seed(node as u8, 1 + 10 * turn)
+        self.key_for(node as u8, 1 + 10 * turn)
     }
 
     pub fn root_key(&self, n: u8) -> SecretKey {
-        self.seed(n, 4)
+        self.key_for(n, 4)
     }
 
     /// The log key after `turn` rotations.
     pub fn log_key_of(&self, turn: u8) -> SecretKey {
-        self.seed(0, 3 + 10 * turn)
+        self.key_for(0, 3 + 10 * turn)
     }
 
     pub fn cosignature_key(&self, node: u64) -> SecretKey {
-        self.seed(node as u8, 2)
+        self.key_for(node as u8, 2)
     }
 
     pub fn log_key(&self) -> SecretKey {
         self.log_key_of(self.log_keys[0])
     }
 
-    fn seed(&self, node: u8, purpose: u8) -> SecretKey {
+    pub(crate) fn key_for(&self, node: u8, purpose: u8) -> SecretKey {
         let mut seed = [0; 32];
         seed[..3].copy_from_slice(&[self.generation, node, purpose]);
         SecretKey::from_seed(&seed)

@@ -18,7 +18,7 @@ KINDS = ["GENESIS", "BOOT", "ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END"
          "RECOVERY", "SCRUB", "DRILL", "EXPORT", "HOLD", "RETENTION", "ERASE", "ERASED", "GAP"]
 NOT_SYSTEM = {"ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END", "REVERSE", "VOID", "CHECK",
               "EXPORT", "HOLD", "RETENTION", "ERASE", "LATER"}
-RESERVED = set(KINDS[12:]) - {"POLICY", "SCRUB", "DRILL"} | {"LATER"}
+RESERVED = set(KINDS[12:]) - {"MODE", "POLICY", "SCRUB", "DRILL"} | {"LATER"}
 MIB = 1024 * 1024
 
 
@@ -251,18 +251,45 @@ def read_metadata(r):
 
 def read_change(r):
     action, until, role = r.u8(), r.u64(), r.u8()
-    if not 1 <= action <= 3 or (action < 3 and until) or not 1 <= role <= 4:
+    if not 1 <= action <= 3 or (action < 3 and until) or not 1 <= role <= 5:
         raise DecodeError("an action or role")
     return {"action": action, "until": until, "role": role, "node": r.u64(), "region": r.name(),
             "zone": r.name(), "key": r.digest()}
 
 
+def read_endorsements(r):
+    """Section 6.5: what is signed is the opening up to here."""
+    return {"after": r.u64(), "leaf": r.digest(), "expires": r.u64(),
+            "place": r.data[r.at - 48:r.at],
+            "list": r.list(lambda r: (r.digest(), r.raw(64)), most=128)}
+
+
 def read_key_document(r):
-    begin = r.at
     document = {"serial": r.u64(), "changes": r.list(read_change, most=64), "threshold": r.u8()}
-    document["signed"] = r.data[begin:r.at]
-    document["endorsements"] = r.list(lambda r: (r.digest(), r.raw(64)), most=128)
+    document["signed"] = r.data[:r.at]
+    document["endorsements"] = read_endorsements(r)
     return document
+
+
+def read_mode(r):
+    phase = r.u8()
+    r.u64()
+    for _ in range(3):
+        r.list(Reader.u64, fit=64)
+    prepared = r.option(Reader.u64)
+    if not 1 <= phase <= 3 or (prepared is None) != (phase == 1):
+        raise DecodeError("a phase, and where it was prepared")
+    r.words()
+    signed, order = r.data[:r.at], r.option(read_endorsements)
+    if order and phase != 1:
+        raise DecodeError("an order in PREPARE alone")
+    return {"ordered": phase == 1, "signed": signed, "endorsements": order}
+
+
+def read_policy(r):
+    settings = r.list(lambda r: (r.id(), r.u64()), fit=32)
+    ordered, signed = any(name != "upload_epoch" for name, _ in settings), r.data[:r.at]
+    return {"ordered": ordered, "signed": signed, "endorsements": r.option(read_endorsements)}
 
 
 def read_issue(r):
@@ -316,7 +343,8 @@ def read_scrub(r):
 DOCUMENTS = {
     "GENESIS": lambda r: {"origin": r.name(), "log": r.digest(),
                           "members": r.list(read_member, fit=64), "threshold": r.u8(),
-                          "roots": r.list(Reader.digest, fit=64)},
+                          "roots": r.list(Reader.digest, fit=64),
+                          "operators": r.list(Reader.digest, fit=16)},
     "BOOT": lambda r: {"incarnation": r.raw(16), "key": r.digest(), "software": r.words(),
                        "outboxes": r.list(read_outbox, fit=16)},
     "ISSUE": read_issue,
@@ -329,7 +357,8 @@ DOCUMENTS = {
     "LEADER": lambda r: {"numbers": (r.u64(), r.u64(), r.u64())},
     "KEY": read_key_document,
     "ANCHOR": lambda r: {"witness": r.words(), "note": r.within(64 * 1024)},
-    "POLICY": lambda r: {"settings": r.list(lambda r: (r.id(), r.u64()), fit=32)},
+    "MODE": read_mode,
+    "POLICY": read_policy,
     "SCRUB": read_scrub,
 }
 

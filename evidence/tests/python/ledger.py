@@ -16,7 +16,7 @@ from evidence import (NOT_SYSTEM, RESERVED, Broken, DecodeError, Record, decode_
 ZERO = bytes(32)
 IN_FORCE, REVOKED, NOT_IN_FORCE = "in force", "revoked", "not in force"
 ADD, RETIRE, REVOKE = 1, 2, 3
-ROLES = {1: "log", 2: "statement", 3: "cosignature", 4: "root"}
+ROLES = {1: "log", 2: "statement", 3: "cosignature", 4: "root", 5: "operator"}
 
 
 def commit(tag, salt, opening):
@@ -30,6 +30,12 @@ def is_place(name):
 class Life:
     def __init__(self, key, added=None):
         self.key, self.added, self.retired, self.until = key, added, None, None
+        self.revoked = None
+
+    def decides(self, index):
+        """Of KEY records below alone: what was decided stays so."""
+        ended = [at for at in (self.retired, self.revoked) if at is not None and at < index]
+        return self.begun(index) and not ended
 
     def is_active(self):
         return self.retired is None and self.until is None
@@ -66,6 +72,7 @@ class History:
         self.serial, self.threshold = 0, genesis["threshold"]
         self.log = [Life(genesis["log"])]
         self.root = [Life(key) for key in genesis["roots"]]
+        self.operator = [Life(key) for key in genesis["operators"]]
         self.members = {}
         for row in genesis["members"]:
             member = self.members[row["node"]] = Member(row["region"], row["zone"])
@@ -73,12 +80,12 @@ class History:
             member.cosignature.append(Life(row["cosignature"]))
 
     def all(self):
-        lives = self.log + self.root
+        lives = self.log + self.root + self.operator
         for member in self.members.values():
             lives = lives + member.statement + member.cosignature
         return lives
 
-    def change(self, index, change):
+    def change(self, index, change, retroactive):
         role, node, key = ROLES[change["role"]], change["node"], change["key"]
         places = [change["region"], change["zone"]]
         nodes = role in ("statement", "cosignature")
@@ -108,15 +115,18 @@ class History:
                 raise Broken("UNKNOWN_KEY", "a key that is not active")
             life.retired = index
             return
-        if change["until"] > index or (life.until is not None and change["until"] >= life.until):
+        if (change["until"] > index or (life.until is not None and change["until"] >= life.until)
+                or not retroactive and change["until"] < index):
             raise Broken("UNKNOWN_KEY", "a revocation that is none")
         life.until = change["until"]
+        life.revoked = index if life.revoked is None else life.revoked
 
     def is_whole(self):
         roots = sum(life.is_active() for life in self.root)
         signing = any(life.is_active() for member in self.members.values()
                       for life in member.statement)
         return (any(life.is_active() for life in self.log) and signing
+                and (not self.operator or any(life.is_active() for life in self.operator))
                 and self.threshold <= roots
                 and (self.threshold == 0) == (roots == 0))
 
@@ -145,7 +155,7 @@ def genesis_of(genesis):
     named = is_key_name(origin) and is_name(origin)
     if not named or len(origin.encode()) > 255 or not all(map(is_place, places)):
         raise Broken("STRUCTURE", "names in the genesis")
-    keys = [document["log"]] + document["roots"]
+    keys = [document["log"]] + document["roots"] + document["operators"]
     keys += [member[role] for member in members for role in ("statement", "cosignature")]
     nodes = [member["node"] for member in members]
     history = History(document)
@@ -181,28 +191,60 @@ class Ledger:
             raise Broken("OPENING", f"the opening of a KEY record: {why}") from why
         if kind != "KEY":
             raise Broken("OPENING", "the opening of a KEY record is of another kind")
-        signed = b"muniment/key/v1\n" + self.id + document["signed"]
-        endorsers = [key for key, _ in document["endorsements"]]
-        if len(set(endorsers)) != len(endorsers) or not all(
-                verify(key, signed, signature) for key, signature in document["endorsements"]):
-            raise Broken("UNKNOWN_KEY", "endorsements")
+        endorsers = self.endorsers(document)
+        self.in_place(record, document["endorsements"])
         if document["serial"] != self.history.serial:
             raise Broken("UNKNOWN_KEY", f"the serial {document['serial']}")
         added = [c["key"] for c in document["changes"] if c["action"] == ADD]
         threshold = self.history.threshold
-        deciders = self.history.root if threshold else self.history.log
-        deciding = sum(life.is_active() and life.key in endorsers for life in deciders)
-        if not set(added) <= set(endorsers) or deciding < max(1, threshold):
+        if threshold:
+            deciding = sum(life.is_active() and life.key in endorsers for life in self.history.root)
+        else:
+            active = [[life.key for life in member.statement if life.is_active()]
+                      for member in self.history.members.values()]
+            threshold = len([keys for keys in active if keys]) // 2 + 1
+            deciding = sum(bool(endorsers & set(keys)) for keys in active)
+        if not set(added) <= endorsers or deciding < threshold:
             raise Broken("UNKNOWN_KEY", "those who must endorse have not")
-        if not document["changes"] and document["threshold"] == threshold:
+        if not document["changes"] and document["threshold"] == self.history.threshold:
             raise Broken("UNKNOWN_KEY", "nothing is changed")
         history = copy.deepcopy(self.history)
         for change in document["changes"]:
-            history.change(record.index, change)
+            history.change(record.index, change, self.history.threshold > 0)
         history.serial, history.threshold = history.serial + 1, document["threshold"]
         if not history.is_whole():
             raise Broken("UNKNOWN_KEY", "what is left cannot decide")
         self.history = history
+
+    def endorsers(self, document):
+        """Whose signatures hold, if all do and none is there twice: K5, E2."""
+        given = document["endorsements"]
+        signed = b"muniment/endorsement/v1\n" + self.id + given["place"] + document["signed"]
+        endorsers = {key for key, _ in given["list"]}
+        if len(endorsers) != len(given["list"]) or not all(
+                verify(key, signed, signature) for key, signature in given["list"]):
+            raise Broken("UNKNOWN_KEY", "endorsements")
+        return endorsers
+
+    def in_place(self, record, given):
+        """E3 and E4."""
+        if given["after"] >= record.index or record.committed_at > given["expires"]:
+            raise Broken("UNKNOWN_KEY", "endorsements that do not hold here")
+
+    def order_faults(self, record, document):
+        """E1 to E4."""
+        operators = {life.key for life in self.history.operator if life.decides(record.index)}
+        if not operators or not document["ordered"]:
+            return []
+        if document["endorsements"] is None:
+            return [("UNKNOWN_KEY", "no order is there (E1)")]
+        try:
+            if not operators & self.endorsers(document):
+                raise Broken("UNKNOWN_KEY", "no operator key has signed (E2)")
+            self.in_place(record, document["endorsements"])
+        except Broken as fault:
+            return [(fault.name, str(fault))]
+        return []
 
     def cosigners(self):
         for node, member in sorted(self.history.members.items()):
@@ -339,6 +381,8 @@ class Ledger:
                 member = self.history.members.get(node)
                 if not member or all(life.at(index) == NOT_IN_FORCE for life in member.statement):
                     return [("UNKNOWN_KEY", f"node {node} has no key")]
+        if record.kind in ("MODE", "POLICY"):
+            return self.order_faults(record, document)
         if record.kind == "ANCHOR":
             return self.anchor_faults(index, document)
         return []

@@ -482,9 +482,13 @@ class Bundle:
         if record.ok and record.kind == "DOWNLOAD_END" and opened:
             for download in opened["downloads"]:
                 self.ended(record, download)
+        given = opened.get("endorsements") if record.ok and opened and self.whole else None
+        named = self.marks.get(given["after"]) if given else None
+        if named and named["leaf"] != given["leaf"]:
+            self.find("BROKEN_CHAIN", index, "endorsements of another history (E5)")
         if self.whole:
-            self.marks[index] = {
-                "node": record.node, "kind": record.kind, "ok": record.ok, "ended": False}
+            self.marks[index] = {"node": record.node, "kind": record.kind, "ok": record.ok,
+                                 "ended": False, "leaf": leaf}
 
     def ended(self, record, download):
         if download >= record.index:

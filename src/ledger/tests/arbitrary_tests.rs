@@ -139,6 +139,7 @@ impl Random {
                     name: ["upload_epoch", "feature_level", "x"][self.below(3)].into(),
                     value: self.number(),
                 }],
+                order: None,
             }),
             _ => Document::Anchor(AnchorDocument {
                 witness: self.text(),

@@ -69,6 +69,7 @@ fn a_learner_moves_no_epoch() {
             name: UPLOAD_EPOCH.into(),
             value: ledger.head().upload_epoch.next().get(),
         }],
+        order: None,
     });
     let not_entitled = Outcome::Refused(Reason::NotEntitled);
     assert_eq!(said(&mut ledger, &mut learner, &policy), not_entitled);
@@ -93,6 +94,7 @@ fn a_node_that_has_left_has_no_lane_any_more() {
             async_learners: Vec::new(),
             prepared: (phase != Phase::Prepare).then_some(prepared),
             reason: String::new(),
+            order: None,
         })
     };
     assert_eq!(

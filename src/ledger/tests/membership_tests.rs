@@ -61,6 +61,7 @@ fn step(phase: Phase, number: u64, prepared: u64, voters: &[u64], sync: &[u64]) 
         async_learners: Vec::new(),
         prepared: (phase != Phase::Prepare).then_some(RecordIndex::new(prepared)),
         reason: "a ledger".into(),
+        order: None,
     })
 }
 

@@ -13,6 +13,7 @@ use crate::store::engine::Engine as _;
 use crate::store::keys::Generation;
 use crate::store::memory::MemoryEngine;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::endorsement::Endorsements;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::opening::{
@@ -28,6 +29,7 @@ mod entitled_tests;
 mod holding_tests;
 mod membership_tests;
 mod name_tests;
+mod order_tests;
 mod outbox_tests;
 mod pages_tests;
 mod scenario_tests;
@@ -230,6 +232,13 @@ impl TestLedger {
         change_keys(self, changes, &[&fresh])
     }
 
+    /// None yet, to hold from here on without an end.
+    pub(crate) fn endorsements(&self) -> Endorsements {
+        let head = &self.tip.head;
+        let last = head.size.last().expect("a ledger that is founded");
+        Endorsements::new(last, head.last_leaf, u64::MAX)
+    }
+
     /// Node 1 boots anew and has this revoked; its lane.
     pub(crate) fn revoke(&mut self, node: NodeId, key: &SecretKey) -> TestSigner {
         let mut boots = TestSigner::new(1, Lane::Boot);
@@ -298,6 +307,7 @@ fn genesis() -> Document {
             .collect(),
         threshold: 0,
         root_keys: Vec::new(),
+        operator_keys: Vec::new(),
     })
 }
 
@@ -335,16 +345,16 @@ pub(crate) fn refused(index: u64, reason: Reason) -> Answer {
     }
 }
 
-/// A change of keys, endorsed by the log key and by the keys that are added.
+/// A change of keys, endorsed by a majority of the members and by the keys that are added.
 fn change_keys(ledger: &TestLedger, changes: Vec<KeyChange>, added: &[&SecretKey]) -> KeyDocument {
     let mut document = KeyDocument {
         serial: ledger.tip.head.key_serial,
         changes,
         threshold: 0,
-        endorsements: Vec::new(),
+        endorsements: ledger.endorsements(),
     };
-    let log = SecretKey::from_seed(&[9; 32]);
-    for key in added.iter().copied().chain([&log]) {
+    let members = [2, 3].map(|node| SecretKey::from_seed(&[node; 32]));
+    for key in added.iter().copied().chain(&members) {
         document.endorse(&ledger.tip.head.ledger, key);
     }
     document

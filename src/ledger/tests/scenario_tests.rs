@@ -174,6 +174,10 @@ fn i12_replicas_that_apply_the_same_have_the_same_state_hash() {
     assert_ne!(run(&[1, 2])[1], run(&[1, 3])[1]);
 }
 
+fn seeded(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
 #[test]
 fn a_change_of_keys_is_taken_once_and_only_from_those_who_may() {
     let (mut ledger, _, mut lane) = TestLedger::booted();
@@ -181,9 +185,13 @@ fn a_change_of_keys_is_taken_once_and_only_from_those_who_may() {
     let add = statement_key(Action::Add, 1, &fresh);
     let good = change_keys(&ledger, vec![add.clone()], &[&fresh]);
     let mut unendorsed = good.clone();
-    unendorsed.endorsements.pop();
+    unendorsed.endorsements.list.pop();
     let mut late = good.clone();
     late.serial = 7;
+    late.endorsements.list.clear();
+    for key in [&fresh, &seeded(2), &seeded(3)] {
+        late.endorse(&ledger.tip.head.ledger, key);
+    }
     let twice = change_keys(&ledger, vec![add.clone(), add], &[&fresh]);
     let written = [unendorsed, late, twice, good.clone(), good].map(Document::Key);
     let written = written.iter().map(|document| lane.write(&ledger, document));
@@ -243,7 +251,7 @@ fn a_key_in_use_is_not_retired_and_a_revoked_one_says_no_more() {
     );
     let revoke = statement_key(
         Action::Revoke {
-            trusted_until: RecordIndex::new(3),
+            trusted_until: RecordIndex::new(4),
         },
         1,
         &old,
