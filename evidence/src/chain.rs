@@ -4,6 +4,8 @@
 //! those before it, and goes on after a fault so that one fault is one finding. Keeps
 //! 40 bytes for each record (up to 120 while their list grows) and one entry for each
 //! open lane. Leaves signatures to [`crate::record_checks`] and the tree to [`crate::verify`].
+//!
+//! Tests: `evidence/tests/tamper.rs`.
 
 use crate::checks::Check;
 use crate::digest::Digest;

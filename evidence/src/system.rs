@@ -2,6 +2,8 @@
 //!
 //! Promises one encoding each, as in [`crate::opening`], which gathers them. They hold no
 //! tenant's data. What a KEY record says is in [`crate::keychange`].
+//!
+//! Tests: `evidence/tests/encodings.rs`.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;

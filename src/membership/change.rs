@@ -334,5 +334,6 @@ fn document(
         async_learners: target.async_learners.clone(),
         prepared,
         reason: reason.to_owned(),
+        order: None,
     })
 }

@@ -152,6 +152,7 @@ fn genesis(founding: &Founding, log_key: PublicKey) -> GenesisDocument {
         log_key,
         threshold: founding.threshold,
         root_keys: founding.root_keys.clone(),
+        operator_keys: Vec::new(),
         members: members.collect(),
     }
 }
