@@ -371,7 +371,7 @@ impl Observer for InvoiceQuestion {
                     self.keep(at, &seen, Some(d.uid));
                 }
             }
-            Document::DownloadEnd(ends) => self.end_downloads(seen.record.index, ends),
+            Document::DownloadEnd(d) => self.end_downloads(seen.record.index, &d.downloads),
             _ => {}
         }
     }

@@ -8,7 +8,7 @@
 
 use crate::answer::{AuditAnswer, Audited, Ending};
 use crate::json::Value;
-use crate::summary::words::{utc, uuid};
+use crate::summary::words::{utc, uuid, who};
 use muniment_evidence::bundle::Manifest;
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::ids::{RecordIndex, TreeSize};
@@ -33,6 +33,9 @@ pub enum PromiseFate {
     /// The BOOT at this index denies it: by then the node's outbox had no such number, or
     /// was lost before the promise was made.
     Broken(RecordIndex),
+    /// By the record at this index, the deadline of the promise had passed: it is this record
+    /// itself, or there was none of it before.
+    Overdue(RecordIndex),
     /// The bundle has the whole log up to its end, and not this: it may still come.
     Pending,
     /// The bundle is only a part of the log, and this is not in it.
@@ -47,6 +50,7 @@ impl PromiseFate {
             PromiseFate::Other(_) => "OTHER",
             PromiseFate::Lost(_) => "LOST",
             PromiseFate::Broken(_) => "BROKEN",
+            PromiseFate::Overdue(_) => "OVERDUE",
             PromiseFate::Pending => "PENDING",
             PromiseFate::NotShown => "NOT_SHOWN",
         }
@@ -58,7 +62,8 @@ impl PromiseFate {
             | PromiseFate::Refused(index)
             | PromiseFate::Other(index)
             | PromiseFate::Lost(index)
-            | PromiseFate::Broken(index) => Some(index),
+            | PromiseFate::Broken(index)
+            | PromiseFate::Overdue(index) => Some(index),
             PromiseFate::Pending | PromiseFate::NotShown => None,
         }
     }
@@ -80,6 +85,8 @@ pub struct PromiseQuestion {
     end: TreeSize,
     same_ledger: bool,
     found: Option<PromiseFate>,
+    /// The first record that was committed after the deadline.
+    passed: Option<RecordIndex>,
 }
 
 impl PromiseQuestion {
@@ -90,14 +97,16 @@ impl PromiseQuestion {
             end: TreeSize::EMPTY,
             same_ledger: false,
             found: None,
+            passed: None,
         }
     }
 
     pub fn conclude(self, report: Report) -> Audited {
-        let fate = match (self.found, self.whole) {
-            (Some(fate), _) => fate,
-            (None, true) => PromiseFate::Pending,
-            (None, false) => PromiseFate::NotShown,
+        let fate = match (self.found, self.whole, self.passed) {
+            (Some(fate), ..) => fate,
+            (None, true, Some(index)) => PromiseFate::Overdue(index),
+            (None, true, None) => PromiseFate::Pending,
+            (None, false, _) => PromiseFate::NotShown,
         };
         let ending = match self.same_ledger {
             true => fate.ending(),
@@ -119,6 +128,9 @@ impl PromiseQuestion {
                 "broken: the BOOT at {index} says that the outbox does not hold it, and it will \
                  never be recorded"
             ),
+            PromiseFate::Overdue(index) => {
+                format!("overdue: the record {index} was committed after the deadline")
+            }
             PromiseFate::Pending => {
                 format!("not recorded up to size {}; it may still be", self.end)
             }
@@ -171,12 +183,18 @@ impl Observer for PromiseQuestion {
     fn see(&mut self, seen: SeenRecord<'_>) {
         let (record, wanted) = (seen.record, &self.promised);
         let (statement, index) = (&record.statement, record.index);
+        let deadline = wanted.download.deadline_ms;
+        let late = deadline.is_some_and(|deadline| record.committed_at_ms > deadline);
+        if late && self.passed.is_none() {
+            self.passed = Some(index);
+        }
         if statement.node != wanted.node {
             return;
         }
         if statement.lane == Lane::Outbox(wanted.outbox) && statement.seq == wanted.seq {
             self.found = Some(match record.outcome {
                 _ if statement.hash() != wanted.statement => PromiseFate::Other(index),
+                Outcome::Ok if late => PromiseFate::Overdue(index),
                 Outcome::Ok => PromiseFate::Kept(index),
                 Outcome::Refused(_) | Outcome::DuplicateOf(_) => PromiseFate::Refused(index),
             });
@@ -205,10 +223,6 @@ fn describe(promised: &Promised) -> String {
         Some((region, zone)) => format!("node {} in {region}/{zone}", promised.node),
         None => format!("node {}", promised.node),
     };
-    let who = match promised.actor.principal.as_str() {
-        "" => "the system".to_owned(),
-        principal => format!("{principal} at {}", promised.actor.address),
-    };
     let mut text = String::new();
     let lines = [
         ("promised by", node),
@@ -221,7 +235,7 @@ fn describe(promised: &Promised) -> String {
             "to record",
             "a download that was released at once".to_owned(),
         ),
-        ("by", who),
+        ("by", who(&promised.actor)),
         ("invoice", uuid(&download.uid)),
         ("rendition", download.role.clone()),
         (
@@ -247,7 +261,8 @@ fn to_value(promised: &Promised) -> Value {
         ("seq", promised.seq.into()),
         ("statement", promised.statement.into()),
         ("witnessed_at_ms", promised.witnessed_at_ms.into()),
-        ("principal", promised.actor.principal.as_str().into()),
+        ("issuer", promised.actor.issuer.as_str().into()),
+        ("subject", promised.actor.subject.as_str().into()),
         ("address", promised.actor.address.as_str().into()),
         ("tenant", download.tenant.as_str().into()),
         ("uid", uuid(&download.uid).into()),
@@ -256,5 +271,6 @@ fn to_value(promised: &Promised) -> Value {
         ("start", download.start.into()),
         ("end", download.end.into()),
         ("length", download.length.into()),
+        ("deadline_ms", download.deadline_ms.into()),
     ])
 }

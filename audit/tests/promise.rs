@@ -172,3 +172,34 @@ fn the_frozen_promise_is_kept_by_the_frozen_bundle() {
     assert_eq!(code, 0, "{out}");
     assert!(out.contains("kept: it is the record 9, OK"), "{out}");
 }
+
+/// A promise that may still be kept for ever promises nothing.
+#[test]
+fn a_promise_ends_with_its_deadline() {
+    let files = Files::new("deadline");
+    let (without, index) = with_download(Outcome::Ok);
+    let committed_at_ms = without.entries[index as usize].record.committed_at_ms;
+    let with = |deadline_ms| {
+        let (mut ledger, index) = with_download(Outcome::Ok);
+        ledger.entries.truncate(index as usize);
+        let mut download = ledger.download_of([4; 16]);
+        download.deadline_ms = Some(deadline_ms);
+        let before = ledger.clone();
+        let lane = Lane::Outbox(OutboxId::new(OUTBOX + 1));
+        let at = ledger.record(3, lane, Document::Download(download), Outcome::Ok);
+        (before, promise(&ledger, at), ledger)
+    };
+    let in_time = without.entries.len() as u64 * 1_000 + committed_at_ms;
+    for (deadline_ms, kept, later) in [
+        (in_time, (0, "KEPT"), (27, "PENDING")),
+        (committed_at_ms, (27, "OVERDUE"), (27, "OVERDUE")),
+    ] {
+        let (before, promised, ledger) = with(deadline_ms);
+        let fate = |bundle: &Ledger| ask(&files, &promised, &ledger, Some(bundle));
+        assert_eq!(fate(&ledger), (kept.0, kept.1.to_owned()));
+        assert_eq!(fate(&before), (27, "PENDING".to_owned()));
+        let mut goes_on = before;
+        goes_on.issue(1, "P-2", Outcome::Ok);
+        assert_eq!(fate(&goes_on), (later.0, later.1.to_owned()));
+    }
+}

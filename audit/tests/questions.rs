@@ -10,7 +10,9 @@ use muniment_evidence::bundle::Frame;
 use muniment_evidence::digest::hex;
 use muniment_evidence::drill::DRILL_TENANT;
 use muniment_evidence::ids::RecordIndex;
-use muniment_evidence::opening::{Delivered, Document, Money, Reference, VoidDocument};
+use muniment_evidence::opening::{
+    Delivered, Document, DownloadEndDocument, Money, Reference, VoidDocument,
+};
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::Kind;
 use running::{Files, json, run};
@@ -102,7 +104,7 @@ fn an_invoice_is_followed_from_its_issue_to_each_download() {
     assert_eq!(kinds, ["ISSUE", "DOWNLOAD", "DOWNLOAD"]);
     assert_eq!(records[1]["delivery"]["complete"], true);
     assert_eq!(records[1]["delivery"]["bytes"], BODY.len());
-    assert_eq!(records[1]["record"]["actor"]["principal"], "billing");
+    assert_eq!(records[1]["record"]["actor"]["subject"], "billing");
     assert_eq!(records[1]["record"]["zone"], "z2");
     assert_eq!(records[2]["delivery"], serde_json::Value::Null);
     assert_eq!(records[2]["record"]["mode"], "deferred");
@@ -175,7 +177,14 @@ fn cut_downloads_reversals_and_the_same_bytes_elsewhere_are_told() {
         bytes: 3,
         complete: false,
     };
-    ledger.strict(1, Document::DownloadEnd(vec![end]), Outcome::Ok);
+    ledger.strict(
+        1,
+        Document::DownloadEnd(DownloadEndDocument {
+            tenant: "default".into(),
+            downloads: vec![end],
+        }),
+        Outcome::Ok,
+    );
     let mut reversal = ledger.invoice("C");
     reversal.metadata.references = vec![Reference {
         relation: "REVERSES".into(),

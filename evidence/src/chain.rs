@@ -167,8 +167,8 @@ impl Chain {
                 fault(Check::DuplicateOfOk, detail);
             }
         }
-        if let (Outcome::Ok, Some(Document::DownloadEnd(ends))) = (record.outcome, document) {
-            for end in ends {
+        if let (Outcome::Ok, Some(Document::DownloadEnd(d))) = (record.outcome, document) {
+            for end in &d.downloads {
                 if let Err((check, detail)) = self.end(record, end.download) {
                     fault(check, detail);
                 }

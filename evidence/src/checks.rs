@@ -156,6 +156,14 @@ checks! {
     ActorReads = "O12" Opening "11",
     /// What took effect is within the limits of section 5.3.
     WithinLimits = "O13" Opening "11",
+    /// No body is lost by an OK record.
+    BodyKept = "O14" BodyLost "11",
+
+    /// Nothing that is shown may change what chain and keys mean in a way not known here:
+    /// no record,
+    KindUnderstood = "U1" Unknown "3.1",
+    /// and no level.
+    LevelUnderstood = "U2" Unknown "5.1",
 
     HoldingOfThisLedger = "H1" Opening "11",
     /// Of a body that the record names.

@@ -56,13 +56,20 @@ coded! {
         /// keys were revoked: neither a policy nor known changes of keys were given. Not a
         /// fault of the evidence, so never among the findings.
         Unwitnessed = 29 "UNWITNESSED",
+        /// A record changes what chain or keys mean, in a way that this version does not
+        /// understand: whatever else it says, it may be wrong.
+        Unknown = 30 "UNKNOWN",
+        /// A body is lost, by a word that was endorsed. Told, as LOST is.
+        BodyLost = 31 "BODY_LOST",
     }
 }
 
-/// What may be among the findings, the gravest first. Evidence of two histories is the worst
-/// that there is; then what is not the ledger's at all; then what somebody changed; then
+/// What may be among the findings, the gravest first. What is not understood comes before all,
+/// for the others may come of it. Evidence of two histories is the worst
+/// that there is; next what is not the ledger's at all; then what somebody changed; then
 /// what is merely not there, or not what the auditor asked for.
-pub const GRAVEST_FIRST: [FindingClass; 19] = [
+pub const GRAVEST_FIRST: [FindingClass; 21] = [
+    FindingClass::Unknown,
     FindingClass::Fork,
     FindingClass::Untrusted,
     FindingClass::BadTree,
@@ -80,6 +87,7 @@ pub const GRAVEST_FIRST: [FindingClass; 19] = [
     FindingClass::Document,
     FindingClass::NotDone,
     FindingClass::Lost,
+    FindingClass::BodyLost,
     FindingClass::Unpinned,
     FindingClass::Unwitnessed,
 ];
@@ -97,7 +105,7 @@ impl FindingClass {
 
     /// Whether it is told beside the verdict, and counts as a fault only for who asks so.
     pub fn is_told(self) -> bool {
-        self == FindingClass::Lost
+        matches!(self, FindingClass::Lost | FindingClass::BodyLost)
     }
 }
 

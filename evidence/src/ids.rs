@@ -17,6 +17,8 @@
 //! assert_eq!((last.size_through(), size.next_index()), (size, last.next()));
 //! assert_eq!(TreeSize::EMPTY.last(), None);
 //! ```
+//!
+//! Tests: `evidence/tests/encodings.rs`.
 
 use crate::codec::{DecodeError, Reader};
 use std::fmt;
@@ -75,6 +77,9 @@ number! {
     LogIndex;
     /// A term of leadership.
     Term;
+    /// Counts the times at which the ledger went on with less than it had signed; stands at the
+    /// end of its origin.
+    RecoveryEpoch;
 }
 
 impl NodeId {

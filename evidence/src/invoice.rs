@@ -73,6 +73,15 @@ pub struct Label {
     pub value: String,
 }
 
+/// A date that the issuing service attests, such as that of an issue before this ledger was.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct AttestedDate {
+    /// Of what: the scheme's own word.
+    pub what: String,
+    /// As the service writes it.
+    pub date: String,
+}
+
 /// The neutral metadata of an invoice, apart from its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Metadata {
@@ -93,6 +102,8 @@ pub struct Metadata {
     pub retain_until: String,
     /// Sorted by key, without repetition.
     pub labels: Vec<Label>,
+    /// Sorted, without repetition.
+    pub dates: Vec<AttestedDate>,
 }
 
 /// One stored form of an invoice.
@@ -142,6 +153,9 @@ impl Metadata {
         w.list(&self.labels, |w, label| {
             w.text(&label.key).text(&label.value);
         });
+        w.list(&self.dates, |w, date| {
+            w.text(&date.what).text(&date.date);
+        });
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Metadata, DecodeError> {
@@ -180,6 +194,12 @@ impl Metadata {
                 Ok(Label {
                     key: r.text()?,
                     value: r.text()?,
+                })
+            })?,
+            dates: r.list(|r| {
+                Ok(AttestedDate {
+                    what: r.text()?,
+                    date: r.text()?,
                 })
             })?,
         })

@@ -118,7 +118,7 @@ impl KeyDocument {
     }
 }
 
-fn write_change(w: &mut Writer, change: &KeyChange) {
+pub(crate) fn write_change(w: &mut Writer, change: &KeyChange) {
     let (action, trusted_until) = match change.action {
         Action::Add => (1, RecordIndex::FIRST),
         Action::Retire => (2, RecordIndex::FIRST),
@@ -131,7 +131,7 @@ fn write_change(w: &mut Writer, change: &KeyChange) {
     w.raw(&change.key.0);
 }
 
-fn read_change(r: &mut Reader<'_>) -> Result<KeyChange, DecodeError> {
+pub(crate) fn read_change(r: &mut Reader<'_>) -> Result<KeyChange, DecodeError> {
     let action = match (r.u8()?, RecordIndex::read(r)?) {
         (1, RecordIndex::FIRST) => Action::Add,
         (2, RecordIndex::FIRST) => Action::Retire,

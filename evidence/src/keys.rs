@@ -14,8 +14,9 @@ use crate::endorsement::Place;
 use crate::ids::{NodeId, RecordIndex, TreeSize};
 use crate::key::PublicKey;
 use crate::keychange::{Action, KeyChange, KeyDocument, Role};
+use crate::ledger::cosigner_key_name;
 use crate::name;
-use crate::note::is_key_name;
+use crate::note::{VerifierKey, is_key_name};
 use crate::system::{GenesisDocument, Member};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -126,6 +127,8 @@ pub struct MemberKeys {
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct KeyHistory {
+    /// As GENESIS names it: part of what keys are called in notes.
+    pub origin: String,
     /// The serial that the next KEY record must have.
     pub serial: u64,
     /// In the order in which they were added; so are all lists here.
@@ -202,6 +205,7 @@ impl KeyHistory {
             cosignature: vec![life(&member.cosignature_key)],
         };
         KeyHistory {
+            origin: genesis.origin.clone(),
             serial: 0,
             log: vec![life(&genesis.log_key)],
             roots: genesis.root_keys.iter().map(life).collect(),
@@ -250,6 +254,26 @@ impl KeyHistory {
         }
     }
 
+    /// Whether a note could not tell its lines from those of a key that was there before.
+    fn has_twin(&self, change: &KeyChange) -> bool {
+        let origin = &self.origin;
+        let named = |key| match change.role {
+            Role::Log => VerifierKey::log(origin, key),
+            _ => {
+                let name = cosigner_key_name(origin, &change.region, &change.zone, change.node);
+                VerifierKey::cosigner(&name, key)
+            }
+        };
+        let before = match change.role {
+            Role::Log => Some(&self.log),
+            Role::Cosignature => self.members.get(&change.node).map(|m| &m.cosignature),
+            Role::Statement | Role::Root | Role::Operator => None,
+        };
+        let id = named(change.key).id();
+        let mut before = before.into_iter().flatten();
+        before.any(|life| named(life.key).id() == id)
+    }
+
     /// `roots` says whether root keys decide: without them nobody does over what was believed.
     fn change(
         &mut self,
@@ -262,6 +286,11 @@ impl KeyHistory {
         if change.action == Action::Add {
             if self.has(&key) {
                 return Err(format!("the key {key:?} was used before"));
+            }
+            if self.has_twin(change) {
+                return Err(format!(
+                    "the key {key:?} has the name and id of another in notes"
+                ));
             }
             if !key.is_valid() {
                 return Err(format!("{key:?} is no usable key"));

@@ -5,7 +5,7 @@
 //! and whether a checkpoint is the ledger's own. Leaves the question whether this is the
 //! ledger that the auditor means to his pin ([`crate::trust`]).
 //!
-//! Tests: `evidence/tests/keys.rs`.
+//! Tests: `evidence/tests/keys.rs`, `evidence/tests/receipts.rs`.
 
 use crate::checks::Check;
 use crate::digest::Digest;
@@ -15,7 +15,7 @@ use crate::ids::{NodeId, RecordIndex};
 use crate::key::{PublicKey, ReadyKey, Signature, VerifySignature};
 use crate::keys::{KeyHistory, KeyLife, KeyRefusal, KeyValidity, MemberKeys, believe};
 use crate::note::{Checkpoint, Note, VerifierKey, Vouch};
-use crate::opening::{AnchorDocument, KeyDocument, Member};
+use crate::opening::{AnchorDocument, AnchoredBy, KeyDocument, Member};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -184,8 +184,8 @@ impl Ledger {
     }
 
     /// Whether what an ANCHOR at this index shows is so: a checkpoint of this ledger, of a size
-    /// that it had, with a cosignature of the witness named. What the witness is worth is the
-    /// auditor's to say.
+    /// that it had, with a cosignature of the witness named, if a witness is. What the witness or
+    /// a time stamp is worth is the auditor's to say.
     pub fn anchored(
         &self,
         index: RecordIndex,
@@ -198,7 +198,10 @@ impl Ledger {
             let detail = "the anchored checkpoint is of records that came later";
             return Err((Check::AnchorIsEarlier, detail.to_owned()));
         }
-        let cosigned = VerifierKey::parse(&anchor.witness).ok().is_some_and(|key| {
+        let AnchoredBy::Witness(witness) = &anchor.by else {
+            return Ok(());
+        };
+        let cosigned = VerifierKey::parse(witness).ok().is_some_and(|key| {
             let note = Note::parse(anchor.note.as_bytes());
             note.is_ok_and(|note| matches!(note.vouch(&key), Vouch::Cosigned { .. }))
         });

@@ -45,8 +45,9 @@
 //! Ed25519, ML-DSA, base64 and two tables of Unicode alone. `FORMAT.md` beside it says every byte.
 //!
 //! Reading order: [`digest`], [`codec`] (with `codes`), [`ids`], [`key`], [`statement`], [`opening`] (with [`invoice`],
-//! [`system`], [`mode`], [`scrub`], [`drill`], [`limits`], [`name`]), [`record`], [`tree`] (with [`chunks`]), [`ml_dsa`],
-//! [`note`] (with `verifier_key`);
+//! [`system`], [`mode`], [`scrub`], [`drill`], [`limits`], [`name`]; and what later features say:
+//! [`planned`] with `fields`, [`tenancy`], [`losses`], [`retention`], [`month`]), [`record`], [`tree`] (with [`chunks`]),
+//! [`ml_dsa`], [`note`] (with `verifier_key`);
 //! then what auditors hold:
 //! [`receipt`], [`promise`], [`bundle`] (with [`frame`] and `parts`), [`trust`], [`policy`], [`proof`]; then how
 //! it is checked: `genesis`, [`keychange`], [`keys`] and [`ledger`] (the keys), `record_checks` (one record by
@@ -67,6 +68,7 @@ mod codes;
 pub mod digest;
 pub mod drill;
 pub mod endorsement;
+mod fields;
 pub mod frame;
 pub mod genesis;
 pub mod ids;
@@ -77,12 +79,15 @@ pub mod keys;
 pub mod lanes;
 pub mod ledger;
 pub mod limits;
+pub mod losses;
 pub mod ml_dsa;
 pub mod mode;
+pub mod month;
 pub mod name;
 pub mod note;
 pub mod opening;
 mod parts;
+pub mod planned;
 pub mod policy;
 pub mod promise;
 pub mod proof;
@@ -90,9 +95,11 @@ pub mod receipt;
 pub mod record;
 mod record_checks;
 pub mod report;
+pub mod retention;
 pub mod scrub;
 pub mod statement;
 pub mod system;
+pub mod tenancy;
 pub mod tree;
 pub mod trust;
 mod verifier_key;

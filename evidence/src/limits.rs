@@ -11,10 +11,10 @@
 
 use crate::endorsement::ENDORSEMENTS_MAX;
 use crate::invoice::{Identity, Metadata, Money, Party, Rendition};
-use crate::keychange::CHANGES_MAX;
+use crate::keychange::{CHANGES_MAX, KeyChange};
 use crate::name::{self, NameFault};
-use crate::opening::{Actor, Document, Holding};
-use crate::system::GenesisDocument;
+use crate::opening::{Actor, Document, Holding, Setting};
+use crate::system::{AnchoredBy, GenesisDocument};
 use std::fmt;
 
 /// Identifiers (tenant, scheme, issuer, number, party and alternative ids, roles): the longest
@@ -47,6 +47,14 @@ pub const UPLOAD_EPOCH_MS_MIN: u64 = 5_000;
 /// of it still fits one answer, so that nobody can make an invoice that cannot be read.
 pub const RENDITIONS_MAX: u64 = 256;
 pub const REVERSALS_MAX: u64 = 10_000;
+/// Items of a list that is drawn up for one record alone: invoices, sums, settings of a node.
+pub const LISTED_MAX: usize = 256;
+/// Persons that agree to one deed.
+pub const APPROVALS_MAX: usize = 8;
+/// Roles of one caller.
+pub const ROLES_MAX: usize = 32;
+/// A key, signature or token of another algorithm than ours, as it was presented.
+pub const FOREIGN_BYTES_MAX: usize = 16 * 1024;
 /// Sets of voters: two while they change.
 const VOTER_SETS_MAX: usize = 2;
 
@@ -82,7 +90,7 @@ impl std::error::Error for UnfitField {
     }
 }
 
-type Within = Result<(), UnfitField>;
+pub(crate) type Within = Result<(), UnfitField>;
 
 impl Document {
     /// Whether every text and list is within its limit, and every name in the form of one.
@@ -94,7 +102,7 @@ impl Document {
                 at_most("outboxes", d.outboxes.len(), OUTBOXES_MAX)
             }
             Document::Issue(d) | Document::Reverse(d) => {
-                request_id(&d.request_id)?;
+                request_id("request_id", &d.request_id)?;
                 metadata(&d.metadata)?;
                 at_most("renditions", d.renditions.len(), ITEMS_MAX)?;
                 d.renditions.iter().try_for_each(rendition)?;
@@ -102,7 +110,7 @@ impl Document {
             }
             Document::AddRendition(d) => {
                 named("tenant", &d.tenant)?;
-                request_id(&d.request_id)?;
+                request_id("request_id", &d.request_id)?;
                 rendition(&d.rendition)?;
                 holdings(&d.holdings)
             }
@@ -110,10 +118,13 @@ impl Document {
                 named("tenant", &d.tenant)?;
                 id("role", &d.role)
             }
-            Document::DownloadEnd(ends) => at_most("downloads", ends.len(), DELIVERED_MAX),
+            Document::DownloadEnd(d) => {
+                named("tenant", &d.tenant)?;
+                at_most("downloads", d.downloads.len(), DELIVERED_MAX)
+            }
             Document::Void(d) => {
                 named("tenant", &d.tenant)?;
-                request_id(&d.request_id)?;
+                request_id("request_id", &d.request_id)?;
                 text("reason", &d.reason)
             }
             Document::Membership(d) => {
@@ -124,15 +135,14 @@ impl Document {
             }
             Document::Leader(_) | Document::Scrub(_) => Ok(()),
             Document::Key(d) => {
-                at_most("changes", d.changes.len(), CHANGES_MAX)?;
                 at_most("endorsements", d.endorsements.list.len(), ENDORSEMENTS_MAX)?;
-                d.changes.iter().try_for_each(|change| {
-                    named("changes.region", &change.region)?;
-                    named("changes.zone", &change.zone)
-                })
+                each("changes", &d.changes, CHANGES_MAX, change)
             }
             Document::Anchor(d) => {
-                text("witness", &d.witness)?;
+                text("witness", d.by.who())?;
+                if let AnchoredBy::TimeStamp { token, .. } = &d.by {
+                    at_most("token", token.len(), ANCHOR_NOTE_BYTES_MAX)?;
+                }
                 at_most("note", d.note.len(), ANCHOR_NOTE_BYTES_MAX)
             }
             Document::Drill(d) => {
@@ -144,11 +154,8 @@ impl Document {
                 let mut reads = d.reads.iter();
                 reads.try_for_each(|read| id("reads.level", &read.level))
             }
-            Document::Policy(d) => {
-                at_most("settings", d.settings.len(), ITEMS_MAX)?;
-                let mut settings = d.settings.iter();
-                settings.try_for_each(|setting| id("settings.name", &setting.name))
-            }
+            Document::Policy(d) => settings("settings", &d.settings),
+            Document::Planned(d) => d.within_limits(),
             Document::Mode(d) => {
                 at_most("voters", d.voters.len(), NODES_MAX)?;
                 at_most("sync_learners", d.sync_learners.len(), NODES_MAX)?;
@@ -160,11 +167,22 @@ impl Document {
 }
 
 impl Actor {
-    /// Whether every text is within its limit.
+    /// Whether every text and list is within its limit.
     pub fn within_limits(&self) -> Within {
-        text("actor.principal", &self.principal)?;
+        text("actor.issuer", &self.issuer)?;
+        text("actor.subject", &self.subject)?;
+        named("actor.tenant", &self.tenant)?;
+        each_text("actor.roles", &self.roles, ROLES_MAX)?;
+        id("actor.authenticated", &self.authenticated)?;
         id("actor.address", &self.address)?;
-        text("actor.agent", &self.agent)
+        text("actor.agent", &self.agent)?;
+        text("actor.on_behalf_of", &self.on_behalf_of)?;
+        id("actor.link", &self.link)?;
+        self.signature.iter().try_for_each(|signed| {
+            let limit = |field, length| at_most(field, length, FOREIGN_BYTES_MAX);
+            limit("actor.signature.key", signed.key.len())?;
+            limit("actor.signature.signature", signed.signature.len())
+        })
     }
 }
 
@@ -209,6 +227,11 @@ fn metadata(d: &Metadata) -> Within {
         text("metadata.references.target", &reference.target)?;
         reference.amount.iter().try_for_each(money)?;
     }
+    at_most("metadata.dates", d.dates.len(), ITEMS_MAX)?;
+    for date in &d.dates {
+        id("metadata.dates.what", &date.what)?;
+        id("metadata.dates.date", &date.date)?;
+    }
     for label in &d.labels {
         id("metadata.labels.key", &label.key)?;
         text("metadata.labels.value", &label.value)?;
@@ -250,25 +273,55 @@ fn holdings(list: &[Holding]) -> Within {
     list.try_for_each(|holding| id("holdings.zone", &holding.zone))
 }
 
-fn request_id(value: &str) -> Within {
-    at_most("request_id", value.len(), REQUEST_ID_BYTES_MAX)
+pub(crate) fn request_id(field: &'static str, value: &str) -> Within {
+    at_most(field, value.len(), REQUEST_ID_BYTES_MAX)
 }
 
-fn id(field: &'static str, value: &str) -> Within {
+pub(crate) fn id(field: &'static str, value: &str) -> Within {
     at_most(field, value.len(), ID_BYTES_MAX)
 }
 
 /// A name ([`crate::name`]) of at most [`ID_BYTES_MAX`] bytes.
-fn named(field: &'static str, value: &str) -> Within {
+pub(crate) fn named(field: &'static str, value: &str) -> Within {
     id(field, value)?;
     name::check(value).map_err(|fault| UnfitField::Name { field, fault })
 }
 
-fn text(field: &'static str, value: &str) -> Within {
+pub(crate) fn text(field: &'static str, value: &str) -> Within {
     at_most(field, value.len(), TEXT_BYTES_MAX)
 }
 
-fn at_most(field: &'static str, length: usize, limit: usize) -> Within {
+/// A list, and each of its items.
+pub(crate) fn each<T>(
+    field: &'static str,
+    items: &[T],
+    limit: usize,
+    within: impl Fn(&T) -> Within,
+) -> Within {
+    at_most(field, items.len(), limit)?;
+    items.iter().try_for_each(within)
+}
+
+pub(crate) fn each_text(field: &'static str, items: &[String], limit: usize) -> Within {
+    each(field, items, limit, |item| id(field, item))
+}
+
+pub(crate) fn each_name(field: &'static str, items: &[String], limit: usize) -> Within {
+    each(field, items, limit, |item| named(field, item))
+}
+
+pub(crate) fn settings(field: &'static str, items: &[Setting]) -> Within {
+    each(field, items, ITEMS_MAX, |item| {
+        id("settings.name", &item.name)
+    })
+}
+
+pub(crate) fn change(change: &KeyChange) -> Within {
+    named("changes.region", &change.region)?;
+    named("changes.zone", &change.zone)
+}
+
+pub(crate) fn at_most(field: &'static str, length: usize, limit: usize) -> Within {
     match length <= limit {
         true => Ok(()),
         false => Err(UnfitField::Beyond { field, limit }),

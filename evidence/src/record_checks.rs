@@ -16,10 +16,12 @@ use crate::keys::{KeyLife, KeyValidity};
 use crate::ledger::Ledger;
 use crate::limits::UnfitField;
 use crate::opening::{
-    Actor, Document, Holding, Opening, PUBLIC_SALT, Rendition, commit_actor, commit_document,
+    Actor, Document, Holding, HoldingKind, Opening, PUBLIC_SALT, PlannedDocument, Rendition,
+    Setting, commit_actor, commit_document,
 };
 use crate::record::{Outcome, Reason, Record};
 use crate::statement::{Kind, Lane, Mode};
+use crate::system::{CRITICAL_LEVEL, FEATURE_LEVEL};
 
 /// What fails and what to say of it; the index is added by the caller.
 pub(crate) type Fault = (Check, String);
@@ -60,6 +62,16 @@ fn held_back(record: &Record) -> Option<Fault> {
             statement.kind, statement.lane
         );
         (Check::OutboxCarriesDownloads, detail)
+    })
+}
+
+/// Whether the record leaves chain and keys what this version takes them for.
+pub(crate) fn understood(record: &Record) -> Option<Fault> {
+    let kind = record.statement.kind;
+    let critical = record.outcome == Outcome::Ok && kind.is_critical();
+    Check::KindUnderstood.fails(critical).then(|| {
+        let detail = format!("from this {kind} on, chain and keys may mean something else");
+        (Check::KindUnderstood, detail)
     })
 }
 
@@ -202,7 +214,7 @@ fn open_document(ledger: &Ledger, record: &Record, opening: &Opening, opened: &m
         fault(Check::PublicSaltIsZero, detail.to_owned());
     }
     if statement.kind.is_reserved() {
-        // The feature came after this version of the format: its commitment holds.
+        // Nobody knows yet what it says: its commitment holds.
         return;
     }
     let document = match Document::decode(&opening.bytes) {
@@ -297,11 +309,27 @@ fn content(ledger: &Ledger, record: &Record, document: &Document) -> Vec<Fault> 
         }
         Document::Mode(_) | Document::Policy(_) => {
             let will = willed(ledger.keys(), &ledger.id, record.place(), document);
-            will.err().into_iter().collect()
+            will.err().into_iter().chain(level(document)).collect()
         }
         Document::Anchor(d) => ledger.anchored(record.index, d).err().into_iter().collect(),
+        Document::Planned(PlannedDocument::BodyLost(d)) => {
+            let detail = format!("no holder has the body {} any more", d.body_id);
+            vec![(Check::BodyKept, detail)]
+        }
         _ => Vec::new(),
     }
+}
+
+/// Whether a POLICY leaves the ledger at a level that this version understands.
+fn level(document: &Document) -> Option<Fault> {
+    let Document::Policy(d) = document else {
+        return None;
+    };
+    let critical = |s: &&Setting| s.name == FEATURE_LEVEL && s.value >= CRITICAL_LEVEL;
+    d.settings.iter().find(critical).map(|setting| {
+        let detail = format!("from here on the feature level is {}", setting.value);
+        (Check::LevelUnderstood, detail)
+    })
 }
 
 /// Each holding must be of this ledger, of one of the renditions, and signed by the
@@ -333,10 +361,15 @@ fn holdings(
                 Check::HoldingNodeKnown,
                 "is of a node that the ledger does not name",
             )),
-            Some(member) if Check::HoldingZone.fails(member.zone != holding.zone) => Some((
-                Check::HoldingZone,
-                "names another zone than the ledger does for its node",
-            )),
+            Some(member)
+                if holding.kind == HoldingKind::Node
+                    && Check::HoldingZone.fails(member.zone != holding.zone) =>
+            {
+                Some((
+                    Check::HoldingZone,
+                    "names another zone than the ledger does for its node",
+                ))
+            }
             Some(member) => signed_by(
                 &HOLDING,
                 &member.statement,

@@ -78,7 +78,7 @@ pub enum Verdict {
     Unpinned,
     /// Verified in itself, and pinned; a receipt, without a policy or known changes of keys.
     Unwitnessed,
-    /// By the gravest class that was found.
+    /// By the gravest class that was found; UNKNOWN where something is not understood.
     Failed(FindingClass),
 }
 
@@ -88,6 +88,7 @@ impl Verdict {
             Verdict::Verified => "VERIFIED",
             Verdict::Unpinned => "UNPINNED",
             Verdict::Unwitnessed => "UNWITNESSED",
+            Verdict::Failed(FindingClass::Unknown) => "UNKNOWN",
             Verdict::Failed(_) => "FAILED",
         }
     }

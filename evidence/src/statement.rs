@@ -41,53 +41,115 @@ coded! {
         Key = 11 "KEY",
         /// An outside witness has cosigned a checkpoint.
         Anchor = 12 "ANCHOR",
-        // Reserved from here on: named and placed, so that a verifier of today can follow a
-        // log of tomorrow; their openings come with their features.
+        /// What somebody wanted to know of an invoice, and was told.
         Check = 13 "CHECK",
+        /// A change of the members is prepared, done or given up.
         Mode = 14 "MODE",
+        /// Settings of the ledger itself.
         Policy = 15 "POLICY",
+        // Named and placed, and without an opening.
         Snapshot = 16 "SNAPSHOT",
+        /// The ledger goes on from a backup.
         Restore = 17 "RESTORE",
+        /// The ledger goes on from what a survivor has.
         Recovery = 18 "RECOVERY",
+        /// Damage to a stored body.
         Scrub = 19 "SCRUB",
+        /// An exercise, and what was measured.
         Drill = 20 "DRILL",
+        /// A disclosure of many records.
         Export = 21 "EXPORT",
+        /// Nothing of these invoices is erased.
         Hold = 22 "HOLD",
+        /// How long invoices are kept.
         Retention = 23 "RETENTION",
+        /// What is to be erased,
         Erase = 24 "ERASE",
+        /// and was, in one place.
         Erased = 25 "ERASED",
         Gap = 26 "GAP",
+        /// What a tenant is from here on.
+        Tenant = 27 "TENANT",
+        /// A subject may do something, or may not any more.
+        Grant = 28 "GRANT",
+        /// By what a node is configured.
+        Config = 29 "CONFIG",
+        /// An administrative call, done or refused.
+        Admin = 30 "ADMIN",
+        /// No holder has a body any more.
+        BodyLost = 31 "BODY_LOST",
+        /// The seal of a month.
+        Month = 32 "MONTH",
+        /// A record that no check lets pass is known, and the ledger goes on.
+        Waiver = 33 "WAIVER",
         ..Later "LATER"
     }
 }
+
+/// From this code on, a kind that is not known may change what a chain or a key means.
+pub const CRITICAL_KIND: u8 = 128;
 
 impl Kind {
     /// System kinds have public openings: zero salts, never erased, in every bundle. Of a later
     /// kind nobody knows it, so nothing is asked of its openings.
     pub fn is_system(self) -> bool {
-        !matches!(
+        matches!(
             self,
-            Kind::Issue
-                | Kind::AddRendition
-                | Kind::Download
-                | Kind::DownloadEnd
-                | Kind::Reverse
-                | Kind::Void
-                | Kind::Check
+            Kind::Genesis
+                | Kind::Boot
+                | Kind::Membership
+                | Kind::Leader
+                | Kind::Key
+                | Kind::Anchor
+                | Kind::Mode
+                | Kind::Policy
+                | Kind::Snapshot
+                | Kind::Restore
+                | Kind::Recovery
+                | Kind::Scrub
+                | Kind::Drill
+                | Kind::Erased
+                | Kind::Gap
+                | Kind::Waiver
+        )
+    }
+
+    /// Whether this version knows no opening of the kind: its commitment alone is checked.
+    pub fn is_reserved(self) -> bool {
+        matches!(self, Kind::Snapshot | Kind::Gap | Kind::Later(_))
+    }
+
+    /// Whether an OK record of the kind changes what chain and keys mean in a way that this
+    /// version does not understand.
+    pub fn is_critical(self) -> bool {
+        match self {
+            Kind::Restore | Kind::Recovery => true,
+            kind => kind.code() >= CRITICAL_KIND,
+        }
+    }
+
+    /// The feature level that a ledger must have reached before it takes a statement of the kind;
+    /// `None` where no level has it yet.
+    pub fn first_level(self) -> Option<u64> {
+        let planned = matches!(
+            self,
+            Kind::Check
+                | Kind::Restore
+                | Kind::Recovery
                 | Kind::Export
                 | Kind::Hold
                 | Kind::Retention
                 | Kind::Erase
-                | Kind::Later(_)
-        )
-    }
-
-    /// Whether the kind came after the first version of the format: of its opening the
-    /// commitment is checked, and what cannot be read may be of a later version.
-    pub fn is_reserved(self) -> bool {
-        // Those whose openings have come since.
-        let known = matches!(self, Kind::Mode | Kind::Policy | Kind::Scrub | Kind::Drill);
-        self >= Kind::Check && !known
+                | Kind::Erased
+                | Kind::Tenant
+                | Kind::Grant
+                | Kind::Config
+                | Kind::Admin
+                | Kind::BodyLost
+                | Kind::Month
+                | Kind::Waiver
+        );
+        (!planned && !self.is_reserved()).then_some(1)
     }
 }
 

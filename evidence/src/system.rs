@@ -3,7 +3,7 @@
 //! Promises one encoding each, as in [`crate::opening`], which gathers them. They hold no
 //! tenant's data. What a KEY record says is in [`crate::keychange`].
 //!
-//! Tests: `evidence/tests/encodings.rs`.
+//! Tests: `evidence/tests/documents.rs`, `evidence/tests/formats.rs`.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::digest::Digest;
@@ -73,13 +73,31 @@ pub struct MembershipDocument {
     pub learners: Vec<NodeId>,
 }
 
-/// An outside witness has cosigned a checkpoint of this ledger.
+/// Somebody outside has vouched for a checkpoint of this ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnchorDocument {
-    /// The witness's key, `name+hash+key`.
-    pub witness: String,
-    /// The signed note with the witness's line.
+    /// The signed note of the checkpoint.
     pub note: String,
+    pub by: AnchoredBy,
+}
+
+/// Who vouches, and how; each kind has a code of its own, and there is room for more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnchoredBy {
+    /// A witness, whose line is in the note; its key, `name+hash+key`, names its algorithm.
+    Witness(String),
+    /// A time stamping authority: a token of RFC 3161 over SHA-256 of the note's text. It is
+    /// looked at by who knows the authority, and by nobody here.
+    TimeStamp { authority: String, token: Vec<u8> },
+}
+
+impl AnchoredBy {
+    /// The name by which people know it.
+    pub fn who(&self) -> &str {
+        match self {
+            AnchoredBy::Witness(who) | AnchoredBy::TimeStamp { authority: who, .. } => who,
+        }
+    }
 }
 
 /// The setting that leaders move by themselves, so that bodies that no record names are
@@ -107,6 +125,11 @@ pub struct Setting {
     pub name: String,
     pub value: u64,
 }
+
+/// The setting that says what the ledger takes.
+pub const FEATURE_LEVEL: &str = "feature_level";
+/// From this level on, chain and keys may mean something else.
+pub const CRITICAL_LEVEL: u64 = 1 << 32;
 
 pub(crate) fn write_nodes(w: &mut Writer, nodes: &[NodeId]) {
     w.list(nodes, |w, node| {
@@ -215,14 +238,28 @@ impl MembershipDocument {
 
 impl AnchorDocument {
     pub(crate) fn write(&self, w: &mut Writer) {
-        w.text(&self.witness).text(&self.note);
+        match &self.by {
+            AnchoredBy::Witness(witness) => w.u8(1).text(&self.note).text(witness),
+            AnchoredBy::TimeStamp { authority, token } => {
+                w.u8(2).text(&self.note).text(authority).bytes(token)
+            }
+        };
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<AnchorDocument, DecodeError> {
-        Ok(AnchorDocument {
-            witness: r.text()?,
-            note: r.text()?,
-        })
+        let code = r.u8()?;
+        if !(1..=2).contains(&code) {
+            return Err(r.error("a type of anchors"));
+        }
+        let (note, who) = (r.text()?, r.text()?);
+        let by = match code {
+            1 => AnchoredBy::Witness(who),
+            _ => AnchoredBy::TimeStamp {
+                authority: who,
+                token: r.bytes()?.to_vec(),
+            },
+        };
+        Ok(AnchorDocument { note, by })
     }
 }
 
@@ -233,20 +270,26 @@ impl PolicyDocument {
     }
 
     fn write_unendorsed(&self, w: &mut Writer) {
-        w.list(&self.settings, |w, setting| {
-            w.text(&setting.name).u64(setting.value);
-        });
+        w.list(&self.settings, |w, setting| setting.write(w));
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<PolicyDocument, DecodeError> {
         Ok(PolicyDocument {
-            settings: r.list(|r| {
-                Ok(Setting {
-                    name: r.text()?,
-                    value: r.u64()?,
-                })
-            })?,
+            settings: r.list(Setting::read)?,
             order: r.option(Endorsements::read)?,
+        })
+    }
+}
+
+impl Setting {
+    pub(crate) fn write(&self, w: &mut Writer) {
+        w.text(&self.name).u64(self.value);
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Setting, DecodeError> {
+        Ok(Setting {
+            name: r.text()?,
+            value: r.u64()?,
         })
     }
 }

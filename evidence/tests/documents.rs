@@ -9,9 +9,10 @@ use muniment_evidence::limits::{
 };
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{
-    DamageKind, Delivered, Document, DrillDocument, Holding, How, Identity, IssueDocument, Label,
-    LeaderDocument, MembershipDocument, Metadata, ModeDocument, Money, PolicyDocument, ReadGap,
-    Reference, Rendition, ScrubDocument, ScrubOutcome, Setting, content_digest,
+    AttestedDate, DamageKind, Delivered, Document, DownloadEndDocument, DrillDocument, Holding,
+    HoldingKind, How, Identity, IssueDocument, Label, LeaderDocument, MembershipDocument, Metadata,
+    ModeDocument, Money, PolicyDocument, ReadGap, Reference, Rendition, ScrubDocument,
+    ScrubOutcome, Setting, content_digest,
 };
 
 fn issue() -> IssueDocument {
@@ -37,6 +38,10 @@ fn issue() -> IssueDocument {
                 sha256: Some(Digest([3; 32])),
                 amount: None,
             }],
+            dates: vec![AttestedDate {
+                what: "issued".into(),
+                date: "2019-03-01".into(),
+            }],
             ..Metadata::default()
         },
         renditions: vec![Rendition {
@@ -48,6 +53,7 @@ fn issue() -> IssueDocument {
             body_id: BodyId::new([6; 16]),
         }],
         holdings: vec![Holding {
+            kind: HoldingKind::Store,
             ledger: Digest([7; 32]),
             body_id: BodyId::new([6; 16]),
             sha256: Digest([5; 32]),
@@ -67,11 +73,14 @@ fn every_document_has_one_encoding() {
     let documents = [
         Document::Issue(issue()),
         Document::Reverse(issue()),
-        Document::DownloadEnd(vec![Delivered {
-            download: RecordIndex::new(3),
-            bytes: 4,
-            complete: true,
-        }]),
+        Document::DownloadEnd(DownloadEndDocument {
+            tenant: "default".into(),
+            downloads: vec![Delivered {
+                download: RecordIndex::new(3),
+                bytes: 4,
+                complete: true,
+            }],
+        }),
         Document::Membership(MembershipDocument {
             log_index: LogIndex::new(1),
             voters: vec![vec![NodeId::new(1), NodeId::new(2)], vec![NodeId::new(3)]],

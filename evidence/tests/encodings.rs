@@ -50,7 +50,7 @@ fn a_statement_has_one_encoding() {
         let statement = Statement::decode(&later).unwrap();
         assert_eq!(statement.kind.code(), code);
         assert_eq!(statement.encode(), later);
-        assert_eq!(matches!(statement.kind, Kind::Later(_)), code > 26);
+        assert_eq!(matches!(statement.kind, Kind::Later(_)), code > 33);
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod frozen;
 mod ledger;
+mod planning;
 mod promising;
 
 use muniment_evidence::policy::Policy;

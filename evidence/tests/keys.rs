@@ -11,7 +11,7 @@ use muniment_evidence::keychange::{Action, Role};
 use muniment_evidence::ml_dsa::MlDsaSecretKey;
 use muniment_evidence::note::VerifierKey;
 use muniment_evidence::opening::{
-    AnchorDocument, BootDocument, BootOutbox, Document, MembershipDocument,
+    AnchorDocument, AnchoredBy, BootDocument, BootOutbox, Document, MembershipDocument,
 };
 use muniment_evidence::policy::Policy;
 use muniment_evidence::record::Outcome;
@@ -466,8 +466,8 @@ fn an_outside_witness_is_told_apart_and_its_anchors_are_compared() {
         let note = checkpoint.sign(&ledger.log_key())
             + &checkpoint.cosign(&key.name, &witness, 1_795_467_700);
         let anchor = AnchorDocument {
-            witness: key.to_string(),
             note,
+            by: AnchoredBy::Witness(key.to_string()),
         };
         ledger.strict(1, Document::Anchor(anchor), Outcome::Ok)
     };

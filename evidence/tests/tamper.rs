@@ -10,7 +10,9 @@ use muniment_evidence::bundle::{Frame, Manifest};
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::digest::{Digest, tag};
 use muniment_evidence::ids::{NodeId, RecordIndex, Sequence, TreeSize, UploadEpoch};
-use muniment_evidence::opening::{Delivered, Document, Holding, PolicyDocument, commit_document};
+use muniment_evidence::opening::{
+    Delivered, Document, DownloadEndDocument, Holding, PolicyDocument, commit_document,
+};
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::report::{Report, Verdict};
 use muniment_evidence::statement::{Kind, Lane};
@@ -487,11 +489,14 @@ fn other_faults_have_their_own_class() {
 
     // A document of another kind than its statement, rightly committed to.
     let mut wrong_kind = Ledger::small();
-    let ends = Document::DownloadEnd(vec![Delivered {
-        download: RecordIndex::new(3),
-        bytes: 1,
-        complete: false,
-    }]);
+    let ends = Document::DownloadEnd(DownloadEndDocument {
+        tenant: "default".into(),
+        downloads: vec![Delivered {
+            download: RecordIndex::new(3),
+            bytes: 1,
+            complete: false,
+        }],
+    });
     wrong_kind.strict(1, ends, Outcome::Ok);
     wrong_kind.entries[7].record.statement.kind = Kind::Void;
     wrong_kind.resign(7);

@@ -205,6 +205,7 @@ impl Bodies {
     /// Signs for a body that is durable here.
     fn sign(&self, ledger: Digest, body: &SealedBody, epoch: UploadEpoch) -> Holding {
         let mut holding = Holding {
+            kind: muniment_evidence::opening::HoldingKind::Node,
             ledger,
             body_id: body.id,
             sha256: body.sha256,

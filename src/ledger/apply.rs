@@ -252,6 +252,8 @@ fn decide(
         Document::Key(change) => keys::change(txn, head, &change, place),
         Document::Policy(policy) => Ok(policy::decide(head, &policy, now.committed_at_ms)),
         Document::Mode(mode) => membership::mode(txn, &mode, index),
+        // None of these kinds is of a level that a ledger can have reached.
+        Document::Planned(_) => Ok(Outcome::Refused(Reason::FeatureLevel)),
     };
     Ok((outcome?, body_bytes))
 }

@@ -1,8 +1,8 @@
 //! DOWNLOAD and DOWNLOAD_END: what a node was about to send, and what it handed over.
 //!
 //! Promises: a DOWNLOAD is of a rendition of its tenant's invoice and of a range that lies
-//! within it; it is ended once, by the node that served it, with no more bytes than its range
-//! has. Leaves sending them to `service/`.
+//! within it; it is ended once, by the node that served it, under its tenant, with no more bytes
+//! than its range has. Leaves sending them to `service/`.
 //!
 //! Tests: `src/ledger/tests/entitled_tests.rs`.
 
@@ -11,7 +11,7 @@ use super::tables;
 use super::txn::Txn;
 use crate::domain::ids::{NodeId, RecordIndex, Uid};
 use crate::store::StoreError;
-use muniment_evidence::opening::{Delivered, DownloadDocument};
+use muniment_evidence::opening::{DownloadDocument, DownloadEndDocument};
 use muniment_evidence::record::{Outcome, Reason};
 use std::collections::BTreeSet;
 
@@ -38,7 +38,11 @@ pub(super) fn begin(
         return Ok(Outcome::Refused(Reason::Malformed));
     };
     txn.put(tables::download(uid, index), &());
-    let open = OpenDownloadRow { node, bytes };
+    let open = OpenDownloadRow {
+        tenant: download.tenant.clone(),
+        node,
+        bytes,
+    };
     txn.put(tables::open_download(index), &open);
     Ok(Outcome::Ok)
 }
@@ -47,15 +51,15 @@ pub(super) fn begin(
 pub(super) fn end(
     txn: &mut Txn<'_>,
     node: NodeId,
-    ends: &[Delivered],
+    ends: &DownloadEndDocument,
 ) -> Result<Outcome, StoreError> {
     let mut named = BTreeSet::new();
-    for end in ends {
+    for end in &ends.downloads {
         let open = txn.row(&tables::open_download(end.download))?;
         let refused = match open {
             _ if !named.insert(end.download) => Reason::Malformed,
             None => Reason::NotDue,
-            Some(open) if open.node != node => Reason::NotEntitled,
+            Some(open) if open.node != node || open.tenant != ends.tenant => Reason::NotEntitled,
             Some(open) if end.bytes > open.bytes => Reason::Malformed,
             Some(_) => continue,
         };

@@ -12,7 +12,7 @@ use super::policy;
 use super::rows::LedgerHead;
 use crate::domain::command::Submission;
 use muniment_evidence::opening::{
-    Actor, Document, Opening, PUBLIC_SALT, commit_actor, commit_document,
+    Actor, AnchoredBy, Document, HoldingKind, Opening, PUBLIC_SALT, commit_actor, commit_document,
 };
 use muniment_evidence::receipt::OPENING_BYTES_MAX;
 use muniment_evidence::record::Reason;
@@ -67,10 +67,25 @@ pub(super) fn readable(
     let Ok(actor) = Actor::decode(&actor.bytes) else {
         return Err(Reason::Malformed);
     };
+    if is_later_part(&content) {
+        return Err(Reason::FeatureLevel);
+    }
     let within = content.within_limits().is_ok() && actor.within_limits().is_ok();
     match within && content.kind() == statement.kind && is_in_its_lane(statement) {
         true => Ok(content),
         false => Err(Reason::Malformed),
+    }
+}
+
+/// Parts whose bytes the format has, and whose meaning a later level brings: holdings in a store,
+/// and time stamps.
+fn is_later_part(content: &Document) -> bool {
+    match content {
+        Document::Anchor(d) => !matches!(d.by, AnchoredBy::Witness(_)),
+        content => {
+            let mut holdings = content.holdings().iter();
+            holdings.any(|holding| holding.kind != HoldingKind::Node)
+        }
     }
 }
 

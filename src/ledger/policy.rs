@@ -18,13 +18,7 @@ pub const FEATURE_LEVEL: u64 = 1;
 
 /// The level that a ledger must have reached before a statement of this kind is applied.
 pub fn level_of(kind: Kind) -> u64 {
-    // A kind that is only reserved so far comes with a level of its own. MODE is not: it
-    // counts as reserved only for verifiers, which let records of it pass that do not decode.
-    if kind.is_reserved() && kind != Kind::Mode {
-        FEATURE_LEVEL + 1
-    } else {
-        1
-    }
+    kind.first_level().unwrap_or(FEATURE_LEVEL + 1)
 }
 
 /// Bodies are collected by this counter, one step at a time.

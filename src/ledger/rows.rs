@@ -138,8 +138,9 @@ impl Row for OutboxRow {
 }
 
 /// A DOWNLOAD that has not ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenDownloadRow {
+    pub tenant: String,
     /// Who serves it.
     pub node: NodeId,
     /// Bytes of its range.
@@ -148,11 +149,12 @@ pub struct OpenDownloadRow {
 
 impl Row for OpenDownloadRow {
     fn write(&self, w: &mut Writer) {
-        w.u64(self.node.get()).u64(self.bytes);
+        w.text(&self.tenant).u64(self.node.get()).u64(self.bytes);
     }
 
     fn read(r: &mut Reader<'_>) -> Result<OpenDownloadRow, DecodeError> {
         Ok(OpenDownloadRow {
+            tenant: r.text()?,
             node: NodeId::read(r)?,
             bytes: r.u64()?,
         })

@@ -1,19 +1,22 @@
 //! DOWNLOAD_END: which bytes were handed to the transport, several in one record.
 //!
-//! Promises: at most one record per [`PERIOD`] while downloads end; what ended before a
+//! Promises: at most one record per [`PERIOD`] and tenant while downloads end; what ended before a
 //! graceful stop is recorded. Not awaited by anyone: no END means "possibly all
 //! delivered". Leaves the DOWNLOAD itself to `service/`.
+//!
+//! Tests: `src/recorder/download_ends_tests.rs`.
 
 use super::lane::Recorder;
 use super::{Intent, RecorderError};
 use crate::stop::Stop;
 use crate::supervise::{self, Life};
-use muniment_evidence::opening::{Delivered, Document};
+use muniment_evidence::opening::{Delivered, Document, DownloadEndDocument};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-/// One record speaks for all downloads that ended in this time.
+/// One record speaks for all downloads of a tenant that ended in this time.
 const PERIOD: Duration = Duration::from_millis(100);
 /// Downloads in one record: 17 bytes each, far below an entry.
 const ENDS_MAX: usize = 1000;
@@ -25,7 +28,8 @@ const FULL_PAUSE: Duration = Duration::from_millis(200);
 const _: () = assert!(ENDS_MAX * (8 + 8 + 1) * 2 < super::lane::ENTRY_BYTES);
 
 enum Message {
-    Ended(Delivered),
+    /// Of this tenant.
+    Ended(String, Delivered),
     Flush(oneshot::Sender<()>),
 }
 
@@ -42,8 +46,9 @@ impl DownloadEnds {
     }
 
     /// Notes that a download has ended, in full or not.
-    pub async fn note(&self, delivered: Delivered) {
-        if self.0.send(Message::Ended(delivered)).await.is_err() {
+    pub async fn note(&self, tenant: String, delivered: Delivered) {
+        let ended = Message::Ended(tenant, delivered);
+        if self.0.send(ended).await.is_err() {
             tracing::debug!(
                 download = delivered.download.get(),
                 "stopping: END not recorded"
@@ -72,7 +77,8 @@ async fn record(recorder: &Recorder, intent: Intent) -> Result<(), RecorderError
 }
 
 async fn collect(recorder: Recorder, mut messages: mpsc::Receiver<Message>) {
-    let mut ends = Vec::new();
+    // By tenant: no record speaks of two.
+    let mut ends = BTreeMap::<String, Vec<Delivered>>::new();
     let mut due = None;
     loop {
         let timer = async {
@@ -84,10 +90,11 @@ async fn collect(recorder: Recorder, mut messages: mpsc::Receiver<Message>) {
         let flushing = tokio::select! {
             message = messages.recv() => match message {
                 None => return,
-                Some(Message::Ended(ended)) => {
-                    ends.push(ended);
+                Some(Message::Ended(tenant, ended)) => {
+                    let of_tenant = ends.entry(tenant).or_default();
+                    of_tenant.push(ended);
                     due.get_or_insert_with(|| Instant::now() + PERIOD);
-                    if ends.len() < ENDS_MAX {
+                    if of_tenant.len() < ENDS_MAX {
                         continue;
                     }
                     None
@@ -97,8 +104,9 @@ async fn collect(recorder: Recorder, mut messages: mpsc::Receiver<Message>) {
             () = timer => None,
         };
         due = None;
-        if !ends.is_empty() {
-            let intent = Intent::system(Document::DownloadEnd(std::mem::take(&mut ends)));
+        for (tenant, downloads) in std::mem::take(&mut ends) {
+            let ended = DownloadEndDocument { tenant, downloads };
+            let intent = Intent::system(Document::DownloadEnd(ended));
             let recorded = match &flushing {
                 Some(_) => record(&recorder, intent).await,
                 None => recorder.note(intent).await,

@@ -161,6 +161,7 @@ mod tests {
         let row = state.read(|tables| tables.node(NodeId::new(1)));
         let row = row.unwrap().unwrap();
         signed(Holding {
+            kind: muniment_evidence::opening::HoldingKind::Node,
             ledger: head.ledger,
             body_id: BodyId::new([2; 16]),
             sha256: Digest([3; 32]),

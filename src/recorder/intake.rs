@@ -328,7 +328,9 @@ mod tests {
     use muniment_evidence::digest::Digest;
     use muniment_evidence::key::{SecretKey, Signature, Signer as _};
     use muniment_evidence::note::{Checkpoint, VerifierKey};
-    use muniment_evidence::opening::{AnchorDocument, IssueDocument, Metadata};
+    use muniment_evidence::opening::{
+        AnchorDocument, AnchoredBy, HoldingKind, IssueDocument, Metadata,
+    };
 
     /// Node 2 leads, and is handed this.
     fn evaluate(
@@ -423,6 +425,7 @@ mod tests {
     fn a_forged_or_revoked_holding_is_proposed_as_refused_even_the_leaders_own() {
         let (mut ledger, _, mut lane) = TestLedger::booted();
         let mut holding = Holding {
+            kind: HoldingKind::Node,
             ledger: Digest([1; 32]),
             body_id: BodyId::new([2; 16]),
             sha256: Digest([3; 32]),
@@ -480,8 +483,8 @@ mod tests {
         let name = "witness.example";
         let cosigned = checkpoint.cosign(name, &witness, 1);
         let good = AnchorDocument {
-            witness: VerifierKey::cosigner(name, witness.public()).to_string(),
             note: checkpoint.sign(&log) + &cosigned,
+            by: AnchoredBy::Witness(VerifierKey::cosigner(name, witness.public()).to_string()),
         };
         let mut said = |anchor: &AnchorDocument| {
             let said = lane.write(&ledger, &Document::Anchor(anchor.clone()));

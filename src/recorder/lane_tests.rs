@@ -130,7 +130,7 @@ fn boot_document(node: u64, outboxes: Vec<BootOutbox>) -> Document {
 }
 
 /// A founded ledger on three nodes.
-async fn founded() -> TestCluster {
+pub(super) async fn founded() -> TestCluster {
     let cluster = TestCluster::start(3).await;
     for node in &cluster.nodes {
         let serve = ServeNode {
@@ -147,7 +147,7 @@ async fn founded() -> TestCluster {
 }
 
 /// Boots a node and opens its strict lane.
-async fn lane_of(cluster: &TestCluster, node: u64) -> (LaneContext, u64, Recorder) {
+pub(super) async fn lane_of(cluster: &TestCluster, node: u64) -> (LaneContext, u64, Recorder) {
     lane_telling(cluster, node, Vec::new()).await
 }
 
@@ -191,7 +191,7 @@ async fn record_all(recorder: &Recorder, count: u64) -> Vec<Recorded> {
 }
 
 /// Records, of which none is on its way.
-async fn size(node: &TestNode) -> u64 {
+pub(super) async fn size(node: &TestNode) -> u64 {
     node.reader.linearizable(LONG).await.unwrap();
     let head = node.state.read(|tables| tables.head());
     head.unwrap().size.get()

@@ -117,6 +117,8 @@ pub mod writes;
 #[cfg(test)]
 mod accepted_tests;
 #[cfg(test)]
+mod download_ends_tests;
+#[cfg(test)]
 mod lane_tests;
 #[cfg(test)]
 mod window_tests;
@@ -183,8 +185,8 @@ impl StatementSigner {
     pub fn sign(&self, intent: &Intent, lane: Lane, seq: Sequence, prev: Digest) -> Submission {
         let kind = intent.document.kind();
         let (document, actor) = (intent.document.encode(), intent.actor.encode());
-        let open = |bytes| {
-            if kind.is_system() {
+        let open = |public, bytes| {
+            if public {
                 return Opening::public(bytes);
             }
             Opening {
@@ -192,7 +194,9 @@ impl StatementSigner {
                 bytes,
             }
         };
-        let (document, actor) = (open(document), open(actor));
+        // Who asked is a person, or not: of whatever kind the record is, it can be erased.
+        let document = open(kind.is_system(), document);
+        let actor = open(kind.is_system() && intent.actor.is_system(), actor);
         let statement = Statement {
             kind,
             mode: intent.mode,

@@ -123,6 +123,8 @@ pub fn metadata(given: v1::Metadata) -> Result<Metadata> {
                 value: label.value,
             })
             .collect(),
+        // The protocol has no field for them yet.
+        dates: Vec::new(),
     })
 }
 

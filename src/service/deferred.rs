@@ -17,6 +17,10 @@ use std::time::Duration;
 /// round of a healthy group, and short for the caller of one that is cut off.
 const ASK_MAX: Duration = Duration::from_millis(1000);
 
+/// How long a promise may take beyond what an outbox waits while its node runs: a node that is
+/// down is back, or its outbox drained or lost on record, within a day.
+const PROMISED_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// That a node may promise, and as of when it knows the ledger.
 pub(super) struct DeferredPermit {
     outbox: OutboxLane,
@@ -68,6 +72,15 @@ pub(super) async fn permit(parts: &Parts, booted: &Booted) -> Result<DeferredPer
         ))
     })?;
     Ok(DeferredPermit { outbox, fresh_at })
+}
+
+/// Until when what is promised now is to be on record.
+pub(super) fn deadline_ms(parts: &Parts) -> u64 {
+    let waits_ms = parts
+        .deferred
+        .max_age_ms
+        .saturating_add(PROMISED_WITHIN.as_millis() as u64);
+    parts.reads.context.clock.now_ms().saturating_add(waits_ms)
 }
 
 fn fresh_at(parts: &Parts, most: Duration) -> Option<Duration> {

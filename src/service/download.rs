@@ -123,11 +123,13 @@ pub async fn download(
             start: range.start,
             end: range.end,
             length: rendition.length,
+            deadline_ms: permit.as_ref().map(|_| deferred::deadline_ms(parts)),
         }),
         actor: principal.actor(),
         mode: request.evidence,
         level: Level::None,
     };
+    let tenant = invoice.metadata.identity.tenant.clone();
     let (invoice, evidence, delivery, level) = match permit {
         Some(permit) => {
             let (promise, kept) = deferred::promise(parts, &booted, &permit, intent).await?;
@@ -154,6 +156,7 @@ pub async fn download(
     let bytes = parts.bodies.read(source, range);
     let end = DownloadEnd {
         delivery: Some(delivery),
+        tenant,
         asked,
         sent: 0,
         _place: place,
@@ -228,7 +231,8 @@ async fn record(
             bytes: 0,
             complete: false,
         };
-        booted.download_ends.note(nothing).await;
+        let tenant = invoice.metadata.identity.tenant;
+        booted.download_ends.note(tenant, nothing).await;
         return Err(error);
     }
     let receipt = receipt.ok_or_else(|| parts.keys.without_log_key())?;
@@ -254,7 +258,7 @@ enum Delivery {
 }
 
 impl Delivery {
-    async fn ended(self, bytes: u64, complete: bool) {
+    async fn ended(self, tenant: String, bytes: u64, complete: bool) {
         match self {
             Delivery::Recorded {
                 index,
@@ -265,9 +269,9 @@ impl Delivery {
                     bytes,
                     complete,
                 };
-                download_ends.note(delivered).await;
+                download_ends.note(tenant, delivered).await;
             }
-            Delivery::Promised(kept) => kept.ended(bytes, complete).await,
+            Delivery::Promised(kept) => kept.ended(tenant, bytes, complete).await,
         }
     }
 }
@@ -276,6 +280,7 @@ impl Delivery {
 struct DownloadEnd {
     /// Until it is noted.
     delivery: Option<Delivery>,
+    tenant: String,
     asked: u64,
     sent: u64,
     _place: DownloadPermit,
@@ -288,7 +293,8 @@ impl Drop for DownloadEnd {
         if let Some(delivery) = self.delivery.take()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            runtime.spawn(async move { delivery.ended(bytes, complete).await });
+            let tenant = std::mem::take(&mut self.tenant);
+            runtime.spawn(async move { delivery.ended(tenant, bytes, complete).await });
         }
     }
 }

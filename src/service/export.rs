@@ -326,7 +326,8 @@ impl SelectionFilter {
                 }
                 taken
             }
-            Document::DownloadEnd(ends) => ends
+            Document::DownloadEnd(d) => d
+                .downloads
                 .iter()
                 .any(|end| self.downloads.contains(&end.download)),
             _ => false,

@@ -83,9 +83,10 @@ impl Principal {
 
     pub(crate) fn actor(&self) -> Actor {
         Actor {
-            principal: self.name.clone(),
+            subject: self.name.clone(),
             address: self.address.clone(),
             agent: self.agent.clone(),
+            ..Actor::default()
         }
     }
 }

@@ -238,6 +238,7 @@ mod tests {
                 start: 0,
                 end: 4,
                 length: 4,
+                deadline_ms: None,
             });
             for _ in 0..downloads / 250 {
                 let said = (0..250).map(|_| lane.write(&ledger, &download)).collect();

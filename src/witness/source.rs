@@ -18,7 +18,7 @@ use crate::supervise;
 use crate::telemetry::Metrics;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::note::VerifierKey;
-use muniment_evidence::opening::{AnchorDocument, Document};
+use muniment_evidence::opening::{AnchorDocument, AnchoredBy, Document};
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::statement::Kind;
 use muniment_evidence::tree;
@@ -130,8 +130,8 @@ impl WitnessSource {
             .get(witness)
             .ok_or("the witness is not known")?;
         let document = Document::Anchor(AnchorDocument {
-            witness: key.to_string(),
             note: cosigned.note.clone(),
+            by: AnchoredBy::Witness(key.to_string()),
         });
         let booted = self.writes.booted().map_err(Cause::new)?;
         let recorded = self.writes.record(&booted, Intent::system(document)).await;

@@ -9,7 +9,7 @@ use super::{FoundInvoice, InvoiceEvent, InvoiceQuestion};
 use crate::answer::{AuditAnswer, Audited};
 use crate::json::Value;
 use crate::summary;
-use crate::summary::words::{utc, uuid};
+use crate::summary::words::{utc, uuid, who};
 use muniment_evidence::opening::Document;
 use muniment_evidence::report::{Report, shown};
 use std::fmt::Write as _;
@@ -223,16 +223,7 @@ fn download_line(event: &InvoiceEvent) -> String {
 fn asker(event: &InvoiceEvent) -> String {
     match &event.opened.actor {
         None => "someone not shown (erased or withheld)".to_owned(),
-        Some(actor) if actor.principal.is_empty() => "the system itself".to_owned(),
-        Some(actor) => [
-            actor.principal.as_str(),
-            actor.address.as_str(),
-            actor.agent.as_str(),
-        ]
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join(" "),
+        Some(actor) => who(actor),
     }
 }
 

@@ -1,7 +1,10 @@
 //! A report in words, for people.
+//!
+//! Tests: `audit/tests/program.rs`.
 
 use crate::summary;
 use crate::summary::words::utc;
+use muniment_evidence::class::FindingClass;
 use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::report::{LEVEL_DEFAULT, OpenedRecord, Report, Verdict, shown};
 use std::fmt;
@@ -38,6 +41,11 @@ impl fmt::Display for Text<'_> {
                 "UNWITNESSED: every check of this {name} holds, but it cannot show which keys were\n\
                  revoked since. Say who must have signed it (--policy), or give newer evidence that\n\
                  you have (--keys)."
+            )?,
+            Verdict::Failed(FindingClass::Unknown) => writeln!(
+                f,
+                "UNKNOWN: this {name} has what this version does not understand, and nothing that is\n\
+                 said of it here is certain. Get a newer version."
             )?,
             Verdict::Failed(class) => {
                 writeln!(f, "FAILED ({class}): this {name} does not verify.")?;

@@ -1,4 +1,6 @@
 //! What one record says, as JSON with stable names.
+//!
+//! Tests: `audit/tests/questions.rs`.
 
 use super::words::{amount, level, mode, utc, uuid};
 use super::{checked_holdings, sentence};
@@ -14,9 +16,15 @@ pub fn to_value(opened: &OpenedRecord, holds: bool, pinned: bool) -> Value {
     let statement = &opened.record.statement;
     let actor = opened.actor.as_ref().map(|actor| {
         Value::object([
-            ("principal", actor.principal.as_str().into()),
+            ("issuer", actor.issuer.as_str().into()),
+            ("subject", actor.subject.as_str().into()),
+            ("tenant", actor.tenant.as_str().into()),
+            ("roles", Value::list(actor.roles.iter().map(String::as_str))),
+            ("authenticated", actor.authenticated.as_str().into()),
             ("address", actor.address.as_str().into()),
             ("agent", actor.agent.as_str().into()),
+            ("on_behalf_of", actor.on_behalf_of.as_str().into()),
+            ("link", actor.link.as_str().into()),
         ])
     });
     Value::object([
@@ -77,7 +85,7 @@ fn document_value(opened: &OpenedRecord) -> Option<Value> {
             ),
         ]),
         Document::Download(d) => download_value(d),
-        Document::DownloadEnd(ends) => Value::list(ends.iter().map(|end| {
+        Document::DownloadEnd(d) => Value::list(d.downloads.iter().map(|end| {
             Value::object([
                 ("download", end.download.into()),
                 ("bytes", end.bytes.into()),
@@ -133,7 +141,7 @@ fn system_value(document: &Document) -> Value {
             ("changes", Value::list(d.changes.iter().map(change_value))),
         ]),
         Document::Anchor(d) => Value::object([
-            ("witness", d.witness.as_str().into()),
+            ("witness", d.by.who().into()),
             ("note", d.note.as_str().into()),
         ]),
         Document::Drill(d) => Value::object([
@@ -176,6 +184,10 @@ fn system_value(document: &Document) -> Value {
             ),
             ("reason", d.reason.as_str().into()),
         ]),
+        Document::Planned(d) => {
+            let named = d.named().into_iter();
+            Value::Object(named.map(|(n, v)| (n.to_owned(), v.into())).collect())
+        }
         Document::Issue(_)
         | Document::Reverse(_)
         | Document::AddRendition(_)
@@ -194,6 +206,7 @@ fn download_value(d: &DownloadDocument) -> Value {
         ("start", d.start.into()),
         ("end", d.end.into()),
         ("length", d.length.into()),
+        ("deadline_ms", d.deadline_ms.into()),
     ])
 }
 

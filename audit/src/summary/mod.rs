@@ -15,7 +15,7 @@ use muniment_evidence::record::Outcome;
 use muniment_evidence::report::OpenedRecord;
 use muniment_evidence::statement::{Kind, Level, Mode};
 use std::collections::BTreeSet;
-use words::{amount, invoice, key_change, level, mode, utc, uuid};
+use words::{amount, invoice, key_change, level, mode, utc, uuid, who};
 
 /// Names and texts, in a fixed order.
 type Lines = Vec<(&'static str, String)>;
@@ -64,10 +64,10 @@ fn effect(opened: &OpenedRecord) -> String {
             d.role,
             uuid(&d.uid)
         ),
-        (Some(Document::DownloadEnd(ends)), _) => format!(
+        (Some(Document::DownloadEnd(d)), _) => format!(
             "The end of {} downloads (of {} handed over in full) was noted",
-            ends.len(),
-            ends.iter().filter(|end| end.complete).count()
+            d.downloads.len(),
+            d.downloads.iter().filter(|end| end.complete).count()
         ),
         (Some(Document::Void(d)), _) => {
             format!("The invoice {} was declared void", uuid(&d.uid))
@@ -87,9 +87,7 @@ fn effect(opened: &OpenedRecord) -> String {
         (_, Kind::Membership) => "A change of the members was noted".to_owned(),
         (_, Kind::Leader) => "A new leader was noted".to_owned(),
         (_, Kind::Key) => "Keys of the ledger were changed".to_owned(),
-        (_, Kind::Anchor) => {
-            "The cosignature of an outside witness on a checkpoint was noted".to_owned()
-        }
+        (_, Kind::Anchor) => "That somebody outside vouches for a checkpoint was noted".to_owned(),
         (_, Kind::Scrub) => "Damage to a stored body was noted".to_owned(),
         (Some(Document::Mode(d)), _) => {
             format!(
@@ -122,15 +120,7 @@ pub fn lines(opened: &OpenedRecord) -> Vec<(&'static str, String)> {
     document_lines(opened, &mut lines);
     match &opened.actor {
         None => lines.push(("asked by", "not shown (erased or withheld)".to_owned())),
-        Some(actor) if actor.principal.is_empty() => {
-            lines.push(("asked by", "the system itself".to_owned()));
-        }
-        Some(actor) => lines.push((
-            "asked by",
-            format!("{} {} {}", actor.principal, actor.address, actor.agent)
-                .trim_end()
-                .to_owned(),
-        )),
+        Some(actor) => lines.push(("asked by", who(actor))),
     }
     lines
 }
@@ -159,7 +149,7 @@ fn document_lines(opened: &OpenedRecord, lines: &mut Lines) {
             lines.push(("invoice", uuid(&d.uid)));
             lines.push(("reason", d.reason.clone()));
         }
-        Some(Document::DownloadEnd(ends)) => lines.extend(ends.iter().map(|end| {
+        Some(Document::DownloadEnd(d)) => lines.extend(d.downloads.iter().map(|end| {
             let how = if end.complete {
                 "complete"
             } else {
@@ -191,7 +181,7 @@ fn system_lines(document: &Document, lines: &mut Lines) {
             lines.push(("serial", d.serial.to_string()));
             lines.extend(d.changes.iter().map(|change| ("key", key_change(change))));
         }
-        Document::Anchor(d) => lines.push(("witness", d.witness.clone())),
+        Document::Anchor(d) => lines.push(("witness", d.by.who().to_owned())),
         Document::Drill(d) => {
             lines.push((
                 "drill",
@@ -217,6 +207,7 @@ fn system_lines(document: &Document, lines: &mut Lines) {
             lines.push(("async learners", format!("{:?}", d.async_learners)));
             lines.push(("reason", d.reason.clone()));
         }
+        Document::Planned(d) => lines.extend(d.named()),
         Document::Issue(_)
         | Document::Reverse(_)
         | Document::AddRendition(_)

@@ -3,8 +3,28 @@
 use muniment_evidence::digest::hex;
 use muniment_evidence::ids::NodeId;
 use muniment_evidence::keychange::{Action, KeyChange};
-use muniment_evidence::opening::{Identity, Money};
+use muniment_evidence::opening::{Actor, Identity, Money};
 use muniment_evidence::statement::{Level, Mode};
+
+/// Who asked, as the node knew it: name and issuer, for whom, how, from where.
+pub(crate) fn who(actor: &Actor) -> String {
+    let said = |what: &str, text: &str| match text.is_empty() {
+        true => String::new(),
+        false => format!("{what}{text}"),
+    };
+    [
+        actor.who(),
+        said("for ", &actor.on_behalf_of),
+        said("by the link ", &actor.link),
+        said("authenticated by ", &actor.authenticated),
+        actor.address.clone(),
+        actor.agent.clone(),
+    ]
+    .into_iter()
+    .filter(|part| !part.is_empty())
+    .collect::<Vec<_>>()
+    .join(" ")
+}
 
 pub(super) fn invoice(identity: &Identity) -> String {
     format!("The invoice {} of {}", identity.number, identity.issuer)

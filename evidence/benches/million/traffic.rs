@@ -9,9 +9,9 @@ use muniment_evidence::digest::Digest;
 use muniment_evidence::ids::{BodyId, NodeId, RecordIndex, Sequence, UploadEpoch};
 use muniment_evidence::key::{SecretKey, Signature, Signer as _};
 use muniment_evidence::opening::{
-    Actor, BootDocument, Delivered, Document, DownloadDocument, Holding, Identity, IssueDocument,
-    Label, Metadata, Money, Opening, PUBLIC_SALT, Party, Rendition, TaxSubtotal, commit_actor,
-    commit_document,
+    Actor, BootDocument, Delivered, Document, DownloadDocument, DownloadEndDocument, Holding,
+    HoldingKind, Identity, IssueDocument, Label, Metadata, Money, Opening, PUBLIC_SALT, Party,
+    Rendition, TaxSubtotal, commit_actor, commit_document,
 };
 use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
 
@@ -117,7 +117,10 @@ impl Traffic {
                 bytes: BODY_BYTES,
                 complete: true,
             });
-            let document = Document::DownloadEnd(ends.collect());
+            let document = Document::DownloadEnd(DownloadEndDocument {
+                tenant: "default".into(),
+                downloads: ends.collect(),
+            });
             return self.sign(at, &document);
         }
         match (step % (1 + DOWNLOADS_PER_ISSUE), self.issued) {
@@ -153,9 +156,10 @@ impl Traffic {
         let actor = match kind.is_system() {
             true => Actor::default(),
             false => Actor {
-                principal: "billing.example".into(),
+                subject: "billing.example".into(),
                 address: "192.0.2.17".into(),
                 agent: "traffic".into(),
+                ..Actor::default()
             },
         };
         let salt = |part: u8| match kind.is_system() {
@@ -214,6 +218,7 @@ impl Traffic {
         self.issued = Some(Issued { uid, sha256 });
         let holding = |site: &Site| {
             let mut holding = Holding {
+                kind: HoldingKind::Node,
                 ledger: self.ledger,
                 body_id: BodyId::new(body_id),
                 sha256,
@@ -299,5 +304,6 @@ fn download(issued: &Issued) -> Document {
         start: 0,
         end: BODY_BYTES,
         length: BODY_BYTES,
+        deadline_ms: None,
     })
 }

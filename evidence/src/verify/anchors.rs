@@ -8,7 +8,7 @@ use crate::checks::Check;
 use crate::ids::{RecordIndex, TreeSize};
 use crate::ledger::Ledger;
 use crate::note::{Checkpoint, Note, VerifierKey, Vouch};
-use crate::opening::AnchorDocument;
+use crate::opening::{AnchorDocument, AnchoredBy};
 use crate::policy::Policy;
 use crate::report::{Finding, OutsideCosigner, Report};
 use crate::tree::{self, MemoryRows, TreeRow};
@@ -85,7 +85,10 @@ fn outside(
     policy: &Policy,
     ledger: &Ledger,
 ) -> Option<(Checkpoint, OutsideCosigner)> {
-    let key = VerifierKey::parse(&anchor.witness).ok()?;
+    let AnchoredBy::Witness(witness) = &anchor.by else {
+        return None;
+    };
+    let key = VerifierKey::parse(witness).ok()?;
     let name = policy.name_of(&key)?;
     if ledger.is_own_cosigner(&key) {
         return None;

@@ -25,6 +25,7 @@ use crate::opening::Document;
 use crate::policy::Policy;
 use crate::receipt::LastRecord;
 use crate::record::Outcome;
+use crate::record_checks;
 use crate::report::{
     EvidenceKind, Finding, LEVEL_DEFAULT, LEVEL_MAX, Report, UNFINISHED_MAX, Unfinished,
 };
@@ -454,6 +455,9 @@ impl Replay {
             report.find(finding);
         }
         for (check, detail) in checked.opened.faults {
+            report.find(Finding::at(check, index, detail));
+        }
+        if let Some((check, detail)) = record_checks::understood(&record) {
             report.find(Finding::at(check, index, detail));
         }
         let ok = record.outcome == Outcome::Ok;

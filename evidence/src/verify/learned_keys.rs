@@ -66,6 +66,9 @@ impl LearnedKeys {
         let index = record.index;
         let last = self.leaves.last_key_value().map(|(index, _)| *index);
         let in_order = last.is_none_or(|last| last < index) && size.contains(index);
+        if let Some((check, detail)) = record_checks::understood(&record).filter(|_| in_order) {
+            return Err(Finding::at(check, index, detail));
+        }
         let is_key = record.statement.kind == Kind::Key && record.outcome == Outcome::Ok;
         if Check::KeyRecordInTurn.fails(!in_order || !is_key) {
             let detail = "stands among the KEY records, and is none or not the next";

@@ -142,6 +142,9 @@ pub fn receipt(bytes: &[u8], expected: Expected<'_>) -> Report {
     for fault in opened.faults {
         report.find(at(fault));
     }
+    if let Some(fault) = record_checks::understood(&record) {
+        report.find(at(fault));
+    }
     if let Some(fault) = learned.unlisted(&record, &tree::leaf_hash(&receipt.record)) {
         report.find(fault);
     }

@@ -2,6 +2,7 @@
 //!
 //! Promises one change each, as in `negative`; each is here for one check of the verifier.
 
+use super::forged_keys::before_retirement;
 use super::negative::{AT, Change, forged, opened, with_stolen_node_key};
 use super::{anchor, cosigned_frames, document, later, small, vouch};
 use crate::ledger::{Ledger, seal};
@@ -20,6 +21,10 @@ pub fn all() -> Vec<(&'static str, Vec<u8>)> {
     let stolen = promising::promise(&with_stolen_outbox_key(), 4);
     let mut all = vec![
         ("head-nothing", small.note(0).into_bytes()),
+        (
+            "head-retired",
+            before_retirement(false).note(5).into_bytes(),
+        ),
         ("head-fork", other_root().note(small.len()).into_bytes()),
         ("promise-truncated", promise),
         ("promise-stolen", stolen.encode()),
@@ -126,7 +131,7 @@ fn frames() -> [(&'static str, Vec<Frame>); 8] {
     ]
 }
 
-fn ledgers() -> [(&'static str, Ledger); 14] {
+fn ledgers() -> [(&'static str, Ledger); 15] {
     let mut prev = small();
     prev.entries[6].record.prev = Digest([1; 32]);
     for at in 7..prev.len() {
@@ -187,6 +192,15 @@ fn ledgers() -> [(&'static str, Ledger); 14] {
     };
     [
         ("chain-prev.bin", prev),
+        (
+            "statement-twice.bin",
+            forged(&|ledger| {
+                let mut again = ledger.entries[7].clone();
+                again.record.outcome = Outcome::Ok;
+                again.record.committed_at_ms = ledger.entries[10].record.committed_at_ms;
+                ledger.entries.push(again);
+            }),
+        ),
         (
             "lane-boot.bin",
             forged(&|ledger| {

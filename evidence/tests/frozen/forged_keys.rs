@@ -10,7 +10,7 @@ use muniment_evidence::key::SecretKey;
 use muniment_evidence::keychange::{Action, KeyDocument, Role};
 use muniment_evidence::opening::{Document, GenesisDocument, Opening};
 use muniment_evidence::receipt::Receipt;
-use muniment_evidence::record::Outcome;
+use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Kind;
 
 pub fn all() -> Vec<(&'static str, Receipt)> {
@@ -18,6 +18,10 @@ pub fn all() -> Vec<(&'static str, Receipt)> {
     all.extend(changes());
     all.extend(counts());
     all.extend(notes());
+    all.push((
+        "receipt-retired-fork.bin",
+        before_retirement(true).receipt(3),
+    ));
     all
 }
 
@@ -68,7 +72,7 @@ pub fn founded(change: &dyn Fn(&mut GenesisDocument)) -> Ledger {
     ledger
 }
 
-fn changes() -> [(&'static str, Receipt); 9] {
+fn changes() -> [(&'static str, Receipt); 10] {
     let rotation = rotation();
     let thief = SecretKey::from_seed(&[77; 32]);
     let add = |ledger: &Ledger| vec![ledger.log_change(Action::Add, &thief)];
@@ -95,6 +99,7 @@ fn changes() -> [(&'static str, Receipt); 9] {
             altered(&rotation, 12, &|receipt| receipt.keys[4].opening[9] ^= 1),
         ),
         ("key-kind.bin", kind.receipt(at)),
+        ("key-twin.bin", with_twins()),
         (
             "key-endorsement.bin",
             changed(&|ledger| {
@@ -126,6 +131,33 @@ fn changes() -> [(&'static str, Receipt); 9] {
             }),
         ),
     ]
+}
+
+/// Five records under the log key that the sixth retires; or, later and under the same key,
+/// others in their place.
+pub fn before_retirement(forked: bool) -> Ledger {
+    let mut ledger = rotation();
+    ledger.entries.truncate(5);
+    ledger.log_keys = vec![0];
+    if forked {
+        ledger.entries[3].record.outcome = Outcome::Refused(Reason::NotFound);
+        ledger.rechain();
+    }
+    ledger
+}
+
+/// Two log keys with one key id, found among fifty thousand.
+fn with_twins() -> Receipt {
+    let mut ledger = Ledger::found(1);
+    ledger.boot(1);
+    for number in [17_590u32, 49_978] {
+        let mut seed = [90; 32];
+        seed[..4].copy_from_slice(&number.to_be_bytes());
+        let key = SecretKey::from_seed(&seed);
+        let add = ledger.log_change(Action::Add, &key);
+        ledger.change_keys(vec![add], &[key]);
+    }
+    ledger.receipt(1)
 }
 
 /// The receipt of a change that nobody should believe.

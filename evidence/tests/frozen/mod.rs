@@ -9,6 +9,7 @@ mod forged_keys;
 mod forged_orders;
 mod forged_records;
 pub mod negative;
+mod planned;
 mod post_quantum;
 
 use crate::ledger::{BODY, Ledger, NODES, ORIGIN, checkpoint_frame, seal};
@@ -20,7 +21,9 @@ use muniment_evidence::ids::{OutboxId, RecordIndex, TreeSize};
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, Role};
 use muniment_evidence::note::{Checkpoint, VerifierKey};
-use muniment_evidence::opening::{AnchorDocument, Document, Opening, commit_document};
+use muniment_evidence::opening::{
+    AnchorDocument, AnchoredBy, Document, DownloadDocument, Opening, commit_document,
+};
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::{Kind, Lane};
 use muniment_evidence::tree;
@@ -33,6 +36,8 @@ pub fn all() -> Vec<Vector> {
     let mut all = honest();
     all.extend(negative::all());
     all.extend(post_quantum::all());
+    let planned = planned::negative().into_iter();
+    all.extend(planned.map(|(name, bytes)| (format!("negative/{name}"), bytes)));
     all
 }
 
@@ -72,6 +77,11 @@ fn honest() -> Vec<Vector> {
         ("slice-operator.bin", seal(&operated.frames(8))),
         ("receipt-operator.bin", operated.receipt(8).encode()),
         ("bundle-reserved.bin", cosigned(&reserved(), 0)),
+        ("bundle-planned.bin", planned::cosigned(&planned::honest())),
+        (
+            "bundle-kinds.bin",
+            planned::cosigned(&planned::other_kinds()),
+        ),
         ("bundle-wrong-lanes.bin", cosigned(&wrong_lanes(), 0)),
         ("bundle-later-kinds.bin", cosigned(&later_kinds(), 0)),
         (
@@ -109,7 +119,10 @@ pub fn small() -> Ledger {
     ledger.end(2, &[download]);
     ledger.issue(1, "F-1", Outcome::Refused(Reason::IdentityTaken));
     ledger.issue(1, "F-1", Outcome::DuplicateOf(RecordIndex::new(4)));
-    let deferred = document(&ledger, download);
+    let deferred = Document::Download(DownloadDocument {
+        deadline_ms: Some(1_795_467_660_000),
+        ..ledger.download_of(uid)
+    });
     ledger.record(3, Lane::Outbox(OutboxId::new(3)), deferred, Outcome::Ok);
     ledger.issue(2, "F-2", Outcome::Ok);
     ledger
@@ -173,11 +186,8 @@ pub fn revoke(ledger: &mut Ledger, node: u64, trusted_until: u64) {
 fn reserved() -> Ledger {
     let mut ledger = small();
     let last = ledger.download(1, [4; 16]);
-    ledger.entries[last as usize].record.statement.kind = Kind::Check;
-    ledger.resign(last);
-    let last = ledger.download(2, [4; 16]);
     let opening = Opening::public(b"of a later version".to_vec());
-    ledger.entries[last as usize].record.statement.kind = Kind::Snapshot;
+    ledger.entries[last as usize].record.statement.kind = Kind::Gap;
     reopen(&mut ledger, last, opening);
     let last = ledger.download(3, [4; 16]);
     ledger.entries[last as usize].record.outcome = Outcome::Refused(Reason::Later(999));
@@ -189,7 +199,7 @@ fn later_kinds() -> Ledger {
     let mut ledger = small();
     let refused = Outcome::Refused(Reason::FeatureLevel);
     for (node, kind, outcome) in [
-        (1, Kind::Later(27), Outcome::Ok),
+        (1, Kind::Later(34), Outcome::Ok),
         (2, Kind::Later(255), refused),
         (3, Kind::Snapshot, refused),
     ] {
@@ -294,8 +304,8 @@ pub fn anchor(ledger: &Ledger, checkpoint: &Checkpoint, cosigned: bool) -> Docum
     if cosigned {
         note += &checkpoint.cosign(&key.name, &witness, 1_795_467_700);
     }
-    let witness = key.to_string();
-    Document::Anchor(AnchorDocument { witness, note })
+    let by = AnchoredBy::Witness(key.to_string());
+    Document::Anchor(AnchorDocument { note, by })
 }
 
 /// Exchanges what a record commits to, rightly signed.

@@ -15,9 +15,9 @@ use muniment_evidence::key::{SecretKey, Signature, Signer};
 use muniment_evidence::ledger::cosigner_name;
 use muniment_evidence::note::Checkpoint;
 use muniment_evidence::opening::{
-    Actor, BootDocument, Delivered, Document, DownloadDocument, GenesisDocument, Holding, Identity,
-    IssueDocument, LeaderDocument, Member, Metadata, Money, Opening, PUBLIC_SALT, Rendition,
-    VoidDocument, commit_actor, commit_document,
+    Actor, BootDocument, Delivered, Document, DownloadDocument, DownloadEndDocument,
+    GenesisDocument, Holding, HoldingKind, Identity, IssueDocument, LeaderDocument, Member,
+    Metadata, Money, Opening, PUBLIC_SALT, Rendition, VoidDocument, commit_actor, commit_document,
 };
 use muniment_evidence::receipt::{LastRecord, Receipt};
 use muniment_evidence::record::{Outcome, Reason, Record};
@@ -219,6 +219,7 @@ impl Ledger {
         let length = (BODY.len() + number.len()) as u64;
         let holding = |node| {
             let mut holding = Holding {
+                kind: HoldingKind::Node,
                 ledger: self.id,
                 body_id: BodyId::new(id),
                 sha256,
@@ -291,6 +292,7 @@ impl Ledger {
             start: 0,
             end: BODY.len() as u64,
             length: BODY.len() as u64,
+            deadline_ms: None,
         }
     }
 
@@ -306,7 +308,11 @@ impl Ledger {
             bytes: BODY.len() as u64,
             complete: true,
         });
-        self.strict(node, Document::DownloadEnd(ends.collect()), Outcome::Ok)
+        let document = Document::DownloadEnd(DownloadEndDocument {
+            tenant: "default".into(),
+            downloads: ends.collect(),
+        });
+        self.strict(node, document, Outcome::Ok)
     }
 
     pub fn strict(&mut self, node: u64, document: Document, outcome: Outcome) -> u64 {
@@ -317,7 +323,7 @@ impl Ledger {
     pub fn record(&mut self, node: u64, lane: Lane, document: Document, outcome: Outcome) -> u64 {
         let kind = document.kind();
         let actor = Actor {
-            principal: if kind.is_system() { "" } else { "billing" }.into(),
+            subject: if kind.is_system() { "" } else { "billing" }.into(),
             ..Actor::default()
         };
         let index = self.entries.len() as u64;

@@ -11,14 +11,16 @@ CODES = {
     "UNPINNED": 3, "STRUCTURE": 10, "BAD_SIGNATURE": 11, "BROKEN_CHAIN": 12, "BAD_TREE": 13,
     "FORK": 14, "MISSING_DATA": 15, "LANE": 16, "UNKNOWN_KEY": 17, "CHECKPOINT": 18,
     "OPENING": 19, "DOCUMENT": 20, "TIME": 21, "UNTRUSTED": 22, "POLICY": 23, "REVOKED": 24,
-    "LOST": 25, "NOT_DONE": 28, "UNWITNESSED": 29,
+    "LOST": 25, "NOT_DONE": 28, "UNWITNESSED": 29, "UNKNOWN": 30, "BODY_LOST": 31,
 }
 KINDS = ["GENESIS", "BOOT", "ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END", "REVERSE", "VOID",
          "MEMBERSHIP", "LEADER", "KEY", "ANCHOR", "CHECK", "MODE", "POLICY", "SNAPSHOT", "RESTORE",
-         "RECOVERY", "SCRUB", "DRILL", "EXPORT", "HOLD", "RETENTION", "ERASE", "ERASED", "GAP"]
+         "RECOVERY", "SCRUB", "DRILL", "EXPORT", "HOLD", "RETENTION", "ERASE", "ERASED", "GAP",
+         "TENANT", "GRANT", "CONFIG", "ADMIN", "BODY_LOST", "MONTH", "WAIVER"]
 NOT_SYSTEM = {"ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END", "REVERSE", "VOID", "CHECK",
-              "EXPORT", "HOLD", "RETENTION", "ERASE", "LATER"}
-RESERVED = set(KINDS[12:]) - {"MODE", "POLICY", "SCRUB", "DRILL"} | {"LATER"}
+              "EXPORT", "HOLD", "RETENTION", "ERASE", "TENANT", "GRANT", "CONFIG", "ADMIN",
+              "BODY_LOST", "MONTH", "LATER"}
+RESERVED = {"SNAPSHOT", "GAP", "LATER"}
 MIB = 1024 * 1024
 
 
@@ -114,6 +116,15 @@ class Reader:
     def words(self):
         return self.within(1024)
 
+    def foreign(self, most):
+        self.fit(len(self.bytes()) <= most)
+
+    def code(self, most):
+        """One of the codes of a table, which begin with 1."""
+        if not 1 <= (code := self.u8()) <= most:
+            raise DecodeError(f"a code before {self.at}")
+        return code
+
     def request(self):
         return self.within(200)
 
@@ -199,6 +210,8 @@ class Record:
         if code == 0 or mode > 2 or level > 4 or (level in (2, 3)) != (number > 0):
             raise DecodeError("a kind, mode or level")
         self.kind = KINDS[code - 1] if code <= len(KINDS) else "LATER"
+        # Section 3.1: what is not understood.
+        self.critical = self.ok and (self.kind in ("RESTORE", "RECOVERY") or code >= 128)
         self.mode = mode
         self.ledger, self.node = reader.digest(), reader.u64()
         self.lane = (reader.u8(), reader.u64())
@@ -218,7 +231,7 @@ def read_rendition(r):
 
 def read_holding(r):
     begin = r.at
-    holding = {"ledger": r.digest(), "body": r.raw(16), "sha256": r.digest(), "root": r.digest(),
+    holding = {"kind": r.code(2), "ledger": r.digest(), "body": r.raw(16), "sha256": r.digest(), "root": r.digest(),
                "length": r.u64(), "node": r.u64(), "incarnation": r.raw(16), "zone": r.id(), "epoch": r.u64()}
     holding["signed"] = b"muniment/holding/v1\n" + r.data[begin:r.at]
     holding["signature"] = r.raw(64)
@@ -247,6 +260,7 @@ def read_metadata(r):
     r.list(lambda r: (r.id(), r.words(), r.option(Reader.digest), r.option(read_money)), fit=32)
     r.id(), r.id()
     r.list(lambda r: (r.id(), r.words()), fit=32)
+    r.list(lambda r: (r.id(), r.id()), fit=32)
 
 
 def read_change(r):
@@ -287,9 +301,10 @@ def read_mode(r):
 
 
 def read_policy(r):
-    settings = r.list(lambda r: (r.id(), r.u64()), fit=32)
+    settings = read_settings(r)["settings"]
     ordered, signed = any(name != "upload_epoch" for name, _ in settings), r.data[:r.at]
-    return {"ordered": ordered, "signed": signed, "endorsements": r.option(read_endorsements)}
+    return {"settings": settings, "ordered": ordered, "signed": signed,
+            "endorsements": r.option(read_endorsements)}
 
 
 def read_issue(r):
@@ -305,7 +320,10 @@ def read_added(r):
 
 def read_download(r):
     r.name(), r.raw(16), r.id()
-    return {"sha256": r.digest(), "root": r.digest(), "start": r.u64(), "end": r.u64(), "length": r.u64()}
+    document = {"sha256": r.digest(), "root": r.digest(), "start": r.u64(), "end": r.u64(),
+                "length": r.u64()}
+    r.option(Reader.u64)
+    return document
 
 
 def read_member(r):
@@ -340,6 +358,144 @@ def read_scrub(r):
     return {"body": body, "chunk": chunk}
 
 
+def read_anchor(r):
+    document = {"type": r.code(2), "note": r.within(64 * 1024), "who": r.words()}
+    if document["type"] == 2:
+        r.foreign(64 * 1024)
+    return document
+
+
+def read_drill(r):
+    r.id(), r.id(), r.list(Reader.u64, fit=64), r.id(), r.u64(), r.u64(), r.option(Reader.u64)
+    r.list(lambda r: (r.id(), r.option(Reader.u64)), fit=64)
+    return {}
+
+
+def sound(fine, document=None):
+    if not fine:
+        raise DecodeError("a document that contradicts itself")
+    return document or {}
+
+
+def read_texts(r, most=32):
+    r.list(lambda r: (r.id(), r.words()), fit=most)
+
+
+def read_approvals(r):
+    r.list(lambda r: (r.words(), r.words(), r.u64(), r.words()), fit=8)
+
+
+def read_uids(r):
+    r.list(lambda r: r.raw(16), fit=256)
+
+
+def read_settings(r):
+    return {"settings": r.list(lambda r: (r.id(), r.u64()), fit=32)}
+
+
+def read_tenant(r):
+    r.name(), r.request(), r.u64(), r.code(2), r.id(), r.name(), r.name()
+    read_settings(r), read_texts(r), r.words(), r.option(read_endorsements)
+    return {}
+
+
+def read_grant(r):
+    r.request(), r.code(2), r.words(), r.words(), r.id()
+    r.list(Reader.id, fit=32), r.list(Reader.name, fit=32), r.flag(), r.option(Reader.u64)
+    r.words(), r.option(read_endorsements)
+    return {}
+
+
+def read_config(r):
+    r.code(2), r.digest(), read_texts(r, 256)
+    return {}
+
+
+def read_admin(r):
+    r.request(), r.id(), r.name(), r.words(), r.code(3), r.id(), r.words(), read_texts(r)
+    return {}
+
+
+def read_check(r):
+    r.name(), r.code(5), r.words(), r.code(4), r.u64()
+    r.list(lambda r: (r.raw(16), r.u64(), r.code(4)), fit=256)
+    return {}
+
+
+def read_export(r):
+    r.name(), r.request()
+    ended, begun = r.code(2) == 2, r.option(Reader.u64)
+    r.words(), r.words(), [r.u64() for _ in range(6)]
+    digest = r.option(Reader.digest)
+    return sound((begun is not None) == ended and (ended or digest is None))
+
+
+def read_hold(r):
+    r.name(), r.request(), r.code(2), r.id(), read_uids(r), r.words(), read_approvals(r)
+    return {}
+
+
+def read_retention(r):
+    r.name(), r.request(), r.id(), r.code(3)
+    clock, year_end = r.code(3), r.id()
+    r.u32(), r.name(), r.name(), r.id(), r.words(), read_approvals(r)
+    return sound((year_end != "") == (clock == 3))
+
+
+def read_erase(r):
+    r.name(), r.request(), r.code(3)
+    parts = r.u8()
+    read_uids(r)
+    ranges = r.list(lambda r: (r.u64(), r.u64()), fit=256)
+    r.words(), read_approvals(r)
+    return sound(1 <= parts <= 7 and all(first <= end for first, end in ranges))
+
+
+def read_erased(r):
+    r.u64(), r.code(3), r.u64(), r.u64(), r.u64()
+    return {}
+
+
+def read_lost(r):
+    r.name(), r.raw(16), r.id(), r.raw(16), r.digest(), r.digest(), r.u64()
+    r.list(Reader.u64, fit=64), r.words(), read_endorsements(r)
+    return {}
+
+
+def read_waiver(r):
+    r.u64(), r.digest(), r.id(), r.words(), read_endorsements(r)
+    return {}
+
+
+def read_epoch(restore):
+    def read(r):
+        epoch, _, size, _, known = r.u64(), r.name(), r.u64(), r.digest(), r.u64()
+        backup = r.option(Reader.digest)
+        r.list(Reader.u64, fit=64), r.list(read_change, fit=64), r.u8(), r.words()
+        read_endorsements(r)
+        return sound(epoch > 0 and 0 < size <= known and (backup is not None) == restore)
+    return read
+
+
+def read_sum(r):
+    place = r.id(), r.u8(), r.u8()
+    r.fit(place[1] <= 6)
+    count = r.u64()
+    r.raw(16)
+    sound(place[2] in (3, 7, 8) and count > 0)
+    return (place[0].encode(), *place[1:]), count
+
+
+def read_month(r):
+    r.name(), r.id()
+    number, previous, _, count, _ = r.u64(), r.option(Reader.u64), r.u64(), r.u64(), r.digest()
+    sums = r.list(read_sum, fit=256)
+    places = [place for place, _ in sums]
+    counted = sum(count for place, count in sums if place[2] != 8)
+    return sound((previous is not None) == (number > 0) and counted == count
+                 and all(a < b for a, b in zip(places, places[1:])))
+
+
 DOCUMENTS = {
     "GENESIS": lambda r: {"origin": r.name(), "log": r.digest(),
                           "members": r.list(read_member, fit=64), "threshold": r.u8(),
@@ -351,15 +507,31 @@ DOCUMENTS = {
     "REVERSE": read_issue,
     "ADD_RENDITION": read_added,
     "DOWNLOAD": read_download,
-    "DOWNLOAD_END": lambda r: {"downloads": r.list(read_ended, fit=1000)},
+    "DOWNLOAD_END": lambda r: {"tenant": r.name(), "downloads": r.list(read_ended, fit=1000)},
     "VOID": read_void,
     "MEMBERSHIP": read_membership,
     "LEADER": lambda r: {"numbers": (r.u64(), r.u64(), r.u64())},
     "KEY": read_key_document,
-    "ANCHOR": lambda r: {"witness": r.words(), "note": r.within(64 * 1024)},
-    "MODE": read_mode,
+    "ANCHOR": read_anchor,
     "POLICY": read_policy,
     "SCRUB": read_scrub,
+    "MODE": read_mode,
+    "DRILL": read_drill,
+    "TENANT": read_tenant,
+    "GRANT": read_grant,
+    "CONFIG": read_config,
+    "ADMIN": read_admin,
+    "CHECK": read_check,
+    "EXPORT": read_export,
+    "HOLD": read_hold,
+    "RETENTION": read_retention,
+    "ERASE": read_erase,
+    "ERASED": read_erased,
+    "BODY_LOST": read_lost,
+    "WAIVER": read_waiver,
+    "RESTORE": read_epoch(True),
+    "RECOVERY": read_epoch(False),
+    "MONTH": read_month,
 }
 
 
@@ -380,7 +552,9 @@ def decode_actor(data):
     reader = Reader(data)
     if reader.u8() != 1:
         raise DecodeError("opening version 1")
-    reader.words(), reader.id(), reader.words()
+    reader.words(), reader.words(), reader.name(), reader.list(Reader.id, fit=32)
+    reader.id(), reader.id(), reader.words(), reader.words(), reader.id()
+    reader.option(lambda r: (r.u8(), r.foreign(16 * 1024), r.foreign(16 * 1024)))
     reader.end()
     return reader.unfit
 

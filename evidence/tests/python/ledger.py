@@ -69,7 +69,7 @@ class History:
     """Section 6."""
 
     def __init__(self, genesis):
-        self.serial, self.threshold = 0, genesis["threshold"]
+        self.serial, self.threshold, self.origin = 0, genesis["threshold"], genesis["origin"]
         self.log = [Life(genesis["log"])]
         self.root = [Life(key) for key in genesis["roots"]]
         self.operator = [Life(key) for key in genesis["operators"]]
@@ -85,6 +85,19 @@ class History:
             lives = lives + member.statement + member.cosignature
         return lives
 
+    def has_twin(self, change):
+        """Of one name in notes, and one id."""
+        role, node = ROLES[change["role"]], change["node"]
+        if role == "log":
+            name, kind, before = self.origin, LOG, self.log
+        elif role == "cosignature" and node in self.members:
+            name = f"{self.origin}/{change['region']}/{change['zone']}/{node}"
+            kind, before = COSIGNATURE, self.members[node].cosignature
+        else:
+            return False
+        id_of = VerifierKey(name, kind, change["key"]).id
+        return any(VerifierKey(name, kind, life.key).id == id_of for life in before)
+
     def change(self, index, change, retroactive):
         role, node, key = ROLES[change["role"]], change["node"], change["key"]
         places = [change["region"], change["zone"]]
@@ -93,8 +106,8 @@ class History:
             raise Broken("UNKNOWN_KEY", "a node's key, and no other, names its node")
         if change["action"] == ADD:
             used = any(life.key == key for life in self.all())
-            if used or not strict_point(key):
-                raise Broken("UNKNOWN_KEY", "a key that is used or unusable")
+            if used or not strict_point(key) or self.has_twin(change):
+                raise Broken("UNKNOWN_KEY", "a key that is used, unusable or not told apart")
             if nodes:
                 member = self.members.setdefault(node, Member(*places))
                 if not all(map(is_place, places)) or [member.region, member.zone] != places:
@@ -168,6 +181,13 @@ def genesis_of(genesis):
     if not verify(key, b"muniment/statement/v1\n" + record.statement, record.signature):
         raise Broken("BAD_SIGNATURE", "the genesis")
     return Ledger(leaf_hash(data), origin, history)
+
+
+def level_faults(document):
+    """U2."""
+    settings = document.get("settings", [])
+    critical = any(name == "feature_level" and value >= 1 << 32 for name, value in settings)
+    return [("UNKNOWN", "a level that is not understood (U2)")] if critical else []
 
 
 class Ledger:
@@ -382,9 +402,11 @@ class Ledger:
                 if not member or all(life.at(index) == NOT_IN_FORCE for life in member.statement):
                     return [("UNKNOWN_KEY", f"node {node} has no key")]
         if record.kind in ("MODE", "POLICY"):
-            return self.order_faults(record, document)
+            return self.order_faults(record, document) + level_faults(document)
         if record.kind == "ANCHOR":
             return self.anchor_faults(index, document)
+        if record.kind == "BODY_LOST":
+            return [("BODY_LOST", "a body is lost (O14)")]
         return []
 
     def anchor_faults(self, index, document):
@@ -395,8 +417,10 @@ class Ledger:
             return [(fault.name, str(fault))]
         if size > index:
             return [("OPENING", "a checkpoint of later records")]
+        if document["type"] == 2:
+            return []
         try:
-            key = parse_verifier_key(document["witness"])
+            key = parse_verifier_key(document["who"])
         except DecodeError as why:
             return [("OPENING", str(why))]
         if key.kind not in (COSIGNATURE, ML_DSA_COSIGNATURE) or vouch(parse_note(data), key) is not True:
@@ -416,7 +440,7 @@ class Ledger:
         member = self.history.members.get(holding["node"])
         if member is None:
             return "UNKNOWN_KEY", "a holding of an unknown node"
-        if member.zone != holding["zone"]:
+        if holding["kind"] == 1 and member.zone != holding["zone"]:
             return "OPENING", "a holding in another zone"
         name = self.signed(holding["node"], lambda life: life.before(index),
                            holding["signed"], holding["signature"])

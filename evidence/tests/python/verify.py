@@ -33,9 +33,9 @@ MIB = 1024 * 1024
 
 
 # Section 14: the gravest first.
-GRAVEST_FIRST = ("FORK UNTRUSTED BAD_TREE BROKEN_CHAIN BAD_SIGNATURE STRUCTURE CHECKPOINT LANE "
+GRAVEST_FIRST = ("UNKNOWN FORK UNTRUSTED BAD_TREE BROKEN_CHAIN BAD_SIGNATURE STRUCTURE CHECKPOINT LANE "
                  "OPENING UNKNOWN_KEY TIME REVOKED MISSING_DATA POLICY DOCUMENT NOT_DONE "
-                 "LOST").split()
+                 "LOST BODY_LOST").split()
 
 
 class Report:
@@ -46,7 +46,7 @@ class Report:
         self.witnessed = True
 
     def find(self, name, index, detail):
-        (self.told if name == "LOST" else self.findings).append((name, index, detail))
+        (self.told if name in ("LOST", "BODY_LOST") else self.findings).append((name, index, detail))
 
     def end(self, pinned, strict):
         found = {}
@@ -90,7 +90,11 @@ class Lessons:
             report.find("STRUCTURE", None, f"a KEY record: {why}")
             return False
         last = self.taken[-1].index if self.taken else -1
-        if not (last < record.index < self.claimed and record.ok and record.kind == "KEY"):
+        in_order = last < record.index < self.claimed
+        if in_order and record.critical:
+            report.find("UNKNOWN", record.index, "among the KEY records (U1)")
+            return False
+        if not (in_order and record.ok and record.kind == "KEY"):
             report.find("BROKEN_CHAIN", record.index, "no KEY record, or not the next (K2)")
             return False
         faults = ledger.statement_faults(record)
@@ -173,6 +177,12 @@ class Lessons:
             report.find("BROKEN_CHAIN", record.index, "a KEY record that was not listed")
 
 
+def understood(record, report):
+    """U1."""
+    if record.critical:
+        report.find("UNKNOWN", record.index, f"a {record.kind} that is not understood (U1)")
+
+
 def verify_receipt(data, trust=None, policy=None, document=None, known=None, issued=False,
                    head=None, max_age=None):
     """Section 9."""
@@ -220,6 +230,7 @@ def verify_receipt(data, trust=None, policy=None, document=None, known=None, iss
         faults = ledger.statement_faults(record) + faults
     for name, detail in faults:
         report.find(name, record.index, detail)
+    understood(record, report)
     lessons.unlisted(record, leaf, report)
     lessons.miscounted(record, report)
     try:
@@ -439,6 +450,7 @@ class Bundle:
                 self.follow(record, leaf, opened)
         for name, detail in faults:
             self.find(name, index, detail)
+        understood(record, self.report)
         self.lessons.unlisted(record, leaf, self.report)
         if self.ledger:
             self.lessons.miscounted(record, self.report)
@@ -633,7 +645,9 @@ class Bundle:
             return self.find("MISSING_DATA", None, "anchors need a bundle from 0")
         agreeing = 0
         for index, anchor in self.anchors:
-            witness = self.policy.witness(anchor["witness"])
+            if anchor["type"] != 1:
+                continue
+            witness = self.policy.witness(anchor["who"])
             if not witness or self.ledger.is_own_cosigner(witness):
                 continue
             note = parse_note(anchor["note"].encode())

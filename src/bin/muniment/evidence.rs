@@ -335,14 +335,14 @@ fn about(document: &Document) -> String {
         Document::Issue(d) | Document::Reverse(d) => d.metadata.identity.number.clone(),
         Document::AddRendition(d) => format!("{} of {}", d.rendition.role, uid(&d.uid)),
         Document::Download(d) => format!("bytes {}..{} of {}", d.start, d.end, uid(&d.uid)),
-        Document::DownloadEnd(ends) => format!("the end of {} downloads", ends.len()),
+        Document::DownloadEnd(d) => format!("the end of {} downloads", d.downloads.len()),
         Document::Void(d) => uid(&d.uid),
         Document::Genesis(d) => d.origin.clone(),
         Document::Boot(d) => d.software.clone(),
         Document::Membership(d) => format!("voters {:?}", d.voters),
         Document::Leader(d) => format!("node {} leads in term {}", d.leader, d.term),
         Document::Key(d) => format!("{} changes of keys, serial {}", d.changes.len(), d.serial),
-        Document::Anchor(d) => d.witness.clone(),
+        Document::Anchor(d) => d.by.who().to_owned(),
         Document::Drill(d) => format!("{} of {}: {} missing", d.mode, d.target, d.missing),
         Document::Policy(d) => {
             let set = d.settings.iter();
@@ -350,6 +350,7 @@ fn about(document: &Document) -> String {
             set.join(", ")
         }
         Document::Scrub(d) => format!("body {}: {d}", d.body_id),
+        Document::Planned(d) => format!("{}, of a later feature", d.kind()),
         Document::Mode(d) if d.reason.is_empty() => format!("{} of change {}", d.phase, d.number),
         Document::Mode(d) => format!("{} of change {}: {}", d.phase, d.number, d.reason),
     }

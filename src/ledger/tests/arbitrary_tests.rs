@@ -9,8 +9,9 @@ use crate::domain::ids::{BodyId, LogIndex, OutboxId, Term, TreeSize, UploadEpoch
 use crate::ledger::openings::Shown;
 use muniment_evidence::limits::{ID_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 use muniment_evidence::opening::{
-    AddRenditionDocument, AnchorDocument, BootOutbox, DownloadDocument, Holding, LeaderDocument,
-    MembershipDocument, PolicyDocument, Rendition, Setting, VoidDocument,
+    AddRenditionDocument, AnchorDocument, AnchoredBy, BootOutbox, DownloadDocument,
+    DownloadEndDocument, Holding, HoldingKind, LeaderDocument, MembershipDocument, PolicyDocument,
+    Rendition, Setting, VoidDocument,
 };
 use muniment_evidence::receipt::OPENING_BYTES_MAX;
 
@@ -80,6 +81,7 @@ impl Random {
             body_id: BodyId::new([self.below(4) as u8; 16]),
         };
         let holding = |node: u64| Holding {
+            kind: HoldingKind::Node,
             ledger: ledger.tip.head.ledger,
             body_id: rendition.body_id,
             sha256: rendition.sha256,
@@ -118,12 +120,16 @@ impl Random {
                 start: self.number(),
                 end: self.number(),
                 length: self.number(),
+                deadline_ms: None,
             }),
-            7 => Document::DownloadEnd(vec![Delivered {
-                download: RecordIndex::new(self.number()),
-                bytes: self.number(),
-                complete: self.once_in(2),
-            }]),
+            7 => Document::DownloadEnd(DownloadEndDocument {
+                tenant: "default".into(),
+                downloads: vec![Delivered {
+                    download: RecordIndex::new(self.number()),
+                    bytes: self.number(),
+                    complete: self.once_in(2),
+                }],
+            }),
             8 => Document::Membership(MembershipDocument {
                 log_index: LogIndex::new(self.number()),
                 voters: vec![vec![node()]; self.below(4)],
@@ -142,8 +148,14 @@ impl Random {
                 order: None,
             }),
             _ => Document::Anchor(AnchorDocument {
-                witness: self.text(),
                 note: self.text(),
+                by: match self.once_in(2) {
+                    true => AnchoredBy::Witness(self.text()),
+                    false => AnchoredBy::TimeStamp {
+                        authority: self.text(),
+                        token: vec![1; self.below(9)],
+                    },
+                },
             }),
         }
     }
@@ -345,9 +357,13 @@ fn what_is_above_the_level_is_refused_before_it_is_decoded() {
     for kind in [
         Kind::Check,
         Kind::Snapshot,
+        Kind::Restore,
         Kind::Hold,
         Kind::Gap,
-        Kind::Later(27),
+        Kind::Tenant,
+        Kind::BodyLost,
+        Kind::Waiver,
+        Kind::Later(34),
         Kind::Later(255),
     ] {
         let mut said = lane.write(&ledger, &remark(1));

@@ -6,7 +6,7 @@ use crate::domain::ids::{LogIndex, Term};
 use crate::ledger::policy::UPLOAD_EPOCH;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{
-    DownloadDocument, LeaderDocument, ModeDocument, PolicyDocument, Setting,
+    DownloadDocument, DownloadEndDocument, LeaderDocument, ModeDocument, PolicyDocument, Setting,
 };
 
 fn begin_term(ledger: &mut TestLedger, term: u64, log_index: u64) {
@@ -129,6 +129,7 @@ fn a_download_is_ended_once_by_who_served_it_with_what_its_range_has() {
             start,
             end,
             length: 4,
+            deadline_ms: None,
         })
     };
     let malformed = Outcome::Refused(Reason::Malformed);
@@ -136,14 +137,18 @@ fn a_download_is_ended_once_by_who_served_it_with_what_its_range_has() {
     assert_eq!(said(&mut ledger, &mut lane, &download(0, 5)), malformed);
     let of = ledger.head().size.next_index();
     assert_eq!(said(&mut ledger, &mut lane, &download(1, 4)), Outcome::Ok);
-    let end = |download, bytes| {
+    let end_of = |tenant: &str, download, bytes| {
         let delivered = Delivered {
             download,
             bytes,
             complete: false,
         };
-        Document::DownloadEnd(vec![delivered])
+        Document::DownloadEnd(DownloadEndDocument {
+            tenant: tenant.into(),
+            downloads: vec![delivered],
+        })
     };
+    let end = |download, bytes| end_of("default", download, bytes);
     let mut boots = TestSigner::new(2, Lane::Boot);
     let row = ledger.tables().lane(NodeId::new(2), Lane::Boot).unwrap();
     let row = row.unwrap();
@@ -153,6 +158,8 @@ fn a_download_is_ended_once_by_who_served_it_with_what_its_range_has() {
     let not_due = refused(Reason::NotDue);
     let stolen = said(&mut ledger, &mut other, &end(of, 3));
     assert_eq!(stolen, refused(Reason::NotEntitled));
+    let elsewhere = said(&mut ledger, &mut lane, &end_of("other", of, 3));
+    assert_eq!(elsewhere, refused(Reason::NotEntitled));
     assert_eq!(said(&mut ledger, &mut lane, &end(of, 4)), malformed);
     let no_download = RecordIndex::new(2);
     assert_eq!(said(&mut ledger, &mut lane, &end(no_download, 0)), not_due);

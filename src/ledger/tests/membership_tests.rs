@@ -5,7 +5,7 @@ use crate::domain::ids::{BodyId, LogIndex, NodeId, RecordIndex, UploadEpoch};
 use crate::ledger::roles::Target;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{
-    Holding, Identity, IssueDocument, Metadata, ModeDocument, Rendition,
+    Holding, HoldingKind, Identity, IssueDocument, Metadata, ModeDocument, Rendition,
 };
 
 impl TestLedger {
@@ -123,6 +123,7 @@ pub(crate) fn named(ledger: &TestLedger, number: u64, holders: &[(u64, u8)]) -> 
         body_id: BodyId::new(uid_of(number)),
     };
     let holding = |(node, disk): &(u64, u8)| Holding {
+        kind: HoldingKind::Node,
         ledger: ledger.tip.head.ledger,
         body_id: rendition.body_id,
         sha256: rendition.sha256,

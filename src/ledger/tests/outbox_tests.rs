@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::ids::{NodeId, OutboxId, Sequence};
 use crate::ledger::outboxes::OUTBOXES_MAX;
 use crate::ledger::rows::LaneRow;
-use muniment_evidence::opening::{BootOutbox, DownloadDocument};
+use muniment_evidence::opening::{BootOutbox, DownloadDocument, DownloadEndDocument};
 
 const ID: u64 = 77;
 
@@ -38,9 +38,18 @@ fn download(signer: &mut TestSigner, ledger: &TestLedger) -> Submission {
             start: 0,
             end: 1,
             length: 1,
+            deadline_ms: None,
         }),
         Mode::Deferred,
     )
+}
+
+/// Another statement than a download.
+fn of_none() -> Document {
+    Document::DownloadEnd(DownloadEndDocument {
+        tenant: "default".into(),
+        downloads: Vec::new(),
+    })
 }
 
 fn lane(ledger: &TestLedger, id: u64) -> Option<LaneRow> {
@@ -235,7 +244,7 @@ fn what_a_boot_says_of_an_outbox_binds_the_next_and_the_lane() {
     assert_eq!(answers, [refused(4, Reason::Malformed)]);
     // Another statement in its place; then the very one.
     let mut other = TestSigner::new(1, Lane::Outbox(OutboxId::new(ID)));
-    let other = other.write_in(&ledger, &Document::DownloadEnd(Vec::new()), Mode::Deferred);
+    let other = other.write_in(&ledger, &of_none(), Mode::Deferred);
     assert_eq!(ledger.apply(0, vec![other]), [Answer::Equivocation]);
     let answers = ledger.apply(0, vec![promised]);
     assert_eq!(answers, [refused(5, Reason::NotFound)]);

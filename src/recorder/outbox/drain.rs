@@ -198,15 +198,15 @@ impl Worker {
         });
         dropped.await?;
         for (seq, recorded) in recorded {
-            if let Some(delivered) = self.known(seq, recorded) {
-                self.shared.download_ends.note(delivered).await;
+            if let Some((tenant, delivered)) = self.known(seq, recorded) {
+                self.shared.download_ends.note(tenant, delivered).await;
             }
         }
         Ok(())
     }
 
     /// The end of the download, if it has ended already.
-    fn known(&self, seq: Sequence, recorded: Option<Recorded>) -> Option<Delivered> {
+    fn known(&self, seq: Sequence, recorded: Option<Recorded>) -> Option<(String, Delivered)> {
         let mut counts = self.shared.counts();
         let download = counts.downloads.remove(&seq)?;
         let Recorded { index, outcome } = recorded?;
@@ -215,11 +215,18 @@ impl Worker {
             return None;
         }
         match download {
-            Download::Ended { bytes, complete } => Some(Delivered {
-                download: index,
+            Download::Ended {
+                tenant,
                 bytes,
                 complete,
-            }),
+            } => {
+                let delivered = Delivered {
+                    download: index,
+                    bytes,
+                    complete,
+                };
+                Some((tenant, delivered))
+            }
             Download::UnderWay | Download::Recorded(_) => {
                 counts.downloads.insert(seq, Download::Recorded(index));
                 None

@@ -109,7 +109,11 @@ struct Since {
 enum Download {
     UnderWay,
     Recorded(RecordIndex),
-    Ended { bytes: u64, complete: bool },
+    Ended {
+        tenant: String,
+        bytes: u64,
+        complete: bool,
+    },
 }
 
 /// A release that is durable in the outbox: its statement is the promise.
@@ -211,14 +215,19 @@ impl Shared {
 
 impl PromisedDelivery {
     /// Notes how much was handed to the transport.
-    pub async fn ended(self, bytes: u64, complete: bool) {
+    pub async fn ended(self, tenant: String, bytes: u64, complete: bool) {
         let seq = self.submission.statement.seq;
         let recorded = {
             let mut counts = self.shared.counts();
             match counts.downloads.remove(&seq) {
                 Some(Download::Recorded(index)) => Some(index),
                 Some(_) => {
-                    let ended = Download::Ended { bytes, complete };
+                    let tenant = tenant.clone();
+                    let ended = Download::Ended {
+                        tenant,
+                        bytes,
+                        complete,
+                    };
                     counts.downloads.insert(seq, ended);
                     None
                 }
@@ -231,7 +240,7 @@ impl PromisedDelivery {
                 bytes,
                 complete,
             };
-            self.shared.download_ends.note(delivered).await;
+            self.shared.download_ends.note(tenant, delivered).await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{Honest, Role, Scene};
 use crate::harness::{download, issue};
 use muniment::recorder::Intent;
-use muniment_evidence::opening::{Delivered, Document};
+use muniment_evidence::opening::{Delivered, Document, DownloadEndDocument};
 use muniment_evidence::receipt::Receipt;
 use muniment_evidence::record::{Outcome, Record};
 
@@ -19,11 +19,14 @@ async fn a_download_is_ended_by_the_node_that_served_it_alone() {
         let receipt = Receipt::decode(&header.receipt.unwrap().bytes).unwrap();
         let downloaded = Record::decode(&receipt.record).unwrap();
         scene.begin();
-        let document = Document::DownloadEnd(vec![Delivered {
-            download: downloaded.index,
-            bytes: 1 << 40,
-            complete: true,
-        }]);
+        let document = Document::DownloadEnd(DownloadEndDocument {
+            tenant: "default".into(),
+            downloads: vec![Delivered {
+                download: downloaded.index,
+                bytes: 1 << 40,
+                complete: true,
+            }],
+        });
         let recorded = scene.bad.record(Intent::system(document)).await;
         let outcome = recorded.expect("it leaves a record").outcome;
         assert!(matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
