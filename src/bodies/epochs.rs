@@ -53,6 +53,7 @@ pub async fn tick(bodies: Bodies, context: Context, recorder: Recorder) {
                 name: UPLOAD_EPOCH.to_owned(),
                 value: head.upload_epoch.next().get(),
             }],
+            order: None,
         });
         match recorder.record(Intent::system(document)).await {
             // Refused if another leader came first, or too soon: asked for again.

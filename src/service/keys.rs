@@ -13,6 +13,7 @@ use crate::objective::read::ReadLevel;
 use crate::raft::reads::Answered;
 use crate::recorder::Intent;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::endorsement::Place;
 use muniment_evidence::keychange::KeyDocument;
 use muniment_evidence::keys::believe;
 use muniment_evidence::opening::Document;
@@ -24,6 +25,10 @@ pub struct KeysView {
     pub ledger: Digest,
     pub origin: String,
     pub known: Arc<KeySnapshot>,
+    /// What endorsements name: the last record, and when it was committed.
+    pub after: RecordIndex,
+    pub leaf: Digest,
+    pub committed_at_ms: u64,
     pub answered: Answered,
 }
 
@@ -32,7 +37,11 @@ pub async fn list(parts: &Parts) -> Result<KeysView, CallError> {
     let booted = parts.writes.booted()?;
     parts.reads.fresh(ReadLevel::Linearizable).await?;
     let answered = parts.reads.answered(true);
+    let head = parts.reads.read(|tables| tables.head()).await?;
     Ok(KeysView {
+        after: head.size.last().unwrap_or(RecordIndex::FIRST),
+        leaf: head.last_leaf,
+        committed_at_ms: head.committed_at_ms,
         ledger: booted.genesis.leaf_hash(),
         origin: booted.origin,
         known: parts.keys.now().await?,
@@ -48,13 +57,12 @@ pub async fn change(
     let booted = parts.writes.booted()?;
     parts.reads.fresh(ReadLevel::Linearizable).await?;
     let known = parts.keys.now().await?;
-    let size = parts.reads.context.group.applied().size;
-    let believed = believe(
-        &known.history,
-        &booted.genesis.leaf_hash(),
-        size.next_index(),
-        &document,
-    );
+    let head = parts.reads.read(|tables| tables.head()).await?;
+    let place = Place {
+        index: head.size.next_index(),
+        committed_at_ms: head.committed_at_ms,
+    };
+    let believed = believe(&known.history, &head.ledger, place, &document);
     believed.map_err(|why| CallError::from(bad("change", why)))?;
     let intent = Intent::system(Document::Key(document));
     let recorded = parts.writes.record(&booted, intent).await?;
