@@ -6,7 +6,9 @@
 
 use crate::services::cluster_service;
 use crate::{Client, ClientError};
+use bytes::Bytes;
 use muniment_proto::v1;
+pub use muniment_proto::v1::draft_order_request::Wish;
 use tonic::{Status, Streaming};
 
 /// What is asked for.
@@ -33,6 +35,24 @@ pub enum MemberChange {
     Move(v1::MoveMemberRequest),
 }
 
+impl MemberChange {
+    /// What an operator orders; `None` for what needs no order.
+    pub fn wish(&self) -> Option<Wish> {
+        let order = Bytes::new();
+        Some(match self.clone() {
+            MemberChange::Add(request) => Wish::Add(request),
+            MemberChange::Promote(node) => Wish::Promote(v1::PromoteRequest { node, order }),
+            MemberChange::Remove(node) => Wish::Remove(v1::RemoveRequest { node, order }),
+            MemberChange::Replace { old, new } => {
+                Wish::Replace(v1::ReplaceRequest { old, new, order })
+            }
+            MemberChange::Drain(_) | MemberChange::Undrain(_) | MemberChange::Move(_) => {
+                return None;
+            }
+        })
+    }
+}
+
 /// A change that has begun.
 pub struct MemberSteps {
     stream: Streaming<v1::MemberProgress>,
@@ -40,12 +60,23 @@ pub struct MemberSteps {
 }
 
 impl Client {
-    /// Begins a change at whoever may begin it.
+    /// What has to be signed for a change, before it is asked for.
+    pub async fn draft_order(&self, wish: Wish) -> Result<v1::DraftOrderResponse, ClientError> {
+        self.call(|channel| {
+            let wish = Some(wish.clone());
+            let request = v1::DraftOrderRequest { wish };
+            async move { cluster_service(channel).draft_order(request).await }
+        })
+        .await
+    }
+
+    /// Begins a change at whoever may begin it. The order is the drafted document with an
+    /// operator's signature; empty where none is needed.
     ///
     /// ```no_run
     /// # use muniment_client::{Client, ClientError, MemberChange};
     /// # async fn example(client: &Client) -> Result<(), ClientError> {
-    /// let mut steps = client.change_members(&MemberChange::Promote(4)).await?;
+    /// let mut steps = client.change_members(&MemberChange::Promote(4), Vec::new()).await?;
     /// loop {
     ///     let step = steps.next().await?;
     ///     println!("{step:?}");
@@ -55,19 +86,31 @@ impl Client {
     /// }
     /// # }
     /// ```
-    pub async fn change_members(&self, change: &MemberChange) -> Result<MemberSteps, ClientError> {
+    pub async fn change_members(
+        &self,
+        change: &MemberChange,
+        order: Vec<u8>,
+    ) -> Result<MemberSteps, ClientError> {
+        let given = Bytes::from(order);
         let mut attempts = self.endpoints.attempts(self.deadline);
         loop {
             let mut service = cluster_service(attempts.channel_for_stream());
             let begun = async {
+                let order = given.clone();
                 match change.clone() {
-                    MemberChange::Add(request) => service.add_member(request).await,
-                    MemberChange::Promote(node) => {
-                        service.promote(v1::PromoteRequest { node }).await
+                    MemberChange::Add(request) => {
+                        let request = v1::AddMemberRequest { order, ..request };
+                        service.add_member(request).await
                     }
-                    MemberChange::Remove(node) => service.remove(v1::RemoveRequest { node }).await,
+                    MemberChange::Promote(node) => {
+                        service.promote(v1::PromoteRequest { node, order }).await
+                    }
+                    MemberChange::Remove(node) => {
+                        service.remove(v1::RemoveRequest { node, order }).await
+                    }
                     MemberChange::Replace { old, new } => {
-                        service.replace(v1::ReplaceRequest { old, new }).await
+                        let request = v1::ReplaceRequest { old, new, order };
+                        service.replace(request).await
                     }
                     MemberChange::Drain(node) => service.drain(v1::DrainRequest { node }).await,
                     MemberChange::Undrain(node) => {

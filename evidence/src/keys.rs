@@ -353,17 +353,18 @@ impl KeyHistory {
             Action::Retire if life.is_active() => life.retired = Some(index),
             Action::Retire => return Err(format!("the key {key:?} is not active")),
             Action::Revoke { trusted_until }
-                if trusted_until <= index
-                    && (roots || trusted_until == index)
-                    && life.trusted_until.is_none_or(|until| trusted_until < until) =>
+                if (roots || trusted_until >= index)
+                    && life
+                        .trusted_until
+                        .is_none_or(|until| trusted_until.min(index) < until) =>
             {
-                life.trusted_until = Some(trusted_until);
+                life.trusted_until = Some(trusted_until.min(index));
                 life.revoked = life.revoked.or(Some(index));
             }
             _ => {
                 return Err(format!(
-                    "{key:?} can be revoked from a size up to {index} only, and below one \
-                     from which it was revoked before; without root keys from {index} alone"
+                    "{key:?} can be revoked only from a size below one from which it was revoked \
+                     before, and without root keys from {index} on"
                 ));
             }
         }

@@ -217,6 +217,7 @@ mod tests {
             members: vec![member(1), member(2)],
             threshold: 0,
             root_keys: Vec::new(),
+            operator_keys: Vec::new(),
         };
         let held = vec![
             (Role::Statement, secret(node, 1)),

@@ -199,6 +199,32 @@ pub fn generate_further(
     Ok((path, public))
 }
 
+/// Key files of a role in a directory, made until there are so many; and their public keys.
+pub fn at_least(
+    dir: &Path,
+    role: Role,
+    count: usize,
+    clock: &dyn Clock,
+) -> Result<Vec<(PathBuf, PublicKey)>, KeyringError> {
+    let prefix = format!("{role}-");
+    let mut files = Vec::new();
+    if dir.exists() {
+        for entry in std::fs::read_dir(dir).map_err(|error| fail(dir, error))? {
+            let path = entry.map_err(|error| fail(dir, error))?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            if name.is_some_and(|name| name.starts_with(&prefix) && name.ends_with(".key")) {
+                let key = load(&path)?.public();
+                files.push((path, key));
+            }
+        }
+    }
+    while files.len() < count {
+        files.push(generate_further(dir, role, clock)?);
+    }
+    files.sort();
+    Ok(files)
+}
+
 /// Reads one key file: to endorse a change with it.
 pub fn read_key(path: &Path) -> Result<SecretKey, KeyringError> {
     load(path)

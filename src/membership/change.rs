@@ -8,7 +8,6 @@
 //!
 //! Tests: `tests/cluster/members.rs`.
 
-use super::plan::Wish;
 use super::{MembershipChanges, Progress, quorum};
 use crate::domain::call_error::CallError;
 use crate::domain::ids::{NodeId, RecordIndex};
@@ -71,15 +70,12 @@ impl MembershipChanges {
     pub(super) async fn make(
         &self,
         booted: &Booted,
-        wish: &Wish,
-        target: Target,
+        prepare: ModeDocument,
         newcomer: Option<(NodeId, Peer)>,
         progress: &Progress,
     ) -> Result<String, CallError> {
-        let (_, row) = self.look().await?;
-        let what = wish.describe();
-        let prepare = document(Phase::Prepare, row.next, &target, None, &what);
-        let index = self.record(booted, prepare).await?;
+        let what = prepare.reason.clone();
+        let index = self.record(booted, Document::Mode(prepare)).await?;
         progress.say("prepare", format!("{what}: record {index}"));
         let (_, row) = self.look().await?;
         let ours = row.preparing.filter(|p| p.index == index);
@@ -101,7 +97,7 @@ impl MembershipChanges {
     ) -> Result<(), CallError> {
         let end = |phase, why: &str| {
             let target = &preparing.target;
-            document(phase, preparing.number, target, Some(preparing.index), why)
+            document(phase, preparing.number, target, preparing.index, why)
         };
         match carried {
             Ok(()) => {
@@ -323,7 +319,7 @@ fn document(
     phase: Phase,
     number: u64,
     target: &Target,
-    prepared: Option<RecordIndex>,
+    prepared: RecordIndex,
     reason: &str,
 ) -> Document {
     Document::Mode(ModeDocument {
@@ -332,7 +328,7 @@ fn document(
         voters: target.voters.clone(),
         sync_learners: target.sync_learners.clone(),
         async_learners: target.async_learners.clone(),
-        prepared,
+        prepared: Some(prepared),
         reason: reason.to_owned(),
         order: None,
     })

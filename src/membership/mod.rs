@@ -11,8 +11,8 @@
 //! DONE or ABORT ends it. Between them the leader uses Raft's own changes of membership,
 //! and asks members for their status (`status/`).
 //!
-//! **The order.** 1 The wish of an operator becomes a target ([`plan`]); one that cannot
-//! keep what was promised is refused here, with the reason. 2 PREPARE is recorded: from
+//! **The order.** 1 The wish of an operator becomes a target ([`plan`]), which he signs
+//! ([`order`]); one that cannot keep what was promised is refused here, with the reason. 2 PREPARE is recorded: from
 //! now on no other change begins. 3 Whoever comes in learns, and is waited for until it
 //! holds every record and body up to PREPARE, and until a majority of the target's voters
 //! does. 4 Raft's voters become the target's. 5 DONE is recorded, and Raft forgets whoever
@@ -31,6 +31,7 @@
 //! Another disk answers under a member's id: its answers do not count.
 //!
 //! * [`plan`]: what a wish comes to
+//! * [`order`]: what an operator signs for it
 //! * [`change`]: carrying it through, or giving it up
 //! * [`resume`]: what an earlier leader has left
 //! * [`quorum`]: whether those who are up can complete it
@@ -41,6 +42,7 @@
 
 pub mod change;
 pub mod drain;
+pub mod order;
 pub mod plan;
 pub mod quorum;
 pub mod relocate;
@@ -64,6 +66,7 @@ use crate::status::peer_monitor::{IncompatiblePeer, PeerMonitor};
 use crate::status::table::StatusTable;
 use crate::transport::Destination;
 use futures::stream::{BoxStream, StreamExt as _};
+use muniment_evidence::opening::ModeDocument;
 use plan::{CurrentMembers, Wish};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -174,42 +177,18 @@ impl MembershipChanges {
         self.0.drained.subscribe()
     }
 
-    /// Adds a node that the ledger knows by its keys; `sync` makes it count for the levels
-    /// `all` and `regions`, once it holds everything. Without addresses a learner's role is
-    /// changed.
-    pub async fn add(
+    /// Begins a change of the members. A node that is added and no member yet is reached at the
+    /// addresses; the order is an operator's, where the ledger has operator keys.
+    pub async fn change(
         &self,
-        node: NodeId,
+        wish: Wish,
         addresses: Option<(String, String)>,
-        sync: bool,
+        order: Option<ModeDocument>,
     ) -> Result<ChangeSteps, CallError> {
         if let Some((peer, client)) = &addresses {
             draft::required("peer_address", peer)?;
             draft::required("client_address", client)?;
         }
-        self.begin(Wish::Add { node, sync }, addresses).await
-    }
-
-    /// Makes a learner a voter.
-    pub async fn promote(&self, node: NodeId) -> Result<ChangeSteps, CallError> {
-        self.begin(Wish::Promote(node), None).await
-    }
-
-    /// Takes a member out, for good.
-    pub async fn remove(&self, node: NodeId) -> Result<ChangeSteps, CallError> {
-        self.begin(Wish::Remove(node), None).await
-    }
-
-    /// Makes a learner a voter in the place of one that leaves for good.
-    pub async fn replace(&self, old: NodeId, new: NodeId) -> Result<ChangeSteps, CallError> {
-        self.begin(Wish::Replace { old, new }, None).await
-    }
-
-    async fn begin(
-        &self,
-        wish: Wish,
-        addresses: Option<(String, String)>,
-    ) -> Result<ChangeSteps, CallError> {
         let booted = self.0.parts.writes.booted()?;
         if !self.group().is_leader() {
             return Err(self.unavailable("only the leader changes the members"));
@@ -234,6 +213,8 @@ impl MembershipChanges {
         };
         let newcomer = self.newcomer(&members, &wish, addresses).await?;
         self.must_be_completable(&wish, &members, &target).await?;
+        let prepare = wish.prepare(members.mode.next, &target);
+        let prepare = self.ordered(prepare, order).await?;
         if wish.leaves() == Some(self.group().node()) {
             self.group().hand_over().await;
             return Err(match self.group().is_leader() {
@@ -247,9 +228,7 @@ impl MembershipChanges {
             for line in advice {
                 progress.say("advice", line);
             }
-            changes
-                .make(&booted, &wish, target, newcomer, &progress)
-                .await
+            changes.make(&booted, prepare, newcomer, &progress).await
         }))
     }
 

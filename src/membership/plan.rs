@@ -10,6 +10,8 @@ use crate::domain::ids::NodeId;
 use crate::ledger::roles::{ModeRow, Target};
 use crate::ledger::rows::NodeRow;
 use crate::objective::write::{LevelMember, MemberRole};
+use muniment_evidence::mode::Phase;
+use muniment_evidence::opening::ModeDocument;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is asked for.
@@ -53,6 +55,20 @@ impl Wish {
             Wish::Promote(node) => format!("promote node {node}"),
             Wish::Remove(node) => format!("remove node {node}"),
             Wish::Replace { old, new } => format!("replace node {old} by node {new}"),
+        }
+    }
+
+    /// The first step of the change, as it will be on record.
+    pub fn prepare(&self, number: u64, target: &Target) -> ModeDocument {
+        ModeDocument {
+            phase: Phase::Prepare,
+            number,
+            voters: target.voters.clone(),
+            sync_learners: target.sync_learners.clone(),
+            async_learners: target.async_learners.clone(),
+            prepared: None,
+            reason: self.describe(),
+            order: None,
         }
     }
 

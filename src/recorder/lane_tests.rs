@@ -117,6 +117,7 @@ fn genesis(nodes: u64) -> GenesisDocument {
         members: (1..=nodes).map(member).collect(),
         threshold: 0,
         root_keys: Vec::new(),
+        operator_keys: Vec::new(),
     }
 }
 

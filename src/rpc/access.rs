@@ -65,6 +65,7 @@ const TABLE: &[(&str, Right)] = &[
     ("/muniment.v1.ClusterService/ChangeKeys", Right::Operate),
     ("/muniment.v1.ClusterService/RecordDrill", Right::Operate),
     ("/muniment.v1.ClusterService/Scrub", Right::Operate),
+    ("/muniment.v1.ClusterService/DraftOrder", Right::Operate),
     ("/muniment.v1.ClusterService/AddMember", Right::Operate),
     ("/muniment.v1.ClusterService/Promote", Right::Operate),
     ("/muniment.v1.ClusterService/Remove", Right::Operate),

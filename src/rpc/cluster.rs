@@ -6,6 +6,7 @@ use super::{incoming, outgoing};
 use crate::domain::call_error::CallError;
 use crate::domain::ids::NodeId;
 use crate::membership::ChangeSteps;
+use crate::membership::plan::Wish;
 use crate::service::founding::{self, Founding};
 use crate::service::{self, Parts, drills, keys, scrub};
 use futures::stream::{BoxStream, StreamExt as _};
@@ -38,6 +39,21 @@ fn progress(begun: Result<ChangeSteps, CallError>) -> Answer<Progress> {
 
 type Answer<T> = Result<Response<T>, Status>;
 
+impl ClusterHandler {
+    async fn change(
+        &self,
+        wish: Wish,
+        addresses: Option<(String, String)>,
+        order: &[u8],
+    ) -> Answer<Progress> {
+        let begun = async {
+            let order = incoming::order(order)?;
+            self.parts.membership.change(wish, addresses, order).await
+        };
+        progress(begun.await)
+    }
+}
+
 #[tonic::async_trait]
 impl v1::cluster_service_server::ClusterService for ClusterHandler {
     async fn init(&self, request: Request<v1::InitRequest>) -> Answer<v1::InitResponse> {
@@ -49,13 +65,15 @@ impl v1::cluster_service_server::ClusterService for ClusterHandler {
                 .enumerate()
                 .map(|(at, member)| incoming::member(at, member))
                 .collect::<Result<_, _>>()?;
-            let root_keys = incoming::root_keys(&request.root_keys)?;
+            let root_keys = incoming::public_keys("root_keys", &request.root_keys)?;
+            let operator_keys = incoming::public_keys("operator_keys", &request.operator_keys)?;
             let threshold = u8::try_from(request.root_threshold).unwrap_or(u8::MAX);
             let founding = Founding {
                 origin: request.origin,
                 members,
                 root_keys,
                 threshold,
+                operator_keys,
             };
             founding::found(&self.parts, founding).await
         };
@@ -138,44 +156,51 @@ impl v1::cluster_service_server::ClusterService for ClusterHandler {
         }))
     }
 
+    async fn draft_order(
+        &self,
+        request: Request<v1::DraftOrderRequest>,
+    ) -> Answer<v1::DraftOrderResponse> {
+        let called = async {
+            let wish = incoming::wish(&request.into_inner())?;
+            self.parts.membership.draft(wish).await
+        };
+        let draft = called.await.map_err(status)?;
+        Ok(Response::new(outgoing::draft(&draft)))
+    }
+
     type AddMemberStream = Progress;
 
     async fn add_member(&self, request: Request<v1::AddMemberRequest>) -> Answer<Progress> {
         let add = request.into_inner();
         let is_new = !add.peer_address.is_empty() || !add.client_address.is_empty();
         let addresses = is_new.then_some((add.peer_address, add.client_address));
-        progress(
-            self.parts
-                .membership
-                .add(NodeId::new(add.node), addresses, add.sync)
-                .await,
-        )
+        let (node, sync) = (NodeId::new(add.node), add.sync);
+        self.change(Wish::Add { node, sync }, addresses, &add.order)
+            .await
     }
 
     type PromoteStream = Progress;
 
     async fn promote(&self, request: Request<v1::PromoteRequest>) -> Answer<Progress> {
-        let node = request.into_inner().node;
-        progress(self.parts.membership.promote(NodeId::new(node)).await)
+        let v1::PromoteRequest { node, order } = request.into_inner();
+        let wish = Wish::Promote(NodeId::new(node));
+        self.change(wish, None, &order).await
     }
 
     type RemoveStream = Progress;
 
     async fn remove(&self, request: Request<v1::RemoveRequest>) -> Answer<Progress> {
-        let node = request.into_inner().node;
-        progress(self.parts.membership.remove(NodeId::new(node)).await)
+        let v1::RemoveRequest { node, order } = request.into_inner();
+        let wish = Wish::Remove(NodeId::new(node));
+        self.change(wish, None, &order).await
     }
 
     type ReplaceStream = Progress;
 
     async fn replace(&self, request: Request<v1::ReplaceRequest>) -> Answer<Progress> {
-        let v1::ReplaceRequest { old, new } = request.into_inner();
-        progress(
-            self.parts
-                .membership
-                .replace(NodeId::new(old), NodeId::new(new))
-                .await,
-        )
+        let v1::ReplaceRequest { old, new, order } = request.into_inner();
+        let (old, new) = (NodeId::new(old), NodeId::new(new));
+        self.change(Wish::Replace { old, new }, None, &order).await
     }
 
     type DrainStream = Progress;

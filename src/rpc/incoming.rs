@@ -5,6 +5,7 @@
 use crate::domain::draft::{BadField, InvoiceKey, bad};
 use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
 use crate::ledger::state::Status;
+use crate::membership::plan::Wish;
 use crate::objective::read::{ReadLevel, Token};
 use crate::objective::write::WriteLevel;
 use crate::service::add_rendition::RenditionDraft;
@@ -19,8 +20,8 @@ use muniment_evidence::digest::Digest;
 use muniment_evidence::key::PublicKey;
 use muniment_evidence::keychange::KeyDocument;
 use muniment_evidence::opening::{
-    AlternativeId, Document, DrillDocument, Identity, Label, Metadata, Money, Party, ReadGap,
-    Reference, TaxSubtotal,
+    AlternativeId, Document, DrillDocument, Identity, Label, Metadata, ModeDocument, Money, Party,
+    ReadGap, Reference, TaxSubtotal,
 };
 use muniment_evidence::policy::Policy;
 use muniment_evidence::statement::{Kind, Mode};
@@ -277,10 +278,11 @@ pub fn member(at: usize, member: v1::MemberSpec) -> Result<MemberSpec> {
     })
 }
 
-pub fn root_keys(keys: &[bytes::Bytes]) -> Result<Vec<PublicKey>> {
+/// The public keys of a field.
+pub fn public_keys(field: &str, keys: &[bytes::Bytes]) -> Result<Vec<PublicKey>> {
     let key = |(at, bytes): (usize, &bytes::Bytes)| match bytes.as_ref().try_into() {
         Ok(key) => Ok(PublicKey(key)),
-        Err(_) => Err(bad(&format!("root_keys[{at}]"), "is 32 bytes")),
+        Err(_) => Err(bad(&format!("{field}[{at}]"), "is 32 bytes")),
     };
     keys.iter().enumerate().map(key).collect()
 }
@@ -339,6 +341,35 @@ pub fn key_document(bytes: &[u8]) -> Result<KeyDocument> {
         Ok(_) => Err(bad("change", "is no change of keys")),
         Err(why) => Err(bad("change", why.to_string())),
     }
+}
+
+/// The order of a change of the members, if one is given.
+pub fn order(bytes: &[u8]) -> Result<Option<ModeDocument>> {
+    match Document::decode(bytes) {
+        _ if bytes.is_empty() => Ok(None),
+        Ok(Document::Mode(document)) => Ok(Some(document)),
+        Ok(_) => Err(bad("order", "is no change of the members")),
+        Err(why) => Err(bad("order", why.to_string())),
+    }
+}
+
+/// What is wished for, when it is to be drafted.
+pub fn wish(request: &v1::DraftOrderRequest) -> Result<Wish> {
+    use v1::draft_order_request::Wish as Asked;
+    let node = NodeId::new;
+    Ok(match &request.wish {
+        Some(Asked::Add(add)) => Wish::Add {
+            node: node(add.node),
+            sync: add.sync,
+        },
+        Some(Asked::Promote(promote)) => Wish::Promote(node(promote.node)),
+        Some(Asked::Remove(remove)) => Wish::Remove(node(remove.node)),
+        Some(Asked::Replace(replace)) => Wish::Replace {
+            old: node(replace.old),
+            new: node(replace.new),
+        },
+        None => return Err(bad("wish", "is one of the changes of the members")),
+    })
 }
 
 pub fn drill(request: v1::RecordDrillRequest) -> DrillDocument {

@@ -4,6 +4,7 @@
 
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
 use crate::ledger::state::{Invoice, Status};
+use crate::membership::order::OrderDraft;
 use crate::misconduct::MisdeedCount;
 use crate::objective::lag::Lag;
 use crate::objective::write::WriteLevel;
@@ -170,6 +171,17 @@ pub fn durability(level: WriteLevel, nodes: Vec<NodeId>, zones: Vec<String>) -> 
     }
 }
 
+pub fn draft(draft: &OrderDraft) -> v1::DraftOrderResponse {
+    v1::DraftOrderResponse {
+        needed: draft.needed,
+        document: draft.document.encode().into(),
+        ledger: bytes_of(&draft.ledger),
+        after: draft.after.get(),
+        leaf: bytes_of(&draft.leaf),
+        committed_at_ms: draft.committed_at_ms,
+    }
+}
+
 pub fn keys(view: KeysView) -> v1::GetKeysResponse {
     let history = &view.known.history;
     let life = |role: Role, node: NodeId, place: (&str, &str), life: &KeyLife| v1::KeyLife {
@@ -183,7 +195,11 @@ pub fn keys(view: KeysView) -> v1::GetKeysResponse {
         trusted_until: life.trusted_until.map(RecordIndex::get),
     };
     let mut lives = Vec::new();
-    for (role, all) in [(Role::Log, &history.log), (Role::Root, &history.roots)] {
+    for (role, all) in [
+        (Role::Log, &history.log),
+        (Role::Root, &history.roots),
+        (Role::Operator, &history.operators),
+    ] {
         lives.extend(
             all.iter()
                 .map(|one| life(role, NodeId::NONE, ("", ""), one)),
@@ -205,6 +221,9 @@ pub fn keys(view: KeysView) -> v1::GetKeysResponse {
         threshold: u32::from(history.threshold),
         keys: lives,
         answered: Some(answered(view.answered)),
+        after: view.after.get(),
+        leaf: bytes_of(&view.leaf),
+        committed_at_ms: view.committed_at_ms,
     }
 }
 
@@ -272,6 +291,7 @@ pub fn status(parts: &Parts, view: StatusView, uptime_ms: u64) -> v1::StatusResp
         last_log_index: group.last_log_index.get(),
         committed_index: group.committed_index.get(),
         applied_index: view.applied_index.get(),
+        operator_keys: view.operator_keys as u32,
         log_size: view.head.size.get(),
         state_hash: view.head.state_hash.to_hex(),
         root: view.head.root.to_hex(),

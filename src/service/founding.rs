@@ -49,6 +49,7 @@ pub struct Founding {
     pub root_keys: Vec<PublicKey>,
     /// Root keys that must sign a change of keys.
     pub threshold: u8,
+    pub operator_keys: Vec<PublicKey>,
 }
 
 /// Founds the ledger.
@@ -152,7 +153,7 @@ fn genesis(founding: &Founding, log_key: PublicKey) -> GenesisDocument {
         log_key,
         threshold: founding.threshold,
         root_keys: founding.root_keys.clone(),
-        operator_keys: Vec::new(),
+        operator_keys: founding.operator_keys.clone(),
         members: members.collect(),
     }
 }

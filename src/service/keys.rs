@@ -25,6 +25,10 @@ pub struct KeysView {
     pub ledger: Digest,
     pub origin: String,
     pub known: Arc<KeySnapshot>,
+    /// What endorsements name: the last record, and when it was committed.
+    pub after: RecordIndex,
+    pub leaf: Digest,
+    pub committed_at_ms: u64,
     pub answered: Answered,
 }
 
@@ -33,7 +37,11 @@ pub async fn list(parts: &Parts) -> Result<KeysView, CallError> {
     let booted = parts.writes.booted()?;
     parts.reads.fresh(ReadLevel::Linearizable).await?;
     let answered = parts.reads.answered(true);
+    let head = parts.reads.read(|tables| tables.head()).await?;
     Ok(KeysView {
+        after: head.size.last().unwrap_or(RecordIndex::FIRST),
+        leaf: head.last_leaf,
+        committed_at_ms: head.committed_at_ms,
         ledger: booted.genesis.leaf_hash(),
         origin: booted.origin,
         known: parts.keys.now().await?,

@@ -25,6 +25,8 @@ pub struct StatusView {
     pub zones: Vec<ZoneView>,
     pub write_level: WriteLevel,
     pub head: LedgerHead,
+    /// Active operator keys.
+    pub operator_keys: usize,
     pub applied_index: LogIndex,
     pub ready: Result<(), Vec<String>>,
     /// What peers did, and how long ago the last time was.
@@ -35,6 +37,14 @@ pub struct StatusView {
 pub async fn status(parts: &Parts) -> Result<StatusView, CallError> {
     let group = &parts.reads.context.group;
     let raft = group.status();
+    let operator_keys = match parts.writes.booted() {
+        Ok(_) => {
+            let known = parts.keys.now().await?;
+            let operators = known.history.operators.iter();
+            operators.filter(|life| life.is_active()).count()
+        }
+        Err(_) => 0,
+    };
     // State hash and applied index belong together: read again if apply moved between.
     loop {
         let before = group.applied();
@@ -48,6 +58,7 @@ pub async fn status(parts: &Parts) -> Result<StatusView, CallError> {
                 misdeeds: misdeeds(parts),
                 group: raft,
                 head,
+                operator_keys,
                 applied_index: before.raft_index,
             });
         }

@@ -11,7 +11,7 @@ use futures::StreamExt as _;
 use muniment::clock::SystemClock;
 use muniment::keyring::{self, Keyring};
 use muniment_evidence::digest::Digest;
-use muniment_evidence::key::PublicKey;
+use muniment_evidence::key::{PublicKey, SecretKey, Signer as _};
 use muniment_evidence::keychange::Role;
 use muniment_evidence::report::Report;
 use muniment_evidence::trust::Trust;
@@ -41,6 +41,9 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     pub trust: Trust,
     settings: Settings,
+    /// Of whoever operates the ledger; no node has it.
+    pub operator: SecretKey,
+    pub operator_file: PathBuf,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -111,6 +114,9 @@ impl Cluster {
         for node in &nodes[1..] {
             keyring::copy_log_key(&log_key, &node.dir.join("keys")).unwrap();
         }
+        let operator_dir = dir.path().join("operator");
+        let made = keyring::generate_further(&operator_dir, Role::Operator, &SystemClock);
+        let (operator_file, _) = made.unwrap();
         prepare(&mut nodes);
         for node in &mut nodes {
             node.start();
@@ -123,6 +129,8 @@ impl Cluster {
                 genesis: Digest::ZERO,
             },
             settings: settings.clone(),
+            operator: keyring::read_key(&operator_file).unwrap(),
+            operator_file,
             _turn: turn,
         };
         for node in &cluster.nodes {
@@ -143,6 +151,7 @@ impl Cluster {
                 .map(|key| key.0.to_vec().into())
                 .collect(),
             root_threshold: settings.root_threshold,
+            operator_keys: vec![self.operator.public().0.to_vec().into()],
         };
         let founded = self.nodes[0].cluster().init(request).await.unwrap();
         self.trust = Trust::parse(&founded.into_inner().trust).unwrap();

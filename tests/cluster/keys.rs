@@ -6,6 +6,7 @@ use muniment::clock::SystemClock;
 use muniment::keyring;
 use muniment_client::v1;
 use muniment_evidence::digest::{Digest, hex};
+use muniment_evidence::endorsement::Endorsements;
 use muniment_evidence::ids::{NodeId, RecordIndex};
 use muniment_evidence::key::{PublicKey, SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
@@ -67,7 +68,11 @@ async fn submit(
         serial: known.serial,
         changes,
         threshold: known.threshold as u8,
-        endorsements: Vec::new(),
+        endorsements: Endorsements::new(
+            RecordIndex::new(known.after),
+            Digest(known.leaf.as_ref().try_into().unwrap()),
+            u64::MAX,
+        ),
     };
     let ledger = Digest(known.ledger.as_ref().try_into().unwrap());
     for key in endorsers {
@@ -77,6 +82,15 @@ async fn submit(
     let request = v1::ChangeKeysRequest { change };
     let answer = at.cluster().change_keys(request).await?;
     Ok(answer.into_inner().record_index)
+}
+
+/// The statement keys of nodes 1 and 2: more than half of the founding members decide.
+fn deciders(cluster: &Cluster) -> [SecretKey; 2] {
+    let key = |at: usize| {
+        let file = cluster.nodes[at].dir.join("keys/statement.key");
+        keyring::read_key(&file).unwrap()
+    };
+    [key(0), key(1)]
 }
 
 fn further(dir: &Path, role: Role) -> SecretKey {
@@ -179,7 +193,8 @@ async fn keys_of_a_live_ledger_are_rotated_without_one_failed_verification() {
         std::fs::copy(&file, dir.join(file.file_name().unwrap())).unwrap();
     }
     let add = change(Action::Add, Role::Log, 0, "", new_log.public());
-    let added = submit(&cluster.nodes[1], vec![add], &[&new_log, &old_log])
+    let [one, two] = deciders(&cluster);
+    let added = submit(&cluster.nodes[1], vec![add], &[&new_log, &one, &two])
         .await
         .unwrap();
     traffic.goes_on().await;
@@ -194,7 +209,7 @@ async fn keys_of_a_live_ledger_are_rotated_without_one_failed_verification() {
         }
     }
     let retire = change(Action::Retire, Role::Log, 0, "", old_log.public());
-    let retired = submit(&cluster.nodes[2], vec![retire], &[&old_log])
+    let retired = submit(&cluster.nodes[2], vec![retire], &[&one, &two])
         .await
         .unwrap();
     traffic.goes_on().await;
@@ -207,7 +222,7 @@ async fn keys_of_a_live_ledger_are_rotated_without_one_failed_verification() {
     let old = VerifierKey::log(&trust.origin, old_log.public());
     assert_eq!(note.vouch(&old), Vouch::Absent);
 
-    rotate_a_nodes_keys(&mut cluster, &traffic, &new_log).await;
+    rotate_a_nodes_keys(&mut cluster, &traffic).await;
 
     let receipts = traffic.end().await;
     // All that was given out on the way holds at the end, and so does the whole log.
@@ -233,7 +248,8 @@ async fn keys_of_a_live_ledger_are_rotated_without_one_failed_verification() {
 }
 
 /// Node 3's own keys: the cosignature key at once, the statement key at its next start.
-async fn rotate_a_nodes_keys(cluster: &mut Cluster, traffic: &Traffic, new_log: &SecretKey) {
+async fn rotate_a_nodes_keys(cluster: &mut Cluster, traffic: &Traffic) {
+    let [one, two] = deciders(cluster);
     let dir = cluster.nodes[2].dir.join("keys");
     let (id, zone) = (cluster.nodes[2].id, cluster.nodes[2].zone.clone());
     let ring = keyring::Keyring::load(&dir).unwrap();
@@ -251,12 +267,17 @@ async fn rotate_a_nodes_keys(cluster: &mut Cluster, traffic: &Traffic, new_log: 
             cosignature.public(),
         ),
     ];
-    let endorsers = [&statement, &cosignature, new_log];
+    let endorsers = [&statement, &cosignature, &one, &two];
     submit(&cluster.nodes[0], adds, &endorsers).await.unwrap();
     let old_statement = ring.public(Role::Statement)[0];
     let retire = |key| change(Action::Retire, Role::Statement, id, "", key);
     // Not while the node runs under it.
-    let early_retire = submit(&cluster.nodes[0], vec![retire(old_statement)], &[new_log]).await;
+    let early_retire = submit(
+        &cluster.nodes[0],
+        vec![retire(old_statement)],
+        &[&one, &two],
+    )
+    .await;
     assert_eq!(early_retire.unwrap_err().code(), Code::FailedPrecondition);
     traffic.goes_on().await;
     cluster.nodes[2].terminate();
@@ -268,7 +289,7 @@ async fn rotate_a_nodes_keys(cluster: &mut Cluster, traffic: &Traffic, new_log: 
         retire(old_statement),
         change(Action::Retire, Role::Cosignature, id, "", old_cosignature),
     ];
-    submit(&cluster.nodes[1], retires, &[new_log])
+    submit(&cluster.nodes[1], retires, &[&one, &two])
         .await
         .unwrap();
     traffic.goes_on().await;
@@ -315,9 +336,11 @@ async fn a_revoked_key_speaks_no_more_and_a_missing_one_is_told() {
             .unwrap();
     }
     let thief = SecretKey::from_seed(&[7; 32]);
-    // Unendorsed, or endorsed by a stranger, nothing changes.
+    let [one, two] = deciders(&cluster);
+    // Unendorsed, or endorsed by a stranger, by the log key that every voter has, or by one
+    // member, nothing changes.
     let add = change(Action::Add, Role::Log, 0, "", thief.public());
-    for endorsers in [vec![&thief], vec![&log], vec![]] {
+    for endorsers in [vec![&thief], vec![&thief, &log], vec![&thief, &one], vec![]] {
         let refused = submit(&cluster.nodes[0], vec![add.clone()], &endorsers).await;
         assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
     }
@@ -327,15 +350,14 @@ async fn a_revoked_key_speaks_no_more_and_a_missing_one_is_told() {
         .public(Role::Statement)[0];
     let fresh = further(&dirs[2], Role::Statement);
     let (id, zone) = (cluster.nodes[2].id, cluster.nodes[2].zone.clone());
-    let size = cluster.settled().await[0].log_size;
     let revoke = Action::Revoke {
-        trusted_until: RecordIndex::new(size),
+        trusted_until: RecordIndex::new(u64::MAX),
     };
     let changes = vec![
         change(revoke, Role::Statement, id, "", stolen),
         change(Action::Add, Role::Statement, id, &zone, fresh.public()),
     ];
-    submit(&cluster.nodes[0], changes, &[&fresh, &log])
+    submit(&cluster.nodes[0], changes, &[&fresh, &one, &two])
         .await
         .unwrap();
     // Its lane is closed: it says nothing under the stolen key, and starts anew under the
@@ -358,7 +380,7 @@ async fn a_revoked_key_speaks_no_more_and_a_missing_one_is_told() {
     // A log key whose file is missing on a node: the node says so, and mends by itself.
     let further_log = further(&dirs[0], Role::Log);
     let add = change(Action::Add, Role::Log, 0, "", further_log.public());
-    submit(&cluster.nodes[0], vec![add], &[&further_log, &log])
+    submit(&cluster.nodes[0], vec![add], &[&further_log, &one, &two])
         .await
         .unwrap();
     let lacks = |status: &v1::StatusResponse| {
@@ -457,7 +479,7 @@ async fn a_node_is_added_after_the_log_key_was_rotated() {
         std::fs::copy(file, dir.join(name)).unwrap();
     }
     let draft = text(&cluster.nodes[0].dir.join("change.json"));
-    let first = text(&dirs[0].join("log.key"));
+    let members = [0, 1].map(|at| text(&dirs[at].join("statement.key")));
     let old = hex(&keyring::read_key(&dirs[0].join("log.key"))
         .unwrap()
         .public()
@@ -465,7 +487,8 @@ async fn a_node_is_added_after_the_log_key_was_rotated() {
     for (change, value) in [("--add", format!("log:{file}")), ("--retire", old)] {
         let drawn = ["keys", "draft", change, &value, "-o", &draft];
         cluster.muniment(&drawn).await.unwrap();
-        let endorse = ["keys", "endorse", &draft, "--with", &first];
+        let [one, two] = &members;
+        let endorse = ["keys", "endorse", &draft, "--with", one, "--with", two];
         cluster.muniment(&endorse).await.unwrap();
         cluster.muniment(&["keys", "submit", &draft]).await.unwrap();
     }
@@ -475,13 +498,16 @@ async fn a_node_is_added_after_the_log_key_was_rotated() {
     let copied = cluster.nodes[four].dir.join("keys").join(name);
     std::fs::copy(file, copied).unwrap();
     cluster.nodes[four].start();
-    // The retired key no longer lets anybody in, and the message says so.
-    let refused = cluster.admit(four).await.unwrap_err();
-    assert!(
-        refused.contains("no active log key endorses the change"),
-        "{refused}"
-    );
-    cluster.admit_with(four, name).await.unwrap();
+    // Neither a log key nor one member lets anybody in, and the message says so.
+    for too_few in [file, &members[0]] {
+        let refused = cluster.admit_with(four, &[too_few.to_owned()]).await;
+        let refused = refused.unwrap_err();
+        assert!(
+            refused.contains("2 members must endorse the change"),
+            "{refused}"
+        );
+    }
+    cluster.admit(four).await.unwrap();
     cluster.add(four, &[]).await.unwrap();
     cluster.wait_ready().await;
     let id = cluster.nodes[four].id.to_string();

@@ -95,6 +95,11 @@ impl Cluster {
         self.key(0, 3)
     }
 
+    /// Of whoever operates the cluster; no node has it.
+    pub fn operator_key(&self) -> SecretKey {
+        self.key(0, 5)
+    }
+
     pub fn keys(&self, node: u64) -> Keyring {
         let held = vec![
             (Role::Statement, Arc::new(self.statement_key(node))),

@@ -151,6 +151,7 @@ async fn found(parts: Arc<Parts>, cluster: Arc<Cluster>) {
         members: cluster.founders(),
         root_keys: Vec::new(),
         threshold: 0,
+        operator_keys: vec![cluster.operator_key().public()],
     };
     loop {
         match founding::found(&parts, founding.clone()).await {

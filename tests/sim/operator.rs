@@ -10,13 +10,17 @@ use crate::oracle::Phase;
 use futures::stream::StreamExt as _;
 use muniment::domain::call_error::CallError;
 use muniment::domain::ids::NodeId;
-use muniment::membership::ChangeSteps;
+use muniment::membership::{ChangeSteps, plan};
 use muniment::service::{Parts, keys, status};
+use muniment_evidence::endorsement::Endorsements;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
+use muniment_evidence::opening::{Document, ModeDocument};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// How long an order holds: longer than any clock of the run is off.
+const ORDER_MS: u64 = 24 * 60 * 60 * 1000;
 /// Between two looks whether there is something to do.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
@@ -164,40 +168,60 @@ async fn fulfil(parts: &Arc<Parts>, cluster: &Cluster, wish: Wish) -> Result<(),
         true => roles.sync_learners.contains(&NodeId::new(*node)),
         false => roles.async_learners.contains(&NodeId::new(*node)),
     };
-    match wish {
-        Wish::Keys(node) => add_keys(parts, cluster, node).await,
+    let node_of = NodeId::new;
+    let wish = match wish {
+        Wish::Keys(node) => return add_keys(parts, cluster, node).await,
         Wish::Learn { node, sync }
-            if settled && (learns(&node, sync) || voters.contains(&NodeId::new(node))) =>
+            if settled && (learns(&node, sync) || voters.contains(&node_of(node))) =>
         {
-            Ok(())
+            return Ok(());
         }
-        Wish::Learn { node, sync } => {
-            let addresses = (cluster::address(node), cluster::name(node));
-            end(parts
-                .membership
-                .add(NodeId::new(node), Some(addresses), sync)
-                .await?)
-            .await
-        }
-        Wish::Promote(node) if settled && voters.contains(&NodeId::new(node)) => Ok(()),
-        Wish::Promote(node) => end(parts.membership.promote(NodeId::new(node)).await?).await,
+        Wish::Promote(node) if settled && voters.contains(&node_of(node)) => return Ok(()),
         Wish::Replace { old, new }
-            if settled
-                && voters.contains(&NodeId::new(new))
-                && !voters.contains(&NodeId::new(old)) =>
+            if settled && voters.contains(&node_of(new)) && !voters.contains(&node_of(old)) =>
         {
-            Ok(())
+            return Ok(());
         }
-        Wish::Replace { old, new } => {
-            end(parts
-                .membership
-                .replace(NodeId::new(old), NodeId::new(new))
-                .await?)
-            .await
+        Wish::Remove(node) if settled && roles.gone.contains(&node_of(node)) => return Ok(()),
+        Wish::Learn { node, sync } => plan::Wish::Add {
+            node: node_of(node),
+            sync,
+        },
+        Wish::Promote(node) => plan::Wish::Promote(node_of(node)),
+        Wish::Replace { old, new } => plan::Wish::Replace {
+            old: node_of(old),
+            new: node_of(new),
+        },
+        Wish::Remove(node) => plan::Wish::Remove(node_of(node)),
+    };
+    let addresses = match wish {
+        plan::Wish::Add { node, .. } => {
+            Some((cluster::address(node.get()), cluster::name(node.get())))
         }
-        Wish::Remove(node) if settled && roles.gone.contains(&NodeId::new(node)) => Ok(()),
-        Wish::Remove(node) => end(parts.membership.remove(NodeId::new(node)).await?).await,
-    }
+        _ => None,
+    };
+    let order = order(parts, cluster, wish).await?;
+    end(parts
+        .membership
+        .change(wish, addresses, Some(order))
+        .await?)
+    .await
+}
+
+/// What the leader has drafted, signed as it is: the operator's own key is nowhere else.
+async fn order(
+    parts: &Parts,
+    cluster: &Cluster,
+    wish: plan::Wish,
+) -> Result<ModeDocument, CallError> {
+    let draft = parts.membership.draft(wish).await?;
+    let Document::Mode(document) = draft.document.clone() else {
+        panic!("a change of the members is drafted");
+    };
+    let mut order = draft.endorsements(draft.committed_at_ms + ORDER_MS);
+    order.sign(&draft.ledger, &document, &cluster.operator_key());
+    let order = Some(order);
+    Ok(ModeDocument { order, ..document })
 }
 
 async fn end(mut steps: ChangeSteps) -> Result<(), CallError> {
@@ -228,12 +252,14 @@ async fn add_keys(parts: &Parts, cluster: &Cluster, node: u64) -> Result<(), Cal
         serial: view.known.history.serial,
         changes: keys.iter().map(change).collect(),
         threshold: 0,
-        endorsements: Vec::new(),
+        endorsements: Endorsements::new(view.after, view.leaf, view.committed_at_ms + ORDER_MS),
     };
-    // Who comes in agrees, and where there are no root keys the ledger's own decides.
+    // Who comes in agrees, and where there are no root keys a majority of the members decides.
     for (_, key) in &keys {
         document.endorse(&view.ledger, key);
     }
-    document.endorse(&view.ledger, &cluster.log_key());
+    for member in view.known.history.members.keys() {
+        document.endorse(&view.ledger, &cluster.statement_key(member.get()));
+    }
     keys::change(parts, document).await.map(|_| ())
 }

@@ -128,10 +128,10 @@ class History:
                 raise Broken("UNKNOWN_KEY", "a key that is not active")
             life.retired = index
             return
-        if (change["until"] > index or (life.until is not None and change["until"] >= life.until)
-                or not retroactive and change["until"] < index):
+        until = min(change["until"], index)
+        if (life.until is not None and until >= life.until) or until < index and not retroactive:
             raise Broken("UNKNOWN_KEY", "a revocation that is none")
-        life.until = change["until"]
+        life.until = until
         life.revoked = index if life.revoked is None else life.revoked
 
     def is_whole(self):

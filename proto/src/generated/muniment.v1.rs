@@ -2855,11 +2855,15 @@ pub struct InitRequest {
     #[prost(message, repeated, tag = "2")]
     pub members: ::prost::alloc::vec::Vec<MemberSpec>,
     /// Offline keys (32 bytes each) of which root_threshold must endorse each change of
-    /// keys; without them the log key does.
+    /// keys; without them a majority of the members does.
     #[prost(bytes = "bytes", repeated, tag = "3")]
     pub root_keys: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     #[prost(uint32, tag = "4")]
     pub root_threshold: u32,
+    /// Keys (32 bytes each) of which one orders what no member decides alone; without them a
+    /// voter's word does.
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub operator_keys: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InitResponse {
@@ -2952,6 +2956,9 @@ pub struct StatusResponse {
     /// The record that ended that, and what is wrong with it; empty while there is none.
     #[prost(string, tag = "33")]
     pub bad_record: ::prost::alloc::string::String,
+    /// Active operator keys; without one a voter's word changes the members.
+    #[prost(uint32, tag = "34")]
+    pub operator_keys: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PeerMisdeed {
@@ -3067,17 +3074,24 @@ pub struct GetKeysResponse {
     /// What the next change must carry.
     #[prost(uint64, tag = "3")]
     pub serial: u64,
-    /// How many root keys must endorse; 0: the log key does.
+    /// How many root keys must endorse; 0: a majority of the members does.
     #[prost(uint32, tag = "4")]
     pub threshold: u32,
     #[prost(message, repeated, tag = "5")]
     pub keys: ::prost::alloc::vec::Vec<KeyLife>,
     #[prost(message, optional, tag = "6")]
     pub answered: ::core::option::Option<Answered>,
+    /// What endorsements name: the last record, its leaf hash (32 bytes), and when it was committed.
+    #[prost(uint64, tag = "7")]
+    pub after: u64,
+    #[prost(bytes = "bytes", tag = "8")]
+    pub leaf: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "9")]
+    pub committed_at_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KeyLife {
-    /// log, statement, cosignature or root.
+    /// log, statement, cosignature, root or operator.
     #[prost(string, tag = "1")]
     pub role: ::prost::alloc::string::String,
     /// 0 where the key is no node's own.
@@ -3157,6 +3171,46 @@ pub struct ScrubResponse {
     pub node: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DraftOrderRequest {
+    /// As it will be asked for, without the order.
+    #[prost(oneof = "draft_order_request::Wish", tags = "1, 2, 3, 4")]
+    pub wish: ::core::option::Option<draft_order_request::Wish>,
+}
+/// Nested message and enum types in `DraftOrderRequest`.
+pub mod draft_order_request {
+    /// As it will be asked for, without the order.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Wish {
+        #[prost(message, tag = "1")]
+        Add(super::AddMemberRequest),
+        #[prost(message, tag = "2")]
+        Promote(super::PromoteRequest),
+        #[prost(message, tag = "3")]
+        Remove(super::RemoveRequest),
+        #[prost(message, tag = "4")]
+        Replace(super::ReplaceRequest),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DraftOrderResponse {
+    /// False where the ledger has no operator keys.
+    #[prost(bool, tag = "1")]
+    pub needed: bool,
+    /// The document of the record (evidence/FORMAT.md) without its order.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub document: ::prost::bytes::Bytes,
+    /// GENESIS leaf hash, 32 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub ledger: ::prost::bytes::Bytes,
+    /// What the order names: the last record, its leaf hash, and when it was committed.
+    #[prost(uint64, tag = "4")]
+    pub after: u64,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub leaf: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "6")]
+    pub committed_at_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AddMemberRequest {
     /// Known to the ledger by the keys of a KEY record.
     #[prost(uint64, tag = "1")]
@@ -3170,24 +3224,33 @@ pub struct AddMemberRequest {
     /// Whether it counts for the levels all and regions, once it holds everything.
     #[prost(bool, tag = "4")]
     pub sync: bool,
+    /// The document that DraftOrder gave, with the order; empty where none is needed. So below.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub order: ::prost::bytes::Bytes,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PromoteRequest {
     #[prost(uint64, tag = "1")]
     pub node: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub order: ::prost::bytes::Bytes,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoveRequest {
     #[prost(uint64, tag = "1")]
     pub node: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub order: ::prost::bytes::Bytes,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReplaceRequest {
     /// A voter, and a learner that is to take its place.
     #[prost(uint64, tag = "1")]
     pub old: u64,
     #[prost(uint64, tag = "2")]
     pub new: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub order: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DrainRequest {
@@ -3476,6 +3539,31 @@ pub mod cluster_service_client {
                 .insert(GrpcMethod::new("muniment.v1.ClusterService", "Scrub"));
             self.inner.unary(req, path, codec).await
         }
+        /// What an operator has to sign before one of the changes below is taken; on the leader.
+        pub async fn draft_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DraftOrderRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DraftOrderResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muniment.v1.ClusterService/DraftOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muniment.v1.ClusterService", "DraftOrder"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Changes of the members, on the leader. Progress until done; a change goes on when its
         /// caller goes away. An error after progress says that the change was given up, or that
         /// its outcome is not known here.
@@ -3709,6 +3797,14 @@ pub mod cluster_service_server {
             &self,
             request: tonic::Request<super::ScrubRequest>,
         ) -> std::result::Result<tonic::Response<super::ScrubResponse>, tonic::Status>;
+        /// What an operator has to sign before one of the changes below is taken; on the leader.
+        async fn draft_order(
+            &self,
+            request: tonic::Request<super::DraftOrderRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DraftOrderResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the AddMember method.
         type AddMemberStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::MemberProgress, tonic::Status>,
@@ -4160,6 +4256,51 @@ pub mod cluster_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ScrubSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muniment.v1.ClusterService/DraftOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct DraftOrderSvc<T: ClusterService>(pub Arc<T>);
+                    impl<
+                        T: ClusterService,
+                    > tonic::server::UnaryService<super::DraftOrderRequest>
+                    for DraftOrderSvc<T> {
+                        type Response = super::DraftOrderResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DraftOrderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClusterService>::draft_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DraftOrderSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -5,6 +5,7 @@
 
 use crate::exit::{CommandFailure, Exit};
 use crate::files;
+use crate::founders::{self, FoundersKeys, Waivers};
 use crate::members;
 use crate::output;
 use crate::reach::Reach;
@@ -54,12 +55,24 @@ struct Init {
     /// The ledger's name for ever, such as ledger.example/0
     #[arg(long, value_name = "NAME")]
     origin: String,
-    /// Offline root keys (hex) that must endorse each change of keys; for each of them
-    #[arg(long = "root-key", value_name = "KEY")]
+    /// Offline root keys (hex) that must endorse each change of keys, in place of those made
+    #[arg(long = "root-key", value_name = "KEY", conflicts_with = "waive_roots")]
     root_keys: Vec<String>,
     /// How many of them must
     #[arg(long, value_name = "K", default_value_t = 0, requires = "root_keys")]
     root_threshold: u32,
+    /// Keys (hex) of which one orders what no member decides alone, in place of one made
+    #[arg(
+        long = "operator-key",
+        value_name = "KEY",
+        conflicts_with = "waive_operator"
+    )]
+    operator_keys: Vec<String>,
+    /// Where the operator key and three root keys are made, unless named or waived
+    #[arg(long, value_name = "DIR", default_value = "./muniment-founders")]
+    keys: PathBuf,
+    #[command(flatten)]
+    waived: Waivers,
     /// Write the trust file here
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -107,31 +120,60 @@ async fn init(args: Init, reach: &Reach) -> Result<Exit, CommandFailure> {
         .map_err(|e| CommandFailure::local(args.members.display(), &e))?;
     let members = members(&args.members, &text)
         .map_err(|why| CommandFailure::invalid(format!("{}: {why}", args.members.display())))?;
-    let root_keys = args.root_keys.iter().map(|key| {
-        let bytes = unhex(key).filter(|bytes| bytes.len() == 32);
-        let bytes =
-            bytes.ok_or_else(|| CommandFailure::usage(format!("--root-key {key}: 64 hex digits")));
-        bytes.map(Into::into)
-    });
-    let root_keys = root_keys.collect::<Result<Vec<_>, _>>()?;
+    let mut root_keys = public_keys("--root-key", &args.root_keys)?;
+    let mut operator_keys = public_keys("--operator-key", &args.operator_keys)?;
+    let made = FoundersKeys::in_dir(
+        &args.keys,
+        Waivers {
+            waive_operator: args.waived.waive_operator || !operator_keys.is_empty(),
+            waive_roots: args.waived.waive_roots || !root_keys.is_empty(),
+        },
+    );
+    let made = made.map_err(|e| CommandFailure::invalid(e.to_string()))?;
+    let root_threshold = args.root_threshold.max(made.threshold());
+    root_keys.extend(founders::public(&made.roots));
+    operator_keys.extend(founders::public(&made.operators));
     let client = reach.client()?;
     let request = InitRequest {
         origin: args.origin,
         members,
         root_keys,
-        root_threshold: args.root_threshold,
+        root_threshold,
+        operator_keys,
     };
     let trust = client.init(request).await?;
     if let Some(path) = &args.output {
         files::write(path, trust.as_bytes()).await?;
     }
     if reach.json {
-        output::say_json(&json!({ "trust": trust }))?;
+        output::say_json(&json!({
+            "trust": trust,
+            "operator": founders::files(&made.operators).first(),
+            "roots": founders::files(&made.roots),
+        }))?;
     } else {
+        for (what, keys) in [("operator", &made.operators), ("root", &made.roots)] {
+            for file in founders::files(keys) {
+                output::say(&format!("{what} key: {}", file.display()))?;
+            }
+        }
+        if !made.roots.is_empty() {
+            output::say("Move the root keys to machines without a network: two of them endorse.")?;
+        }
         output::say("The ledger is founded. Keep its trust file, and hand it to auditors:")?;
         output::say(&trust)?;
     }
     Ok(Exit::Ok)
+}
+
+fn public_keys(flag: &str, keys: &[String]) -> Result<Vec<bytes::Bytes>, CommandFailure> {
+    let read = keys.iter().map(|key| {
+        let bytes = unhex(key).filter(|bytes| bytes.len() == 32);
+        let bytes =
+            bytes.ok_or_else(|| CommandFailure::usage(format!("{flag} {key}: 64 hex digits")));
+        bytes.map(Into::into)
+    });
+    read.collect()
 }
 
 /// A list of members, or an object with one under `members`.
@@ -261,6 +303,7 @@ async fn status(reach: &Reach) -> Result<Exit, CommandFailure> {
             "serving": survey.serves(),
             "origin": first.origin,
             "ledger": first.ledger,
+            "operator_keys": first.operator_keys,
             "nodes": survey.answers.values().map(node_value).collect::<Vec<Value>>(),
             "zones": view.map(|view| view.losses.iter().map(zones::loss_value).collect::<Vec<_>>()),
             "standings": view.map(|view| {
@@ -289,6 +332,9 @@ async fn status(reach: &Reach) -> Result<Exit, CommandFailure> {
     ];
     let rows: Vec<Vec<String>> = survey.answers.values().map(|a| cells(&survey, a)).collect();
     output::say(&output::table(&headings, &rows))?;
+    if !first.ledger.is_empty() && first.operator_keys == 0 {
+        output::say("\nThere is no operator key: the word of any one voter changes the members.")?;
+    }
     if let Some(view) = view {
         output::say(&format!("\n{}", zones::text(view)))?;
     }

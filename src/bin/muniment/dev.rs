@@ -4,6 +4,7 @@
 //! cluster serves; nodes end with this command. A node that was killed from outside is
 //! not restarted: its owner may do that with `muniment serve --config`.
 
+use crate::founders::{self, FoundersKeys, Waivers};
 use crate::output;
 use crate::reach;
 use muniment::clock::SystemClock;
@@ -44,6 +45,8 @@ pub struct DevArgs {
     /// gRPC is at base+i, http at base+100+i, peers at base+200+i.
     #[arg(long, default_value_t = 7400)]
     pub base_port: u16,
+    #[command(flatten)]
+    pub waived: Waivers,
 }
 
 pub async fn run(args: DevArgs, json: bool) -> ExitCode {
@@ -100,6 +103,7 @@ async fn dev(args: DevArgs, json: bool) -> Result<(), Cause> {
     // It says that the cluster serves, which it does not yet.
     let _ = std::fs::remove_file(&described);
     let nodes = lay_out(&dir, args.zones, args.base_port)?;
+    let keys = FoundersKeys::in_dir(&dir.join("founders"), args.waived).map_err(Cause::new)?;
     let mut children = Vec::new();
     for node in &nodes {
         children.push(start(node)?);
@@ -107,7 +111,7 @@ async fn dev(args: DevArgs, json: bool) -> Result<(), Cause> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Cause::new)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Cause::new)?;
     let served = tokio::select! {
-        served = serve(&dir, &described, &nodes, &mut children, json) => served,
+        served = serve(&dir, &described, &nodes, &keys, &mut children, json) => served,
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
     };
@@ -121,11 +125,12 @@ async fn serve(
     dir: &Path,
     described: &Path,
     nodes: &[Node],
+    keys: &FoundersKeys,
     children: &mut [Running],
     json: bool,
 ) -> Result<(), Cause> {
     {
-        let starting = come_up(dir, nodes);
+        let starting = come_up(dir, nodes, keys);
         tokio::pin!(starting);
         tokio::select! {
             up = &mut starting => up?,
@@ -133,7 +138,7 @@ async fn serve(
         }
     }
     let pids: Vec<Option<u32>> = children.iter().map(|running| running.child.id()).collect();
-    let description = describe(dir, nodes, &pids);
+    let description = describe(dir, nodes, keys, &pids);
     let text = format!("{description:#}\n");
     write_durably(described, text.as_bytes()).map_err(Cause::new)?;
     // A cluster that nobody could be told of is of no use: it is stopped.
@@ -344,14 +349,14 @@ async fn stop(children: Vec<Running>) {
 }
 
 /// Waits for every node, founds the ledger if it is not, waits until all serve.
-async fn come_up(dir: &Path, nodes: &[Node]) -> Result<(), Cause> {
+async fn come_up(dir: &Path, nodes: &[Node], keys: &FoundersKeys) -> Result<(), Cause> {
     let deadline = Instant::now() + READY_MAX;
     for node in nodes {
         look(node, deadline, |_| true).await?;
     }
     let first = look(&nodes[0], deadline, |_| true).await?;
     if first.ledger.is_empty() {
-        found(nodes).await?;
+        found(nodes, keys).await?;
     }
     for node in nodes {
         look(node, deadline, |status| status.ready).await?;
@@ -388,7 +393,7 @@ async fn look(
     Err(format!("node {} did not come up in time: {last}", node.id).into())
 }
 
-async fn found(nodes: &[Node]) -> Result<(), Cause> {
+async fn found(nodes: &[Node], founders: &FoundersKeys) -> Result<(), Cause> {
     let mut members = Vec::new();
     for node in nodes {
         let keys = Keyring::load(&node.dir.join("keys")).map_err(Cause::new)?;
@@ -405,7 +410,9 @@ async fn found(nodes: &[Node]) -> Result<(), Cause> {
     let request = v1::InitRequest {
         origin: ORIGIN.to_owned(),
         members,
-        ..Default::default()
+        root_keys: founders::public(&founders.roots),
+        root_threshold: founders.threshold(),
+        operator_keys: founders::public(&founders.operators),
     };
     let mut client = ClusterServiceClient::new(channel(&nodes[0])?);
     client
@@ -415,7 +422,12 @@ async fn found(nodes: &[Node]) -> Result<(), Cause> {
         .map_err(|status| Cause::at("founding failed", status.message()))
 }
 
-fn describe(dir: &Path, nodes: &[Node], pids: &[Option<u32>]) -> serde_json::Value {
+fn describe(
+    dir: &Path,
+    nodes: &[Node],
+    keys: &FoundersKeys,
+    pids: &[Option<u32>],
+) -> serde_json::Value {
     let nodes: Vec<_> = nodes
         .iter()
         .zip(pids)
@@ -439,6 +451,8 @@ fn describe(dir: &Path, nodes: &[Node], pids: &[Option<u32>]) -> serde_json::Val
         "key": null,
         "token": null,
         "trust": dir.join("trust"),
+        "operator": founders::files(&keys.operators).first(),
+        "roots": founders::files(&keys.roots),
     })
 }
 

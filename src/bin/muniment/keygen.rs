@@ -18,8 +18,8 @@ pub struct KeygenArgs {
     /// Makes the log key of this origin too; copy it to every voter.
     #[arg(long, value_name = "ORIGIN")]
     pub log: Option<String>,
-    /// Makes only this further key, beside those there are: log, statement, cosignature, or
-    /// root, which is kept offline.
+    /// Makes only this further key, beside those there are: log, statement, cosignature,
+    /// root, which is kept offline, or operator.
     #[arg(long, value_name = "ROLE", conflicts_with = "log", value_parser = role)]
     pub add: Option<Role>,
     /// Makes only an ML-DSA-44 cosignature key, beside those there are.
@@ -31,7 +31,7 @@ fn role(text: &str) -> Result<Role, String> {
     Role::ALL
         .into_iter()
         .find(|role| role.to_string() == text)
-        .ok_or_else(|| "is log, statement, cosignature or root".to_owned())
+        .ok_or_else(|| "is log, statement, cosignature, root or operator".to_owned())
 }
 
 pub async fn run(args: KeygenArgs, json: bool) -> ExitCode {

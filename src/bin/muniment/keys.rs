@@ -9,12 +9,14 @@
 
 use crate::exit::{CommandFailure, Exit};
 use crate::files;
+use crate::now;
 use crate::output;
 use crate::reach::Reach;
 use clap::Subcommand;
 use muniment::keyring;
 use muniment_client::v1::{GetKeysResponse, KeyLife};
 use muniment_evidence::digest::{Digest, hex, unhex};
+use muniment_evidence::endorsement::Endorsements;
 use muniment_evidence::ids::{NodeId, RecordIndex};
 use muniment_evidence::key::{PublicKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
@@ -22,6 +24,8 @@ use muniment_evidence::opening::Document;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 #[derive(clap::Args)]
 pub struct KeysArgs {
@@ -35,7 +39,8 @@ enum Command {
     List,
     /// Draw up a change of keys; the keys that are added endorse it at once
     Draft(Draft),
-    /// Add the endorsement of a key file: of a root key, or of the log key; needs no network
+    /// Add endorsements of key files: of root keys, or of members' statement keys where there are
+    /// none; needs no network
     Endorse(Endorse),
     /// What a draft says, and who has endorsed it; needs no network
     Show(Show),
@@ -46,18 +51,22 @@ enum Command {
 #[derive(clap::Args)]
 struct Draft {
     /// Add a key: ROLE:FILE, or ROLE:FILE:NODE for a node's own; ROLE is log, statement,
-    /// cosignature or root
+    /// cosignature, root or operator
     #[arg(long, value_name = "ROLE:FILE[:NODE]")]
     add: Vec<String>,
     /// Retire a key: what it signed stays good
     #[arg(long, value_name = "KEY")]
     retire: Vec<String>,
-    /// Revoke a key: nothing is believed that it signed from record SIZE on
-    #[arg(long, value_name = "KEY:SIZE")]
+    /// Revoke a key: nothing is believed that it signed from record SIZE on, or from the change
+    /// on, which is all that there is without root keys
+    #[arg(long, value_name = "KEY[:SIZE]")]
     revoke: Vec<String>,
     /// How many root keys must endorse the changes after this one [default: as now]
     #[arg(long, value_name = "K")]
     threshold: Option<u8>,
+    /// For how long it may be endorsed and submitted
+    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=366))]
+    valid_days: u64,
     /// Region of a node that has no keys yet
     #[arg(long, value_name = "R", requires = "zone")]
     region: Option<String>,
@@ -73,8 +82,8 @@ struct Draft {
 struct Endorse {
     /// The draft
     file: PathBuf,
-    /// Key files that endorse it
-    #[arg(long = "with", value_name = "KEYFILE", required = true)]
+    /// Key files that endorse it [default: the roots of --cluster-json]
+    #[arg(long = "with", value_name = "KEYFILE")]
     with: Vec<PathBuf>,
 }
 
@@ -141,6 +150,11 @@ impl Drawn {
         Document::Key(self.document.clone()).encode()
     }
 
+    fn signed_bytes(&self) -> Vec<u8> {
+        let document = &self.document;
+        document.endorsements.signed_bytes(&self.ledger, document)
+    }
+
     fn to_value(&self) -> Value {
         let changes = self.document.changes.iter().map(|change| {
             json!({
@@ -150,8 +164,8 @@ impl Drawn {
                 "key": hex(&change.key.0),
             })
         });
-        let signed = self.document.signed_bytes(&self.ledger);
-        let endorsements = self.document.endorsements.iter().map(|endorsement| {
+        let signed = self.signed_bytes();
+        let endorsements = self.document.endorsements.list.iter().map(|endorsement| {
             json!({
                 "key": hex(&endorsement.key.0),
                 "holds": endorsement.key.verify(&signed, &endorsement.signature),
@@ -162,6 +176,8 @@ impl Drawn {
             "ledger": self.ledger.to_hex(),
             "serial": self.document.serial,
             "threshold": self.document.threshold,
+            "after": self.document.endorsements.after.get(),
+            "expires_ms": self.document.endorsements.expires_ms,
             "changes": changes.collect::<Vec<_>>(),
             "endorsements": endorsements.collect::<Vec<_>>(),
         })
@@ -188,8 +204,8 @@ impl Drawn {
                 hex(&change.key.0)
             ));
         }
-        let signed = self.document.signed_bytes(&self.ledger);
-        for endorsement in &self.document.endorsements {
+        let signed = self.signed_bytes();
+        for endorsement in &self.document.endorsements.list {
             let holds = endorsement.key.verify(&signed, &endorsement.signature);
             let how = if holds { "" } else { ", which does not hold" };
             lines.push(format!("  endorsed by {}{how}", hex(&endorsement.key.0)));
@@ -203,6 +219,9 @@ fn action(action: Action) -> String {
     match action {
         Action::Add => "add".to_owned(),
         Action::Retire => "retire".to_owned(),
+        Action::Revoke { trusted_until } if trusted_until.get() == u64::MAX => {
+            "revoke, from this change on,".to_owned()
+        }
         Action::Revoke { trusted_until } => format!("revoke, from record {trusted_until} on,"),
     }
 }
@@ -227,7 +246,7 @@ async fn list(reach: &Reach) -> Result<Exit, CommandFailure> {
     let headings = ["ROLE", "NODE", "KEY", "ADDED", "STANDING"];
     output::say(&output::table(&headings, &rows))?;
     let by = match keys.threshold {
-        0 => "a log key".to_owned(),
+        0 => "more than half of the members".to_owned(),
         k => format!("{k} root keys"),
     };
     output::say(&format!(
@@ -260,7 +279,11 @@ async fn draft(args: Draft, reach: &Reach) -> Result<Exit, CommandFailure> {
         serial: known.serial,
         changes: Vec::new(),
         threshold: args.threshold.unwrap_or(threshold),
-        endorsements: Vec::new(),
+        endorsements: Endorsements::new(
+            RecordIndex::new(known.after),
+            digest(&known.leaf)?,
+            now::ms().max(known.committed_at_ms) + args.valid_days * DAY_MS,
+        ),
     };
     let mut added = Vec::new();
     for text in &args.add {
@@ -272,16 +295,18 @@ async fn draft(args: Draft, reach: &Reach) -> Result<Exit, CommandFailure> {
         document.changes.push(ending(text, Action::Retire, &known)?);
     }
     for text in &args.revoke {
-        let parsed = text
-            .rsplit_once(':')
-            .and_then(|(key, size)| Some((key, RecordIndex::new(size.parse().ok()?))));
-        let Some((key, trusted_until)) = parsed else {
-            return Err(CommandFailure::usage("--revoke is KEY:SIZE"));
+        let parsed = match text.rsplit_once(':') {
+            None => Some((text.as_str(), u64::MAX)),
+            Some((key, size)) => size.parse().ok().map(|size| (key, size)),
         };
+        let Some((key, trusted_until)) = parsed else {
+            return Err(CommandFailure::usage("--revoke is KEY or KEY:SIZE"));
+        };
+        let trusted_until = RecordIndex::new(trusted_until);
         let action = Action::Revoke { trusted_until };
         document.changes.push(ending(key, action, &known)?);
     }
-    let ledger = Digest(known.ledger.as_ref().try_into().unwrap_or_default());
+    let ledger = digest(&known.ledger)?;
     for key in added {
         document.endorse(&ledger, &key);
     }
@@ -293,6 +318,11 @@ async fn draft(args: Draft, reach: &Reach) -> Result<Exit, CommandFailure> {
     drawn.write(&args.output).await?;
     drawn.say(reach)?;
     Ok(Exit::Ok)
+}
+
+fn digest(bytes: &[u8]) -> Result<Digest, CommandFailure> {
+    let read = bytes.try_into().map(Digest);
+    read.map_err(|_| CommandFailure::invalid("the node gives a digest that is none"))
 }
 
 type Secret = muniment_evidence::key::SecretKey;
@@ -309,7 +339,8 @@ fn addition(
     else {
         return Err(usage("is ROLE:FILE or ROLE:FILE:NODE"));
     };
-    let role = role_of(role).ok_or_else(|| usage("ROLE is log, statement, cosignature or root"))?;
+    let role = role_of(role)
+        .ok_or_else(|| usage("ROLE is log, statement, cosignature, root or operator"))?;
     let node = match (role.is_nodes(), node) {
         (false, None) => 0,
         (true, Some(node)) => node.parse().map_err(|_| usage("NODE is a number"))?,
@@ -371,11 +402,19 @@ fn role_of(text: &str) -> Option<Role> {
 
 async fn endorse(args: Endorse, reach: &Reach) -> Result<Exit, CommandFailure> {
     let mut drawn = Drawn::read(&args.file)?;
-    for path in &args.with {
+    let with = match args.with.is_empty() {
+        true => reach.roots()?,
+        false => args.with,
+    };
+    if with.is_empty() {
+        let why = "name key files with --with, or a cluster.json that names root keys";
+        return Err(CommandFailure::usage(why));
+    }
+    for path in &with {
         let key = keyring::read_key(path).map_err(|e| CommandFailure::invalid(e.to_string()))?;
         let public = key.public();
         let endorsements = &drawn.document.endorsements;
-        if endorsements.iter().any(|e| e.key == public) {
+        if endorsements.keys().contains(&public) {
             let why = format!(
                 "{}: this key has endorsed the draft already",
                 path.display()

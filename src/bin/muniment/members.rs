@@ -4,6 +4,7 @@
 //! the change is done. Leaves the rules and the waiting to the leader.
 
 use crate::exit::{CommandFailure, Exit};
+use crate::orders;
 use crate::output::{self, Audience};
 use crate::reach::Reach;
 use clap::Subcommand;
@@ -78,6 +79,7 @@ impl MembersCommand {
                 peer_address: add.peer_address.unwrap_or_default(),
                 client_address: add.client_address.unwrap_or_default(),
                 sync: add.sync,
+                ..Default::default()
             }),
             MembersCommand::Promote(of) => MemberChange::Promote(of.node),
             MembersCommand::Remove(of) => MemberChange::Remove(of.node),
@@ -98,7 +100,9 @@ impl MembersCommand {
 
 pub async fn run(command: MembersCommand, reach: &Reach) -> Result<Exit, CommandFailure> {
     let client = reach.client()?;
-    let mut steps = client.change_members(&command.change()).await?;
+    let change = command.change();
+    let order = orders::order(&client, &change, reach).await?;
+    let mut steps = client.change_members(&change, order).await?;
     let mut said = Vec::new();
     // The change goes on, whoever hears of it: its end decides, then whether it was told.
     let mut told = Ok(Audience::Listens);

@@ -15,6 +15,11 @@ pub fn today() -> String {
         .expect("a date has a year, a month and a day")
 }
 
+/// Milliseconds since 1970.
+pub fn ms() -> u64 {
+    SystemClock.now_ms()
+}
+
 /// Seconds since 1970.
 pub fn seconds() -> u64 {
     SystemClock.now_ms() / 1000

@@ -48,6 +48,9 @@ pub struct Reach {
     /// Trust file: which ledger is meant; receipts of another are refused
     #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
     trust: Option<PathBuf>,
+    /// Key file of an operator, who signs changes of the members
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    operator: Option<PathBuf>,
     /// The zone of this machine: reads go to a node there, if one answers
     /// [env: MUNIMENT_ZONE]
     #[arg(long, global = true, value_name = "Z", help_heading = "Connection")]
@@ -76,6 +79,9 @@ struct ClusterFile {
     key: Option<PathBuf>,
     token: Option<PathBuf>,
     trust: Option<PathBuf>,
+    operator: Option<PathBuf>,
+    #[serde(default)]
+    roots: Vec<PathBuf>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -116,11 +122,34 @@ impl Reach {
         Ok(Some((path, read_cluster(path)?.nodes)))
     }
 
+    /// The key file of an operator.
+    pub fn operator(&self) -> Result<Option<PathBuf>, CommandFailure> {
+        match &self.operator {
+            Some(path) => Ok(Some(path.clone())),
+            None => Ok(self.cluster_file()?.operator),
+        }
+    }
+
+    /// Files of root keys, as `--cluster-json` names them.
+    pub fn roots(&self) -> Result<Vec<PathBuf>, CommandFailure> {
+        Ok(self.cluster_file()?.roots)
+    }
+
+    /// The ledger that is meant, if any is named.
+    pub fn trust(&self) -> Result<Option<Trust>, CommandFailure> {
+        let trust = self.trust.clone().or(self.cluster_file()?.trust);
+        trust.as_deref().map(read_trust).transpose()
+    }
+
+    fn cluster_file(&self) -> Result<ClusterFile, CommandFailure> {
+        match &self.cluster_json {
+            None => Ok(ClusterFile::default()),
+            Some(path) => read_cluster(path),
+        }
+    }
+
     pub fn options(&self) -> Result<ClientOptions, CommandFailure> {
-        let file = match &self.cluster_json {
-            None => ClusterFile::default(),
-            Some(path) => read_cluster(path)?,
-        };
+        let file = self.cluster_file()?;
         let mut endpoints = self.endpoints.clone();
         if endpoints.is_empty() {
             endpoints = file.nodes.into_iter().map(|node| node.grpc).collect();

@@ -49,6 +49,7 @@ async fn epochs_do_not_pass_because_one_member_says_so() {
                     name: "upload_epoch".into(),
                     value: epoch,
                 }],
+                order: None,
             });
             let recorded = scene.bad.record(Intent::system(document)).await;
             let outcome = recorded.expect("it leaves a record").outcome;

@@ -28,6 +28,8 @@ impl Cluster {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_muniment"));
         command
             .args(["--endpoints", &endpoints.join(",")])
+            .arg("--operator")
+            .arg(&self.operator_file)
             .args(args);
         let done = command.kill_on_drop(true).output().await.unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -38,22 +40,33 @@ impl Cluster {
     }
 
     /// The ledger learns the keys of a node, as the runbook says: drafted on that node with
-    /// its keys, endorsed with the log key.
+    /// its keys, endorsed at a majority of the members.
     pub async fn admit(&self, at: usize) -> Result<String, String> {
-        self.admit_with(at, "log.key").await
+        self.admit_with(at, &self.endorsers()).await
     }
 
-    /// The same, with the log key that lies in a file of that name.
-    pub async fn admit_with(&self, at: usize, log_key: &str) -> Result<String, String> {
+    /// Files of the statement keys of the founding members: more than half of all members.
+    pub fn endorsers(&self) -> Vec<String> {
+        let founders = self.nodes.iter().take(3);
+        let file = |node: &Node| node.dir.join("keys/statement.key").display().to_string();
+        founders.map(file).collect()
+    }
+
+    /// The same, endorsed with the keys in these files.
+    pub async fn admit_with(&self, at: usize, endorsers: &[String]) -> Result<String, String> {
         let node = &self.nodes[at];
         let path = |name: &str| node.dir.join(name).display().to_string();
-        let (draft, log) = (path("join.json"), path(&format!("keys/{log_key}")));
+        let draft = path("join.json");
         let statement = format!("statement:{}:{}", path("keys/statement.key"), node.id);
         let cosignature = format!("cosignature:{}:{}", path("keys/cosignature.key"), node.id);
         let place = ["--region", "region-1", "--zone", &node.zone, "-o", &draft];
         let add = ["keys", "draft", "--add", &statement, "--add", &cosignature];
         self.muniment(&[&add[..], &place[..]].concat()).await?;
-        let endorse = ["keys", "endorse", &draft, "--with", &log];
+        let with = endorsers.iter().flat_map(|file| ["--with", file]);
+        let endorse: Vec<&str> = ["keys", "endorse", &draft]
+            .into_iter()
+            .chain(with)
+            .collect();
         self.muniment(&endorse).await?;
         self.muniment(&["keys", "submit", &draft]).await
     }
