@@ -2,6 +2,7 @@
 
 use crate::harness::{Cluster, Node, SOON, body, download, issue};
 use muniment_client::v1;
+use muniment_client::v1::draft_order_request::Wish;
 use muniment_evidence::ids::NodeId;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{Document, ModeDocument};
@@ -286,7 +287,12 @@ async fn i8_a_leader_killed_between_prepare_and_done_is_resolved_by_the_next() {
         }
         cluster.nodes[four].start();
         cluster.nodes[four].wait_status("it is up", |_| true).await;
-        let request = v1::PromoteRequest { node: 4 };
+        let promote = v1::PromoteRequest {
+            node: 4,
+            ..Default::default()
+        };
+        let order = cluster.order(leader, Wish::Promote(promote.clone())).await;
+        let request = v1::PromoteRequest { order, ..promote };
         let mut service = cluster.nodes[leader].cluster();
         let mut steps = service.promote(request).await.unwrap().into_inner();
         while steps.message().await.unwrap().unwrap().phase != "bring" {}

@@ -19,6 +19,7 @@ use muniment::service::founding::{self, Founding};
 use muniment::stop::{Stop, Why};
 use muniment::store::Blocking;
 use muniment::telemetry::Metrics;
+use muniment_evidence::key::Signer as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -1,7 +1,17 @@
 //! Further nodes beside those that founded, and the command line against a cluster.
 
 use super::{Cluster, Node, free_ports};
+use bytes::Bytes;
 use muniment::keyring;
+use muniment_client::v1;
+use muniment_client::v1::draft_order_request::Wish;
+use muniment_evidence::digest::Digest;
+use muniment_evidence::endorsement::Endorsements;
+use muniment_evidence::ids::RecordIndex;
+use muniment_evidence::opening::Document;
+
+/// By the ledger's time, which stands behind the clock by less.
+const ORDER_VALID_MS: u64 = 10 * 60 * 1000;
 
 impl Cluster {
     /// A further node, with keys of its own and the log key; it runs, and nobody knows it.
@@ -37,6 +47,21 @@ impl Cluster {
             true => Ok(text(&done.stdout)),
             false => Err(text(&done.stdout) + &text(&done.stderr)),
         }
+    }
+
+    /// What the operator wills, signed with his key, as it is sent with the call.
+    pub async fn order(&self, leader: usize, wish: Wish) -> Bytes {
+        let request = v1::DraftOrderRequest { wish: Some(wish) };
+        let mut service = self.nodes[leader].cluster();
+        let draft = service.draft_order(request).await.unwrap().into_inner();
+        let digest = |bytes: &[u8]| Digest(bytes.try_into().unwrap());
+        let expires_ms = draft.committed_at_ms + ORDER_VALID_MS;
+        let after = RecordIndex::new(draft.after);
+        let mut order = Endorsements::new(after, digest(&draft.leaf), expires_ms);
+        let document = Document::decode(&draft.document).unwrap();
+        let what = document.ordered().unwrap();
+        order.sign(&digest(&draft.ledger), what, &self.operator);
+        document.under(order).encode().into()
     }
 
     /// The ledger learns the keys of a node, as the runbook says: drafted on that node with
