@@ -16,7 +16,7 @@ use crate::ids::RecordIndex;
 use crate::key::{PublicKey, Signature, Signer};
 use crate::keys::KeyHistory;
 use crate::mode::Phase;
-use crate::opening::Document;
+use crate::opening::{Document, PlannedDocument};
 use crate::system::UPLOAD_EPOCH;
 use std::collections::BTreeSet;
 
@@ -149,8 +149,23 @@ impl Document {
             Document::Key(d) => Some(&d.endorsements),
             Document::Mode(d) => d.order.as_ref(),
             Document::Policy(d) => d.order.as_ref(),
+            Document::Planned(PlannedDocument::BodyLost(d)) => Some(&d.endorsements),
+            Document::Planned(PlannedDocument::Waiver(d)) => Some(&d.endorsements),
             _ => None,
         }
+    }
+
+    /// The same under this order. Of what has no place for one nothing changes.
+    #[must_use]
+    pub fn under(mut self, order: Endorsements) -> Document {
+        match &mut self {
+            Document::Mode(d) => d.order = Some(order),
+            Document::Policy(d) => d.order = Some(order),
+            Document::Planned(PlannedDocument::BodyLost(d)) => d.endorsements = order,
+            Document::Planned(PlannedDocument::Waiver(d)) => d.endorsements = order,
+            _ => {}
+        }
+        self
     }
 
     /// Whether an operator wills this, and no member by itself.
@@ -158,9 +173,12 @@ impl Document {
         self.ordered().is_some()
     }
 
-    fn ordered(&self) -> Option<&dyn Endorsable> {
+    /// What an order of it signs, where an operator wills it.
+    pub fn ordered(&self) -> Option<&dyn Endorsable> {
         match self {
             Document::Mode(d) if d.phase == Phase::Prepare => Some(d),
+            Document::Planned(PlannedDocument::BodyLost(d)) => Some(d),
+            Document::Planned(PlannedDocument::Waiver(d)) => Some(d),
             Document::Policy(d) if d.settings.iter().any(|s| s.name != UPLOAD_EPOCH) => Some(d),
             _ => None,
         }

@@ -1,18 +1,21 @@
 //! What takes back something that the ledger said before: BODY_LOST, WAIVER, RESTORE, RECOVERY.
 //!
 //! Promises one encoding each, with the endorsements last, which sign all before them: a member's
-//! word never suffices here. A ledger refuses these kinds until their features come; a verifier
-//! reads them, and knows that it does not understand what follows a RESTORE or RECOVERY. Leaves
-//! who must endorse to the ledger.
+//! word never suffices here. A ledger refuses RESTORE and RECOVERY until their features come; a verifier
+//! reads them, and knows that it does not understand what follows. Leaves who must endorse to
+//! [`crate::endorsement`].
 //!
 //! Tests: `evidence/tests/planned.rs`.
 
+use crate::codec::Writer;
 use crate::digest::Digest;
-use crate::endorsement::Endorsements;
-use crate::fields::fields;
+use crate::endorsement::{Endorsable, Endorsements};
+use crate::fields::{Field, fields};
 use crate::ids::{BodyId, NodeId, RecordIndex, RecoveryEpoch, TreeSize};
 use crate::keychange::{CHANGES_MAX, KeyChange};
 use crate::limits::{NODES_MAX, at_most, change, each, id, named, text};
+use crate::opening::begin;
+use crate::statement::Kind;
 
 fields! {
     /// No holder has a body any more.
@@ -79,4 +82,27 @@ impl EpochDocument {
     pub(crate) fn is_recovery(&self) -> bool {
         self.is_sound() && self.backup.is_none()
     }
+}
+
+impl Endorsable for BodyLostDocument {
+    fn unendorsed(&self) -> Vec<u8> {
+        before_the_last(Kind::BodyLost, self, &self.endorsements)
+    }
+}
+
+impl Endorsable for WaiverDocument {
+    fn unendorsed(&self) -> Vec<u8> {
+        before_the_last(Kind::Waiver, self, &self.endorsements)
+    }
+}
+
+/// The opening up to its last field.
+fn before_the_last(kind: Kind, document: &impl Field, last: &impl Field) -> Vec<u8> {
+    let mut whole = begin(kind);
+    document.write(&mut whole);
+    let mut end = Writer::new();
+    last.write(&mut end);
+    let mut bytes = whole.finish();
+    bytes.truncate(bytes.len() - end.finish().len());
+    bytes
 }

@@ -313,8 +313,16 @@ fn content(ledger: &Ledger, record: &Record, document: &Document) -> Vec<Fault> 
         }
         Document::Anchor(d) => ledger.anchored(record.index, d).err().into_iter().collect(),
         Document::Planned(PlannedDocument::BodyLost(d)) => {
+            let will = willed(ledger.keys(), &ledger.id, record.place(), document);
             let detail = format!("no holder has the body {} any more", d.body_id);
-            vec![(Check::BodyKept, detail)]
+            will.err()
+                .into_iter()
+                .chain([(Check::BodyKept, detail)])
+                .collect()
+        }
+        Document::Planned(PlannedDocument::Waiver(_)) => {
+            let will = willed(ledger.keys(), &ledger.id, record.place(), document);
+            will.err().into_iter().collect()
         }
         _ => Vec::new(),
     }

@@ -145,9 +145,7 @@ impl Kind {
                 | Kind::Grant
                 | Kind::Config
                 | Kind::Admin
-                | Kind::BodyLost
                 | Kind::Month
-                | Kind::Waiver
         );
         (!planned && !self.is_reserved()).then_some(1)
     }

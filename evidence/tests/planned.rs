@@ -20,10 +20,11 @@ fn all() -> Vec<Planned> {
 }
 
 #[test]
-fn every_planned_kind_has_one_encoding_and_no_level_yet() {
+fn every_planned_kind_has_one_encoding_and_no_level_until_its_feature_comes() {
     let kinds: Vec<Kind> = all().iter().map(Planned::kind).collect();
     for kind in Kind::ALL {
-        let known = kinds.contains(&kind);
+        let come = matches!(kind, Kind::BodyLost | Kind::Waiver);
+        let known = kinds.contains(&kind) && !come;
         let none = matches!(kind, Kind::Snapshot | Kind::Gap);
         assert_eq!(kind.first_level(), (!known && !none).then_some(1), "{kind}");
     }

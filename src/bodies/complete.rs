@@ -2,7 +2,7 @@
 //!
 //! Promises: while the index is n, every record below n was read back from the disk and
 //! hashes to its leaf in the tree, and every body that an OK record below n names is
-//! durable here. It follows what is applied; a body that is missing is given a short time
+//! durable here, but for those that an operator has said to be lost. It follows what is applied; a body that is missing is given a short time
 //! to arrive by the usual fan-out and is then brought from another holder, until it is
 //! here. When one of them is found damaged, the index goes back below its record until it
 //! is repaired. Leaves bringing bodies to [`super::repair`], and what the index is good
@@ -13,6 +13,7 @@
 //! ledger and one generation of the state: a snapshot brings records that were never
 //! looked at here, so after one the index begins again at zero.
 
+use super::names::still_wanted;
 use super::{Bodies, BodyError, BodyPlane};
 use crate::domain::ids::TreeSize;
 use crate::ledger::state::{State, Tables};
@@ -200,6 +201,14 @@ impl Follower {
             if since.elapsed() < GRACE {
                 tokio::time::sleep(LOOK_PAUSE).await;
                 continue;
+            }
+            // Nobody has those that an operator has said to be lost.
+            let state = self.state.clone();
+            let wanted = self.bodies.blocking;
+            let wanted = wanted.run(move || state.read(|tables| still_wanted(tables, missing)));
+            missing = wanted.await?;
+            if missing.is_empty() {
+                return Ok(());
             }
             // One that is in the queue stays where it is; one that finds no room comes
             // again.

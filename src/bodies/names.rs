@@ -65,3 +65,22 @@ pub fn name_of(state: &State, body: BodyId) -> Result<Option<(RecordIndex, Conte
     let row = state.read(|tables| tables.named(&body))?;
     Ok(row.map(|row| (row.index, (row.length, row.sha256))))
 }
+
+/// Of these, the bodies that are not said to be lost for good.
+pub fn still_wanted(
+    tables: &Tables<'_>,
+    bodies: Vec<(BodyId, Content)>,
+) -> Result<Vec<(BodyId, Content)>, StoreError> {
+    let mut wanted = Vec::with_capacity(bodies.len());
+    for (body, content) in bodies {
+        if lost_by(tables, &body)?.is_none() {
+            wanted.push((body, content));
+        }
+    }
+    Ok(wanted)
+}
+
+/// The record that says that no holder has the body any more.
+pub fn lost_by(tables: &Tables<'_>, body: &BodyId) -> Result<Option<RecordIndex>, StoreError> {
+    Ok(tables.named(body)?.and_then(|row| row.lost))
+}

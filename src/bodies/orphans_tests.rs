@@ -120,6 +120,7 @@ impl Node {
                     length: 0,
                     sha256: Digest::ZERO,
                     index: head.size.next_index(),
+                    lost: None,
                 };
                 txn.put(tables::named(&body), &row);
             }

@@ -5,12 +5,12 @@
 //! a body without a manifest as a whole with the digest that its record names. Good bytes
 //! are durable before the body counts as held. While a body that a record names is
 //! damaged here, [`super::repair_queue::RepairQueue::low_watermark`] holds the body-complete index below that record. What
-//! no holder has is asked for again and again. Leaves finding damage to
+//! no holder has is asked for again and again, until an operator says that it is lost. Leaves finding damage to
 //! [`super::quarantine`] and what is missing to [`super::complete`].
 //! Tests: `tests/cluster/scrubbing.rs`.
 
 use super::fetch::BodyLocation;
-use super::names::name_of;
+use super::names::{lost_by, name_of};
 use super::pull::WantedBody;
 use super::repair_queue::RepairJob;
 use super::writer::CHUNK_BYTES;
@@ -131,6 +131,15 @@ impl Repairer {
         let Some(_guard) = inbound.enter(body) else {
             return Err(BodyError::Unavailable("it is arriving already".into()));
         };
+        // Only then: most come with the first look.
+        if job.attempts > 0 {
+            let state = self.state.clone();
+            let lost = self.bodies.blocking;
+            let lost = lost.run(move || state.read(|tables| lost_by(tables, &body)));
+            if lost.await?.is_some() {
+                return Ok(false);
+            }
+        }
         let manifest = self.bodies.own_manifest(body, job.content, How::Read);
         let manifest = manifest.await?;
         let damage = store.damage(body).await?;

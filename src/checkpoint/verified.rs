@@ -11,9 +11,9 @@
 //! Promises: while the index is n, every record below n verifies by itself (statement,
 //! openings, holdings) under the keys of this ledger. It is read on one thread, as fast as
 //! that goes, so that it never falls behind for long; when it is more than [`BEHIND_MAX`]
-//! behind it says so, and again when it is not. At a record that does not hold it stops,
-//! for as long as the node runs: it says which and under which leader it came, and counts a
-//! misdeed of that leader. A signature by a key that was revoked later is none of this: the
+//! behind it says so, and again when it is not. At a record that does not hold it stops: it
+//! says which and under which leader it came, and counts a misdeed of that leader; it goes on
+//! when an operator has waived that record on record. A signature by a key that was revoked later is none of this: the
 //! ledger says so itself. Leaves what one record means for the next to apply, and holding
 //! bodies to [`crate::bodies::complete`].
 //!
@@ -38,6 +38,7 @@ use muniment_evidence::digest::Digest;
 use muniment_evidence::ledger::Ledger;
 use muniment_evidence::opening::Document;
 use muniment_evidence::record::{Outcome, Record};
+use muniment_evidence::report::Finding;
 use muniment_evidence::tree::TILE_WIDTH;
 use muniment_evidence::verify;
 use std::sync::Arc;
@@ -129,6 +130,8 @@ impl Mark {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadRecord {
     pub index: RecordIndex,
+    /// Id of the check that it fails, such as `R4`.
+    pub check: &'static str,
     /// Such as `BAD_SIGNATURE (R4), record 9: the signature of node 2 on the statement does not
     /// hold`.
     pub why: String,
@@ -212,17 +215,18 @@ impl Follower {
             (page, known) = read.await.map(|(page, known)| (page, Some(known)))?;
             let moved = reached != page.reached;
             reached = page.reached;
-            self.pace.note(reached.size, page.applied);
-            if let Some(bad) = page.bad {
-                self.found(reached.size, bad);
-                return std::future::pending().await;
+            let is_bad = page.bad.is_some();
+            if !is_bad {
+                self.pace.note(reached.size, page.applied);
             }
-            self.seen.send_if_modified(|seen| {
-                let changed = seen.size != reached.size;
-                seen.size = reached.size;
-                changed
-            });
-            if due {
+            let now = Verified {
+                size: reached.size,
+                bad: page.bad,
+            };
+            if *self.seen.borrow() != now {
+                self.see(now);
+            }
+            if due && !is_bad {
                 if let Some(moved) = page.mark.filter(|new| mark != Some(*new)) {
                     self.marks.set_verified_mark(moved.encode()).await?;
                     mark = Some(moved);
@@ -233,14 +237,25 @@ impl Follower {
                 // Raft has ended; so does the node.
                 return std::future::pending().await;
             }
-            if reached.size >= page.applied {
+            if is_bad || reached.size >= page.applied {
                 tokio::time::sleep(GATHER).await;
             }
         }
     }
 
-    /// A record that no verifier takes: nothing above it is cosigned here.
-    fn found(&self, size: TreeSize, bad: BadRecord) {
+    /// At a record that no verifier takes, nothing above it is cosigned here.
+    fn see(&self, now: Verified) {
+        let before = self.seen.send_replace(now.clone());
+        match now.bad {
+            Some(bad) if before.bad.as_ref() != Some(&bad) => self.found(&bad),
+            None if before.bad.is_some() => {
+                tracing::info!("a record that does not verify is waived; the log goes on after it");
+            }
+            _ => {}
+        }
+    }
+
+    fn found(&self, bad: &BadRecord) {
         tracing::error!(
             index = bad.index.get(), why = %bad.why, leader = bad.leader.map(NodeId::get),
             "a record of the log does not verify; this node cosigns nothing above it"
@@ -249,10 +264,6 @@ impl Follower {
             let misconduct = self.context.group.misconduct();
             misconduct.saw(leader, Misdeed::BadRecord, &bad.why);
         }
-        self.seen.send_replace(Verified {
-            size,
-            bad: Some(bad),
-        });
     }
 }
 
@@ -314,9 +325,15 @@ impl Look {
         let records = tables.record_range(first, first.after(count), count as usize)?;
         let mut bad = None;
         for (index, bytes) in first.onwards().zip(records) {
-            if let Some(why) = fault(tables, ledger, index, &bytes, &mut reached.leadership)? {
-                let leader = reached.leadership.map(|(node, _)| node);
-                bad = Some(BadRecord { index, why, leader });
+            if let Some(finding) = fault(tables, ledger, index, &bytes, &mut reached.leadership)?
+                && tables.waived(index)?.is_none()
+            {
+                bad = Some(BadRecord {
+                    index,
+                    check: finding.check.id(),
+                    why: finding.to_string(),
+                    leader: reached.leadership.map(|(node, _)| node),
+                });
                 break;
             }
             reached.size = index.size_through();
@@ -341,15 +358,16 @@ fn fault(
     index: RecordIndex,
     bytes: &[u8],
     leadership: &mut Leadership,
-) -> Result<Option<String>, StoreError> {
+) -> Result<Option<Finding>, StoreError> {
     let damaged = |error| StoreError::corrupt_in(format!("record {index}"), error);
     let record = Record::decode(bytes).map_err(damaged)?;
     let (document, actor) = tables.openings(index)?;
     let checked = verify::record(ledger, &record, document.as_ref(), actor.as_ref());
-    // Recorded before its key was revoked: the ledger says so itself.
-    let mut faults = checked.iter().filter(|f| f.class != FindingClass::Revoked);
-    if let Some(finding) = faults.next() {
-        return Ok(Some(finding.to_string()));
+    // What the ledger says of itself is no fault of the record: that a key was revoked since,
+    // or that a body is lost.
+    let told = [FindingClass::Revoked, FindingClass::BodyLost];
+    if let Some(finding) = checked.iter().find(|f| !told.contains(&f.class)) {
+        return Ok(Some(finding.clone()));
     }
     let opened = document.and_then(|opening| Document::decode(&opening.bytes).ok());
     if let (Outcome::Ok, Some(Document::Leader(now))) = (record.outcome, opened) {

@@ -3,6 +3,8 @@
 use super::*;
 use crate::ledger::tests::{TestLedger, remark};
 use muniment_evidence::key::Signature;
+use muniment_evidence::opening::PlannedDocument;
+use muniment_evidence::planned::WaiverDocument;
 
 fn known(ledger: &TestLedger) -> KnownLedger {
     KnownLedger::read(&ledger.tables(), "test/0", &Signatures::default(), None).unwrap()
@@ -117,4 +119,28 @@ async fn being_behind_is_said_once_and_only_after_a_while() {
     assert!(pace.said);
     pace.note(two, two);
     assert!(!pace.said && pace.since.is_none());
+}
+
+/// Waived on record, it fails all the same for an auditor; the nodes vouch for what follows.
+#[test]
+fn a_bad_record_that_is_waived_is_gone_past() {
+    let (mut ledger, mut lane) = TestLedger::voting();
+    let mut forged = lane.write(&ledger, &remark(1));
+    forged.signature = Signature([9; 64]);
+    let index = ledger.head().size.next_index();
+    ledger.apply(0, vec![forged]);
+    let bad = look(&ledger, None).bad.expect("a bad record");
+    let record = ledger.tables().record_bytes(index).unwrap().unwrap();
+    let waiver = WaiverDocument {
+        index,
+        leaf: muniment_evidence::tree::leaf_hash(&record),
+        check: bad.check.into(),
+        reason: "looked into".into(),
+        endorsements: ledger.endorsements(),
+    };
+    let waiver = Document::Planned(PlannedDocument::Waiver(waiver));
+    let said = lane.write(&ledger, &waiver);
+    ledger.apply(0, vec![said]);
+    let seen = look(&ledger, None);
+    assert_eq!((seen.bad, seen.reached.size), (None, ledger.head().size));
 }

@@ -14,12 +14,12 @@ use super::openings::{Shown, readable};
 use super::rows::{DueRow, LedgerHead, VotersRow};
 use super::tip::Tip;
 use super::txn::Txn;
-use super::{downloads, founding, invoices, keys, membership, orders, policy, tables};
+use super::{downloads, exceptions, founding, invoices, keys, membership, orders, policy, tables};
 use crate::domain::command::{Answer, ProposedSubmission, ReceivedCommand};
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Term, TreeSize, UploadEpoch};
 use crate::store::StoreError;
 use muniment_evidence::endorsement::Place;
-use muniment_evidence::opening::Document;
+use muniment_evidence::opening::{Document, PlannedDocument};
 use muniment_evidence::record::{Outcome, Reason, Record};
 use muniment_evidence::statement::Kind;
 use muniment_evidence::tree::leaf_hash;
@@ -222,7 +222,8 @@ fn decide(
         index,
         committed_at_ms: now.committed_at_ms,
     };
-    let by_voters = matches!(content, Document::Policy(_) | Document::Mode(_));
+    let by_voters =
+        content.needs_order() || matches!(content, Document::Policy(_) | Document::Mode(_));
     let entitled = !by_voters
         || (membership::votes(txn, statement.node)?
             && orders::is_willed(txn, head, &content, place)?);
@@ -252,7 +253,11 @@ fn decide(
         Document::Key(change) => keys::change(txn, head, &change, place),
         Document::Policy(policy) => Ok(policy::decide(head, &policy, now.committed_at_ms)),
         Document::Mode(mode) => membership::mode(txn, &mode, index),
-        // None of these kinds is of a level that a ledger can have reached.
+        Document::Planned(PlannedDocument::BodyLost(lost)) => exceptions::lose(txn, &lost, index),
+        Document::Planned(PlannedDocument::Waiver(waiver)) => {
+            exceptions::waive(txn, &waiver, index)
+        }
+        // None of the other kinds is of a level that a ledger can have reached.
         Document::Planned(_) => Ok(Outcome::Refused(Reason::FeatureLevel)),
     };
     Ok((outcome?, body_bytes))

@@ -450,6 +450,7 @@ fn enter_rendition(
         length: rendition.length,
         sha256: rendition.sha256,
         index,
+        lost: None,
     };
     txn.put(tables::named(&rendition.body_id), &named);
     txn.put(tables::body_digest(tenant, &rendition.sha256, uid), &());

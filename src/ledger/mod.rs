@@ -12,6 +12,7 @@
 //! * [`apply`]: a command becomes records; `openings`: what of them is kept and read
 //! * [`lanes`]: exactly once, by lane and seq
 //! * [`invoices`], `downloads`, [`founding`], [`keys`], [`policy`], [`membership`]: what each kind does
+//! * `orders`: whether an operator wills it; `exceptions`: what is wrong for good, and said
 //! * [`outboxes`]: what a BOOT says of its node's outboxes
 //! * [`state`], [`tree_rows`]: reading it; [`look_through`]: one that came from elsewhere
 
@@ -28,6 +29,7 @@
 
 pub mod apply;
 mod downloads;
+mod exceptions;
 pub mod founding;
 pub mod invoices;
 pub mod keys;

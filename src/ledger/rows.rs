@@ -246,12 +246,17 @@ pub struct NamedRow {
     pub sha256: Digest,
     /// Index of that record.
     pub index: RecordIndex,
+    /// Index of the record that says that no holder has it any more.
+    pub lost: Option<RecordIndex>,
 }
 
 impl Row for NamedRow {
     fn write(&self, w: &mut Writer) {
         w.u8(1).u64(self.length).digest(&self.sha256);
         w.u64(self.index.get());
+        w.option(self.lost.as_ref(), |w, lost| {
+            w.u64(lost.get());
+        });
     }
 
     fn read(r: &mut Reader<'_>) -> Result<NamedRow, DecodeError> {
@@ -262,6 +267,25 @@ impl Row for NamedRow {
             length: r.u64()?,
             sha256: r.digest()?,
             index: RecordIndex::read(r)?,
+            lost: r.option(RecordIndex::read)?,
+        })
+    }
+}
+
+/// That the ledger goes on after a record which fails a check: by whose index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaiverRow {
+    pub by: RecordIndex,
+}
+
+impl Row for WaiverRow {
+    fn write(&self, w: &mut Writer) {
+        w.u64(self.by.get());
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<WaiverRow, DecodeError> {
+        Ok(WaiverRow {
+            by: RecordIndex::read(r)?,
         })
     }
 }

@@ -373,6 +373,11 @@ impl<'a> Tables<'a> {
     }
 
     /// What a record says a body is, if one names it.
+    /// The record that waives what is wrong with this one.
+    pub fn waived(&self, index: RecordIndex) -> Result<Option<RecordIndex>, StoreError> {
+        Ok(self.row(&tables::waiver(index))?.map(|row| row.by))
+    }
+
     pub fn named(&self, body: &BodyId) -> Result<Option<NamedRow>, StoreError> {
         self.row(&tables::named(body))
     }

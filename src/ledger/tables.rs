@@ -9,7 +9,7 @@
 use super::roles::ModeRow;
 use super::rows::{
     DueRow, EventRow, InvoiceRow, LaneRow, LedgerHead, NamedRow, NodeRow, OpenDownloadRow,
-    OutboxRow, RenditionRow, RequestRow, Row, VotersRow, WindowRow,
+    OutboxRow, RenditionRow, RequestRow, Row, VotersRow, WaiverRow, WindowRow,
 };
 use crate::domain::ids::{
     BodyId, LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize, Uid,
@@ -91,6 +91,8 @@ enum Table {
     OpenDownload = 0x1e,
     /// what an identity looks like, uid → nothing
     Look = 0x1f,
+    /// index of a record that fails a check → the record that waives it
+    Waiver = 0x20,
 }
 
 /// Where a row of kind `R` stands, whatever the generation.
@@ -481,6 +483,10 @@ pub fn key_change(index: RecordIndex) -> RowKey<()> {
 /// Where the OK KEY records stand.
 pub fn key_changes() -> RowRange<()> {
     RowKey::of(Table::KeyChange).all()
+}
+
+pub fn waiver(index: RecordIndex) -> RowKey<WaiverRow> {
+    RowKey::of(Table::Waiver).u64(index.get())
 }
 
 pub fn named(body: &BodyId) -> RowKey<NamedRow> {

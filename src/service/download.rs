@@ -12,6 +12,7 @@ use super::admission::{DownloadPermit, MemoryPermit};
 use super::levels::{self, WaitBudget};
 use super::{Parts, Principal, deferred, find, lookup, prove};
 use crate::bodies::BodyError;
+use crate::bodies::names::lost_by;
 use crate::domain::call_error::CallError;
 use crate::domain::cause::Cause;
 use crate::domain::draft::{InvoiceKey, bad};
@@ -111,8 +112,23 @@ pub async fn download(
     let asked = range.end - range.start;
     let memory = parts.admission.try_memory(asked)?;
     // A holder is found first, so that a record is not made for bytes nobody can send.
-    let source = parts.bodies.source(&rendition).await;
-    let source = source.map_err(|error| parts.reads.unavailable(error))?;
+    let source = match parts.bodies.source(&rendition).await {
+        Ok(source) => source,
+        Err(error) => {
+            let body = rendition.body_id;
+            let lost = parts
+                .reads
+                .read(move |tables| lost_by(tables, &body))
+                .await?;
+            return Err(match lost {
+                Some(index) => CallError::DataLoss {
+                    reason: "BODY_LOST",
+                    detail: format!("no holder has these bytes any more, as record {index} says"),
+                },
+                None => parts.reads.unavailable(error),
+            });
+        }
+    };
     let intent = Intent {
         document: Document::Download(DownloadDocument {
             tenant: invoice.metadata.identity.tenant.clone(),

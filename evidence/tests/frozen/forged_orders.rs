@@ -5,6 +5,7 @@
 
 use super::key_of_turn;
 use crate::ledger::Ledger;
+use crate::planning::planned;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::endorsement::Endorsements;
 use muniment_evidence::ids::{NodeId, RecordIndex};
@@ -12,6 +13,7 @@ use muniment_evidence::key::SecretKey;
 use muniment_evidence::keychange::{Action, KeyDocument, Role};
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{Document, ModeDocument, PolicyDocument, Setting};
+use muniment_evidence::planned::PlannedDocument as Planned;
 use muniment_evidence::record::Outcome;
 
 /// A change of the members is prepared and given up, a level raised, the operator key exchanged,
@@ -114,7 +116,27 @@ pub fn all() -> Vec<(&'static str, Ledger)> {
     all
 }
 
-fn orders() -> [(&'static str, Ledger); 9] {
+/// A member says on its own word what only an operator can.
+fn unordered(is_it: fn(&Planned) -> bool) -> Ledger {
+    let mut ledger = operated();
+    let document = planned()
+        .into_iter()
+        .find(is_it)
+        .expect("a planned document");
+    let document = Document::Planned(document).under(ledger.endorsements());
+    ledger.strict(1, document, Outcome::Ok);
+    ledger
+}
+
+fn waived(document: &Planned) -> bool {
+    matches!(document, Planned::Waiver(_))
+}
+
+fn lost(document: &Planned) -> bool {
+    matches!(document, Planned::BodyLost(_))
+}
+
+fn orders() -> [(&'static str, Ledger); 11] {
     let by = |signer: &dyn Fn(&Ledger) -> SecretKey| {
         ordered(&|ledger, prepare| prepare.order = ledger.order(prepare, &signer(ledger)))
     };
@@ -127,6 +149,8 @@ fn orders() -> [(&'static str, Ledger); 9] {
             ordered(&|_, prepare| prepare.order = None),
         ),
         ("order-of-level-missing.bin", level),
+        ("order-of-waiver-missing.bin", unordered(waived)),
+        ("order-of-loss-missing.bin", unordered(lost)),
         ("order-foreign.bin", by(&|ledger| ledger.key(1))),
         ("order-retired.bin", by(&|ledger| ledger.operator_key(0))),
         (

@@ -4,9 +4,10 @@
 use super::forged_records::said;
 use super::{anchor, cosigned_frames, document, reopen, small};
 use crate::ledger::{Ledger, seal};
-use crate::planning::{month, planned, recovery, restore, tenant};
+use crate::planning::{endorsements, month, planned, recovery, restore, tenant};
 use muniment_evidence::bundle::Frame;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::endorsement::Endorsements;
 use muniment_evidence::ids::{BodyId, LogIndex, NodeId, RecordIndex, RecoveryEpoch, Term};
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{
@@ -23,6 +24,14 @@ use muniment_evidence::statement::Kind;
 pub fn honest() -> Ledger {
     let mut ledger = small();
     for document in planned() {
+        let placed = Endorsements {
+            leaf: ledger.leaf(4),
+            ..endorsements()
+        };
+        let document = match Document::Planned(document).under(placed) {
+            Document::Planned(document) => document,
+            _ => unreachable!("it stays what it is"),
+        };
         ledger.strict(1, Document::Planned(document), Outcome::Ok);
     }
     let mut invoice = ledger.invoice("S-1");

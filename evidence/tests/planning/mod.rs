@@ -19,7 +19,7 @@ use muniment_evidence::tenancy::{
     NamedText, TenantDocument, TenantState,
 };
 
-fn endorsements() -> Endorsements {
+pub fn endorsements() -> Endorsements {
     Endorsements {
         after: RecordIndex::new(4),
         leaf: Digest([4; 32]),

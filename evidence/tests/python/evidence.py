@@ -458,13 +458,13 @@ def read_erased(r):
 
 def read_lost(r):
     r.name(), r.raw(16), r.id(), r.raw(16), r.digest(), r.digest(), r.u64()
-    r.list(Reader.u64, fit=64), r.words(), read_endorsements(r)
-    return {}
+    r.list(Reader.u64, fit=64), r.words()
+    return {"ordered": True, "signed": r.data[:r.at], "endorsements": read_endorsements(r)}
 
 
 def read_waiver(r):
-    r.u64(), r.digest(), r.id(), r.words(), read_endorsements(r)
-    return {}
+    r.u64(), r.digest(), r.id(), r.words()
+    return {"ordered": True, "signed": r.data[:r.at], "endorsements": read_endorsements(r)}
 
 
 def read_epoch(restore):

@@ -406,7 +406,9 @@ class Ledger:
         if record.kind == "ANCHOR":
             return self.anchor_faults(index, document)
         if record.kind == "BODY_LOST":
-            return [("BODY_LOST", "a body is lost (O14)")]
+            return self.order_faults(record, document) + [("BODY_LOST", "a body is lost (O14)")]
+        if record.kind == "WAIVER":
+            return self.order_faults(record, document)
         return []
 
     def anchor_faults(self, index, document):

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 mod arbitrary_tests;
 mod entitled_tests;
+mod exception_tests;
 mod holding_tests;
 mod membership_tests;
 mod name_tests;

@@ -6,12 +6,12 @@ use muniment_evidence::endorsement::Endorsable;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{ModeDocument, PolicyDocument, Setting};
 
-fn operator(turn: u8) -> SecretKey {
+pub(super) fn operator(turn: u8) -> SecretKey {
     SecretKey::from_seed(&[50 + turn; 32])
 }
 
 /// Founded with one operator key; nodes 1 to 3 vote and have booted.
-fn operated() -> (TestLedger, TestSigner) {
+pub(super) fn operated() -> (TestLedger, TestSigner) {
     let Document::Genesis(mut document) = genesis() else {
         unreachable!("a genesis document");
     };
@@ -54,9 +54,13 @@ impl TestLedger {
     }
 
     fn hear(&mut self, lane: &mut TestSigner, document: &Document) -> Outcome {
-        let said = lane.write(self, document);
-        self.outcomes(vec![said])[0]
+        hear(self, lane, document)
     }
+}
+
+pub(super) fn hear(ledger: &mut TestLedger, lane: &mut TestSigner, document: &Document) -> Outcome {
+    let said = lane.write(ledger, document);
+    ledger.outcomes(vec![said])[0]
 }
 
 const NOT_ENTITLED: Outcome = Outcome::Refused(Reason::NotEntitled);
