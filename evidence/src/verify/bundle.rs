@@ -442,7 +442,8 @@ impl Replay {
         };
         let index = record.index;
         report.counts.add(&record);
-        for (check, detail) in checked.faults {
+        let understood = record_checks::understood(&record).into_iter();
+        for (check, detail) in understood.chain(checked.faults) {
             report.find(Finding::at(check, index, detail));
         }
         let document = checked.opened.document.as_ref();
@@ -455,9 +456,6 @@ impl Replay {
             report.find(finding);
         }
         for (check, detail) in checked.opened.faults {
-            report.find(Finding::at(check, index, detail));
-        }
-        if let Some((check, detail)) = record_checks::understood(&record) {
             report.find(Finding::at(check, index, detail));
         }
         let ok = record.outcome == Outcome::Ok;
