@@ -41,6 +41,7 @@
 #![warn(clippy::unwrap_used, missing_docs)]
 
 mod cluster;
+mod declare;
 mod download;
 mod endpoints;
 mod error;
@@ -60,6 +61,7 @@ mod verify;
 mod watch;
 mod zones;
 
+pub use self::declare::Declaration;
 pub use self::download::Downloaded;
 pub use self::error::{ClientError, ServerRefusal, Unproven};
 pub use self::members::{MemberChange, MemberSteps};

@@ -66,6 +66,11 @@ const TABLE: &[(&str, Right)] = &[
     ("/muniment.v1.ClusterService/RecordDrill", Right::Operate),
     ("/muniment.v1.ClusterService/Scrub", Right::Operate),
     ("/muniment.v1.ClusterService/DraftOrder", Right::Operate),
+    (
+        "/muniment.v1.ClusterService/DraftDeclaration",
+        Right::Operate,
+    ),
+    ("/muniment.v1.ClusterService/Declare", Right::Operate),
     ("/muniment.v1.ClusterService/AddMember", Right::Operate),
     ("/muniment.v1.ClusterService/Promote", Right::Operate),
     ("/muniment.v1.ClusterService/Remove", Right::Operate),

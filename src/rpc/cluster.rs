@@ -8,7 +8,7 @@ use crate::domain::ids::NodeId;
 use crate::membership::ChangeSteps;
 use crate::membership::plan::Wish;
 use crate::service::founding::{self, Founding};
-use crate::service::{self, Parts, drills, keys, scrub};
+use crate::service::{self, Parts, declare, drills, keys, scrub};
 use futures::stream::{BoxStream, StreamExt as _};
 use muniment_proto::v1;
 use std::sync::Arc;
@@ -166,6 +166,31 @@ impl v1::cluster_service_server::ClusterService for ClusterHandler {
         };
         let draft = called.await.map_err(status)?;
         Ok(Response::new(outgoing::draft(&draft)))
+    }
+
+    async fn draft_declaration(
+        &self,
+        request: Request<v1::DraftDeclarationRequest>,
+    ) -> Answer<v1::DraftOrderResponse> {
+        let called = async {
+            let wanted = incoming::declaration(request.into_inner())?;
+            declare::draft(&self.parts, wanted).await
+        };
+        let draft = called.await.map_err(status)?;
+        Ok(Response::new(outgoing::draft(&draft)))
+    }
+
+    async fn declare(&self, request: Request<v1::DeclareRequest>) -> Answer<v1::DeclareResponse> {
+        let principal = principal(&request);
+        let called = async {
+            let document = incoming::declared(&request.get_ref().document)?;
+            declare::declare(&self.parts, &principal, document).await
+        };
+        let (record_index, answered) = called.await.map_err(status)?;
+        Ok(Response::new(v1::DeclareResponse {
+            record_index: record_index.get(),
+            answered: Some(outgoing::answered(answered)),
+        }))
     }
 
     type AddMemberStream = Progress;

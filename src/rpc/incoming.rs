@@ -9,6 +9,7 @@ use crate::membership::plan::Wish;
 use crate::objective::read::{ReadLevel, Token};
 use crate::objective::write::WriteLevel;
 use crate::service::add_rendition::RenditionDraft;
+use crate::service::declare::Declaration;
 use crate::service::export::{ExportRequest, Issuer};
 use crate::service::founding::MemberSpec;
 use crate::service::issue::{BodyDraft, IssueDraft};
@@ -370,6 +371,29 @@ pub fn wish(request: &v1::DraftOrderRequest) -> Result<Wish> {
         },
         None => return Err(bad("wish", "is one of the changes of the members")),
     })
+}
+
+/// What is to be declared.
+pub fn declaration(request: v1::DraftDeclarationRequest) -> Result<Declaration> {
+    use v1::draft_declaration_request::Declaration as Asked;
+    Ok(match request.declaration {
+        Some(Asked::Waive(waive)) => Declaration::Waive {
+            index: RecordIndex::new(waive.index),
+            reason: waive.reason,
+        },
+        Some(Asked::Lost(lost)) => Declaration::Lost {
+            key: key("key", lost.key)?,
+            role: lost.role,
+            reason: lost.reason,
+        },
+        Some(Asked::Raise(raise)) => Declaration::Raise(raise.level),
+        None => return Err(bad("declaration", "is missing")),
+    })
+}
+
+/// A document that was drafted.
+pub fn declared(bytes: &[u8]) -> Result<Document> {
+    Document::decode(bytes).map_err(|why| bad("document", why.to_string()))
 }
 
 pub fn drill(request: v1::RecordDrillRequest) -> DrillDocument {

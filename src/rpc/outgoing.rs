@@ -3,6 +3,7 @@
 //! Tests: `tests/cluster/breadth.rs`.
 
 use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
+use crate::ledger::policy;
 use crate::ledger::state::{Invoice, Status};
 use crate::membership::order::OrderDraft;
 use crate::misconduct::MisdeedCount;
@@ -299,6 +300,7 @@ pub fn status(parts: &Parts, view: StatusView, uptime_ms: u64) -> v1::StatusResp
         reasons: view.ready.err().unwrap_or_default(),
         peers,
         feature_level: view.head.feature_level,
+        known_feature_level: policy::FEATURE_LEVEL,
         snapshot_index: group.snapshot_index.get(),
         uptime_ms,
         body_complete_index: parts.cosigning.body_complete().get(),

@@ -13,7 +13,7 @@
 //!   evidence, never judging it
 //! * [`founding`]: a ledger comes into being; [`status`]: how this node is, and the others
 //! * [`drills`]: what was broken on purpose; [`scrub`]: all bodies read now
-//! * [`keys`]: the ledger's keys, and changing them
+//! * [`keys`]: the ledger's keys, and changing them; [`declare`]: what an operator says of all of it
 //! * [`levels`]: how durable a write is
 //! * [`tenants`]: who may leave out what; [`admission`]: which calls are let in;
 //!   [`singleflight`]: two calls that are the same one
@@ -22,6 +22,7 @@ pub mod add_rendition;
 pub mod admission;
 pub mod check;
 pub mod checkpoints;
+pub mod declare;
 pub mod deferred;
 pub mod download;
 pub mod drills;

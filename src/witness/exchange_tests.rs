@@ -344,7 +344,12 @@ async fn answers_have_the_statuses_of_the_protocol() {
             "text/plain",
             "consistent",
         ),
-        ("a".repeat(100_000), 413, "text/plain", "not a request"),
+        (
+            "a".repeat(REQUEST_BYTES_MAX + 1),
+            413,
+            "text/plain",
+            "not a request",
+        ),
     ] {
         let answer = target.post("/add-checkpoint", body).await.unwrap();
         assert_eq!(answer.status, status, "{answer:?}");

@@ -2959,6 +2959,9 @@ pub struct StatusResponse {
     /// Active operator keys; without one a voter's word changes the members.
     #[prost(uint32, tag = "34")]
     pub operator_keys: u32,
+    /// The highest feature level that this node's software knows.
+    #[prost(uint64, tag = "35")]
+    pub known_feature_level: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PeerMisdeed {
@@ -3190,6 +3193,61 @@ pub mod draft_order_request {
         #[prost(message, tag = "4")]
         Replace(super::ReplaceRequest),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DraftDeclarationRequest {
+    #[prost(oneof = "draft_declaration_request::Declaration", tags = "1, 2, 3")]
+    pub declaration: ::core::option::Option<draft_declaration_request::Declaration>,
+}
+/// Nested message and enum types in `DraftDeclarationRequest`.
+pub mod draft_declaration_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Declaration {
+        #[prost(message, tag = "1")]
+        Waive(super::WaiveRecord),
+        #[prost(message, tag = "2")]
+        Lost(super::LostBody),
+        #[prost(message, tag = "3")]
+        Raise(super::RaiseLevel),
+    }
+}
+/// The ledger goes on after a record that fails a check.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WaiveRecord {
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// No holder has this rendition's bytes any more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LostBody {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<InvoiceKey>,
+    /// Empty: the original.
+    #[prost(string, tag = "2")]
+    pub role: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// Every member's software knows the feature level; there is no way back.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RaiseLevel {
+    #[prost(uint64, tag = "1")]
+    pub level: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeclareRequest {
+    /// As drafted; with an order where one is needed.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub document: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeclareResponse {
+    #[prost(uint64, tag = "1")]
+    pub record_index: u64,
+    #[prost(message, optional, tag = "2")]
+    pub answered: ::core::option::Option<Answered>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DraftOrderResponse {
@@ -3564,6 +3622,58 @@ pub mod cluster_service_client {
                 .insert(GrpcMethod::new("muniment.v1.ClusterService", "DraftOrder"));
             self.inner.unary(req, path, codec).await
         }
+        /// What an operator has to sign before something is declared.
+        pub async fn draft_declaration(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DraftDeclarationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DraftOrderResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muniment.v1.ClusterService/DraftDeclaration",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("muniment.v1.ClusterService", "DraftDeclaration"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Records what was drafted, with his order.
+        pub async fn declare(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeclareRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeclareResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/muniment.v1.ClusterService/Declare",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("muniment.v1.ClusterService", "Declare"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Changes of the members, on the leader. Progress until done; a change goes on when its
         /// caller goes away. An error after progress says that the change was given up, or that
         /// its outcome is not known here.
@@ -3805,6 +3915,19 @@ pub mod cluster_service_server {
             tonic::Response<super::DraftOrderResponse>,
             tonic::Status,
         >;
+        /// What an operator has to sign before something is declared.
+        async fn draft_declaration(
+            &self,
+            request: tonic::Request<super::DraftDeclarationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DraftOrderResponse>,
+            tonic::Status,
+        >;
+        /// Records what was drafted, with his order.
+        async fn declare(
+            &self,
+            request: tonic::Request<super::DeclareRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeclareResponse>, tonic::Status>;
         /// Server streaming response type for the AddMember method.
         type AddMemberStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::MemberProgress, tonic::Status>,
@@ -4301,6 +4424,97 @@ pub mod cluster_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DraftOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muniment.v1.ClusterService/DraftDeclaration" => {
+                    #[allow(non_camel_case_types)]
+                    struct DraftDeclarationSvc<T: ClusterService>(pub Arc<T>);
+                    impl<
+                        T: ClusterService,
+                    > tonic::server::UnaryService<super::DraftDeclarationRequest>
+                    for DraftDeclarationSvc<T> {
+                        type Response = super::DraftOrderResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DraftDeclarationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClusterService>::draft_declaration(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DraftDeclarationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/muniment.v1.ClusterService/Declare" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeclareSvc<T: ClusterService>(pub Arc<T>);
+                    impl<
+                        T: ClusterService,
+                    > tonic::server::UnaryService<super::DeclareRequest>
+                    for DeclareSvc<T> {
+                        type Response = super::DeclareResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeclareRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClusterService>::declare(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeclareSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

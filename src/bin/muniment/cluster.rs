@@ -9,7 +9,7 @@ use crate::founders::{self, FoundersKeys, Waivers};
 use crate::members;
 use crate::output;
 use crate::reach::Reach;
-use crate::{drill, scrub, zones};
+use crate::{declare, drill, scrub, zones};
 use clap::Subcommand;
 use muniment_client::Client;
 use muniment_client::v1::{InitRequest, MemberSpec, StatusResponse};
@@ -45,6 +45,8 @@ enum Command {
     Scrub(scrub::ScrubArgs),
     #[command(flatten)]
     Members(members::MembersCommand),
+    #[command(flatten)]
+    Declare(declare::DeclareCommand),
 }
 
 #[derive(clap::Args)]
@@ -92,6 +94,7 @@ pub async fn run(args: ClusterArgs, reach: &Reach) -> Result<Exit, CommandFailur
         Command::Drill(args) => drill::run(args, reach).await,
         Command::Scrub(args) => scrub::run(args, reach).await,
         Command::Members(command) => members::run(command, reach).await,
+        Command::Declare(command) => declare::run(command, reach).await,
     }
 }
 

@@ -350,7 +350,14 @@ fn about(document: &Document) -> String {
             set.join(", ")
         }
         Document::Scrub(d) => format!("body {}: {d}", d.body_id),
-        Document::Planned(d) => format!("{}, of a later feature", d.kind()),
+        Document::Planned(d) => {
+            let fields = d.named().into_iter();
+            let fields = fields.filter(|(name, _)| *name != "endorsements");
+            let fields: Vec<String> = fields
+                .map(|(name, value)| format!("{name} {value}"))
+                .collect();
+            fields.join(", ")
+        }
         Document::Mode(d) if d.reason.is_empty() => format!("{} of change {}", d.phase, d.number),
         Document::Mode(d) => format!("{} of change {}: {}", d.phase, d.number, d.reason),
     }

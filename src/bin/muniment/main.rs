@@ -12,6 +12,7 @@ mod audit;
 mod bench;
 mod check;
 mod cluster;
+mod declare;
 mod document;
 mod download;
 mod drill;

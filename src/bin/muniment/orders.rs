@@ -1,4 +1,4 @@
-//! Orders: what an operator signs before the members change.
+//! Orders: what an operator signs before the members change, or something is declared.
 //!
 //! Promises: what is signed is shown first, and is of the ledger that is meant, if a trust file
 //! names one; the key stays on this machine. Leaves what is to be signed to the leader, who
@@ -16,7 +16,7 @@ use muniment_client::{Client, MemberChange};
 use muniment_evidence::digest::Digest;
 use muniment_evidence::endorsement::Endorsements;
 use muniment_evidence::ids::RecordIndex;
-use muniment_evidence::opening::{Document, ModeDocument};
+use muniment_evidence::opening::Document;
 
 /// How long an order holds: a change begins at once, or is asked for again.
 const ORDER_VALID_MS: u64 = 10 * 60 * 1000;
@@ -37,6 +37,14 @@ pub async fn order(
     }
 }
 
+/// The drafted document, with his order where the ledger asks for one.
+pub fn ordered(draft: &DraftOrderResponse, reach: &Reach) -> Result<Vec<u8>, CommandFailure> {
+    match draft.needed {
+        true => sign(draft, reach),
+        false => Ok(draft.document.to_vec()),
+    }
+}
+
 fn sign(draft: &DraftOrderResponse, reach: &Reach) -> Result<Vec<u8>, CommandFailure> {
     let Some(file) = reach.operator()? else {
         let why = "this ledger asks for the order of an operator: name his key file with \
@@ -47,9 +55,8 @@ fn sign(draft: &DraftOrderResponse, reach: &Reach) -> Result<Vec<u8>, CommandFai
     let unreadable = || CommandFailure::invalid("what is to be signed cannot be read");
     let digest = |bytes: &[u8]| bytes.try_into().map(Digest).map_err(|_| unreadable());
     let (ledger, leaf) = (digest(&draft.ledger)?, digest(&draft.leaf)?);
-    let Ok(Document::Mode(document)) = Document::decode(&draft.document) else {
-        return Err(unreadable());
-    };
+    let document = Document::decode(&draft.document).map_err(|_| unreadable())?;
+    let what = document.ordered().ok_or_else(unreadable)?;
     if let Some(trust) = reach.trust()?
         && trust.genesis != ledger
     {
@@ -62,22 +69,34 @@ fn sign(draft: &DraftOrderResponse, reach: &Reach) -> Result<Vec<u8>, CommandFai
     }
     let expires_ms = now::ms().max(draft.committed_at_ms) + ORDER_VALID_MS;
     let mut order = Endorsements::new(RecordIndex::new(draft.after), leaf, expires_ms);
-    order.sign(&ledger, &document, &key);
-    let order = Some(order);
-    Ok(Document::Mode(ModeDocument { order, ..document }).encode())
+    order.sign(&ledger, what, &key);
+    Ok(document.under(order).encode())
 }
 
 /// What he signs, in words.
-fn said(document: &ModeDocument) -> String {
-    let ModeDocument {
-        reason,
-        voters,
-        sync_learners,
-        async_learners,
-        ..
-    } = document;
-    format!(
-        "order: {reason}; then voters {voters:?}, sync learners {sync_learners:?}, async learners \
-         {async_learners:?}"
-    )
+fn said(document: &Document) -> String {
+    match document {
+        Document::Mode(d) => format!(
+            "order: {}; then voters {:?}, sync learners {:?}, async learners {:?}",
+            d.reason, d.voters, d.sync_learners, d.async_learners
+        ),
+        Document::Policy(d) => {
+            let settings = d.settings.iter();
+            let settings: Vec<String> = settings
+                .map(|s| format!("{} {}", s.name, s.value))
+                .collect();
+            format!("order: from here on {}", settings.join(", "))
+        }
+        Document::Planned(d) => {
+            let fields = d
+                .named()
+                .into_iter()
+                .filter(|(name, _)| *name != "endorsements");
+            let fields: Vec<String> = fields
+                .map(|(name, value)| format!("{name} {value}"))
+                .collect();
+            format!("order: {}: {}", d.kind(), fields.join(", "))
+        }
+        other => format!("order: {}", other.kind()),
+    }
 }

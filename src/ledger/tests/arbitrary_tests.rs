@@ -361,8 +361,6 @@ fn what_is_above_the_level_is_refused_before_it_is_decoded() {
         Kind::Hold,
         Kind::Gap,
         Kind::Tenant,
-        Kind::BodyLost,
-        Kind::Waiver,
         Kind::Later(34),
         Kind::Later(255),
     ] {

@@ -39,11 +39,10 @@ const NOT_DUE: Outcome = Outcome::Refused(Reason::NotDue);
 fn a_body_is_lost_once_and_as_its_record_names_it() {
     let (mut ledger, mut lane) = four();
     let document = named(&ledger, 1, &[(1, 1), (2, 2)]);
+    let tenant = document.metadata.identity.tenant.clone();
     let (uid, rendition) = (document.uid, document.renditions[0].clone());
     let said = issue_of(&ledger, &mut lane, Level::Quorum, document);
     ledger.apply(0, vec![said]);
-    let tenant = ledger.tables().invoice(crate::domain::ids::Uid(uid));
-    let tenant = tenant.unwrap().unwrap().metadata.identity.tenant.clone();
     let good = || BodyLostDocument {
         tenant: tenant.clone(),
         ..lost(&ledger, uid, &rendition)
