@@ -4,6 +4,7 @@
 //! rendition of exactly these bytes, or says that there are too many.
 
 use super::issue::UploadPieces;
+use super::progress::moving;
 use super::tenants::Tenants;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
@@ -14,6 +15,7 @@ use crate::raft::reads::{Answered, Reads};
 use crate::store::StoreError;
 use futures::StreamExt as _;
 use muniment_evidence::digest::{Digest, Hasher};
+use std::time::Duration;
 
 /// Invoices looked up at a time.
 const INVOICES_AT_A_TIME: usize = 100;
@@ -34,6 +36,8 @@ pub enum CheckedBytes {
     Pieces {
         pieces: UploadPieces,
         bytes_max: u64,
+        /// How long they may move no byte.
+        idle: Duration,
     },
 }
 
@@ -48,7 +52,11 @@ pub async fn check(
     let tenant = tenants.name(tenant)?;
     let sha256 = match bytes {
         CheckedBytes::Sha256(digest) => digest,
-        CheckedBytes::Pieces { pieces, bytes_max } => digest_of(pieces, bytes_max).await?,
+        CheckedBytes::Pieces {
+            pieces,
+            bytes_max,
+            idle,
+        } => digest_of(moving(pieces, idle), bytes_max).await?,
     };
     let (invoices, answered) = with_body(reads, &tenant, sha256, level).await?;
     let (invoices, answered) = if invoices.is_empty() && level.doubts_a_miss() {

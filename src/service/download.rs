@@ -11,6 +11,7 @@
 
 use super::admission::{DownloadPermit, MemoryPermit};
 use super::levels::{self, WaitBudget};
+use super::progress::taken;
 use super::{Parts, Principal, deferred, find, lookup, prove};
 use crate::bodies::BodyError;
 use crate::bodies::names::lost_by;
@@ -182,7 +183,15 @@ pub async fn download(
         _place: place,
         _memory: memory,
     };
-    Ok((started, send(bytes, end)))
+    let idle = Duration::from_millis(parts.admission.limits.idle_timeout_ms);
+    Ok((started, taken(send(bytes, end), idle, unread)))
+}
+
+fn unread() -> Result<DownloadPiece, CallError> {
+    Err(CallError::Unavailable {
+        why: "nobody took the next bytes for too long; go on with a range".into(),
+        leader_address: None,
+    })
 }
 
 /// The rendition that is asked for, and which of its bytes.

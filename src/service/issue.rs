@@ -8,6 +8,7 @@
 
 use super::admission::UploadTurn;
 use super::levels::{self, WaitBudget};
+use super::progress::moving;
 use super::singleflight::Flight;
 use super::{Parts, Principal, find, prove};
 use crate::bodies::BodyError;
@@ -192,7 +193,7 @@ impl Form {
 /// Takes the bytes in and has them held by enough nodes.
 pub(super) async fn store(
     parts: &Parts,
-    mut pieces: UploadPieces,
+    pieces: UploadPieces,
     body: &BodyDraft,
     level: WriteLevel,
     turn: UploadTurn,
@@ -204,12 +205,8 @@ pub(super) async fn store(
         return Err(CallError::exhausted("this node's disk is nearly full"));
     };
     let mut upload = parts.bodies.begin(berth).await.map_err(unstored)?;
-    let idle = Duration::from_millis(limits.idle_timeout_ms);
-    loop {
-        let piece = tokio::time::timeout(idle, pieces.next())
-            .await
-            .map_err(|_| bad("chunk", "no bytes came for too long; nothing is kept"))?;
-        let Some(piece) = piece else { break };
+    let mut pieces = moving(pieces, Duration::from_millis(limits.idle_timeout_ms));
+    while let Some(piece) = pieces.next().await {
         let piece = piece?;
         if piece.len() > limits.chunk_bytes {
             let limit = limits.chunk_bytes;

@@ -35,6 +35,7 @@ pub mod levels;
 pub mod list;
 pub mod lookup;
 pub mod policy;
+pub mod progress;
 pub mod prove;
 pub mod records;
 pub mod reverse;
