@@ -10,7 +10,7 @@ use super::admission::UploadTurn;
 use super::levels::{self, WaitBudget};
 use super::progress::moving;
 use super::singleflight::Flight;
-use super::{Parts, Principal, find, prove};
+use super::{Parts, Principal, comparison, find, prove};
 use crate::bodies::BodyError;
 use crate::bodies::fanout::HOLDING_MAX;
 use crate::bodies::upload::StoredBody;
@@ -95,7 +95,7 @@ pub(super) async fn enter(
     parts: &Parts,
     principal: &Principal,
     mut draft: IssueDraft,
-    pieces: UploadPieces,
+    mut pieces: UploadPieces,
     turn: UploadTurn,
     kind: Kind,
 ) -> Result<Issued, CallError> {
@@ -108,6 +108,8 @@ pub(super) async fn enter(
     levels::check(&parts.bodies, level)?;
     // The same call under way here is waited for before the first byte is taken.
     let flight = join(parts, &draft, &form).await;
+    let asked = (&*draft.metadata.identity.tenant, &*draft.request_id);
+    draft.body.sha256 = comparison::digest(parts, asked, &draft.body, &mut pieces, turn).await?;
     if let Some(earlier) = repeat(&parts.reads, &draft, &form, kind).await? {
         drop(flight);
         let wait = &draft.body.wait;
@@ -176,6 +178,19 @@ impl Form {
             return Err(bad("length", why));
         }
         Ok(form)
+    }
+
+    /// A rendition of which only is known what a caller says.
+    pub(super) fn announced(&self, length: u64, sha256: Digest) -> Rendition {
+        Rendition {
+            role: self.role.clone(),
+            media_type: self.media_type.clone(),
+            length,
+            sha256,
+            // Not known before the bytes, and no part of what makes two calls the same.
+            chunk_root: Digest::ZERO,
+            body_id: BodyId::default(),
+        }
     }
 
     pub(super) fn rendition(&self, stored: &StoredBody) -> Rendition {
@@ -296,23 +311,16 @@ impl Earlier {
 
 /// What the call is about, if it says the digest of its bytes.
 fn content(draft: &IssueDraft, form: &Form) -> Option<Digest> {
-    let rendition = Rendition {
-        role: form.role.clone(),
-        media_type: form.media_type.clone(),
-        length: draft.body.length,
-        sha256: draft.body.sha256?,
-        // Not known before the bytes, and no part of what makes two calls the same.
-        chunk_root: Digest::ZERO,
-        body_id: BodyId::default(),
-    };
+    let rendition = form.announced(draft.body.length, draft.body.sha256?);
     Some(content_digest(&draft.metadata, &[rendition]))
 }
 
-async fn join(parts: &Parts, draft: &IssueDraft, form: &Form) -> Option<Flight> {
-    let content = content(draft, form)?;
+async fn join(parts: &Parts, draft: &IssueDraft, form: &Form) -> Flight {
+    // Calls that do not say what their bytes are may be the same.
+    let content = content(draft, form).unwrap_or(Digest::ZERO);
     let tenant = draft.metadata.identity.tenant.clone();
     let call = (tenant, draft.request_id.clone(), content);
-    Some(parts.admission.singleflight.enter(call).await)
+    parts.admission.singleflight.enter(call).await
 }
 
 /// Looks before the first byte: a known repeat is answered at once, a sure conflict is

@@ -22,6 +22,7 @@ pub mod add_rendition;
 pub mod admission;
 pub mod check;
 pub mod checkpoints;
+mod comparison;
 pub mod deferred;
 pub mod download;
 pub mod drills;
