@@ -10,7 +10,7 @@ use crate::domain::ids::RecordIndex;
 use crate::objective::freshness::whole_ms;
 use crate::raft::reads::Reads;
 use crate::service::admission::UploadTurn;
-use crate::service::check::CheckedBytes;
+use crate::service::check::{CheckedBytes, PageAsked};
 use crate::service::download::{DownloadEvidence, DownloadPiece, DownloadRequest};
 use crate::service::issue::UploadPieces;
 use crate::service::levels::WaitBudget;
@@ -284,12 +284,17 @@ impl v1::invoice_service_server::InvoiceService for InvoiceHandler {
                     idle: self.idle(),
                 },
             };
-            let level = incoming::read_level(header.read)?;
-            check::check(&self.0.reads, &self.0.tenants, &header.tenant, bytes, level).await
+            let asked = PageAsked {
+                size: header.page_size as usize,
+                cursor: &header.cursor,
+                level: incoming::read_level(header.read)?,
+            };
+            check::check(&self.0.reads, &self.0.tenants, &header.tenant, bytes, asked).await
         };
         let checked = called.await.map_err(status)?;
         Ok(Response::new(v1::CheckResponse {
             sha256: outgoing::digest(&checked.sha256),
+            cursor: checked.cursor,
             invoices: checked
                 .invoices
                 .into_iter()
