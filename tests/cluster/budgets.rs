@@ -122,7 +122,11 @@ async fn who_moves_no_byte_gives_his_place_to_others() {
             key: key("I-1"),
             ..Default::default()
         };
-        let mut client = node.invoices();
+        // A connection of its own: what is not read holds up all calls of its connection.
+        let at = format!("http://127.0.0.1:{}", node.ports[0]);
+        let endpoint = tonic::transport::Endpoint::from_shared(at).unwrap();
+        let channel = endpoint.connect().await.unwrap();
+        let mut client = v1::invoice_service_client::InvoiceServiceClient::new(channel);
         let answer = client.download(request).await.unwrap().into_inner();
         unread.push((client, answer));
     }
