@@ -59,7 +59,8 @@ impl Client {
         .await
     }
 
-    /// Every invoice with a rendition of these bytes; none means: not issued here.
+    /// Every invoice with a rendition of these bytes, of all pages, as of the first one; none
+    /// means: not issued here.
     ///
     /// ```no_run
     /// # use muniment_client::{BodySource, Client, ClientError};
@@ -77,11 +78,32 @@ impl Client {
         sha256: &Digest,
         read: Option<v1::ReadLevel>,
     ) -> Result<v1::CheckResponse, ClientError> {
-        let header = v1::CheckHeader {
+        let mut header = v1::CheckHeader {
             tenant: tenant.to_owned(),
             sha256: Bytes::copy_from_slice(&sha256.0),
             read: self.session.level(read),
+            ..Default::default()
         };
+        let mut whole = self.check_page(&header, sha256).await?;
+        while !whole.cursor.is_empty() {
+            header.cursor = std::mem::take(&mut whole.cursor);
+            let page = self.check_page(&header, sha256).await?;
+            if page.invoices.is_empty() && !page.cursor.is_empty() {
+                return Err(ClientError::unproven(
+                    "a page of the answer has nothing on it",
+                ));
+            }
+            whole.invoices.extend(page.invoices);
+            whole.cursor = page.cursor;
+        }
+        Ok(whole)
+    }
+
+    async fn check_page(
+        &self,
+        header: &v1::CheckHeader,
+        sha256: &Digest,
+    ) -> Result<v1::CheckResponse, ClientError> {
         let reply = self
             .read(|channel| {
                 let part = Some(v1::check_request::Part::Header(header.clone()));

@@ -41,7 +41,8 @@ pub struct Limits {
     /// A call without a deadline of its own ends after this; long streams are bounded by
     /// their idle time instead.
     pub request_deadline_ms: u64,
-    /// An upload or download that moves no byte for this long is ended.
+    /// An upload that brings no byte for this long is ended, and a download of which nobody takes
+    /// the next piece.
     pub idle_timeout_ms: u64,
     /// Free disk space below which bodies are refused while evidence goes on.
     pub disk_reserve_bytes: u64,

@@ -1,16 +1,19 @@
 //! DOWNLOAD_END: which bytes were handed to the transport, several in one record.
 //!
 //! Promises: at most one record per [`PERIOD`] and tenant while downloads end; what ended before a
-//! graceful stop is recorded. Not awaited by anyone: no END means "possibly all
-//! delivered". Leaves the DOWNLOAD itself to `service/`.
+//! graceful stop is recorded; a download whose caller goes away while its record is made
+//! ends with 0 bytes ([`record_download`]). Not awaited by anyone: no END means "possibly all
+//! delivered". Leaves the bytes to `service/`.
 //!
 //! Tests: `src/recorder/download_ends_tests.rs`.
 
 use super::lane::Recorder;
-use super::{Intent, RecorderError};
+use super::{Intent, Recorded, RecorderError};
+use crate::domain::ids::RecordIndex;
 use crate::stop::Stop;
 use crate::supervise::{self, Life};
 use muniment_evidence::opening::{Delivered, Document, DownloadEndDocument};
+use muniment_evidence::record::Outcome;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -49,10 +52,29 @@ impl DownloadEnds {
     pub async fn note(&self, tenant: String, delivered: Delivered) {
         let ended = Message::Ended(tenant, delivered);
         if self.0.send(ended).await.is_err() {
-            tracing::debug!(
-                download = delivered.download.get(),
-                "stopping: END not recorded"
-            );
+            not_recorded(&delivered);
+        }
+    }
+
+    /// The same where nothing can be waited for: in a drop. What finds no place waits for
+    /// one by itself; there are no more of these than downloads in flight.
+    pub fn note_at_once(&self, tenant: String, delivered: Delivered) {
+        match self.0.try_send(Message::Ended(tenant, delivered)) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Closed(_)) => not_recorded(&delivered),
+            Err(mpsc::error::TrySendError::Full(ended)) => {
+                let sender = self.0.clone();
+                match tokio::runtime::Handle::try_current() {
+                    Ok(runtime) => {
+                        runtime.spawn(async move {
+                            if sender.send(ended).await.is_err() {
+                                not_recorded(&delivered);
+                            }
+                        });
+                    }
+                    Err(_) => not_recorded(&delivered),
+                }
+            }
         }
     }
 
@@ -64,6 +86,64 @@ impl DownloadEnds {
             let _ = flushed.await;
         }
     }
+}
+
+fn not_recorded(delivered: &Delivered) {
+    let download = delivered.download.get();
+    tracing::debug!(download, "stopping: END not recorded");
+}
+
+/// A download that is on record as OK. Dropped, it has ended, with as many bytes as were
+/// counted until then.
+pub struct RecordedDownload {
+    ends: DownloadEnds,
+    tenant: String,
+    index: RecordIndex,
+    /// Bytes that were handed to the transport so far.
+    pub sent: u64,
+    /// Whether these are all that were asked for.
+    pub complete: bool,
+}
+
+impl Drop for RecordedDownload {
+    fn drop(&mut self) {
+        let delivered = Delivered {
+            download: self.index,
+            bytes: self.sent,
+            complete: self.complete,
+        };
+        let tenant = std::mem::take(&mut self.tenant);
+        self.ends.note_at_once(tenant, delivered);
+    }
+}
+
+/// Records a download. Whoever asks may go away, or give up waiting, at any moment: the record
+/// is made all the same, and then it has its END, as the tenant's. `None` where the outcome is
+/// not OK.
+pub async fn record_download(
+    recorder: Recorder,
+    ends: DownloadEnds,
+    tenant: String,
+    intent: Intent,
+) -> Result<(Recorded, Option<RecordedDownload>), RecorderError> {
+    let recording = async move {
+        let recorded = recorder.record(intent).await?;
+        let download = (recorded.outcome == Outcome::Ok).then(|| RecordedDownload {
+            ends,
+            tenant,
+            index: recorded.index,
+            sent: 0,
+            complete: false,
+        });
+        Ok((recorded, download))
+    };
+    // A task of its own, which nobody's going away ends: no more of them than the recorder
+    // takes statements. An answer that nobody waits for is dropped, and so noted.
+    let (answer, answered) = oneshot::channel();
+    tokio::spawn(async move {
+        let _ = answer.send(recording.await);
+    });
+    answered.await.unwrap_or(Err(RecorderError::Stopped))
 }
 
 /// Records, however long the recorder's queue is full.

@@ -66,6 +66,16 @@ pub(super) struct Request {
     waiter: Option<Waiter>,
 }
 
+#[cfg(test)]
+impl Request {
+    /// What the lane does when the record is there.
+    pub(super) fn answer(self, recorded: Recorded) {
+        if let Some(waiter) = self.waiter {
+            let _ = waiter.send(Ok(recorded));
+        }
+    }
+}
+
 /// Hands intents to the lane. Cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {

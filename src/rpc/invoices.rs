@@ -10,7 +10,7 @@ use crate::domain::ids::RecordIndex;
 use crate::objective::freshness::whole_ms;
 use crate::raft::reads::Reads;
 use crate::service::admission::UploadTurn;
-use crate::service::check::CheckedBytes;
+use crate::service::check::{CheckedBytes, PageAsked};
 use crate::service::download::{DownloadEvidence, DownloadPiece, DownloadRequest};
 use crate::service::issue::UploadPieces;
 use crate::service::levels::WaitBudget;
@@ -106,21 +106,31 @@ upload_message!(
     v1::AddRenditionHeader
 );
 
-/// Splits an upload: its first message, and the chunks of the rest.
-async fn split<M: UploadMessage>(
-    mut stream: Streaming<M>,
-) -> Result<(M::Header, UploadPieces), CallError> {
-    let first = stream.message().await.map_err(|s| from_upload(&s))?;
-    let header = first
-        .and_then(M::header)
-        .ok_or_else(|| bad("header", "is the first message of the call"))?;
-    let pieces = stream.map(|message| match message {
-        Ok(message) => message
-            .chunk()
-            .ok_or_else(|| bad("chunk", "follows the header, and only that").into()),
-        Err(status) => Err(from_upload(&status)),
-    });
-    Ok((header, pieces.boxed()))
+impl InvoiceHandler {
+    /// How long a call may move no byte.
+    fn idle(&self) -> Duration {
+        Duration::from_millis(self.0.admission.limits.idle_timeout_ms)
+    }
+
+    /// Splits an upload: its first message, and the chunks of the rest.
+    async fn split<M: UploadMessage>(
+        &self,
+        mut stream: Streaming<M>,
+    ) -> Result<(M::Header, UploadPieces), CallError> {
+        let first = tokio::time::timeout(self.idle(), stream.message()).await;
+        let first = first.map_err(|_| bad("header", "did not come for too long"))?;
+        let header = first
+            .map_err(|status| from_upload(&status))?
+            .and_then(M::header)
+            .ok_or_else(|| bad("header", "is the first message of the call"))?;
+        let pieces = stream.map(|message| match message {
+            Ok(message) => message
+                .chunk()
+                .ok_or_else(|| bad("chunk", "follows the header, and only that").into()),
+            Err(status) => Err(from_upload(&status)),
+        });
+        Ok((header, pieces.boxed()))
+    }
 }
 
 pub(super) fn issued(reads: &Reads, issued: issue::Issued) -> v1::IssueResponse {
@@ -147,7 +157,7 @@ impl v1::invoice_service_server::InvoiceService for InvoiceHandler {
         let principal = principal(&request);
         let deadline = deadline(&request);
         let called = async {
-            let (header, pieces) = split(request.into_inner()).await?;
+            let (header, pieces) = self.split(request.into_inner()).await?;
             let mut draft = incoming::issue(header)?;
             draft.body.wait.deadline = deadline;
             issue::issue(&self.0, &principal, draft, pieces, UploadTurn::AtOnce).await
@@ -265,20 +275,26 @@ impl v1::invoice_service_server::InvoiceService for InvoiceHandler {
         request: Request<Streaming<v1::CheckRequest>>,
     ) -> Answer<v1::CheckResponse> {
         let called = async {
-            let (header, pieces) = split(request.into_inner()).await?;
+            let (header, pieces) = self.split(request.into_inner()).await?;
             let bytes = match incoming::check_digest(&header)? {
                 Some(digest) => CheckedBytes::Sha256(digest),
                 None => CheckedBytes::Pieces {
                     pieces,
                     bytes_max: self.0.admission.limits.body_bytes,
+                    idle: self.idle(),
                 },
             };
-            let level = incoming::read_level(header.read)?;
-            check::check(&self.0.reads, &self.0.tenants, &header.tenant, bytes, level).await
+            let asked = PageAsked {
+                size: header.page_size as usize,
+                cursor: &header.cursor,
+                level: incoming::read_level(header.read)?,
+            };
+            check::check(&self.0.reads, &self.0.tenants, &header.tenant, bytes, asked).await
         };
         let checked = called.await.map_err(status)?;
         Ok(Response::new(v1::CheckResponse {
             sha256: outgoing::digest(&checked.sha256),
+            cursor: checked.cursor,
             invoices: checked
                 .invoices
                 .into_iter()
@@ -295,7 +311,7 @@ impl v1::invoice_service_server::InvoiceService for InvoiceHandler {
         let principal = principal(&request);
         let deadline = deadline(&request);
         let called = async {
-            let (header, pieces) = split(request.into_inner()).await?;
+            let (header, pieces) = self.split(request.into_inner()).await?;
             let upload = header.upload.ok_or_else(|| bad("upload", "is required"))?;
             let mut draft = incoming::issue(upload)?;
             draft.body.wait.deadline = deadline;
@@ -335,7 +351,7 @@ impl v1::invoice_service_server::InvoiceService for InvoiceHandler {
         let principal = principal(&request);
         let deadline = deadline(&request);
         let called = async {
-            let (header, pieces) = split(request.into_inner()).await?;
+            let (header, pieces) = self.split(request.into_inner()).await?;
             let mut draft = incoming::add_rendition(header)?;
             draft.body.wait.deadline = deadline;
             add_rendition::add_rendition(&self.0, &principal, draft, pieces, UploadTurn::AtOnce)

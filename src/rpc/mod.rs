@@ -4,7 +4,7 @@
 //! measured and traced, has a row in the access table, and ends in a status that says
 //! what to do next. Leaves meaning to `service/`.
 //!
-//! * [`server`]: listeners with their limits
+//! * [`server`]: listeners with their limits; [`connections`]: how many, and for how long
 //! * [`invoices`], [`evidence`], [`cluster`]: handlers; [`issue_many`]: the handler of a
 //!   stream of issues
 //! * [`incoming`], [`outgoing`]: translation between protobuf and the domain; what comes in
@@ -16,6 +16,7 @@
 
 pub mod access;
 pub mod cluster;
+mod connections;
 pub mod dial;
 pub mod evidence;
 pub mod incoming;

@@ -5,6 +5,7 @@
 //! takes no calls about invoices and evidence.
 
 use super::access::{self, Right};
+use super::connections::{CallUnderWay, OfConnection};
 use super::status::status;
 use crate::service::Parts;
 use crate::telemetry::Metrics;
@@ -58,7 +59,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         // The service that was polled ready is the one to call.
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
@@ -66,6 +67,11 @@ where
         let method = path.rsplit('/').next().unwrap_or_default().to_owned();
         let span = tracing::info_span!("call", method);
         let known = access::right(&path);
+        let over = request.extensions_mut().remove::<OfConnection>();
+        let under_way = over.map(|over| {
+            request.extensions_mut().insert(over.tcp);
+            over.calls.begin()
+        });
         let call = Call {
             // Unknown paths share a name, so that callers cannot grow the metrics.
             method: if known.is_some() {
@@ -76,6 +82,7 @@ where
             metrics: self.metrics.clone(),
             started: Instant::now(),
             code: None,
+            _under_way: under_way,
         };
         let away = known.and_then(|right| drained(&self.parts, right));
         let handled = async move {
@@ -118,6 +125,8 @@ struct Call {
     metrics: Arc<Metrics>,
     started: Instant,
     code: Option<Code>,
+    /// Its connection is not idle meanwhile.
+    _under_way: Option<CallUnderWay>,
 }
 
 impl Drop for Call {

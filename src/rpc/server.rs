@@ -1,12 +1,13 @@
 //! The gRPC listeners, with every limit set (tonic alone sets next to none).
 //!
-//! Promises: at most `connections` at a time; a connection that says nothing during its
-//! handshake time is closed; streams, headers and messages are bounded; a stopping
-//! server takes no new calls and lets those in flight end.
+//! Promises: streams, headers and messages are bounded; a stopping server takes no new calls
+//! and lets those in flight end. Leaves how many connections there are, and for how long, to
+//! [`super::connections`].
 //!
 //! Tests: `tests/cluster/limits.rs`.
 
 use super::cluster::ClusterHandler;
+use super::connections::{ConnectionLimits, IdleLimits, accept};
 use super::evidence::EvidenceHandler;
 use super::invoices::InvoiceHandler;
 use super::observe::Observe;
@@ -17,28 +18,20 @@ use crate::service::Parts;
 use crate::supervise;
 use crate::telemetry::Metrics;
 use crate::transport::Serve;
-use futures::stream::{self, Stream, StreamExt as _};
+use futures::stream::StreamExt as _;
 use muniment_proto::DESCRIPTORS;
 use muniment_proto::v1::cluster_service_server::ClusterServiceServer;
 use muniment_proto::v1::evidence_service_server::EvidenceServiceServer;
 use muniment_proto::v1::invoice_service_server::InvoiceServiceServer;
 use muniment_proto::v1::peer_service_server::PeerServiceServer;
 use std::future::Future;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
 use tonic::transport::Server;
-use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// Uploads, appends and questions of one peer, side by side.
 const PEER_STREAMS_MAX: u32 = 1024;
-/// Pause after an accept that failed (out of descriptors): others may end meanwhile.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Between looks at what nobody signals: free space, and how the others are configured.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
 /// Bytes in flight on one client stream and connection.
@@ -92,9 +85,12 @@ pub async fn serve_clients(
     let evidence = EvidenceServiceServer::new(EvidenceHandler(parts.clone()));
     let cluster = ClusterServiceServer::new(cluster);
     let accepted = metrics.accepted_connections.clone();
-    let connections = accept(listener, limits.connections, &limits, move || {
-        accepted.inc();
-    });
+    let allowed = ConnectionLimits {
+        connections: limits.connections,
+        handshake: Duration::from_millis(limits.handshake_timeout_ms),
+        idle: Some(IdleLimits::default()),
+    };
+    let connections = accept(listener, allowed).inspect(move |_| accepted.inc());
     let served = builder(&limits, limits.streams_per_connection)
         .layer(Observe(metrics, parts.clone()))
         .add_service(health_service)
@@ -132,12 +128,15 @@ pub async fn serve_peers(
     let peers = PeerServiceServer::new(Peers { origin, serve })
         .max_decoding_message_size(bytes)
         .max_encoding_message_size(bytes);
+    let allowed = ConnectionLimits {
+        connections: PEER_CONNECTIONS_MAX,
+        handshake: Duration::from_millis(limits.handshake_timeout_ms),
+        // Peers are few, and are spoken to again.
+        idle: None,
+    };
     let served = builder(limits, PEER_STREAMS_MAX)
         .add_service(peers)
-        .serve_with_incoming_shutdown(
-            accept(listener, PEER_CONNECTIONS_MAX, limits, || {}),
-            shutdown,
-        )
+        .serve_with_incoming_shutdown(accept(listener, allowed), shutdown)
         .await;
     Ok(served?)
 }
@@ -181,107 +180,5 @@ async fn report_health(parts: Arc<Parts>, health: tonic_health::server::HealthRe
             () = tokio::time::sleep(HEALTH_EVERY) => {}
             () = supervise::changed(&mut drained) => {}
         }
-    }
-}
-
-/// Accepts at most `max` connections at a time; the others wait in the backlog.
-fn accept<F: Fn() + Send + 'static>(
-    listener: TcpListener,
-    max: usize,
-    limits: &Limits,
-    on_accept: F,
-) -> impl Stream<Item = io::Result<Connection>> + use<F> {
-    let handshake = Duration::from_millis(limits.handshake_timeout_ms);
-    let permits = Arc::new(Semaphore::new(max));
-    let state = (listener, permits);
-    stream::unfold(state, move |(listener, permits)| async move {
-        loop {
-            let Ok(permit) = permits.clone().acquire_owned().await else {
-                return None;
-            };
-            match listener.accept().await {
-                Ok((io, _)) => {
-                    // Small answers must not wait for more to send.
-                    if let Err(error) = io.set_nodelay(true) {
-                        tracing::debug!(%error, "no nodelay on a connection");
-                    }
-                    let connection = Connection {
-                        io,
-                        quiet: Some(Box::pin(tokio::time::sleep(handshake))),
-                        _permit: permit,
-                    };
-                    return Some((Ok(connection), (listener, permits)));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    })
-    .inspect(move |_| on_accept())
-}
-
-/// A connection that holds its place, and must speak within its handshake time.
-struct Connection {
-    io: TcpStream,
-    quiet: Option<Pin<Box<tokio::time::Sleep>>>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.io.connect_info()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
-        if polled.is_ready() && buffer.filled().len() > before {
-            self.quiet = None;
-        } else if let Some(quiet) = &mut self.quiet
-            && quiet.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
     }
 }

@@ -2,17 +2,20 @@
 
 use super::admission::UploadTurn;
 use super::issue::{BodyDraft, Form, UploadPieces, store};
-use super::{Parts, Principal, find, levels, prove};
+use super::levels::WaitBudget;
+use super::{Parts, Principal, comparison, find, levels, prove};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, InvoiceKey};
-use crate::domain::ids::NodeId;
+use crate::domain::ids::{NodeId, RecordIndex, Uid};
+use crate::ledger::invoices::rendition_request_digest;
 use crate::ledger::state::Invoice;
 use crate::objective::write::WriteLevel;
+use crate::raft::reads::Reads;
 use crate::recorder::Intent;
-use muniment_evidence::opening::{AddRenditionDocument, Document};
+use muniment_evidence::opening::{AddRenditionDocument, Document, Rendition};
 use muniment_evidence::receipt::Receipt;
-use muniment_evidence::record::Outcome;
-use muniment_evidence::statement::Mode;
+use muniment_evidence::record::{Outcome, Reason};
+use muniment_evidence::statement::{Kind, Mode};
 
 /// Bytes to be stored beside those of an issued invoice.
 #[derive(Clone, Debug)]
@@ -38,7 +41,7 @@ pub async fn add_rendition(
     parts: &Parts,
     principal: &Principal,
     draft: RenditionDraft,
-    pieces: UploadPieces,
+    mut pieces: UploadPieces,
     turn: UploadTurn,
 ) -> Result<AddedRendition, CallError> {
     let key = parts.tenants.resolve_key("key", draft.key)?;
@@ -53,6 +56,15 @@ pub async fn add_rendition(
     let level = level.map_or_else(|| parts.tenants.level(&tenant), Ok)?;
     levels::check(&parts.bodies, level)?;
     let wait = draft.body.wait;
+    let asked = (&*tenant, &*draft.request_id);
+    let sha256 = comparison::digest(parts, asked, &draft.body, &mut pieces, turn).await?;
+    let known = match sha256.map(|sha256| form.announced(draft.body.length, sha256)) {
+        Some(announced) => repeat(&parts.reads, asked, uid, &announced).await?,
+        None => None,
+    };
+    if let Some(first) = known {
+        return report(parts, uid, first, None, level, &wait).await;
+    }
     let stored = store(parts, pieces, &draft.body, level, turn).await?;
     let nodes: Vec<NodeId> = stored.holdings.iter().map(|h| h.node).collect();
     let rendition = form.rendition(&stored);
@@ -69,21 +81,49 @@ pub async fn add_rendition(
         level: level.to_statement(),
     };
     let recorded = parts.writes.record(&booted, intent).await?;
-    let (index, repeated) = match recorded.outcome {
-        Outcome::Ok => (recorded.index, false),
-        Outcome::DuplicateOf(first) => (first, true),
-        Outcome::Refused(reason) => {
-            return Err(CallError::refused(reason, &key.to_string()));
+    match recorded.outcome {
+        Outcome::Ok => report(parts, uid, recorded.index, Some(nodes), level, &wait).await,
+        Outcome::DuplicateOf(first) => report(parts, uid, first, None, level, &wait).await,
+        Outcome::Refused(reason) => Err(CallError::refused(reason, &key.to_string())),
+    }
+}
+
+/// The record that did it, where the same was asked for under this request id before.
+async fn repeat(
+    reads: &Reads,
+    (tenant, request_id): (&str, &str),
+    uid: Uid,
+    rendition: &Rendition,
+) -> Result<Option<RecordIndex>, CallError> {
+    let content = rendition_request_digest(uid, rendition);
+    let (of, id) = (tenant.to_owned(), request_id.to_owned());
+    let request = reads.read(move |tables| tables.request(&of, &id)).await?;
+    match request {
+        Some(row) if row.kind == Kind::AddRendition && row.content == content => {
+            Ok(Some(row.index))
         }
-    };
+        Some(_) => Err(CallError::refused(Reason::RequestIdReused, request_id)),
+        None => Ok(None),
+    }
+}
+
+/// The answer once record `index` is durable; `holders` are `None` of a repetition.
+async fn report(
+    parts: &Parts,
+    uid: Uid,
+    index: RecordIndex,
+    holders: Option<Vec<NodeId>>,
+    level: WriteLevel,
+    wait: &WaitBudget,
+) -> Result<AddedRendition, CallError> {
+    let booted = parts.writes.booted()?;
+    let repeated = holders.is_none();
     // A repetition's holders are those of the first record, not of the bytes that came now.
-    let holders = match parts
-        .reads
-        .read(move |tables| tables.document(index))
-        .await?
-    {
-        Document::AddRendition(d) if repeated => d.holdings.iter().map(|h| h.node).collect(),
-        _ => nodes,
+    let document = parts.reads.read(move |tables| tables.document(index));
+    let holders = match (holders, document.await?) {
+        (Some(holders), _) => holders,
+        (None, Document::AddRendition(d)) => d.holdings.iter().map(|h| h.node).collect(),
+        (None, _) => Vec::new(),
     };
     let until = wait.until();
     let nodes = levels::reach(parts, index, Some(&holders), level, until).await?;

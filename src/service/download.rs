@@ -4,36 +4,39 @@
 //! is the read barrier too; or, where the caller asks for deferred evidence, before its
 //! statement is durable here ([`super::deferred`]). Each chunk is checked before it is
 //! sent. What was handed to the transport is noted for a DOWNLOAD_END, also when the
-//! caller goes away.
+//! caller goes away. Where a level cannot be met now, a call that is repeated does not make a
+//! record each time.
 //!
 //! Tests: `tests/cluster/streams.rs`, `tests/cluster/deferred.rs`.
 
 use super::admission::{DownloadPermit, MemoryPermit};
 use super::levels::{self, WaitBudget};
+use super::progress::taken;
 use super::{Parts, Principal, deferred, find, lookup, prove};
 use crate::bodies::BodyError;
 use crate::bodies::names::lost_by;
 use crate::domain::call_error::CallError;
 use crate::domain::cause::Cause;
 use crate::domain::draft::{InvoiceKey, bad};
-use crate::domain::ids::{NodeId, RecordIndex, Uid};
+use crate::domain::ids::{NodeId, Uid};
 use crate::ledger::state::Invoice;
 use crate::objective::read::ReadLevel;
 use crate::objective::write::WriteLevel;
 use crate::recorder::Intent;
 use crate::recorder::booted::Booted;
-use crate::recorder::download_ends::DownloadEnds;
+use crate::recorder::download_ends::RecordedDownload;
 use crate::recorder::outbox::PromisedDelivery;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use muniment_evidence::digest::{Digest, Hasher};
-use muniment_evidence::opening::{Delivered, Document, DownloadDocument, Rendition};
+use muniment_evidence::opening::{Document, DownloadDocument, Rendition};
 use muniment_evidence::promise::Promise;
 use muniment_evidence::receipt::Receipt;
 use muniment_evidence::record::Outcome;
 use muniment_evidence::statement::{Level, Mode};
 use std::ops::Range;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Bytes handed to the transport at a time: small enough that one slow reader holds
 /// little, large enough to be few.
@@ -156,7 +159,10 @@ pub async fn download(
             (invoice, evidence, Delivery::Promised(Box::new(kept)), None)
         }
         None => {
-            let recorded = record(parts, &booted, intent, uid, &key, &request.wait).await?;
+            let until = request.wait.until();
+            // What is recorded only to be told as too little is recorded again and again.
+            levels::within_reach(parts, invoice.level, until).await?;
+            let recorded = record(parts, &booted, tenant, intent, uid, &key, until).await?;
             let (invoice, evidence, delivery, level) = recorded;
             (invoice, evidence, delivery, Some(level))
         }
@@ -171,14 +177,21 @@ pub async fn download(
     };
     let bytes = parts.bodies.read(source, range);
     let end = DownloadEnd {
-        delivery: Some(delivery),
-        tenant,
+        delivery,
         asked,
         sent: 0,
         _place: place,
         _memory: memory,
     };
-    Ok((started, send(bytes, end)))
+    let idle = Duration::from_millis(parts.admission.limits.idle_timeout_ms);
+    Ok((started, taken(send(bytes, end), idle, unread)))
+}
+
+fn unread() -> Result<DownloadPiece, CallError> {
+    Err(CallError::Unavailable {
+        why: "nobody took the next bytes for too long; go on with a range".into(),
+        leader_address: None,
+    })
 }
 
 /// The rendition that is asked for, and which of its bytes.
@@ -211,19 +224,22 @@ fn choose(
 async fn record(
     parts: &Parts,
     booted: &Booted,
+    tenant: String,
     intent: Intent,
     uid: Uid,
     key: &InvoiceKey,
-    wait: &WaitBudget,
+    until: Instant,
 ) -> Result<(Invoice, DownloadEvidence, Delivery, WriteLevel), CallError> {
-    let recorded = parts.writes.record(booted, intent).await?;
-    match recorded.outcome {
-        Outcome::Ok => {}
-        Outcome::Refused(reason) => return Err(CallError::refused(reason, &key.to_string())),
-        Outcome::DuplicateOf(_) => {
+    let (recorded, download) = parts.writes.record_download(booted, tenant, intent).await?;
+    let download = match (recorded.outcome, download) {
+        (Outcome::Ok, Some(download)) => download,
+        (Outcome::Refused(reason), _) => {
+            return Err(CallError::refused(reason, &key.to_string()));
+        }
+        (Outcome::DuplicateOf(_) | Outcome::Ok, _) => {
             return Err(parts.reads.unavailable("a download was taken for another"));
         }
-    }
+    };
     let (prover, index) = (
         prove::Prover::new(&parts.keys, booted).await?,
         recorded.index,
@@ -239,78 +255,39 @@ async fn record(
     let invoice = invoice.ok_or_else(|| CallError::not_found(key.to_string()))?;
     // What is told about an invoice is to be as safe as the invoice itself.
     let level = levels::of_invoice(&parts.bodies, invoice.level);
-    let reached = levels::reach(parts, index, None, level, wait.until()).await;
-    if let Err(error) = reached {
-        // Nothing was delivered, and the log shall say so.
-        let nothing = Delivered {
-            download: index,
-            bytes: 0,
-            complete: false,
-        };
-        let tenant = invoice.metadata.identity.tenant;
-        booted.download_ends.note(tenant, nothing).await;
-        return Err(error);
-    }
+    levels::reach(parts, index, None, level, until).await?;
     let receipt = receipt.ok_or_else(|| parts.keys.without_log_key())?;
-    let delivery = Delivery::Recorded {
-        index,
-        download_ends: booted.download_ends.clone(),
-    };
     Ok((
         invoice,
         DownloadEvidence::Receipt(Box::new(receipt)),
-        delivery,
+        Delivery::Recorded(download),
         level,
     ))
 }
 
 /// What the bytes were delivered on.
 enum Delivery {
-    Recorded {
-        index: RecordIndex,
-        download_ends: DownloadEnds,
-    },
+    Recorded(RecordedDownload),
     Promised(Box<PromisedDelivery>),
 }
 
-impl Delivery {
-    async fn ended(self, tenant: String, bytes: u64, complete: bool) {
-        match self {
-            Delivery::Recorded {
-                index,
-                download_ends,
-            } => {
-                let delivered = Delivered {
-                    download: index,
-                    bytes,
-                    complete,
-                };
-                download_ends.note(tenant, delivered).await;
-            }
-            Delivery::Promised(kept) => kept.ended(tenant, bytes, complete).await,
-        }
-    }
-}
-
-/// Notes what was handed over when it is dropped: at the end, or when the caller goes.
+/// Counts what was handed over. Its delivery notes that when it is dropped: at the end, or
+/// when the caller goes.
 struct DownloadEnd {
-    /// Until it is noted.
-    delivery: Option<Delivery>,
-    tenant: String,
+    delivery: Delivery,
     asked: u64,
     sent: u64,
     _place: DownloadPermit,
     _memory: MemoryPermit,
 }
 
-impl Drop for DownloadEnd {
-    fn drop(&mut self) {
-        let (bytes, complete) = (self.sent, self.sent == self.asked);
-        if let Some(delivery) = self.delivery.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let tenant = std::mem::take(&mut self.tenant);
-            runtime.spawn(async move { delivery.ended(tenant, bytes, complete).await });
+impl DownloadEnd {
+    fn count(&mut self, bytes: u64) {
+        self.sent += bytes;
+        let (sent, complete) = (self.sent, self.sent == self.asked);
+        match &mut self.delivery {
+            Delivery::Recorded(download) => (download.sent, download.complete) = (sent, complete),
+            Delivery::Promised(kept) => kept.sent(sent, complete),
         }
     }
 }
@@ -330,7 +307,7 @@ fn send(bytes: BoxStream<'static, Result<Bytes, BodyError>>, end: DownloadEnd) -
             match pieces.next().await {
                 Some(Ok(piece)) => {
                     hasher.update(&piece);
-                    end.sent += piece.len() as u64;
+                    end.count(piece.len() as u64);
                     Some((
                         Ok(DownloadPiece::Bytes(piece)),
                         (pieces, end, hasher, false),
@@ -344,6 +321,8 @@ fn send(bytes: BoxStream<'static, Result<Bytes, BodyError>>, end: DownloadEnd) -
                     Some((Err(error), (pieces, end, hasher, true)))
                 }
                 None => {
+                    // Of no bytes, none are all.
+                    end.count(0);
                     let last = DownloadPiece::End {
                         sha256: hasher.clone().finish(),
                         length: end.sent,

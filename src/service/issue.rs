@@ -8,8 +8,9 @@
 
 use super::admission::UploadTurn;
 use super::levels::{self, WaitBudget};
+use super::progress::moving;
 use super::singleflight::Flight;
-use super::{Parts, Principal, find, prove};
+use super::{Parts, Principal, comparison, find, prove};
 use crate::bodies::BodyError;
 use crate::bodies::fanout::HOLDING_MAX;
 use crate::bodies::upload::StoredBody;
@@ -94,7 +95,7 @@ pub(super) async fn enter(
     parts: &Parts,
     principal: &Principal,
     mut draft: IssueDraft,
-    pieces: UploadPieces,
+    mut pieces: UploadPieces,
     turn: UploadTurn,
     kind: Kind,
 ) -> Result<Issued, CallError> {
@@ -107,6 +108,8 @@ pub(super) async fn enter(
     levels::check(&parts.bodies, level)?;
     // The same call under way here is waited for before the first byte is taken.
     let flight = join(parts, &draft, &form).await;
+    let asked = (&*draft.metadata.identity.tenant, &*draft.request_id);
+    draft.body.sha256 = comparison::digest(parts, asked, &draft.body, &mut pieces, turn).await?;
     if let Some(earlier) = repeat(&parts.reads, &draft, &form, kind).await? {
         drop(flight);
         let wait = &draft.body.wait;
@@ -177,6 +180,19 @@ impl Form {
         Ok(form)
     }
 
+    /// A rendition of which only is known what a caller says.
+    pub(super) fn announced(&self, length: u64, sha256: Digest) -> Rendition {
+        Rendition {
+            role: self.role.clone(),
+            media_type: self.media_type.clone(),
+            length,
+            sha256,
+            // Not known before the bytes, and no part of what makes two calls the same.
+            chunk_root: Digest::ZERO,
+            body_id: BodyId::default(),
+        }
+    }
+
     pub(super) fn rendition(&self, stored: &StoredBody) -> Rendition {
         Rendition {
             role: self.role.clone(),
@@ -192,7 +208,7 @@ impl Form {
 /// Takes the bytes in and has them held by enough nodes.
 pub(super) async fn store(
     parts: &Parts,
-    mut pieces: UploadPieces,
+    pieces: UploadPieces,
     body: &BodyDraft,
     level: WriteLevel,
     turn: UploadTurn,
@@ -204,12 +220,8 @@ pub(super) async fn store(
         return Err(CallError::exhausted("this node's disk is nearly full"));
     };
     let mut upload = parts.bodies.begin(berth).await.map_err(unstored)?;
-    let idle = Duration::from_millis(limits.idle_timeout_ms);
-    loop {
-        let piece = tokio::time::timeout(idle, pieces.next())
-            .await
-            .map_err(|_| bad("chunk", "no bytes came for too long; nothing is kept"))?;
-        let Some(piece) = piece else { break };
+    let mut pieces = moving(pieces, Duration::from_millis(limits.idle_timeout_ms));
+    while let Some(piece) = pieces.next().await {
         let piece = piece?;
         if piece.len() > limits.chunk_bytes {
             let limit = limits.chunk_bytes;
@@ -299,23 +311,16 @@ impl Earlier {
 
 /// What the call is about, if it says the digest of its bytes.
 fn content(draft: &IssueDraft, form: &Form) -> Option<Digest> {
-    let rendition = Rendition {
-        role: form.role.clone(),
-        media_type: form.media_type.clone(),
-        length: draft.body.length,
-        sha256: draft.body.sha256?,
-        // Not known before the bytes, and no part of what makes two calls the same.
-        chunk_root: Digest::ZERO,
-        body_id: BodyId::default(),
-    };
+    let rendition = form.announced(draft.body.length, draft.body.sha256?);
     Some(content_digest(&draft.metadata, &[rendition]))
 }
 
-async fn join(parts: &Parts, draft: &IssueDraft, form: &Form) -> Option<Flight> {
-    let content = content(draft, form)?;
+async fn join(parts: &Parts, draft: &IssueDraft, form: &Form) -> Flight {
+    // Calls that do not say what their bytes are may be the same.
+    let content = content(draft, form).unwrap_or(Digest::ZERO);
     let tenant = draft.metadata.identity.tenant.clone();
     let call = (tenant, draft.request_id.clone(), content);
-    Some(parts.admission.singleflight.enter(call).await)
+    parts.admission.singleflight.enter(call).await
 }
 
 /// Looks before the first byte: a known repeat is answered at once, a sure conflict is

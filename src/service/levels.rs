@@ -68,6 +68,32 @@ pub(super) fn of_invoice(bodies: &Bodies, level: WriteLevel) -> WriteLevel {
     attainable(level, &bodies.members())
 }
 
+/// Whether a record made now for what is told about an invoice of this level may reach it:
+/// the last one has, or does until then. Nothing is recorded for it. While a node that the
+/// level needs is away, repetitions of one call find the record of the first.
+pub(super) async fn within_reach(
+    parts: &Parts,
+    level: WriteLevel,
+    until: Instant,
+) -> Result<(), CallError> {
+    let Some(last) = parts.reads.context.group.applied().size.last() else {
+        return Ok(());
+    };
+    let level = of_invoice(&parts.bodies, level);
+    match reach(parts, last, None, level, until).await {
+        Err(CallError::BelowLevel {
+            index,
+            level,
+            nodes,
+            zones,
+        }) => Err(parts.reads.unavailable(format!(
+            "{level} is not reached now: record {index} is durable on nodes {nodes:?} in zones \
+             {zones:?} only; nothing was recorded for this call"
+        ))),
+        reached => reached.map(drop),
+    }
+}
+
 /// The zones of these nodes.
 pub(super) fn zones(bodies: &Bodies, nodes: &[NodeId]) -> Vec<String> {
     let members = bodies.members().into_iter();

@@ -27,7 +27,7 @@ const ROWS_MAX: usize = 10_000;
 /// Rows read at a time.
 const ROWS_AT_A_TIME: usize = 256;
 /// Bytes of invoices in one answer: below the message limit with room to spare.
-const ANSWER_BYTES_MAX: usize = 2 << 20;
+pub(super) const ANSWER_BYTES_MAX: usize = 2 << 20;
 
 /// What to list; empty fields match all.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +50,15 @@ pub struct InvoicePage {
     pub answered: Answered,
 }
 
+/// How many invoices are on a page of which so many are asked for.
+pub(super) fn page(asked: usize) -> Result<usize, BadField> {
+    match asked {
+        0 => Ok(PAGE_DEFAULT),
+        asked if asked > PAGE_MAX => Err(bad("page_size", format!("is above {PAGE_MAX}"))),
+        asked => Ok(asked),
+    }
+}
+
 /// A page of invoices.
 pub async fn list(
     reads: &Reads,
@@ -61,20 +70,13 @@ pub async fn list(
 ) -> Result<InvoicePage, CallError> {
     filter.check()?;
     filter.tenant = tenants.name(&filter.tenant)?;
-    if page_size > PAGE_MAX {
-        return Err(bad("page_size", format!("is above {PAGE_MAX}")).into());
-    }
-    let page_size = if page_size == 0 {
-        PAGE_DEFAULT
-    } else {
-        page_size
-    };
+    let page_size = page(page_size)?;
     let bound = match cursor {
         "" => None,
         text => Some(Cursor::parse(text, &filter)?),
     };
     let (proven, from) = match &bound {
-        Some(cursor) => (reached(reads, cursor, level).await?, cursor.next),
+        Some(cursor) => (reached(reads, cursor.size, level).await?, cursor.next),
         None => (reads.fresh(level).await?, RecordIndex::FIRST),
     };
     let answered = reads.answered_by(proven);
@@ -130,14 +132,18 @@ fn matching(
 
 /// Waits for the records that a cursor is bound to: they decide the page, whatever
 /// level the first one was asked at, so nothing is said of its staleness now.
-async fn reached(reads: &Reads, cursor: &Cursor, level: ReadLevel) -> Result<Proven, CallError> {
-    let Some(last) = cursor.size.last() else {
+pub(super) async fn reached(
+    reads: &Reads,
+    size: TreeSize,
+    level: ReadLevel,
+) -> Result<Proven, CallError> {
+    let Some(last) = size.last() else {
         return Ok(Proven::at_size(TreeSize::EMPTY));
     };
     if level == ReadLevel::Local {
         // Never asks the leader.
-        return match reads.context.group.wait_size(cursor.size, APPLY_MAX).await {
-            true => Ok(Proven::at_size(cursor.size)),
+        return match reads.context.group.wait_size(size, APPLY_MAX).await {
+            true => Ok(Proven::at_size(size)),
             false => Err(reads.unavailable("this replica has not applied the cursor's index yet")),
         };
     }

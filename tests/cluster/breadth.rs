@@ -327,6 +327,40 @@ async fn check(node: &Node, bytes: &[u8]) -> Vec<v1::Invoice> {
     answer.unwrap().into_inner().invoices
 }
 
+/// Page by page, by digest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_goes_on_page_by_page_as_of_its_first() {
+    use v1::check_request::Part;
+    let cluster = Cluster::start().await;
+    for n in 0..5 {
+        let (number, request) = (format!("P-{n}"), format!("p-{n}"));
+        issue(&cluster.nodes[0], &number, &request, b"the same")
+            .await
+            .unwrap();
+    }
+    let mut header = v1::CheckHeader {
+        sha256: Digest::of(&[b"the same"]).0.to_vec().into(),
+        page_size: 2,
+        ..Default::default()
+    };
+    let mut pages = Vec::new();
+    loop {
+        // Any node goes on, and what comes in between is not of this answer.
+        let node = &cluster.nodes[pages.len() % 3];
+        let part = Some(Part::Header(header.clone()));
+        let messages = futures::stream::iter([v1::CheckRequest { part }]);
+        let page = node.invoices().check(messages).await.unwrap().into_inner();
+        let late = format!("late-{}", pages.len());
+        issue(node, &late, &late, b"the same").await.unwrap();
+        pages.push(page.invoices.len());
+        header.cursor = page.cursor;
+        if header.cursor.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(pages, [2, 2, 1]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn watchers_see_every_change_once_in_order() {
     let cluster = Cluster::start().await;

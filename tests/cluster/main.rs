@@ -32,5 +32,6 @@ mod scrubbing;
 mod slow_disk;
 mod slow_follower;
 mod streams;
+mod unfinished;
 mod uniqueness;
 mod witnesses;

@@ -75,7 +75,22 @@ async fn a_request_id_means_one_thing_for_ever() {
         .unwrap();
     assert!(again.repeated);
     assert_eq!(again.receipt, first.receipt);
-    // Known before the first byte, and known in apply when the digest is not announced.
+    // A repetition that does not say its digest is compared: neither stored nor recorded again.
+    for node in [node, node, &cluster.nodes[2]] {
+        let bytes = body(1, 100);
+        let mut header = header("A", "r-1", &bytes);
+        header.sha256.clear();
+        let messages = futures::stream::iter(upload(header, &bytes));
+        let again = node.invoices().issue(messages).await.unwrap().into_inner();
+        assert!(again.repeated && again.receipt == first.receipt);
+    }
+    let about = v1::ListRecordsRequest {
+        kinds: vec!["ISSUE".into()],
+        ..Default::default()
+    };
+    let issues = node.evidence().list_records(about).await.unwrap();
+    assert_eq!(issues.into_inner().records.len(), 1);
+    // Other content is known before the first byte, or by comparing the bytes.
     for announced in [true, false] {
         let bytes = body(2, 100);
         let mut header = header("B", "r-1", &bytes);

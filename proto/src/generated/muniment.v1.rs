@@ -611,16 +611,26 @@ pub struct CheckHeader {
     pub sha256: ::prost::bytes::Bytes,
     #[prost(message, optional, tag = "3")]
     pub read: ::core::option::Option<ReadLevel>,
+    /// 100 when 0; at most 1000.
+    #[prost(uint32, tag = "4")]
+    pub page_size: u32,
+    /// From the answer before; bound to the log size of the first page.
+    #[prost(string, tag = "5")]
+    pub cursor: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CheckResponse {
     #[prost(bytes = "bytes", tag = "1")]
     pub sha256: ::prost::bytes::Bytes,
-    /// Every invoice with a rendition of these bytes; none means: not issued here.
+    /// Invoices with a rendition of these bytes, page by page; none on the first page means: not
+    /// issued here.
     #[prost(message, repeated, tag = "2")]
     pub invoices: ::prost::alloc::vec::Vec<Invoice>,
     #[prost(message, optional, tag = "3")]
     pub answered: ::core::option::Option<Answered>,
+    /// Empty after the last page.
+    #[prost(string, tag = "4")]
+    pub cursor: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReverseRequest {

@@ -22,7 +22,7 @@ use crate::domain::command::Submission;
 use crate::domain::ids::{OutboxId, RecordIndex, Sequence};
 use crate::store::outbox::{APPEND_MAX, AppendRefusal, OutboxLog};
 use crate::supervise::{self, Life};
-use muniment_evidence::opening::Delivered;
+use muniment_evidence::opening::{Delivered, Document};
 use muniment_evidence::statement::Lane;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -116,10 +116,15 @@ enum Download {
     },
 }
 
-/// A release that is durable in the outbox: its statement is the promise.
+/// A release that is durable in the outbox: its statement is the promise. Dropped, it has
+/// ended.
 pub struct PromisedDelivery {
     pub submission: Submission,
     shared: Arc<Shared>,
+    /// Whose END it is to have; only downloads have one.
+    tenant: Option<String>,
+    bytes: u64,
+    complete: bool,
 }
 
 impl OutboxLane {
@@ -214,9 +219,21 @@ impl Shared {
 }
 
 impl PromisedDelivery {
-    /// Notes how much was handed to the transport.
-    pub async fn ended(self, tenant: String, bytes: u64, complete: bool) {
-        let seq = self.submission.statement.seq;
+    /// Counts what was handed to the transport; `complete` when that is all of it.
+    pub fn sent(&mut self, bytes: u64, complete: bool) {
+        (self.bytes, self.complete) = (bytes, complete);
+    }
+}
+
+impl Drop for PromisedDelivery {
+    /// It has ended, with what was counted until now: nothing, if its caller had gone before
+    /// the promise was made.
+    fn drop(&mut self) {
+        let (seq, bytes, complete) = (self.submission.statement.seq, self.bytes, self.complete);
+        let Some(tenant) = self.tenant.take() else {
+            self.shared.counts().downloads.remove(&seq);
+            return;
+        };
         let recorded = {
             let mut counts = self.shared.counts();
             match counts.downloads.remove(&seq) {
@@ -240,18 +257,7 @@ impl PromisedDelivery {
                 bytes,
                 complete,
             };
-            self.shared.download_ends.note(tenant, delivered).await;
-        }
-    }
-}
-
-impl Drop for PromisedDelivery {
-    /// Nobody will say how it ended: no END, possibly all delivered.
-    fn drop(&mut self) {
-        let seq = self.submission.statement.seq;
-        let mut counts = self.shared.counts();
-        if !matches!(counts.downloads.get(&seq), Some(Download::Ended { .. })) {
-            counts.downloads.remove(&seq);
+            self.shared.download_ends.note_at_once(tenant, delivered);
         }
     }
 }
@@ -295,8 +301,15 @@ async fn append(shared: &Arc<Shared>, batch: Vec<Request>) -> Result<(), crate::
     if batch.is_empty() {
         return Ok(());
     }
-    let (intents, replies): (Vec<Intent>, Vec<_>) =
-        batch.into_iter().map(|r| (r.intent, r.reply)).unzip();
+    let (intents, replies): (Vec<Intent>, Vec<_>) = (batch.into_iter())
+        .map(|r| {
+            let tenant = match &r.intent.document {
+                Document::Download(download) => Some(download.tenant.clone()),
+                _ => None,
+            };
+            (r.intent, (tenant, r.reply))
+        })
+        .unzip();
     let writing = shared.clone();
     let written = shared.context.blocking.run(move || {
         let mut log = writing.log();
@@ -321,14 +334,20 @@ async fn append(shared: &Arc<Shared>, batch: Vec<Request>) -> Result<(), crate::
     match written.await? {
         Ok(submissions) => {
             shared.appended.notify_one();
-            for (submission, reply) in submissions.into_iter().zip(replies) {
+            for (submission, (tenant, reply)) in submissions.into_iter().zip(replies) {
                 let shared = shared.clone();
                 // It is recorded whether its caller waits or not.
-                let _ = reply.send(Ok(PromisedDelivery { submission, shared }));
+                let _ = reply.send(Ok(PromisedDelivery {
+                    submission,
+                    shared,
+                    tenant,
+                    bytes: 0,
+                    complete: false,
+                }));
             }
         }
         Err(why) => {
-            for reply in replies {
+            for (_, reply) in replies {
                 let _ = reply.send(Err(OutboxRefusal::NoRoom(why.clone())));
             }
         }
