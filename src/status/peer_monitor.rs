@@ -27,11 +27,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 const FRESH_MAX: Duration = Duration::from_secs(5);
 /// Round trips remembered of each member: half a minute.
 const ROUND_TRIPS: usize = 32;
-/// Questions of one series when a distance is measured; the first, which may have to dial,
-/// is not counted.
-const SERIES: usize = 9;
-/// Series of which the best counts: load on a machine passes, distance does not.
-const SERIES_MAX: usize = 3;
+/// Questions at most when a distance is measured, until one answer comes as soon as the profile
+/// allows; the first, which may have to dial, is not counted.
+const QUESTIONS_MAX: usize = 27;
 
 /// A member as this node knows it.
 #[derive(Clone, Debug)]
@@ -49,7 +47,7 @@ pub struct PeerView {
 #[derive(Clone, Debug)]
 pub struct MeasuredPeer {
     pub identity: NodeIdentity,
-    /// The best median of a few series.
+    /// The least of a few: load makes a way longer, and nothing makes it shorter.
     pub round_trip: Duration,
 }
 
@@ -163,27 +161,18 @@ impl PeerMonitor {
     /// first contradicts the profile.
     pub async fn measure(&self, to: &Destination) -> Result<MeasuredPeer, Failure> {
         let mut best: Option<MeasuredPeer> = None;
-        for _ in 0..SERIES_MAX {
-            let (mut times, mut last) = (Vec::new(), None);
-            for number in 0..=SERIES {
-                let (reply, took) = self.0.own.exchange(to.clone(), false, ANSWER_MAX).await?;
-                if number > 0 {
-                    times.push(took);
-                }
-                last = Some(reply.own.identity);
+        for number in 0..=QUESTIONS_MAX {
+            let (reply, took) = self.0.own.exchange(to.clone(), false, ANSWER_MAX).await?;
+            if number == 0 || best.as_ref().is_some_and(|best| best.round_trip <= took) {
+                continue;
             }
-            if let (Some(round_trip), Some(identity)) = (quantile(&mut times, 50), last)
-                && best.as_ref().is_none_or(|b| round_trip < b.round_trip)
-            {
-                best = Some(MeasuredPeer {
-                    identity,
-                    round_trip,
-                });
-            }
-            if best
-                .as_ref()
-                .is_some_and(|b| self.contradiction(b).is_none())
-            {
+            let measured = MeasuredPeer {
+                identity: reply.own.identity,
+                round_trip: took,
+            };
+            let fits = self.contradiction(&measured).is_none();
+            best = Some(measured);
+            if fits {
                 break;
             }
         }
