@@ -23,6 +23,11 @@ for target in "${targets[@]}"; do
         packages+=("$package") seeders+=("$seeder")
     fi
 done
+# Features follow from what is built together: with the same packages at every run nothing of
+# the node is compiled twice.
+if [[ " ${packages[*]} " == *" muniment-fuzz-ledger "* ]]; then
+    packages=(muniment-fuzz muniment-fuzz-ledger)
+fi
 
 # Its own directory: these flags would make everything else compile again. A target
 # triple keeps them away from build scripts, which have no libFuzzer to link with.
