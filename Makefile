@@ -26,7 +26,7 @@ help:
 	@echo 'make cli      the command line alone, without a node: no RocksDB to compile'
 	@echo 'make sim      the simulator alone, without RocksDB (SEEDS=50)'
 	@echo 'make mutants  plant bugs and let the simulator find them'
-	@echo 'make fuzz     search for inputs that break a promise of evidence/ (SECONDS=60)'
+	@echo 'make fuzz     search for inputs that break a promise of evidence/ or of apply (SECONDS=60)'
 	@echo 'make bench    measure this machine'
 	@echo 'make bench-evidence  verify a million records (RECORDS=1000000)'
 	@echo 'make bench-restart   start a node with a million records (RECORDS=1000000)'
@@ -47,10 +47,11 @@ cluster: build
 test: check
 	MUNIMENT_PYTHON_READER=required MUNIMENT_SIM_SEEDS='$(SEEDS)' $(CARGO) test --release --workspace
 	FUZZ_TARGET_DIR='$(CARGO_TARGET_DIR)/fuzz' fuzz/run.sh 2
+	FUZZ_TARGET_DIR='$(CARGO_TARGET_DIR)/fuzz' fuzz/run.sh 5 apply
 
 check: bootstrap
 	$(CARGO) fmt --all --check
-	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	$(CARGO) fmt --all --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --release --no-default-features -- -D warnings
 	$(CARGO) clippy --release --no-default-features --features node --test sim -- -D warnings
@@ -58,7 +59,7 @@ check: bootstrap
 fix: bootstrap
 	$(CARGO) clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
 	$(CARGO) fmt --all
-	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
+	$(CARGO) fmt --all --manifest-path fuzz/Cargo.toml
 
 # Without RocksDB, so that a change of the simulator is tried within seconds. It leaves the
 # command line without a node in the target directory; `make build` brings the whole back.
@@ -73,7 +74,7 @@ mutants:
 proto:
 	MUNIMENT_PROTO=write $(CARGO) test --release -p muniment-proto --test generated
 
-# Only the evidence crate, with flags and a target directory of its own.
+# With flags and a target directory of its own: the evidence crate, and apply without RocksDB.
 fuzz:
 	@bash .ci/bootstrap
 	fuzz/run.sh '$(SECONDS)' $(TARGETS)

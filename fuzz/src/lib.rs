@@ -23,7 +23,7 @@ use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::ledger::cosigner_key_name;
 use muniment_evidence::note::VerifierKey;
-use muniment_evidence::opening::{AnchorDocument, Document};
+use muniment_evidence::opening::{AnchorDocument, AnchoredBy, Document};
 use muniment_evidence::policy::{Policy, Threshold};
 use muniment_evidence::record::Outcome;
 use std::sync::LazyLock;
@@ -54,7 +54,7 @@ pub(crate) static LEDGER: LazyLock<Ledger> = LazyLock::new(|| {
     ledger.end(1, &[deferred]);
     let size = ledger.len();
     let anchor = AnchorDocument {
-        witness: VerifierKey::cosigner(OUTSIDE, outside_key().public()).to_string(),
+        by: AnchoredBy::Witness(VerifierKey::cosigner(OUTSIDE, outside_key().public()).to_string()),
         note: ledger.note(size) + &ledger.checkpoint(size).cosign(OUTSIDE, &outside_key(), 99),
     };
     ledger.strict(1, Document::Anchor(anchor), Outcome::Ok);

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// Where the sources of the house lie; a room that is not there holds nothing.
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 15] = [
     "proto/tests",
     "src",
     "tests",
@@ -21,6 +21,7 @@ const ROOMS: [&str; 14] = [
     "audit/tests",
     "client/src",
     "client/tests",
+    "fuzz/ledger",
     "fuzz/src",
     "fuzz/targets",
 ];

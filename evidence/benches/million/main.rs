@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-const USAGE: &str = "million [--records N] [--dir DIR]";
+const USAGE: &str = "million [--records N] [--dir DIR [--keep | --verify LEVEL]]";
 /// Signatures; signatures, chain and tree; and openings with their holdings too.
 const LEVELS: [u8; 3] = [1, 4, 5];
 /// Read at a time, as `muniment-verify` does.
@@ -40,6 +40,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 struct Arguments {
     records: u64,
     dir: PathBuf,
+    /// The bundle stays, for further runs of `--verify`: to compare two versions in turn.
+    keep: bool,
     /// Given to the process that verifies: a level.
     verify: Option<u8>,
 }
@@ -67,11 +69,16 @@ fn arguments() -> Option<Arguments> {
     let mut arguments = Arguments {
         records: 1_000_000,
         dir: std::env::temp_dir().join(own),
+        keep: false,
         verify: None,
     };
     // Cargo says `--bench` to every benchmark.
     let mut given = std::env::args().skip(1).filter(|flag| flag != "--bench");
     while let Some(flag) = given.next() {
+        if flag == "--keep" {
+            arguments.keep = true;
+            continue;
+        }
         let value = given.next()?;
         match flag.as_str() {
             "--records" => arguments.records = value.parse().ok()?,
@@ -94,7 +101,9 @@ fn trust_path(dir: &Path) -> PathBuf {
 fn measure(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&arguments.dir)?;
     let measured = measure_in(&arguments.dir, arguments.records);
-    fs::remove_dir_all(&arguments.dir)?;
+    if !arguments.keep {
+        fs::remove_dir_all(&arguments.dir)?;
+    }
     let measured = measured?;
     print(&measured);
     println!("{measured}");

@@ -20,6 +20,7 @@ mod clock_ahead;
 mod false_notices;
 mod forged_chunk;
 mod forged_holding;
+mod forged_snapshot;
 mod in_the_leaders_name;
 mod load;
 mod long_text;
