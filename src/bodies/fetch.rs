@@ -76,6 +76,35 @@ impl Bodies {
         Err(BodyError::Unavailable(why))
     }
 
+    /// A node that has all of the body, as reading it to its end shows; `None` if there is none
+    /// among those that answer.
+    pub async fn whole_at(&self, rendition: &Rendition) -> Result<Option<NodeId>, BodyError> {
+        let mut sources = Vec::new();
+        match self.source(rendition).await {
+            Ok(source) => sources.push(source),
+            Err(BodyError::Unavailable(_)) => {}
+            Err(error) => return Err(error),
+        }
+        for (node, peer) in self.others(rendition.body_id) {
+            sources.extend(self.source_at(node, peer, &rendition.into()).await.ok());
+        }
+        for source in sources {
+            let node = source.node;
+            let mut bytes = self.read(source, 0..rendition.length);
+            let mut whole = true;
+            while let Some(piece) = bytes.next().await {
+                if piece.is_err() {
+                    whole = false;
+                    break;
+                }
+            }
+            if whole {
+                return Ok(Some(node));
+            }
+        }
+        Ok(None)
+    }
+
     /// The other members in the order in which they are asked for a body.
     pub(super) fn others(&self, body: BodyId) -> Vec<(NodeId, Peer)> {
         let status = self.group.status();

@@ -6,10 +6,9 @@
 //! signs that and nothing else; a body that a member still has is not declared lost. Leaves
 //! deciding to apply, which asks for his order again.
 //!
-//! Tests: `src/ledger/tests/exception_tests.rs`, `tests/cluster/declaring.rs`.
+//! Tests: `src/ledger/tests/exception_tests.rs`, `tests/cluster/scrubbing.rs`.
 
 use super::{Parts, Principal, find};
-use crate::bodies::BodyError;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{InvoiceKey, bad};
 use crate::domain::ids::RecordIndex;
@@ -166,15 +165,10 @@ async fn lost(
     let rendition = renditions
         .find(|rendition| rendition.role == role)
         .ok_or_else(|| CallError::not_found(format!("rendition {role:?} of invoice {uid}")))?;
-    match parts.bodies.source(rendition).await {
-        Err(BodyError::Unavailable(_)) => {}
-        Err(error) => return Err(parts.reads.unavailable(error)),
-        Ok(source) => {
-            return Err(not_now(
-                "BODY_HELD",
-                format!("node {} has these bytes", source.node),
-            ));
-        }
+    let whole = parts.bodies.whole_at(rendition).await;
+    let whole = whole.map_err(|error| parts.reads.unavailable(error))?;
+    if let Some(node) = whole {
+        return Err(not_now("BODY_HELD", format!("node {node} has these bytes")));
     }
     let members = parts.reads.context.group.status().members;
     let document = BodyLostDocument {

@@ -18,10 +18,11 @@ use crate::bodies::names::lost_by;
 use crate::domain::call_error::CallError;
 use crate::domain::cause::Cause;
 use crate::domain::draft::{InvoiceKey, bad};
-use crate::domain::ids::{NodeId, Uid};
+use crate::domain::ids::{BodyId, NodeId, Uid};
 use crate::ledger::state::Invoice;
 use crate::objective::read::ReadLevel;
 use crate::objective::write::WriteLevel;
+use crate::raft::reads::Reads;
 use crate::recorder::Intent;
 use crate::recorder::booted::Booted;
 use crate::recorder::download_ends::RecordedDownload;
@@ -118,20 +119,11 @@ pub async fn download(
     let source = match parts.bodies.source(&rendition).await {
         Ok(source) => source,
         Err(error) => {
-            let body = rendition.body_id;
-            let lost = parts
-                .reads
-                .read(move |tables| lost_by(tables, &body))
-                .await?;
-            return Err(match lost {
-                Some(index) => CallError::DataLoss {
-                    reason: "BODY_LOST",
-                    detail: format!("no holder has these bytes any more, as record {index} says"),
-                },
-                None => parts.reads.unavailable(error),
-            });
+            let lost = said_lost(&parts.reads, rendition.body_id).await;
+            return Err(lost.unwrap_or_else(|| parts.reads.unavailable(error)));
         }
     };
+    let body = rendition.body_id;
     let intent = Intent {
         document: Document::Download(DownloadDocument {
             tenant: invoice.metadata.identity.tenant.clone(),
@@ -180,6 +172,8 @@ pub async fn download(
         delivery,
         asked,
         sent: 0,
+        body,
+        reads: parts.reads.clone(),
         _place: place,
         _memory: memory,
     };
@@ -277,6 +271,8 @@ struct DownloadEnd {
     delivery: Delivery,
     asked: u64,
     sent: u64,
+    body: BodyId,
+    reads: Reads,
     _place: DownloadPermit,
     _memory: MemoryPermit,
 }
@@ -314,10 +310,11 @@ fn send(bytes: BoxStream<'static, Result<Bytes, BodyError>>, end: DownloadEnd) -
                     ))
                 }
                 Some(Err(error)) => {
-                    let error = CallError::Unavailable {
+                    let lost = said_lost(&end.reads, end.body).await;
+                    let error = lost.unwrap_or_else(|| CallError::Unavailable {
                         why: Cause::new(error),
                         leader_address: None,
-                    };
+                    });
                     Some((Err(error), (pieces, end, hasher, true)))
                 }
                 None => {
@@ -333,6 +330,19 @@ fn send(bytes: BoxStream<'static, Result<Bytes, BodyError>>, end: DownloadEnd) -
         },
     )
     .boxed()
+}
+
+/// What a caller is told of a body that an operator has said to be lost: that trying again is
+/// of no use.
+async fn said_lost(reads: &Reads, body: BodyId) -> Option<CallError> {
+    match reads.read(move |tables| lost_by(tables, &body)).await {
+        Ok(None) => None,
+        Ok(Some(index)) => Some(CallError::DataLoss {
+            reason: "BODY_LOST",
+            detail: format!("no holder has these bytes any more, as record {index} says"),
+        }),
+        Err(error) => Some(error),
+    }
 }
 
 fn cut(mut chunk: Bytes) -> Vec<Bytes> {

@@ -157,8 +157,7 @@ impl PeerMonitor {
         }
     }
 
-    /// Measures the way to a peer: the median of a series, the best of a few where the
-    /// first contradicts the profile.
+    /// Measures the way to a peer: the least of a few questions, until one fits the profile.
     pub async fn measure(&self, to: &Destination) -> Result<MeasuredPeer, Failure> {
         let mut best: Option<MeasuredPeer> = None;
         for number in 0..=QUESTIONS_MAX {

@@ -14,7 +14,7 @@ use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::ml_dsa::MlDsaSecretKey;
 use muniment_evidence::note::{Checkpoint, Note, VerifierKey, Vouch};
 use muniment_evidence::tree::{self, Frontier, MemoryRows, leaf_hash};
-use muniment_evidence::witness::{AddCheckpoint, Cosigned, WitnessRefusal};
+use muniment_evidence::witness::{AddCheckpoint, Cosigned, REQUEST_BYTES_MAX, WitnessRefusal};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -272,3 +272,49 @@ async fn i10_a_node_vouches_for_nothing_above_a_body_that_is_damaged_here() {
     let mended = |f: &&ScrubDocument| f.outcome != ScrubOutcome::Quarantined;
     assert_eq!(found.iter().filter(mended).count(), 2, "{found:?}");
 }
+
+/// Two copies are bad and the third is gone for good. An operator says so on record, the ledger
+/// goes on, and who asks for the bytes is told the truth.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_nobody_has_is_declared_lost_and_the_ledger_goes_on() {
+    let mut cluster = Cluster::start().await;
+    let bytes = body(1, LENGTH);
+    issue(&cluster.nodes[0], "L-1", "l-1", &bytes)
+        .await
+        .unwrap();
+    let lost = [
+        "cluster",
+        "declare-lost",
+        "L-1",
+        "--reason",
+        "two disks and a fire",
+    ];
+    let held = cluster.muniment(&lost).await.unwrap_err();
+    assert!(held.contains("has these bytes"), "{held}");
+    for node in [0, 1] {
+        damage(&mut cluster, node, &bytes).await;
+    }
+    cluster.nodes[2].kill();
+    cluster.leader().await;
+    for node in &cluster.nodes[..2] {
+        node.wait_status("it does not say that it holds the body", |s| {
+            s.body_complete_index < s.log_size
+        })
+        .await;
+    }
+    let said = cluster.muniment(&lost).await.unwrap();
+    assert!(
+        said.contains("BODY_LOST") && said.contains("declared"),
+        "{said}"
+    );
+    for node in &cluster.nodes[..2] {
+        node.wait_status("it vouches for all the rest", |s| {
+            s.body_complete_index == s.log_size
+        })
+        .await;
+    }
+    let told = download(&cluster.nodes[0], "L-1").await.unwrap_err();
+    assert!(told.to_string().contains("as record"), "{told}");
+    let again = cluster.muniment(&lost).await.unwrap_err();
+    assert!(again.contains("NOT_DUE"), "{again}");
+}

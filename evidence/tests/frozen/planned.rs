@@ -28,11 +28,8 @@ pub fn honest() -> Ledger {
             leaf: ledger.leaf(4),
             ..endorsements()
         };
-        let document = match Document::Planned(document).under(placed) {
-            Document::Planned(document) => document,
-            _ => unreachable!("it stays what it is"),
-        };
-        ledger.strict(1, Document::Planned(document), Outcome::Ok);
+        let document = Document::Planned(document).under(placed);
+        ledger.strict(1, document, Outcome::Ok);
     }
     let mut invoice = ledger.invoice("S-1");
     invoice.metadata.dates = vec![AttestedDate {

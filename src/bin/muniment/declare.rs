@@ -4,7 +4,7 @@
 //! member has said that its software knows it. Leaves to the node what is so, and the order to
 //! [`crate::orders`].
 //!
-//! Tests: `tests/cluster/declaring.rs`.
+//! Tests: `tests/cluster/scrubbing.rs`.
 
 use crate::cluster::{STATUS_TIMEOUT, Survey};
 use crate::exit::{CommandFailure, Exit};
