@@ -66,7 +66,7 @@ pub fn routes(
 }
 
 enum Report {
-    Holding(NodeId, Holding),
+    Holding(NodeId, Box<Holding>),
     /// No more comes from this peer.
     Ended(NodeId, Option<Failure>),
 }
@@ -86,7 +86,7 @@ pub enum FanoutAnswer {
     /// By way of a node: its own, or of one that it relays to.
     Holding {
         via: NodeId,
-        holding: Holding,
+        holding: Box<Holding>,
     },
     Failed {
         via: NodeId,
@@ -177,7 +177,7 @@ async fn listen(
         };
         any = true;
         // Nobody may be waiting any more; the peers that are slower go on all the same.
-        let _ = report.send(Report::Holding(via, holding)).await;
+        let _ = report.send(Report::Holding(via, Box::new(holding))).await;
     }
 }
 

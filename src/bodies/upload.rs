@@ -212,7 +212,7 @@ impl Wanted {
             match peers.next().await {
                 None => return Ok(()),
                 Some(FanoutAnswer::Holding { via, holding }) if of(&holding, &self.body) => {
-                    self.take(via, holding, gathered).await?;
+                    self.take(via, *holding, gathered).await?;
                 }
                 Some(FanoutAnswer::Holding { via, .. }) => {
                     let why = "it signed for another body than it was sent";

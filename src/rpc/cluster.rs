@@ -1,4 +1,6 @@
 //! Handlers of ClusterService.
+//!
+//! Tests: `tests/cluster/members.rs`, `tests/cluster/keys.rs`.
 
 use super::invoices::principal;
 use super::status::status;

@@ -350,7 +350,7 @@ pub fn order(bytes: &[u8]) -> Result<Option<ModeDocument>> {
         _ if bytes.is_empty() => Ok(None),
         Ok(Document::Mode(document)) => Ok(Some(document)),
         Ok(_) => Err(bad("order", "is no change of the members")),
-        Err(why) => Err(bad("order", why.to_string())),
+        Err(why) => Err(bad("order", why)),
     }
 }
 
@@ -393,7 +393,7 @@ pub fn declaration(request: v1::DraftDeclarationRequest) -> Result<Declaration> 
 
 /// A document that was drafted.
 pub fn declared(bytes: &[u8]) -> Result<Document> {
-    Document::decode(bytes).map_err(|why| bad("document", why.to_string()))
+    Document::decode(bytes).map_err(|why| bad("document", why))
 }
 
 pub fn drill(request: v1::RecordDrillRequest) -> DrillDocument {

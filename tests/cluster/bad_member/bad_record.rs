@@ -37,4 +37,25 @@ async fn nothing_is_cosigned_above_a_record_that_nobody_signed() {
             "{answers:?} {status:?}"
         );
     }
+    // An operator looks into it, and has the ledger go on after it.
+    let status = aftermath.nodes()[0].status().await.unwrap();
+    let index = status.verified_index.to_string();
+    let waive = [
+        "cluster",
+        "waive",
+        &index,
+        "--reason",
+        "node 3 led with bad memory",
+    ];
+    let said = aftermath.muniment(&waive).await.unwrap();
+    assert!(
+        said.contains("WAIVER") && said.contains("declared"),
+        "{said}"
+    );
+    for node in aftermath.nodes() {
+        let on = |status: &muniment_proto::v1::StatusResponse| {
+            status.bad_record.is_empty() && status.verified_index > status.log_size - 20
+        };
+        node.wait_status("it vouches for what follows", on).await;
+    }
 }

@@ -121,7 +121,7 @@ impl Scene {
         Aftermath {
             nodes,
             role,
-            _scene: (self.cluster, self.bad),
+            scene: (self.cluster, self.bad),
         }
     }
 
@@ -172,13 +172,18 @@ impl Scene {
 pub struct Aftermath {
     nodes: Vec<Node>,
     role: Role,
-    _scene: (Cluster, BadMember),
+    scene: (Cluster, BadMember),
 }
 
 impl Aftermath {
     /// The honest ones.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// Runs the command line against the honest ones, as their operator does.
+    pub async fn muniment(&self, args: &[&str]) -> Result<String, String> {
+        self.scene.0.muniment(args).await
     }
 
     /// Status, metrics and log of an honest node name the culprit for this.

@@ -26,6 +26,7 @@ mod load;
 mod long_text;
 mod member;
 mod out_of_turn;
+mod takeover;
 mod without_belonging;
 
 pub use load::Scene;
