@@ -297,6 +297,8 @@ async fn a_body_that_nobody_has_is_declared_lost_and_the_ledger_goes_on() {
     cluster.nodes[2].kill();
     cluster.leader().await;
     for node in &cluster.nodes[..2] {
+        // Nobody knows before somebody reads it.
+        assert!(download(node, "L-1").await.is_err());
         node.wait_status("it does not say that it holds the body", |s| {
             s.body_complete_index < s.log_size
         })
