@@ -98,9 +98,8 @@ impl Endorsable for WaiverDocument {
 
 /// The opening up to its last field.
 fn before_the_last(kind: Kind, document: &impl Field, last: &impl Field) -> Vec<u8> {
-    let mut whole = begin(kind);
+    let (mut whole, mut end) = (begin(kind), Writer::new());
     document.write(&mut whole);
-    let mut end = Writer::new();
     last.write(&mut end);
     let mut bytes = whole.finish();
     bytes.truncate(bytes.len() - end.finish().len());

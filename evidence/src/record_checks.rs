@@ -307,25 +307,22 @@ fn content(ledger: &Ledger, record: &Record, document: &Document) -> Vec<Fault> 
             });
             fault.into_iter().collect()
         }
-        Document::Mode(_) | Document::Policy(_) => {
+        Document::Mode(_) | Document::Policy(_) | Document::Planned(_) => {
             let will = willed(ledger.keys(), &ledger.id, record.place(), document);
-            will.err().into_iter().chain(level(document)).collect()
+            let told = level(document).into_iter().chain(lost(document));
+            will.err().into_iter().chain(told).collect()
         }
         Document::Anchor(d) => ledger.anchored(record.index, d).err().into_iter().collect(),
-        Document::Planned(PlannedDocument::BodyLost(d)) => {
-            let will = willed(ledger.keys(), &ledger.id, record.place(), document);
-            let detail = format!("no holder has the body {} any more", d.body_id);
-            will.err()
-                .into_iter()
-                .chain([(Check::BodyKept, detail)])
-                .collect()
-        }
-        Document::Planned(PlannedDocument::Waiver(_)) => {
-            let will = willed(ledger.keys(), &ledger.id, record.place(), document);
-            will.err().into_iter().collect()
-        }
         _ => Vec::new(),
     }
+}
+
+fn lost(document: &Document) -> Option<Fault> {
+    let Document::Planned(PlannedDocument::BodyLost(d)) = document else {
+        return None;
+    };
+    let detail = format!("no holder has the body {} any more", d.body_id);
+    Some((Check::BodyKept, detail))
 }
 
 /// Whether a POLICY leaves the ledger at a level that this version understands.
