@@ -218,7 +218,7 @@ pub enum Document {
     Policy(PolicyDocument),
     Scrub(ScrubDocument),
     Mode(ModeDocument),
-    /// Of a kind whose feature comes later.
+    /// Of a kind whose bytes came before its feature.
     Planned(PlannedDocument),
 }
 

@@ -1,4 +1,4 @@
-//! Kinds whose bytes are fixed and whose features come later, gathered as one document.
+//! Kinds whose bytes came before their features, as one document; BODY_LOST and WAIVER have come.
 //!
 //! Promises: each is read and written in one way, and refused where it contradicts itself. What
 //! is planned is all that later versions may say under format v2 without another version byte.

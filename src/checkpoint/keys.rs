@@ -13,16 +13,19 @@ use crate::domain::call_error::CallError;
 use crate::domain::cause::Cause;
 use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
 use crate::keyring::Keyring;
+use crate::ledger::rows::LedgerHead;
 use crate::ledger::state::Tables;
 use crate::raft::context::Context;
 use crate::store;
 use muniment_evidence::digest::Digest;
+use muniment_evidence::endorsement::{Place, willed};
 use muniment_evidence::key::{PublicKey, SecretKey};
 use muniment_evidence::keychange::Role;
 use muniment_evidence::keys::{KeyHistory, KeyLife, KeyValidity};
 use muniment_evidence::ledger::cosigner_key_name;
 use muniment_evidence::ml_dsa::MlDsaSecretKey;
 use muniment_evidence::note::Checkpoint;
+use muniment_evidence::opening::Document;
 use muniment_evidence::receipt::KeyRecord;
 use muniment_evidence::tree;
 use std::sync::{Arc, Mutex};
@@ -119,6 +122,21 @@ impl KeysInForce {
     pub async fn now(&self) -> Result<Arc<KeySnapshot>, CallError> {
         let known = self.load().await;
         known.map_err(|error| self.context.storage_failed(&error))
+    }
+
+    /// Whether the ledger would take it for willed now, or why not.
+    pub async fn willed(
+        &self,
+        head: &LedgerHead,
+        document: &Document,
+    ) -> Result<Result<(), String>, CallError> {
+        let known = self.now().await?;
+        let place = Place {
+            index: head.size.next_index(),
+            committed_at_ms: head.committed_at_ms,
+        };
+        let willed = willed(&known.history, &head.ledger, place, document);
+        Ok(willed.map_err(|(_, why)| why))
     }
 
     pub(super) async fn load(&self) -> Result<Arc<KeySnapshot>, store::StoreError> {

@@ -14,7 +14,7 @@ use crate::ledger::rows::LedgerHead;
 use crate::ledger::state::Tables;
 use crate::objective::read::ReadLevel;
 use muniment_evidence::digest::Digest;
-use muniment_evidence::endorsement::{Endorsable as _, Endorsements, Place, willed};
+use muniment_evidence::endorsement::{Endorsable as _, Endorsements};
 use muniment_evidence::opening::{Document, ModeDocument};
 
 /// A change to be ordered, and what the order names.
@@ -50,7 +50,7 @@ impl MembershipChanges {
         let target = wish.target(&members)?;
         let document = Document::Mode(wish.prepare(members.mode.next, &target));
         let head = self.head().await?;
-        let needed = self.willed(&head, &document).await?.is_err();
+        let needed = self.0.parts.keys.willed(&head, &document).await?.is_err();
         let after = head.size.last().unwrap_or(RecordIndex::FIRST);
         Ok(OrderDraft {
             needed,
@@ -82,28 +82,13 @@ impl MembershipChanges {
         };
         let head = self.head().await?;
         let step = Document::Mode(document.clone());
-        match self.willed(&head, &step).await? {
+        match self.0.parts.keys.willed(&head, &step).await? {
             Ok(()) => Ok(document),
             Err(detail) => Err(CallError::NotNow {
                 reason: "NOT_ENTITLED",
                 detail,
             }),
         }
-    }
-
-    /// Whether the ledger would take it for willed now, or why not.
-    async fn willed(
-        &self,
-        head: &LedgerHead,
-        document: &Document,
-    ) -> Result<Result<(), String>, CallError> {
-        let known = self.0.parts.keys.now().await?;
-        let place = Place {
-            index: head.size.next_index(),
-            committed_at_ms: head.committed_at_ms,
-        };
-        let willed = willed(&known.history, &head.ledger, place, document);
-        Ok(willed.map_err(|(_, why)| why))
     }
 
     async fn head(&self) -> Result<LedgerHead, CallError> {

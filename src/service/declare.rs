@@ -13,12 +13,11 @@ use crate::domain::call_error::CallError;
 use crate::domain::draft::{InvoiceKey, bad};
 use crate::domain::ids::RecordIndex;
 use crate::ledger::policy::{FEATURE_LEVEL, RAISED_LEVEL};
-use crate::ledger::rows::LedgerHead;
 use crate::membership::order::OrderDraft;
 use crate::objective::read::ReadLevel;
 use crate::raft::reads::Answered;
 use crate::recorder::Intent;
-use muniment_evidence::endorsement::{Endorsements, Place, willed};
+use muniment_evidence::endorsement::Endorsements;
 use muniment_evidence::opening::{Document, PlannedDocument, PolicyDocument, Setting};
 use muniment_evidence::planned::{BodyLostDocument, WaiverDocument};
 use muniment_evidence::record::Outcome;
@@ -77,7 +76,7 @@ pub async fn draft(parts: &Parts, wanted: Declaration) -> Result<OrderDraft, Cal
         }),
     };
     Ok(OrderDraft {
-        needed: is_willed(parts, &head, &document).await?.is_err(),
+        needed: parts.keys.willed(&head, &document).await?.is_err(),
         document,
         ledger: head.ledger,
         after,
@@ -103,7 +102,7 @@ pub async fn declare(
     }
     parts.reads.fresh(ReadLevel::Linearizable).await?;
     let head = parts.reads.read(|tables| tables.head()).await?;
-    if let Err(why) = is_willed(parts, &head, &document).await? {
+    if let Err(why) = parts.keys.willed(&head, &document).await? {
         return Err(not_now("NOT_ENTITLED", why));
     }
     let intent = Intent {
@@ -184,21 +183,6 @@ async fn lost(
         endorsements,
     };
     Ok(Document::Planned(PlannedDocument::BodyLost(document)))
-}
-
-/// Whether the ledger would take it for willed now, or why not.
-async fn is_willed(
-    parts: &Parts,
-    head: &LedgerHead,
-    document: &Document,
-) -> Result<Result<(), String>, CallError> {
-    let known = parts.keys.now().await?;
-    let place = Place {
-        index: head.size.next_index(),
-        committed_at_ms: head.committed_at_ms,
-    };
-    let willed = willed(&known.history, &head.ledger, place, document);
-    Ok(willed.map_err(|(_, why)| why))
 }
 
 fn not_now(reason: &'static str, detail: String) -> CallError {
