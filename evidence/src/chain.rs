@@ -122,12 +122,13 @@ impl Chain {
     }
 
     /// Level 4: everything, [`Chain::place`] included. The document is given when its
-    /// opening is there and is what the record commits to.
+    /// opening is there and is what the record commits to; `by_retired` as in [`Lanes::follow`].
     pub fn follow(
         &mut self,
         record: &Record,
         leaf: &Digest,
         document: Option<&Document>,
+        by_retired: bool,
     ) -> Vec<Finding> {
         let mut findings: Vec<Finding> = self.place(record.index).into_iter().collect();
         let mut fault = |check, detail: String| {
@@ -148,7 +149,7 @@ impl Chain {
         self.time_ms = self.time_ms.max(record.committed_at_ms);
         // What is missing may be what a lane would go on from: a gap is no fault of a node.
         if self.whole {
-            if let Err((check, detail)) = self.lanes.follow(record) {
+            if let Err((check, detail)) = self.lanes.follow(record, by_retired) {
                 fault(check, detail);
             }
             if let (Outcome::Ok, Some(Document::Boot(boot))) = (record.outcome, document) {
@@ -191,6 +192,11 @@ impl Chain {
         }
         self.remember(record, leaf);
         findings
+    }
+
+    /// The leaf hash of a record that was followed.
+    pub fn leaf(&self, index: RecordIndex) -> Option<Digest> {
+        self.mark(index).map(|mark| mark.leaf)
     }
 
     /// Endorsements that name a record which is not among those followed.

@@ -95,6 +95,8 @@ checks! {
     KeysAllShown = "T5" MissingData "6.3",
     /// and no fewer.
     KeysNoneInvented = "T6" BrokenChain "6.3",
+    /// The last record is not of later than the members cosigned it.
+    LastRecordInTime = "T9" Time "6.3",
     /// A record counts no more KEY records before it than were taken,
     KeysBeforeShown = "T7" MissingData "6.3",
     /// and no fewer.
@@ -227,6 +229,31 @@ checks! {
     EndIsLater = "L14" BrokenChain "10",
     EndOfOwnDownload = "L15" BrokenChain "10",
     EndedOnce = "L16" BrokenChain "10",
+
+    /// An outbox goes on under a retired key as far as a BOOT said it was signed.
+    OutboxBeforeRetirement = "L20" Lane "10.2",
+
+    /// What takes effect repeats nothing.
+    IssuedOnce = "D1" Rule "10.4",
+    /// DUPLICATE_OF names what did the same.
+    DuplicateRepeats = "D2" Rule "10.4",
+    /// It is of an invoice of its tenant, and a DOWNLOAD of its bytes.
+    OfAnInvoice = "D3" Rule "10.4",
+    /// What a REVERSE takes off, and a VOID takes back, is there.
+    TakenBackOnce = "D4" Rule "10.4",
+    HoldingsMeetLevel = "D5" Rule "10.4",
+    /// A DOWNLOAD_END is of its tenant's downloads, and of no more bytes than theirs.
+    EndWithinDownload = "D6" Rule "10.4",
+    LeaderOncePerTerm = "D7" Rule "10.4",
+    BootOfSameDisk = "D8" Rule "10.4",
+    /// A KEY is refused for what it is, and retires by an epoch that has come.
+    KeyRefusedRightly = "D9" Rule "10.4",
+    /// A WAIVER is of the record that stands there, once.
+    WaivedOnce = "D10" Rule "10.4",
+    /// A BODY_LOST is of a body that a rendition names, once.
+    LostOnce = "D11" Rule "10.4",
+    /// With `--require-judged`: no rule was left unjudged.
+    AllJudged = "D12" MissingData "10.4",
 
     FirstCheckpointAtEnd = "S1" Checkpoint "10",
     LaterCheckpointSize = "S2" Checkpoint "10",

@@ -63,7 +63,7 @@ impl Asked {
         let (mut flags, mut switches) = (BTreeMap::new(), BTreeSet::new());
         while let Some(word) = next() {
             match &word[..] {
-                "--strict" | "--issued" => {
+                "--strict" | "--issued" | "--require-judged" => {
                     switches.insert(word);
                 }
                 _ => {
@@ -85,7 +85,7 @@ impl Asked {
         let policy = flag("--policy").map(|name| Policy::parse(&text(name)).unwrap());
         let keys = flag("--keys").map(|name| known(&read(name), trust.as_ref()));
         let bytes = read(&self.file);
-        let report = match &self.command[..] {
+        let mut report = match &self.command[..] {
             "receipt" => {
                 let document = flag("--document").map(|name| read(name));
                 let document = document.map(|bytes| (Digest::of(&[&bytes]), bytes.len() as u64));
@@ -118,6 +118,9 @@ impl Asked {
             ),
             other => panic!("no command {other}"),
         };
+        if self.switches.contains("--require-judged") {
+            report = report.require_judged();
+        }
         match self.switches.contains("--strict") {
             true => report.strict(),
             false => report,

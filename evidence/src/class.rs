@@ -61,6 +61,8 @@ coded! {
         Unknown = 30 "UNKNOWN",
         /// A body is lost, by a word that was endorsed. Told, as LOST is.
         BodyLost = 31 "BODY_LOST",
+        /// A record took effect that the ledger's own rules do not let take effect.
+        Rule = 32 "RULE",
     }
 }
 
@@ -68,7 +70,7 @@ coded! {
 /// for the others may come of it. Evidence of two histories is the worst
 /// that there is; next what is not the ledger's at all; then what somebody changed; then
 /// what is merely not there, or not what the auditor asked for.
-pub const GRAVEST_FIRST: [FindingClass; 21] = [
+pub const GRAVEST_FIRST: [FindingClass; 22] = [
     FindingClass::Unknown,
     FindingClass::Fork,
     FindingClass::Untrusted,
@@ -78,6 +80,7 @@ pub const GRAVEST_FIRST: [FindingClass; 21] = [
     FindingClass::Structure,
     FindingClass::Checkpoint,
     FindingClass::Lane,
+    FindingClass::Rule,
     FindingClass::Opening,
     FindingClass::UnknownKey,
     FindingClass::Time,

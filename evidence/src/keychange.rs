@@ -8,7 +8,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::codes::coded;
 use crate::digest::Digest;
 use crate::endorsement::{Endorsable, Endorsements, Place};
-use crate::ids::{NodeId, RecordIndex};
+use crate::ids::{NodeId, RecordIndex, UploadEpoch};
 use crate::key::{PublicKey, Signer};
 use crate::opening::begin;
 use crate::statement::Kind;
@@ -44,8 +44,9 @@ impl Role {
 pub enum Action {
     /// In force from the next record on.
     Add,
-    /// In force no longer; what it signed stays good.
-    Retire,
+    /// In force no longer; what it signed stays good. Of a statement key: its holdings
+    /// up to this upload epoch, and what of its outboxes a BOOT said was signed.
+    Retire { last_epoch: UploadEpoch },
     /// Compromised: nothing is believed that it signed at `trusted_until` or above.
     Revoke { trusted_until: RecordIndex },
 }
@@ -61,6 +62,23 @@ pub struct KeyChange {
     pub region: String,
     pub zone: String,
     pub key: PublicKey,
+}
+
+impl Action {
+    /// Of a key that signs no holdings, or of which none count any more.
+    pub const RETIRE: Action = Action::Retire {
+        last_epoch: UploadEpoch::new(0),
+    };
+}
+
+impl KeyChange {
+    /// The last upload epoch of which holdings of a key that is retired count.
+    pub fn last_epoch(&self) -> Option<UploadEpoch> {
+        match self.action {
+            Action::Retire { last_epoch } if self.role == Role::Statement => Some(last_epoch),
+            _ => None,
+        }
+    }
 }
 
 /// The document opening of a KEY record.
@@ -119,12 +137,12 @@ impl KeyDocument {
 }
 
 pub(crate) fn write_change(w: &mut Writer, change: &KeyChange) {
-    let (action, trusted_until) = match change.action {
-        Action::Add => (1, RecordIndex::FIRST),
-        Action::Retire => (2, RecordIndex::FIRST),
-        Action::Revoke { trusted_until } => (3, trusted_until),
+    let (action, until) = match change.action {
+        Action::Add => (1, 0),
+        Action::Retire { last_epoch } => (2, last_epoch.get()),
+        Action::Revoke { trusted_until } => (3, trusted_until.get()),
     };
-    w.u8(action).u64(trusted_until.get()).u8(change.role as u8);
+    w.u8(action).u64(until).u8(change.role as u8);
     w.u64(change.node.get())
         .text(&change.region)
         .text(&change.zone);
@@ -132,10 +150,14 @@ pub(crate) fn write_change(w: &mut Writer, change: &KeyChange) {
 }
 
 pub(crate) fn read_change(r: &mut Reader<'_>) -> Result<KeyChange, DecodeError> {
-    let action = match (r.u8()?, RecordIndex::read(r)?) {
-        (1, RecordIndex::FIRST) => Action::Add,
-        (2, RecordIndex::FIRST) => Action::Retire,
-        (3, trusted_until) => Action::Revoke { trusted_until },
+    let action = match (r.u8()?, r.u64()?) {
+        (1, 0) => Action::Add,
+        (2, last_epoch) => Action::Retire {
+            last_epoch: UploadEpoch::new(last_epoch),
+        },
+        (3, trusted_until) => Action::Revoke {
+            trusted_until: RecordIndex::new(trusted_until),
+        },
         _ => return Err(r.error("an action on a key")),
     };
     Ok(KeyChange {

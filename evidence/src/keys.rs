@@ -11,7 +11,7 @@
 use crate::checks::Check;
 use crate::digest::Digest;
 use crate::endorsement::Place;
-use crate::ids::{NodeId, RecordIndex, TreeSize};
+use crate::ids::{NodeId, RecordIndex, TreeSize, UploadEpoch};
 use crate::key::PublicKey;
 use crate::keychange::{Action, KeyChange, KeyDocument, Role};
 use crate::ledger::cosigner_key_name;
@@ -40,6 +40,8 @@ pub struct KeyLife {
     pub added: Option<RecordIndex>,
     /// Index of the KEY record that retired it.
     pub retired: Option<RecordIndex>,
+    /// Of a statement key that is retired: the last upload epoch of which its holdings count.
+    pub last_epoch: Option<UploadEpoch>,
     /// Nothing at this index or above is believed.
     pub trusted_until: Option<RecordIndex>,
     /// Index of the KEY record that revoked it first: what it decided before stays decided.
@@ -62,6 +64,7 @@ impl KeyLife {
             key,
             added,
             retired: None,
+            last_epoch: None,
             trusted_until: None,
             revoked: None,
         }
@@ -84,10 +87,19 @@ impl KeyLife {
         self.validity(index, true)
     }
 
-    /// For what was signed earlier and recorded at `index`: holdings, and statements of
-    /// an outbox. A retired key's word stays good.
+    /// For statements of an outbox, signed earlier and recorded at `index`. A retired key's
+    /// word stays good, as far as a BOOT says that it was given by then ([`crate::lanes`]).
     pub fn before_record(&self, index: RecordIndex) -> KeyValidity {
         self.validity(index, false)
+    }
+
+    /// For holdings of an upload epoch that the record at `index` brings.
+    pub fn of_holding(&self, index: RecordIndex, epoch: UploadEpoch) -> KeyValidity {
+        let retired = self.retired.is_some_and(|retired| retired < index);
+        match retired && self.last_epoch.is_none_or(|last| epoch > last) {
+            true => KeyValidity::NotInForce,
+            false => self.before_record(index),
+        }
     }
 
     /// For a checkpoint of `size` records: KEY records below it count.
@@ -349,26 +361,7 @@ impl KeyHistory {
             .iter_mut()
             .find(|life| life.key == key)
             .ok_or_else(|| format!("there is no {} key {key:?}", change.role))?;
-        match change.action {
-            Action::Retire if life.is_active() => life.retired = Some(index),
-            Action::Retire => return Err(format!("the key {key:?} is not active")),
-            Action::Revoke { trusted_until }
-                if (roots || trusted_until >= index)
-                    && life
-                        .trusted_until
-                        .is_none_or(|until| trusted_until.min(index) < until) =>
-            {
-                life.trusted_until = Some(trusted_until.min(index));
-                life.revoked = life.revoked.or(Some(index));
-            }
-            _ => {
-                return Err(format!(
-                    "{key:?} can be revoked only from a size below one from which it was revoked \
-                     before, and without root keys from {index} on"
-                ));
-            }
-        }
-        Ok(())
+        end(life, index, change, roots)
     }
 
     /// Every key that is added proves that someone has it; and those decide whom the
@@ -466,6 +459,45 @@ impl KeyHistory {
             .get(&node)
             .map_or(&[], |member| &member.statement)
     }
+}
+
+/// Retires or revokes a key at `index`; `roots` as in [`KeyHistory::change`].
+fn end(
+    life: &mut KeyLife,
+    index: RecordIndex,
+    change: &KeyChange,
+    roots: bool,
+) -> Result<(), String> {
+    let key = change.key;
+    match change.action {
+        Action::Retire { .. } if !life.is_active() => {
+            return Err(format!("the key {key:?} is not active"));
+        }
+        Action::Retire { last_epoch } => {
+            let of_holder = change.role == Role::Statement;
+            if !of_holder && last_epoch != UploadEpoch::default() {
+                return Err(format!("the {} key {key:?} signs no holdings", change.role));
+            }
+            life.retired = Some(index);
+            life.last_epoch = of_holder.then_some(last_epoch);
+        }
+        Action::Revoke { trusted_until }
+            if (roots || trusted_until >= index)
+                && life
+                    .trusted_until
+                    .is_none_or(|until| trusted_until.min(index) < until) =>
+        {
+            life.trusted_until = Some(trusted_until.min(index));
+            life.revoked = life.revoked.or(Some(index));
+        }
+        _ => {
+            return Err(format!(
+                "{key:?} can be revoked only from a size below one from which it was revoked \
+                     before, and without root keys from {index} on"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A change that is believed: signed, in turn, and endorsed for this place. That the record

@@ -4,6 +4,8 @@
 //! record 0 each lane begins at seq 0 and leaves one record for each number; in a slice a
 //! lane may begin anywhere, once. What a node had signed and not recorded when it
 //! started shows from its BOOT: pending in an outbox, or lost.
+//!
+//! Tests: `evidence/tests/tamper.rs`.
 
 use crate::checks::Check;
 use crate::digest::Digest;
@@ -49,12 +51,13 @@ impl Lanes {
 
     /// Takes the record's statement as its lane's next, or says why it is not; in either
     /// case the lane goes on from there.
-    pub fn follow(&mut self, record: &Record) -> Result<(), (Check, String)> {
+    /// `by_retired` says that no key but a retired one has signed.
+    pub fn follow(&mut self, record: &Record, by_retired: bool) -> Result<(), (Check, String)> {
         let statement = &record.statement;
         let result = self
             .is_open(record)
             .and_then(|()| self.is_next(statement))
-            .and_then(|()| self.is_as_said(statement));
+            .and_then(|()| self.is_as_said(statement, by_retired));
         self.ends.insert(
             (statement.node, statement.lane),
             LaneEnd {
@@ -194,11 +197,22 @@ impl Lanes {
     }
 
     /// What a BOOT said of an outbox binds it, where its lane gets that far.
-    fn is_as_said(&self, statement: &Statement) -> Result<(), (Check, String)> {
+    fn is_as_said(&self, statement: &Statement, by_retired: bool) -> Result<(), (Check, String)> {
         let Lane::Outbox(id) = statement.lane else {
             return Ok(());
         };
         let said = self.outboxes.get(&(statement.node, id));
+        // In a slice the BOOT may stand before it.
+        let unknown = said.is_none() && self.first != RecordIndex::FIRST;
+        let given = said.is_some_and(|said| statement.seq < said.next);
+        if Check::OutboxBeforeRetirement.fails(by_retired && !given && !unknown) {
+            let detail = format!(
+                "statement {} of outbox {id} of node {} is signed under a retired key, and no \
+                 BOOT says that it was by then",
+                statement.seq, statement.node
+            );
+            return Err((Check::OutboxBeforeRetirement, detail));
+        }
         let other = said
             .is_some_and(|said| said.next == statement.seq.next() && said.last != statement.hash());
         if !other {

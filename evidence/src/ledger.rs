@@ -183,6 +183,22 @@ impl Ledger {
         })
     }
 
+    /// When the members cosigned a checkpoint, in ms: the median of their times, the later one
+    /// of two. `None` where not more than half of those who could have: then one clock that is
+    /// wrong might say it.
+    pub fn cosigned_at_ms(&self, vouched: &Vouched) -> Option<u64> {
+        let size = vouched.checkpoint.size;
+        let in_force = |life: &KeyLife| life.at_size(size) == KeyValidity::InForce;
+        let members = self.keys.members.values();
+        let able = members.filter(|member| member.cosignature.iter().any(in_force));
+        let mut times: Vec<u64> = vouched.cosigners.iter().map(|c| c.time_s).collect();
+        times.sort_unstable();
+        let median = times.get(times.len() / 2)?;
+        // The second is a whole one.
+        let end_ms = median.saturating_mul(1000).saturating_add(999);
+        (times.len() > able.count() / 2).then_some(end_ms)
+    }
+
     /// Whether what an ANCHOR at this index shows is so: a checkpoint of this ledger, of a size
     /// that it had, with a cosignature of the witness named, if a witness is. What the witness or
     /// a time stamp is worth is the auditor's to say.

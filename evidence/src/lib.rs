@@ -51,7 +51,7 @@
 //! then what auditors hold:
 //! [`receipt`], [`promise`], [`bundle`] (with [`frame`] and `parts`), [`trust`], [`policy`], [`proof`]; then how
 //! it is checked: `genesis`, [`keychange`], [`keys`] and [`ledger`] (the keys), `record_checks` (one record by
-//! itself), [`chain`] and [`lanes`] (one after another), [`verify`] (all of it, top to bottom),
+//! itself), [`chain`], [`lanes`] and [`rules`] with [`level`] (one after another), [`verify`] (all of it, top to bottom),
 //! [`class`] and [`report`] (what was found). Beside them [`witness`]: how an outsider vouches for a
 //! head. Words for people, JSON and auditors' questions are the crate `muniment-audit`.
 
@@ -78,6 +78,7 @@ pub mod keychange;
 pub mod keys;
 pub mod lanes;
 pub mod ledger;
+pub mod level;
 pub mod limits;
 pub mod losses;
 pub mod ml_dsa;
@@ -96,6 +97,7 @@ pub mod record;
 mod record_checks;
 pub mod report;
 pub mod retention;
+pub mod rules;
 pub mod scrub;
 pub mod statement;
 pub mod system;

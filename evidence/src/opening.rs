@@ -174,6 +174,14 @@ pub struct DownloadDocument {
     pub deadline_ms: Option<u64>,
 }
 
+impl DownloadDocument {
+    /// Bytes of its range; `None` where that does not lie within the length.
+    pub fn bytes(&self) -> Option<u64> {
+        let bytes = self.end.checked_sub(self.start);
+        bytes.filter(|_| self.end <= self.length)
+    }
+}
+
 /// What a DOWNLOAD_END says: of one tenant's downloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DownloadEndDocument {

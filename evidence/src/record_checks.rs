@@ -7,7 +7,6 @@
 //! Tests: `evidence/tests/tamper.rs`, `evidence/tests/receipts.rs`.
 
 use crate::checks::Check;
-use crate::chunks;
 use crate::digest::Digest;
 use crate::endorsement::willed;
 use crate::ids::RecordIndex;
@@ -16,10 +15,11 @@ use crate::keys::{KeyLife, KeyValidity};
 use crate::ledger::Ledger;
 use crate::limits::UnfitField;
 use crate::opening::{
-    Actor, Document, Holding, HoldingKind, Opening, PUBLIC_SALT, PlannedDocument, Rendition,
-    Setting, commit_actor, commit_document,
+    Actor, Document, Holding, Opening, PUBLIC_SALT, PlannedDocument, Rendition, Setting,
+    commit_actor, commit_document,
 };
 use crate::record::{Outcome, Reason, Record};
+use crate::rules::first_unfit;
 use crate::statement::{Kind, Lane, Mode};
 use crate::system::{CRITICAL_LEVEL, FEATURE_LEVEL};
 
@@ -120,6 +120,23 @@ fn signature(ledger: &Ledger, record: &Record) -> Option<Fault> {
     let fault = signed_by(&STATEMENT, ledger.statement_keys(node), validity, verifies)?;
     let detail = format!("the signature of node {node} on the statement {}", fault.1);
     Some((fault.0, detail))
+}
+
+/// Whether a statement of an outbox is signed by no key but one that is retired there.
+pub(crate) fn is_by_retired(ledger: &Ledger, record: &Record) -> bool {
+    let keys = ledger.statement_keys(record.statement.node);
+    let is_retired = |life: &&KeyLife| life.retired.is_some_and(|at| at < record.index);
+    if !matches!(record.statement.lane, Lane::Outbox(_)) || !keys.iter().any(|k| is_retired(&k)) {
+        return false;
+    }
+    let signed = record.statement.signed_bytes();
+    let verifies = |life: &KeyLife| ledger.verifies(&life.key, &signed, &record.signature);
+    let in_force = |life: &KeyLife| life.before_record(record.index) == KeyValidity::InForce;
+    let mut able = keys.iter().filter(|life| in_force(life));
+    !able
+        .clone()
+        .any(|life| !is_retired(&life) && verifies(life))
+        && able.any(verifies)
 }
 
 /// Whether one of a node's keys in force has signed, or what to say instead.
@@ -274,7 +291,7 @@ fn content(ledger: &Ledger, record: &Record, document: &Document) -> Vec<Fault> 
             &d.holdings,
             std::slice::from_ref(&d.rendition),
         ),
-        Document::Download(d) if d.start > d.end || d.end > d.length => vec![(
+        Document::Download(d) if d.bytes().is_none() => vec![(
             Check::DownloadRange,
             format!(
                 "the range {}..{} does not lie within {} bytes",
@@ -347,42 +364,18 @@ fn holdings(
 ) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (i, holding) in holdings.iter().enumerate() {
-        let named = renditions.iter().any(|rendition| {
-            rendition.body_id == holding.body_id
-                && rendition.sha256 == holding.sha256
-                && rendition.chunk_root == holding.chunk_root
-                && rendition.length == holding.length
-                && chunks::may_be_root(&holding.chunk_root, holding.length, &holding.sha256)
-        });
-        let fault = match ledger.member(holding.node) {
-            _ if Check::HoldingOfThisLedger.fails(holding.ledger != ledger.id) => {
-                Some((Check::HoldingOfThisLedger, "is of another ledger"))
-            }
-            _ if Check::HoldingOfRendition.fails(!named) => Some((
-                Check::HoldingOfRendition,
-                "is of bytes that the record does not name",
-            )),
-            None => Some((
-                Check::HoldingNodeKnown,
-                "is of a node that the ledger does not name",
-            )),
-            Some(member)
-                if holding.kind == HoldingKind::Node
-                    && Check::HoldingZone.fails(member.zone != holding.zone) =>
-            {
-                Some((
-                    Check::HoldingZone,
-                    "names another zone than the ledger does for its node",
-                ))
-            }
-            Some(member) => signed_by(
+        let member = ledger.member(holding.node);
+        let zone = member.map(|member| &member.zone[..]);
+        let unfit = first_unfit(&ledger.id, renditions, holding, zone);
+        let fault = unfit.or_else(|| {
+            let unsigned = signed_by(
                 &HOLDING,
-                &member.statement,
-                |life| life.before_record(index),
+                &member?.statement,
+                |life| life.of_holding(index, holding.epoch),
                 |key| ledger.verifies(key, &holding.signed_bytes(), &holding.signature),
-            )
-            .map(|(check, _)| (check, "carries a signature that does not hold there")),
-        };
+            );
+            unsigned.map(|(check, _)| (check, "carries a signature that does not hold there"))
+        });
         if let Some((check, what)) = fault {
             let detail = format!("holding {i}, by node {}, {what}", holding.node);
             faults.push((check, detail));

@@ -14,6 +14,7 @@ use crate::lanes::OpenOutbox;
 use crate::ledger::Cosigner;
 use crate::opening::{Actor, Document};
 use crate::record::{Outcome, Record};
+use crate::rules::{NotJudged, Ruling};
 use crate::statement::Kind;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -181,6 +182,10 @@ pub struct Report {
     /// Endorsements of a record that is not shown beside them, so that nobody can tell here
     /// whether they were given in this history.
     pub unplaced: u64,
+    /// Records of which the rules of the ledger make what they say.
+    pub ruled: u64,
+    /// Those of which that could not be said, by the reason.
+    pub not_judged: BTreeMap<NotJudged, u64>,
     /// Whether the signatures meet the policy; `None` when none was given.
     pub policy_met: Option<bool>,
     /// Witnesses of the policy that are not the operator's own and have signed.
@@ -243,6 +248,8 @@ impl Report {
             keys: Vec::new(),
             keys_tied: false,
             unplaced: 0,
+            ruled: 0,
+            not_judged: BTreeMap::new(),
             policy_met: None,
             outside: Vec::new(),
             anchors: None,
@@ -283,6 +290,30 @@ impl Report {
         if is_new || self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding);
         }
+    }
+
+    pub(crate) fn rule(&mut self, index: RecordIndex, ruling: Ruling) {
+        match ruling {
+            Ruling::Holds => self.ruled += 1,
+            Ruling::NotJudged(why) => *self.not_judged.entry(why).or_default() += 1,
+            Ruling::Broken(check, detail) => self.find(Finding::at(check, index, detail)),
+        }
+    }
+
+    /// For who accepts nothing that could not be judged: a rule of the ledger, or the place of
+    /// an endorsement. Of a selection, or above level 5, none was.
+    #[must_use]
+    pub fn require_judged(mut self) -> Report {
+        let left: u64 = self.unplaced + self.not_judged.values().sum::<u64>();
+        let none = self.level < 5 || self.selection.is_some();
+        if left > 0 || none {
+            let detail = match none {
+                true => "the rules of the ledger are judged of a range, at level 5".to_owned(),
+                false => format!("of {left} records a rule could not be judged"),
+            };
+            self.find(Finding::whole(Check::AllJudged, detail));
+        }
+        self
     }
 
     /// The classes that were found, the gravest first, each with the least index at which it

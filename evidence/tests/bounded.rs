@@ -8,6 +8,7 @@ mod bundle;
 #[path = "../benches/million/traffic.rs"]
 mod traffic;
 
+use muniment_evidence::rules::INVOICE_BYTES;
 use muniment_evidence::verify::{BundleVerifier, VerifyOptions};
 use peak_alloc::PeakAlloc;
 use std::fs::File;
@@ -21,7 +22,7 @@ const FEW: u64 = 5_000;
 const MANY: u64 = 20_000;
 
 /// A record leaves 40 bytes in the chain, its leaf hash among them, in a list that doubles as it
-/// grows and is there twice while it moves.
+/// grows and is there twice while it moves; an invoice leaves [`INVOICE_BYTES`] besides.
 const BYTES_PER_RECORD_MAX: u64 = 120;
 
 /// What is under way differs from moment to moment, by a part of what the shorter bundle
@@ -65,7 +66,9 @@ fn peak(records: u64) -> u64 {
 #[test]
 fn four_times_the_records_take_hardly_more_memory() {
     let (few, many) = (peak(FEW), peak(MANY));
-    let allowed = (MANY - FEW) * BYTES_PER_RECORD_MAX + few / UNDER_WAY_PART;
+    let invoices = (MANY - FEW) * traffic::ISSUES_PER_ROUND / traffic::ROUND;
+    let remembered = (MANY - FEW) * BYTES_PER_RECORD_MAX + invoices * INVOICE_BYTES;
+    let allowed = remembered + few / UNDER_WAY_PART;
     assert!(
         many <= few + allowed,
         "{FEW} records took {few} bytes of heap, {MANY} took {many}: more than {allowed} more"

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// More cannot be read in an afternoon or two. Unit tests in a file of code count, since they
 /// are read too.
-const LINES_MAX: usize = 12_600;
+const LINES_MAX: usize = 14_400;
 
 #[test]
 fn the_library_depends_on_six_crates_and_no_more() {

@@ -5,7 +5,9 @@ mod ledger;
 use ledger::{Ledger, ORIGIN, checkpoint_frame, seal};
 use muniment_evidence::bundle::Frame;
 use muniment_evidence::class::FindingClass;
-use muniment_evidence::ids::{LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize};
+use muniment_evidence::ids::{
+    LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize, UploadEpoch,
+};
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, Role};
 use muniment_evidence::ml_dsa::MlDsaSecretKey;
@@ -65,7 +67,7 @@ fn rotation(roots: u8, mut check: impl FnMut(&Ledger, &str)) -> Ledger {
     ledger.change_keys(vec![add], std::slice::from_ref(&new));
     ledger.log_keys = vec![0, 1];
     check(&ledger, "log keys overlap");
-    let retire = ledger.log_change(Action::Retire, &old);
+    let retire = ledger.log_change(Action::RETIRE, &old);
     ledger.change_keys(vec![retire], &[]);
     ledger.log_keys = vec![1];
     check(&ledger, "the old log key is retired");
@@ -81,7 +83,14 @@ fn rotation(roots: u8, mut check: impl FnMut(&Ledger, &str)) -> Ledger {
     ledger.boot(1);
     ledger.issue(1, "K-2", Outcome::Ok);
     check(&ledger, "the node starts under it");
-    let retire = ledger.node_change(Action::Retire, Role::Statement, 1, &before);
+    let retire = ledger.node_change(
+        Action::Retire {
+            last_epoch: UploadEpoch::new(1),
+        },
+        Role::Statement,
+        1,
+        &before,
+    );
     ledger.change_keys(vec![retire], &[]);
     ledger.issue(2, "K-3", Outcome::Ok);
     check(&ledger, "the old statement key is retired");
@@ -270,7 +279,7 @@ fn changes_of_keys_that_are_not_endorsed_are_not_believed() {
         by_log.endorse(&ledger.id, &ledger.log_key());
         assert!(!accepted(&by_log));
         // Nothing may be left without a log key, nor with roots that cannot be met.
-        let retire = ledger.log_change(Action::Retire, &ledger.log_key_of(0));
+        let retire = ledger.log_change(Action::RETIRE, &ledger.log_key_of(0));
         assert!(!accepted(&ledger.key_document(vec![retire], &[])));
         let mut threshold = good.clone();
         threshold.threshold = 9;
@@ -376,6 +385,7 @@ fn members_are_admitted_by_keys_and_by_nothing_else() {
     ledger.change_keys(changes, &[statement, cosignature]);
     ledger.strict(1, members(&[1, 2, 9]), Outcome::Ok);
     ledger.boot(9);
+    ledger.boot(2);
     ledger.issue(9, "M-1", Outcome::Ok);
     assert_eq!(bundle(&ledger).findings, []);
 }

@@ -6,6 +6,7 @@ use ledger::{Ledger, seal};
 use muniment_evidence::bundle::Frame;
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::ids::RecordIndex;
+use muniment_evidence::record::Outcome;
 use muniment_evidence::report::Report;
 use muniment_evidence::verify::{BundleVerifier, Observer, SeenRecord, VerifyOptions};
 
@@ -40,8 +41,9 @@ fn verify(ledger: &Ledger, bytes: &[u8], piece: usize) -> (Report, Notes) {
 fn long() -> Ledger {
     let mut ledger = Ledger::found(1);
     ledger.boot(1);
-    for _ in 0..DOWNLOADS {
-        ledger.download(1, [0; 16]);
+    let uid = ledger.issue(1, "A-1", Outcome::Ok);
+    for _ in 1..DOWNLOADS {
+        ledger.download(1, uid);
     }
     ledger
 }

@@ -6,7 +6,7 @@ mod promising;
 
 use ledger::Ledger;
 use muniment_evidence::class::FindingClass;
-use muniment_evidence::ids::{NodeId, OutboxId, RecordIndex};
+use muniment_evidence::ids::{NodeId, OutboxId, RecordIndex, UploadEpoch};
 use muniment_evidence::keychange::{Action, Role};
 use muniment_evidence::opening::Document;
 use muniment_evidence::promise::Promise;
@@ -93,7 +93,14 @@ fn a_retired_key_still_promises_and_a_revoked_one_does_not() {
     ledger.turns.insert(3, 0);
     let add = ledger.node_change(Action::Add, Role::Statement, 3, &fresh);
     ledger.change_keys(vec![add], &[fresh]);
-    let retire = ledger.node_change(Action::Retire, Role::Statement, 3, &old);
+    let retire = ledger.node_change(
+        Action::Retire {
+            last_epoch: UploadEpoch::new(1),
+        },
+        Role::Statement,
+        3,
+        &old,
+    );
     ledger.change_keys(vec![retire], &[]);
     let retired = Promise {
         keys: ledger.key_records(ledger.len()),

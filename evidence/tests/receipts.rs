@@ -118,7 +118,7 @@ fn the_given_document_must_be_the_records() {
     let same = check(2, &body, body.len() as u64);
     assert!(same.holds());
     assert_eq!(same.document_matches, Some(true));
-    let download = check(3, BODY, BODY.len() as u64);
+    let download = check(3, &body, body.len() as u64);
     assert_eq!(download.document_matches, Some(true));
     for report in [
         check(2, BODY, body.len() as u64),

@@ -157,7 +157,7 @@ fn exchange_log_key(ledger: &mut Ledger) {
     let (old, new) = (ledger.log_key_of(turn), ledger.log_key_of(turn + 1));
     let add = ledger.log_change(Action::Add, &new);
     ledger.change_keys(vec![add], &[new]);
-    let retire = ledger.log_change(Action::Retire, &old);
+    let retire = ledger.log_change(Action::RETIRE, &old);
     ledger.change_keys(vec![retire], &[]);
     ledger.log_keys.push(turn + 1);
 }

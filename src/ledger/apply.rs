@@ -4,13 +4,15 @@
 //! every consumed seq leaves exactly one record, OK or not; no bytes of a command make it
 //! fail, and what cannot be read keeps nothing beside it from being applied;
 //! `committed_at_ms` never goes back; a step that would leave head and tree apart ends the
-//! process. Leaves what each kind does to `invoices` and `founding`, lanes to `lanes`, and
-//! whether an opening can be read to `openings`.
+//! process. Leaves whether a kind may take effect to [`muniment_evidence::rules`], what it leaves
+//! behind to `invoices` and its neighbours, lanes to `lanes`, and whether an opening can be read
+//! to `openings`.
 //!
 //! Tests: `src/ledger/tests/scenario_tests.rs`, `src/ledger/tests/arbitrary_tests.rs`.
 
 use super::lanes::{self, Admission};
 use super::openings::{Shown, readable};
+use super::past::Applied;
 use super::rows::{DueRow, LedgerHead, VotersRow};
 use super::tip::Tip;
 use super::txn::Txn;
@@ -21,7 +23,8 @@ use crate::store::StoreError;
 use muniment_evidence::endorsement::Place;
 use muniment_evidence::opening::{Document, PlannedDocument};
 use muniment_evidence::record::{Outcome, Reason, Record};
-use muniment_evidence::statement::Kind;
+use muniment_evidence::rules;
+use muniment_evidence::statement::{Kind, Statement};
 use muniment_evidence::tree::leaf_hash;
 
 /// Items due at one time: one leadership, and changes of members, which are rare.
@@ -217,9 +220,8 @@ fn decide(
     if let Some(reason) = proposed.refusal {
         return Ok((Outcome::Refused(reason), 0));
     }
-    let index = now.index;
     let place = Place {
-        index,
+        index: now.index,
         committed_at_ms: now.committed_at_ms,
     };
     let by_voters =
@@ -238,27 +240,53 @@ fn decide(
         Document::AddRendition(d) => d.rendition.length,
         _ => 0,
     };
-    let outcome = match content {
-        Document::Genesis(genesis) => Ok(founding::genesis(txn, &genesis)),
-        Document::Boot(boot) => founding::boot(txn, statement.node, &boot, index),
-        Document::Leader(leader) => founding::leader(txn, statement.node, &leader, now.term),
-        Document::Membership(membership) => founding::membership(txn, &membership),
-        Document::Issue(issue) => invoices::issue(txn, head, statement, &issue, index),
-        Document::Reverse(issue) => invoices::reverse(txn, head, statement, &issue, index),
-        Document::AddRendition(add) => invoices::add_rendition(txn, head, statement, &add, index),
-        Document::Void(void) => invoices::void(txn, &void, index),
-        Document::Download(download) => downloads::begin(txn, statement.node, &download, index),
-        Document::DownloadEnd(ends) => downloads::end(txn, statement.node, &ends),
-        Document::Anchor(_) | Document::Drill(_) | Document::Scrub(_) => Ok(Outcome::Ok),
-        Document::Key(change) => keys::change(txn, head, &change, place),
-        Document::Policy(policy) => Ok(policy::decide(head, &policy, now.committed_at_ms)),
-        Document::Mode(mode) => membership::mode(txn, &mode, index),
-        Document::Planned(PlannedDocument::BodyLost(lost)) => exceptions::lose(txn, &lost, index),
-        Document::Planned(PlannedDocument::Waiver(waiver)) => {
-            exceptions::waive(txn, &waiver, index)
-        }
-        // None of the other kinds is of a level that a ledger can have reached.
-        Document::Planned(_) => Ok(Outcome::Refused(Reason::FeatureLevel)),
+    let past = Applied {
+        txn,
+        head,
+        term: now.term,
     };
-    Ok((outcome?, body_bytes))
+    let decided = rules::decide(&past, statement, &content)?;
+    let outcome = match decided {
+        Outcome::Ok => take_effect(txn, head, statement, &content, place)?,
+        Outcome::DuplicateOf(of) => {
+            if let Document::Issue(issue) | Document::Reverse(issue) = &content {
+                invoices::repeat(txn, statement.kind, issue, of)?;
+            }
+            decided
+        }
+        Outcome::Refused(_) => decided,
+    };
+    Ok((outcome, body_bytes))
+}
+
+/// What a statement that the rules let through leaves behind; some kinds have a say of their own.
+fn take_effect(
+    txn: &mut Txn<'_>,
+    head: &LedgerHead,
+    statement: &Statement,
+    content: &Document,
+    place: Place,
+) -> Result<Outcome, StoreError> {
+    let (node, index) = (statement.node, place.index);
+    match content {
+        Document::Genesis(genesis) => founding::genesis(txn, genesis),
+        Document::Boot(boot) => return founding::boot(txn, node, boot, index),
+        Document::Leader(leader) => founding::attest(txn, leader.log_index),
+        Document::Membership(membership) => founding::attest(txn, membership.log_index),
+        Document::Issue(issue) => invoices::enter(txn, issue, index, Kind::Issue),
+        Document::Reverse(issue) => invoices::reverse(txn, issue, index)?,
+        Document::AddRendition(add) => invoices::add_rendition(txn, add, index)?,
+        Document::Void(void) => invoices::void(txn, void, index)?,
+        Document::Download(download) => downloads::begin(txn, node, download, index),
+        Document::DownloadEnd(ends) => downloads::end(txn, ends),
+        Document::Anchor(_) | Document::Drill(_) | Document::Scrub(_) => {}
+        Document::Key(change) => return keys::change(txn, head, change, place),
+        Document::Policy(policy) => return Ok(policy::decide(head, policy, place.committed_at_ms)),
+        Document::Mode(mode) => return membership::mode(txn, mode, index),
+        Document::Planned(PlannedDocument::BodyLost(lost)) => exceptions::lose(txn, lost, index)?,
+        Document::Planned(PlannedDocument::Waiver(waiver)) => exceptions::waive(txn, waiver, index),
+        // None of the other kinds is of a level that a ledger can have reached.
+        Document::Planned(_) => return Ok(Outcome::Refused(Reason::FeatureLevel)),
+    }
+    Ok(Outcome::Ok)
 }

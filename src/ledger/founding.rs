@@ -1,24 +1,19 @@
 //! GENESIS, BOOT, LEADER, MEMBERSHIP: the ledger's own events.
 //!
 //! Promises: GENESIS founds once, and only what every verifier takes for a beginning; a BOOT closes the node's older strict lanes and opens
-//! one of its own; a due item is attested once. Leaves Raft's membership to `raft/`, and
-//! what a BOOT says of outboxes to [`super::outboxes`].
+//! one of its own; what was due is attested once. Leaves Raft's membership to `raft/`, what a BOOT says
+//! of outboxes to [`super::outboxes`], and what else must be so to [`muniment_evidence::rules`].
 
-use super::rows::{DueRow, LaneRow, NodeRow};
+use super::rows::{LaneRow, NO_INCARNATION, NodeRow};
 use super::txn::Txn;
 use super::{keys, lanes, outboxes, tables};
-use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Term};
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex};
 use crate::store::StoreError;
 use muniment_evidence::genesis::Genesis;
 use muniment_evidence::keys::KeyValidity;
-use muniment_evidence::opening::{
-    BootDocument, Document, GenesisDocument, LeaderDocument, MembershipDocument, Opening,
-};
+use muniment_evidence::opening::{BootDocument, Document, GenesisDocument, Opening};
 use muniment_evidence::record::{Outcome, Reason, Record};
 use muniment_evidence::statement::Lane;
-
-/// Of a node that has never booted.
-pub(super) const NO_INCARNATION: [u8; 16] = [0; 16];
 
 /// Whether a first record is one that every verifier takes, by the verifier's own rule. The
 /// one signature that apply verifies is its founder's: nobody else could answer for it later.
@@ -31,7 +26,7 @@ pub fn is_sound(record: &Record, document: &Opening) -> bool {
     sound.is_ok_and(|document| Document::Genesis(document).within_limits().is_ok())
 }
 
-pub fn genesis(txn: &mut Txn<'_>, genesis: &GenesisDocument) -> Outcome {
+pub fn genesis(txn: &mut Txn<'_>, genesis: &GenesisDocument) {
     for member in &genesis.members {
         let row = NodeRow {
             region: member.region.clone(),
@@ -42,7 +37,6 @@ pub fn genesis(txn: &mut Txn<'_>, genesis: &GenesisDocument) -> Outcome {
         };
         txn.put(tables::node(member.node), &row);
     }
-    Outcome::Ok
 }
 
 pub fn boot(
@@ -61,10 +55,6 @@ pub fn boot(
     if !in_force {
         return Ok(Outcome::Refused(Reason::Malformed));
     }
-    if row.incarnation != NO_INCARNATION && row.incarnation != boot.incarnation {
-        // A wiped or restored disk comes back under a new node id, never under the old.
-        return Ok(Outcome::Refused(Reason::Malformed));
-    }
     if !outboxes::may_say(txn, node, &boot.outboxes)? {
         return Ok(Outcome::Refused(Reason::Malformed));
     }
@@ -79,40 +69,7 @@ pub fn boot(
     Ok(Outcome::Ok)
 }
 
-/// A leadership is attested by the node that it names, in an entry of the term itself: only
-/// who leads a term can propose in it, so that nobody speaks for another's.
-pub fn leader(
-    txn: &mut Txn<'_>,
-    node: NodeId,
-    leader: &LeaderDocument,
-    term: Term,
-) -> Result<Outcome, StoreError> {
-    if leader.leader != node {
-        return Ok(Outcome::Refused(Reason::NotEntitled));
-    }
-    if leader.term != term {
-        return Ok(Outcome::Refused(Reason::NotDue));
-    }
-    let due = DueRow::Leader { term: leader.term };
-    attest(txn, leader.log_index, &due)
-}
-
-pub fn membership(
-    txn: &mut Txn<'_>,
-    membership: &MembershipDocument,
-) -> Result<Outcome, StoreError> {
-    let due = DueRow::Membership {
-        voters: membership.voters.clone(),
-        learners: membership.learners.clone(),
-    };
-    attest(txn, membership.log_index, &due)
-}
-
-fn attest(txn: &mut Txn<'_>, log_index: LogIndex, stated: &DueRow) -> Result<Outcome, StoreError> {
-    let key = tables::due(log_index);
-    if txn.row(&key)?.as_ref() != Some(stated) {
-        return Ok(Outcome::Refused(Reason::NotDue));
-    }
-    txn.delete(key);
-    Ok(Outcome::Ok)
+/// What was due is attested.
+pub fn attest(txn: &mut Txn<'_>, log_index: LogIndex) {
+    txn.delete(tables::due(log_index));
 }

@@ -5,20 +5,20 @@
 //! runs is not retired, and one that is revoked signs nothing any more. Who may endorse, and
 //! whether they have, is the verifier's own rule, signatures and all.
 
-use super::founding::NO_INCARNATION;
 use super::lanes;
-use super::orders;
-use super::rows::{LedgerHead, NodeRow};
+use super::past::Applied;
+use super::rows::{LedgerHead, NO_INCARNATION, NodeRow};
 use super::tables::{self, FoundKey};
 use super::txn::Txn;
-use crate::domain::ids::RecordIndex;
+use crate::domain::ids::{RecordIndex, Term};
 use crate::store::StoreError;
 use muniment_evidence::endorsement::Place;
 use muniment_evidence::keychange::{Action, KeyDocument, Role};
-use muniment_evidence::keys::{KeyHistory, KeyRefusal, believe};
+use muniment_evidence::keys::KeyHistory;
 use muniment_evidence::opening::Document;
 use muniment_evidence::receipt::KEYS_MAX;
 use muniment_evidence::record::{Outcome, Reason};
+use muniment_evidence::rules::refuses_key;
 
 /// The history that GENESIS and the KEY records at `changes` make.
 pub fn history(
@@ -59,19 +59,14 @@ pub(super) fn change(
     place: Place,
 ) -> Result<Outcome, StoreError> {
     let index = place.index;
-    let history = applied_history(txn)?;
-    if history.serial >= KEYS_MAX as u64 {
-        return Ok(Outcome::Refused(Reason::KeyChange));
-    }
     let refused = |reason| Ok(Outcome::Refused(reason));
-    if !orders::are_of_this_history(txn, &document.endorsements)? {
-        return refused(Reason::KeyEndorsement);
-    }
-    match believe(&history, &head.ledger, place, document) {
-        Ok(_) => {}
-        Err(KeyRefusal::Serial { .. }) => return refused(Reason::KeySerial),
-        Err(KeyRefusal::Change { .. }) => return refused(Reason::KeyChange),
-        Err(KeyRefusal::Endorsement { .. }) => return refused(Reason::KeyEndorsement),
+    let past = Applied {
+        txn,
+        head,
+        term: Term::default(),
+    };
+    if let Some(reason) = refuses_key(&past, document, place)? {
+        return refused(reason);
     }
     let voters = txn.row(&tables::voters())?.unwrap_or_default();
     for change in &document.changes {
@@ -83,7 +78,7 @@ pub(super) fn change(
         };
         let runs = row.boot.is_some() && row.statement_key == change.key;
         let votes = voters.0.iter().any(|set| set.contains(&change.node));
-        if runs && votes && change.action == Action::Retire {
+        if runs && votes && matches!(change.action, Action::Retire { .. }) {
             return refused(Reason::KeyInUse);
         }
     }
@@ -104,15 +99,13 @@ pub(super) fn change(
                 };
                 txn.put(tables::node(change.node), &row);
             }
-            (Action::Retire | Action::Revoke { .. }, Role::Statement, Some(mut row))
+            (Action::Retire { .. } | Action::Revoke { .. }, Role::Statement, Some(mut row))
                 if row.statement_key == change.key =>
             {
                 lanes::close(txn, change.node)?;
-                if matches!(change.action, Action::Revoke { .. }) {
-                    // Its holdings count for nothing until it boots under another key.
-                    row.boot = None;
-                    txn.put(tables::node(change.node), &row);
-                }
+                // Its holdings count for nothing until it boots under another key.
+                row.boot = None;
+                txn.put(tables::node(change.node), &row);
             }
             _ => {}
         }

@@ -11,7 +11,8 @@
 //! * [`tip`]: head and tree, as they are kept between steps
 //! * [`apply`]: a command becomes records; `openings`: what of them is kept and read
 //! * [`lanes`]: exactly once, by lane and seq
-//! * [`invoices`], `downloads`, [`founding`], [`keys`], [`policy`], [`membership`]: what each kind does
+//! * `past`: what the rules of the evidence crate ask; [`invoices`], `downloads`, [`founding`],
+//!   [`keys`], [`policy`], [`membership`]: what each kind leaves behind
 //! * `orders`: whether an operator wills it; `exceptions`: what is wrong for good, and said
 //! * [`outboxes`]: what a BOOT says of its node's outboxes
 //! * [`state`], [`tree_rows`]: reading it; [`look_through`]: one that came from elsewhere
@@ -39,6 +40,7 @@ pub mod membership;
 mod openings;
 mod orders;
 pub mod outboxes;
+mod past;
 pub mod policy;
 pub mod roles;
 pub mod rows;

@@ -26,10 +26,8 @@ pub use muniment_evidence::system::UPLOAD_EPOCH;
 /// What replicas may apply.
 pub const RAISED_LEVEL: &str = "feature_level";
 
-/// Whether bodies of an upload epoch may be named while `present` is in force.
-pub fn may_be_named(epoch: UploadEpoch, present: UploadEpoch) -> bool {
-    epoch <= present && present <= epoch.next()
-}
+/// Whether bodies of an upload epoch may be named.
+pub use muniment_evidence::rules::may_be_named;
 
 /// Whether no record may name bodies of an upload epoch any more, now or ever.
 pub fn is_past(epoch: UploadEpoch, present: UploadEpoch) -> bool {

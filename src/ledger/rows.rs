@@ -364,6 +364,9 @@ impl Row for RequestRow {
     }
 }
 
+/// Of a node that has never booted.
+pub const NO_INCARNATION: [u8; 16] = [0; 16];
+
 /// A member as the ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRow {
@@ -372,10 +375,17 @@ pub struct NodeRow {
     /// Of its newest boot; before that, the one it was admitted with.
     pub statement_key: PublicKey,
     /// Index of its newest BOOT record, once it has booted; none again when the key that it
-    /// booted under is revoked.
+    /// booted under is retired or revoked.
     pub boot: Option<RecordIndex>,
     /// Of that boot; holdings of another are void (I2).
     pub incarnation: [u8; 16],
+}
+
+impl NodeRow {
+    /// The disk that it booted from, if it ever did.
+    pub fn disk(&self) -> Option<[u8; 16]> {
+        (self.incarnation != NO_INCARNATION).then_some(self.incarnation)
+    }
 }
 
 impl Row for NodeRow {

@@ -226,6 +226,24 @@ impl<'a> Tables<'a> {
         self.row(&tables::window(node, lane, seq))
     }
 
+    /// How many statements of an outbox the node's last BOOT says are signed, where it is there.
+    pub fn signed_in_outbox(
+        &self,
+        node: NodeId,
+        id: OutboxId,
+    ) -> Result<Option<Sequence>, StoreError> {
+        let Some(row) = self.row(&tables::outbox(node, id))? else {
+            return Ok(None);
+        };
+        let opening = self.row(&tables::document(row.boot))?;
+        let document = opening.and_then(|opening| Document::decode(&opening.bytes).ok());
+        let Some(Document::Boot(boot)) = document else {
+            return Ok(None);
+        };
+        let outbox = boot.outboxes.into_iter().find(|outbox| outbox.id == id);
+        Ok(outbox.map(|outbox| outbox.next))
+    }
+
     /// The outboxes that the node's last BOOT named as there, with their lanes.
     pub fn outboxes(&self, node: NodeId) -> Result<Vec<(OutboxId, LaneRow)>, StoreError> {
         let mut found = Vec::new();

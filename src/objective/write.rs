@@ -4,10 +4,14 @@
 //! the node that took the write, and again in apply against the membership at that index.
 
 use crate::domain::ids::NodeId;
+use muniment_evidence::level;
 use muniment_evidence::statement::Level;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+
+/// Who counts, and for what.
+pub use muniment_evidence::level::{LevelMember, MemberRole};
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,45 +33,9 @@ impl Default for WriteLevel {
     }
 }
 
-/// A member as levels see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LevelMember {
-    pub node: NodeId,
-    pub zone: String,
-    pub region: String,
-    pub role: MemberRole,
-}
-
-/// What a member counts for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MemberRole {
-    /// For every level.
-    Voter,
-    /// For `Regions` and `All`, beside a majority of voters.
-    SyncLearner,
-    /// For none.
-    AsyncLearner,
-}
-
-const SYNC: [MemberRole; 2] = [MemberRole::Voter, MemberRole::SyncLearner];
-
 /// Whether holders among the members meet the level.
 pub fn meets(level: WriteLevel, members: &[LevelMember], holders: &[NodeId]) -> bool {
-    let of = |roles: &'static [MemberRole]| members.iter().filter(|m| roles.contains(&m.role));
-    let holds = |m: &&LevelMember| holders.contains(&m.node);
-    let span = |roles, place: fn(&LevelMember) -> &str| {
-        let places: BTreeSet<&str> = of(roles).filter(holds).map(place).collect();
-        places.len()
-    };
-    let voters = of(&[MemberRole::Voter]).count();
-    let majority = voters > 0 && of(&[MemberRole::Voter]).filter(holds).count() > voters / 2;
-    majority
-        && match level {
-            WriteLevel::Quorum => true,
-            WriteLevel::Zones(k) => span(&[MemberRole::Voter], |m| &m.zone) >= usize::from(k),
-            WriteLevel::Regions(k) => span(&SYNC, |m| &m.region) >= usize::from(k),
-            WriteLevel::All => of(&SYNC).all(|m| holders.contains(&m.node)),
-        }
+    level::meets(level.to_statement(), members, holders)
 }
 
 /// Whether every majority of the voters meets the level: what Raft has committed then needs

@@ -136,11 +136,14 @@ fn fits<'a>(holding: &Holding, expected: &'a Expected) -> Result<&'a NodeRow, Ho
     Ok(row)
 }
 
-/// Whether one of these keys, none of which was revoked, signed it: it may have been signed
-/// before its node started under another one.
+/// Whether one of these keys signed it, none of which was revoked, or retired by an earlier upload
+/// epoch: it may have been signed before its node started under another one.
 pub(super) fn signed_by_any(signatures: &Signatures, holding: &Holding, keys: &[KeyLife]) -> bool {
-    let mut trusted = keys.iter().filter(|life| life.trusted_until.is_none());
-    trusted.any(|life| is_signed(signatures, holding, &life.key))
+    let last = |life: &&KeyLife| life.last_epoch.is_none_or(|last| holding.epoch <= last);
+    let trusted = keys.iter().filter(|life| life.trusted_until.is_none());
+    trusted
+        .filter(last)
+        .any(|life| is_signed(signatures, holding, &life.key))
 }
 
 pub(super) fn is_signed(signatures: &Signatures, holding: &Holding, key: &PublicKey) -> bool {

@@ -247,9 +247,17 @@ fn check(
     let good = match statement.lane {
         // It was signed when it entered the outbox, perhaps before its node started under
         // another key; and it was kept in a file since.
-        Lane::Outbox(_) => {
+        Lane::Outbox(id) => {
             let mut named = keys.named(from)?.iter();
-            named.any(|life| life.trusted_until.is_none() && signed(&life.key))
+            match named.find(|life| life.trusted_until.is_none() && signed(&life.key)) {
+                None => false,
+                Some(life) if life.retired.is_none() => true,
+                // As far as its BOOT says that it was signed by then.
+                Some(_) => {
+                    let given = keys.tables.signed_in_outbox(from, id)?;
+                    given.is_some_and(|next| statement.seq < next)
+                }
+            }
         }
         // What this very process has just signed need not be verified by it.
         _ => by == SubmissionSource::Local || signed(&key),

@@ -2,7 +2,7 @@
 //!
 //! Tests: `tests/cluster/breadth.rs`.
 
-use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize};
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, TreeSize, UploadEpoch};
 use crate::ledger::policy;
 use crate::ledger::state::{Invoice, Status};
 use crate::membership::order::OrderDraft;
@@ -194,6 +194,7 @@ pub fn keys(view: KeysView) -> v1::GetKeysResponse {
         added: life.added.map(RecordIndex::get),
         retired: life.retired.map(RecordIndex::get),
         trusted_until: life.trusted_until.map(RecordIndex::get),
+        last_epoch: life.last_epoch.map(UploadEpoch::get),
     };
     let mut lives = Vec::new();
     for (role, all) in [
@@ -225,6 +226,7 @@ pub fn keys(view: KeysView) -> v1::GetKeysResponse {
         after: view.after.get(),
         leaf: bytes_of(&view.leaf),
         committed_at_ms: view.committed_at_ms,
+        upload_epoch: view.upload_epoch.get(),
     }
 }
 

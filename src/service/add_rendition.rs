@@ -7,7 +7,6 @@ use super::{Parts, Principal, comparison, find, levels, prove};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{self, InvoiceKey};
 use crate::domain::ids::{NodeId, RecordIndex, Uid};
-use crate::ledger::invoices::rendition_request_digest;
 use crate::ledger::state::Invoice;
 use crate::objective::write::WriteLevel;
 use crate::raft::reads::Reads;
@@ -15,6 +14,7 @@ use crate::recorder::Intent;
 use muniment_evidence::opening::{AddRenditionDocument, Document, Rendition};
 use muniment_evidence::receipt::Receipt;
 use muniment_evidence::record::{Outcome, Reason};
+use muniment_evidence::rules::rendition_request_digest;
 use muniment_evidence::statement::{Kind, Mode};
 
 /// Bytes to be stored beside those of an issued invoice.
@@ -95,7 +95,7 @@ async fn repeat(
     uid: Uid,
     rendition: &Rendition,
 ) -> Result<Option<RecordIndex>, CallError> {
-    let content = rendition_request_digest(uid, rendition);
+    let content = rendition_request_digest(&uid.0, rendition);
     let (of, id) = (tenant.to_owned(), request_id.to_owned());
     let request = reads.read(move |tables| tables.request(&of, &id)).await?;
     match request {

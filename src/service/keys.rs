@@ -8,7 +8,7 @@ use super::Parts;
 use crate::checkpoint::keys::KeySnapshot;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
-use crate::domain::ids::RecordIndex;
+use crate::domain::ids::{RecordIndex, UploadEpoch};
 use crate::objective::read::ReadLevel;
 use crate::raft::reads::Answered;
 use crate::recorder::Intent;
@@ -29,6 +29,8 @@ pub struct KeysView {
     pub after: RecordIndex,
     pub leaf: Digest,
     pub committed_at_ms: u64,
+    /// By which a statement key that is retired now signs its last holdings.
+    pub upload_epoch: UploadEpoch,
     pub answered: Answered,
 }
 
@@ -42,6 +44,7 @@ pub async fn list(parts: &Parts) -> Result<KeysView, CallError> {
         after: head.size.last().unwrap_or(RecordIndex::FIRST),
         leaf: head.last_leaf,
         committed_at_ms: head.committed_at_ms,
+        upload_epoch: head.upload_epoch,
         ledger: booted.genesis.leaf_hash(),
         origin: booted.origin,
         known: parts.keys.now().await?,

@@ -9,9 +9,9 @@ use super::issue::{self, IssueDraft, Issued, UploadPieces};
 use super::{Parts, Principal, find, levels};
 use crate::domain::call_error::CallError;
 use crate::domain::draft::{BadField, InvoiceKey, bad};
-use crate::ledger::invoices::REVERSES;
 use muniment_evidence::opening::{Metadata, Money, Reference};
 use muniment_evidence::record::Reason;
+use muniment_evidence::rules::REVERSES;
 use muniment_evidence::statement::Kind;
 
 /// Reverses `target` by `amount`, or by all that is left.

@@ -7,7 +7,7 @@ use muniment::keyring;
 use muniment_client::v1;
 use muniment_evidence::digest::{Digest, hex};
 use muniment_evidence::endorsement::Endorsements;
-use muniment_evidence::ids::{NodeId, RecordIndex};
+use muniment_evidence::ids::{NodeId, RecordIndex, UploadEpoch};
 use muniment_evidence::key::{PublicKey, SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::note::{Note, VerifierKey, Vouch};
@@ -208,7 +208,7 @@ async fn keys_of_a_live_ledger_are_rotated_without_one_failed_verification() {
             assert_eq!(note.vouch(&key), Vouch::Signed);
         }
     }
-    let retire = change(Action::Retire, Role::Log, 0, "", old_log.public());
+    let retire = change(Action::RETIRE, Role::Log, 0, "", old_log.public());
     let retired = submit(&cluster.nodes[2], vec![retire], &[&one, &two])
         .await
         .unwrap();
@@ -270,7 +270,17 @@ async fn rotate_a_nodes_keys(cluster: &mut Cluster, traffic: &Traffic) {
     let endorsers = [&statement, &cosignature, &one, &two];
     submit(&cluster.nodes[0], adds, &endorsers).await.unwrap();
     let old_statement = ring.public(Role::Statement)[0];
-    let retire = |key| change(Action::Retire, Role::Statement, id, "", key);
+    let retire = |key| {
+        change(
+            Action::Retire {
+                last_epoch: UploadEpoch::new(1),
+            },
+            Role::Statement,
+            id,
+            "",
+            key,
+        )
+    };
     // Not while the node runs under it.
     let early_retire = submit(
         &cluster.nodes[0],
@@ -287,7 +297,7 @@ async fn rotate_a_nodes_keys(cluster: &mut Cluster, traffic: &Traffic) {
     let old_cosignature = ring.public(Role::Cosignature)[0];
     let retires = vec![
         retire(old_statement),
-        change(Action::Retire, Role::Cosignature, id, "", old_cosignature),
+        change(Action::RETIRE, Role::Cosignature, id, "", old_cosignature),
     ];
     submit(&cluster.nodes[1], retires, &[&one, &two])
         .await
@@ -446,13 +456,13 @@ async fn offline_root_keys_decide_where_there_are_any() {
     let next = SecretKey::from_seed(&[12; 32]);
     let changes = vec![
         change(Action::Add, Role::Root, 0, "", next.public()),
-        change(Action::Retire, Role::Root, 0, "", roots[0].public()),
+        change(Action::RETIRE, Role::Root, 0, "", roots[0].public()),
     ];
     let by_others = [&next, &roots[1], &roots[2]];
     submit(node, changes, &by_others).await.unwrap();
     let known = keys(node).await;
     assert_eq!((known.serial, known.threshold), (2, 2));
-    let retire = change(Action::Retire, Role::Cosignature, id, "", fresh.public());
+    let retire = change(Action::RETIRE, Role::Cosignature, id, "", fresh.public());
     let by_retired = submit(node, vec![retire.clone()], &[&roots[0], &roots[1]]).await;
     assert_eq!(by_retired.unwrap_err().code(), Code::InvalidArgument);
     submit(node, vec![retire], &[&next, &roots[1]])

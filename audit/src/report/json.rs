@@ -56,6 +56,8 @@ pub fn to_value(report: &Report) -> Value {
             ("pending", open.pending.into()),
         ])
     });
+    let not_judged = report.not_judged.iter();
+    let not_judged = not_judged.map(|(why, count)| (why.name().to_owned(), (*count).into()));
     let unfinished = report.unfinished.as_ref().map(|unfinished| {
         Value::object([
             ("count", unfinished.count.into()),
@@ -83,6 +85,8 @@ pub fn to_value(report: &Report) -> Value {
         ("key_records", (report.keys.len() as u64).into()),
         ("keys_tied", report.keys_tied.into()),
         ("endorsements_not_placed", report.unplaced.into()),
+        ("rules_held", report.ruled.into()),
+        ("rules_not_judged", Value::Object(not_judged.collect())),
         ("policy_met", report.policy_met.into()),
         ("outside_cosigners", Value::list(outside)),
         ("anchors", report.anchors.into()),

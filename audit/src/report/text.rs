@@ -7,6 +7,7 @@ use crate::summary::words::utc;
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::ids::{RecordIndex, TreeSize};
 use muniment_evidence::report::{LEVEL_DEFAULT, OpenedRecord, Report, Verdict, shown};
+use muniment_evidence::rules::NotJudged;
 use std::fmt;
 
 /// The report as people read it; ends in a line feed.
@@ -177,6 +178,32 @@ fn write_findings(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     Ok(())
 }
 
+/// What the rules of the ledger make of its records.
+fn write_rules(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+    let left: u64 = report.not_judged.values().sum();
+    if report.ruled == 0 && left == 0 {
+        return Ok(());
+    }
+    write!(
+        f,
+        "Rules       of {} records the ledger's rules make what they say",
+        report.ruled
+    )?;
+    if left > 0 {
+        let why = report.not_judged.iter().map(|(why, count)| {
+            let what = match why {
+                NotJudged::Slice => "what came before is not shown",
+                NotJudged::Withheld => "an opening is not there",
+                NotJudged::MembersChange => "members were changing",
+            };
+            format!("{count}: {what}")
+        });
+        let why: Vec<String> = why.collect();
+        write!(f, "; not judged of {left} ({})", why.join("; "))?;
+    }
+    writeln!(f)
+}
+
 fn write_bundle(
     f: &mut fmt::Formatter<'_>,
     report: &Report,
@@ -207,6 +234,7 @@ fn write_bundle(
     if let Some(size) = report.head_size {
         writeln!(f, "Saved head  agrees at {size} records")?;
     }
+    write_rules(f, report)?;
     if total > 0 && !report.holds() {
         writeln!(f, "The records claim the following, which is not proven:")?;
     }

@@ -237,7 +237,7 @@ fn holdings_value(holdings: &[Holding]) -> Value {
 fn change_value(change: &KeyChange) -> Value {
     let (action, trusted_until) = match change.action {
         Action::Add => ("ADD", None),
-        Action::Retire => ("RETIRE", None),
+        Action::Retire { .. } => ("RETIRE", None),
         Action::Revoke { trusted_until } => ("REVOKE", Some(trusted_until)),
     };
     Value::object([

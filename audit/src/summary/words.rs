@@ -103,7 +103,7 @@ pub(super) fn key_change(change: &KeyChange) -> String {
     };
     let what = match change.action {
         Action::Add => "added".to_owned(),
-        Action::Retire => "retired".to_owned(),
+        Action::Retire { .. } => "retired".to_owned(),
         Action::Revoke { trusted_until } => format!("revoked from {trusted_until} on"),
     };
     format!("{} key of {whose} {what}: {:?}", change.role, change.key)

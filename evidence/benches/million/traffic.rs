@@ -16,9 +16,10 @@ use muniment_evidence::opening::{
 use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
 
 /// ISSUEs of a round; each comes to two DOWNLOADs, and all of these to one DOWNLOAD_END.
-const ISSUES_PER_ROUND: u64 = 4;
+pub const ISSUES_PER_ROUND: u64 = 4;
 const DOWNLOADS_PER_ISSUE: u64 = 2;
-const ROUND: u64 = ISSUES_PER_ROUND * (1 + DOWNLOADS_PER_ISSUE) + 1;
+/// Statements of a round.
+pub const ROUND: u64 = ISSUES_PER_ROUND * (1 + DOWNLOADS_PER_ISSUE) + 1;
 
 /// Who holds an invoice when its level is met, which is when it is issued: two zones.
 const HOLDERS: usize = 2;

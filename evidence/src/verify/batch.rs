@@ -43,6 +43,8 @@ pub(super) struct CheckedRecord {
     pub record: Result<Record, Finding>,
     pub opened: Opened,
     pub faults: Vec<record_checks::Fault>,
+    /// No key but a retired one has signed what an outbox held back.
+    pub by_retired: bool,
     /// Of a selection: where its path leads.
     pub led_to: Option<Option<Digest>>,
 }
@@ -204,6 +206,7 @@ fn check_one(rules: &Rules, shown: &ShownRecord) -> CheckedRecord {
         }),
         opened: Opened::default(),
         faults: Vec::new(),
+        by_retired: false,
         led_to: None,
     };
     if let (Ok(record), Some(path)) = (&checked.record, &shown.path) {
@@ -216,6 +219,7 @@ fn check_one(rules: &Rules, shown: &ShownRecord) -> CheckedRecord {
     if rules.level >= 1 && !rules.judged.contains(&checked.leaf) {
         let faults = record_checks::statement(ledger, record);
         checked.faults.extend(faults);
+        checked.by_retired = record_checks::is_by_retired(ledger, record);
     }
     if rules.level >= 5 {
         checked.opened = record_checks::openings(

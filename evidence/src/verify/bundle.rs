@@ -8,32 +8,25 @@
 //! Tests: `evidence/tests/tamper.rs`, `evidence/tests/parallel.rs`, `evidence/tests/bounded.rs`.
 
 use super::anchors::Anchors;
-use super::batch::{CheckedRecord, RecordCheckers, Rules, ShownRecord};
+use super::batch::{RecordCheckers, ShownRecord};
 use super::checkpoints::Checkpoints;
-use super::expectations::{agree, by_policy, open_ledger};
+use super::expectations::{by_policy, open_ledger};
 use super::known_keys::KnownKeys;
 use super::learned_keys::LearnedKeys;
-use super::observer::{Observer, SeenRecord};
+use super::observer::Observer;
+use super::replay::Replay;
 use crate::bundle::{BundleError, BundleParser, CheckpointFrame, Frame, Manifest};
 use crate::chain::Chain;
 use crate::checks::Check;
-use crate::digest::Digest;
-use crate::ids::{RecordIndex, TreeSize};
-use crate::ledger::Ledger;
 use crate::note::Checkpoint;
-use crate::opening::Document;
 use crate::policy::Policy;
-use crate::receipt::LastRecord;
-use crate::record::Outcome;
-use crate::record_checks;
 use crate::report::{
     EvidenceKind, Finding, LEVEL_DEFAULT, LEVEL_MAX, Report, UNFINISHED_MAX, Unfinished,
 };
-use crate::statement::Kind;
+use crate::rules::Memory;
 use crate::tree::Frontier;
 use crate::trust::Trust;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// How a bundle is to be verified.
 #[derive(Clone, Debug)]
@@ -94,29 +87,6 @@ pub struct BundleVerifier<O: Observer = ()> {
     checkers: RecordCheckers,
     /// The stream is broken; nothing after it is read.
     broken: bool,
-}
-
-/// What is carried from record to record.
-struct Replay {
-    manifest: Manifest,
-    /// `None` when the genesis does not hold.
-    ledger: Option<Ledger>,
-    learned: LearnedKeys,
-    /// The record before the head.
-    last: Option<LastRecord>,
-    /// A record counts other KEY records than those shown.
-    miscounted: bool,
-    /// Once all KEY records were taken, and what needs the keys was begun.
-    rules: Option<Arc<Rules>>,
-    chain: Chain,
-    frontier: Frontier,
-    /// Of a selection: the roots to which paths led, the first record and their number.
-    led_to: HashMap<Option<Digest>, (RecordIndex, u64)>,
-    /// The saved head, until it is compared.
-    head: Option<Checkpoint>,
-    checkpoints: Checkpoints,
-    anchors: Option<Anchors>,
-    ends_unread: u64,
 }
 
 impl BundleVerifier {
@@ -243,6 +213,7 @@ impl<O: Observer> BundleVerifier<O> {
         let anchored = report.level >= 6 && !selects;
         self.replay = Some(Replay {
             chain: Chain::new(manifest.first, last),
+            memory: Memory::new(manifest.first),
             anchors: anchored.then(|| Anchors::new(manifest.first)),
             manifest,
             ledger,
@@ -294,7 +265,7 @@ impl<O: Observer> BundleVerifier<O> {
                 return report.find(Finding::whole(check, detail));
             }
         };
-        let checkpoint = vouched.checkpoint;
+        let checkpoint = vouched.checkpoint.clone();
         if let Err((check, detail)) =
             replay
                 .checkpoints
@@ -302,7 +273,8 @@ impl<O: Observer> BundleVerifier<O> {
         {
             return report.find(Finding::whole(check, detail));
         }
-        let Checkpoint { size, root, .. } = checkpoint;
+        replay.checkpoints.cosigned_at_ms = ledger.cosigned_at_ms(&vouched);
+        let Checkpoint { size, root, .. } = vouched.checkpoint;
         if size == replay.manifest.end {
             report.size = Some(size);
             report.root = Some(root);
@@ -382,219 +354,4 @@ impl<O: Observer> BundleVerifier<O> {
             anchors.conclude(policy, replay.ledger.as_ref(), report);
         }
     }
-}
-
-impl Replay {
-    /// Once, when all KEY records were taken: their statements, and the saved head.
-    fn begin(&mut self, options: &VerifyOptions, report: &mut Report) -> Arc<Rules> {
-        if let Some(rules) = &self.rules {
-            return rules.clone();
-        }
-        if let (Some(ledger), Some(known)) = (&mut self.ledger, &options.keys) {
-            known.join(&self.learned, self.manifest.head, ledger, report);
-        }
-        let mut ready = self.ledger.clone();
-        ready.iter_mut().for_each(Ledger::make_ready);
-        let rules = Arc::new(Rules {
-            ledger: ready,
-            level: report.level,
-            end: self.manifest.end,
-            judged: self.learned.leaves().copied().collect(),
-        });
-        self.rules = Some(rules.clone());
-        let Some(ledger) = &self.ledger else {
-            return rules;
-        };
-        if report.level >= 1 {
-            self.learned.check(report);
-        }
-        if let Some(note) = &options.head
-            && report.level >= 3
-        {
-            match ledger.checkpoint(note) {
-                Ok(vouched) => self.head = Some(vouched.checkpoint),
-                Err((check, why)) => {
-                    let detail = format!("the saved head {why}");
-                    report.find(Finding::whole(check, detail));
-                }
-            }
-        }
-        self.compare_head(report);
-        rules
-    }
-
-    fn follow(
-        &mut self,
-        checked: CheckedRecord,
-        report: &mut Report,
-        observer: &mut impl Observer,
-    ) {
-        let before = report.findings_count;
-        let record = match checked.record {
-            Err(mut finding) => {
-                finding.index = Some(self.chain.next());
-                report.find(finding);
-                self.chain.place_unreadable(&checked.leaf);
-                self.grow(checked.leaf, report);
-                return;
-            }
-            Ok(record) => record,
-        };
-        let index = record.index;
-        report.counts.add(&record);
-        let understood = record_checks::understood(&record).into_iter();
-        for (check, detail) in understood.chain(checked.faults) {
-            report.find(Finding::at(check, index, detail));
-        }
-        let document = checked.opened.document.as_ref();
-        let findings = match checked.led_to {
-            Some(led_to) => self.select(index, led_to),
-            None if report.level >= 4 => self.chain.follow(&record, &checked.leaf, document),
-            None => self.chain.place(index).into_iter().collect(),
-        };
-        for finding in findings {
-            report.find(finding);
-        }
-        for (check, detail) in checked.opened.faults {
-            report.find(Finding::at(check, index, detail));
-        }
-        let ok = record.outcome == Outcome::Ok;
-        let kind = record.statement.kind;
-        let learned = &self.learned;
-        if let Some(fault) = learned.unlisted(&record, &checked.leaf) {
-            report.find(fault);
-        }
-        if let Some(fault) = learned.miscounted(&record)
-            && self.ledger.is_some()
-            && !std::mem::replace(&mut self.miscounted, true)
-        {
-            // One that is left out is missed by all records after it.
-            report.find(fault);
-        }
-        if ok && kind == Kind::DownloadEnd && !matches!(document, Some(Document::DownloadEnd(_))) {
-            self.ends_unread += 1;
-        }
-        if let (true, Some(anchors), Some(Document::Anchor(anchor))) =
-            (ok, &mut self.anchors, document)
-        {
-            anchors.note(index, anchor);
-        }
-        if checked.led_to.is_none() {
-            self.grow(checked.leaf, report);
-        }
-        observer.see(SeenRecord {
-            record: &record,
-            leaf: &checked.leaf,
-            document,
-            actor: checked.opened.actor.as_ref(),
-            ledger: self.ledger.as_ref(),
-            sound: report.findings_count == before,
-        });
-    }
-
-    /// Endorsements whose place in the log was not compared.
-    fn unplaced(&self, level: u8) -> u64 {
-        let followed = level >= 5 && self.manifest.selection.is_empty();
-        let first = self.manifest.first;
-        let keys = self.learned.indexes().filter(|at| !followed || *at < first);
-        keys.count() as u64 + self.chain.unplaced()
-    }
-
-    /// A record of a selection: within the range, after the one before.
-    fn select(&mut self, index: RecordIndex, led_to: Option<Digest>) -> Vec<Finding> {
-        let (_, count) = self.led_to.entry(led_to).or_insert((index, 0));
-        *count += 1;
-        if !self.manifest.end.contains(index) || index < self.chain.next() {
-            let detail = "repeated, out of order, or not within the range";
-            return vec![Finding::at(Check::SelectionInOrder, index, detail)];
-        }
-        self.chain.skip_to(index.next());
-        Vec::new()
-    }
-
-    fn grow(&mut self, leaf: Digest, report: &mut Report) {
-        if report.level >= 2 && self.chain.is_whole() {
-            let rows = self.frontier.append(leaf);
-            if let Some(anchors) = &mut self.anchors {
-                anchors.keep(rows);
-            }
-            self.compare_head(report);
-        }
-    }
-
-    /// When the tree has just reached the saved head's size.
-    fn compare_head(&mut self, report: &mut Report) {
-        if report.selection.is_some() || self.frontier.size() < self.manifest.first.size_before() {
-            return;
-        }
-        let (size, root) = (self.frontier.size(), || self.frontier.root());
-        let Some(head) = self.head.take_if(|head| says_of(head, size)) else {
-            return;
-        };
-        agree(Check::HeadOfRecords, &head, root(), report);
-    }
-
-    /// A checkpoint of the saved head's size says enough too.
-    fn compare_saved(&mut self, checkpoint: &Checkpoint, report: &mut Report) {
-        if let Some(head) = self.head.take_if(|head| says_of(head, checkpoint.size)) {
-            agree(Check::HeadOfCheckpoint, &head, checkpoint.root, report);
-        }
-    }
-
-    fn conclude_checkpoints(&self, report: &mut Report) {
-        let Checkpoints { count, newest, .. } = self.checkpoints;
-        if count == 0 {
-            let detail = "the bundle has no checkpoint";
-            report.find(Finding::whole(Check::CheckpointShown, detail));
-            return;
-        }
-        match newest {
-            Some((size, root)) if size == self.manifest.head => {
-                let in_tree = self.learned.compare(&root, report);
-                match self.learned.tie(self.last.as_ref(), None, size, &root) {
-                    Ok(()) => report.keys_tied = in_tree,
-                    Err(fault) => report.find(fault),
-                }
-            }
-            Some((size, _)) => {
-                let detail = format!(
-                    "the checkpoints go up to size {size}, the manifest says {}",
-                    self.manifest.head
-                );
-                report.find(Finding::whole(Check::CheckpointOfHead, detail));
-            }
-            // What was wrong with them was said.
-            None => {}
-        }
-        if let Some(end_root) = self.checkpoints.end_root {
-            let mut elsewhere: Vec<_> = self
-                .led_to
-                .iter()
-                .filter(|(led_to, _)| **led_to != Some(end_root))
-                .map(|(_, at)| *at)
-                .collect();
-            elsewhere.sort_unstable();
-            for (first, count) in elsewhere {
-                let detail = match count {
-                    1 => "the path does not lead to the checkpoint's root".to_owned(),
-                    _ => format!(
-                        "the paths of {count} records, this one first, do not lead to the \
-                         checkpoint's root"
-                    ),
-                };
-                report.find(Finding::at(Check::SelectedInTree, first, detail));
-            }
-        }
-        if report.policy_met == Some(false)
-            && let Some(why) = &self.checkpoints.policy_missing
-        {
-            let detail = format!("no checkpoint meets the policy: {why}");
-            report.find(Finding::whole(Check::PolicyMet, detail));
-        }
-    }
-}
-
-/// Whether a saved head says something of this size; of no records nothing can be said.
-fn says_of(head: &Checkpoint, size: TreeSize) -> bool {
-    head.size == size && size != TreeSize::EMPTY
 }

@@ -17,6 +17,8 @@ pub(super) struct Checkpoints {
     pub count: u64,
     /// Size and root of the newest that holds.
     pub newest: Option<(TreeSize, Digest)>,
+    /// When the members cosigned it ([`crate::ledger::Ledger::cosigned_at_ms`]).
+    pub cosigned_at_ms: Option<u64>,
     /// Root at the manifest's end, as a checkpoint says.
     pub end_root: Option<Digest>,
     pub policy_missing: Option<String>,

@@ -7,8 +7,10 @@
 
 use crate::checks::Check;
 use crate::digest::Digest;
+use crate::genesis::Genesis;
 use crate::ids::{RecordIndex, TreeSize};
 use crate::keychange::RecordedChange;
+use crate::keys::KeyHistory;
 use crate::ledger::Ledger;
 use crate::opening::{Document, PUBLIC_SALT, commit_document};
 use crate::receipt::{KeyRecord, LastRecord};
@@ -18,6 +20,11 @@ use crate::report::{Finding, Report};
 use crate::statement::Kind;
 use crate::tree;
 use std::collections::BTreeMap;
+
+/// How far the last record may be ahead of the members' own clocks: voters acknowledge 5 s, and
+/// whoever cosigns may be as much behind; the rest is room for clocks that are worse than that, as
+/// what is found here stays found.
+const AHEAD_MS_MAX: u64 = 60_000;
 
 /// The KEY records that taught a ledger its keys.
 #[derive(Default)]
@@ -44,6 +51,15 @@ impl LearnedKeys {
 
     pub(super) fn indexes(&self) -> impl Iterator<Item = RecordIndex> {
         self.leaves.keys().copied()
+    }
+
+    /// The history as the records below `index` left it.
+    pub(super) fn before(&self, genesis: &Genesis, index: RecordIndex) -> Option<KeyHistory> {
+        let founded = KeyHistory::founded(&genesis.document().ok()?);
+        let mut below = self.keys.iter().take_while(|change| change.index < index);
+        below.try_fold(founded, |history, change| {
+            history.changed(change.index, &change.document).ok()
+        })
     }
 
     /// The size after the last of them.
@@ -155,14 +171,14 @@ impl LearnedKeys {
 
     /// Whether what was learned is all that there is under a checkpoint of this size and
     /// root, as its last record says. `shown` is a record that is proven there already: it
-    /// may be the last one itself.
+    /// may be the last one itself, which is given back.
     pub(super) fn tie(
         &self,
         last: Option<&LastRecord>,
         shown: Option<&Record>,
         size: TreeSize,
         root: &Digest,
-    ) -> Result<(), Finding> {
+    ) -> Result<Record, Finding> {
         let is_last = |record: &Record| size.last() == Some(record.index);
         let last = match (last, shown) {
             (Some(last), shown) => {
@@ -193,7 +209,7 @@ impl LearnedKeys {
         };
         let (counted, learned) = (last.keys_through(), self.records.len() as u64);
         if counted == learned {
-            return Ok(());
+            return Ok(last);
         }
         let detail = format!(
             "{counted} KEY records are under the checkpoint, {learned} are shown: what was left \
@@ -204,6 +220,20 @@ impl LearnedKeys {
             false => Check::KeysNoneInvented,
         };
         Err(Finding::whole(check, detail))
+    }
+
+    /// Whether a last record is of later than a majority of the members' clocks allows, by which
+    /// its checkpoint was cosigned.
+    pub(super) fn late(last: &Record, cosigned_at_ms: Option<u64>) -> Option<Finding> {
+        let now_ms = cosigned_at_ms?;
+        let is_late = last.committed_at_ms > now_ms.saturating_add(AHEAD_MS_MAX);
+        is_late.then(|| {
+            let detail = format!(
+                "committed at {} ms, and the members cosigned it at {now_ms} ms",
+                last.committed_at_ms
+            );
+            Finding::at(Check::LastRecordInTime, last.index, detail)
+        })
     }
 
     /// Whether all of them are in the tree.

@@ -24,6 +24,7 @@ mod observer;
 mod promise;
 mod receipt;
 mod record;
+mod replay;
 
 pub use crate::report::{LEVEL_DEFAULT, LEVEL_MAX};
 pub use bundle::{BundleVerifier, VerifyOptions};

@@ -272,7 +272,7 @@ fn under_checkpoint(
             let Checkpoint { size, root, .. } = vouched.checkpoint;
             report.size = Some(size);
             report.root = Some(root);
-            report.cosigners = vouched.cosigners;
+            report.cosigners.clone_from(&vouched.cosigners);
             let in_tree = learned.compare(&root, report);
             let leaf = tree::leaf_hash(&receipt.record);
             if !tree::verify_inclusion(&leaf, index, size, &receipt.path, &root) {
@@ -281,7 +281,11 @@ fn under_checkpoint(
                 report.find(Finding::at(Check::ReceiptRecordInTree, index, detail));
             }
             match learned.tie(receipt.last.as_ref(), Some(record), size, &root) {
-                Ok(()) => report.keys_tied = in_tree,
+                Ok(last) => {
+                    report.keys_tied = in_tree;
+                    let late = LearnedKeys::late(&last, ledger.cosigned_at_ms(&vouched));
+                    late.into_iter().for_each(|late| report.find(late));
+                }
                 Err(fault) => report.find(fault),
             }
             if let Some(note) = expected.head {

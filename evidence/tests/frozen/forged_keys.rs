@@ -119,14 +119,14 @@ fn changes() -> [(&'static str, Receipt); 10] {
         (
             "key-impossible.bin",
             changed(&|ledger| {
-                let retire = ledger.log_change(Action::Retire, &thief);
+                let retire = ledger.log_change(Action::RETIRE, &thief);
                 ledger.key_document(vec![retire], &[])
             }),
         ),
         (
             "key-none-left.bin",
             changed(&|ledger| {
-                let retire = ledger.log_change(Action::Retire, &ledger.log_key());
+                let retire = ledger.log_change(Action::RETIRE, &ledger.log_key());
                 ledger.key_document(vec![retire], &[])
             }),
         ),

@@ -37,7 +37,7 @@ pub fn operated() -> Ledger {
     ledger.strict(2, Document::Policy(level), Outcome::Ok);
     let changes = vec![
         ledger.ledger_change(Action::Add, Role::Operator, &new),
-        ledger.ledger_change(Action::Retire, Role::Operator, &old),
+        ledger.ledger_change(Action::RETIRE, Role::Operator, &old),
     ];
     ledger.change_keys(changes, std::slice::from_ref(&new));
     let epoch = setting("upload_epoch", 2);
@@ -193,7 +193,7 @@ fn endorsements() -> [(&'static str, Ledger); 8] {
     early.change_keys(changes, &[fresh]);
     let mut none_left = operated();
     let key = none_left.operator_key(1);
-    let retire = none_left.ledger_change(Action::Retire, Role::Operator, &key);
+    let retire = none_left.ledger_change(Action::RETIRE, Role::Operator, &key);
     none_left.change_keys(vec![retire], &[]);
     [
         (

@@ -7,7 +7,7 @@ use super::negative::{Change, altered, forged};
 use super::{anchor, document, key_of_turn, reopen, revoke, small};
 use crate::ledger::Ledger;
 use muniment_evidence::digest::Digest;
-use muniment_evidence::ids::{NodeId, OutboxId, TreeSize};
+use muniment_evidence::ids::{NodeId, OutboxId, TreeSize, UploadEpoch};
 use muniment_evidence::key::Signer as _;
 use muniment_evidence::keychange::{Action, Role};
 use muniment_evidence::opening::{
@@ -71,7 +71,14 @@ fn with_retired_key_in_an_outbox() -> Receipt {
     ledger.boot(1);
     let (before, after) = (ledger.key(1), key_of_turn(&ledger, 1, 1));
     let changes = vec![
-        ledger.node_change(Action::Retire, Role::Statement, 1, &before),
+        ledger.node_change(
+            Action::Retire {
+                last_epoch: UploadEpoch::new(1),
+            },
+            Role::Statement,
+            1,
+            &before,
+        ),
         ledger.node_change(Action::Add, Role::Statement, 1, &after),
     ];
     ledger.change_keys(changes, &[after]);

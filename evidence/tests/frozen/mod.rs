@@ -8,6 +8,7 @@ mod forged_bundles;
 mod forged_keys;
 mod forged_orders;
 mod forged_records;
+mod forged_rules;
 pub mod negative;
 mod planned;
 mod post_quantum;
@@ -17,7 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use muniment_evidence::bundle::{CheckpointFrame, Frame};
 use muniment_evidence::digest::hex;
-use muniment_evidence::ids::{OutboxId, RecordIndex, TreeSize};
+use muniment_evidence::ids::{OutboxId, RecordIndex, TreeSize, UploadEpoch};
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, Role};
 use muniment_evidence::note::{Checkpoint, VerifierKey};
@@ -89,6 +90,15 @@ fn honest() -> Vec<Vector> {
             seal(&revoked_writer().frames(0)),
         ),
         ("bundle-malformed.bin", seal(&malformed().frames(0))),
+        ("bundle-lawful.bin", cosigned(&forged_rules::lawful(), 0)),
+        (
+            "bundle-withheld.bin",
+            seal(&forged_rules::without_an_opening()),
+        ),
+        (
+            "bundle-retired-outbox.bin",
+            seal(&forged_rules::retired_outbox(false).frames(0)),
+        ),
         ("slice-revoked.bin", seal(&revoked.frames(6))),
         ("bundle-later.bin", seal(&later())),
         ("bundle-anchor.bin", seal(&anchored(false).frames(0))),
@@ -142,7 +152,7 @@ pub fn rotation() -> Ledger {
     let (old, new) = (ledger.log_key_of(0), ledger.log_key_of(1));
     let add = ledger.log_change(Action::Add, &new);
     ledger.change_keys(vec![add], &[new]);
-    let retire = ledger.log_change(Action::Retire, &old);
+    let retire = ledger.log_change(Action::RETIRE, &old);
     ledger.change_keys(vec![retire], &[]);
     ledger.log_keys = vec![1];
 
@@ -152,7 +162,14 @@ pub fn rotation() -> Ledger {
     ledger.turns.insert(1, 1);
     ledger.boot(1);
     ledger.issue(1, "K-2", Outcome::Ok);
-    let retire = ledger.node_change(Action::Retire, Role::Statement, 1, &before);
+    let retire = ledger.node_change(
+        Action::Retire {
+            last_epoch: UploadEpoch::new(1),
+        },
+        Role::Statement,
+        1,
+        &before,
+    );
     ledger.change_keys(vec![retire], &[]);
 
     let until = ledger.len();

@@ -4,7 +4,7 @@
 //! must be found as stands in `MANIFEST.tsv`.
 
 use super::forged_keys::founded;
-use super::{Vector, forged_bundles, forged_keys, forged_orders, forged_records};
+use super::{Vector, forged_bundles, forged_keys, forged_orders, forged_records, forged_rules};
 use super::{anchored, cosigned_frames, document, later, revoke, rotation, small, vouch};
 use crate::ledger::{Ledger, ORIGIN, seal};
 use base64::Engine as _;
@@ -36,6 +36,7 @@ pub fn all() -> Vec<Vector> {
     all.extend(forged_bundles::all());
     let orders = forged_orders::all().into_iter();
     all.extend(orders.map(|(name, ledger)| (name, ledger.bundle())));
+    all.extend(forged_rules::all());
     let name = |name: &str| format!("negative/{name}");
     all.into_iter().map(|(n, bytes)| (name(n), bytes)).collect()
 }

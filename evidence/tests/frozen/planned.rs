@@ -3,7 +3,7 @@
 
 use super::forged_records::said;
 use super::{anchor, cosigned_frames, document, reopen, small};
-use crate::ledger::{Ledger, seal};
+use crate::ledger::{Ledger, seal, uid_text};
 use crate::planning::{endorsements, month, planned, recovery, restore, tenant};
 use muniment_evidence::bundle::Frame;
 use muniment_evidence::digest::Digest;
@@ -28,7 +28,7 @@ pub fn honest() -> Ledger {
             leaf: ledger.leaf(4),
             ..endorsements()
         };
-        let document = Document::Planned(document).under(placed);
+        let document = Document::Planned(of_this_log(&ledger, document)).under(placed);
         ledger.strict(1, document, Outcome::Ok);
     }
     let mut invoice = ledger.invoice("S-1");
@@ -56,6 +56,23 @@ pub fn honest() -> Ledger {
     ledger
 }
 
+/// What a WAIVER and a BODY_LOST name is there.
+fn of_this_log(ledger: &Ledger, mut planned: Planned) -> Planned {
+    let renditions = match document(ledger, 4) {
+        Document::Issue(issued) => issued.renditions,
+        _ => Vec::new(),
+    };
+    match &mut planned {
+        Planned::Waiver(d) => d.leaf = ledger.leaf(d.index.get()),
+        Planned::BodyLost(d) => {
+            d.tenant = "default".into();
+            (d.sha256, d.chunk_root) = (renditions[0].sha256, renditions[0].chunk_root);
+        }
+        _ => {}
+    }
+    planned
+}
+
 /// The kinds that no other file has.
 pub fn other_kinds() -> Ledger {
     let mut ledger = small();
@@ -63,7 +80,7 @@ pub fn other_kinds() -> Ledger {
     let mut reversal = ledger.invoice("R-1");
     reversal.metadata.references = vec![Reference {
         relation: "REVERSES".into(),
-        target: "F-1".into(),
+        target: uid_text(&[4; 16]),
         sha256: Some(Digest([3; 32])),
         amount: reversal.metadata.total.clone(),
     }];
@@ -79,7 +96,8 @@ pub fn other_kinds() -> Ledger {
         name: "Example Works".into(),
     });
     ledger.strict(1, Document::Reverse(reversal), Outcome::Ok);
-    let added = ledger.invoice("F-1");
+    let mut added = ledger.invoice("F-1");
+    added.renditions[0].role = "copy".into();
     let scrubbed = |outcome| {
         Document::Scrub(ScrubDocument {
             body_id: BodyId::new([4; 16]),

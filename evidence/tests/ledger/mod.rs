@@ -1,12 +1,14 @@
 //! A small realistic ledger, built in memory: what a healthy cluster would have written.
 //! Three nodes in three zones; boots, issues with holdings, downloads and their ends, a
 //! reversal, a void, refused and duplicate outcomes, for tests to put together wrongly.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
 mod changes;
+mod shown;
 
-use muniment_evidence::bundle::{BundleWriter, CheckpointFrame, Frame, Manifest, RecordFrame};
-use muniment_evidence::digest::Digest;
+pub use shown::{checkpoint_frame, seal};
+
+use muniment_evidence::digest::{Digest, hex};
 use muniment_evidence::genesis::Genesis;
 use muniment_evidence::ids::{
     BodyId, LogIndex, NodeId, OutboxId, RecordIndex, Sequence, Term, TreeSize, UploadEpoch,
@@ -15,14 +17,15 @@ use muniment_evidence::key::{SecretKey, Signature, Signer};
 use muniment_evidence::ledger::cosigner_name;
 use muniment_evidence::note::Checkpoint;
 use muniment_evidence::opening::{
-    Actor, BootDocument, Delivered, Document, DownloadDocument, DownloadEndDocument,
+    Actor, BootDocument, BootOutbox, Delivered, Document, DownloadDocument, DownloadEndDocument,
     GenesisDocument, Holding, HoldingKind, Identity, IssueDocument, LeaderDocument, Member,
-    Metadata, Money, Opening, PUBLIC_SALT, Rendition, VoidDocument, commit_actor, commit_document,
+    MembershipDocument, Metadata, Money, Opening, PUBLIC_SALT, Reference, Rendition, VoidDocument,
+    commit_actor, commit_document,
 };
-use muniment_evidence::receipt::{LastRecord, Receipt};
 use muniment_evidence::record::{Outcome, Reason, Record};
+use muniment_evidence::rules::REVERSES;
 use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
-use muniment_evidence::tree::{self, Frontier, MemoryRows};
+use muniment_evidence::tree::Frontier;
 use muniment_evidence::trust::Trust;
 use std::collections::HashMap;
 
@@ -146,7 +149,7 @@ impl Ledger {
                     ledger.strict(node, void, Outcome::Ok);
                 }
                 6 => {
-                    let reversal = ledger.invoice("R-6-reversal");
+                    let reversal = ledger.reversal_of("R-6-reversal", uid, None);
                     ledger.strict(node, Document::Reverse(reversal), Outcome::Ok);
                 }
                 _ => {}
@@ -202,11 +205,16 @@ impl Ledger {
     }
 
     pub fn boot(&mut self, node: u64) -> u64 {
+        self.boot_from(node, [node as u8; 16], Vec::new())
+    }
+
+    /// From a disk, with the outboxes on it.
+    pub fn boot_from(&mut self, node: u64, disk: [u8; 16], outboxes: Vec<BootOutbox>) -> u64 {
         let boot = Document::Boot(BootDocument {
-            incarnation: [node as u8; 16],
+            incarnation: disk,
             statement_key: self.key(node).public(),
             software: "test".into(),
-            outboxes: Vec::new(),
+            outboxes,
         });
         let index = self.record(node, Lane::Boot, boot, Outcome::Ok);
         self.boots.insert(node, index);
@@ -214,7 +222,7 @@ impl Ledger {
     }
 
     pub fn invoice(&self, number: &str) -> IssueDocument {
-        let id = [self.entries.len() as u8; 16];
+        let id = self.fresh_id();
         let sha256 = Digest::of(&[BODY, number.as_bytes()]);
         let length = (BODY.len() + number.len()) as u64;
         let holding = |node| {
@@ -264,6 +272,37 @@ impl Ledger {
         }
     }
 
+    /// Of the record to come: its number in each byte, as long as there is room.
+    fn fresh_id(&self) -> [u8; 16] {
+        let mut id = [0xff; 16];
+        match u8::try_from(self.entries.len()) {
+            Ok(number) => id = [number; 16],
+            Err(_) => id[..8].copy_from_slice(&self.len().to_be_bytes()),
+        }
+        id
+    }
+
+    /// Takes an amount off an invoice, or all of it.
+    pub fn reversal_of(
+        &self,
+        number: &str,
+        uid: [u8; 16],
+        minor_units: Option<i64>,
+    ) -> IssueDocument {
+        let mut reversal = self.invoice(number);
+        let total = reversal.metadata.total.clone().unwrap_or_default();
+        reversal.metadata.references.push(Reference {
+            relation: REVERSES.into(),
+            target: uid_text(&uid),
+            sha256: None,
+            amount: minor_units.map(|minor_units| Money {
+                minor_units,
+                ..total
+            }),
+        });
+        reversal
+    }
+
     /// The uid.
     pub fn issue(&mut self, node: u64, number: &str, outcome: Outcome) -> [u8; 16] {
         let invoice = self.invoice(number);
@@ -282,16 +321,28 @@ impl Ledger {
         Document::Download(self.download_of(uid))
     }
 
+    /// All of the invoice's one rendition; of other bytes where there is no such invoice.
     pub fn download_of(&self, uid: [u8; 16]) -> DownloadDocument {
+        let issued = self.entries.iter().find_map(|entry| {
+            let document = Document::decode(&entry.document.bytes).ok()?;
+            match document {
+                Document::Issue(d) if d.uid == uid => d.renditions.into_iter().next(),
+                _ => None,
+            }
+        });
+        let (sha256, length) = issued.map_or_else(
+            || (Digest::of(&[BODY]), BODY.len() as u64),
+            |rendition| (rendition.sha256, rendition.length),
+        );
         DownloadDocument {
             tenant: "default".into(),
             uid,
             role: "original".into(),
-            sha256: Digest::of(&[BODY]),
-            chunk_root: Digest::of(&[BODY]),
+            sha256,
+            chunk_root: sha256,
             start: 0,
-            end: BODY.len() as u64,
-            length: BODY.len() as u64,
+            end: length,
+            length,
             deadline_ms: None,
         }
     }
@@ -311,6 +362,16 @@ impl Ledger {
         let document = Document::DownloadEnd(DownloadEndDocument {
             tenant: "default".into(),
             downloads: ends.collect(),
+        });
+        self.strict(node, document, Outcome::Ok)
+    }
+
+    /// The members are those who founded it.
+    pub fn attest(&mut self, node: u64) -> u64 {
+        let document = Document::Membership(MembershipDocument {
+            log_index: LogIndex::new(1),
+            voters: vec![(1..=NODES).map(NodeId::new).collect()],
+            learners: Vec::new(),
         });
         self.strict(node, document, Outcome::Ok)
     }
@@ -348,10 +409,9 @@ impl Ledger {
                 (Kind::Download, _) => Mode::Strict,
                 _ => Mode::None,
             },
-            level: if kind == Kind::Issue {
-                Level::Zones(2)
-            } else {
-                Level::None
+            level: match kind {
+                Kind::Issue | Kind::Reverse | Kind::AddRendition => Level::Zones(2),
+                _ => Level::None,
             },
             ledger: self.id,
             node: NodeId::new(node),
@@ -382,6 +442,14 @@ impl Ledger {
             actor,
         });
         index
+    }
+
+    /// The lane goes on from the statement that was recorded last.
+    pub fn follow_in(&mut self, node: u64, lane: Lane) {
+        let last = self.entries.last().expect("it has a record");
+        let statement = &last.record.statement;
+        let next = (statement.seq.get() + 1, statement.hash());
+        self.lanes.insert((node, lane), next);
     }
 
     pub fn len(&self) -> u64 {
@@ -470,109 +538,16 @@ impl Ledger {
         note
     }
 
-    pub fn receipt(&self, index: u64) -> Receipt {
-        let entry = &self.entries[index as usize];
-        Receipt {
-            genesis: self.genesis(),
-            keys: self.key_records(self.len()),
-            record: entry.record.encode().to_vec(),
-            document: Some(entry.document.clone()),
-            actor: Some(entry.actor.clone()),
-            path: self.path(index, self.len()),
-            last: (index + 1 < self.len()).then(|| self.last_record(self.len())),
-            checkpoint: self.cosigned_note(self.len()),
-        }
-    }
-
-    /// The record before `size`, proven in the tree of that size.
-    pub fn last_record(&self, size: u64) -> LastRecord {
-        let record = &self.entries[size as usize - 1].record;
-        LastRecord {
-            record: record.encode().to_vec(),
-            path: self.path(size - 1, size),
-        }
-    }
-
     /// OK KEY records before this one.
     fn keys_before(&self, index: u64) -> u64 {
         let before = self.entries[..index as usize].last();
         before.map_or(0, |entry| entry.record.keys_through())
     }
-
-    pub fn frame(&self, index: u64) -> Frame {
-        let entry = &self.entries[index as usize];
-        Frame::Record(RecordFrame {
-            record: entry.record.encode().to_vec(),
-            document: Some(entry.document.clone()),
-            actor: Some(entry.actor.clone()),
-        })
-    }
-
-    pub fn path(&self, index: u64, size: u64) -> Vec<Digest> {
-        let (index, size) = (RecordIndex::new(index), TreeSize::new(size));
-        let Ok(path) = tree::inclusion_proof(&self.rows(), index, size);
-        path
-    }
-
-    pub fn rows(&self) -> MemoryRows {
-        let mut rows = MemoryRows::new();
-        let mut frontier = Frontier::new();
-        for i in 0..self.len() {
-            rows.extend(frontier.append(self.leaf(i)));
-        }
-        rows
-    }
-
-    /// All frames of a bundle of the records from `first` on.
-    pub fn frames(&self, first: u64) -> Vec<Frame> {
-        let mut frames = vec![Frame::Manifest(Manifest {
-            origin: ORIGIN.into(),
-            ledger: self.leaf(0),
-            first: RecordIndex::new(first),
-            end: TreeSize::new(self.len()),
-            head: TreeSize::new(self.len()),
-            selection: String::new(),
-            peaks: self.frontier(first).peaks().to_vec(),
-            genesis: self.genesis(),
-        })];
-        frames.extend(self.key_records(self.len()).into_iter().map(Frame::Key));
-        frames.extend((first..self.len()).map(|index| self.frame(index)));
-        frames.push(Frame::Last(self.last_record(self.len())));
-        frames.push(checkpoint_frame(self.note(self.len())));
-        frames
-    }
-
-    /// All frames of a selection of these records.
-    pub fn selection(&self, indexes: &[u64]) -> Vec<Frame> {
-        let mut frames = self.frames(0);
-        if let Frame::Manifest(manifest) = &mut frames[0] {
-            manifest.selection = "tenant=default issuer=local".into();
-        }
-        frames.retain(|frame| !matches!(frame, Frame::Record(_)));
-        let end = frames.split_off(frames.len() - 2);
-        for index in indexes {
-            if let Frame::Record(frame) = self.frame(*index) {
-                frames.push(Frame::Proven(frame, self.path(*index, self.len())));
-            }
-        }
-        frames.extend(end);
-        frames
-    }
-
-    pub fn bundle(&self) -> Vec<u8> {
-        seal(&self.frames(0))
-    }
 }
 
-pub fn checkpoint_frame(note: String) -> Frame {
-    let consistency = Vec::new();
-    Frame::Checkpoint(CheckpointFrame { note, consistency })
-}
-
-/// A whole bundle, its END digest right whatever the frames hold.
-pub fn seal(frames: &[Frame]) -> Vec<u8> {
-    let mut writer = BundleWriter::new();
-    let mut bytes: Vec<u8> = frames.iter().flat_map(|f| writer.frame(f)).collect();
-    bytes.extend(writer.finish());
-    bytes
+/// As RFC 9562 writes it.
+pub fn uid_text(uid: &[u8; 16]) -> String {
+    let digits = hex(uid);
+    let groups = [0..8, 8..12, 12..16, 16..20, 20..32];
+    groups.map(|group| digits[group].to_owned()).join("-")
 }

@@ -202,6 +202,14 @@ def vouch(note, key):
     return found
 
 
+def cosigned_time(note, key):
+    """The seconds of the key's last line, if it has cosigned."""
+    if vouch(note, key) is not True:
+        return None
+    lines = [data for name, key_id, data in note.lines if (name, key_id) == (key.name, key.id)]
+    return int.from_bytes(lines[-1][:8], "big")
+
+
 class Trust:
     """Section 13."""
 

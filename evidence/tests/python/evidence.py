@@ -11,7 +11,7 @@ CODES = {
     "UNPINNED": 3, "STRUCTURE": 10, "BAD_SIGNATURE": 11, "BROKEN_CHAIN": 12, "BAD_TREE": 13,
     "FORK": 14, "MISSING_DATA": 15, "LANE": 16, "UNKNOWN_KEY": 17, "CHECKPOINT": 18,
     "OPENING": 19, "DOCUMENT": 20, "TIME": 21, "UNTRUSTED": 22, "POLICY": 23, "REVOKED": 24,
-    "LOST": 25, "NOT_DONE": 28, "UNWITNESSED": 29, "UNKNOWN": 30, "BODY_LOST": 31,
+    "LOST": 25, "NOT_DONE": 28, "UNWITNESSED": 29, "UNKNOWN": 30, "BODY_LOST": 31, "RULE": 32,
 }
 KINDS = ["GENESIS", "BOOT", "ISSUE", "ADD_RENDITION", "DOWNLOAD", "DOWNLOAD_END", "REVERSE", "VOID",
          "MEMBERSHIP", "LEADER", "KEY", "ANCHOR", "CHECK", "MODE", "POLICY", "SNAPSHOT", "RESTORE",
@@ -212,7 +212,7 @@ class Record:
         self.kind = KINDS[code - 1] if code <= len(KINDS) else "LATER"
         # Section 3.1: what is not understood.
         self.critical = self.ok and (self.kind in ("RESTORE", "RECOVERY") or code >= 128)
-        self.mode = mode
+        self.mode, self.level = mode, (level, number)
         self.ledger, self.node = reader.digest(), reader.u64()
         self.lane = (reader.u8(), reader.u64())
         if self.lane[0] > 2 or (self.lane[0] == 0 and self.lane[1] != 0):
@@ -239,7 +239,7 @@ def read_holding(r):
 
 
 def read_money(r):
-    money = r.u64(), r.id(), r.u8()
+    money = int.from_bytes(r.raw(8), "big", signed=True), r.id(), r.u8()
     r.fit(money[2] <= 6)
     return money
 
@@ -249,23 +249,30 @@ def read_party(r):
 
 
 def read_metadata(r):
-    for _ in range(5):
-        r.name()
-    r.list(lambda r: (r.name(), r.name()), fit=32)
+    begin = r.at
+    identity = tuple(r.name() for _ in range(5))
+    others = r.list(lambda r: (r.name(), r.name()), fit=32)
     r.id(), r.id()
     r.option(read_party)
     r.option(read_party)
-    r.option(read_money)
+    total = r.option(read_money)
     r.list(lambda r: (r.id(), r.u32(), read_money(r), read_money(r)), fit=32)
-    r.list(lambda r: (r.id(), r.words(), r.option(Reader.digest), r.option(read_money)), fit=32)
+    references = r.list(read_reference, fit=32)
     r.id(), r.id()
     r.list(lambda r: (r.id(), r.words()), fit=32)
     r.list(lambda r: (r.id(), r.id()), fit=32)
+    return {"tenant": identity[0], "identity": identity, "others": others, "total": total,
+            "references": references, "bytes": r.data[begin:r.at]}
+
+
+def read_reference(r):
+    relation, target, _ = r.id(), r.words(), r.option(Reader.digest)
+    return {"relation": relation, "target": target, "amount": r.option(read_money)}
 
 
 def read_change(r):
     action, until, role = r.u8(), r.u64(), r.u8()
-    if not 1 <= action <= 3 or (action < 3 and until) or not 1 <= role <= 5:
+    if not 1 <= action <= 3 or (action == 1 and until) or not 1 <= role <= 5:
         raise DecodeError("an action or role")
     return {"action": action, "until": until, "role": role, "node": r.u64(), "region": r.name(),
             "zone": r.name(), "key": r.digest()}
@@ -288,8 +295,7 @@ def read_key_document(r):
 def read_mode(r):
     phase = r.u8()
     r.u64()
-    for _ in range(3):
-        r.list(Reader.u64, fit=64)
+    voters, learners, _ = (r.list(Reader.u64, fit=64) for _ in range(3))
     prepared = r.option(Reader.u64)
     if not 1 <= phase <= 3 or (prepared is None) != (phase == 1):
         raise DecodeError("a phase, and where it was prepared")
@@ -297,7 +303,8 @@ def read_mode(r):
     signed, order = r.data[:r.at], r.option(read_endorsements)
     if order and phase != 1:
         raise DecodeError("an order in PREPARE alone")
-    return {"ordered": phase == 1, "signed": signed, "endorsements": order}
+    return {"phase": phase, "voters": voters, "learners": learners, "ordered": phase == 1,
+            "signed": signed, "endorsements": order}
 
 
 def read_policy(r):
@@ -308,19 +315,19 @@ def read_policy(r):
 
 
 def read_issue(r):
-    r.raw(16), r.request(), read_metadata(r)
-    return {"renditions": r.list(read_rendition, fit=32),
+    return {"uid": r.raw(16), "request": r.request(), "metadata": read_metadata(r),
+            "renditions": r.list(read_rendition, fit=32),
             "holdings": r.list(read_holding, fit=256)}
 
 
 def read_added(r):
-    r.name(), r.raw(16), r.request()
-    return {"renditions": [read_rendition(r)], "holdings": r.list(read_holding, fit=256)}
+    return {"tenant": r.name(), "uid": r.raw(16), "request": r.request(),
+            "renditions": [read_rendition(r)], "holdings": r.list(read_holding, fit=256)}
 
 
 def read_download(r):
-    r.name(), r.raw(16), r.id()
-    document = {"sha256": r.digest(), "root": r.digest(), "start": r.u64(), "end": r.u64(),
+    tenant, uid, _ = r.name(), r.raw(16), r.id()
+    document = {"tenant": tenant, "uid": uid, "sha256": r.digest(), "root": r.digest(), "start": r.u64(), "end": r.u64(),
                 "length": r.u64()}
     r.option(Reader.u64)
     return document
@@ -336,8 +343,8 @@ def read_outbox(r):
 
 
 def read_ended(r):
-    download, _, _ = r.u64(), r.u64(), r.flag()
-    return download
+    download, length, _ = r.u64(), r.u64(), r.flag()
+    return download, length
 
 
 def read_void(r):
@@ -347,7 +354,8 @@ def read_void(r):
 def read_membership(r):
     r.u64()
     sets = r.list(lambda r: r.list(Reader.u64, fit=64), fit=2)
-    return {"nodes": [node for voters in sets for node in voters] + r.list(Reader.u64, fit=64)}
+    learners = r.list(Reader.u64, fit=64)
+    return {"voters": sets, "nodes": [node for voters in sets for node in voters] + learners}
 
 
 def read_scrub(r):
@@ -457,14 +465,16 @@ def read_erased(r):
 
 
 def read_lost(r):
-    r.name(), r.raw(16), r.id(), r.raw(16), r.digest(), r.digest(), r.u64()
+    tenant, uid, role, body = r.name(), r.raw(16), r.id(), r.raw(16)
+    sha256_, _, length = r.digest(), r.digest(), r.u64()
     r.list(Reader.u64, fit=64), r.words()
-    return {"ordered": True, "signed": r.data[:r.at], "endorsements": read_endorsements(r)}
+    return {"body": body, "named": (tenant, uid, role, body, sha256_, length), "ordered": True, "signed": r.data[:r.at], "endorsements": read_endorsements(r)}
 
 
 def read_waiver(r):
-    r.u64(), r.digest(), r.id(), r.words()
-    return {"ordered": True, "signed": r.data[:r.at], "endorsements": read_endorsements(r)}
+    index, leaf = r.u64(), r.digest()
+    r.id(), r.words()
+    return {"index": index, "leaf": leaf, "ordered": True, "signed": r.data[:r.at], "endorsements": read_endorsements(r)}
 
 
 def read_epoch(restore):
@@ -507,7 +517,7 @@ DOCUMENTS = {
     "REVERSE": read_issue,
     "ADD_RENDITION": read_added,
     "DOWNLOAD": read_download,
-    "DOWNLOAD_END": lambda r: {"tenant": r.name(), "downloads": r.list(read_ended, fit=1000)},
+    "DOWNLOAD_END": lambda r: {"tenant": r.name(), "ends": r.list(read_ended, fit=1000)},
     "VOID": read_void,
     "MEMBERSHIP": read_membership,
     "LEADER": lambda r: {"numbers": (r.u64(), r.u64(), r.u64())},

@@ -7,8 +7,8 @@ nowhere else. It leaves the order of checks to `verify`.
 import copy
 from hashlib import sha256
 
-from checkpoint import (COSIGNATURE, LOG, ML_DSA_COSIGNATURE, Note, VerifierKey, is_key_name,
-                        parse_checkpoint, parse_note, parse_verifier_key, strict_point, verify,
+from checkpoint import (COSIGNATURE, LOG, ML_DSA_COSIGNATURE, Note, VerifierKey, cosigned_time,
+                        is_key_name, parse_checkpoint, parse_note, parse_verifier_key, strict_point, verify,
                         vouch)
 from evidence import (NOT_SYSTEM, RESERVED, Broken, DecodeError, Record, decode_actor,
                       decode_document, is_name, leaf_hash)
@@ -30,7 +30,7 @@ def is_place(name):
 class Life:
     def __init__(self, key, added=None):
         self.key, self.added, self.retired, self.until = key, added, None, None
-        self.revoked = None
+        self.revoked, self.last_epoch = None, None
 
     def decides(self, index):
         """Of KEY records below alone: what was decided stays so."""
@@ -53,6 +53,10 @@ class Life:
         if not self.begun(index):
             return NOT_IN_FORCE
         return REVOKED if self.until is not None and self.until <= index else IN_FORCE
+
+    def of_holding(self, index, epoch):
+        late = self.ended(index) and epoch > self.last_epoch
+        return NOT_IN_FORCE if late else self.before(index)
 
     def at_size(self, size):
         if not self.begun(size) or self.ended(size):
@@ -126,7 +130,9 @@ class History:
         if change["action"] == RETIRE:
             if not life.is_active():
                 raise Broken("UNKNOWN_KEY", "a key that is not active")
-            life.retired = index
+            if role != "statement" and change["until"]:
+                raise Broken("UNKNOWN_KEY", "a key that signs no holdings")
+            life.retired, life.last_epoch = index, change["until"]
             return
         until = min(change["until"], index)
         if (life.until is not None and until >= life.until) or until < index and not retroactive:
@@ -211,30 +217,45 @@ class Ledger:
             raise Broken("OPENING", f"the opening of a KEY record: {why}") from why
         if kind != "KEY":
             raise Broken("OPENING", "the opening of a KEY record is of another kind")
+        self.history = self.believed(self.history, record, document)
+
+    def refuses_change(self, history, record, document):
+        """The reason by which a ledger refuses it: section 4."""
+        try:
+            self.believed(history, record, document)
+        except Broken as fault:
+            return {"serial": 15, "change": 16}.get(str(fault).split(":")[0], 17)
+        return None
+
+    def believed(self, before, record, document):
+        """K5 to K11, E3, E4."""
         endorsers = self.endorsers(document)
         self.in_place(record, document["endorsements"])
-        if document["serial"] != self.history.serial:
-            raise Broken("UNKNOWN_KEY", f"the serial {document['serial']}")
+        if document["serial"] != before.serial:
+            raise Broken("UNKNOWN_KEY", f"serial: {document['serial']}")
         added = [c["key"] for c in document["changes"] if c["action"] == ADD]
-        threshold = self.history.threshold
+        threshold = before.threshold
         if threshold:
-            deciding = sum(life.is_active() and life.key in endorsers for life in self.history.root)
+            deciding = sum(life.is_active() and life.key in endorsers for life in before.root)
         else:
             active = [[life.key for life in member.statement if life.is_active()]
-                      for member in self.history.members.values()]
+                      for member in before.members.values()]
             threshold = len([keys for keys in active if keys]) // 2 + 1
             deciding = sum(bool(endorsers & set(keys)) for keys in active)
         if not set(added) <= endorsers or deciding < threshold:
             raise Broken("UNKNOWN_KEY", "those who must endorse have not")
-        if not document["changes"] and document["threshold"] == self.history.threshold:
-            raise Broken("UNKNOWN_KEY", "nothing is changed")
-        history = copy.deepcopy(self.history)
-        for change in document["changes"]:
-            history.change(record.index, change, self.history.threshold > 0)
+        if not document["changes"] and document["threshold"] == before.threshold:
+            raise Broken("UNKNOWN_KEY", "change: nothing is changed")
+        history = copy.deepcopy(before)
+        try:
+            for change in document["changes"]:
+                history.change(record.index, change, before.threshold > 0)
+        except Broken as fault:
+            raise Broken(fault.name, f"change: {fault}") from fault
         history.serial, history.threshold = history.serial + 1, document["threshold"]
         if not history.is_whole():
-            raise Broken("UNKNOWN_KEY", "what is left cannot decide")
-        self.history = history
+            raise Broken("UNKNOWN_KEY", "change: what is left cannot decide")
+        return history
 
     def endorsers(self, document):
         """Whose signatures hold, if all do and none is there twice: K5, E2."""
@@ -333,6 +354,34 @@ class Ledger:
         if record.ok and outbox and (record.kind, record.mode) != ("DOWNLOAD", 2):
             faults.append(("LANE", "an outbox carries deferred downloads alone (R7)"))
         return faults
+
+    def is_by_retired(self, record):
+        """L20: no key but a retired one has signed what an outbox held back."""
+        member = self.history.members.get(record.node)
+        if record.lane[0] != 2 or member is None:
+            return False
+        for life in member.statement:
+            in_force = life.before(record.index) == IN_FORCE
+            if in_force and verify(life.key, b"muniment/statement/v1\n" + record.statement,
+                                   record.signature):
+                return life.ended(record.index)
+        return False
+
+    def cosigned_at(self, data, size):
+        """T9: the median of the members' times, in ms, if most of them have cosigned."""
+        note, times, able = parse_note(data), {}, set()
+        for node, member in self.history.members.items():
+            name = f"{self.origin}/{member.region}/{member.zone}/{node}"
+            for life in member.cosignature:
+                if life.at_size(size) != IN_FORCE:
+                    continue
+                able.add(node)
+                time = cosigned_time(note, VerifierKey(name, COSIGNATURE, life.key))
+                if time is not None:
+                    times.setdefault(node, time)
+        if 2 * len(times) <= len(able):
+            return None
+        return sorted(times.values())[len(times) // 2] * 1000 + 999
 
     def is_genesis(self, record):
         return leaf_hash(record.data) == self.id
@@ -444,6 +493,6 @@ class Ledger:
             return "UNKNOWN_KEY", "a holding of an unknown node"
         if holding["kind"] == 1 and member.zone != holding["zone"]:
             return "OPENING", "a holding in another zone"
-        name = self.signed(holding["node"], lambda life: life.before(index),
+        name = self.signed(holding["node"], lambda life: life.of_holding(index, holding["epoch"]),
                            holding["signed"], holding["signature"])
         return (name, "the signature of a holding") if name else None

@@ -10,7 +10,7 @@ bundles and promises to that program.
     verify.py receipt FILE [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE]
                     [--max-age SECONDS] [--document FILE] [--issued] [--strict]
     verify.py bundle FILE [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE] [--level 0..6]
-                    [--strict]
+                    [--require-judged] [--strict]
     verify.py promise FILE [--trust FILE] [--keys FILE]
     verify.py manifest FILE
 
@@ -25,16 +25,18 @@ import time
 from hashlib import sha256
 
 from checkpoint import Policy, Trust, parse_checkpoint, parse_note, vouch
-from evidence import (CODES, Broken, DecodeError, Reader, Record, consistent, frames, leaf_hash,
+from evidence import (CODES, Broken, DecodeError, Reader, Record, consistent, decode_document,
+                      frames, leaf_hash,
                       node_hash, read_genesis, read_key_record, read_last, root_by_path)
-from ledger import Ledger, genesis_of
+from ledger import History, Ledger, genesis_of
+from rules import Rules
 
 MIB = 1024 * 1024
 
 
 # Section 14: the gravest first.
 GRAVEST_FIRST = ("UNKNOWN FORK UNTRUSTED BAD_TREE BROKEN_CHAIN BAD_SIGNATURE STRUCTURE CHECKPOINT LANE "
-                 "OPENING UNKNOWN_KEY TIME REVOKED MISSING_DATA POLICY DOCUMENT NOT_DONE "
+                 "RULE OPENING UNKNOWN_KEY TIME REVOKED MISSING_DATA POLICY DOCUMENT NOT_DONE "
                  "LOST BODY_LOST").split()
 
 
@@ -150,7 +152,7 @@ class Lessons:
             name = "MISSING_DATA" if record.keys > below else "BROKEN_CHAIN"
             report.find(name, record.index, f"counts {record.keys} KEY records, not {below}")
 
-    def tie(self, last, shown, size, root, report):
+    def tie(self, last, shown, size, root, cosigned_at, report):
         """Section 6.3."""
         if last is None:
             if shown is None or shown.index != size - 1:
@@ -170,7 +172,17 @@ class Lessons:
             name = "MISSING_DATA" if counted > len(self.taken) else "BROKEN_CHAIN"
             return report.find(name, None, f"{counted} KEY records, {len(self.taken)} are shown")
         self.tied = self.in_tree
+        if cosigned_at is not None and record.committed_at > cosigned_at + 60_000:
+            report.find("TIME", record.index, "the last record is of later than its cosignatures (T9)")
         return None
+
+    def before(self, genesis, ledger, index):
+        """The history as the records below left it."""
+        history = History(decode_document(genesis[1])[1])
+        for record, _, opening in self.keys:
+            if record.index < index:
+                history = ledger.believed(history, record, decode_document(opening)[1])
+        return history
 
     def unlisted(self, record, leaf, report):
         if record.ok and record.kind == "KEY" and self.leaves.get(record.index) != leaf:
@@ -238,7 +250,7 @@ def verify_receipt(data, trust=None, policy=None, document=None, known=None, iss
         lessons.compare(root, report)
         if root_by_path(leaf, record.index, size, path) != root:
             report.find("BAD_TREE", record.index, "the path leads elsewhere")
-        lessons.tie(last, record, size, root, report)
+        lessons.tie(last, record, size, root, ledger.cosigned_at(note.encode(), size), report)
         if head is not None:
             compare_saved(ledger, head, size, root, report)
         if policy:
@@ -386,6 +398,7 @@ class Bundle:
             self.prev = manifest["peaks"][-1]
         self.time, self.lanes, self.boots = 0, {}, {}
         self.outboxes, self.marks = {}, {}
+        self.rules, self.unplaced = Rules(self.first), 0
 
     def take_key(self, key):
         if self.ledger:
@@ -428,13 +441,16 @@ class Bundle:
             self.find("STRUCTURE", self.next, str(why))
             if self.whole:
                 self.marks[self.next] = None
+            self.rules.whole = False
             self.next, self.prev = self.next + 1, leaf
             self.grow(leaf)
             return
         index, opened, faults = record.index, None, []
+        before, by_retired = len(self.report.findings), False
         if self.ledger and self.level >= 1 and not self.lessons.has(record, leaf):
             for name, detail in self.ledger.statement_faults(record):
                 self.find(name, index, detail)
+            by_retired = self.ledger.is_by_retired(record)
         if self.ledger and self.level >= 5:
             opened, faults = self.ledger.opening_faults(record, shown, actor)
         if self.selects:
@@ -447,13 +463,21 @@ class Bundle:
         else:
             self.place(index)
             if self.level >= 4:
-                self.follow(record, leaf, opened)
+                self.follow(record, leaf, opened, by_retired)
         for name, detail in faults:
             self.find(name, index, detail)
         understood(record, self.report)
         self.lessons.unlisted(record, leaf, self.report)
         if self.ledger:
             self.lessons.miscounted(record, self.report)
+        if self.ledger and self.level >= 5 and self.whole and not self.selects:
+            holds = len(self.report.findings) == before
+            fault = self.rules.follow(
+                record, opened, self.ledger,
+                lambda at: self.lessons.before(self.manifest["genesis"], self.ledger, at),
+                lambda at: (self.marks.get(at) or {}).get("leaf"), holds)
+            if fault:
+                self.find("RULE", index, fault)
         if self.level >= 6 and record.ok and record.kind == "ANCHOR" and opened:
             self.anchors.append((index, opened))
         if not self.selects:
@@ -474,7 +498,7 @@ class Bundle:
             name = "MISSING_DATA" if index > due else "BROKEN_CHAIN"
             self.find(name, index, f"record {due} was due")
 
-    def follow(self, record, leaf, opened):
+    def follow(self, record, leaf, opened, by_retired):
         index = record.index
         if self.prev is not None and record.prev != self.prev:
             self.find("BROKEN_CHAIN", index, "prev is another (L1)")
@@ -482,7 +506,7 @@ class Bundle:
         if record.committed_at < self.time:
             self.find("TIME", index, "time goes back")
         self.time = max(self.time, record.committed_at)
-        if self.whole and (why := self.lane(record)):
+        if self.whole and (why := self.lane(record, by_retired)):
             self.find("LANE", index, why)
         if self.whole and record.ok and record.kind == "BOOT" and opened:
             self.boot(record, opened["outboxes"])
@@ -492,10 +516,11 @@ class Bundle:
             if record.duplicate_of >= index or (seen and not (mark and mark["ok"])):
                 self.find("BROKEN_CHAIN", index, "duplicate of no earlier OK record")
         if record.ok and record.kind == "DOWNLOAD_END" and opened:
-            for download in opened["downloads"]:
+            for download, _ in opened["ends"]:
                 self.ended(record, download)
         given = opened.get("endorsements") if record.ok and opened and self.whole else None
         named = self.marks.get(given["after"]) if given else None
+        self.unplaced += bool(given and not named)
         if named and named["leaf"] != given["leaf"]:
             self.find("BROKEN_CHAIN", index, "endorsements of another history (E5)")
         if self.whole:
@@ -515,7 +540,7 @@ class Bundle:
             mark["ended"] = True
         return None
 
-    def lane(self, record):
+    def lane(self, record, by_retired):
         """Section 10.1."""
         kind, lane, node = record.kind, record.lane, record.node
         why, starts = None, kind in ("GENESIS", "BOOT")
@@ -533,6 +558,9 @@ class Bundle:
             if known and (record.seq, record.statement_prev) != known:
                 why = f"seq {record.seq} after {known[0]}, or another statement before"
             said = self.outboxes.get(node, {}).get(lane[1]) if lane[0] == 2 else None
+            given = said and record.seq < said["next"]
+            if not why and by_retired and not given and (said or self.first == 0):
+                why = "signed under a retired key, and no BOOT knew of it (L20)"
             if not why and said and said["next"] == record.seq + 1:
                 if said["last"] != record.statement_hash:
                     why = "another statement than the BOOT said (L19)"
@@ -598,6 +626,7 @@ class Bundle:
             if not consistent(end, size, path, self.end_root, root):
                 return self.find("BAD_TREE", None, "a checkpoint does not go on")
         self.newest = (size, root)
+        self.cosigned_at = self.ledger.cosigned_at(note.encode(), size)
         if self.policy:
             self.lacking = self.policy.lacks(self.ledger.cleared(note, size))
             self.met = self.met or self.lacking is None
@@ -609,6 +638,13 @@ class Bundle:
                 and self.tree.size == size and self.tree.root() != root):
             self.find("BAD_TREE", None, "the records lead to another root")
         return None
+
+    def is_judged(self):
+        """D12."""
+        if self.level < 5 or not self.manifest or self.selects:
+            return False
+        earlier = any(record.index < self.first for record in self.lessons.taken)
+        return not (self.rules.left or self.unplaced or earlier)
 
     def conclude(self):
         """M6, M7, S5, S6 and what follows."""
@@ -631,7 +667,7 @@ class Bundle:
             self.find("CHECKPOINT", None, "no checkpoint of the head's size")
         elif self.newest:
             self.lessons.compare(self.newest[1], self.report)
-            self.lessons.tie(self.last, None, *self.newest, self.report)
+            self.lessons.tie(self.last, None, *self.newest, self.cosigned_at, self.report)
         if self.end_root is not None:
             for index in sorted(i for root, i in self.astray.items() if root != self.end_root):
                 self.find("BAD_TREE", index, "the path leads elsewhere")
@@ -689,9 +725,11 @@ def run(arguments):
     if len(arguments) < 2 or arguments[0] not in ("receipt", "bundle", "promise"):
         return refused(2, __doc__)
     command, path, rest = arguments[0], arguments[1], arguments[2:]
-    switches = [word for word in rest if word in ("--issued", "--strict")]
+    switches = [word for word in rest if word in ("--issued", "--strict", "--require-judged")]
     rest = [word for word in rest if word not in switches]
-    if command != "receipt" and "--issued" in switches:
+    misplaced = (command != "receipt" and "--issued" in switches
+                 or command != "bundle" and "--require-judged" in switches)
+    if misplaced:
         return refused(2, __doc__)
     flags = {"receipt": ("--trust", "--policy", "--keys", "--document", "--head", "--max-age"),
              "bundle": ("--trust", "--policy", "--keys", "--head", "--level"),
@@ -725,7 +763,10 @@ def run(arguments):
     elif command == "promise":
         report = verify_promise(read["data"], trust, known)
     else:
-        report = Bundle(trust, policy, read.get("--head"), int(level), known).verify(read["data"])
+        bundle = Bundle(trust, policy, read.get("--head"), int(level), known)
+        report = bundle.verify(read["data"])
+        if "--require-judged" in switches and not bundle.is_judged():
+            report.find("MISSING_DATA", None, "a rule could not be judged (D12)")
     result = report.end(trust is not None, "--strict" in switches)
     if policy and policy.unjudged:
         result["unjudged"] = "this Python's package `cryptography` has no ML-DSA"

@@ -3101,6 +3101,9 @@ pub struct GetKeysResponse {
     pub leaf: ::prost::bytes::Bytes,
     #[prost(uint64, tag = "9")]
     pub committed_at_ms: u64,
+    /// By which a statement key that is retired now signs its last holdings.
+    #[prost(uint64, tag = "10")]
+    pub upload_epoch: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KeyLife {
@@ -3124,6 +3127,9 @@ pub struct KeyLife {
     /// Revoked: nothing is believed from here on.
     #[prost(uint64, optional, tag = "8")]
     pub trusted_until: ::core::option::Option<u64>,
+    /// Of a statement key that is retired: the last upload epoch of which its holdings count.
+    #[prost(uint64, optional, tag = "9")]
+    pub last_epoch: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChangeKeysRequest {

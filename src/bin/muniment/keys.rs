@@ -17,7 +17,7 @@ use muniment::keyring;
 use muniment_client::v1::{GetKeysResponse, KeyLife};
 use muniment_evidence::digest::{Digest, hex, unhex};
 use muniment_evidence::endorsement::Endorsements;
-use muniment_evidence::ids::{NodeId, RecordIndex};
+use muniment_evidence::ids::{NodeId, RecordIndex, UploadEpoch};
 use muniment_evidence::key::{PublicKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::opening::Document;
@@ -218,7 +218,10 @@ impl Drawn {
 fn action(action: Action) -> String {
     match action {
         Action::Add => "add".to_owned(),
-        Action::Retire => "retire".to_owned(),
+        Action::Retire { last_epoch } if last_epoch.get() == 0 => "retire".to_owned(),
+        Action::Retire { last_epoch } => {
+            format!("retire, with holdings up to the upload epoch {last_epoch},")
+        }
         Action::Revoke { trusted_until } if trusted_until.get() == u64::MAX => {
             "revoke, from this change on,".to_owned()
         }
@@ -233,7 +236,7 @@ async fn list(reach: &Reach) -> Result<Exit, CommandFailure> {
             json!({
                 "role": life.role, "node": life.node, "region": life.region, "zone": life.zone,
                 "key": hex(&life.key), "added": life.added, "retired": life.retired,
-                "trusted_until": life.trusted_until,
+                "trusted_until": life.trusted_until, "last_epoch": life.last_epoch,
             })
         });
         output::say_json(&json!({
@@ -292,7 +295,12 @@ async fn draft(args: Draft, reach: &Reach) -> Result<Exit, CommandFailure> {
         added.push(key);
     }
     for text in &args.retire {
-        document.changes.push(ending(text, Action::Retire, &known)?);
+        let mut change = ending(text, Action::RETIRE, &known)?;
+        if change.role == Role::Statement {
+            let last_epoch = UploadEpoch::new(known.upload_epoch);
+            change.action = Action::Retire { last_epoch };
+        }
+        document.changes.push(change);
     }
     for text in &args.revoke {
         let parsed = match text.rsplit_once(':') {

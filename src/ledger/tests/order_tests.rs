@@ -151,7 +151,7 @@ fn an_operator_key_that_is_not_active_orders_nothing() {
             key: operator(turn).public(),
         };
         let ending = match revoked {
-            false => Action::Retire,
+            false => Action::RETIRE,
             true => Action::Revoke { trusted_until },
         };
         let retire = change_keys(&ledger, vec![change(ending, 0)], &[]);
@@ -159,7 +159,7 @@ fn an_operator_key_that_is_not_active_orders_nothing() {
         assert_eq!(ledger.hear(&mut lane, &Document::Key(retire)), none_left);
         let trusted_until = ledger.head().size.next_index();
         let ending = match revoked {
-            false => Action::Retire,
+            false => Action::RETIRE,
             true => Action::Revoke { trusted_until },
         };
         let changes = vec![change(Action::Add, 1), change(ending, 0)];

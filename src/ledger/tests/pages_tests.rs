@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::domain::ids::Uid;
-use crate::ledger::invoices::REVERSES;
 use crate::ledger::state::{EVENTS_AT_A_TIME, Status};
 use crate::ledger::tables;
 use muniment_evidence::limits::{RENDITIONS_MAX, REVERSALS_MAX};
 use muniment_evidence::opening::{AddRenditionDocument, Money, Reference, VoidDocument};
+use muniment_evidence::rules::REVERSES;
 
 const HOLDERS: [(u64, u8); 2] = [(1, 1), (2, 2)];
 

@@ -1,7 +1,7 @@
 //! Lanes, boots, keys and levels: what apply takes, refuses and remembers.
 
 use super::*;
-use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Sequence, Term, TreeSize};
+use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Sequence, Term, TreeSize, UploadEpoch};
 use crate::ledger::lanes::WINDOW;
 use crate::ledger::policy;
 use muniment_evidence::opening::LeaderDocument;
@@ -233,7 +233,17 @@ fn a_key_in_use_is_not_retired_and_a_revoked_one_says_no_more() {
         SecretKey::from_seed(&[1; 32]),
         SecretKey::from_seed(&[21; 32]),
     );
-    let retire = change_keys(&ledger, vec![statement_key(Action::Retire, 1, &old)], &[]);
+    let retire = change_keys(
+        &ledger,
+        vec![statement_key(
+            Action::Retire {
+                last_epoch: UploadEpoch::new(1),
+            },
+            1,
+            &old,
+        )],
+        &[],
+    );
     let retire = lane.write(&ledger, &Document::Key(retire));
     assert_eq!(
         ledger.apply(0, vec![retire]),

@@ -17,7 +17,7 @@ Checks Muniment's evidence offline, and answers questions about it.
                   [--head FILE] [--max-age SECONDS] [--document FILE] [--issued]
                   [--strict] [--json]
   muniment-verify bundle FILE [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE]
-                  [--level 0..6] [--strict] [--json]
+                  [--level 0..6] [--require-judged] [--strict] [--json]
   muniment-verify invoice FILE NUMBER|UID [--tenant T] [--scheme S] [--issuer I]
                   [--period P] [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE] [--json]
   muniment-verify reconcile FILE [--csv FILE] [--write FILE]
@@ -56,6 +56,8 @@ Checks Muniment's evidence offline, and answers questions about it.
   --kind KIND      of this kind only, such as ISSUE
   --bundle FILE    a bundle that covers the sizes of the notes, or should keep the promise
   --genesis FILE   without a bundle: any receipt of the ledger, which carries its keys
+  --require-judged what the ledger's rules could not be judged of (a slice, an opening
+                   that is withheld, members who were changing) is missing data
   --strict         what is told beside the verdict (a lost outbox) counts as a fault
   --json           the report as one line of JSON
 
@@ -65,7 +67,7 @@ without --trust; 4 a file cannot be read or written; 5 nothing has the name aske
 10 structure; 11 bad signature; 12 broken chain; 13 bad tree; 14 fork; 15 missing data;
 16 lane; 17 unknown key; 18 checkpoint; 19 opening; 20 document; 21 time; 22 untrusted;
 23 policy; 24 revoked; 25 lost; 26 reconciliation; 27 promise not kept; 28 not done; 29 a receipt verified, but
-without --policy or --keys.
+without --policy or --keys; 30 not understood; 31 a body is lost; 32 a rule is broken.
 Of several, the gravest: FORMAT.md has the order.
 ";
 
@@ -104,7 +106,7 @@ const FORMS: [Form; 7] = [
         name: "bundle",
         operands: (1, 1),
         flags: &["--trust", "--policy", "--keys", "--head", "--level"],
-        switches: &["--strict", "--json"],
+        switches: &["--require-judged", "--strict", "--json"],
     },
     Form {
         name: "invoice",

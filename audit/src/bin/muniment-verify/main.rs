@@ -188,7 +188,10 @@ fn now_s() -> u64 {
 }
 
 /// The report as the caller wants it counted.
-fn judged(report: Report, arguments: &Arguments) -> Report {
+fn judged(mut report: Report, arguments: &Arguments) -> Report {
+    if arguments.is_on("--require-judged") {
+        report = report.require_judged();
+    }
     match arguments.is_on("--strict") {
         true => report.strict(),
         false => report,
