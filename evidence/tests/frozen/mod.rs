@@ -11,6 +11,7 @@ mod forged_records;
 pub mod negative;
 mod planned;
 mod post_quantum;
+mod promises;
 
 use crate::ledger::{BODY, Ledger, NODES, ORIGIN, checkpoint_frame, seal};
 use base64::Engine as _;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Vector> {
     let mut all = honest();
     all.extend(negative::all());
     all.extend(post_quantum::all());
+    all.extend(promises::all());
     let planned = planned::negative().into_iter();
     all.extend(planned.map(|(name, bytes)| (format!("negative/{name}"), bytes)));
     all
