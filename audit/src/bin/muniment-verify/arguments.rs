@@ -56,7 +56,7 @@ Checks Muniment's evidence offline, and answers questions about it.
   --kind KIND      of this kind only, such as ISSUE
   --bundle FILE    a bundle that covers the sizes of the notes, or should keep the promise
   --genesis FILE   without a bundle: any receipt of the ledger, which carries its keys
-  --strict         what is told beside the verdict (a lost outbox) counts as a fault
+  --strict         what is told beside the verdict (a lost outbox or body) counts as a fault
   --json           the report as one line of JSON
 
 FILE may be - for standard input (the evidence only). Questions are answered at level 5.
@@ -65,7 +65,7 @@ without --trust; 4 a file cannot be read or written; 5 nothing has the name aske
 10 structure; 11 bad signature; 12 broken chain; 13 bad tree; 14 fork; 15 missing data;
 16 lane; 17 unknown key; 18 checkpoint; 19 opening; 20 document; 21 time; 22 untrusted;
 23 policy; 24 revoked; 25 lost; 26 reconciliation; 27 promise not kept; 28 not done; 29 a receipt verified, but
-without --policy or --keys.
+without --policy or --keys; 30 not understood; 31 a body lost.
 Of several, the gravest: FORMAT.md has the order.
 ";
 
