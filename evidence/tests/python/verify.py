@@ -151,6 +151,7 @@ class Lessons:
         if record.keys != below:
             name = "MISSING_DATA" if record.keys > below else "BROKEN_CHAIN"
             report.find(name, record.index, f"counts {record.keys} KEY records, not {below}")
+        return record.keys != below
 
     def tie(self, last, shown, size, root, report):
         """Section 6.3."""
@@ -383,7 +384,7 @@ class Bundle:
         self.count, self.newest, self.end_root = 0, None, None
         self.met, self.lacking, self.astray = False, None, {}
         self.leaves, self.anchors, self.last = [], [], None
-        self.known, self.fate = known, None
+        self.known, self.fate, self.miscounted = known, None, False
 
     def find(self, name, index, detail):
         self.report.find(name, index, detail)
@@ -484,8 +485,8 @@ class Bundle:
             self.find(name, index, detail)
         understood(record, self.report)
         self.lessons.unlisted(record, leaf, self.report)
-        if self.ledger:
-            self.lessons.miscounted(record, self.report)
+        if self.ledger and not self.miscounted:
+            self.miscounted = self.lessons.miscounted(record, self.report)
         if self.fate:
             self.fate.see(record, opened)
         if self.level >= 6 and record.ok and record.kind == "ANCHOR" and opened:
