@@ -4,7 +4,7 @@
 //! answers stands in `docs/reference/soundness.md`.
 
 use super::forged_bundles::{statement_twice, with_stolen_outbox_key};
-use super::negative::{AT, forged, with_revoked_node_key, with_stolen_node_key};
+use super::negative::{AT, altered, forged, with_revoked_node_key, with_stolen_node_key};
 use super::{Vector, anchor, cosigned_frames, document, key_of_turn, reopen, small};
 use crate::ledger::{Ledger, seal};
 use crate::promising;
@@ -63,7 +63,24 @@ pub fn all() -> Vec<Vector> {
         ),
     ]
     .map(|(name, bytes)| (name.to_owned(), bytes))
-    .into()
+    .into_iter()
+    .chain(readings())
+    .collect()
+}
+
+/// What of a record's columns is part of decoding, and what is not.
+fn readings() -> [Vector; 3] {
+    let small = small();
+    let written = |index, at: usize| altered(&small, index, &|receipt| receipt.record[at] = 1);
+    let itself = forged(&|ledger| {
+        ledger.issue(1, "X", Outcome::DuplicateOf(RecordIndex::new(11)));
+    });
+    [
+        ("record-reason.bin", written(4, 59)),
+        ("record-boot-lane.bin", written(1, 121)),
+        ("receipt-duplicate-itself.bin", itself.receipt(11)),
+    ]
+    .map(|(name, receipt)| (format!("negative/{name}"), receipt.encode()))
 }
 
 fn announced(frames: &mut [Frame]) -> &mut Manifest {
