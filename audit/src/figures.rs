@@ -289,6 +289,7 @@ impl Reckoning {
         Value::object([
             ("first", self.first.into()),
             ("end", self.end.into()),
+            ("selects", self.selects.into()),
             ("differences", differences.into()),
             ("withheld", self.missing.withheld.into()),
             ("voids_unplaced", self.missing.voids.into()),

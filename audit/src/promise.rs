@@ -1,7 +1,9 @@
 //! Was a promise kept? Its record is looked for by node, outbox and number.
 //!
 //! Promises: "kept" is said only of an OK record of the very statement that was promised.
-//! Everything else is said by name, with a code of its own. That a node lost *another*
+//! Everything else is said by name, with a code of its own, and only of a promise that the
+//! changes of keys in the bundle leave standing: where its record is shown, the record speaks
+//! for it. Of another ledger's bundle no fate is told. That a node lost *another*
 //! outbox is told and does not touch the answer. Memory for one answer.
 //!
 //! Tests: `audit/tests/promise.rs`.
@@ -12,11 +14,12 @@ use crate::summary::words::{utc, uuid, who};
 use muniment_evidence::bundle::Manifest;
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::ids::{RecordIndex, TreeSize};
-use muniment_evidence::opening::Document;
+use muniment_evidence::opening::{BootDocument, Document};
 use muniment_evidence::record::Outcome;
 use muniment_evidence::report::{Report, shown};
 use muniment_evidence::statement::Lane;
-use muniment_evidence::verify::{Observer, Promised, SeenRecord};
+use muniment_evidence::trust::Trust;
+use muniment_evidence::verify::{self, KnownKeys, Observer, Promised, SeenRecord};
 use std::fmt::Write as _;
 
 /// What became of a promise, as far as a bundle shows.
@@ -30,8 +33,8 @@ pub enum PromiseFate {
     Other(RecordIndex),
     /// The BOOT at this index says that the outbox was lost before it came to it.
     Lost(RecordIndex),
-    /// The BOOT at this index denies it: by then the node's outbox had no such number, or
-    /// was lost before the promise was made.
+    /// The BOOT at this index denies it: by then the node's outbox had no such number, was lost
+    /// before the promise was made, or was none of the node's.
     Broken(RecordIndex),
     /// By the record at this index, the deadline of the promise had passed: it is this record
     /// itself, or there was none of it before.
@@ -79,42 +82,105 @@ impl PromiseFate {
 
 /// See the module.
 pub struct PromiseQuestion {
+    file: Vec<u8>,
+    trust: Option<Trust>,
     promised: Promised,
     /// Whether the bundle has every record from the first one on.
     whole: bool,
     end: TreeSize,
     same_ledger: bool,
-    found: Option<PromiseFate>,
+    /// The record of its number.
+    recorded: Option<PromiseFate>,
+    /// What the first BOOT says that speaks of it.
+    denied: Option<PromiseFate>,
     /// The first record that was committed after the deadline.
     passed: Option<RecordIndex>,
 }
 
 impl PromiseQuestion {
-    pub fn new(promised: Promised) -> PromiseQuestion {
-        PromiseQuestion {
+    /// About the bytes of a promise file; or the answer, where they do not verify.
+    pub fn new(file: Vec<u8>, trust: Option<Trust>) -> Result<PromiseQuestion, Box<Audited>> {
+        let (report, promised) = verify::promise(&file, trust.as_ref(), None);
+        let Some(promised) = promised else {
+            return Err(Box::new(stated(report, None)));
+        };
+        Ok(PromiseQuestion {
+            file,
+            trust,
             promised,
             whole: false,
             end: TreeSize::EMPTY,
             same_ledger: false,
-            found: None,
+            recorded: None,
+            denied: None,
             passed: None,
-        }
+        })
     }
 
-    pub fn conclude(self, report: Report) -> Audited {
-        let fate = match (self.found, self.whole, self.passed) {
+    fn fate(&self) -> PromiseFate {
+        let said = self.recorded.or(self.denied);
+        match (said, self.whole, self.passed) {
             (Some(fate), ..) => fate,
             (None, true, Some(index)) => PromiseFate::Overdue(index),
             (None, true, None) => PromiseFate::Pending,
             (None, false, _) => PromiseFate::NotShown,
-        };
-        let ending = match self.same_ledger {
-            true => fate.ending(),
-            false => Ending::Fault(FindingClass::Untrusted),
-        };
+        }
+    }
+
+    /// What is wrong with the promise by the changes of keys that the bundle shows, and by
+    /// those that are known.
+    fn taken_back(&self, report: &Report, known: Option<&KnownKeys>) -> Option<Report> {
+        let shown = KnownKeys::of(report);
+        let judged = |keys| verify::promise(&self.file, self.trust.as_ref(), Some(keys)).0;
+        let mut judged = shown.iter().chain(known).map(judged);
+        judged.find(|report| !report.holds())
+    }
+
+    /// The answer; `known` are the changes of keys that the caller has from elsewhere.
+    pub fn conclude(self, report: Report, known: Option<&KnownKeys>) -> Audited {
+        let fate = self.same_ledger.then(|| self.fate());
+        let on_record = matches!(
+            self.recorded,
+            Some(PromiseFate::Kept(_) | PromiseFate::Overdue(_) | PromiseFate::Refused(_))
+        );
+        if report.holds()
+            && self.same_ledger
+            && !on_record
+            && let Some(fault) = self.taken_back(&report, known)
+        {
+            return stated(fault, None);
+        }
+        let ending = fate.map_or(Ending::Fault(FindingClass::Untrusted), PromiseFate::ending);
         let mut text = describe(&self.promised);
         let what = match fate {
-            _ if !self.same_ledger => "the bundle is of another ledger".to_owned(),
+            Some(fate) => self.words(fate),
+            None => "the bundle is of another ledger, which says nothing of it".to_owned(),
+        };
+        let _ = writeln!(text, "  {:<13} {what}", "promise");
+        for loss in &report.told {
+            let _ = writeln!(text, "  {:<13} {loss}", "beside it");
+        }
+        let value = Value::object([
+            ("promise", to_value(&self.promised)),
+            ("fate", fate.map(PromiseFate::name).into()),
+            ("index", fate.and_then(PromiseFate::index).into()),
+            (
+                "losses",
+                Value::list(report.told.iter().map(ToString::to_string)),
+            ),
+        ]);
+        let answer = AuditAnswer {
+            ending,
+            text,
+            value,
+        };
+        Audited { report, answer }
+    }
+}
+
+impl PromiseQuestion {
+    fn words(&self, fate: PromiseFate) -> String {
+        match fate {
             PromiseFate::Kept(index) => format!("kept: it is the record {index}, OK"),
             PromiseFate::Refused(index) => format!("it is the record {index}, which was refused"),
             PromiseFate::Other(index) => {
@@ -137,26 +203,29 @@ impl PromiseQuestion {
             PromiseFate::NotShown => {
                 "not in this part of the log; ask for the whole, from record 0".to_owned()
             }
-        };
-        let _ = writeln!(text, "  {:<13} {what}", "promise");
-        for loss in &report.told {
-            let _ = writeln!(text, "  {:<13} {loss}", "beside it");
         }
-        let value = Value::object([
-            ("promise", to_value(&self.promised)),
-            ("fate", fate.name().into()),
-            ("index", fate.index().into()),
-            (
-                "losses",
-                Value::list(report.told.iter().map(ToString::to_string)),
-            ),
-        ]);
-        let answer = AuditAnswer {
-            ending,
-            text,
-            value,
+    }
+
+    /// What a BOOT of the node says of the promise; `is_later`: it is not older, by the node's
+    /// own times. What a node says of itself, it is held to.
+    fn said_by_boot(
+        &self,
+        boot: &BootDocument,
+        is_later: bool,
+    ) -> Option<fn(RecordIndex) -> PromiseFate> {
+        let named = boot.outboxes.iter().find(|o| o.id == self.promised.outbox);
+        let Some(outbox) = named else {
+            let denies = is_later && self.whole;
+            return denies.then_some(PromiseFate::Broken);
         };
-        Audited { report, answer }
+        // In the whole log, what is not on record of a lost outbox was lost with it.
+        let ended = outbox.next <= self.promised.seq;
+        match (outbox.lost, is_later) {
+            (true, false) => Some(PromiseFate::Broken),
+            (true, true) if ended || self.whole => Some(PromiseFate::Lost),
+            (false, true) if ended => Some(PromiseFate::Broken),
+            _ => None,
+        }
     }
 }
 
@@ -192,7 +261,7 @@ impl Observer for PromiseQuestion {
             return;
         }
         if statement.lane == Lane::Outbox(wanted.outbox) && statement.seq == wanted.seq {
-            self.found = Some(match record.outcome {
+            self.recorded = Some(match record.outcome {
                 _ if statement.hash() != wanted.statement => PromiseFate::Other(index),
                 Outcome::Ok if late => PromiseFate::Overdue(index),
                 Outcome::Ok => PromiseFate::Kept(index),
@@ -200,19 +269,11 @@ impl Observer for PromiseQuestion {
             });
         }
         if let (None, Outcome::Ok, Some(Document::Boot(boot))) =
-            (self.found, record.outcome, seen.document)
+            (self.denied, record.outcome, seen.document)
         {
-            let named = boot.outboxes.iter().find(|o| o.id == wanted.outbox);
-            // Both are the node's own times: what it says of itself, it is held to.
             let is_later = statement.witnessed_at_ms >= wanted.witnessed_at_ms;
-            self.found = match named {
-                Some(outbox) if is_later && outbox.next <= wanted.seq => Some(match outbox.lost {
-                    true => PromiseFate::Lost(index),
-                    false => PromiseFate::Broken(index),
-                }),
-                Some(outbox) if !is_later && outbox.lost => Some(PromiseFate::Broken(index)),
-                _ => None,
-            };
+            let said = self.said_by_boot(boot, is_later);
+            self.denied = said.map(|fate| fate(index));
         }
     }
 }
@@ -224,6 +285,7 @@ fn describe(promised: &Promised) -> String {
         None => format!("node {}", promised.node),
     };
     let mut text = String::new();
+    let deadline = download.deadline_ms.map(utc);
     let lines = [
         ("promised by", node),
         ("at", utc(promised.witnessed_at_ms)),
@@ -234,6 +296,10 @@ fn describe(promised: &Promised) -> String {
         (
             "to record",
             "a download that was released at once".to_owned(),
+        ),
+        (
+            "until",
+            deadline.unwrap_or_else(|| "no time that it names".to_owned()),
         ),
         ("by", who(&promised.actor)),
         ("invoice", uuid(&download.uid)),

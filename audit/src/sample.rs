@@ -3,7 +3,8 @@
 //! Promises: of the OK records (of one kind, where asked), those with the smallest
 //! SHA-256("muniment/sample/v1\n" ‖ seed ‖ 0x00 ‖ leaf hash), in order of that hash: the
 //! same on every machine and in every program. The ledger cannot foresee a seed that is
-//! chosen after the checkpoint. Memory for the sample alone.
+//! chosen after the checkpoint. A sample of a selection says that it is one. Memory for the
+//! sample alone.
 
 use crate::answer::{AuditAnswer, Audited, Ending};
 use crate::json::Value;
@@ -34,6 +35,7 @@ pub struct RecordSample {
     candidates: u64,
     first: RecordIndex,
     end: TreeSize,
+    selects: bool,
 }
 
 /// A leaf's place in the order of a seed.
@@ -53,6 +55,7 @@ impl RecordSample {
             candidates: 0,
             first: RecordIndex::FIRST,
             end: TreeSize::EMPTY,
+            selects: false,
         })
     }
 
@@ -70,6 +73,9 @@ impl RecordSample {
             self.end,
             self.seed
         );
+        if self.selects {
+            text += "The bundle is a selection: whoever made it has chosen before you did.\n";
+        }
         for (rank, opened) in &self.chosen {
             let line = format!(
                 "{}  record {}: {}",
@@ -91,6 +97,7 @@ impl RecordSample {
         let value = Value::object([
             ("first", self.first.into()),
             ("end", self.end.into()),
+            ("selects", self.selects.into()),
             ("kind", self.kind.map(Kind::name).into()),
             ("seed", self.seed.as_str().into()),
             ("candidates", self.candidates.into()),
@@ -109,6 +116,7 @@ impl RecordSample {
 impl Observer for RecordSample {
     fn begin(&mut self, manifest: &Manifest) {
         (self.first, self.end) = (manifest.first, manifest.end);
+        self.selects = !manifest.selection.is_empty();
     }
 
     fn see(&mut self, seen: SeenRecord<'_>) {

@@ -462,6 +462,20 @@ fn a_sample_is_the_same_for_everyone_who_knows_the_seed() {
     assert_eq!(value["answer"]["candidates"], chosen.len());
     let (code, out, _) = run(&["sample", &case.bundle, "--count", "1", "--seed", "s"]);
     assert!(code == 3 && out.contains("Sample      1 of"), "{out}");
+    assert_eq!(value["answer"]["selects"], false);
+}
+
+/// Who draws from what somebody else has chosen before has no sample of the log.
+#[test]
+fn a_sample_of_a_selection_says_so() {
+    let case = Case::realistic("sample-of-selection");
+    let selection = case
+        .files
+        .write("selection", seal(&case.ledger.selection(&[5, 8])));
+    let value = case.ask_of(&selection, "sample", &["--count", "1", "--seed", "s"], 0);
+    assert_eq!(value["answer"]["selects"], true);
+    let (_, out, _) = run(&["sample", &selection, "--count", "1", "--seed", "s"]);
+    assert!(out.contains("The bundle is a selection"), "{out}");
 }
 
 #[test]

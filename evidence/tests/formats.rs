@@ -76,6 +76,36 @@ fn the_manifest_has_a_line_for_every_file() {
     }
 }
 
+/// The page that says which file answers which claim is worth nothing where a file is gone.
+#[test]
+fn the_page_of_claims_names_files_that_are_there() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/soundness.md");
+    let page = fs::read_to_string(path).unwrap();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).collect();
+    let manifest = fs::read_to_string(directory().join("MANIFEST.tsv")).unwrap();
+    let judged: BTreeSet<&str> = manifest
+        .lines()
+        .skip(1)
+        .flat_map(|line| line.split('\t').nth(1).unwrap().split(' '))
+        .map(|name| {
+            name.trim_start_matches("negative/")
+                .trim_end_matches(".bin")
+        })
+        .collect();
+    let mut named = 0;
+    for row in rows {
+        let files = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        for name in files.split('`').skip(1).step_by(2) {
+            assert!(
+                judged.contains(name),
+                "{name}, which a claim names, is in no line"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 80, "the page was read");
+}
+
 /// A tlog-proof has no command of its own. Its extra data is the record itself.
 #[test]
 fn the_frozen_tlog_proof_holds_under_the_frozen_policy() {

@@ -2,12 +2,14 @@
 
 mod expecting;
 mod ledger;
+mod promising;
 
 use expecting::{gravest, pinned};
 use ledger::{BODY, Ledger};
 use muniment_evidence::class::FindingClass;
 use muniment_evidence::digest::Digest;
-use muniment_evidence::receipt::Receipt;
+use muniment_evidence::promise::Promise;
+use muniment_evidence::receipt::{KEYS_MAX, KeyRecord, Receipt};
 use muniment_evidence::record::{Outcome, Record};
 use muniment_evidence::report::Verdict;
 use muniment_evidence::trust::Trust;
@@ -52,6 +54,32 @@ fn any_flipped_byte_of_a_receipt_is_found() {
         let report = verify::receipt(&bytes[..length], pinned(&ledger.trust()));
         assert_eq!(gravest(&report), (FindingClass::Structure, None));
     }
+}
+
+/// A verifier learns and keeps each KEY record, so their number bounds it; the ledger takes no
+/// more.
+#[test]
+fn no_more_key_records_are_read_than_there_can_be() {
+    let ledger = Ledger::small();
+    let key = KeyRecord {
+        record: ledger.entries[1].record.encode().to_vec(),
+        opening: vec![2],
+        path: Vec::new(),
+    };
+    let reads = |count| {
+        let keys = vec![key.clone(); count];
+        let receipt = Receipt {
+            keys: keys.clone(),
+            ..ledger.receipt(2)
+        };
+        let mut promise = promising::promise(&ledger, 3);
+        promise.keys = keys;
+        let receipt = Receipt::decode(&receipt.encode()).is_ok();
+        assert_eq!(Promise::decode(&promise.encode()).is_ok(), receipt);
+        receipt
+    };
+    assert!(reads(KEYS_MAX));
+    assert!(!reads(KEYS_MAX + 1));
 }
 
 #[test]

@@ -40,17 +40,18 @@ fn promise_of(header: &v1::DownloadHeader) -> Vec<u8> {
 
 /// What a bundle of the whole log says of a promise.
 fn judge(cluster: &Cluster, promise: &[u8], bundle: &[u8]) -> Audited {
-    let (report, promised) = verify::promise(promise, Some(&cluster.trust), None);
+    let (report, _) = verify::promise(promise, Some(&cluster.trust), None);
     assert_eq!(report.verdict(), Verdict::Verified, "{report}");
     let options = VerifyOptions {
         trust: Some(cluster.trust.clone()),
         ..VerifyOptions::default()
     };
-    let question = PromiseQuestion::new(promised.unwrap());
+    let question = PromiseQuestion::new(promise.to_vec(), options.trust.clone());
+    let question = question.unwrap_or_else(|answer| panic!("{answer}"));
     let mut verifier = BundleVerifier::observed(options, question);
     verifier.push(bundle);
     let (report, question) = verifier.finish_observed();
-    question.conclude(report)
+    question.conclude(report, None)
 }
 
 /// A node that does not lead: what it cannot hand to a leader is in its outbox alone, and

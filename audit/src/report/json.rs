@@ -65,6 +65,11 @@ pub fn to_value(report: &Report) -> Value {
             ("ends_unread", unfinished.ends_unread.into()),
         ])
     });
+    // A selection begins nowhere, and what it was selected by is the exporter's word alone.
+    let selects = report.selection.is_some();
+    let first = report.range.map(|range| range.0).filter(|_| !selects);
+    let unsigned = report.selection.as_deref();
+    let unsigned = unsigned.map(|words| Value::object([("selection", words.into())]));
     Value::object([
         ("evidence", report.evidence.name().into()),
         ("verdict", report.verdict().name().into()),
@@ -77,9 +82,10 @@ pub fn to_value(report: &Report) -> Value {
         ("ledger", report.ledger.into()),
         ("size", report.size.into()),
         ("root", report.root.into()),
-        ("first", report.range.map(|range| range.0).into()),
+        ("first", first.into()),
         ("end", report.range.map(|range| range.1).into()),
-        ("selection", report.selection.clone().into()),
+        ("selects", report.range.map(|_| selects).into()),
+        ("unsigned", unsigned.into()),
         ("head_size", report.head_size.into()),
         ("cosigners", Value::list(cosigners)),
         ("key_records", (report.keys.len() as u64).into()),

@@ -10,6 +10,9 @@ use muniment_evidence::report::{LEVEL_DEFAULT, OpenedRecord, Report, Verdict, sh
 use muniment_evidence::rules::NotJudged;
 use std::fmt;
 
+/// From this level on a checkpoint ties the records to the log.
+const LEVEL_OF_CHECKPOINTS: u8 = 2;
+
 /// The report as people read it; ends in a line feed.
 ///
 /// ```
@@ -52,13 +55,7 @@ impl fmt::Display for Text<'_> {
                 writeln!(f, "FAILED ({class}): this {name} does not verify.")?;
             }
         }
-        if report.level < LEVEL_DEFAULT {
-            writeln!(
-                f,
-                "Only the checks up to level {} of {LEVEL_DEFAULT} were made.",
-                report.level
-            )?;
-        }
+        write_depth(f, report.level)?;
         if let (Some(origin), Some(ledger)) = (&report.origin, report.ledger) {
             writeln!(f, "\nLedger      {}\n  genesis   {ledger}", shown(origin))?;
         }
@@ -126,6 +123,23 @@ impl fmt::Display for Text<'_> {
         }
         Ok(())
     }
+}
+
+/// What was not looked at.
+fn write_depth(f: &mut fmt::Formatter<'_>, level: u8) -> fmt::Result {
+    if level < LEVEL_DEFAULT {
+        writeln!(
+            f,
+            "Only the checks up to level {level} of {LEVEL_DEFAULT} were made."
+        )?;
+    }
+    if level < LEVEL_OF_CHECKPOINTS {
+        writeln!(
+            f,
+            "No checkpoint was looked at: nothing here shows that these records are the log's."
+        )?;
+    }
+    Ok(())
 }
 
 fn write_record(f: &mut fmt::Formatter<'_>, report: &Report, opened: &OpenedRecord) -> fmt::Result {
@@ -210,19 +224,19 @@ fn write_bundle(
     range: (RecordIndex, TreeSize),
 ) -> fmt::Result {
     let (first, end) = range;
-    let total = report.counts.total();
-    writeln!(
-        f,
-        "Range       from {first} up to {end} (exclusive); {total} records read, level {}",
-        report.level
-    )?;
-    if let Some(selection) = &report.selection {
-        writeln!(
+    let (total, level) = (report.counts.total(), report.level);
+    match &report.selection {
+        None => writeln!(
             f,
-            "Selection   in the exporter's words, which nobody signed: {}\n  It proves what it \
-             holds, not that nothing was left out.",
-            shown(selection)
-        )?;
+            "Range       from {first} up to {end} (exclusive); {total} records read, level {level}"
+        )?,
+        Some(words) => writeln!(
+            f,
+            "Selection   of the first {end} records; {total} records read, level {level}\n  It \
+             proves what it holds, not that nothing was left out.\n  Not signed by anybody, the \
+             exporter's words for it: {}",
+            shown(words)
+        )?,
     }
     for open in &report.open_outboxes {
         writeln!(

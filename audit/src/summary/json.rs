@@ -7,7 +7,7 @@ use super::{checked_holdings, sentence};
 use crate::json::Value;
 use muniment_evidence::digest::hex;
 use muniment_evidence::keychange::{Action, KeyChange};
-use muniment_evidence::opening::{Document, DownloadDocument, Holding, Rendition};
+use muniment_evidence::opening::{AnchoredBy, Document, DownloadDocument, Holding, Rendition};
 use muniment_evidence::report::OpenedRecord;
 
 /// `holds`: every check does, so there is a `sentence`; `pinned`: and it is of the
@@ -140,10 +140,17 @@ fn system_value(document: &Document) -> Value {
             ("threshold", u64::from(d.threshold).into()),
             ("changes", Value::list(d.changes.iter().map(change_value))),
         ]),
-        Document::Anchor(d) => Value::object([
-            ("witness", d.by.who().into()),
-            ("note", d.note.as_str().into()),
-        ]),
+        Document::Anchor(d) => {
+            let (witness, authority) = match &d.by {
+                AnchoredBy::Witness(witness) => (Some(witness.as_str()), None),
+                AnchoredBy::TimeStamp { authority, .. } => (None, Some(authority.as_str())),
+            };
+            Value::object([
+                ("witness", witness.into()),
+                ("authority_not_checked", authority.into()),
+                ("note", d.note.as_str().into()),
+            ])
+        }
         Document::Drill(d) => Value::object([
             ("target", d.target.as_str().into()),
             ("mode", d.mode.as_str().into()),
@@ -225,6 +232,7 @@ fn renditions_value(renditions: &[Rendition]) -> Value {
 fn holdings_value(holdings: &[Holding]) -> Value {
     Value::list(holdings.iter().map(|holding| {
         Value::object([
+            ("kind", holding.kind.name().into()),
             ("body_id", holding.body_id.to_string().into()),
             ("node", holding.node.into()),
             ("zone", holding.zone.as_str().into()),

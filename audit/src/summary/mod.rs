@@ -10,7 +10,9 @@ pub(crate) mod words;
 pub use json::to_value;
 
 use muniment_evidence::drill::DRILL_TENANT;
-use muniment_evidence::opening::{Document, Holding, IssueDocument, Rendition};
+use muniment_evidence::opening::{
+    AnchoredBy, Document, Holding, HoldingKind, IssueDocument, Rendition,
+};
 use muniment_evidence::record::Outcome;
 use muniment_evidence::report::OpenedRecord;
 use muniment_evidence::statement::{Kind, Level, Mode};
@@ -181,7 +183,13 @@ fn system_lines(document: &Document, lines: &mut Lines) {
             lines.push(("serial", d.serial.to_string()));
             lines.extend(d.changes.iter().map(|change| ("key", key_change(change))));
         }
-        Document::Anchor(d) => lines.push(("witness", d.by.who().to_owned())),
+        Document::Anchor(d) => lines.push(match &d.by {
+            AnchoredBy::Witness(witness) => ("witness", witness.clone()),
+            AnchoredBy::TimeStamp { authority, .. } => {
+                let text = format!("{authority}, whose time stamp is not checked here");
+                ("authority", text)
+            }
+        }),
         Document::Drill(d) => {
             lines.push((
                 "drill",
@@ -265,10 +273,16 @@ fn rendition_lines(renditions: &[Rendition], holdings: &[Holding], lines: &mut L
             rendition.role, rendition.media_type, rendition.length, rendition.sha256
         );
         lines.push(("rendition", text));
-        let held: Vec<&Holding> = holdings
+        let of_it = |holding: &&Holding| holding.body_id == rendition.body_id;
+        let (held, stored): (Vec<&Holding>, Vec<&Holding>) = holdings
             .iter()
-            .filter(|holding| holding.body_id == rendition.body_id)
-            .collect();
+            .filter(of_it)
+            .partition(|holding| holding.kind == HoldingKind::Node);
+        // A store signs nothing: it is the word of the node that put the body there.
+        for holding in stored {
+            let text = format!("{}, says node {}", holding.zone, holding.node);
+            lines.push(("  in the store", text));
+        }
         if held.is_empty() {
             continue;
         }

@@ -24,7 +24,8 @@ pub fn differing(directory: &Path) -> (usize, Vec<String>) {
             .unwrap();
         let json: serde_json::Value =
             serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{arguments}: {e}"));
-        // A question ends in an answer beside its report; only the report is compared here.
+        // A question ends in an answer beside its report: the fate of a promise, if there is one.
+        let fate = answered(&json);
         let json = json.get("report").unwrap_or(&json);
         let text = |value: &serde_json::Value| match value {
             serde_json::Value::Null => "-".to_owned(),
@@ -32,10 +33,11 @@ pub fn differing(directory: &Path) -> (usize, Vec<String>) {
             other => other.to_string(),
         };
         let classes = json["classes"].as_array().unwrap();
-        let column = |name: &str| match classes.len() {
+        let column = |name: &str| match (classes.len(), &fate) {
+            (0, Some(fate)) => text(&fate[name]),
             // UNPINNED is no finding, and stands as the class of the whole.
-            0 if name == "class" => text(&json["class"]),
-            0 => "-".to_owned(),
+            (0, None) if name == "class" => text(&json["class"]),
+            (0, None) => "-".to_owned(),
             _ => classes
                 .iter()
                 .map(|row| text(&row[name]))
@@ -52,4 +54,14 @@ pub fn differing(directory: &Path) -> (usize, Vec<String>) {
         }
     }
     (lines, wrong)
+}
+
+/// What became of a promise, or why that is not told; `None` where nothing of it was asked.
+fn answered(json: &serde_json::Value) -> Option<serde_json::Value> {
+    let (answer, ending) = (json.get("answer")?, json.get("ending")?);
+    let told = [&answer["fate"], ending];
+    let class = told
+        .into_iter()
+        .find(|name| !name.is_null() && *name != "ANSWERED")?;
+    Some(serde_json::json!({ "class": class, "index": answer["index"] }))
 }

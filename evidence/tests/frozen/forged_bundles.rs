@@ -37,12 +37,22 @@ pub fn all() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Whoever stole a node's key promises under it.
-fn with_stolen_outbox_key() -> Ledger {
+pub fn with_stolen_outbox_key() -> Ledger {
     let mut ledger = with_stolen_node_key();
     ledger.entries.truncate(4);
     let download = Document::Download(ledger.download_of([3; 16]));
     ledger.record(2, Lane::Outbox(OutboxId::new(5)), download, Outcome::Ok);
     ledger
+}
+
+/// The very statement that record 7 refuses stands as OK at 11 too.
+pub fn statement_twice() -> Ledger {
+    forged(&|ledger| {
+        let mut again = ledger.entries[7].clone();
+        again.record.outcome = Outcome::Ok;
+        again.record.committed_at_ms = ledger.entries[10].record.committed_at_ms;
+        ledger.entries.push(again);
+    })
 }
 
 fn other_root() -> Ledger {
@@ -192,15 +202,7 @@ fn ledgers() -> [(&'static str, Ledger); 15] {
     };
     [
         ("chain-prev.bin", prev),
-        (
-            "statement-twice.bin",
-            forged(&|ledger| {
-                let mut again = ledger.entries[7].clone();
-                again.record.outcome = Outcome::Ok;
-                again.record.committed_at_ms = ledger.entries[10].record.committed_at_ms;
-                ledger.entries.push(again);
-            }),
-        ),
+        ("statement-twice.bin", statement_twice()),
         (
             "lane-boot.bin",
             forged(&|ledger| {

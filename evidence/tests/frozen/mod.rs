@@ -12,6 +12,8 @@ mod forged_rules;
 pub mod negative;
 mod planned;
 mod post_quantum;
+mod promises;
+mod soundness;
 
 use crate::ledger::{BODY, Ledger, NODES, ORIGIN, checkpoint_frame, seal};
 use base64::Engine as _;
@@ -37,6 +39,8 @@ pub fn all() -> Vec<Vector> {
     let mut all = honest();
     all.extend(negative::all());
     all.extend(post_quantum::all());
+    all.extend(promises::all());
+    all.extend(soundness::all());
     let planned = planned::negative().into_iter();
     all.extend(planned.map(|(name, bytes)| (format!("negative/{name}"), bytes)));
     all

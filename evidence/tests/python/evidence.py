@@ -218,7 +218,7 @@ class Record:
         if self.lane[0] > 2 or (self.lane[0] == 0 and self.lane[1] != 0):
             raise DecodeError("a lane")
         self.seq, self.statement_prev = reader.u64(), reader.digest()
-        reader.u64()
+        self.witnessed_at = reader.u64()
         self.document, self.actor = reader.digest(), reader.digest()
         reader.end()
 
@@ -329,7 +329,7 @@ def read_download(r):
     tenant, uid, _ = r.name(), r.raw(16), r.id()
     document = {"tenant": tenant, "uid": uid, "sha256": r.digest(), "root": r.digest(), "start": r.u64(), "end": r.u64(),
                 "length": r.u64()}
-    r.option(Reader.u64)
+    document["deadline"] = r.option(Reader.u64)
     return document
 
 

@@ -12,6 +12,7 @@ bundles and promises to that program.
     verify.py bundle FILE [--trust FILE] [--policy FILE] [--keys FILE] [--head FILE] [--level 0..6]
                     [--require-judged] [--strict]
     verify.py promise FILE [--trust FILE] [--keys FILE]
+                    [--bundle FILE [--policy FILE] [--head FILE] [--strict]]
     verify.py manifest FILE
 
 Needs Python 3.9 and the package `cryptography`. Prints one line of JSON; for a manifest
@@ -28,6 +29,7 @@ from checkpoint import Policy, Trust, parse_checkpoint, parse_note, vouch
 from evidence import (CODES, Broken, DecodeError, Reader, Record, consistent, decode_document,
                       frames, leaf_hash,
                       node_hash, read_genesis, read_key_record, read_last, root_by_path)
+from fate import CODES as FATES, NOT_KEPT, Fate
 from ledger import History, Ledger, genesis_of
 from rules import Rules
 
@@ -45,7 +47,7 @@ class Report:
 
     def __init__(self):
         self.findings, self.told, self.lessons, self.ledger = [], [], None, None
-        self.witnessed = True
+        self.witnessed, self.promised = True, None
 
     def find(self, name, index, detail):
         (self.told if name in ("LOST", "BODY_LOST") else self.findings).append((name, index, detail))
@@ -151,6 +153,7 @@ class Lessons:
         if record.keys != below:
             name = "MISSING_DATA" if record.keys > below else "BROKEN_CHAIN"
             report.find(name, record.index, f"counts {record.keys} KEY records, not {below}")
+        return record.keys != below
 
     def tie(self, last, shown, size, root, cosigned_at, report):
         """Section 6.3."""
@@ -326,10 +329,38 @@ def verify_promise(data, trust=None, known=None):
     if (record.kind, record.mode, record.lane[0]) != ("DOWNLOAD", 2, 2):
         report.find("STRUCTURE", None, "no deferred download in an outbox")
         return report
-    _, faults = ledger.opening_faults(record, shown, actor)
+    opened, faults = ledger.opening_faults(record, shown, actor)
     for name, detail in ledger.statement_faults(record) + faults:
         report.find(name, None, detail)
+    if opened:
+        report.promised, report.ledger = Fate(record, opened), ledger.id
     return report
+
+
+def verify_fate(data, trust, policy, head, known, shown, strict):
+    """Section 20: what a bundle says of a promise."""
+    pinned = trust is not None
+    promise = verify_promise(data, trust)
+    if promise.findings:
+        return promise.end(pinned, strict)
+    fate, bundle = promise.promised, Bundle(trust, policy, head, 5, known)
+    bundle.fate = fate
+    report = bundle.verify(shown)
+    result = report.end(pinned, strict)
+    if report.findings or (strict and report.told):
+        return result
+    if bundle.ledger.id != promise.ledger:
+        report.find("UNTRUSTED", None, "the bundle is of another ledger than the promise")
+        return report.end(pinned, strict)
+    if not fate.stands():
+        for keys in filter(None, (Known.of(report), known)):
+            again = verify_promise(data, trust, keys)
+            if again.findings:
+                return again.end(pinned, strict)
+    name, index = fate.told()
+    code = FATES.get(name, NOT_KEPT)
+    return {"exit_code": code or result["exit_code"], "classes": result["classes"],
+            "fate": [name, index], "details": []}
 
 
 class Tree:
@@ -365,7 +396,7 @@ class Bundle:
         self.count, self.newest, self.end_root = 0, None, None
         self.met, self.lacking, self.astray = False, None, {}
         self.leaves, self.anchors, self.last = [], [], None
-        self.known = known
+        self.known, self.fate, self.miscounted = known, None, False
 
     def find(self, name, index, detail):
         self.report.find(name, index, detail)
@@ -399,6 +430,8 @@ class Bundle:
         self.time, self.lanes, self.boots = 0, {}, {}
         self.outboxes, self.marks = {}, {}
         self.rules, self.unplaced = Rules(self.first), 0
+        if self.fate:
+            self.fate.begin(manifest)
 
     def take_key(self, key):
         if self.ledger:
@@ -468,8 +501,8 @@ class Bundle:
             self.find(name, index, detail)
         understood(record, self.report)
         self.lessons.unlisted(record, leaf, self.report)
-        if self.ledger:
-            self.lessons.miscounted(record, self.report)
+        if self.ledger and not self.miscounted:
+            self.miscounted = self.lessons.miscounted(record, self.report)
         if self.ledger and self.level >= 5 and self.whole and not self.selects:
             holds = len(self.report.findings) == before
             fault = self.rules.follow(
@@ -478,6 +511,8 @@ class Bundle:
                 lambda at: (self.marks.get(at) or {}).get("leaf"), holds)
             if fault:
                 self.find("RULE", index, fault)
+        if self.fate:
+            self.fate.see(record, opened)
         if self.level >= 6 and record.ok and record.kind == "ANCHOR" and opened:
             self.anchors.append((index, opened))
         if not self.selects:
@@ -715,6 +750,13 @@ class Known:
             raise DecodeError("the keys are not to be used")
         self.ledger, self.keys = report.ledger, report.lessons.keys
 
+    @classmethod
+    def of(cls, report):
+        """Of a bundle that was verified just now."""
+        known = cls.__new__(cls)
+        known.ledger, known.keys = report.ledger, report.lessons.keys
+        return known
+
 
 def refused(code, why):
     return {"exit_code": code, "classes": [], "details": [str(why)]}
@@ -733,13 +775,15 @@ def run(arguments):
         return refused(2, __doc__)
     flags = {"receipt": ("--trust", "--policy", "--keys", "--document", "--head", "--max-age"),
              "bundle": ("--trust", "--policy", "--keys", "--head", "--level"),
-             "promise": ("--trust", "--keys")}[command]
+             "promise": ("--trust", "--keys", "--bundle", "--policy", "--head")}[command]
     if len(rest) % 2 or any(flag not in flags for flag in rest[::2]):
         return refused(2, __doc__)
     given = dict(zip(rest[::2], rest[1::2]))
     level = given.pop("--level", "5")
     if level not in tuple("0123456") or (level == "6" and "--policy" not in given):
         return refused(2, "a level from 0 to 6, of which 6 needs a policy")
+    if command == "promise" and "--bundle" not in given and {"--policy", "--head"} & set(given):
+        return refused(2, "a policy and a head are for the bundle")
     max_age = given.pop("--max-age", None)
     if max_age is not None and not (max_age.isdigit() and "--policy" in given):
         return refused(2, "an age in seconds, which needs a policy")
@@ -760,6 +804,9 @@ def run(arguments):
         report = verify_receipt(read["data"], trust, policy, read.get("--document"), known,
                                 "--issued" in switches, read.get("--head"),
                                 None if max_age is None else int(max_age))
+    elif command == "promise" and "--bundle" in read:
+        return verify_fate(read["data"], trust, policy, read.get("--head"), known,
+                           read["--bundle"], "--strict" in switches)
     elif command == "promise":
         report = verify_promise(read["data"], trust, known)
     else:

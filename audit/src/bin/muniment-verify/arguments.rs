@@ -58,7 +58,7 @@ Checks Muniment's evidence offline, and answers questions about it.
   --genesis FILE   without a bundle: any receipt of the ledger, which carries its keys
   --require-judged what the ledger's rules could not be judged of (a slice, an opening
                    that is withheld, members who were changing) is missing data
-  --strict         what is told beside the verdict (a lost outbox) counts as a fault
+  --strict         what is told beside the verdict (a lost outbox or body) counts as a fault
   --json           the report as one line of JSON
 
 FILE may be - for standard input (the evidence only). Questions are answered at level 5.

@@ -258,13 +258,16 @@ fn promise(arguments: &Arguments) -> Result<Audited, EarlyExit> {
     let trust = trust(arguments)?;
     let bytes = files::read(&arguments.operands[0], PROMISE_BYTES_MAX)?;
     let keys = keys(arguments, trust.as_ref())?;
-    let (report, promised) = verify::promise(&bytes, trust.as_ref(), keys.as_ref());
-    match (arguments.flag("--bundle"), promised) {
-        (Some(path), Some(promised)) => {
-            let (report, question) = bundle(path, arguments, PromiseQuestion::new(promised))?;
-            Ok(question.conclude(report))
+    let Some(path) = arguments.flag("--bundle") else {
+        let (report, promised) = verify::promise(&bytes, trust.as_ref(), keys.as_ref());
+        return Ok(stated(report, promised.as_ref()));
+    };
+    match PromiseQuestion::new(bytes, trust) {
+        Ok(question) => {
+            let (report, question) = bundle(path, arguments, question)?;
+            Ok(question.conclude(report, keys.as_ref()))
         }
-        (_, promised) => Ok(stated(report, promised.as_ref())),
+        Err(answer) => Ok(*answer),
     }
 }
 
