@@ -17,12 +17,17 @@ use crate::keychange::{Action, KeyChange, KeyDocument, Role};
 use crate::ledger::cosigner_key_name;
 use crate::name;
 use crate::note::{VerifierKey, is_key_name};
+use crate::opening::Document;
 use crate::system::{GenesisDocument, Member};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// The longest region or zone: both stand in key names.
 pub const PLACE_BYTES_MAX: usize = 64;
+
+/// Of the openings of all KEY records of a ledger together: with their records and paths they
+/// stand in every receipt, which has 4 MiB.
+pub const OPENINGS_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Whether a text can be a region's or a zone's.
 pub(crate) fn is_place(text: &str) -> bool {
@@ -143,6 +148,8 @@ pub struct KeyHistory {
     pub origin: String,
     /// The serial that the next KEY record must have.
     pub serial: u64,
+    /// Bytes of the document openings of the KEY records so far.
+    pub opening_bytes: usize,
     /// In the order in which they were added; so are all lists here.
     pub log: Vec<KeyLife>,
     pub roots: Vec<KeyLife>,
@@ -219,6 +226,7 @@ impl KeyHistory {
         KeyHistory {
             origin: genesis.origin.clone(),
             serial: 0,
+            opening_bytes: 0,
             log: vec![life(&genesis.log_key)],
             roots: genesis.root_keys.iter().map(life).collect(),
             threshold: genesis.threshold,
@@ -246,6 +254,14 @@ impl KeyHistory {
         self.check_endorsers(document)?;
         let mut next = self.clone();
         next.serial += 1;
+        next.opening_bytes += Document::Key(document.clone()).encode().len();
+        let too_many = next.opening_bytes > OPENINGS_BYTES_MAX;
+        if Check::ChangePossible.fails(too_many) {
+            return Err(KeyRefusal::change(
+                Check::ChangePossible,
+                "there is no room in a receipt for more changes of this size",
+            ));
+        }
         next.threshold = document.threshold;
         let nothing = document.changes.is_empty() && document.threshold == self.threshold;
         if Check::ChangeNotEmpty.fails(nothing) {

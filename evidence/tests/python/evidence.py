@@ -289,6 +289,7 @@ def read_key_document(r):
     document = {"serial": r.u64(), "changes": r.list(read_change, most=64), "threshold": r.u8()}
     document["signed"] = r.data[:r.at]
     document["endorsements"] = read_endorsements(r)
+    document["length"] = r.at
     return document
 
 

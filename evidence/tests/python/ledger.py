@@ -74,6 +74,7 @@ class History:
 
     def __init__(self, genesis):
         self.serial, self.threshold, self.origin = 0, genesis["threshold"], genesis["origin"]
+        self.bytes = 0
         self.log = [Life(genesis["log"])]
         self.root = [Life(key) for key in genesis["roots"]]
         self.operator = [Life(key) for key in genesis["operators"]]
@@ -247,6 +248,9 @@ class Ledger:
         if not document["changes"] and document["threshold"] == before.threshold:
             raise Broken("UNKNOWN_KEY", "change: nothing is changed")
         history = copy.deepcopy(before)
+        history.bytes += document["length"]
+        if history.bytes > 2 * 1024 * 1024:
+            raise Broken("UNKNOWN_KEY", "change: no room for more")
         try:
             for change in document["changes"]:
                 history.change(record.index, change, before.threshold > 0)
