@@ -57,6 +57,7 @@ table! {
     verified_index: IntGauge = gauge("verified_index", "Records below which every one was verified here.");
     body_complete_index: IntGauge = gauge("body_complete_index", "Records below which every body is held here.");
     orphan_bytes: IntGauge = gauge("orphan_bytes", "Bytes of bodies that no record names, or not yet.");
+    garbage_bytes: IntGauge = gauge("garbage_bytes", "Bytes on disk of bodies that were deleted, whose room has not come back yet.");
     cosigned_size: IntGauge = gauge("cosigned_size", "Size of the newest cosigned note.");
     peer_misdeeds: IntCounterVec = counters("peer_misdeeds_total", "What peers did that no honest member does; docs/runbooks.md has the kinds.", &["peer", "misdeed"]);
     divergence: IntCounter = counter("divergence_total", "Roots of other nodes that differed from this node's own.");

@@ -7,6 +7,7 @@
 //! epoch to the leader, and what a stamp is to [`crate::store::stamps`].
 //! Tests: `src/bodies/orphans_tests.rs`.
 
+use super::disk_budget::DiskBudget;
 use super::inbound::InboundBodies;
 use super::{Bodies, BodyError};
 use crate::domain::ids::{BodyId, UploadEpoch};
@@ -32,16 +33,47 @@ const LEFT_PAUSE: Duration = Duration::from_secs(10);
 /// Stamps that are decided upon in one read.
 const PAGE: usize = 256;
 
+/// What was deleted and lies on the disk is left there until it is this much: a file of values
+/// holds as much, and giving back its room moves all else in it.
+const RECLAIM_BYTES_MIN: u64 = 256 << 20;
+
 /// Bytes that no record names: for metrics. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Orphans(Arc<AtomicU64>);
+pub struct Orphans {
+    /// Held, as of the last look.
+    held: Arc<AtomicU64>,
+    /// Deleted since their room was last given back.
+    deleted: Arc<AtomicU64>,
+    /// What was left of them then.
+    left: Arc<AtomicU64>,
+}
 
 impl Bodies {
     /// Bytes held here that no record names, as of the last look: of orphans, and of bodies
     /// whose record is on its way.
     pub fn orphan_bytes(&self) -> u64 {
-        self.orphans.0.load(Ordering::Relaxed)
+        self.orphans.held.load(Ordering::Relaxed)
     }
+
+    /// Bytes on disk here of bodies that were deleted, whose room has not come back yet.
+    pub fn garbage_bytes(&self) -> u64 {
+        self.orphans.garbage_bytes(&self.store)
+    }
+}
+
+impl Orphans {
+    /// The engine finds out about what was deleted when it compacts, which may be much later;
+    /// what was deleted before the last start, it alone knows.
+    fn garbage_bytes(&self, store: &BodyStore) -> u64 {
+        let deleted = self.deleted.load(Ordering::Relaxed);
+        deleted.max(store.garbage_bytes())
+    }
+}
+
+/// Whether the room of what was deleted is given back now: when it is more than what stays, so that
+/// no more is written once more than comes back, and a disk never holds twice what it has to.
+fn is_due(garbage: u64, on_disk: u64) -> bool {
+    garbage >= RECLAIM_BYTES_MIN && garbage > on_disk / 2
 }
 
 /// What becomes of a stamped body.
@@ -70,6 +102,7 @@ pub fn start(bodies: &Bodies, state: State, ledger: Flusher, stop: Stop) {
         store: bodies.store.clone(),
         inbound: bodies.inbound.clone(),
         orphans: bodies.orphans.clone(),
+        disk: bodies.disk_budget.clone(),
         blocking: bodies.blocking,
         state,
         ledger,
@@ -92,6 +125,7 @@ pub(super) struct Collector {
     pub store: BodyStore,
     pub inbound: InboundBodies,
     pub orphans: Orphans,
+    pub disk: DiskBudget,
     pub blocking: Blocking,
     pub state: State,
     pub ledger: Flusher,
@@ -104,6 +138,7 @@ impl Collector {
         loop {
             applied.mark_unchanged();
             let left = self.sweep(&mut extents).await?;
+            self.reclaim().await?;
             tokio::time::sleep(SWEEP_PAUSE).await;
             let again = async {
                 match left {
@@ -160,11 +195,34 @@ impl Collector {
                 left.insert(body, length);
             }
         }
-        self.orphans.0.store(left.values().sum(), Ordering::Relaxed);
+        let held = left.values().sum();
+        self.orphans.held.store(held, Ordering::Relaxed);
         let count = left.len();
         left.retain(|_, length| *length > 0);
         *extents = left;
         Ok(count)
+    }
+
+    /// Gives back the room of what was deleted, when it is time and there is room to move what
+    /// stays. What a crash leaves of that is the engine's own, as of any compaction.
+    async fn reclaim(&self) -> Result<(), BodyError> {
+        let (garbage, on_disk) = (
+            self.orphans.garbage_bytes(&self.store),
+            self.store.size_bytes(),
+        );
+        // What did not come back does not come by trying again.
+        let again = self.orphans.left.load(Ordering::Relaxed) + RECLAIM_BYTES_MIN <= garbage;
+        let room = || self.disk.has(on_disk.saturating_sub(garbage));
+        if !is_due(garbage, on_disk) || !again || !room() {
+            return Ok(());
+        }
+        tracing::info!(garbage, on_disk, "the room of deleted bodies is given back");
+        // Deleted while it goes on, a body counts for the next time.
+        self.orphans.deleted.store(0, Ordering::Relaxed);
+        self.store.reclaim().await?;
+        let left = self.store.garbage_bytes();
+        self.orphans.left.store(left, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Collects what no record will name; those that are kept after all.
@@ -190,7 +248,12 @@ impl Collector {
                 }
             }
             // 4 Chunks, manifest and stamp go in one batch.
+            let length = match self.store.extent(body).await {
+                Err(store::StoreError::Unreadable(_)) => 0,
+                extent => extent?,
+            };
             self.store.delete(body).await?;
+            self.orphans.deleted.fetch_add(length, Ordering::Relaxed);
             tracing::info!(stamp = stamp.get(), "an orphaned body was collected");
         }
         Ok(kept)
@@ -213,5 +276,21 @@ impl Collector {
             })
         });
         Ok(decided.await?)
+    }
+}
+
+#[cfg(test)]
+mod reclaim_tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_written_once_more_than_comes_back() {
+        let mib = |n: u64| n << 20;
+        assert!(!is_due(mib(100), mib(110)), "not worth it");
+        assert!(
+            !is_due(mib(400), mib(900)),
+            "more would move than comes back"
+        );
+        assert!(is_due(mib(640), mib(781)));
     }
 }

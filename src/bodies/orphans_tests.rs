@@ -1,6 +1,7 @@
 //! I5 and I6 as scenarios: uploads, ticks, records, collections and crashes in any order,
 //! on memory that forgets what was not synced.
 
+use super::disk_budget::DiskBudget;
 use super::inbound::{InboundBodies, InboundGuard};
 use super::orphans::{Collector, Fate, fate};
 use crate::domain::ids::{BodyId, UploadEpoch};
@@ -87,6 +88,7 @@ impl Node {
                 store,
                 inbound: InboundBodies::default(),
                 orphans: Default::default(),
+                disk: DiskBudget::endless(),
                 blocking: Blocking::Inline,
                 state: State::new(ledger.clone()),
                 ledger: flusher("l", &ledger),

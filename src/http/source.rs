@@ -134,6 +134,7 @@ impl NodeSource {
         );
         set(&metrics.verified_index, cosigning.verified().size.get());
         set(&metrics.orphan_bytes, self.parts.bodies.orphan_bytes());
+        set(&metrics.garbage_bytes, self.parts.bodies.garbage_bytes());
         set(&metrics.cosigned_size, cosigning.newest_size().get());
         let divergences = cosigning.divergences() + self.parts.cluster.status.divergences();
         raise(&metrics.divergence, divergences);

@@ -257,6 +257,23 @@ impl BodyStore {
     pub fn size_bytes(&self) -> u64 {
         self.engine.size_bytes()
     }
+
+    /// Bytes on disk of bodies that were deleted, as far as the engine has found out.
+    pub fn garbage_bytes(&self) -> u64 {
+        self.engine.garbage_bytes()
+    }
+
+    /// Gives back the room of bodies that were deleted. What is still held is written once more.
+    pub async fn reclaim(&self) -> Result<(), StoreError> {
+        let engine = self.engine.clone();
+        let all = ([0], [u8::MAX; 2]);
+        self.blocking
+            .run(move || {
+                engine.reclaim(&all.0, &all.1);
+                Ok(())
+            })
+            .await
+    }
 }
 
 pub(super) fn read_manifest(

@@ -77,6 +77,10 @@ pub trait Engine: View {
     /// Gives back the room of keys that were deleted and are never written again: nothing
     /// else makes the engine look at them. Takes as long as reading what lies there.
     fn reclaim(&self, _start: &[u8], _end: &[u8]) {}
+    /// Bytes on disk of what was deleted, as far as the engine has found out.
+    fn garbage_bytes(&self) -> u64 {
+        0
+    }
     /// Bytes that the engine will take from the disk without a further write: what is
     /// durable in its log is written once more, to where it stays, beside the next log.
     fn pending_bytes(&self) -> u64 {

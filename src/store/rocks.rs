@@ -8,8 +8,8 @@ use super::StoreError;
 use super::engine::{Batch, Engine, Op, Pair, View, Visit};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, DB, DBCompressionType, Direction, ErrorKind, IteratorMode, Options,
-    ReadOptions, Snapshot, WriteBatch,
+    BlockBasedOptions, BottommostLevelCompaction, CompactOptions, DB, DBCompressionType, Direction,
+    ErrorKind, IteratorMode, Options, ReadOptions, Snapshot, WriteBatch,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const WRITE_BUFFERS_MAX: i32 = 4;
 const OPEN_FILES_MAX: i32 = crate::objective::budget::DATABASE_FILES_MAX as i32;
 /// Values from this size on go to blob files: below it, a chunk is the tail of a body.
 const BLOB_BYTES_MIN: u64 = 4 << 10;
-/// One blob file; whole files are dropped when all in them is deleted.
+/// One blob file; it is dropped when all in it is deleted or has moved ([`Engine::reclaim`]).
 const BLOB_FILE_BYTES: u64 = 256 << 20;
 /// A table or blob file being written is handed to the disk in pieces of this size, so that
 /// a log's fsync never waits behind a whole write buffer at once.
@@ -174,7 +174,33 @@ impl Engine for RocksEngine {
     }
 
     fn reclaim(&self, start: &[u8], end: &[u8]) {
-        self.0.compact_range(Some(start), Some(end));
+        let mut how = CompactOptions::default();
+        // What is written meanwhile is compacted beside it, so that no write waits for this.
+        how.set_exclusive_manual_compaction(false);
+        if self.1 == Purpose::Ledger {
+            return self.0.compact_range_opt(Some(start), Some(end), &how);
+        }
+        // Values lie in files of their own, which go when nothing in them is named any more: what
+        // is still named has to move. Only now: every compaction would move it, otherwise.
+        let moving = |on| {
+            self.0.set_options(&[
+                ("enable_blob_garbage_collection", on),
+                ("blob_garbage_collection_age_cutoff", "1.0"),
+            ])
+        };
+        if let Err(error) = moving("true") {
+            tracing::warn!(%error, "the room of deleted bodies cannot be given back");
+            return;
+        }
+        how.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
+        self.0.compact_range_opt(Some(start), Some(end), &how);
+        if let Err(error) = moving("false") {
+            tracing::warn!(%error, "bodies are moved by every compaction until the next start");
+        }
+    }
+
+    fn garbage_bytes(&self) -> u64 {
+        self.property("rocksdb.live-blob-file-garbage-size")
     }
 
     fn pending_bytes(&self) -> u64 {
@@ -293,6 +319,33 @@ fn scan_with(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One file of values has both what stays and what goes.
+    #[test]
+    fn the_room_of_deleted_bodies_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let bodies = RocksEngine::open(&dir.path().join("db"), Purpose::Bodies).unwrap();
+        let key = |i: u32| i.to_be_bytes();
+        for i in 0..96u32 {
+            let mut batch = Batch::new();
+            batch.put(key(i), vec![i as u8; 1 << 20]);
+            bodies.write(batch).unwrap();
+        }
+        for i in (0..96).filter(|i| i % 8 != 0) {
+            let mut batch = Batch::new();
+            batch.delete_range(key(i), key(i + 1));
+            bodies.write(batch).unwrap();
+        }
+        bodies.sync().unwrap();
+        bodies.reclaim(&key(0), &key(u32::MAX));
+        let left = bodies.property("rocksdb.total-blob-file-size");
+        assert!(left < 16 << 20, "{left} bytes for 12 MiB");
+        assert_eq!(bodies.garbage_bytes(), 0);
+        for i in 0..96 {
+            let kept = bodies.get(&key(i)).unwrap();
+            assert_eq!(kept, (i % 8 == 0).then(|| vec![i as u8; 1 << 20]));
+        }
+    }
 
     #[test]
     fn both_engines_answer_alike() {
