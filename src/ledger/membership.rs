@@ -15,7 +15,6 @@ use crate::store::StoreError;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::ModeDocument;
 use muniment_evidence::record::{Outcome, Reason};
-use std::collections::BTreeSet;
 
 pub(super) fn roles(txn: &Txn<'_>) -> Result<ModeRow, StoreError> {
     Ok(txn.row(&tables::mode())?.unwrap_or_default())
@@ -103,10 +102,7 @@ fn conclude(document: &ModeDocument, voters: &VotersRow, row: &mut ModeRow) -> O
     if !preparing.target.is_in_force(voters) {
         return Some(Reason::NotDue);
     }
-    let learned = row.sync_learners.iter().chain(&row.async_learners);
-    let before: BTreeSet<NodeId> = preparing.from.iter().chain(learned).copied().collect();
-    let after: BTreeSet<NodeId> = preparing.target.nodes().collect();
-    row.gone.extend(before.difference(&after));
+    row.gone.extend(preparing.leaving(row));
     row.sync_learners = preparing.target.sync_learners;
     row.async_learners = preparing.target.async_learners;
     None

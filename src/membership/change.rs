@@ -134,6 +134,12 @@ impl MembershipChanges {
             self.learn(target, newcomer, progress).await?;
             self.wait_until_held(preparing, &row, wait, progress)
                 .await?;
+            if self.all_are_there(preparing, &row) {
+                let accepted = self.accepted(preparing.index).await?;
+                if let Some(why) = self.costs_more(preparing, &accepted).await? {
+                    return Err(Stuck::GiveUp(why));
+                }
+            }
         }
         self.vote(preparing, progress).await?;
         let wanted: BTreeSet<NodeId> = target.nodes().collect();
@@ -147,6 +153,14 @@ impl MembershipChanges {
             removed.map_err(|why| self.unavailable(why))?;
         }
         Ok(())
+    }
+
+    /// Whether Raft still replicates to whoever is to leave: else the change of an earlier
+    /// leader has come so far that there is only forward.
+    fn all_are_there(&self, preparing: &Preparing, row: &ModeRow) -> bool {
+        let members = self.group().status().members;
+        let mut leaving = preparing.leaving(row).into_iter();
+        leaving.all(|node| members.contains_key(&node))
     }
 
     /// Raft replicates to every learner of the target.

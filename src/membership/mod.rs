@@ -31,6 +31,7 @@
 //! Another disk answers under a member's id: its answers do not count.
 //!
 //! * [`plan`]: what a wish comes to
+//! * [`costs`], [`accepted`], [`acknowledged`]: what it costs those who were promised something
 //! * [`order`]: what an operator signs for it
 //! * [`change`]: carrying it through, or giving it up
 //! * [`resume`]: what an earlier leader has left
@@ -40,7 +41,10 @@
 //!
 //! Tests: `tests/cluster/members.rs`, `tests/cluster/joining.rs`.
 
+pub mod accepted;
+mod acknowledged;
 pub mod change;
+mod costs;
 pub mod drain;
 pub mod order;
 pub mod plan;
@@ -65,9 +69,10 @@ use crate::recorder::writes::Writes;
 use crate::status::peer_monitor::{IncompatiblePeer, PeerMonitor};
 use crate::status::table::StatusTable;
 use crate::transport::Destination;
+use acknowledged::Acknowledged;
 use futures::stream::{BoxStream, StreamExt as _};
 use muniment_evidence::opening::ModeDocument;
-use plan::{CurrentMembers, Wish};
+use plan::{CurrentMembers, Wanted, Wish};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -95,6 +100,7 @@ struct Inner {
     /// Held while a change is carried through here.
     changing: Arc<tokio::sync::Mutex<()>>,
     drained: watch::Sender<bool>,
+    acknowledged: Acknowledged,
 }
 
 /// A line of progress.
@@ -169,6 +175,7 @@ impl MembershipChanges {
             parts,
             changing: Arc::default(),
             drained: watch::channel(false).0,
+            acknowledged: Acknowledged::default(),
         }))
     }
 
@@ -181,10 +188,11 @@ impl MembershipChanges {
     /// addresses; the order is an operator's, where the ledger has operator keys.
     pub async fn change(
         &self,
-        wish: Wish,
+        wanted: Wanted,
         addresses: Option<(String, String)>,
         order: Option<ModeDocument>,
     ) -> Result<ChangeSteps, CallError> {
+        let wish = wanted.wish;
         if let Some((peer, client)) = &addresses {
             draft::required("peer_address", peer)?;
             draft::required("client_address", client)?;
@@ -211,9 +219,10 @@ impl MembershipChanges {
                 });
             }
         };
+        self.must_be_accepted(&wanted, &members, &target).await?;
         let newcomer = self.newcomer(&members, &wish, addresses).await?;
         self.must_be_completable(&wish, &members, &target).await?;
-        let prepare = wish.prepare(members.mode.next, &target);
+        let prepare = wanted.prepare(members.mode.next, &target);
         let prepare = self.ordered(prepare, order).await?;
         if wish.leaves() == Some(self.group().node()) {
             self.group().hand_over().await;

@@ -10,6 +10,7 @@ use crate::oracle::Phase;
 use futures::stream::StreamExt as _;
 use muniment::domain::call_error::CallError;
 use muniment::domain::ids::NodeId;
+use muniment::membership::accepted::Accepted;
 use muniment::membership::{ChangeSteps, plan};
 use muniment::service::{Parts, keys, status};
 use muniment_evidence::endorsement::Endorsements;
@@ -21,6 +22,8 @@ use std::time::Duration;
 
 /// How long an order holds: longer than any clock of the run is off.
 const ORDER_MS: u64 = 24 * 60 * 60 * 1000;
+/// What a change is refused for unless its cost is accepted.
+const COSTS: [&str; 1] = ["LEVEL_UNMET"];
 /// Between two looks whether there is something to do.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
@@ -200,21 +203,36 @@ async fn fulfil(parts: &Arc<Parts>, cluster: &Cluster, wish: Wish) -> Result<(),
         }
         _ => None,
     };
-    let order = order(parts, cluster, wish).await?;
+    let wanted = at_its_cost(parts, wish).await?;
+    let order = order(parts, cluster, wanted.clone()).await?;
     end(parts
         .membership
-        .change(wish, addresses, Some(order))
+        .change(wanted, addresses, Some(order))
         .await?)
     .await
+}
+
+/// The change, with what its refusal says that it costs: he means it.
+async fn at_its_cost(parts: &Parts, wish: plan::Wish) -> Result<plan::Wanted, CallError> {
+    let told = match parts.membership.draft(wish.into()).await {
+        Err(CallError::NotNow { reason, detail }) if COSTS.contains(&reason) => detail,
+        drafted => return drafted.map(|_| wish.into()),
+    };
+    let named = told.split("--accept ").skip(1);
+    let named = named.filter_map(|rest| rest.split_whitespace().next());
+    let named: Vec<String> = named.map(str::to_owned).collect();
+    assert!(!named.is_empty(), "what can be accepted is named: {told}");
+    let accepted = Accepted::parse(&named)?;
+    Ok(plan::Wanted { wish, accepted })
 }
 
 /// What the leader has drafted, signed as it is: the operator's own key is nowhere else.
 async fn order(
     parts: &Parts,
     cluster: &Cluster,
-    wish: plan::Wish,
+    wanted: plan::Wanted,
 ) -> Result<ModeDocument, CallError> {
-    let draft = parts.membership.draft(wish).await?;
+    let draft = parts.membership.draft(wanted).await?;
     let Document::Mode(document) = draft.document.clone() else {
         panic!("a change of the members is drafted");
     };
