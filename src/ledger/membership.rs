@@ -3,8 +3,11 @@
 //! Promises: one change is in preparation at a time; its target is made of nodes that the
 //! ledger knows and that never left it, and its new voters have booted; DONE is taken only
 //! while the voters in force are the target, in one set; ABORT only while they are what
-//! they were; who has left has no lane, and so no word, any more. Leaves carrying bodies and records to who comes in, and Raft's own change,
-//! to `service/`.
+//! they were; who has left has no lane, and so no word, any more. Leaves carrying bodies and
+//! records to who comes in, and Raft's own change, to [`crate::membership`]. Leaves to who leads,
+//! and so proposes, that nobody else says how a change ended: it proposes the word of another as
+//! refused ([`crate::recorder::intake`]). Apply cannot tell who proposed an entry, and a record
+//! that says who leads may never come.
 
 use super::roles::{ModeRow, Preparing, Target, is_only};
 use super::rows::VotersRow;

@@ -75,7 +75,7 @@ impl MembershipChanges {
         progress: &Progress,
     ) -> Result<String, CallError> {
         let what = prepare.reason.clone();
-        let index = self.record(booted, Document::Mode(prepare)).await?;
+        let index = self.prepare(booted, prepare).await?;
         progress.say("prepare", format!("{what}: record {index}"));
         let (_, row) = self.look().await?;
         let ours = row.preparing.filter(|p| p.index == index);
@@ -95,19 +95,15 @@ impl MembershipChanges {
         carried: Result<(), Stuck>,
         progress: &Progress,
     ) -> Result<(), CallError> {
-        let end = |phase, why: &str| {
-            let target = &preparing.target;
-            document(phase, preparing.number, target, preparing.index, why)
-        };
         match carried {
             Ok(()) => {
-                let index = self.record(booted, end(Phase::Done, "")).await?;
+                let index = self.end_as(booted, preparing, Phase::Done, "").await?;
                 progress.say("done", format!("record {index}"));
                 Ok(())
             }
             Err(Stuck::GiveUp(why)) => {
                 self.drop_strangers().await?;
-                let index = self.record(booted, end(Phase::Abort, &why)).await?;
+                let index = self.end_as(booted, preparing, Phase::Abort, &why).await?;
                 progress.say("abort", format!("{why}: record {index}"));
                 Err(CallError::NotNow {
                     reason: "CHANGE_GIVEN_UP",
@@ -117,6 +113,25 @@ impl MembershipChanges {
                 })
             }
             Err(Stuck::Leave(error)) => Err(error),
+        }
+    }
+
+    /// Records the last step. It is for whoever leads to say: one that has lost its office since
+    /// is refused, and the next leader has ended the change, or will.
+    async fn end_as(
+        &self,
+        booted: &Booted,
+        preparing: &Preparing,
+        phase: Phase,
+        why: &str,
+    ) -> Result<RecordIndex, CallError> {
+        let target = &preparing.target;
+        let step = document(phase, preparing.number, target, preparing.index, why);
+        match self.write(booted, step).await? {
+            (index, Outcome::Ok) => Ok(index),
+            (index, outcome) => Err(self.unavailable(format!(
+                "{outcome}, record {index}: the next leader ends the change"
+            ))),
         }
     }
 
@@ -311,21 +326,30 @@ impl MembershipChanges {
             .await
     }
 
-    async fn record(&self, booted: &Booted, document: Document) -> Result<RecordIndex, CallError> {
-        let recorded = self
-            .0
-            .parts
-            .writes
-            .record(booted, Intent::system(document))
-            .await?;
-        match recorded.outcome {
-            Outcome::Ok => Ok(recorded.index),
-            Outcome::Refused(reason) => Err(CallError::NotNow {
+    /// Records the first step.
+    async fn prepare(
+        &self,
+        booted: &Booted,
+        prepare: ModeDocument,
+    ) -> Result<RecordIndex, CallError> {
+        match self.write(booted, Document::Mode(prepare)).await? {
+            (index, Outcome::Ok) => Ok(index),
+            (_, Outcome::Refused(reason)) => Err(CallError::NotNow {
                 reason: reason.name(),
                 detail: format!("the ledger refused the step: {}", reason.name()),
             }),
-            Outcome::DuplicateOf(_) => Err(self.unavailable("a step was taken for another")),
+            (_, Outcome::DuplicateOf(_)) => Err(self.unavailable("a step was taken for another")),
         }
+    }
+
+    async fn write(
+        &self,
+        booted: &Booted,
+        document: Document,
+    ) -> Result<(RecordIndex, Outcome), CallError> {
+        let writes = &self.0.parts.writes;
+        let recorded = writes.record(booted, Intent::system(document)).await?;
+        Ok((recorded.index, recorded.outcome))
     }
 }
 
