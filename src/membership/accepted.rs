@@ -19,7 +19,12 @@ const BETWEEN: &str = ", ";
 pub enum Cost {
     /// Records that were acknowledged at this level are not met any more.
     Level(WriteLevel),
+    /// What the node that leaves has promised, and nobody else can record, is lost.
+    Outbox,
 }
+
+/// How the last is named.
+const OUTBOX: &str = "lost-outbox";
 
 /// See the module; each cost once, in the order in which they were named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,12 +32,15 @@ pub struct Accepted(Vec<Cost>);
 
 impl Cost {
     fn parse(word: &str) -> Result<Cost, String> {
+        if word == OUTBOX {
+            return Ok(Cost::Outbox);
+        }
         match word.parse() {
             Ok(WriteLevel::Quorum | WriteLevel::All) => Err(format!(
                 "{word} is of whoever are the members: no change loses it"
             )),
             Ok(level) => Ok(Cost::Level(level)),
-            Err(_) => Err(format!("{word:?} is none of zones:K, regions:K")),
+            Err(_) => Err(format!("{word:?} is none of zones:K, regions:K, {OUTBOX}")),
         }
     }
 
@@ -40,6 +48,7 @@ impl Cost {
     pub fn name(self) -> String {
         match self {
             Cost::Level(level) => level.to_string(),
+            Cost::Outbox => OUTBOX.to_owned(),
         }
     }
 }
@@ -101,6 +110,10 @@ mod tests {
         assert_eq!(reason, "remove node 4; accepted: regions:2, zones:3");
         assert_eq!(Accepted::in_reason(&reason), accepted);
         assert!(accepted.has(Cost::Level(WriteLevel::Zones(3))));
+        assert!(!accepted.has(Cost::Outbox));
+        let dead = Accepted::parse(&words(&["lost-outbox"])).unwrap();
+        let reason = dead.reason("replace node 3 by node 4".into());
+        assert_eq!(Accepted::in_reason(&reason), dead);
         let none = Accepted::default();
         assert_eq!(none.reason("remove node 4".into()), "remove node 4");
         for reason in [

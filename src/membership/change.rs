@@ -1,7 +1,7 @@
 //! One change of the members, carried through or given up (I8).
 //!
 //! Promises the order: 1 PREPARE is recorded, 2 whoever comes in holds every record and
-//! body up to it, and a majority of the target does, 3 Raft changes, 4 DONE is recorded.
+//! body up to it, a majority of the target does, and whoever leaves has recorded what it promised, 3 Raft changes, 4 DONE is recorded.
 //! What fails before 3 is given up: learners added for it are dropped, ABORT is recorded.
 //! Once Raft has begun to change there is only forward. Whoever loses leadership midway
 //! leaves everything to [`super::resume`] on the next leader.
@@ -27,15 +27,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Between two looks at who holds what.
-const LOOK_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// Between two lines of progress.
-const SAY_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const SAY_PAUSE: Duration = Duration::from_secs(1);
 /// Raft's change is tried this often while this node leads: an election of the slowest
 /// profile may come between.
 const TRIES_MAX: usize = 10;
 const TRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long nodes that come in are waited for.
+/// How long nodes that come in, or leave, are waited for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChangeWait {
     /// In all.
@@ -154,6 +154,8 @@ impl MembershipChanges {
                 if let Some(why) = self.costs_more(preparing, &accepted).await? {
                     return Err(Stuck::GiveUp(why));
                 }
+                self.wait_until_recorded(preparing, &row, &accepted, wait, progress)
+                    .await?;
             }
         }
         self.vote(preparing, progress).await?;

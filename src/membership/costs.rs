@@ -30,7 +30,7 @@ impl MembershipChanges {
         target: &Target,
     ) -> Result<(), CallError> {
         let lost = lost(now, target);
-        are_costs(&wanted.accepted, &lost)?;
+        are_costs(&wanted.accepted, &lost, wanted.wish.leaves().is_some())?;
         match self.unmet(&lost, &wanted.accepted).await? {
             None => Ok(()),
             Some(why) => Err(CallError::NotNow {
@@ -84,14 +84,18 @@ fn lost(now: &CurrentMembers, target: &Target) -> Vec<WriteLevel> {
 }
 
 /// Whether the change has these costs: else the operator means another one.
-fn are_costs(accepted: &Accepted, lost: &[WriteLevel]) -> Result<(), BadField> {
+fn are_costs(accepted: &Accepted, lost: &[WriteLevel], leaves: bool) -> Result<(), BadField> {
     for cost in accepted.costs() {
         match cost {
+            Cost::Outbox if !leaves => {
+                let why = format!("{}: nobody leaves by this change", cost.name());
+                return Err(bad("accept", why));
+            }
             Cost::Level(level) if !lost.contains(&level) => {
                 let why = format!("{level}: this change does not lose it");
                 return Err(bad("accept", why));
             }
-            Cost::Level(_) => {}
+            Cost::Level(_) | Cost::Outbox => {}
         }
     }
     Ok(())
@@ -153,9 +157,12 @@ mod tests {
             Accepted::parse(&words).unwrap()
         };
         let lost = [WriteLevel::Zones(3)];
-        assert!(are_costs(&accepted(&["zones:3"]), &lost).is_ok());
-        assert!(are_costs(&accepted(&[]), &lost).is_ok());
-        let slip = are_costs(&accepted(&["zones:3", "zones:2"]), &lost).unwrap_err();
+        assert!(are_costs(&accepted(&["zones:3"]), &lost, true).is_ok());
+        assert!(are_costs(&accepted(&[]), &lost, false).is_ok());
+        let dead = accepted(&["lost-outbox"]);
+        assert!(are_costs(&dead, &lost, true).is_ok());
+        assert!(are_costs(&dead, &lost, false).is_err());
+        let slip = are_costs(&accepted(&["zones:3", "zones:2"]), &lost, true).unwrap_err();
         assert_eq!(slip.field, "accept");
         assert!(slip.why.to_string().contains("zones:2"), "{slip}");
     }

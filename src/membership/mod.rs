@@ -12,10 +12,11 @@
 //! and asks members for their status (`status/`).
 //!
 //! **The order.** 1 The wish of an operator becomes a target ([`plan`]), which he signs
-//! ([`order`]); one that cannot keep what was promised is refused here, with the reason. 2 PREPARE is recorded: from
-//! now on no other change begins. 3 Whoever comes in learns, and is waited for until it
-//! holds every record and body up to PREPARE, and until a majority of the target's voters
-//! does. 4 Raft's voters become the target's. 5 DONE is recorded, and Raft forgets whoever
+//! ([`order`]); one that cannot keep what was promised is refused here, with the reason. 2 PREPARE
+//! is recorded: from now on no other change begins. 3 Whoever comes in learns, and is waited for
+//! until it holds every record and body up to PREPARE, and until a majority of the target's voters
+//! does; whoever leaves promises nothing more, and is waited for until what it promised is
+//! recorded. 4 Raft's voters become the target's. 5 DONE is recorded, and Raft forgets whoever
 //! left. What fails before 4 is given up: learners that were added are dropped, ABORT is
 //! recorded, and the members are what they were. From 4 on there is only forward.
 //!
@@ -35,6 +36,7 @@
 //! * [`order`]: what an operator signs for it
 //! * [`change`]: carrying it through, or giving it up
 //! * [`resume`]: what an earlier leader has left
+//! * [`leaving`]: what a node that leaves has promised is recorded first
 //! * [`quorum`]: whether those who are up can complete it
 //! * [`drain`]: a node before its maintenance
 //! * [`relocate`]: a node that is reached elsewhere
@@ -46,6 +48,7 @@ mod acknowledged;
 pub mod change;
 mod costs;
 pub mod drain;
+mod leaving;
 pub mod order;
 pub mod plan;
 pub mod quorum;
@@ -220,6 +223,7 @@ impl MembershipChanges {
             }
         };
         self.must_be_accepted(&wanted, &members, &target).await?;
+        self.must_have_a_word(&wanted).await?;
         let newcomer = self.newcomer(&members, &wish, addresses).await?;
         self.must_be_completable(&wish, &members, &target).await?;
         let prepare = wanted.prepare(members.mode.next, &target);

@@ -50,6 +50,7 @@ impl MembershipChanges {
         }
         let target = wanted.wish.target(&members)?;
         self.must_be_accepted(&wanted, &members, &target).await?;
+        self.must_have_a_word(&wanted).await?;
         let document = Document::Mode(wanted.prepare(members.mode.next, &target));
         let head = self.head().await?;
         let needed = self.0.parts.keys.willed(&head, &document).await?.is_err();

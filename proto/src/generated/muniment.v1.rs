@@ -3303,7 +3303,8 @@ pub struct AddMemberRequest {
     pub order: ::prost::bytes::Bytes,
     /// What the change may cost, by name, as it is said on record: levels that records were
     /// acknowledged at and that the members could not meet afterwards, such as zones:3 or
-    /// regions:2. So below.
+    /// regions:2; or lost-outbox, what a node that leaves has promised and cannot be asked for. So
+    /// below.
     #[prost(string, repeated, tag = "6")]
     pub accept: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }

@@ -65,7 +65,7 @@ pub struct Add {
 /// What the operator gives up by a change.
 #[derive(clap::Args)]
 pub struct Costs {
-    /// A cost that the change is refused for, on record: a level, such as regions:2 (several)
+    /// A cost that the change is refused for, on record: a level such as regions:2, lost-outbox
     #[arg(long, value_name = "COST")]
     accept: Vec<String>,
 }
