@@ -52,10 +52,12 @@ pub enum Method {
     ClockNotice = 20,
     /// With which ML-DSA keys a node cosigns.
     Announce = 21,
+    /// How much a node has promised and not recorded yet.
+    Promised = 22,
 }
 
 impl Method {
-    pub const ALL: [Method; 18] = [
+    pub const ALL: [Method; 19] = [
         Method::Vote,
         Method::PreVote,
         Method::TransferLeader,
@@ -74,6 +76,7 @@ impl Method {
         Method::Status,
         Method::ClockNotice,
         Method::Announce,
+        Method::Promised,
     ];
 
     pub fn from_code(code: u32) -> Option<Method> {

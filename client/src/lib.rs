@@ -64,7 +64,7 @@ mod zones;
 pub use self::declare::Declaration;
 pub use self::download::Downloaded;
 pub use self::error::{ClientError, ServerRefusal, Unproven};
-pub use self::members::{MemberChange, MemberSteps};
+pub use self::members::{MemberChange, MemberSteps, Wish};
 pub use self::options::ClientOptions;
 pub use self::source::{BodySource, Measure};
 pub use self::token::{SessionToken, UnknownToken};

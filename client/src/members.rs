@@ -14,19 +14,8 @@ use tonic::{Status, Streaming};
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub enum MemberChange {
-    /// A new node joins, without a vote.
-    Add(v1::AddMemberRequest),
-    /// This node gets a vote.
-    Promote(u64),
-    /// This node leaves.
-    Remove(u64),
-    /// One node's vote goes to another.
-    Replace {
-        /// The node that leaves.
-        old: u64,
-        /// The node that takes its place.
-        new: u64,
-    },
+    /// What an operator orders: a node joins, gets a vote, leaves, or takes another's place.
+    Ordered(Wish),
     /// This node is emptied of work.
     Drain(u64),
     /// This node takes up its work again.
@@ -35,22 +24,17 @@ pub enum MemberChange {
     Move(v1::MoveMemberRequest),
 }
 
-impl MemberChange {
-    /// What an operator orders; `None` for what needs no order.
-    pub fn wish(&self) -> Option<Wish> {
-        let order = Bytes::new();
-        Some(match self.clone() {
-            MemberChange::Add(request) => Wish::Add(request),
-            MemberChange::Promote(node) => Wish::Promote(v1::PromoteRequest { node, order }),
-            MemberChange::Remove(node) => Wish::Remove(v1::RemoveRequest { node, order }),
-            MemberChange::Replace { old, new } => {
-                Wish::Replace(v1::ReplaceRequest { old, new, order })
-            }
-            MemberChange::Drain(_) | MemberChange::Undrain(_) | MemberChange::Move(_) => {
-                return None;
-            }
-        })
-    }
+/// The same with the order that was given for it.
+fn ordered(wish: &Wish, order: &Bytes) -> Wish {
+    let mut wish = wish.clone();
+    let place = match &mut wish {
+        Wish::Add(request) => &mut request.order,
+        Wish::Promote(request) => &mut request.order,
+        Wish::Remove(request) => &mut request.order,
+        Wish::Replace(request) => &mut request.order,
+    };
+    *place = order.clone();
+    wish
 }
 
 /// A change that has begun.
@@ -76,7 +60,10 @@ impl Client {
     /// ```no_run
     /// # use muniment_client::{Client, ClientError, MemberChange};
     /// # async fn example(client: &Client) -> Result<(), ClientError> {
-    /// let mut steps = client.change_members(&MemberChange::Promote(4), Vec::new()).await?;
+    /// # use muniment_client::{Wish, v1::PromoteRequest};
+    /// let promote = PromoteRequest { node: 4, ..PromoteRequest::default() };
+    /// let change = MemberChange::Ordered(Wish::Promote(promote));
+    /// let mut steps = client.change_members(&change, Vec::new()).await?;
     /// loop {
     ///     let step = steps.next().await?;
     ///     println!("{step:?}");
@@ -96,27 +83,20 @@ impl Client {
         loop {
             let mut service = cluster_service(attempts.channel_for_stream());
             let begun = async {
-                let order = given.clone();
-                match change.clone() {
-                    MemberChange::Add(request) => {
-                        let request = v1::AddMemberRequest { order, ..request };
-                        service.add_member(request).await
+                match change {
+                    MemberChange::Ordered(wish) => match ordered(wish, &given) {
+                        Wish::Add(request) => service.add_member(request).await,
+                        Wish::Promote(request) => service.promote(request).await,
+                        Wish::Remove(request) => service.remove(request).await,
+                        Wish::Replace(request) => service.replace(request).await,
+                    },
+                    MemberChange::Drain(node) => {
+                        service.drain(v1::DrainRequest { node: *node }).await
                     }
-                    MemberChange::Promote(node) => {
-                        service.promote(v1::PromoteRequest { node, order }).await
-                    }
-                    MemberChange::Remove(node) => {
-                        service.remove(v1::RemoveRequest { node, order }).await
-                    }
-                    MemberChange::Replace { old, new } => {
-                        let request = v1::ReplaceRequest { old, new, order };
-                        service.replace(request).await
-                    }
-                    MemberChange::Drain(node) => service.drain(v1::DrainRequest { node }).await,
                     MemberChange::Undrain(node) => {
-                        service.undrain(v1::UndrainRequest { node }).await
+                        service.undrain(v1::UndrainRequest { node: *node }).await
                     }
-                    MemberChange::Move(request) => service.move_member(request).await,
+                    MemberChange::Move(request) => service.move_member(request.clone()).await,
                 }
             };
             match attempts.within(begun).await {

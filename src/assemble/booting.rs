@@ -15,7 +15,7 @@ use crate::keyring::guard::SignGuard;
 use crate::raft::context::Context;
 use crate::recorder::booted::Booted;
 use crate::recorder::download_ends::DownloadEnds;
-use crate::recorder::outbox::{OutboxBounds, OutboxLane, inventory};
+use crate::recorder::outbox::{OutboxBounds, OutboxLane, Promises, inventory};
 use crate::recorder::{StatementSigner, boot, due, lane, later_boot};
 use crate::store::StoreError;
 use crate::store::outbox::{OutboxDir, OutboxLog};
@@ -116,16 +116,17 @@ impl Booting {
         };
         let recorder = lane::start(lane.clone(), index, self.queue);
         let download_ends = DownloadEnds::start(recorder.clone(), &lane.stop);
-        let mut outboxes = outboxes.into_iter();
-        let mut start =
-            |log| OutboxLane::start(lane.clone(), download_ends.clone(), log, self.bounds);
-        let outbox = outboxes.next().map(&mut start);
-        // Without a handle they only drain.
-        outboxes.for_each(|log| drop(start(log)));
+        let outboxes = outboxes.into_iter();
+        let start = |log| OutboxLane::start(lane.clone(), download_ends.clone(), log, self.bounds);
+        let outboxes: Vec<OutboxLane> = outboxes.map(start).collect();
+        let promises = Promises::of(&outboxes);
+        // Without a handle the others only drain.
+        let outbox = outboxes.into_iter().next();
         Ok(Booted {
             download_ends,
             recorder,
             outbox,
+            promises,
             genesis: Arc::new(genesis),
             origin: ledger.origin,
             guarded,

@@ -40,7 +40,9 @@ impl Serve for PeerDispatch {
                 | Method::DivergenceNotice
                 | Method::WantNote
                 | Method::Announce => cosigning.serve(ends.from, method, body).await,
-                Method::Status | Method::Durable => status.serve(ends.from, method, body).await,
+                Method::Status | Method::Durable | Method::Promised => {
+                    status.serve(ends.from, method, body).await
+                }
                 _ => group.serve_call(ends.from, method, body).await,
             }
         }

@@ -97,6 +97,7 @@ use crate::domain::ids::{BodyId, NodeId, UploadEpoch};
 use crate::objective::disk::Decay;
 use crate::objective::write::LevelMember;
 use crate::raft::group::RaftGroup;
+use crate::raft::progress::AppliedMembers;
 use crate::recorder::booted::Booted;
 use crate::recorder::holdings::HoldingVerifier;
 use crate::stop::Stop;
@@ -200,6 +201,11 @@ impl Bodies {
     /// All members, as levels see them.
     pub fn members(&self) -> Vec<LevelMember> {
         self.group.level_members()
+    }
+
+    /// Who is what, as of the last entry applied here.
+    pub fn applied_members(&self) -> AppliedMembers {
+        self.group.applied_members()
     }
 
     /// Signs for a body that is durable here.

@@ -3,8 +3,11 @@
 //! Promises: one change is in preparation at a time; its target is made of nodes that the
 //! ledger knows and that never left it, and its new voters have booted; DONE is taken only
 //! while the voters in force are the target, in one set; ABORT only while they are what
-//! they were; who has left has no lane, and so no word, any more. Leaves carrying bodies and records to who comes in, and Raft's own change,
-//! to `service/`.
+//! they were; who has left has no lane, and so no word, any more. Leaves carrying bodies and
+//! records to who comes in, and Raft's own change, to [`crate::membership`]. Leaves to who leads,
+//! and so proposes, that nobody else says how a change ended: it proposes the word of another as
+//! refused ([`crate::recorder::intake`]). Apply cannot tell who proposed an entry, and a record
+//! that says who leads may never come.
 
 use super::roles::{ModeRow, Preparing, Target, is_only};
 use super::rows::VotersRow;
@@ -15,7 +18,6 @@ use crate::store::StoreError;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::ModeDocument;
 use muniment_evidence::record::{Outcome, Reason};
-use std::collections::BTreeSet;
 
 pub(super) fn roles(txn: &Txn<'_>) -> Result<ModeRow, StoreError> {
     Ok(txn.row(&tables::mode())?.unwrap_or_default())
@@ -103,10 +105,7 @@ fn conclude(document: &ModeDocument, voters: &VotersRow, row: &mut ModeRow) -> O
     if !preparing.target.is_in_force(voters) {
         return Some(Reason::NotDue);
     }
-    let learned = row.sync_learners.iter().chain(&row.async_learners);
-    let before: BTreeSet<NodeId> = preparing.from.iter().chain(learned).copied().collect();
-    let after: BTreeSet<NodeId> = preparing.target.nodes().collect();
-    row.gone.extend(before.difference(&after));
+    row.gone.extend(preparing.leaving(row));
     row.sync_learners = preparing.target.sync_learners;
     row.async_learners = preparing.target.async_learners;
     None

@@ -41,6 +41,16 @@ pub struct Target {
     pub async_learners: Vec<NodeId>,
 }
 
+impl Preparing {
+    /// Who leaves by it, of those who had these roles when it began.
+    pub fn leaving(&self, roles: &ModeRow) -> BTreeSet<NodeId> {
+        let learned = roles.sync_learners.iter().chain(&roles.async_learners);
+        let before: BTreeSet<NodeId> = self.from.iter().chain(learned).copied().collect();
+        let after: BTreeSet<NodeId> = self.target.nodes().collect();
+        before.difference(&after).copied().collect()
+    }
+}
+
 impl Target {
     pub(super) fn of(document: &ModeDocument) -> Target {
         Target {

@@ -1,7 +1,7 @@
 //! One change of the members, carried through or given up (I8).
 //!
 //! Promises the order: 1 PREPARE is recorded, 2 whoever comes in holds every record and
-//! body up to it, and a majority of the target does, 3 Raft changes, 4 DONE is recorded.
+//! body up to it, a majority of the target does, and whoever leaves has recorded what it promised, 3 Raft changes, 4 DONE is recorded.
 //! What fails before 3 is given up: learners added for it are dropped, ABORT is recorded.
 //! Once Raft has begun to change there is only forward. Whoever loses leadership midway
 //! leaves everything to [`super::resume`] on the next leader.
@@ -27,15 +27,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Between two looks at who holds what.
-const LOOK_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// Between two lines of progress.
-const SAY_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const SAY_PAUSE: Duration = Duration::from_secs(1);
 /// Raft's change is tried this often while this node leads: an election of the slowest
 /// profile may come between.
 const TRIES_MAX: usize = 10;
 const TRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long nodes that come in are waited for.
+/// How long nodes that come in, or leave, are waited for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChangeWait {
     /// In all.
@@ -75,7 +75,7 @@ impl MembershipChanges {
         progress: &Progress,
     ) -> Result<String, CallError> {
         let what = prepare.reason.clone();
-        let index = self.record(booted, Document::Mode(prepare)).await?;
+        let index = self.prepare(booted, prepare).await?;
         progress.say("prepare", format!("{what}: record {index}"));
         let (_, row) = self.look().await?;
         let ours = row.preparing.filter(|p| p.index == index);
@@ -95,19 +95,15 @@ impl MembershipChanges {
         carried: Result<(), Stuck>,
         progress: &Progress,
     ) -> Result<(), CallError> {
-        let end = |phase, why: &str| {
-            let target = &preparing.target;
-            document(phase, preparing.number, target, preparing.index, why)
-        };
         match carried {
             Ok(()) => {
-                let index = self.record(booted, end(Phase::Done, "")).await?;
+                let index = self.end_as(booted, preparing, Phase::Done, "").await?;
                 progress.say("done", format!("record {index}"));
                 Ok(())
             }
             Err(Stuck::GiveUp(why)) => {
                 self.drop_strangers().await?;
-                let index = self.record(booted, end(Phase::Abort, &why)).await?;
+                let index = self.end_as(booted, preparing, Phase::Abort, &why).await?;
                 progress.say("abort", format!("{why}: record {index}"));
                 Err(CallError::NotNow {
                     reason: "CHANGE_GIVEN_UP",
@@ -117,6 +113,25 @@ impl MembershipChanges {
                 })
             }
             Err(Stuck::Leave(error)) => Err(error),
+        }
+    }
+
+    /// Records the last step. It is for whoever leads to say: one that has lost its office since
+    /// is refused, and the next leader has ended the change, or will.
+    async fn end_as(
+        &self,
+        booted: &Booted,
+        preparing: &Preparing,
+        phase: Phase,
+        why: &str,
+    ) -> Result<RecordIndex, CallError> {
+        let target = &preparing.target;
+        let step = document(phase, preparing.number, target, preparing.index, why);
+        match self.write(booted, step).await? {
+            (index, Outcome::Ok) => Ok(index),
+            (index, outcome) => Err(self.unavailable(format!(
+                "{outcome}, record {index}: the next leader ends the change"
+            ))),
         }
     }
 
@@ -134,6 +149,14 @@ impl MembershipChanges {
             self.learn(target, newcomer, progress).await?;
             self.wait_until_held(preparing, &row, wait, progress)
                 .await?;
+            if self.all_are_there(preparing, &row) {
+                let accepted = self.accepted(preparing.index).await?;
+                if let Some(why) = self.costs_more(preparing, &accepted).await? {
+                    return Err(Stuck::GiveUp(why));
+                }
+                self.wait_until_recorded(preparing, &row, &accepted, wait, progress)
+                    .await?;
+            }
         }
         self.vote(preparing, progress).await?;
         let wanted: BTreeSet<NodeId> = target.nodes().collect();
@@ -147,6 +170,14 @@ impl MembershipChanges {
             removed.map_err(|why| self.unavailable(why))?;
         }
         Ok(())
+    }
+
+    /// Whether Raft still replicates to whoever is to leave: else the change of an earlier
+    /// leader has come so far that there is only forward.
+    fn all_are_there(&self, preparing: &Preparing, row: &ModeRow) -> bool {
+        let members = self.group().status().members;
+        let mut leaving = preparing.leaving(row).into_iter();
+        leaving.all(|node| members.contains_key(&node))
     }
 
     /// Raft replicates to every learner of the target.
@@ -297,21 +328,30 @@ impl MembershipChanges {
             .await
     }
 
-    async fn record(&self, booted: &Booted, document: Document) -> Result<RecordIndex, CallError> {
-        let recorded = self
-            .0
-            .parts
-            .writes
-            .record(booted, Intent::system(document))
-            .await?;
-        match recorded.outcome {
-            Outcome::Ok => Ok(recorded.index),
-            Outcome::Refused(reason) => Err(CallError::NotNow {
+    /// Records the first step.
+    async fn prepare(
+        &self,
+        booted: &Booted,
+        prepare: ModeDocument,
+    ) -> Result<RecordIndex, CallError> {
+        match self.write(booted, Document::Mode(prepare)).await? {
+            (index, Outcome::Ok) => Ok(index),
+            (_, Outcome::Refused(reason)) => Err(CallError::NotNow {
                 reason: reason.name(),
                 detail: format!("the ledger refused the step: {}", reason.name()),
             }),
-            Outcome::DuplicateOf(_) => Err(self.unavailable("a step was taken for another")),
+            (_, Outcome::DuplicateOf(_)) => Err(self.unavailable("a step was taken for another")),
         }
+    }
+
+    async fn write(
+        &self,
+        booted: &Booted,
+        document: Document,
+    ) -> Result<(RecordIndex, Outcome), CallError> {
+        let writes = &self.0.parts.writes;
+        let recorded = writes.record(booted, Intent::system(document)).await?;
+        Ok((recorded.index, recorded.outcome))
     }
 }
 

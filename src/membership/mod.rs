@@ -12,10 +12,11 @@
 //! and asks members for their status (`status/`).
 //!
 //! **The order.** 1 The wish of an operator becomes a target ([`plan`]), which he signs
-//! ([`order`]); one that cannot keep what was promised is refused here, with the reason. 2 PREPARE is recorded: from
-//! now on no other change begins. 3 Whoever comes in learns, and is waited for until it
-//! holds every record and body up to PREPARE, and until a majority of the target's voters
-//! does. 4 Raft's voters become the target's. 5 DONE is recorded, and Raft forgets whoever
+//! ([`order`]); one that cannot keep what was promised is refused here, with the reason. 2 PREPARE
+//! is recorded: from now on no other change begins. 3 Whoever comes in learns, and is waited for
+//! until it holds every record and body up to PREPARE, and until a majority of the target's voters
+//! does; whoever leaves promises nothing more, and is waited for until what it promised is
+//! recorded. 4 Raft's voters become the target's. 5 DONE is recorded, and Raft forgets whoever
 //! left. What fails before 4 is given up: learners that were added are dropped, ABORT is
 //! recorded, and the members are what they were. From 4 on there is only forward.
 //!
@@ -31,17 +32,23 @@
 //! Another disk answers under a member's id: its answers do not count.
 //!
 //! * [`plan`]: what a wish comes to
+//! * [`costs`], [`accepted`], [`acknowledged`]: what it costs those who were promised something
 //! * [`order`]: what an operator signs for it
 //! * [`change`]: carrying it through, or giving it up
 //! * [`resume`]: what an earlier leader has left
+//! * [`leaving`]: what a node that leaves has promised is recorded first
 //! * [`quorum`]: whether those who are up can complete it
 //! * [`drain`]: a node before its maintenance
 //! * [`relocate`]: a node that is reached elsewhere
 //!
 //! Tests: `tests/cluster/members.rs`, `tests/cluster/joining.rs`.
 
+pub mod accepted;
+mod acknowledged;
 pub mod change;
+mod costs;
 pub mod drain;
+mod leaving;
 pub mod order;
 pub mod plan;
 pub mod quorum;
@@ -65,9 +72,10 @@ use crate::recorder::writes::Writes;
 use crate::status::peer_monitor::{IncompatiblePeer, PeerMonitor};
 use crate::status::table::StatusTable;
 use crate::transport::Destination;
+use acknowledged::Acknowledged;
 use futures::stream::{BoxStream, StreamExt as _};
 use muniment_evidence::opening::ModeDocument;
-use plan::{CurrentMembers, Wish};
+use plan::{CurrentMembers, Wanted, Wish};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -95,6 +103,7 @@ struct Inner {
     /// Held while a change is carried through here.
     changing: Arc<tokio::sync::Mutex<()>>,
     drained: watch::Sender<bool>,
+    acknowledged: Acknowledged,
 }
 
 /// A line of progress.
@@ -169,6 +178,7 @@ impl MembershipChanges {
             parts,
             changing: Arc::default(),
             drained: watch::channel(false).0,
+            acknowledged: Acknowledged::default(),
         }))
     }
 
@@ -181,10 +191,11 @@ impl MembershipChanges {
     /// addresses; the order is an operator's, where the ledger has operator keys.
     pub async fn change(
         &self,
-        wish: Wish,
+        wanted: Wanted,
         addresses: Option<(String, String)>,
         order: Option<ModeDocument>,
     ) -> Result<ChangeSteps, CallError> {
+        let wish = wanted.wish;
         if let Some((peer, client)) = &addresses {
             draft::required("peer_address", peer)?;
             draft::required("client_address", client)?;
@@ -211,9 +222,11 @@ impl MembershipChanges {
                 });
             }
         };
+        self.must_be_accepted(&wanted, &members, &target).await?;
+        self.must_have_a_word(&wanted).await?;
         let newcomer = self.newcomer(&members, &wish, addresses).await?;
         self.must_be_completable(&wish, &members, &target).await?;
-        let prepare = wish.prepare(members.mode.next, &target);
+        let prepare = wanted.prepare(members.mode.next, &target);
         let prepare = self.ordered(prepare, order).await?;
         if wish.leaves() == Some(self.group().node()) {
             self.group().hand_over().await;

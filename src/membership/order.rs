@@ -6,7 +6,7 @@
 //!
 //! Tests: `src/ledger/tests/order_tests.rs`, `tests/cluster/members.rs`, `tests/sim/main.rs`.
 
-use super::plan::Wish;
+use super::plan::Wanted;
 use super::{MembershipChanges, under_way};
 use crate::domain::call_error::CallError;
 use crate::domain::ids::RecordIndex;
@@ -37,8 +37,9 @@ impl OrderDraft {
 }
 
 impl MembershipChanges {
-    /// What has to be signed for a wish, as of now.
-    pub async fn draft(&self, wish: Wish) -> Result<OrderDraft, CallError> {
+    /// What has to be signed for a change, as of now; none for one that costs more than is
+    /// accepted.
+    pub async fn draft(&self, wanted: Wanted) -> Result<OrderDraft, CallError> {
         if !self.group().is_leader() {
             return Err(self.unavailable("only the leader changes the members"));
         }
@@ -47,8 +48,10 @@ impl MembershipChanges {
         if members.mode.preparing.is_some() {
             return Err(under_way());
         }
-        let target = wish.target(&members)?;
-        let document = Document::Mode(wish.prepare(members.mode.next, &target));
+        let target = wanted.wish.target(&members)?;
+        self.must_be_accepted(&wanted, &members, &target).await?;
+        self.must_have_a_word(&wanted).await?;
+        let document = Document::Mode(wanted.prepare(members.mode.next, &target));
         let head = self.head().await?;
         let needed = self.0.parts.keys.willed(&head, &document).await?.is_err();
         let after = head.size.last().unwrap_or(RecordIndex::FIRST);

@@ -4,6 +4,7 @@
 //! voter has learned and booted before; what cannot be is refused with what to do instead.
 //! Leaves to [`crate::objective::layout`] whether the target keeps what was promised.
 
+use super::accepted::Accepted;
 use crate::domain::call_error::CallError;
 use crate::domain::draft::bad;
 use crate::domain::ids::NodeId;
@@ -25,6 +26,39 @@ pub enum Wish {
     Remove(NodeId),
     /// A learner votes in the place of a voter, which leaves for good.
     Replace { old: NodeId, new: NodeId },
+}
+
+/// A change, and what is accepted that it costs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub wish: Wish,
+    pub accepted: Accepted,
+}
+
+/// At no cost.
+impl From<Wish> for Wanted {
+    fn from(wish: Wish) -> Wanted {
+        Wanted {
+            wish,
+            accepted: Accepted::default(),
+        }
+    }
+}
+
+impl Wanted {
+    /// The first step of the change, as it will be on record.
+    pub fn prepare(&self, number: u64, target: &Target) -> ModeDocument {
+        ModeDocument {
+            phase: Phase::Prepare,
+            number,
+            voters: target.voters.clone(),
+            sync_learners: target.sync_learners.clone(),
+            async_learners: target.async_learners.clone(),
+            prepared: None,
+            reason: self.accepted.reason(self.wish.describe()),
+            order: None,
+        }
+    }
 }
 
 /// The members as they are.
@@ -58,26 +92,8 @@ impl Wish {
         }
     }
 
-    /// The first step of the change, as it will be on record.
-    pub fn prepare(&self, number: u64, target: &Target) -> ModeDocument {
-        ModeDocument {
-            phase: Phase::Prepare,
-            number,
-            voters: target.voters.clone(),
-            sync_learners: target.sync_learners.clone(),
-            async_learners: target.async_learners.clone(),
-            prepared: None,
-            reason: self.describe(),
-            order: None,
-        }
-    }
-
     pub fn target(&self, now: &CurrentMembers) -> Result<Target, CallError> {
-        let mut target = Target {
-            voters: now.voters.clone(),
-            sync_learners: now.mode.sync_learners.clone(),
-            async_learners: now.mode.async_learners.clone(),
-        };
+        let mut target = now.roles();
         match *self {
             Wish::Add { node, sync } => {
                 now.may_join(node)?;
@@ -122,6 +138,15 @@ impl Wish {
 }
 
 impl CurrentMembers {
+    /// Who is what now.
+    pub fn roles(&self) -> Target {
+        Target {
+            voters: self.voters.clone(),
+            sync_learners: self.mode.sync_learners.clone(),
+            async_learners: self.mode.async_learners.clone(),
+        }
+    }
+
     fn may_join(&self, node: NodeId) -> Result<(), CallError> {
         if self.mode.gone.contains(&node) {
             let why = format!("{node} has left the ledger: ids are not taken back, use another");
@@ -169,7 +194,7 @@ impl CurrentMembers {
         Ok(())
     }
 
-    /// The members after the change, as layouts see them.
+    /// The members in these roles, as layouts see them.
     pub fn with(&self, target: &Target) -> Vec<LevelMember> {
         let of = |nodes: &[NodeId], role| {
             let known = nodes.iter().filter_map(|node| {

@@ -2,10 +2,11 @@
 //!
 //! Pure. A target that could never meet a promised level, or whose loss of one zone would
 //! stop the ledger although two zones were promised, is refused with the reason. What is
-//! merely unwise is said and allowed.
+//! merely unwise is said and allowed. Which levels a target loses is told apart from who was
+//! promised them: invoices may have been acknowledged at a level that their call alone asked for.
 
 use super::write::{LevelMember, MemberRole, WriteLevel, possible};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A level, and in words who was promised it.
 pub type LayoutGuarantee = (String, WriteLevel);
@@ -63,9 +64,25 @@ pub fn judge(members: &[LevelMember], promised: &[LayoutGuarantee]) -> Result<Ve
     Ok(advice)
 }
 
+/// The levels that these members can meet and the target could not, in order. A majority
+/// there always is, and `all` is all of those who are members: neither can be lost.
+pub fn lost(now: &[LevelMember], target: &[LevelMember]) -> Vec<WriteLevel> {
+    let places = |place: fn(&LevelMember) -> &str| -> u8 {
+        let places: BTreeSet<&str> = now.iter().map(place).collect();
+        // A level asks for no more places than this.
+        u8::try_from(places.len()).unwrap_or(u8::MAX)
+    };
+    let zones = (1..=places(|m| &m.zone)).map(WriteLevel::Zones);
+    let regions = (1..=places(|m| &m.region)).map(WriteLevel::Regions);
+    zones
+        .chain(regions)
+        .filter(|level| possible(*level, now) && !possible(*level, target))
+        .collect()
+}
+
 fn describe(voters: &[&LevelMember]) -> String {
     let count = |place: fn(&LevelMember) -> &str| {
-        let places: std::collections::BTreeSet<&str> = voters.iter().map(|m| place(m)).collect();
+        let places: BTreeSet<&str> = voters.iter().map(|m| place(m)).collect();
         places.len()
     };
     let plural = |n: usize, what: &str| match n {
@@ -125,6 +142,39 @@ mod tests {
         assert_eq!(judge(&four, &regions), Ok(Vec::new()));
         four[3].role = MemberRole::AsyncLearner;
         assert!(judge(&four, &regions).is_err());
+    }
+
+    /// What an invoice was acknowledged at is met for as long as the members can meet it, and
+    /// a change that ends that must be seen to.
+    #[test]
+    fn a_level_is_lost_when_the_members_of_now_meet_it_and_the_target_cannot() {
+        let mut now = voters(&["a1", "a2", "a3", "b1"]);
+        now[3].role = MemberRole::SyncLearner;
+        let without = |node: usize| [&now[..node - 1], &now[node..]].concat();
+        assert_eq!(lost(&now, &without(4)), [WriteLevel::Regions(2)]);
+        assert_eq!(lost(&now, &without(3)), [WriteLevel::Zones(3)]);
+        assert_eq!(lost(&now, &now), []);
+        // Who learns and counts for nothing takes nothing along; who ceases to count does.
+        let mut turned = now.clone();
+        turned[3].role = MemberRole::AsyncLearner;
+        assert_eq!(lost(&now, &turned), [WriteLevel::Regions(2)]);
+        assert_eq!(lost(&turned, &turned[..3]), []);
+        // What could not be met before is not lost now.
+        assert_eq!(lost(&now[..2], &now[..1]), [WriteLevel::Zones(2)]);
+        assert_eq!(lost(&now[..1], &now), []);
+        // Whoever comes in the place of another keeps what that one kept.
+        let mut exchanged = without(4);
+        exchanged.push(LevelMember {
+            node: NodeId::new(5),
+            ..now[3].clone()
+        });
+        assert_eq!(lost(&now, &exchanged), []);
+        let places = [
+            WriteLevel::Zones(1),
+            WriteLevel::Zones(2),
+            WriteLevel::Regions(1),
+        ];
+        assert_eq!(lost(&now[..2], &[]), places);
     }
 
     #[test]

@@ -62,6 +62,7 @@ fn is_for_strangers(method: Method) -> bool {
         | Method::WantNote
         | Method::Durable
         | Method::Announce
+        | Method::Promised
         | Method::ClockNotice => false,
     }
 }

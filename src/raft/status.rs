@@ -57,6 +57,22 @@ impl AppliedMembers {
             })
             .collect()
     }
+
+    /// Those who are to be members by a change in preparation, as far as they are members
+    /// already: who is left to meet a level.
+    pub fn target_members(&self) -> Option<Vec<LevelMember>> {
+        let target = &self.roles.preparing.as_ref()?.target;
+        let mut members = self.level_members();
+        members.retain(|member| target.nodes().any(|node| node == member.node));
+        for member in &mut members {
+            member.role = match member.node {
+                node if target.voters.contains(&node) => MemberRole::Voter,
+                node if target.sync_learners.contains(&node) => MemberRole::SyncLearner,
+                _ => MemberRole::AsyncLearner,
+            };
+        }
+        Some(members)
+    }
 }
 
 impl RaftGroup {

@@ -2,7 +2,7 @@
 
 use super::download_ends::DownloadEnds;
 use super::lane::Recorder;
-use super::outbox::OutboxLane;
+use super::outbox::{OutboxLane, Promises};
 use crate::domain::ids::TreeSize;
 use muniment_evidence::genesis::Genesis;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ pub struct Booted {
     pub download_ends: DownloadEnds,
     /// `None` below the feature level that knows outboxes.
     pub outbox: Option<OutboxLane>,
+    /// What this node has promised, in all its outboxes.
+    pub promises: Promises,
     pub genesis: Arc<Genesis>,
     pub origin: String,
     /// Where the sign guard stood when this boot was allowed to sign.

@@ -4,10 +4,10 @@
 //! node's own statements and GENESIS, comes by the local route and never out of a frame,
 //! whatever number stands in it. A statement that is its node's own is never turned away for
 //! what it says, since nothing behind it in its lane could be recorded then: one with a
-//! holding or an anchor that does not hold is proposed with the reason why it must not take
-//! effect, and apply, which verifies no signatures of these, refuses it by that. Verification
-//! runs off the Raft task; commands of one node are queued in the order they came. Leaves
-//! lanes and outcomes to apply.
+//! holding or an anchor that does not hold, or of what the leader alone may say, is proposed
+//! with the reason why it must not take effect, and apply, which can tell neither, refuses it by
+//! that. Verification runs off the Raft task; commands of one node are queued in the order they
+//! came. Leaves lanes and outcomes to apply.
 
 use super::holdings::{is_signed, signed_by_any};
 use crate::clock::SharedClock;
@@ -24,6 +24,7 @@ use bytes::Bytes;
 use muniment_evidence::key::{PublicKey, VerifySignature as _};
 use muniment_evidence::keys::{KeyHistory, KeyLife};
 use muniment_evidence::ledger::Ledger;
+use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{Document, Holding};
 use muniment_evidence::record::Reason;
 use muniment_evidence::statement::{Kind, Lane};
@@ -197,6 +198,22 @@ fn key_of_boot(submission: &Submission) -> Option<PublicKey> {
     }
 }
 
+/// Whether nobody but who leads may say so, and this node leads now: the term of this entry is
+/// its own to attest, and how a change of the members ended is for whoever carries it through.
+/// From another it may be the word of one who led before, and has numbered it: the change goes
+/// on, or ends, without it.
+fn is_the_leaders(submission: &Submission) -> bool {
+    match submission.statement.kind {
+        Kind::Leader => true,
+        Kind::Mode => match Document::decode(&submission.document.bytes) {
+            Ok(Document::Mode(mode)) => mode.phase != Phase::Prepare,
+            // Apply refuses what cannot be read.
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
 /// Whether it is its node's own, and why it must not take effect if it must not.
 /// `Ok(Err(why))` is no statement of the node that hands it in; `Err` is a storage fault.
 fn check(
@@ -267,8 +284,7 @@ fn check(
             "a statement of node {from} has a bad signature"
         )));
     }
-    if statement.kind == Kind::Leader && by != SubmissionSource::Local {
-        // This node leads now: the term of this entry is its own to attest.
+    if is_the_leaders(submission) && by != SubmissionSource::Local {
         return Ok(Ok(Some(Reason::NotEntitled)));
     }
     Ok(Ok(refusal(keys, submission)?))
@@ -337,7 +353,7 @@ mod tests {
     use muniment_evidence::key::{SecretKey, Signature, Signer as _};
     use muniment_evidence::note::{Checkpoint, VerifierKey};
     use muniment_evidence::opening::{
-        AnchorDocument, AnchoredBy, HoldingKind, IssueDocument, Metadata,
+        AnchorDocument, AnchoredBy, HoldingKind, IssueDocument, Metadata, ModeDocument,
     };
 
     /// Node 2 leads, and is handed this.
@@ -413,6 +429,37 @@ mod tests {
                 .unwrap_err()
                 .contains("GENESIS")
         );
+    }
+
+    /// One bad voter could cancel each change that an operator orders, or say of one that its
+    /// leader was about to cancel that it is done.
+    #[test]
+    fn how_a_change_of_the_members_ended_is_said_by_who_leads_alone() {
+        let (ledger, _, mut lane) = TestLedger::booted();
+        let mut said = |phase| {
+            lane.write(
+                &ledger,
+                &Document::Mode(ModeDocument {
+                    phase,
+                    number: 0,
+                    voters: vec![NodeId::new(1)],
+                    sync_learners: Vec::new(),
+                    async_learners: Vec::new(),
+                    prepared: (phase != Phase::Prepare).then_some(RecordIndex::new(1)),
+                    reason: String::new(),
+                    order: None,
+                }),
+            )
+        };
+        for phase in [Phase::Done, Phase::Abort] {
+            let ended = said(phase);
+            let anothers = Ok(Some(Reason::NotEntitled));
+            assert_eq!(evaluate(&ledger, 1, &ended), anothers);
+            assert_eq!(evaluate_own(&ledger, &ended), Ok(None));
+        }
+        // An operator's order may reach a node that has just ceased to lead.
+        let prepare = said(Phase::Prepare);
+        assert_eq!(evaluate(&ledger, 1, &prepare), Ok(None));
     }
 
     /// It comes from a file, so that not even the node's own is taken unseen.

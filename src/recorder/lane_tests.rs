@@ -152,7 +152,7 @@ pub(super) async fn lane_of(cluster: &TestCluster, node: u64) -> (LaneContext, u
     lane_telling(cluster, node, Vec::new()).await
 }
 
-async fn lane_telling(
+pub(super) async fn lane_telling(
     cluster: &TestCluster,
     node: u64,
     outboxes: Vec<BootOutbox>,
@@ -179,7 +179,7 @@ async fn lane_telling(
     (context, index.get(), recorder)
 }
 
-fn remark(bytes: u64) -> Intent {
+pub(super) fn remark(bytes: u64) -> Intent {
     Intent::system(crate::ledger::tests::remark(bytes))
 }
 
@@ -440,7 +440,7 @@ async fn a_stranger_does_not_boot() {
     assert!(matches!(ended, Err(BootError::NotTaken(_))), "{ended:?}");
 }
 
-fn bounds(pending_max: u64) -> OutboxBounds {
+pub(super) fn bounds(pending_max: u64) -> OutboxBounds {
     OutboxBounds {
         pending_max,
         age_max: Duration::from_secs(3600),

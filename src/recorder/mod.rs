@@ -121,6 +121,8 @@ mod download_ends_tests;
 #[cfg(test)]
 mod lane_tests;
 #[cfg(test)]
+mod leaving_tests;
+#[cfg(test)]
 mod window_tests;
 
 use crate::clock::SharedClock;

@@ -6,13 +6,14 @@ use super::invoices::principal;
 use super::status::status;
 use super::{incoming, outgoing};
 use crate::domain::call_error::CallError;
+use crate::domain::draft::bad;
 use crate::domain::ids::NodeId;
 use crate::membership::ChangeSteps;
-use crate::membership::plan::Wish;
 use crate::service::founding::{self, Founding};
 use crate::service::{self, Parts, declare, drills, keys, scrub};
 use futures::stream::{BoxStream, StreamExt as _};
 use muniment_proto::v1;
+use muniment_proto::v1::draft_order_request::Wish as AskedChange;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
@@ -44,13 +45,13 @@ type Answer<T> = Result<Response<T>, Status>;
 impl ClusterHandler {
     async fn change(
         &self,
-        wish: Wish,
+        asked: AskedChange,
         addresses: Option<(String, String)>,
         order: &[u8],
     ) -> Answer<Progress> {
         let begun = async {
-            let order = incoming::order(order)?;
-            self.parts.membership.change(wish, addresses, order).await
+            let (wanted, order) = (incoming::wanted(&asked)?, incoming::order(order)?);
+            self.parts.membership.change(wanted, addresses, order).await
         };
         progress(begun.await)
     }
@@ -163,8 +164,9 @@ impl v1::cluster_service_server::ClusterService for ClusterHandler {
         request: Request<v1::DraftOrderRequest>,
     ) -> Answer<v1::DraftOrderResponse> {
         let called = async {
-            let wish = incoming::wish(&request.into_inner())?;
-            self.parts.membership.draft(wish).await
+            let asked = request.into_inner().wish;
+            let asked = asked.ok_or_else(|| bad("wish", "is one of the changes of the members"))?;
+            self.parts.membership.draft(incoming::wanted(&asked)?).await
         };
         let draft = called.await.map_err(status)?;
         Ok(Response::new(outgoing::draft(&draft)))
@@ -200,34 +202,35 @@ impl v1::cluster_service_server::ClusterService for ClusterHandler {
     async fn add_member(&self, request: Request<v1::AddMemberRequest>) -> Answer<Progress> {
         let add = request.into_inner();
         let is_new = !add.peer_address.is_empty() || !add.client_address.is_empty();
-        let addresses = is_new.then_some((add.peer_address, add.client_address));
-        let (node, sync) = (NodeId::new(add.node), add.sync);
-        self.change(Wish::Add { node, sync }, addresses, &add.order)
-            .await
+        let addresses = is_new.then(|| (add.peer_address.clone(), add.client_address.clone()));
+        let order = add.order.clone();
+        self.change(AskedChange::Add(add), addresses, &order).await
     }
 
     type PromoteStream = Progress;
 
     async fn promote(&self, request: Request<v1::PromoteRequest>) -> Answer<Progress> {
-        let v1::PromoteRequest { node, order } = request.into_inner();
-        let wish = Wish::Promote(NodeId::new(node));
-        self.change(wish, None, &order).await
+        let promote = request.into_inner();
+        let order = promote.order.clone();
+        self.change(AskedChange::Promote(promote), None, &order)
+            .await
     }
 
     type RemoveStream = Progress;
 
     async fn remove(&self, request: Request<v1::RemoveRequest>) -> Answer<Progress> {
-        let v1::RemoveRequest { node, order } = request.into_inner();
-        let wish = Wish::Remove(NodeId::new(node));
-        self.change(wish, None, &order).await
+        let remove = request.into_inner();
+        let order = remove.order.clone();
+        self.change(AskedChange::Remove(remove), None, &order).await
     }
 
     type ReplaceStream = Progress;
 
     async fn replace(&self, request: Request<v1::ReplaceRequest>) -> Answer<Progress> {
-        let v1::ReplaceRequest { old, new, order } = request.into_inner();
-        let (old, new) = (NodeId::new(old), NodeId::new(new));
-        self.change(Wish::Replace { old, new }, None, &order).await
+        let replace = request.into_inner();
+        let order = replace.order.clone();
+        self.change(AskedChange::Replace(replace), None, &order)
+            .await
     }
 
     type DrainStream = Progress;

@@ -5,7 +5,8 @@
 use crate::domain::draft::{BadField, InvoiceKey, bad};
 use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
 use crate::ledger::state::Status;
-use crate::membership::plan::Wish;
+use crate::membership::accepted::Accepted;
+use crate::membership::plan::{Wanted, Wish};
 use crate::objective::read::{ReadLevel, Token};
 use crate::objective::write::WriteLevel;
 use crate::service::add_rendition::RenditionDraft;
@@ -27,6 +28,7 @@ use muniment_evidence::opening::{
 use muniment_evidence::policy::Policy;
 use muniment_evidence::statement::{Kind, Mode};
 use muniment_proto::v1;
+use muniment_proto::v1::draft_order_request::Wish as AskedChange;
 use std::time::Duration;
 
 type Result<T> = std::result::Result<T, BadField>;
@@ -354,23 +356,23 @@ pub fn order(bytes: &[u8]) -> Result<Option<ModeDocument>> {
     }
 }
 
-/// What is wished for, when it is to be drafted.
-pub fn wish(request: &v1::DraftOrderRequest) -> Result<Wish> {
-    use v1::draft_order_request::Wish as Asked;
+/// A change that an operator orders, and what it may cost; whether it is drafted or asked for.
+pub fn wanted(asked: &AskedChange) -> Result<Wanted> {
     let node = NodeId::new;
-    Ok(match &request.wish {
-        Some(Asked::Add(add)) => Wish::Add {
-            node: node(add.node),
-            sync: add.sync,
-        },
-        Some(Asked::Promote(promote)) => Wish::Promote(node(promote.node)),
-        Some(Asked::Remove(remove)) => Wish::Remove(node(remove.node)),
-        Some(Asked::Replace(replace)) => Wish::Replace {
-            old: node(replace.old),
-            new: node(replace.new),
-        },
-        None => return Err(bad("wish", "is one of the changes of the members")),
-    })
+    let (wish, accept) = match asked {
+        AskedChange::Add(add) => {
+            let (node, sync) = (node(add.node), add.sync);
+            (Wish::Add { node, sync }, &add.accept)
+        }
+        AskedChange::Promote(promote) => (Wish::Promote(node(promote.node)), &promote.accept),
+        AskedChange::Remove(remove) => (Wish::Remove(node(remove.node)), &remove.accept),
+        AskedChange::Replace(replace) => {
+            let (old, new) = (node(replace.old), node(replace.new));
+            (Wish::Replace { old, new }, &replace.accept)
+        }
+    };
+    let accepted = Accepted::parse(accept)?;
+    Ok(Wanted { wish, accepted })
 }
 
 /// What is to be declared.

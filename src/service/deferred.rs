@@ -126,6 +126,8 @@ fn refused(parts: &Parts, why: OutboxRefusal) -> CallError {
         OutboxRefusal::NoRoom(why) => {
             CallError::exhausted(format!("the outbox has no room on this node's disk: {why}"))
         }
+        OutboxRefusal::Leaving => (parts.reads)
+            .unavailable("this node is leaving the ledger, and promises nothing any more"),
         OutboxRefusal::Stopped => parts.reads.unavailable("the node is stopping"),
     }
 }

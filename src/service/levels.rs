@@ -51,9 +51,12 @@ impl WaitBudget {
     }
 }
 
-/// A level that the members could never meet is refused at once.
+/// A level that the members could never meet is refused at once, and so is one that those who
+/// are left by a change in preparation could not.
 pub(super) fn check(bodies: &Bodies, level: WriteLevel) -> Result<(), BadField> {
-    if possible(level, &bodies.members()) {
+    let now = bodies.applied_members();
+    let target = now.target_members();
+    if possible(level, &now.level_members()) && target.is_none_or(|to| possible(level, &to)) {
         return Ok(());
     }
     Err(bad(

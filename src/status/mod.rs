@@ -12,7 +12,8 @@
 //! answer also holds all statuses that the leader knows, each with its age: for show, since
 //! what a node is, it tells itself. A status is taken from its own node alone, on the disk that
 //! the ledger knows. A second message asks the leader to wait until an entry is as durable as
-//! a write level asks ([`durable`]).
+//! a write level asks ([`durable`]); a third asks a member that is to leave how much it has
+//! promised and not recorded ([`promised`]).
 //!
 //! **The order.** Each node asks the leader ten times a second ([`table`]): so the leader
 //! knows everybody's progress, and everybody knows what the leader knows. Each node asks
@@ -40,6 +41,7 @@
 //! * [`messages`]: byte for byte
 //! * [`own`]: this node's own status, and asking others for theirs
 //! * [`table`]: what is known of all; [`durable`]: waiting until a level is reached
+//! * [`promised`]: what a member has still to record before it may leave
 //! * [`replicas`]: this replica's state beside the others'; [`agreement`]: the counting
 //! * [`peer_monitor`]: who the others are, and how far away; [`processes`]: two under one id
 //! * [`leader_monitor`]: how long nobody led
@@ -54,5 +56,6 @@ pub mod messages;
 pub mod own;
 pub mod peer_monitor;
 pub mod processes;
+pub mod promised;
 pub mod replicas;
 pub mod table;

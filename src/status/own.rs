@@ -63,6 +63,12 @@ impl OwnStatus {
         &self.0.1.disk
     }
 
+    /// Promises of this node that are not recorded yet; `None` before it has booted.
+    pub(super) fn promises_waiting(&self) -> Option<u64> {
+        let booted = self.0.1.booted.borrow();
+        booted.as_ref().map(|booted| booted.promises.waiting())
+    }
+
     /// As it is now.
     pub fn now(&self) -> NodeStatus {
         let (context, parts, replicas, _) = &*self.0;

@@ -88,6 +88,10 @@ impl StatusTable {
         self.0.known.subscribe()
     }
 
+    pub(super) fn own(&self) -> &OwnStatus {
+        &self.0.own
+    }
+
     pub(super) fn context(&self) -> &Context {
         self.0.own.context()
     }
@@ -174,6 +178,7 @@ impl StatusTable {
                 let reached = self.reach(DurabilityRequest::decode(&body)?).await?;
                 Ok(Bytes::from(reached.encode()))
             }
+            Method::Promised => self.serve_promised(&body),
             _ => Err(Failure::Refused("not about statuses".into())),
         }
     }

@@ -13,7 +13,7 @@ use v1::write_level::{All, Level, Quorum};
 const ERASE_ROUNDS: u32 = 2;
 const INVOICES_A_ROUND: u64 = 12;
 
-async fn issue_at(
+pub async fn issue_at(
     node: &Node,
     number: &str,
     bytes: &[u8],

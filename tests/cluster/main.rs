@@ -6,6 +6,7 @@ mod breadth;
 mod budgets;
 mod command_line;
 mod cosignatures;
+mod costs;
 mod deferred;
 mod divergence;
 mod failover;

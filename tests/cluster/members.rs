@@ -16,7 +16,7 @@ use tokio::time::Instant;
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// The OK MODE records, as a node has them.
-async fn modes(node: &Node) -> Vec<ModeDocument> {
+pub async fn modes(node: &Node) -> Vec<ModeDocument> {
     let request = v1::ListRecordsRequest {
         kinds: vec!["MODE".into()],
         page_size: 1000,

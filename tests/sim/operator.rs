@@ -10,17 +10,22 @@ use crate::oracle::Phase;
 use futures::stream::StreamExt as _;
 use muniment::domain::call_error::CallError;
 use muniment::domain::ids::NodeId;
+use muniment::membership::accepted::Accepted;
 use muniment::membership::{ChangeSteps, plan};
 use muniment::service::{Parts, keys, status};
 use muniment_evidence::endorsement::Endorsements;
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, KeyChange, KeyDocument, Role};
 use muniment_evidence::opening::{Document, ModeDocument};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long an order holds: longer than any clock of the run is off.
 const ORDER_MS: u64 = 24 * 60 * 60 * 1000;
+/// A node that is to leave and does not say what it promised is asked for so often before its
+/// promises are given up: one that crashed is back by then.
+const PATIENCE: u32 = 20;
 /// Between two looks whether there is something to do.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,6 +59,8 @@ struct Inner {
     transfer: Option<u64>,
     transferred: u64,
     last_refusal: Option<String>,
+    /// How often nobody knew what a node had promised.
+    unknown: BTreeMap<u64, u32>,
 }
 
 impl Orders {
@@ -85,6 +92,22 @@ impl Orders {
             _ => None,
         })
         .collect()
+    }
+
+    /// Nodes whose promises were no longer waited for.
+    pub fn given_up(&self) -> Vec<u64> {
+        let inner = self.0.lock().unwrap();
+        let unknown = inner.unknown.iter();
+        let impatient = unknown.filter(|(_, times)| **times > PATIENCE);
+        impatient.map(|(node, _)| *node).collect()
+    }
+
+    /// Whether it is worth waiting until this node says what it promised.
+    fn waits_for(&self, node: NodeId) -> bool {
+        let mut inner = self.0.lock().unwrap();
+        let times = inner.unknown.entry(node.get()).or_default();
+        *times += 1;
+        *times <= PATIENCE
     }
 
     pub fn last_refusal(&self) -> Option<String> {
@@ -200,21 +223,57 @@ async fn fulfil(parts: &Arc<Parts>, cluster: &Cluster, wish: Wish) -> Result<(),
         }
         _ => None,
     };
-    let order = order(parts, cluster, wish).await?;
+    let wanted = at_its_cost(parts, cluster, wish).await?;
+    let order = order(parts, cluster, wanted.clone()).await?;
     end(parts
         .membership
-        .change(wish, addresses, Some(order))
+        .change(wanted, addresses, Some(order))
         .await?)
     .await
+}
+
+/// The change, with what its refusals say that it costs: he means it, once a node that is to leave
+/// has had time to come back.
+async fn at_its_cost(
+    parts: &Parts,
+    cluster: &Cluster,
+    wish: plan::Wish,
+) -> Result<plan::Wanted, CallError> {
+    let mut named: Vec<String> = Vec::new();
+    loop {
+        let accepted = Accepted::parse(&named)?;
+        let wanted = plan::Wanted { wish, accepted };
+        let refused = match parts.membership.draft(wanted.clone()).await {
+            Ok(_) => return Ok(wanted),
+            Err(refused) => refused,
+        };
+        let told = match (&refused, wish.leaves()) {
+            (CallError::NotNow { reason, detail }, _) if *reason == "LEVEL_UNMET" => detail,
+            (CallError::NotNow { reason, detail }, Some(node))
+                if *reason == "OUTBOX_UNKNOWN" && !cluster.orders.waits_for(node) =>
+            {
+                detail
+            }
+            _ => return Err(refused),
+        };
+        let costs = told.split("--accept ").skip(1);
+        let costs = costs.filter_map(|rest| rest.split_whitespace().next());
+        let before = named.len();
+        named.extend(costs.map(str::to_owned));
+        assert!(
+            named.len() > before,
+            "what can be accepted is named: {told}"
+        );
+    }
 }
 
 /// What the leader has drafted, signed as it is: the operator's own key is nowhere else.
 async fn order(
     parts: &Parts,
     cluster: &Cluster,
-    wish: plan::Wish,
+    wanted: plan::Wanted,
 ) -> Result<ModeDocument, CallError> {
-    let draft = parts.membership.draft(wish).await?;
+    let draft = parts.membership.draft(wanted).await?;
     let Document::Mode(document) = draft.document.clone() else {
         panic!("a change of the members is drafted");
     };

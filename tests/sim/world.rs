@@ -53,6 +53,8 @@ pub struct End {
     pub counts: Counts,
     /// Nodes that left, or whose disk was taken away.
     pub gone: BTreeSet<u64>,
+    /// Nodes whose disk was taken away, and those whose promises the operator gave up.
+    pub unrecorded: BTreeSet<u64>,
     pub simulated: Duration,
     /// Times that an invariant had something to judge.
     pub judged: BTreeMap<&'static str, u64>,
@@ -110,6 +112,7 @@ pub fn run(seed: u64, trace: Trace) -> Result<End, String> {
         world.members().iter().all(exported)
     })?;
     let log = State::new(world.members()[0].disks().ledger.clone());
+    let given_up = world.cluster.orders.given_up();
     Ok(End {
         simulated: world.sim.elapsed(),
         cluster: world.cluster.clone(),
@@ -119,6 +122,7 @@ pub fn run(seed: u64, trace: Trace) -> Result<End, String> {
         log,
         counts: world.counts,
         gone: world.gone,
+        unrecorded: given_up.into_iter().chain(world.wiped).collect(),
     })
 }
 

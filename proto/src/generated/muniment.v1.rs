@@ -3301,6 +3301,12 @@ pub struct AddMemberRequest {
     /// The document that DraftOrder gave, with the order; empty where none is needed. So below.
     #[prost(bytes = "bytes", tag = "5")]
     pub order: ::prost::bytes::Bytes,
+    /// What the change may cost, by name, as it is said on record: levels that records were
+    /// acknowledged at and that the members could not meet afterwards, such as zones:3 or
+    /// regions:2; or lost-outbox, what a node that leaves has promised and cannot be asked for. So
+    /// below.
+    #[prost(string, repeated, tag = "6")]
+    pub accept: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PromoteRequest {
@@ -3308,6 +3314,8 @@ pub struct PromoteRequest {
     pub node: u64,
     #[prost(bytes = "bytes", tag = "2")]
     pub order: ::prost::bytes::Bytes,
+    #[prost(string, repeated, tag = "3")]
+    pub accept: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoveRequest {
@@ -3315,6 +3323,8 @@ pub struct RemoveRequest {
     pub node: u64,
     #[prost(bytes = "bytes", tag = "2")]
     pub order: ::prost::bytes::Bytes,
+    #[prost(string, repeated, tag = "3")]
+    pub accept: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReplaceRequest {
@@ -3325,6 +3335,8 @@ pub struct ReplaceRequest {
     pub new: u64,
     #[prost(bytes = "bytes", tag = "3")]
     pub order: ::prost::bytes::Bytes,
+    #[prost(string, repeated, tag = "4")]
+    pub accept: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DrainRequest {

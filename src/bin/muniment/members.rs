@@ -7,9 +7,12 @@ use crate::exit::{CommandFailure, Exit};
 use crate::orders;
 use crate::output::{self, Audience};
 use crate::reach::Reach;
+use bytes::Bytes;
 use clap::Subcommand;
-use muniment_client::MemberChange;
-use muniment_client::v1::{AddMemberRequest, MoveMemberRequest};
+use muniment_client::v1::{
+    AddMemberRequest, MoveMemberRequest, PromoteRequest, RemoveRequest, ReplaceRequest,
+};
+use muniment_client::{MemberChange, Wish};
 use serde_json::json;
 
 #[derive(Subcommand)]
@@ -17,9 +20,9 @@ pub enum MembersCommand {
     /// Add a node that the ledger knows by its keys, as a learner; or change a learner's role
     Add(Add),
     /// Let a learner vote, once it holds every record and body
-    Promote(MemberNode),
+    Promote(OrderedNode),
     /// Remove a voter or learner, for good
-    Remove(MemberNode),
+    Remove(OrderedNode),
     /// Let a learner vote in the place of a voter, which leaves for good
     Replace(Replace),
     /// Reach a member that moved at its new address
@@ -55,6 +58,16 @@ pub struct Add {
     /// Count it for the levels all and regions, once it holds everything
     #[arg(long)]
     sync: bool,
+    #[command(flatten)]
+    costs: Costs,
+}
+
+/// What the operator gives up by a change.
+#[derive(clap::Args)]
+pub struct Costs {
+    /// A cost that the change is refused for, on record: a level such as regions:2, lost-outbox
+    #[arg(long, value_name = "COST")]
+    accept: Vec<String>,
 }
 
 #[derive(clap::Args)]
@@ -64,29 +77,50 @@ pub struct MemberNode {
 }
 
 #[derive(clap::Args)]
+pub struct OrderedNode {
+    /// The node
+    node: u64,
+    #[command(flatten)]
+    costs: Costs,
+}
+
+#[derive(clap::Args)]
 pub struct Replace {
     /// The voter that leaves
     old: u64,
     /// The learner that votes from then on
     new: u64,
+    #[command(flatten)]
+    costs: Costs,
 }
 
 impl MembersCommand {
     fn change(self) -> MemberChange {
         match self {
-            MembersCommand::Add(add) => MemberChange::Add(AddMemberRequest {
+            MembersCommand::Add(add) => MemberChange::Ordered(Wish::Add(AddMemberRequest {
                 node: add.node,
                 peer_address: add.peer_address.unwrap_or_default(),
                 client_address: add.client_address.unwrap_or_default(),
                 sync: add.sync,
-                ..Default::default()
-            }),
-            MembersCommand::Promote(of) => MemberChange::Promote(of.node),
-            MembersCommand::Remove(of) => MemberChange::Remove(of.node),
-            MembersCommand::Replace(of) => MemberChange::Replace {
+                order: Bytes::new(),
+                accept: add.costs.accept,
+            })),
+            MembersCommand::Promote(of) => MemberChange::Ordered(Wish::Promote(PromoteRequest {
+                node: of.node,
+                order: Bytes::new(),
+                accept: of.costs.accept,
+            })),
+            MembersCommand::Remove(of) => MemberChange::Ordered(Wish::Remove(RemoveRequest {
+                node: of.node,
+                order: Bytes::new(),
+                accept: of.costs.accept,
+            })),
+            MembersCommand::Replace(of) => MemberChange::Ordered(Wish::Replace(ReplaceRequest {
                 old: of.old,
                 new: of.new,
-            },
+                order: Bytes::new(),
+                accept: of.costs.accept,
+            })),
             MembersCommand::Move(to) => MemberChange::Move(MoveMemberRequest {
                 node: to.node,
                 peer_address: to.peer_address,

@@ -27,10 +27,10 @@ pub async fn order(
     change: &MemberChange,
     reach: &Reach,
 ) -> Result<Vec<u8>, CommandFailure> {
-    let Some(wish) = change.wish() else {
+    let MemberChange::Ordered(wish) = change else {
         return Ok(Vec::new());
     };
-    let draft = client.draft_order(wish).await?;
+    let draft = client.draft_order(wish.clone()).await?;
     match draft.needed {
         true => sign(&draft, reach),
         false => Ok(Vec::new()),

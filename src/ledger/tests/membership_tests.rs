@@ -238,6 +238,32 @@ fn i8_a_change_is_given_up_while_the_voters_are_what_they_were() {
     assert_eq!(ledger.say(&mut lane, &again), answer);
 }
 
+/// The word of a node that does not lead is proposed as refused by the one that does, and leaves
+/// its record; whoever leads then can end the change all the same.
+#[test]
+fn i8_how_a_change_ended_is_the_word_of_who_leads() {
+    let (mut ledger, mut lane) = four();
+    let prepared = ledger.tip.head.size;
+    let answer = ledger.next_ok();
+    let prepare = step(Phase::Prepare, 0, 0, &[1, 2, 4], &[]);
+    assert_eq!(ledger.say(&mut lane, &prepare), answer);
+    let abort = step(Phase::Abort, 0, prepared.get(), &[1, 2, 4], &[]);
+    let anothers = ProposedSubmission {
+        refusal: Some(Reason::NotEntitled),
+        ..lane.write(&ledger, &abort).into()
+    };
+    let command = Command {
+        proposed_at_ms: 0,
+        submissions: vec![anothers],
+    };
+    let refused = ledger.next_refused(Reason::NotEntitled);
+    assert_eq!(ledger.apply_command(&command.into()), [refused]);
+    assert!(ledger.tables().mode().unwrap().preparing.is_some());
+    let answer = ledger.next_ok();
+    assert_eq!(ledger.say(&mut lane, &abort), answer);
+    assert!(ledger.tables().mode().unwrap().preparing.is_none());
+}
+
 #[test]
 fn i8_a_voter_to_be_has_booted() {
     let (mut ledger, _, mut lane) = TestLedger::booted();

@@ -28,7 +28,7 @@ mod arbitrary_tests;
 mod entitled_tests;
 mod exception_tests;
 mod holding_tests;
-mod membership_tests;
+pub(crate) mod membership_tests;
 mod name_tests;
 mod order_tests;
 mod outbox_tests;

@@ -20,6 +20,7 @@ use super::lane::LaneContext;
 use super::{Intent, StatementSigner};
 use crate::domain::command::Submission;
 use crate::domain::ids::{OutboxId, RecordIndex, Sequence};
+use crate::ledger::roles::Target;
 use crate::store::outbox::{APPEND_MAX, AppendRefusal, OutboxLog};
 use crate::supervise::{self, Life};
 use muniment_evidence::opening::{Delivered, Document};
@@ -49,6 +50,8 @@ pub enum OutboxRefusal {
     Aged(Duration),
     /// The disk has no room.
     NoRoom(String),
+    /// This node is to leave the ledger, and what it promised is recorded first.
+    Leaving,
     Stopped,
 }
 
@@ -90,6 +93,8 @@ struct Shared {
 
 struct Counts {
     id: OutboxId,
+    /// Appends that have begun and not ended: whoever asks counts them as promised.
+    entering: u64,
     /// When each that waits was signed, the oldest first.
     since: VecDeque<Since>,
     drained: u64,
@@ -147,6 +152,7 @@ impl OutboxLane {
         });
         let counts = Counts {
             id: log.id(),
+            entering: 0,
             since: since.collect(),
             drained: 0,
             downloads: HashMap::new(),
@@ -205,8 +211,20 @@ impl Shared {
         self.log.lock().expect("nobody panics with it")
     }
 
+    /// Whether a change of the members in preparation, or one that was done, takes this node's
+    /// lanes away.
+    fn is_leaving(&self) -> bool {
+        let (roles, own) = (self.context.group.roles(), self.context.signer.node);
+        let stays = |target: &Target| target.nodes().any(|node| node == own);
+        let preparing = roles.preparing.as_ref();
+        roles.gone.contains(&own) || preparing.is_some_and(|change| !stays(&change.target))
+    }
+
     /// How many more may be promised now.
     fn room(&self) -> Result<usize, OutboxRefusal> {
+        if self.is_leaving() {
+            return Err(OutboxRefusal::Leaving);
+        }
         let stats = self.stats();
         if let Some(age) = stats.oldest.filter(|age| *age >= self.bounds.age_max) {
             return Err(OutboxRefusal::Aged(age));
@@ -215,6 +233,43 @@ impl Shared {
             0 => Err(OutboxRefusal::Full(stats.pending)),
             room => Ok(usize::try_from(room).unwrap_or(usize::MAX)),
         }
+    }
+}
+
+/// What all outboxes of a node hold. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Promises(Arc<[Arc<Shared>]>);
+
+impl Promises {
+    pub fn of(outboxes: &[OutboxLane]) -> Promises {
+        Promises(outboxes.iter().map(|lane| lane.shared.clone()).collect())
+    }
+
+    /// Those that are not recorded yet, and those that may be made just now.
+    pub fn waiting(&self) -> u64 {
+        let each = self.0.iter().map(|shared| {
+            let counts = shared.counts();
+            counts.since.len() as u64 + counts.entering
+        });
+        each.sum()
+    }
+}
+
+/// Appends that have begun. Counted before it is asked whether the node leaves: so whoever hears,
+/// after that is applied here, that nothing waits, has heard of all.
+struct Entering<'a>(&'a Shared, u64);
+
+impl<'a> Entering<'a> {
+    fn begin(shared: &'a Shared, count: usize) -> Entering<'a> {
+        let count = count as u64;
+        shared.counts().entering += count;
+        Entering(shared, count)
+    }
+}
+
+impl Drop for Entering<'_> {
+    fn drop(&mut self) {
+        self.0.counts().entering -= self.1;
     }
 }
 
@@ -290,6 +345,7 @@ async fn write(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
 async fn append(shared: &Arc<Shared>, batch: Vec<Request>) -> Result<(), crate::store::StoreError> {
     // Its caller left before it was numbered: nothing has happened.
     let mut batch: Vec<_> = batch.into_iter().filter(|r| !r.reply.is_closed()).collect();
+    let _entering = Entering::begin(shared, batch.len());
     let (room, why) = match shared.room() {
         Ok(room) => (room, OutboxRefusal::Full(shared.bounds.pending_max)),
         Err(why) => (0, why),

@@ -17,6 +17,7 @@ mod another_place;
 mod anothers_end;
 mod bad_record;
 mod clock_ahead;
+mod ended_changes;
 mod false_notices;
 mod forged_chunk;
 mod forged_holding;

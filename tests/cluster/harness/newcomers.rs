@@ -84,7 +84,7 @@ impl Cluster {
         let draft = path("join.json");
         let statement = format!("statement:{}:{}", path("keys/statement.key"), node.id);
         let cosignature = format!("cosignature:{}:{}", path("keys/cosignature.key"), node.id);
-        let place = ["--region", "region-1", "--zone", &node.zone, "-o", &draft];
+        let place = ["--region", &node.region, "--zone", &node.zone, "-o", &draft];
         let add = ["keys", "draft", "--add", &statement, "--add", &cosignature];
         self.muniment(&[&add[..], &place[..]].concat()).await?;
         let with = endorsers.iter().flat_map(|file| ["--with", file]);

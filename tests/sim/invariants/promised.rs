@@ -2,8 +2,9 @@
 //!
 //! Whatever crashed or was cut off meanwhile, power cuts included, every release that a
 //! caller was given on a promise has its OK record in the one final log, under the number
-//! that was promised. What a node had promised whose disk the world has taken away before it
-//! was drained is gone with that disk, and no other node can tell it.
+//! that was promised: of a node that has left as well, which leaves when it has recorded them. What
+//! a node had promised whose disk the world has taken away is gone with that disk, and no other
+//! node can tell it; nor of one that its operator, in the end, no longer waited for.
 
 use crate::world::End;
 use muniment::domain::ids::RecordIndex;
@@ -35,7 +36,7 @@ pub fn check(end: &End) -> Result<(), String> {
         };
         let (node, seq) = (promised.node, promised.seq);
         let record = released.get(&(node, outbox, seq));
-        let taken_away = record.is_none() && end.gone.contains(&node.get());
+        let taken_away = record.is_none() && end.unrecorded.contains(&node.get());
         if !taken_away && record != Some(&promised.hash()) {
             return Err(format!(
                 "node {node} promised statement {seq} of outbox {outbox}; the log has not got it"
