@@ -15,8 +15,16 @@ use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Kind;
 
 /// The feature level of this software: what it can apply. What a later version adds is
-/// gated by the level in replicated state, so that replicas of two versions stay equal.
-pub const FEATURE_LEVEL: u64 = 1;
+/// gated by the level in replicated state, so that replicas of two versions stay equal. Level 2
+/// has CONFIG.
+pub const FEATURE_LEVEL: u64 = 2;
+
+/// The level of a ledger whose founder named none.
+pub const FIRST_LEVEL: u64 = 1;
+
+pub fn is_known_level(level: u64) -> bool {
+    (FIRST_LEVEL..=FEATURE_LEVEL).contains(&level)
+}
 
 /// Whether a ledger at this level takes statements of the kind; of a kind that this software has
 /// no level for, none does.

@@ -51,6 +51,7 @@ pub struct Applied {
     /// Zero before the founding.
     pub ledger: Digest,
     pub upload_epoch: UploadEpoch,
+    pub feature_level: u64,
     /// OK KEY records: the keys are those that were known when it last changed.
     pub key_serial: u64,
     /// The rolling hash of the replicated state at `raft_index` (I12).
@@ -254,6 +255,7 @@ impl AppliedState {
             size: self.tip.head.size,
             ledger: self.tip.head.ledger,
             upload_epoch: self.tip.head.upload_epoch,
+            feature_level: self.tip.head.feature_level,
             key_serial: self.tip.head.key_serial,
             state_hash: self.tip.head.state_hash,
             body_bytes: self.tip.head.body_bytes,

@@ -5,6 +5,7 @@ mod bodies;
 mod breadth;
 mod budgets;
 mod command_line;
+mod configured;
 mod cosignatures;
 mod deferred;
 mod divergence;
