@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 /// Header and bytes of a whole deferred download.
-async fn download(node: &Node, number: &str) -> Result<(v1::DownloadHeader, Vec<u8>), Status> {
+pub async fn download(node: &Node, number: &str) -> Result<(v1::DownloadHeader, Vec<u8>), Status> {
     use v1::download_response::Part;
     let request = v1::DownloadRequest {
         key: key(number),
@@ -33,13 +33,13 @@ async fn download(node: &Node, number: &str) -> Result<(v1::DownloadHeader, Vec<
 }
 
 /// The promise that came in place of a receipt.
-fn promise_of(header: &v1::DownloadHeader) -> Vec<u8> {
+pub fn promise_of(header: &v1::DownloadHeader) -> Vec<u8> {
     assert!(header.receipt.is_none(), "it has no record yet");
     header.promise.as_ref().unwrap().bytes.to_vec()
 }
 
 /// What a bundle of the whole log says of a promise.
-fn judge(cluster: &Cluster, promise: &[u8], bundle: &[u8]) -> Audited {
+pub fn judge(cluster: &Cluster, promise: &[u8], bundle: &[u8]) -> Audited {
     let (report, _) = verify::promise(promise, Some(&cluster.trust), None);
     assert_eq!(report.verdict(), Verdict::Verified, "{report}");
     let options = VerifyOptions {
@@ -67,7 +67,7 @@ fn leave_alone(cluster: &mut Cluster, alone: usize) {
     }
 }
 
-async fn drained(node: &Node) {
+pub async fn drained(node: &Node) {
     let deadline = Instant::now() + SOON;
     while metric(node, "muniment_outbox_pending ").await > 0.0 {
         assert!(Instant::now() < deadline, "the outbox does not drain");

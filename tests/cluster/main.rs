@@ -35,4 +35,6 @@ mod slow_follower;
 mod streams;
 mod unfinished;
 mod uniqueness;
+#[path = "../upgrade/mod.rs"]
+mod upgrade;
 mod witnesses;
