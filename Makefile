@@ -17,7 +17,7 @@ MUTANTS ?=
 # How long `make fuzz` searches with each target; 5 is enough to see that all is well.
 SECONDS ?= 60
 
-.PHONY: help demo test check fix sim mutants fuzz cluster bench bench-evidence bench-restart chaos join build cli proto bootstrap
+.PHONY: help demo test check fix sim mutants fuzz cluster bench bench-evidence bench-restart chaos join upgrade build cli proto bootstrap
 
 help:
 	@echo 'make demo     three nodes in three zones: issue, kill the leader, verify offline'
@@ -32,6 +32,7 @@ help:
 	@echo 'make bench-restart   start a node with a million records (RECORDS=1000000)'
 	@echo 'make chaos    faults against real processes, in their long forms'
 	@echo 'make join     a node joins a cluster of 5 GB under load (MB=5000)'
+	@echo 'make upgrade  a cluster of an earlier commit is taken to this one, under load'
 	@echo 'make check    as make test, without running tests'
 	@echo 'make proto    write the code of the protocol anew, after a change of a .proto file'
 	@echo 'make fix      let cargo repair formatting and simple lints'
@@ -85,6 +86,10 @@ bench chaos join: build
 # Without RocksDB: an auditor may run it too.
 bench-evidence:
 	$(CARGO) bench -p muniment-evidence --bench million -- --records $(RECORDS)
+
+# The commit in tests/upgrade/BASE is built once, with what is compiled already.
+upgrade: bootstrap
+	tests/upgrade/run.sh
 
 bench-restart: build
 	$(CARGO) bench --bench restart -- --records $(RECORDS)

@@ -9,7 +9,7 @@
 //! | ends the node | started again |
 //! |---|---|
 //! | flushers, the log's trail, Raft's watch, read index | how the gRPC health service answers |
-//! | lanes, later boots, outboxes, DOWNLOAD_ENDs, what is due, upload epochs | the questions to the members, and how long nobody led |
+//! | lanes, later boots, outboxes, DOWNLOAD_ENDs, what is due, CONFIG, upload epochs | the questions to the members, and how long nobody led |
 //! | completeness, repair, scrub, orphans, records of damage | the watch on the disk |
 //! | cosigning, the verified index, the sign guard, reports to the leader, changes that were left | the submitters to the witnesses |
 //!

@@ -1,4 +1,5 @@
-//! Kinds whose bytes came before their features, as one document; BODY_LOST and WAIVER have come.
+//! Kinds whose bytes came before their features, as one document; BODY_LOST, WAIVER and CONFIG
+//! have come.
 //!
 //! Promises: each is read and written in one way, and refused where it contradicts itself. What
 //! is planned is all that later versions may say under format v2 without another version byte.

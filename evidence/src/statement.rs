@@ -131,6 +131,9 @@ impl Kind {
     /// The feature level that a ledger must have reached before it takes a statement of the kind;
     /// `None` where no level has it yet.
     pub fn first_level(self) -> Option<u64> {
+        if self == Kind::Config {
+            return Some(2);
+        }
         let planned = matches!(
             self,
             Kind::Check
@@ -143,7 +146,6 @@ impl Kind {
                 | Kind::Erased
                 | Kind::Tenant
                 | Kind::Grant
-                | Kind::Config
                 | Kind::Admin
                 | Kind::Month
         );

@@ -160,7 +160,8 @@ fields! {
         pub moment: ConfigMoment,
         /// SHA-256 of its configuration, secrets left out, as its software writes it.
         pub digest: Digest,
-        /// What is another than in its CONFIG before, secrets left out.
+        /// What is another than the default (START) or than before (RELOAD), as far as it is
+        /// shown; secrets left out.
         pub changed: Vec<NamedText> = |f, v| each(f, v, LISTED_MAX, NamedText::within_limits),
     }
 }

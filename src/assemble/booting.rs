@@ -4,7 +4,7 @@
 //! this node is configured and keyed for, 3 the outboxes are inventoried, 4 the node's
 //! BOOT, which tells of them, is committed, 5 the sign guard allows, 6 the lanes open and
 //! clients are served. Whatever fails for good stops the node. Afterwards it starts what
-//! attests what falls due, and what moves upload epochs.
+//! attests what falls due and what this node goes by, and what moves upload epochs.
 
 use crate::bodies::{Bodies, epochs};
 use crate::checkpoint::guarding::Guarding;
@@ -16,7 +16,7 @@ use crate::raft::context::Context;
 use crate::recorder::booted::Booted;
 use crate::recorder::download_ends::DownloadEnds;
 use crate::recorder::outbox::{OutboxBounds, OutboxLane, Promises, inventory};
-use crate::recorder::{StatementSigner, boot, due, lane, later_boot};
+use crate::recorder::{StatementSigner, boot, configured, due, lane, later_boot};
 use crate::store::StoreError;
 use crate::store::outbox::{OutboxDir, OutboxLog};
 use crate::supervise::{self, Life};
@@ -25,6 +25,7 @@ use muniment_evidence::genesis::Genesis;
 use muniment_evidence::key::{PublicKey, SecretKey, Signer as _};
 use muniment_evidence::keychange::Role;
 use muniment_evidence::opening::{BootDocument, BootOutbox, Document};
+use muniment_evidence::tenancy::ConfigDocument;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -46,6 +47,8 @@ pub(super) struct Booting {
     /// Statements that may wait for the lane.
     pub queue: usize,
     pub bounds: OutboxBounds,
+    /// What this node goes by, for the record.
+    pub config: ConfigDocument,
     /// Where readers find what there is once this is over.
     pub booted: watch::Sender<Option<Booted>>,
 }
@@ -58,9 +61,11 @@ impl Booting {
             means,
             bodies,
             booted,
+            config,
             ..
         } = &self;
         let (context, bodies, booted) = (context.clone(), bodies.clone(), booted.clone());
+        let config = config.clone();
         let (group, reader, state) = (
             means.group.clone(),
             means.reader.clone(),
@@ -77,6 +82,12 @@ impl Booting {
         let recorder = ready.recorder.clone();
         booted.send_replace(Some(ready));
         let (stop, blocking) = (context.stop.clone(), context.blocking);
+        let configured = configured::attest(recorder.clone(), group.watch_applied(), config);
+        supervise::keep(&stop, Life::UntilStopped, "the CONFIG record", async move {
+            configured.await;
+            // It is said once.
+            std::future::pending().await
+        });
         let ticking = epochs::tick(bodies, context, recorder.clone());
         supervise::keep(&stop, Life::UntilStopped, "the upload epochs", ticking);
         let broken = stop.clone();

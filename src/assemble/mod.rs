@@ -24,6 +24,7 @@ use crate::checkpoint::keys::KeysInForce;
 use crate::checkpoint::{Cosigning, CosigningParts};
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::config::effective::EffectiveConfig;
 use crate::domain::ids::{NodeId, TreeSize};
 use crate::keyring::Keyring;
 use crate::keyring::guard::SignGuard;
@@ -262,6 +263,7 @@ pub async fn assemble(seams: Seams, config: &Config) -> Result<Assembled, StoreE
             pending_max: config.deferred.max_pending,
             age_max: Duration::from_millis(config.deferred.max_age_ms),
         },
+        config: EffectiveConfig::of(config).at_start(),
         booted: booted.clone(),
     };
     Ok(Assembled {

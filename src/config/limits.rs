@@ -3,7 +3,7 @@
 //! tonic alone limits next to nothing; these are set on every listener and queue.
 
 use crate::objective::budget;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The default of [`Limits::message_bytes`].
 pub const MESSAGE_BYTES: usize = 4 << 20;
@@ -11,7 +11,7 @@ pub const MESSAGE_BYTES: usize = 4 << 20;
 pub const UPLOADS_IN_FLIGHT: usize = 256;
 
 /// All sizes in bytes, all times in milliseconds.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// One gRPC message: the default of gRPC itself, so that every client agrees.

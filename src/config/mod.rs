@@ -7,6 +7,7 @@
 
 pub mod cluster;
 pub mod deferred;
+pub mod effective;
 pub mod limits;
 pub mod node;
 mod place;
@@ -17,7 +18,7 @@ pub mod witnesses;
 use crate::domain::draft::DEFAULT_TENANT;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::drill::DRILL_TENANT;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 pub use cluster::{Cluster, Tenant};
@@ -64,11 +65,12 @@ pub struct Config {
 }
 
 /// Where the key files lie.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
     /// Holds `statement.key`, `cosignature.key` and `log.key`, readable by their owner
     /// alone.
+    #[serde(skip_serializing)]
     pub dir: PathBuf,
     /// Whether to cosign with `ml-dsa-44.key` too.
     #[serde(default)]

@@ -1,10 +1,10 @@
 //! What each node chooses for itself.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
     /// Never reused: a wiped node comes back under a new id.
@@ -15,11 +15,12 @@ pub struct Node {
     #[serde(default = "default_region")]
     pub region: String,
     /// Databases, watermark, marker, sign guard.
+    #[serde(skip_serializing)]
     pub data_dir: PathBuf,
 }
 
 /// One port per audience, so that each can be firewalled on its own.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
     /// gRPC for clients.
@@ -30,7 +31,7 @@ pub struct Listen {
     pub http: SocketAddr,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// A `tracing` filter, such as `info` or `muniment=debug`.
@@ -39,7 +40,7 @@ pub struct Log {
     pub format: LogFormat,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     #[default]

@@ -1,6 +1,6 @@
 //! How fast damaged and missing bodies are looked for and brought back.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A chunk is what is read or sent at a time: a lower rate would be a wait of seconds for
 /// each.
@@ -9,7 +9,7 @@ const BYTES_PER_S_MIN: u64 = 64 << 10;
 const PERIOD_S_MIN: u64 = 60;
 
 /// Per node.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Repair {
     /// Bytes per second that bodies missing or damaged here are brought with: a tenth of a

@@ -10,7 +10,7 @@ use muniment_evidence::codec::{DecodeError, Reader, Writer};
 use muniment_evidence::key::Signature;
 use muniment_evidence::opening::Opening;
 use muniment_evidence::record::{Outcome, Reason};
-use muniment_evidence::statement::Statement;
+use muniment_evidence::statement::{Kind, Statement};
 
 /// A statement on its way into the log, with its openings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub struct ProposedSubmission {
     /// Why it must not take effect, as far as signatures inside it say, which apply does not
     /// verify. A numbered statement is proposed all the same, so that it leaves a record.
     pub refusal: Option<Reason>,
+    /// Of a GENESIS: the feature level of the founder's software. It is the first where a founder
+    /// said none.
+    pub founded_at: Option<u64>,
 }
 
 impl From<Submission> for ProposedSubmission {
@@ -35,6 +38,7 @@ impl From<Submission> for ProposedSubmission {
         ProposedSubmission {
             submission,
             refusal: None,
+            founded_at: None,
         }
     }
 }
@@ -97,6 +101,9 @@ impl Command {
             let mut one = Writer::new();
             one.u16(proposed.refusal.map_or(0, Reason::code));
             proposed.submission.write(&mut one);
+            if let Some(level) = proposed.founded_at {
+                one.u64(level);
+            }
             w.bytes(&one.finish());
         });
         w.finish()
@@ -125,9 +132,13 @@ impl Command {
 impl ProposedSubmission {
     fn decode(bytes: &[u8]) -> Result<ProposedSubmission, DecodeError> {
         let mut r = Reader::new(bytes);
+        let refusal = Reason::from_code(r.u16()?);
+        let submission = Submission::read(&mut r)?;
+        let founds = submission.statement.kind == Kind::Genesis && !r.is_empty();
         let proposed = ProposedSubmission {
-            refusal: Reason::from_code(r.u16()?),
-            submission: Submission::read(&mut r)?,
+            refusal,
+            submission,
+            founded_at: founds.then(|| r.u64()).transpose()?,
         };
         r.end()?;
         Ok(proposed)
@@ -216,7 +227,7 @@ mod tests {
     use crate::domain::ids::NodeId;
     use muniment_evidence::digest::Digest;
     use muniment_evidence::opening::Opening;
-    use muniment_evidence::statement::{Kind, Lane, Level, Mode};
+    use muniment_evidence::statement::{Lane, Level, Mode};
 
     fn submission() -> Submission {
         Submission {
@@ -255,6 +266,29 @@ mod tests {
         assert_eq!(Command::proposed_at_ms(&bytes), Some(9));
         assert_eq!(Command::proposed_at_ms(&bytes[..8]), None);
         assert_eq!(Command::decode(&bytes), Ok(command.into()));
+    }
+
+    /// Replicas of two versions found by the same bytes; an earlier version wrote no level.
+    #[test]
+    fn a_genesis_says_the_level_of_its_founder_and_nothing_else_does() {
+        let mut genesis = submission();
+        genesis.statement.kind = Kind::Genesis;
+        for (submission, founded_at, reads) in [
+            (genesis.clone(), Some(2), true),
+            (genesis, None, true),
+            (submission(), Some(2), false),
+        ] {
+            let proposed = ProposedSubmission {
+                founded_at,
+                ..submission.into()
+            };
+            let command = Command {
+                proposed_at_ms: 9,
+                submissions: vec![proposed.clone()],
+            };
+            let read = Command::decode(&command.encode()).unwrap().submissions;
+            assert_eq!(read[0].clone().ok(), reads.then_some(proposed));
+        }
     }
 
     /// A member of a later version, or one that lies, must not take the statements of others

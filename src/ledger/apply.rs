@@ -143,7 +143,10 @@ fn submit(
         statement: statement.clone(),
         signature: submission.signature,
     };
-    if founding && !founding::is_sound(&record, &submission.document) {
+    let founded_at = proposed.founded_at.unwrap_or(policy::FIRST_LEVEL);
+    let founds =
+        || policy::is_known_level(founded_at) && founding::is_sound(&record, &submission.document);
+    if founding && !founds() {
         // A first record that is refused would be a ledger that nothing can be added to, and
         // one that no verifier takes a ledger without a proof.
         return Ok(Answer::Unreadable);
@@ -185,7 +188,8 @@ fn submit(
     }
     if founding && outcome == Outcome::Ok {
         tip.head.ledger = leaf;
-        tip.head.feature_level = policy::FEATURE_LEVEL;
+        // Not this replica's own: one that joins later applies this entry by other software.
+        tip.head.feature_level = founded_at;
         tip.head.upload_epoch = UploadEpoch::default().next();
         if let Ok(Document::Genesis(genesis)) = Document::decode(&submission.document.bytes) {
             tip.head.origin = genesis.origin;
@@ -285,6 +289,8 @@ fn take_effect(
         Document::Mode(mode) => return membership::mode(txn, mode, index),
         Document::Planned(PlannedDocument::BodyLost(lost)) => exceptions::lose(txn, lost, index)?,
         Document::Planned(PlannedDocument::Waiver(waiver)) => exceptions::waive(txn, waiver, index),
+        // What a node goes by is its own to say.
+        Document::Planned(PlannedDocument::Config(_)) => {}
         // None of the other kinds is of a level that a ledger can have reached.
         Document::Planned(_) => return Ok(Outcome::Refused(Reason::FeatureLevel)),
     }

@@ -91,7 +91,7 @@ fn is_later_part(content: &Document) -> bool {
 
 /// Whether a kind came after the ledger's level. GENESIS stands before there is one.
 fn is_above(head: &LedgerHead, kind: Kind) -> bool {
-    kind != Kind::Genesis && policy::level_of(kind) > head.feature_level
+    kind != Kind::Genesis && !policy::has_come(kind, head.feature_level)
 }
 
 /// Whether openings of this version came after feature level 1, which has version 1 alone. The

@@ -1,24 +1,49 @@
 //! POLICY: settings of the ledger itself, which apply alone may change.
 //!
 //! Promises: a setting moves only in its own direction, so that a value once seen bounds
-//! all later ones; a name that this software does not know is refused, never ignored.
+//! all later ones; a name that this software does not know is refused, never ignored; a level
+//! that it does not know, wherever it comes from, is not gone on with.
 //! Leaves when to ask to the leader (upload epochs) and to the operator (feature level), and
 //! who may ask to [`super::orders`].
 
 use super::rows::LedgerHead;
 use crate::domain::ids::UploadEpoch;
+use crate::store::StoreError;
 use muniment_evidence::limits::UPLOAD_EPOCH_MS_MIN;
 use muniment_evidence::opening::{Document, PolicyDocument};
 use muniment_evidence::record::{Outcome, Reason};
 use muniment_evidence::statement::Kind;
 
 /// The feature level of this software: what it can apply. What a later version adds is
-/// gated by the level in replicated state, so that replicas of two versions stay equal.
-pub const FEATURE_LEVEL: u64 = 1;
+/// gated by the level in replicated state, so that replicas of two versions stay equal. Level 2
+/// has CONFIG.
+pub const FEATURE_LEVEL: u64 = 2;
 
-/// The level that a ledger must have reached before a statement of this kind is applied.
-pub fn level_of(kind: Kind) -> u64 {
-    kind.first_level().unwrap_or(FEATURE_LEVEL + 1)
+/// The level of a ledger whose founder named none.
+pub const FIRST_LEVEL: u64 = 1;
+
+pub fn is_known_level(level: u64) -> bool {
+    (FIRST_LEVEL..=FEATURE_LEVEL).contains(&level)
+}
+
+/// Whether a ledger at this level takes statements of the kind; of a kind that this software has
+/// no level for, none does.
+pub fn has_come(kind: Kind, level: u64) -> bool {
+    kind.first_level().is_some_and(|first| first <= level)
+}
+
+/// Refuses a ledger that has left this software behind: whoever applies its records by fewer
+/// rules than they were written by writes another history.
+pub fn is_known(head: &LedgerHead) -> Result<(), StoreError> {
+    let level = head.feature_level;
+    if level <= FEATURE_LEVEL {
+        return Ok(());
+    }
+    Err(StoreError::newer(format!(
+        "the ledger is at feature level {level}, and this software knows levels up to \
+         {FEATURE_LEVEL}: start a version that knows {level}, as the other nodes run it \
+         (`muniment cluster status` names their versions); a level is never lowered"
+    )))
 }
 
 /// Bodies are collected by this counter, one step at a time.

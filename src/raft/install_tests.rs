@@ -5,6 +5,8 @@ use super::snapshot_judge::Depth;
 use super::types::{LogId, SnapshotMeta, StoredMembership};
 use crate::domain::ids::{NodeId, RecordIndex, TreeSize};
 use crate::keyring::guard::{SignGuard, SignedHead};
+use crate::ledger::policy::FEATURE_LEVEL;
+use crate::ledger::rows::Row as _;
 use crate::ledger::state::State;
 use crate::ledger::tables;
 use crate::ledger::tests::{TestLedger, remark};
@@ -205,6 +207,41 @@ async fn a_snapshot_whose_tree_is_not_of_its_records_is_refused() {
         let why = refusal(&new, &meta(&new), own.engine.clone()).await;
         assert!(why.contains("damaged"), "{key:?}: {why}");
     }
+}
+
+/// Gives the ledger a level that no software has yet.
+fn raise_beyond(ledger: &TestLedger) {
+    let mut head = ledger.head().clone();
+    head.feature_level = FEATURE_LEVEL + 1;
+    let mut batch = Batch::new();
+    batch.put(tables::head().within(Generation(0)), head.encode());
+    ledger.engine.write(batch).unwrap();
+    ledger.engine.sync().unwrap();
+}
+
+/// A record of a kind that this software does not know would be another record here.
+#[tokio::test]
+async fn software_does_not_go_on_with_a_ledger_that_has_left_it_behind() {
+    let raised = ledger(0..3);
+    raise_beyond(&raised);
+    let before = raised.engine.scan(b"", &[0xff], 10_000).unwrap();
+    let engine = raised.engine.clone();
+    let opened = Machine::open(engine, Blocking::Inline, None, SignedHead::default()).await;
+    let Err(StoreError::Newer(why)) = opened.map(drop) else {
+        panic!("it was opened, or is said to be damaged");
+    };
+    let why = why.to_string();
+    let level = format!("is at feature level {}", FEATURE_LEVEL + 1);
+    assert!(
+        why.contains(&level) && why.contains("start a version that knows"),
+        "{why}"
+    );
+    let after = raised.engine.scan(b"", &[0xff], 10_000).unwrap();
+    assert_eq!(before, after);
+    // Nor does it take such a one from another node.
+    let own = ledger(0..1);
+    let why = refusal(&raised, &meta(&raised), own.engine.clone()).await;
+    assert!(why.contains(&level), "{why}");
 }
 
 /// A head that is gone from a founded ledger is damage, never an empty ledger.

@@ -17,9 +17,9 @@ use crate::domain::ids::{LogIndex, NodeId, RecordIndex, Term, TreeSize, UploadEp
 use crate::keyring::guard::SignedHead;
 use crate::ledger::apply::EntryPlace;
 use crate::ledger::roles::ModeRow;
-use crate::ledger::tip::Tip;
+use crate::ledger::tip::{self, Tip};
 use crate::ledger::txn::Txn;
-use crate::ledger::{apply, tables};
+use crate::ledger::{apply, policy, tables};
 use crate::misconduct::{Misconduct, Misdeed};
 use crate::store::engine::Engine;
 use crate::store::keys::Generation;
@@ -51,6 +51,7 @@ pub struct Applied {
     /// Zero before the founding.
     pub ledger: Digest,
     pub upload_epoch: UploadEpoch,
+    pub feature_level: u64,
     /// OK KEY records: the keys are those that were known when it last changed.
     pub key_serial: u64,
     /// The rolling hash of the replicated state at `raft_index` (I12).
@@ -134,7 +135,7 @@ struct SnapshotStore {
 
 impl Machine {
     /// Loads the state and checks the tree's tip; `snapshots` is emptied, since a
-    /// snapshot is cheap to take again.
+    /// snapshot is cheap to take again. A ledger above what this software knows is left as it is.
     pub async fn open(
         engine: Arc<dyn Engine>,
         blocking: Blocking,
@@ -144,11 +145,15 @@ impl Machine {
         let (opened, dir) = (engine.clone(), snapshots.clone());
         let state = blocking
             .run(move || {
+                let current = snapshot::current(opened.as_ref())?;
+                if let Some(head) = tip::head(opened.as_ref(), current)? {
+                    policy::is_known(&head)?;
+                }
                 snapshot::sweep(opened.as_ref())?;
                 if let Some(dir) = dir {
                     empty_dir(&dir)?;
                 }
-                load(opened.as_ref(), snapshot::current(opened.as_ref())?)
+                load(opened.as_ref(), current)
             })
             .await?;
         let (progress, watched) = watch::channel(state.progress());
@@ -250,6 +255,7 @@ impl AppliedState {
             size: self.tip.head.size,
             ledger: self.tip.head.ledger,
             upload_epoch: self.tip.head.upload_epoch,
+            feature_level: self.tip.head.feature_level,
             key_serial: self.tip.head.key_serial,
             state_hash: self.tip.head.state_hash,
             body_bytes: self.tip.head.body_bytes,

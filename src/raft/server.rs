@@ -201,14 +201,18 @@ impl RaftGroup {
         Ok(Bytes::from(codec::encode(&vote)))
     }
 
-    /// Why a snapshot was not taken: what is not as it should be is its sender's fault, all
-    /// else this node's own.
+    /// Why a snapshot was not taken: what is not as it should be is its sender's fault; a ledger
+    /// that has left this software behind is nobody's, and one sender's word, which stops no node;
+    /// all else is this node's own.
     fn not_taken(&self, from: NodeId, error: StoreError) -> Failure {
-        if let StoreError::Corrupt(_) = &error {
-            self.misconduct().saw(from, Misdeed::BadSnapshot, &error);
-            return refused(error);
+        match &error {
+            StoreError::Corrupt(_) => self.misconduct().saw(from, Misdeed::BadSnapshot, &error),
+            StoreError::Newer(why) => {
+                tracing::error!(from = from.get(), %why, "a snapshot is not taken");
+            }
+            _ => return self.not_stored(error),
         }
-        self.not_stored(error)
+        refused(error)
     }
 
     /// A snapshot could not be stored: a write or sync that failed is final.

@@ -1,7 +1,7 @@
 //! Whether a received snapshot may come in force here.
 //!
-//! Promises: it holds what it was said to hold, its tree is of its records, and it continues
-//! the history that this node has applied and signed. Asked twice: when it has come in, where
+//! Promises: it holds what it was said to hold, its tree is of its records, it continues the
+//! history that this node has applied and signed, and its feature level is known here. Asked twice: when it has come in, where
 //! one that is refused costs its sender its word and this node nothing; and again when it is
 //! to come in force, since this node may have gone on meanwhile. Leaves what records decide
 //! (tables made of them) to the comparison of state hashes (I12).
@@ -12,6 +12,7 @@ use super::types::SnapshotMeta;
 use crate::domain::ids::TreeSize;
 use crate::keyring::guard::SignedHead;
 use crate::ledger::look_through::{continues, look_through};
+use crate::ledger::policy;
 use crate::ledger::rows::LedgerHead;
 use crate::store::engine::Engine;
 use crate::store::keys::Generation;
@@ -64,6 +65,7 @@ impl SnapshotJudge {
             };
             looked
                 .map_err(|error| StoreError::corrupt_in("a received snapshot is refused", error))?;
+            policy::is_known(head)?;
             Ok(state)
         });
         judged.await

@@ -104,8 +104,8 @@ fn whatever_apply_says_ok_to_a_verifier_accepts() {
                 let command = Command {
                     proposed_at_ms: 1_000,
                     submissions: vec![ProposedSubmission {
-                        submission: said,
                         refusal,
+                        ..said.into()
                     }],
                 };
                 ledger.apply_command(&Command::decode(&command.encode()).unwrap());

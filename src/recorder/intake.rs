@@ -13,6 +13,7 @@ use super::holdings::{is_signed, signed_by_any};
 use crate::clock::SharedClock;
 use crate::domain::command::{Command, ProposedSubmission, Submission};
 use crate::domain::ids::NodeId;
+use crate::ledger::policy::FEATURE_LEVEL;
 use crate::ledger::rows::NodeRow;
 use crate::ledger::state::{State, Tables};
 use crate::misconduct::Misdeed;
@@ -93,6 +94,7 @@ impl Intake {
                 for submission in submissions {
                     match check(&mut keys, by, own, &submission)? {
                         Ok(refusal) => verified.push(ProposedSubmission {
+                            founded_at: founding_level(&submission),
                             submission,
                             refusal,
                         }),
@@ -184,6 +186,12 @@ impl<'a> Keys<'a> {
         let anchored = ledger.anchored(head.size.next_index(), &anchor);
         Ok(anchored.is_err().then_some(Reason::Malformed))
     }
+}
+
+/// What the ledger begins at, if this begins one. Whoever founds leads, and GENESIS is taken from
+/// within alone: it is this software's own level.
+fn founding_level(submission: &Submission) -> Option<u64> {
+    (submission.statement.kind == Kind::Genesis).then_some(FEATURE_LEVEL)
 }
 
 /// The key that a BOOT names, if the submission is one.

@@ -105,6 +105,19 @@ impl Recorder {
         receiver.await.unwrap_or(Err(RecorderError::Stopped))
     }
 
+    /// The same, and waits for room in the queue: what the node itself has to say. Room goes to
+    /// who waits for it before it goes to callers, so that no load of theirs keeps it out.
+    pub async fn record_in_turn(&self, intent: Intent) -> Result<Recorded, RecorderError> {
+        let (waiter, receiver) = oneshot::channel();
+        let request = Request {
+            intent,
+            waiter: Some(waiter),
+        };
+        let queued = self.queue.send(request).await;
+        queued.map_err(|_| RecorderError::Stopped)?;
+        receiver.await.unwrap_or(Err(RecorderError::Stopped))
+    }
+
     /// Records without waiting for the outcome; waits for room in the queue.
     pub async fn note(&self, intent: Intent) -> Result<(), RecorderError> {
         let request = Request {

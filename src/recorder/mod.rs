@@ -93,6 +93,7 @@
 //! * [`holdings`]: other nodes' signatures, verified before anything is numbered
 //! * [`intake`]: the leader's side: verify, stamp, propose
 //! * [`due`]: LEADER and MEMBERSHIP, as they fall due
+//! * [`configured`]: CONFIG, once for each boot
 //! * [`download_ends`]: DOWNLOAD_END, several in one record
 //! * [`outbox`]: the lane of deferred downloads, durable first and recorded later
 //! * [`writes`]: how a call gets its statement recorded
@@ -103,6 +104,7 @@
 mod answers;
 pub mod boot;
 pub mod booted;
+pub mod configured;
 pub mod download_ends;
 pub mod due;
 pub mod holdings;
@@ -116,6 +118,8 @@ pub mod writes;
 
 #[cfg(test)]
 mod accepted_tests;
+#[cfg(test)]
+mod configured_tests;
 #[cfg(test)]
 mod download_ends_tests;
 #[cfg(test)]

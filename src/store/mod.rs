@@ -52,6 +52,10 @@ pub enum StoreError {
     /// rest is not: that body is brought again from another holder, and the node goes on.
     #[error("a stored body cannot be read: {0}")]
     Unreadable(#[source] Cause),
+    /// What is stored is whole, and means more than this software knows: only later software may
+    /// go on with it.
+    #[error("{0}")]
+    Newer(#[source] Cause),
     /// The store is shutting down.
     #[error("storage is shutting down")]
     Stopped,
@@ -83,6 +87,10 @@ impl StoreError {
     /// The same, of what `what` says.
     pub fn unreadable_in(what: impl fmt::Display, error: impl Into<Box<AnyError>>) -> StoreError {
         StoreError::Unreadable(Cause::at(what, error))
+    }
+
+    pub fn newer(what: impl Into<Box<AnyError>>) -> StoreError {
+        StoreError::Newer(Cause::new(what))
     }
 
     pub fn corrupt(what: impl Into<Box<AnyError>>) -> StoreError {

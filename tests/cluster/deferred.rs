@@ -67,7 +67,7 @@ pub fn leave_alone(cluster: &mut Cluster, alone: usize) {
     }
 }
 
-async fn drained(node: &Node) {
+pub async fn drained(node: &Node) {
     let deadline = Instant::now() + SOON;
     while metric(node, "muniment_outbox_pending ").await > 0.0 {
         assert!(Instant::now() < deadline, "the outbox does not drain");

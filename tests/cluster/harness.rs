@@ -29,6 +29,8 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::transport::Channel;
 
+/// The program that these tests are built with.
+pub const THIS: &str = env!("CARGO_BIN_EXE_muniment");
 pub const ORIGIN: &str = "muniment.test/0";
 /// How long anything may take that ought to happen soon.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -48,6 +50,8 @@ pub struct Cluster {
 }
 
 pub struct Node {
+    /// What it runs: [`THIS`], but where two versions are compared.
+    pub program: PathBuf,
     pub id: u64,
     pub zone: String,
     pub region: String,
@@ -266,6 +270,7 @@ impl Node {
             .connect_timeout(Duration::from_millis(500))
             .connect_lazy();
         Node {
+            program: THIS.into(),
             id,
             zone: zone.to_owned(),
             region,
@@ -292,6 +297,7 @@ impl Node {
         std::fs::write(&config, text).unwrap();
         let endpoint = format!("http://127.0.0.1:{}", ports[0]);
         Node {
+            program: self.program.clone(),
             id: self.id,
             zone: self.zone.clone(),
             region: self.region.clone(),
@@ -324,7 +330,7 @@ impl Node {
             .append(true)
             .open(self.dir.join("log"))
             .unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_muniment"));
+        let mut command = Command::new(&self.program);
         if let Some(preload) = &self.preload {
             command.env("LD_PRELOAD", preload);
             command.env("MUNIMENT_SHIM_CONTROL", self.control());
@@ -352,6 +358,7 @@ impl Node {
     /// The same node to call, without its process.
     pub fn probe(&self) -> Node {
         Node {
+            program: self.program.clone(),
             id: self.id,
             zone: self.zone.clone(),
             region: self.region.clone(),

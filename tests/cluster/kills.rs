@@ -20,14 +20,14 @@ const ROUNDS: u32 = 6;
 const ISSUERS: u64 = 4;
 const DOWNLOADERS: u64 = 2;
 /// A call that was cut off is repeated for at most this long.
-const CALL_MAX: Duration = Duration::from_secs(60);
+pub const CALL_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     /// number → digest of the bytes, record index
-    issued: Mutex<HashMap<String, (Digest, u64)>>,
+    pub issued: Mutex<HashMap<String, (Digest, u64)>>,
     /// record indexes of downloads that delivered their last byte
-    delivered: Mutex<Vec<u64>>,
+    pub delivered: Mutex<Vec<u64>>,
 }
 
 /// A small random number, so that each run kills elsewhere; the seed is printed.
@@ -40,7 +40,7 @@ impl Dice {
     }
 }
 
-fn passing(status: &tonic::Status) -> bool {
+pub fn passing(status: &tonic::Status) -> bool {
     // What a killed or leaderless node gives its callers: repeat the call.
     matches!(
         status.code(),
@@ -48,9 +48,16 @@ fn passing(status: &tonic::Status) -> bool {
     )
 }
 
-async fn issue_for_ever(nodes: Arc<Vec<Probe>>, worker: u64, seen: Arc<Seen>, on: Arc<AtomicBool>) {
+pub async fn issue_for_ever(
+    nodes: Arc<Vec<Probe>>,
+    worker: u64,
+    seen: Arc<Seen>,
+    on: Arc<AtomicBool>,
+    pause: Duration,
+) {
     let mut n = 0;
     while on.load(Ordering::SeqCst) {
+        tokio::time::sleep(pause).await;
         n += 1;
         let number = format!("K-{worker}-{n}");
         let bytes = body(worker << 32 | n, 2_000 + (n as usize % 7) * 9_000);
@@ -76,14 +83,16 @@ async fn issue_for_ever(nodes: Arc<Vec<Probe>>, worker: u64, seen: Arc<Seen>, on
     }
 }
 
-async fn download_for_ever(
+pub async fn download_for_ever(
     nodes: Arc<Vec<Probe>>,
     worker: u64,
     seen: Arc<Seen>,
     on: Arc<AtomicBool>,
+    pause: Duration,
 ) {
     let mut dice = Dice(worker + 77);
     while on.load(Ordering::SeqCst) {
+        tokio::time::sleep(pause).await;
         let known: Vec<(String, Digest)> = {
             let issued = seen.issued.lock().unwrap();
             issued.iter().map(|(n, (d, _))| (n.clone(), *d)).collect()
@@ -112,7 +121,7 @@ async fn download_for_ever(
 }
 
 /// A node to call, without the means to stop it.
-struct Probe(Node);
+pub struct Probe(pub Node);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_nodes_are_killed() {
@@ -136,6 +145,7 @@ async fn nothing_acknowledged_is_lost_when_nodes_are_killed() {
             worker,
             seen.clone(),
             on.clone(),
+            Duration::ZERO,
         ));
     }
     for worker in 0..DOWNLOADERS {
@@ -144,6 +154,7 @@ async fn nothing_acknowledged_is_lost_when_nodes_are_killed() {
             worker,
             seen.clone(),
             on.clone(),
+            Duration::ZERO,
         ));
     }
     let all_at_once = AtomicU64::new(0);
@@ -187,7 +198,7 @@ async fn nothing_acknowledged_is_lost_when_nodes_are_killed() {
     check(&cluster, &issued, &delivered).await;
 }
 
-async fn check(cluster: &Cluster, issued: &HashMap<String, (Digest, u64)>, delivered: &[u64]) {
+pub async fn check(cluster: &Cluster, issued: &HashMap<String, (Digest, u64)>, delivered: &[u64]) {
     let states = cluster.settled().await;
     for state in &states {
         assert_eq!(

@@ -5,6 +5,7 @@ mod bodies;
 mod breadth;
 mod budgets;
 mod command_line;
+mod configured;
 mod cosignatures;
 mod costs;
 mod deferred;
@@ -35,4 +36,6 @@ mod slow_follower;
 mod streams;
 mod unfinished;
 mod uniqueness;
+#[path = "../upgrade/mod.rs"]
+mod upgrade;
 mod witnesses;

@@ -9,6 +9,7 @@ use crate::ledger::Ledger;
 use crate::running::Running;
 use muniment::domain::command::{Answer, Command, ProposedSubmission, Submission};
 use muniment::domain::ids::{BodyId, NodeId, OutboxId, RecordIndex, Sequence, Term};
+use muniment::ledger::policy::FEATURE_LEVEL;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::key::{Signature, Signer as _};
 use muniment_evidence::keychange::{Action, Role};
@@ -21,7 +22,7 @@ use muniment_evidence::opening::{
     ScrubOutcome, Setting, VoidDocument, commit_actor, commit_document,
 };
 use muniment_evidence::record::Outcome;
-use muniment_evidence::statement::{Lane, Level, Mode, Statement};
+use muniment_evidence::statement::{Kind, Lane, Level, Mode, Statement};
 use muniment_evidence::system::UPLOAD_EPOCH;
 use std::sync::LazyLock;
 
@@ -214,9 +215,14 @@ impl Filled {
     }
 
     fn commit(&mut self, submission: Submission, proposed_at_ms: u64) -> u64 {
+        let founds = submission.statement.kind == Kind::Genesis;
+        let proposed = ProposedSubmission {
+            founded_at: founds.then_some(FEATURE_LEVEL),
+            ..submission.into()
+        };
         let command = Command {
             proposed_at_ms,
-            submissions: vec![ProposedSubmission::from(submission)],
+            submissions: vec![proposed],
         };
         let index = self.running.head().size.next_index();
         let outcome = Outcome::Ok;

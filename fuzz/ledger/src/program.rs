@@ -164,8 +164,8 @@ impl<'a> Program<'a> {
         ahead.insert(lane, after);
         self.last = Some(made.clone());
         ProposedSubmission {
-            submission: made,
             refusal: Reason::from_code(refusal),
+            ..made.into()
         }
     }
 

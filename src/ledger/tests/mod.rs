@@ -3,6 +3,7 @@
 //! Each file beside tries one part of what apply decides, by scenarios.
 
 use super::apply::{self, EntryPlace};
+use super::policy::FEATURE_LEVEL;
 use super::rows::LedgerHead;
 use super::state::Tables;
 use super::tip::Tip;
@@ -28,6 +29,7 @@ mod arbitrary_tests;
 mod entitled_tests;
 mod exception_tests;
 mod holding_tests;
+mod level_tests;
 pub(crate) mod membership_tests;
 mod name_tests;
 mod order_tests;
@@ -180,12 +182,16 @@ impl TestLedger {
         proposed_at_ms: u64,
         submissions: Vec<Submission>,
     ) -> Vec<Answer> {
+        let proposed = submissions.into_iter().map(|submission| {
+            let founds = submission.statement.kind == Kind::Genesis;
+            ProposedSubmission {
+                founded_at: founds.then_some(FEATURE_LEVEL),
+                ..submission.into()
+            }
+        });
         let command = Command {
             proposed_at_ms,
-            submissions: submissions
-                .into_iter()
-                .map(ProposedSubmission::from)
-                .collect(),
+            submissions: proposed.collect(),
         };
         self.apply_command(&command.into())
     }

@@ -186,6 +186,13 @@ impl Aftermath {
         self.scene.0.muniment(args).await
     }
 
+    /// The honest nodes have one state, and so has the culprit.
+    pub async fn agrees(&self) {
+        let states = self.scene.0.settled().await;
+        let first = &states[0].state_hash;
+        assert!(states.iter().all(|s| s.state_hash == *first), "{states:#?}");
+    }
+
     /// Status, metrics and log of an honest node name the culprit for this.
     pub async fn names(&self, misdeed: &str) {
         let mut told = Vec::new();

@@ -3,6 +3,7 @@
 
 use super::member::CULPRIT;
 use super::{Honest, Role, Scene};
+use muniment::ledger::policy::FEATURE_LEVEL;
 use muniment::recorder::Intent;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::endorsement::Endorsements;
@@ -29,7 +30,7 @@ fn level() -> Document {
     Document::Policy(PolicyDocument {
         settings: vec![Setting {
             name: "feature_level".into(),
-            value: 2,
+            value: FEATURE_LEVEL + 1,
         }],
         order: None,
     })
@@ -60,7 +61,7 @@ async fn a_members_word_alone_changes_neither_members_nor_level_nor_what_is_wron
         for node in after.nodes() {
             let status = node.status().await.unwrap();
             assert_eq!(status.peers.iter().filter(|peer| peer.voter).count(), 3);
-            assert_eq!(status.feature_level, 1);
+            assert_eq!(status.feature_level, FEATURE_LEVEL);
         }
     }
 }
