@@ -70,6 +70,12 @@ async fn a_request_id_means_one_thing_for_ever() {
     let node = &cluster.nodes[1];
     let first = issue(node, "A", "r-1", &body(1, 100)).await.unwrap();
     assert!(!first.repeated);
+    // What a node has not applied yet it cannot compare: there it would be a DUPLICATE_OF.
+    let seen = v1::GetRequest {
+        key: key("A"),
+        read: None,
+    };
+    cluster.nodes[2].invoices().get(seen).await.unwrap();
     let again = issue(&cluster.nodes[2], "A", "r-1", &body(1, 100))
         .await
         .unwrap();
