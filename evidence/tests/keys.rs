@@ -4,15 +4,12 @@ mod ledger;
 
 use ledger::{Ledger, ORIGIN, checkpoint_frame, seal};
 use muniment_evidence::bundle::Frame;
-use muniment_evidence::checks::Check;
 use muniment_evidence::class::FindingClass;
-use muniment_evidence::digest::Digest;
 use muniment_evidence::ids::{
     LogIndex, NodeId, OutboxId, RecordIndex, Sequence, TreeSize, UploadEpoch,
 };
 use muniment_evidence::key::{SecretKey, Signer as _};
 use muniment_evidence::keychange::{Action, Role};
-use muniment_evidence::keys::{KeyHistory, OPENINGS_BYTES_MAX};
 use muniment_evidence::ml_dsa::MlDsaSecretKey;
 use muniment_evidence::note::VerifierKey;
 use muniment_evidence::opening::{
@@ -391,37 +388,6 @@ fn members_are_admitted_by_keys_and_by_nothing_else() {
     ledger.boot(2);
     ledger.issue(9, "M-1", Outcome::Ok);
     assert_eq!(bundle(&ledger).findings, []);
-}
-
-/// Receipts carry all of them, and have a limit.
-#[test]
-fn changes_of_keys_are_bounded_in_bytes() {
-    let mut history = KeyHistory::founded(&Ledger::found(1).genesis().document().unwrap());
-    let ledger = Ledger::found(1);
-    let mut refused = None;
-    for serial in 0..1_024u64 {
-        let fresh = (0..64u64).map(|n| {
-            let seed = Digest::of(&[&serial.to_be_bytes(), &n.to_be_bytes()]);
-            SecretKey::from_seed(&seed.0)
-        });
-        let fresh: Vec<SecretKey> = fresh.collect();
-        let adds = fresh.iter();
-        let mut document = ledger.key_document(
-            adds.map(|key| ledger.ledger_change(Action::Add, Role::Operator, key))
-                .collect(),
-            &fresh,
-        );
-        document.serial = serial;
-        match history.changed(RecordIndex::new(serial + 1), &document) {
-            Ok(next) => history = next,
-            Err(why) => {
-                refused = Some(why.check());
-                break;
-            }
-        }
-    }
-    assert_eq!(refused, Some(Check::ChangePossible));
-    assert!(history.opening_bytes > OPENINGS_BYTES_MAX - 16 * 1024);
 }
 
 fn policy_of(ledger: &Ledger, outside: Option<&VerifierKey>, quorum: &str) -> Policy {

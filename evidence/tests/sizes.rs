@@ -8,9 +8,12 @@
 mod ledger;
 
 use ledger::{Entry, Ledger, ORIGIN};
+use muniment_evidence::checks::Check;
 use muniment_evidence::digest::Digest;
 use muniment_evidence::ids::{RecordIndex, TreeSize};
+use muniment_evidence::key::SecretKey;
 use muniment_evidence::keychange::{Action, Role};
+use muniment_evidence::keys::{KeyHistory, OPENINGS_BYTES_MAX};
 use muniment_evidence::note::Checkpoint;
 use muniment_evidence::opening::Document;
 use muniment_evidence::receipt::{KeyRecord, LastRecord, Receipt};
@@ -255,4 +258,35 @@ fn a_receipt_with_a_history_of_keys_stays_small() {
         println!("{roots} roots, {changes} KEY records: {all} of {HISTORY_BYTES_MAX} bytes");
         assert!(changes == 3 && all <= HISTORY_BYTES_MAX);
     }
+}
+
+/// Receipts carry all of them, and have a limit.
+#[test]
+fn changes_of_keys_are_bounded_in_bytes() {
+    let mut history = KeyHistory::founded(&Ledger::found(1).genesis().document().unwrap());
+    let ledger = Ledger::found(1);
+    let mut refused = None;
+    for serial in 0..1_024u64 {
+        let fresh = (0..64u64).map(|n| {
+            let seed = Digest::of(&[&serial.to_be_bytes(), &n.to_be_bytes()]);
+            SecretKey::from_seed(&seed.0)
+        });
+        let fresh: Vec<SecretKey> = fresh.collect();
+        let adds = fresh.iter();
+        let mut document = ledger.key_document(
+            adds.map(|key| ledger.ledger_change(Action::Add, Role::Operator, key))
+                .collect(),
+            &fresh,
+        );
+        document.serial = serial;
+        match history.changed(RecordIndex::new(serial + 1), &document) {
+            Ok(next) => history = next,
+            Err(why) => {
+                refused = Some(why.check());
+                break;
+            }
+        }
+    }
+    assert_eq!(refused, Some(Check::ChangePossible));
+    assert!(history.opening_bytes > OPENINGS_BYTES_MAX - 16 * 1024);
 }

@@ -100,7 +100,7 @@ async fn a_node_that_leaves_has_recorded_what_it_promised() {
         promises.push(deferred::promise_of(&header));
     }
     // The command waits for a leader, and finds what was promised still there, or just drained.
-    for node in cluster.nodes.iter_mut().filter(|node| node.child.is_none()) {
+    for node in cluster.nodes.iter_mut().filter(|node| node.is_down()) {
         node.start();
     }
     cluster.wait_ready().await;

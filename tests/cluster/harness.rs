@@ -323,6 +323,11 @@ impl Node {
         }
     }
 
+    /// Whether its process was ended.
+    pub fn is_down(&self) -> bool {
+        self.child.is_none()
+    }
+
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "node {} runs already", self.id);
         let log = std::fs::OpenOptions::new()
