@@ -25,8 +25,9 @@ pub struct Submission {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProposedSubmission {
     pub submission: Submission,
-    /// Why it must not take effect, as far as signatures inside it say, which apply does not
-    /// verify. A numbered statement is proposed all the same, so that it leaves a record.
+    /// Why it must not take effect, as far as that shows in signatures inside it, which apply does
+    /// not verify, or in who hands it in, which apply cannot see. A numbered statement is proposed
+    /// all the same, so that it leaves a record.
     pub refusal: Option<Reason>,
     /// Of a GENESIS: the feature level of the founder's software. It is the first where a founder
     /// said none.

@@ -243,9 +243,8 @@ async fn at_its_cost(
     loop {
         let accepted = Accepted::parse(&named)?;
         let wanted = plan::Wanted { wish, accepted };
-        let refused = match parts.membership.draft(wanted.clone()).await {
-            Ok(_) => return Ok(wanted),
-            Err(refused) => refused,
+        let Err(refused) = parts.membership.draft(wanted.clone()).await else {
+            return Ok(wanted);
         };
         let told = match (&refused, wish.leaves()) {
             (CallError::NotNow { reason, detail }, _) if *reason == "LEVEL_UNMET" => detail,
