@@ -86,7 +86,7 @@ impl Booting {
         supervise::keep(&stop, Life::UntilStopped, "the CONFIG record", async move {
             configured.await;
             // It is said once.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
         let ticking = epochs::tick(bodies, context, recorder.clone());
         supervise::keep(&stop, Life::UntilStopped, "the upload epochs", ticking);
