@@ -27,7 +27,7 @@ use crate::digest::Digest;
 use crate::endorsement::Place;
 use crate::ids::{NodeId, RecordIndex, UploadEpoch};
 use crate::invoice::{AlternativeId, Identity, Money, Rendition};
-use crate::keychange::KeyDocument;
+use crate::keychange::{KeyChange, KeyDocument};
 use crate::keys::{KeyHistory, KeyRefusal, believe};
 use crate::level::LevelMember;
 use crate::losses::{BodyLostDocument, WaiverDocument};
@@ -190,10 +190,7 @@ pub fn refuses_key<P: Past>(
     }
     // A retired key's holdings are of epochs that have come.
     let present = past.upload_epoch()?;
-    let mut ends = document
-        .changes
-        .iter()
-        .filter_map(|change| change.last_epoch());
+    let mut ends = document.changes.iter().filter_map(KeyChange::last_epoch);
     Ok(ends.any(|last| last > present).then_some(Reason::KeyChange))
 }
 
