@@ -6,7 +6,7 @@
 use super::rows::{DueRow, InvoiceRow, LedgerHead};
 use super::tables;
 use super::txn::Txn;
-use super::{keys, membership};
+use super::{keys, membership, policy};
 use crate::domain::ids::{NodeId, RecordIndex, Term, Uid, UploadEpoch};
 use crate::objective::write::{LevelMember, MemberRole};
 use crate::store::StoreError;
@@ -149,16 +149,27 @@ impl Past for Applied<'_, '_> {
     /// The voters in force, in both sets while they change, and from the PREPARE of a change to
     /// its end its target too: only what was issued before is brought to it before it votes.
     fn electorates(&self) -> Result<Vec<Vec<LevelMember>>, StoreError> {
-        let mut voters = self.txn.row(&tables::voters())?.unwrap_or_default().0;
+        let voters = self.txn.row(&tables::voters())?.unwrap_or_default().0;
         let roles = membership::roles(self.txn)?;
-        voters.extend(roles.preparing.map(|change| change.target.voters));
-        let mut electorates = Vec::with_capacity(voters.len());
-        for set in voters {
+        let learners = roles.sync_learners;
+        let mut sets: Vec<_> = voters
+            .into_iter()
+            .map(|set| (set, learners.clone()))
+            .collect();
+        if let Some(change) = roles.preparing {
+            let target = change.target;
+            // At level 1 a learner that is to leave counted for the target too.
+            let stays = |node: &NodeId| {
+                self.head.feature_level == policy::FIRST_LEVEL
+                    || target.sync_learners.contains(node)
+            };
+            let staying = learners.into_iter().filter(stays).collect();
+            sets.push((target.voters, staying));
+        }
+        let mut electorates = Vec::with_capacity(sets.len());
+        for (set, learners) in sets {
             let voting = set.iter().map(|node| (node, MemberRole::Voter));
-            let learning = roles
-                .sync_learners
-                .iter()
-                .filter(|node| !set.contains(node));
+            let learning = learners.iter().filter(|node| !set.contains(node));
             let learning = learning.map(|node| (node, MemberRole::SyncLearner));
             let mut members = Vec::with_capacity(set.len());
             for (node, role) in voting.chain(learning) {

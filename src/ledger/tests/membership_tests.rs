@@ -362,3 +362,39 @@ fn a_sync_learner_counts_for_all_once_its_change_is_done() {
     let expected = ledger.next_ok();
     assert_eq!(ledger.apply(0, vec![with]), [expected]);
 }
+
+/// What is issued while the last learner of a region leaves would be in one region afterwards.
+#[test]
+fn i3_from_prepare_on_a_learner_that_leaves_does_not_count_for_the_target() {
+    for (feature_level, counts) in [(1, true), (2, false)] {
+        let (mut ledger, _, mut lane) = TestLedger::booted();
+        for node in [2, 3] {
+            ledger.boot(&mut TestSigner::new(node, Lane::Boot));
+        }
+        ledger.members(&[&[1, 2, 3]], &[]);
+        let key = SecretKey::from_seed(&[4; 32]);
+        let mut add = statement_key(Action::Add, 4, &key);
+        add.region = "far".to_owned();
+        let change = change_keys(&ledger, vec![add], &[&key]);
+        let answer = ledger.next_ok();
+        assert_eq!(ledger.say(&mut lane, &Document::Key(change)), answer);
+        ledger.boot(&mut TestSigner::new(4, Lane::Boot));
+        let prepared = ledger.tip.head.size.get();
+        for said in [
+            step(Phase::Prepare, 0, 0, &[1, 2, 3], &[4]),
+            step(Phase::Done, 0, prepared, &[1, 2, 3], &[4]),
+            step(Phase::Prepare, 1, 0, &[1, 2, 3], &[]),
+        ] {
+            let answer = ledger.next_ok();
+            assert_eq!(ledger.say(&mut lane, &said), answer);
+        }
+        ledger.tip.head.feature_level = feature_level;
+        let expected = match counts {
+            true => ledger.next_ok(),
+            false => ledger.next_refused(Reason::HoldingsInsufficient),
+        };
+        let holders = [(1, 1), (2, 2), (4, 4)];
+        let said = issue(&ledger, &mut lane, 1, Level::Regions(2), &holders);
+        assert_eq!(ledger.apply(0, vec![said]), [expected]);
+    }
+}
