@@ -22,9 +22,12 @@ pub mod repaired;
 pub mod time_bounded;
 
 use crate::facts::Fact;
-use crate::mirror::Mirror;
+use crate::mirror::{Mirror, NodeMirror};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// Entries that a node is behind by while it is up and its links are.
+const FAR_ENTRIES: u64 = 10;
 
 /// One statement that must hold after every step.
 pub trait Invariant {
@@ -92,6 +95,14 @@ impl Checks {
     }
 
     /// The node whose state is not what the log says.
+    /// Whether a node has yet to apply more than others keep of their logs, or soon may.
+    pub fn is_far_behind(&self, node: u64) -> bool {
+        let reached = |node: &NodeMirror| node.state().raft_index;
+        let newest = self.mirror.nodes.values().map(reached).max();
+        let own = self.mirror.nodes.get(&node).map_or(0, reached);
+        own + FAR_ENTRIES < newest.unwrap_or_default()
+    }
+
     pub fn diverged(&self) -> Option<u64> {
         self.mirror.diverged
     }

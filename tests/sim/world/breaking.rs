@@ -247,6 +247,12 @@ impl World<'_> {
         let Some(node) = self.replaceable() else {
             return false;
         };
+        // Whoever is far behind may be sent this very state before it is found out, if this node
+        // leads: that one would stop too, and its operator would have two disks to replace.
+        let far_behind = |other: &u64| self.checks.is_far_behind(*other);
+        if self.targets().iter().any(far_behind) {
+            return false;
+        }
         // Not for long: away for longer it would be sent the state of another.
         let until = self.lasts(50, 300);
         if !self.crash(node, until, false) {
