@@ -185,12 +185,16 @@ impl RaftGroup {
         permit: InstallPermit,
     ) -> Result<Bytes, Failure> {
         let (vote, meta, received) = self.receive(from, frames, permit).await?;
-        // Before the library hears of it: what it once takes must come in force.
-        let judged = self
-            .judge
-            .judge(received.generation(), &meta, Depth::Everything);
-        if let Err(error) = judged.await {
-            return Err(self.not_taken(from, error));
+        // Before the library hears of it: what it once takes must come in force. Of what is applied
+        // here already it takes nothing, and says so: a leader that has forgotten how far this node
+        // is sends its newest snapshot, and goes on from there.
+        if !self.judge.has_applied(&meta) {
+            let judged = self
+                .judge
+                .judge(received.generation(), &meta, Depth::Everything);
+            if let Err(error) = judged.await {
+                return Err(self.not_taken(from, error));
+            }
         }
         let snapshot = openraft::storage::Snapshot {
             meta,

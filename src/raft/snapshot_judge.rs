@@ -39,6 +39,11 @@ pub enum Depth {
 }
 
 impl SnapshotJudge {
+    /// Whether this node is as far as a snapshot, which then changes nothing here.
+    pub fn has_applied(&self, meta: &SnapshotMeta) -> bool {
+        meta.last_log_id <= lock(&self.own).applied
+    }
+
     /// The state that lies under a generation, if it may come in force.
     pub async fn judge(
         &self,
