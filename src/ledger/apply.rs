@@ -249,7 +249,7 @@ fn decide(
         head,
         term: now.term,
     };
-    let decided = rules::decide(&past, statement, &content)?;
+    let decided = rules::decide(&past, statement, &content, place)?;
     let outcome = match decided {
         Outcome::Ok => take_effect(txn, head, statement, &content, place)?,
         Outcome::DuplicateOf(of) => {
@@ -284,7 +284,7 @@ fn take_effect(
         Document::Download(download) => downloads::begin(txn, node, download, index),
         Document::DownloadEnd(ends) => downloads::end(txn, ends),
         Document::Anchor(_) | Document::Drill(_) | Document::Scrub(_) => {}
-        Document::Key(change) => return keys::change(txn, head, change, place),
+        Document::Key(change) => return keys::change(txn, change, index),
         Document::Policy(policy) => return Ok(policy::decide(head, policy, place.committed_at_ms)),
         Document::Mode(mode) => return membership::mode(txn, mode, index),
         Document::Planned(PlannedDocument::BodyLost(lost)) => exceptions::lose(txn, lost, index)?,

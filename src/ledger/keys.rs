@@ -6,19 +6,16 @@
 //! whether they have, is the verifier's own rule, signatures and all.
 
 use super::lanes;
-use super::past::Applied;
-use super::rows::{LedgerHead, NO_INCARNATION, NodeRow};
+use super::rows::{NO_INCARNATION, NodeRow};
 use super::tables::{self, FoundKey};
 use super::txn::Txn;
-use crate::domain::ids::{RecordIndex, Term};
+use crate::domain::ids::RecordIndex;
 use crate::store::StoreError;
-use muniment_evidence::endorsement::Place;
 use muniment_evidence::keychange::{Action, KeyDocument, Role};
 use muniment_evidence::keys::KeyHistory;
 use muniment_evidence::opening::Document;
 use muniment_evidence::receipt::KEYS_MAX;
 use muniment_evidence::record::{Outcome, Reason};
-use muniment_evidence::rules::refuses_key;
 
 /// The history that GENESIS and the KEY records at `changes` make.
 pub fn history(
@@ -52,22 +49,12 @@ pub(super) fn applied_history(txn: &Txn<'_>) -> Result<KeyHistory, StoreError> {
     })
 }
 
+/// What a change that is believed leaves behind, unless it retires the key of a member that runs.
 pub(super) fn change(
     txn: &mut Txn<'_>,
-    head: &LedgerHead,
     document: &KeyDocument,
-    place: Place,
+    index: RecordIndex,
 ) -> Result<Outcome, StoreError> {
-    let index = place.index;
-    let refused = |reason| Ok(Outcome::Refused(reason));
-    let past = Applied {
-        txn,
-        head,
-        term: Term::default(),
-    };
-    if let Some(reason) = refuses_key(&past, document, place)? {
-        return refused(reason);
-    }
     let voters = txn.row(&tables::voters())?.unwrap_or_default();
     for change in &document.changes {
         if change.role != Role::Statement || change.action == Action::Add {
@@ -79,7 +66,7 @@ pub(super) fn change(
         let runs = row.boot.is_some() && row.statement_key == change.key;
         let votes = voters.0.iter().any(|set| set.contains(&change.node));
         if runs && votes && matches!(change.action, Action::Retire { .. }) {
-            return refused(Reason::KeyInUse);
+            return Ok(Outcome::Refused(Reason::KeyInUse));
         }
     }
     txn.put(tables::key_change(index), &());

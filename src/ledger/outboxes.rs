@@ -12,7 +12,7 @@ use super::txn::Txn;
 use crate::domain::ids::{NodeId, OutboxId, RecordIndex, Sequence};
 use crate::store::StoreError;
 use muniment_evidence::digest::Digest;
-use muniment_evidence::opening::{BootOutbox, Document};
+use muniment_evidence::opening::{BootOutbox, Document, Opening};
 use muniment_evidence::statement::{Lane, Statement};
 use std::collections::BTreeSet;
 
@@ -64,11 +64,15 @@ fn said(txn: &Txn<'_>, node: NodeId, id: OutboxId) -> Result<Option<BootOutbox>,
         return Ok(None);
     };
     let opening = txn.row(&tables::document(row.boot))?;
-    let document = opening.and_then(|opening| Document::decode(&opening.bytes).ok());
-    let Some(Document::Boot(boot)) = document else {
-        return Ok(None);
-    };
-    Ok(boot.outboxes.into_iter().find(|outbox| outbox.id == id))
+    Ok(opening.and_then(|opening| said_in(&opening, id)))
+}
+
+/// What a BOOT with this opening says of an outbox.
+pub(super) fn said_in(boot: &Opening, id: OutboxId) -> Option<BootOutbox> {
+    match Document::decode(&boot.bytes) {
+        Ok(Document::Boot(boot)) => boot.outboxes.into_iter().find(|outbox| outbox.id == id),
+        _ => None,
+    }
 }
 
 /// Whether a statement is the one that a BOOT said to be signed, where the BOOT said so: its

@@ -8,7 +8,7 @@
 //!
 //! Tests: `src/ledger/tests/holding_tests.rs`, `tests/cluster/breadth.rs`.
 
-use super::outboxes::OUTBOXES_MAX;
+use super::outboxes::{self, OUTBOXES_MAX};
 use super::roles::ModeRow;
 use super::rows::{
     DueRow, EventRow, InvoiceRow, LaneRow, LedgerHead, NamedRow, NodeRow, RequestRow, Row,
@@ -236,12 +236,8 @@ impl<'a> Tables<'a> {
             return Ok(None);
         };
         let opening = self.row(&tables::document(row.boot))?;
-        let document = opening.and_then(|opening| Document::decode(&opening.bytes).ok());
-        let Some(Document::Boot(boot)) = document else {
-            return Ok(None);
-        };
-        let outbox = boot.outboxes.into_iter().find(|outbox| outbox.id == id);
-        Ok(outbox.map(|outbox| outbox.next))
+        let said = opening.and_then(|opening| outboxes::said_in(&opening, id));
+        Ok(said.map(|outbox| outbox.next))
     }
 
     /// The outboxes that the node's last BOOT named as there, with their lanes.

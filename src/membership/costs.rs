@@ -6,7 +6,7 @@
 //! what was acknowledged in between. Leaves who was promised a level beforehand to
 //! [`crate::objective::layout`], and counting to [`super::acknowledged`].
 //!
-//! Tests: here, and `tests/cluster/members.rs`.
+//! Tests: here, and `tests/cluster/costs.rs`.
 
 use super::MembershipChanges;
 use super::accepted::{Accepted, Cost};

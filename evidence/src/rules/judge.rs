@@ -6,7 +6,6 @@
 
 use super::{Past, Replayed, decide, refuses_key};
 use crate::checks::Check;
-use crate::endorsement::Place;
 use crate::keychange::KeyChange;
 use crate::opening::Document;
 use crate::record::{Outcome, Reason, Record};
@@ -83,7 +82,7 @@ impl Replayed<'_> {
             return Ruling::NotJudged(NotJudged::Withheld);
         };
         self.memory.take_guessed();
-        let decided = match decide(self, &record.statement, document) {
+        let decided = match decide(self, &record.statement, document, record.place()) {
             Ok(decided) => decided,
             Err(why) => return Ruling::NotJudged(why),
         };
@@ -110,11 +109,7 @@ impl Replayed<'_> {
         let Some(Document::Key(document)) = document else {
             return Ruling::NotJudged(NotJudged::Withheld);
         };
-        let place = Place {
-            index: record.index,
-            committed_at_ms: record.committed_at_ms,
-        };
-        match refuses_key(self, document, place) {
+        match refuses_key(self, document, record.place()) {
             Err(why) => Ruling::NotJudged(why),
             Ok(Some(reason)) if reason == said => Ruling::Holds,
             Ok(decided) => {
@@ -128,9 +123,7 @@ impl Replayed<'_> {
             }
         }
     }
-}
 
-impl Replayed<'_> {
     /// The rest of a KEY that took effect was asked where it was taken.
     fn retires_in_time(&self, document: Option<&Document>) -> Option<Ruling> {
         let Some(Document::Key(document)) = document else {

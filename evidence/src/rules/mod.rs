@@ -34,7 +34,7 @@ use crate::losses::{BodyLostDocument, WaiverDocument};
 use crate::opening::{Document, DownloadDocument, DownloadEndDocument, PlannedDocument};
 use crate::receipt::KEYS_MAX;
 use crate::record::{Outcome, Reason};
-use crate::statement::Statement;
+use crate::statement::{Kind, Statement};
 use crate::system::{BootDocument, LeaderDocument, MembershipDocument};
 use std::collections::BTreeSet;
 
@@ -133,7 +133,7 @@ pub trait Past {
 pub struct Request<'a> {
     pub tenant: &'a str,
     pub id: &'a str,
-    pub kind: crate::statement::Kind,
+    pub kind: Kind,
     pub content: &'a Digest,
 }
 
@@ -148,6 +148,7 @@ pub fn decide<P: Past>(
     past: &P,
     statement: &Statement,
     document: &Document,
+    place: Place,
 ) -> Result<Outcome, P::Error> {
     let refused = match document {
         Document::Issue(d) | Document::Reverse(d) => return invoices::issue(past, statement, d),
@@ -157,6 +158,7 @@ pub fn decide<P: Past>(
         Document::DownloadEnd(d) => download_end(past, statement.node, d)?,
         Document::Boot(d) => boot(past, statement.node, d)?,
         Document::Leader(d) => leader(past, statement.node, d)?,
+        Document::Key(d) => refuses_key(past, d, place)?,
         Document::Membership(d) => (!past.is_due_membership(d)?).then_some(Reason::NotDue),
         Document::Planned(PlannedDocument::BodyLost(d)) => body_lost(past, d)?,
         Document::Planned(PlannedDocument::Waiver(d)) => waiver(past, d)?,
@@ -166,7 +168,7 @@ pub fn decide<P: Past>(
 }
 
 /// Why a change of keys is not believed, if it is not.
-pub fn refuses_key<P: Past>(
+fn refuses_key<P: Past>(
     past: &P,
     document: &KeyDocument,
     place: Place,

@@ -191,7 +191,7 @@ impl Replay {
             keys: &keys,
             leaf: &leaf,
         };
-        if let Some(ruling) = past.judge(record, document).filter(|_| holds) {
+        if holds && let Some(ruling) = past.judge(record, document) {
             report.rule(record.index, ruling);
         }
         self.memory.take(record, document);
