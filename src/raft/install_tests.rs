@@ -118,6 +118,18 @@ async fn a_snapshot_that_is_not_what_it_was_said_to_be_is_refused() {
     assert!(why.contains("was said to be of"), "{why}");
 }
 
+/// A leader that does not know how far a node is sends its newest snapshot: that is no misdeed, and
+/// the node has to hear what comes after it.
+#[tokio::test]
+async fn a_snapshot_of_what_is_applied_is_left_to_raft() {
+    let own = ledger(0..20);
+    let opened = machine(own.engine.clone(), SignedHead::default()).await;
+    for (until, applied) in [(5, true), (20, true), (25, false)] {
+        let judged = opened.judge().has_applied(&meta(&ledger(0..until)));
+        assert_eq!(judged, applied, "of {until} records");
+    }
+}
+
 /// One bad leader must not get a node to forget what it has applied.
 #[tokio::test]
 async fn a_snapshot_with_a_rewritten_history_is_refused() {

@@ -447,23 +447,34 @@ pub(super) fn bounds(pending_max: u64) -> OutboxBounds {
     }
 }
 
-/// Promised while cut off, recorded afterwards: all of it, in order, once.
-#[tokio::test(start_paused = true)]
-async fn an_outbox_drains_in_order_when_the_leader_is_back() {
-    let cluster = founded().await;
-    let leader = cluster.leader().await;
-    let node = cluster.node(cluster.another(leader));
+/// A node that has booted with a new outbox: that, and its lane.
+pub(super) async fn with_outbox(
+    cluster: &TestCluster,
+    node: u64,
+    bounds: OutboxBounds,
+) -> (OutboxLane, Lane) {
+    let node = cluster.node(node);
     let dir = OutboxDir::in_memory();
     let found = node
         .state
         .read(|tables| take_inventory(&dir, tables, NodeId::new(node.node), node.clock.as_ref()));
     let mut found = found.unwrap();
     let told = found.reported.clone();
-    let (context, _, recorder) = lane_telling(&cluster, node.node, told).await;
+    let (context, _, recorder) = lane_telling(cluster, node.node, told).await;
     let log = found.open.pop().expect("one is made");
     let lane = Lane::Outbox(log.id());
-    let ends = DownloadEnds::start(recorder.clone(), &node.stop);
-    let outbox = OutboxLane::start(context, ends, log, bounds(500));
+    let ends = DownloadEnds::start(recorder, &node.stop);
+    let outbox = OutboxLane::start(context, ends, log, bounds);
+    (outbox, lane)
+}
+
+/// Promised while cut off, recorded afterwards: all of it, in order, once.
+#[tokio::test(start_paused = true)]
+async fn an_outbox_drains_in_order_when_the_leader_is_back() {
+    let cluster = founded().await;
+    let leader = cluster.leader().await;
+    let node = cluster.node(cluster.another(leader));
+    let (outbox, lane) = with_outbox(&cluster, node.node, bounds(500)).await;
     cluster.cut_off(node.node, true);
     let promises = (0..500).map(|n| outbox.append(remark(n)));
     let promised = futures::future::join_all(promises).await;

@@ -1,13 +1,10 @@
 //! A node that is to leave: what it promised is recorded, and it promises nothing more.
 
 use super::Intent;
-use super::download_ends::DownloadEnds;
-use super::lane_tests::{bounds, founded, lane_of, lane_telling, remark};
-use super::outbox::inventory::take_inventory;
-use super::outbox::{OutboxLane, OutboxRefusal, Promises};
+use super::lane_tests::{bounds, founded, lane_of, remark, with_outbox};
+use super::outbox::{OutboxRefusal, Promises};
 use crate::domain::ids::NodeId;
 use crate::raft::group_tests::LONG;
-use crate::store::outbox::OutboxDir;
 use muniment_evidence::mode::Phase;
 use muniment_evidence::opening::{Document, ModeDocument};
 use muniment_evidence::record::Outcome;
@@ -19,16 +16,7 @@ async fn a_node_that_leaves_promises_nothing_more_from_prepare_on() {
     let cluster = founded().await;
     let leader = cluster.leader().await;
     let node = cluster.node(cluster.another(leader));
-    let dir = OutboxDir::in_memory();
-    let found = node
-        .state
-        .read(|tables| take_inventory(&dir, tables, NodeId::new(node.node), node.clock.as_ref()));
-    let mut found = found.unwrap();
-    let told = found.reported.clone();
-    let (context, _, recorder) = lane_telling(&cluster, node.node, told).await;
-    let log = found.open.pop().expect("one is made");
-    let ends = DownloadEnds::start(recorder, &node.stop);
-    let outbox = OutboxLane::start(context, ends, log, bounds(500));
+    let (outbox, _) = with_outbox(&cluster, node.node, bounds(500)).await;
     let promises = Promises::of(std::slice::from_ref(&outbox));
     cluster.cut_off(node.node, true);
     assert!(outbox.append(remark(1)).await.is_ok());

@@ -1,7 +1,7 @@
 //! What a change of the members costs: refused by name, or accepted by name and on record.
 
 use crate::deferred;
-use crate::harness::{Cluster, Settings, body, download, issue};
+use crate::harness::{Cluster, Settings, body, download};
 use crate::levels::issue_at;
 use crate::members::modes;
 use muniment_client::v1;
@@ -21,11 +21,7 @@ fn two_regions() -> Settings {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_leaves_an_acknowledged_level_unmet_is_refused_unless_it_is_accepted() {
     let mut cluster = Cluster::start_with(two_regions()).await;
-    let four = cluster.add_node("zone-4").await;
-    cluster.admit(four).await.unwrap();
-    cluster.add(four, &["--sync"]).await.unwrap();
-    let ready = |s: &v1::StatusResponse| s.ready;
-    cluster.nodes[four].wait_status("it is ready", ready).await;
+    cluster.join("zone-4", &["--sync"]).await;
     let bytes = body(1, 3000);
     for (number, level) in [("R-1", Level::Regions(2)), ("Z-1", Level::Zones(3))] {
         issue_at(&cluster.nodes[0], number, &bytes, level, 20_000)
@@ -76,21 +72,7 @@ async fn a_change_that_leaves_an_acknowledged_level_unmet_is_refused_unless_it_i
 /// Its promises could be recorded by nobody afterwards, and no BOOT would tell them as lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_leaves_has_recorded_what_it_promised() {
-    let mut cluster = Cluster::start_with(Settings {
-        sections: "[deferred]\nmax_staleness_ms = 120000\n".into(),
-        ..Settings::default()
-    })
-    .await;
-    let bytes = body(1, 300_000);
-    let issued = issue(&cluster.nodes[1], "D-1", "r-1", &bytes)
-        .await
-        .unwrap();
-    let index = issued.invoice.unwrap().record_index;
-    let leaves = deferred::follower(&cluster).await;
-    let holds = |s: &v1::StatusResponse| s.body_complete_index > index;
-    cluster.nodes[leaves]
-        .wait_status("it has the body", holds)
-        .await;
+    let (mut cluster, leaves, ..) = deferred::with_a_body("max_staleness_ms = 120000\n").await;
     deferred::leave_alone(&mut cluster, leaves);
     let mut promises = Vec::new();
     for _ in 0..5 {
@@ -121,11 +103,7 @@ async fn a_node_that_leaves_has_recorded_what_it_promised() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_node_is_removed_when_it_is_said_that_its_promises_are_lost() {
     let mut cluster = Cluster::start().await;
-    let four = cluster.add_node("zone-4").await;
-    cluster.admit(four).await.unwrap();
-    cluster.add(four, &[]).await.unwrap();
-    let ready = |s: &v1::StatusResponse| s.ready;
-    cluster.nodes[four].wait_status("it is ready", ready).await;
+    cluster.join("zone-4", &[]).await;
     let leader = cluster.leader().await;
     let dead = (leader + 1) % 3;
     cluster.nodes[dead].kill();

@@ -75,11 +75,11 @@ pub async fn drained(node: &Node) {
     }
 }
 
-/// Cut off, killed and started again, deleted: one cluster goes through all of it.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_promise_survives_its_node_and_a_deleted_outbox_is_told_as_lost() {
-    let mut cluster = Cluster::start_with(Settings {
-        sections: "[deferred]\nmax_pending = 5\nmax_staleness_ms = 120000\n".into(),
+/// A cluster with these settings of deferred downloads, a follower that has the body of D-1, that
+/// body, and the index of its record.
+pub async fn with_a_body(settings: &str) -> (Cluster, usize, Vec<u8>, u64) {
+    let cluster = Cluster::start_with(Settings {
+        sections: format!("[deferred]\n{settings}"),
         ..Settings::default()
     })
     .await;
@@ -94,6 +94,14 @@ async fn a_promise_survives_its_node_and_a_deleted_outbox_is_told_as_lost() {
             status.body_complete_index > index
         })
         .await;
+    (cluster, me, bytes, index)
+}
+
+/// Cut off, killed and started again, deleted: one cluster goes through all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promise_survives_its_node_and_a_deleted_outbox_is_told_as_lost() {
+    let settings = "max_pending = 5\nmax_staleness_ms = 120000\n";
+    let (mut cluster, me, bytes, index) = with_a_body(settings).await;
 
     // With a quorum the record follows at once.
     let (header, sent) = download(&cluster.nodes[me], "D-1").await.unwrap();

@@ -175,11 +175,7 @@ async fn i8_a_voter_is_replaced_under_load_and_nothing_acknowledged_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_learner_is_promoted_turned_and_removed_and_a_poor_layout_is_refused() {
     let mut cluster = Cluster::start().await;
-    let four = cluster.add_node("zone-1").await;
-    cluster.admit(four).await.unwrap();
-    cluster.add(four, &["--sync"]).await.unwrap();
-    let ready = |s: &v1::StatusResponse| s.ready;
-    cluster.nodes[four].wait_status("it is ready", ready).await;
+    cluster.join("zone-1", &["--sync"]).await;
     // An operator turns a sync learner async; nobody else does.
     let turned = cluster.muniment(&["cluster", "add", "4"]).await;
     assert!(turned.unwrap().contains("async learner"));
@@ -269,11 +265,7 @@ async fn i2_a_wiped_disk_counts_for_no_quorum_and_its_node_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn i8_a_leader_killed_between_prepare_and_done_is_resolved_by_the_next() {
     let mut cluster = Cluster::start().await;
-    let four = cluster.add_node("zone-4").await;
-    cluster.admit(four).await.unwrap();
-    cluster.add(four, &[]).await.unwrap();
-    let ready = |s: &v1::StatusResponse| s.ready;
-    cluster.nodes[four].wait_status("it is ready", ready).await;
+    let four = cluster.join("zone-4", &[]).await;
     for (number, end) in [(1, Phase::Abort), (2, Phase::Done)] {
         cluster.nodes[four].kill();
         let leader = cluster.leader().await;

@@ -39,12 +39,7 @@ async fn in_preparation(scene: &Scene) -> Preparing {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_voter_that_does_not_lead_ends_no_change() {
     let mut cluster = Cluster::start().await;
-    let four = cluster.add_node("zone-4").await;
-    cluster.admit(four).await.unwrap();
-    cluster.add(four, &[]).await.unwrap();
-    cluster.nodes[four]
-        .wait_status("it is ready", |s| s.ready)
-        .await;
+    let four = cluster.join("zone-4", &[]).await;
     let mut scene = Scene::set_on(cluster, Role::Follower, Honest).await;
     // What it has to be brought takes seconds at the rate of repairs.
     scene.cluster.nodes[four].kill();

@@ -70,6 +70,16 @@ impl Cluster {
         self.admit_with(at, &self.endorsers()).await
     }
 
+    /// One node more, admitted and added, and ready.
+    pub async fn join(&mut self, zone: &str, further: &[&str]) -> usize {
+        let at = self.add_node(zone).await;
+        self.admit(at).await.unwrap();
+        self.add(at, further).await.unwrap();
+        let ready = |status: &v1::StatusResponse| status.ready;
+        self.nodes[at].wait_status("it is ready", ready).await;
+        at
+    }
+
     /// Files of the statement keys of the founding members: more than half of all members.
     pub fn endorsers(&self) -> Vec<String> {
         let founders = self.nodes.iter().take(3);
